@@ -1,0 +1,64 @@
+"""Machine-learned force fields for flexible molecules: train, check, and move on them.
+
+    import flexcalc
+
+    atoms.calc = flexcalc.Calculator("azobenzene.flex")     # an ASE calculator
+    potential = flexcalc.load("azobenzene.flex")            # the same object, for batches
+    data = flexcalc.read("azobenzene.xyz")                  # a Dataset
+    potential = flexcalc.train(data, "sgdml", points=200, seed=0)
+
+Names are imported on first use, so that `import flexcalc` is quick.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Calculator": "flexcalc.adapters.ase",
+    "Dataset": "flexcalc.dataset",
+    "Evaluation": "flexcalc.potential",
+    "FlexcalcError": "flexcalc.errors",
+    "Potential": "flexcalc.potential",
+    "Sum": "flexcalc.potential",
+    "load": "flexcalc.registry",
+    "read": "flexcalc.files",
+    "serve": "flexcalc.adapters.ipi",
+    "train": "flexcalc.workflows",
+    "write": "flexcalc.files",
+}
+
+__all__ = [
+    "Calculator",
+    "Dataset",
+    "Evaluation",
+    "FlexcalcError",
+    "Potential",
+    "Sum",
+    "load",
+    "read",
+    "serve",
+    "train",
+    "write",
+]
+
+if TYPE_CHECKING:
+    from flexcalc.adapters.ase import Calculator
+    from flexcalc.adapters.ipi import serve
+    from flexcalc.dataset import Dataset
+    from flexcalc.errors import FlexcalcError
+    from flexcalc.files import read, write
+    from flexcalc.potential import Evaluation, Potential, Sum
+    from flexcalc.registry import load
+    from flexcalc.workflows import train
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'flexcalc' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

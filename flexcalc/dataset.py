@@ -1,0 +1,151 @@
+"""Dataset: labelled geometries of one molecule, with where they come from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from flexcalc.errors import FileFormatError, ShapeError
+from flexcalc.potential import check_molecule
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where labels come from.
+
+    Args:
+        level: level of theory, such as the address of the reference.
+        source: name of the file, or what made the frames.
+        units: units found on disk, such as "kcal/mol, angstrom".
+        sha256: hash of that file.
+    """
+
+    level: str = "unknown"
+    source: str = "memory"
+    units: str = "eV, angstrom"
+    sha256: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Frames of one molecule; arrays are read-only.
+
+    Args:
+        numbers: (atoms,) atomic numbers.
+        positions: (frames, atoms, 3) in angstrom.
+        energies: (frames,) in eV, or None where the source has none.
+        forces: (frames, atoms, 3) in eV/angstrom, or None where the source has none.
+        tags: per-frame columns such as `start` or `time_fs`, each (frames,).
+        provenance: where the labels come from.
+
+    Raises:
+        ShapeError: the arrays do not fit together or are not finite.
+    """
+
+    numbers: np.ndarray
+    positions: np.ndarray
+    energies: np.ndarray | None = None
+    forces: np.ndarray | None = None
+    tags: Mapping[str, np.ndarray] = field(default_factory=dict)
+    provenance: Provenance = Provenance()
+
+    def __post_init__(self) -> None:
+        frames, atoms = len(self.positions), len(self.numbers)
+        shapes = {
+            "numbers": (self.numbers, int, (atoms,)),
+            "positions": (self.positions, float, (frames, atoms, 3)),
+            "energies": (self.energies, float, (frames,)),
+            "forces": (self.forces, float, (frames, atoms, 3)),
+        }
+        for name, (value, kind, shape) in shapes.items():
+            if value is not None:
+                object.__setattr__(self, name, _frozen(name, value, kind, shape))
+        tags = {name: np.asarray(column) for name, column in self.tags.items()}
+        for name, column in tags.items():
+            if column.shape != (frames,):
+                raise ShapeError(f"tag {name}: expected shape ({frames},), got {column.shape}")
+        object.__setattr__(self, "tags", tags)
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def __getitem__(self, index: ArrayLike | slice) -> Dataset:
+        """The frames of an index array, a mask or a slice, as a Dataset."""
+        if not isinstance(index, slice):
+            index = np.atleast_1d(np.asarray(index))
+        return replace(
+            self,
+            positions=self.positions[index],
+            energies=None if self.energies is None else self.energies[index],
+            forces=None if self.forces is None else self.forces[index],
+            tags={name: column[index] for name, column in self.tags.items()},
+        )
+
+    def labels(self) -> tuple[np.ndarray, np.ndarray]:
+        """Energies (frames,) and forces (frames, atoms, 3).
+
+        Raises:
+            FileFormatError: the dataset lacks one of them.
+        """
+        if self.energies is None or self.forces is None:
+            lacking = "energies" if self.energies is None else "forces"
+            raise FileFormatError(
+                f"{self.provenance.source}: the dataset has no {lacking}; "
+                "label its geometries with `flexcalc label`"
+            )
+        return self.energies, self.forces
+
+    def sha256(self) -> str:
+        """Hash of the numbers, positions and labels, whatever the file they came from."""
+        digest = hashlib.sha256()
+        for array in (self.numbers, self.positions, self.energies, self.forces):
+            digest.update(b"none" if array is None else np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+
+def concatenate(*parts: Dataset) -> Dataset:
+    """Join datasets of one molecule and one level of theory, keeping the tags all share.
+
+    Raises:
+        MoleculeError: different molecules.
+        FileFormatError: different levels of theory, whose zeros of energy differ.
+    """
+    first = parts[0]
+    for part in parts[1:]:
+        check_molecule(first.numbers, part.numbers, part.provenance.source)
+        if part.provenance.level != first.provenance.level:
+            raise FileFormatError(
+                f"cannot join {first.provenance.level} and {part.provenance.level} labels: "
+                "their zeros of energy differ; relabel one of them"
+            )
+
+    def joined(name: str) -> np.ndarray | None:
+        columns = [getattr(part, name) for part in parts]
+        return None if any(column is None for column in columns) else np.concatenate(columns)
+
+    shared = set(first.tags).intersection(*(part.tags for part in parts))
+    return replace(
+        first,
+        positions=np.concatenate([part.positions for part in parts]),
+        energies=joined("energies"),
+        forces=joined("forces"),
+        tags={name: np.concatenate([part.tags[name] for part in parts]) for name in shared},
+    )
+
+
+def _frozen(name: str, value: ArrayLike, kind: type, shape: tuple[int, ...]) -> np.ndarray:
+    try:
+        array = np.array(value, dtype=kind)
+    except (TypeError, ValueError) as error:
+        raise ShapeError(f"{name} is not an array of numbers: {error}") from None
+    if array.shape != shape:
+        raise ShapeError(f"{name}: expected shape {shape}, got {array.shape}")
+    if not np.isfinite(array).all():
+        frame = int(np.argwhere(~np.isfinite(array))[0][0])
+        raise ShapeError(f"{name}: frame {frame} is not finite")
+    array.flags.writeable = False
+    return array

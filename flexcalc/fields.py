@@ -1,0 +1,17 @@
+"""Types for the fields of methods, model families and configs.
+
+The bounds are plain annotations: `config` enforces them on TOML and flags.
+"""
+
+from typing import Annotated
+
+from annotated_types import Ge, Gt, Le
+
+Positive = Annotated[float, Gt(0)]
+NonNegative = Annotated[float, Ge(0)]
+Fraction = Annotated[float, Gt(0), Le(1)]
+Count = Annotated[int, Ge(1)]
+Natural = Annotated[int, Ge(0)]
+
+Address = str
+"""One string that names any potential: a model folder, `xtb:GFN2-xTB`, `ase:module:Class`, ..."""

@@ -1,0 +1,171 @@
+"""The one idea: a Potential maps a batch of positions to energies and forces.
+
+Everything that yields energies and forces in flexcalc (a trained model, GFN2-xTB, DFT, a
+bias, a sum) is bound to the atomic numbers of one molecule and is called with a whole batch.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from flexcalc.errors import MoleculeError, NonFiniteError, ShapeError
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Energies and forces of a batch.
+
+    Args:
+        energies: (batch,) in eV.
+        forces: (batch, atoms, 3) in eV/angstrom.
+        deviation: (batch, atoms), a committee's spread of the force in eV/angstrom, or None
+            where the potential does not know it.
+    """
+
+    energies: np.ndarray
+    forces: np.ndarray
+    deviation: np.ndarray | None = None
+
+
+@runtime_checkable
+class Potential(Protocol):
+    """Maps positions (batch, atoms, 3) in angstrom to an Evaluation, in float64."""
+
+    numbers: np.ndarray
+
+    def __call__(self, positions: ArrayLike) -> Evaluation: ...
+
+
+class CheckedPotential(ABC):
+    """A potential whose input and output are checked on every call.
+
+    A subclass sets `numbers` (atoms,) and implements `evaluate`; it may then assume a
+    contiguous float64 batch of the right shape and need not look for NaN itself.
+    """
+
+    numbers: np.ndarray
+
+    def __call__(self, positions: ArrayLike) -> Evaluation:
+        """Evaluate a batch.
+
+        Args:
+            positions: (batch, atoms, 3) in angstrom; never changed.
+
+        Raises:
+            ShapeError: the positions do not fit the molecule or are not finite.
+            NonFiniteError: an energy or a force came out NaN or infinite.
+        """
+        positions = check_positions(positions, self.numbers)
+        return check(self.evaluate(positions), positions)
+
+    @abstractmethod
+    def evaluate(self, positions: np.ndarray) -> Evaluation:
+        """Evaluate positions (batch, atoms, 3) that have already been checked."""
+
+
+def check_positions(positions: ArrayLike, numbers: np.ndarray) -> np.ndarray:
+    """Return positions as a contiguous float64 array (batch, atoms, 3).
+
+    Raises:
+        ShapeError: another shape, not numbers, or not finite.
+    """
+    try:
+        array = np.ascontiguousarray(positions, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ShapeError(f"positions are not an array of numbers: {error}") from None
+    atoms = len(numbers)
+    if array.ndim != 3 or array.shape[1:] != (atoms, 3):
+        hint = "; add a batch axis: positions[None]" if array.shape == (atoms, 3) else ""
+        raise ShapeError(
+            f"expected positions of shape (batch, {atoms}, 3), got {array.shape}{hint}"
+        )
+    if not np.isfinite(array).all():
+        row = int(np.flatnonzero(~np.isfinite(array).all(axis=(1, 2)))[0])
+        raise ShapeError(f"positions of batch row {row} are not finite")
+    return array
+
+
+def check(evaluation: Evaluation, positions: np.ndarray) -> Evaluation:
+    """Return the evaluation if it is whole and finite.
+
+    Raises:
+        ShapeError: energies or forces do not fit the positions.
+        NonFiniteError: names the first batch row whose energy or force is not finite.
+    """
+    batch = len(positions)
+    energies = np.asarray(evaluation.energies, dtype=np.float64)
+    forces = np.asarray(evaluation.forces, dtype=np.float64)
+    if energies.shape != (batch,) or forces.shape != positions.shape:
+        raise ShapeError(
+            f"a potential returned energies {energies.shape} and forces {forces.shape} "
+            f"for positions {positions.shape}"
+        )
+    if not (np.isfinite(energies).all() and np.isfinite(forces).all()):
+        good = np.isfinite(energies) & np.isfinite(forces).all(axis=(1, 2))
+        row = int(np.flatnonzero(~good)[0])
+        raise NonFiniteError(f"energy or forces of batch row {row} are not finite")
+    return Evaluation(energies, forces, evaluation.deviation)
+
+
+def check_molecule(expected: np.ndarray, found: ArrayLike, what: str = "atoms") -> None:
+    """Refuse atoms that are not the molecule, in its order.
+
+    Raises:
+        MoleculeError: names both formulas, or the first atom that differs.
+    """
+    found = np.asarray(found)
+    if np.array_equal(expected, found):
+        return
+    want, got = formula(expected), formula(found)
+    if want != got:
+        raise MoleculeError(f"{what}: expected the molecule {want}, got {got}")
+    atom = int(np.flatnonzero(expected != found)[0])
+    from ase.data import chemical_symbols
+
+    raise MoleculeError(
+        f"{what}: the atoms of {want} are in another order: expected "
+        f"{chemical_symbols[expected[atom]]} at index {atom}, "
+        f"got {chemical_symbols[found[atom]]}; reorder the atoms"
+    )
+
+
+def formula(numbers: ArrayLike) -> str:
+    """Chemical formula in Hill order of atomic numbers (atoms,)."""
+    from ase.formula import Formula
+    from ase.symbols import Symbols
+
+    return str(Formula(str(Symbols(np.asarray(numbers, dtype=int)))).format("hill"))
+
+
+class Sum(CheckedPotential):
+    """The sum of potentials of one molecule, such as a baseline and a model of the rest.
+
+    Args:
+        terms: potentials bound to the same numbers.
+
+    Raises:
+        MoleculeError: the terms are not all for one molecule.
+    """
+
+    def __init__(self, *terms: Potential):
+        if not terms:
+            raise ShapeError("a Sum needs at least one potential")
+        self.terms = terms
+        self.numbers = terms[0].numbers
+        for term in terms[1:]:
+            check_molecule(self.numbers, term.numbers, "terms of a Sum")
+
+    def evaluate(self, positions: np.ndarray) -> Evaluation:
+        """Add energies and forces; deviations of the terms add as independent errors."""
+        parts = [term(positions) for term in self.terms]
+        spreads = [part.deviation**2 for part in parts if part.deviation is not None]
+        return Evaluation(
+            energies=np.sum([part.energies for part in parts], axis=0),
+            forces=np.sum([part.forces for part in parts], axis=0),
+            deviation=np.sqrt(np.sum(spreads, axis=0)) if spreads else None,
+        )

@@ -1,0 +1,205 @@
+"""Bytes on disk that survive a kill, a full disk and a second process.
+
+Nothing here knows about molecules: atomic writes, an append-only log, checkpoints, hashes and
+the lock of a run folder.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from flexcalc.errors import BusyError, FileFormatError, InputError
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file, as hex."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def atomic_write(path: Path, content: str | bytes) -> None:
+    """Replace a file whole: temporary file, fsync, rename. A failure leaves the old file.
+
+    Raises:
+        OSError: the disk is full or the folder is not writable; the old file is untouched.
+    """
+    path = Path(path)
+    data = content.encode() if isinstance(content, str) else content
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename or a new name in the folder durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_json(path: Path, content: Mapping) -> None:
+    """Write JSON atomically, indented, with its keys in the order given."""
+    atomic_write(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+class AppendLog:
+    """An append-only file of records; a record counts once it is on disk.
+
+    Args:
+        path: the file; made if missing.
+        whole: maps the bytes of the file to the length of its whole records. What lies beyond
+            was cut by a kill and is removed on opening.
+
+    One process writes at a time; the run folder's lock sees to that.
+    """
+
+    def __init__(self, path: Path, whole: Callable[[bytes], int]):
+        self.path = Path(path)
+        existed = self.path.exists()
+        self._stream = open(self.path, "ab")  # noqa: SIM115 - closed by close()
+        content = self.path.read_bytes()
+        kept = whole(content)
+        if kept != len(content):
+            self._stream.truncate(kept)
+            os.fsync(self._stream.fileno())
+        if not existed:
+            sync_folder(self.path.parent)
+
+    def append(self, record: bytes) -> None:
+        """Write one or more whole records and return when they are on disk.
+
+        Raises:
+            OSError: the disk is full; what was written of the record is taken back.
+        """
+        start = self._stream.tell()
+        try:
+            self._stream.write(record)
+            self._stream.flush()
+            os.fsync(self._stream.fileno())
+        except OSError:
+            os.ftruncate(self._stream.fileno(), start)
+            raise
+
+    def close(self) -> None:
+        """Close the file; further appends fail."""
+        self._stream.close()
+
+    def __enter__(self) -> AppendLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def whole_lines(content: bytes) -> int:
+    """Length of the whole lines of a text; the `whole` of a log of lines."""
+    return content.rfind(b"\n") + 1
+
+
+@contextmanager
+def run_folder(path: Path) -> Iterator[Path]:
+    """Make a run folder, or take up an old one, and hold it against other processes.
+
+    Raises:
+        BusyError: another process holds it.
+        InputError: it cannot be made.
+    """
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be used as a run folder: {error.strerror}") from None
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BusyError(
+                f"{path}: another flexcalc process is using this run folder; "
+                "wait for it or choose another --output"
+            ) from None
+        yield path
+    finally:
+        os.close(handle)
+
+
+def save_checkpoint(path: Path, arrays: Mapping[str, np.ndarray], facts: Mapping) -> None:
+    """Write arrays and JSON facts as one checkpoint, keeping the one before as `NAME.previous`.
+
+    Args:
+        path: the file, in safetensors format with the facts and a hash in its header.
+        arrays: name -> array, restored to the byte.
+        facts: anything JSON can hold, such as a step number or a generator's state.
+    """
+    from safetensors.numpy import save
+
+    path = Path(path)
+    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    header = {"facts": json.dumps(facts), "sha256": _digest(arrays, json.dumps(facts))}
+    data = save(arrays, metadata=header)
+    if path.exists():
+        os.replace(path, _previous(path))
+    atomic_write(path, data)
+
+
+def load_checkpoint(path: Path) -> tuple[dict[str, np.ndarray], dict] | None:
+    """The newest whole checkpoint as (arrays, facts), or None where there never was one.
+
+    Raises:
+        FileFormatError: checkpoints exist and every one is damaged.
+    """
+    found = [candidate for candidate in (Path(path), _previous(path)) if candidate.exists()]
+    for candidate in found:
+        try:
+            return _read_checkpoint(candidate)
+        except FileFormatError as error:
+            problem = error
+    if found:
+        raise problem
+    return None
+
+
+def _previous(path: Path) -> Path:
+    return Path(path).with_name(Path(path).name + ".previous")
+
+
+def _digest(arrays: Mapping[str, np.ndarray], facts: str) -> str:
+    digest = hashlib.sha256(facts.encode())
+    for name in sorted(arrays):
+        digest.update(f"{name}{arrays[name].dtype}{arrays[name].shape}".encode())
+        digest.update(arrays[name].tobytes())
+    return digest.hexdigest()
+
+
+def _read_checkpoint(path: Path) -> tuple[dict[str, np.ndarray], dict]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as stream:
+            header = stream.metadata() or {}
+            arrays = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+        if header["sha256"] != _digest(arrays, header["facts"]):
+            raise FileFormatError(f"{path}: the checkpoint's hash does not fit its content")
+        return arrays, json.loads(header["facts"])
+    except (SafetensorError, KeyError, ValueError, OSError) as error:
+        raise FileFormatError(f"{path}: not a whole checkpoint: {error}") from None
