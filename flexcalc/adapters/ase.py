@@ -1,0 +1,84 @@
+"""Any potential as an ASE calculator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import ase
+import numpy as np
+from ase.calculators.calculator import Calculator as ASECalculator
+from ase.calculators.calculator import all_changes
+
+from flexcalc.errors import MoleculeError
+from flexcalc.fields import Address
+from flexcalc.potential import Potential, check_molecule
+from flexcalc.registry import is_reference, open_potential
+
+
+class Calculator(ASECalculator):
+    """A drop-in ASE calculator for any potential.
+
+    Gives `energy` (a float, eV), `free_energy` (the same) and `forces` (atoms, 3) in
+    eV/angstrom, and `deviation` (atoms,) in eV/angstrom where the potential knows it. It can
+    be copied, pickled to another process and shared by several Atoms in turn.
+
+    Args:
+        potential: a Potential, or the address of one. A reference such as `xtb:GFN2-xTB` takes
+            its molecule from the first atoms it meets.
+        trust: open files that can only be read by running code they contain.
+
+    Raises:
+        AddressError: nothing can be opened by that address.
+    """
+
+    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces", "deviation"]
+
+    def __init__(self, potential: Potential | Address, *, trust: bool = False, **kwargs: Any):
+        super().__init__(**kwargs)
+        self._reference: Address | None = None
+        self.potential: Potential | None = None
+        if not isinstance(potential, str):
+            self.potential = potential
+        elif is_reference(potential):
+            self._reference = potential
+        else:
+            self.potential = open_potential(potential, trust=trust)
+
+    def calculate(
+        self,
+        atoms: ase.Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = all_changes,
+    ) -> None:
+        """Evaluate the atoms; called by ASE.
+
+        Raises:
+            MoleculeError: periodic atoms, or another molecule than the potential's.
+            NonFiniteError: the energy or a force came out NaN or infinite.
+        """
+        super().calculate(atoms, properties, system_changes)
+        if self.atoms.pbc.any():
+            raise MoleculeError(
+                "flexcalc is for molecules in vacuum, got periodic atoms; "
+                "set atoms.pbc = False if the cell is only a box around the molecule"
+            )
+        potential = self._bound_to(self.atoms.numbers)
+        evaluation = potential(self.atoms.positions[None])
+        energy = float(evaluation.energies[0])
+        self.results = {
+            "energy": energy,
+            "free_energy": energy,
+            "forces": evaluation.forces[0].copy(),
+        }
+        if evaluation.deviation is not None:
+            self.results["deviation"] = evaluation.deviation[0].copy()
+
+    def _bound_to(self, numbers: np.ndarray) -> Potential:
+        """The potential for a molecule; a reference method is bound anew to a new molecule."""
+        if self._reference is not None and (
+            self.potential is None or not np.array_equal(self.potential.numbers, numbers)
+        ):
+            self.potential = open_potential(self._reference, numbers)
+        check_molecule(self.potential.numbers, numbers)
+        return self.potential

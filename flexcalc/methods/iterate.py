@@ -1,0 +1,179 @@
+"""The one loop of all methods, with its checkpoints.
+
+A method is a frozen dataclass with `init(potential, positions, rng) -> State` and
+`step(potential, state, rng) -> State`. Its states are frozen dataclasses of arrays, numbers
+and Evaluations that hold all an exact restart needs besides the random generator.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.random import Generator
+
+from flexcalc.errors import FileFormatError
+from flexcalc.potential import Evaluation, Potential
+from flexcalc.storage import AppendLog, load_checkpoint, save_checkpoint
+
+
+class State(Protocol):
+    """Where a method is; `step` counts its steps."""
+
+    @property
+    def step(self) -> int: ...
+
+
+S = TypeVar("S", bound=State)
+Observer = Callable[[Any], None]
+
+
+class Method(Protocol[S]):
+    """An algorithm that moves positions on a potential, one step at a time."""
+
+    def init(self, potential: Potential, positions: np.ndarray, rng: Generator) -> S: ...
+
+    def step(self, potential: Potential, state: S, rng: Generator) -> S: ...
+
+
+def iterate(
+    method: Method[S],
+    potential: Potential,
+    state: S,
+    *,
+    steps: int,
+    rng: Generator,
+    observers: Iterable[Observer] = (),
+) -> S:
+    """Step a method until its state has counted `steps` steps or the method has converged.
+
+    Args:
+        method: what to do; if it has `converged(state) -> bool`, that ends the loop early.
+        potential: surface, in eV and angstrom.
+        state: from `method.init`, or from a checkpoint.
+        steps: total number of steps, those already in `state.step` included.
+        rng: the only source of randomness.
+        observers: called with every new state.
+
+    Raises:
+        GuardError: from an observer or the potential; the checkpoint on disk is the last good.
+    """
+    observers = tuple(observers)
+    converged = getattr(method, "converged", None)
+    while state.step < steps and not (converged is not None and converged(state)):
+        state = method.step(potential, state, rng)
+        for observer in observers:
+            observer(state)
+    return state
+
+
+class Checkpoint:
+    """An observer that keeps a restart on disk, exact to the byte.
+
+    Logs written beside the checkpoint are cut back on restart to where they stood when it was
+    made, so that no frame is lost or written twice.
+
+    Args:
+        path: checkpoint file.
+        rng: the generator the run draws from; its state is saved and restored.
+        logs: append-only files of the run.
+        seconds: least time between two checkpoints.
+    """
+
+    def __init__(
+        self, path: Path, rng: Generator, logs: Sequence[AppendLog] = (), *, seconds: float = 5.0
+    ):
+        self.path, self.rng, self.logs, self.seconds = Path(path), rng, tuple(logs), seconds
+        self._last = time.monotonic()
+
+    def __call__(self, state: State) -> None:
+        if time.monotonic() - self._last >= self.seconds:
+            self.save(state)
+
+    def save(self, state: State) -> None:
+        """Write the checkpoint now."""
+        arrays, facts = pack(state)
+        facts["rng"] = self.rng.bit_generator.state
+        facts["logs"] = [log.size() for log in self.logs]
+        save_checkpoint(self.path, arrays, facts)
+        self._last = time.monotonic()
+
+    def restore(self, kind: type[S]) -> S | None:
+        """The saved state, with generator and logs set back to it; None at a fresh start.
+
+        Raises:
+            FileFormatError: the checkpoint is damaged or of another method.
+        """
+        found = load_checkpoint(self.path)
+        if found is None:
+            for log in self.logs:
+                log.truncate(0)
+            return None
+        arrays, facts = found
+        try:
+            state = unpack(kind, arrays, facts)
+            self.rng.bit_generator.state = facts["rng"]
+            lengths = list(facts["logs"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise FileFormatError(
+                f"{self.path}: not a checkpoint of this method ({error}); choose another folder"
+            ) from None
+        for log, length in zip(self.logs, lengths, strict=True):
+            log.truncate(length)
+        return state
+
+
+def pack(state: State) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Split a state into arrays by dotted name, and facts for JSON."""
+    arrays: dict[str, np.ndarray] = {}
+    facts: dict[str, Any] = {"kind": type(state).__name__, "values": {}}
+
+    def walk(value: Any, name: str) -> None:
+        if isinstance(value, np.ndarray):
+            arrays[name] = value
+        elif is_dataclass(value):
+            for item in fields(value):
+                walk(getattr(value, item.name), f"{name}.{item.name}" if name else item.name)
+        else:
+            facts["values"][name] = value
+
+    walk(state, "")
+    return arrays, facts
+
+
+def unpack(kind: type[S], arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> S:
+    """The state that `pack` split.
+
+    Raises:
+        ValueError: the facts are of another kind of state.
+        KeyError: a part is missing.
+    """
+    if facts["kind"] != kind.__name__:
+        raise ValueError(f"expected a {kind.__name__}, found a {facts['kind']}")
+
+    def build(cls: type, name: str) -> Any:
+        parts = {}
+        for item in fields(cls):
+            key = f"{name}.{item.name}" if name else item.name
+            if key in arrays:
+                parts[item.name] = arrays[key]
+            elif key in facts["values"]:
+                parts[item.name] = facts["values"][key]
+            else:
+                parts[item.name] = build(_NESTED[item.name], key)
+        return cls(**parts)
+
+    return build(kind, "")
+
+
+_NESTED: dict[str, type] = {"evaluation": Evaluation}
+"""Dataclasses inside states, by the name of their field; other rooms add theirs."""
+
+
+def nested_state(field: str, kind: type) -> None:
+    """Declare that the states' field of this name holds a dataclass of this kind."""
+    _NESTED[field] = kind

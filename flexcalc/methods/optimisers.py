@@ -1,0 +1,176 @@
+"""Local optimisers on batches of generalised forces.
+
+An optimiser proposes the next move of `rows` independent problems from their positions and
+forces (rows, atoms, 3); whether a row is a molecule, or all images of a path are one row, is
+the caller's choice. Its memory is a frozen dataclass of arrays, so that restarts are exact.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+
+from flexcalc.fields import Count, Positive
+
+
+@dataclass(frozen=True, eq=False)
+class Memory:
+    """What an optimiser remembers between two steps; each array has one entry a row.
+
+    Args:
+        moves: (history, rows, atoms, 3) last steps in angstrom.
+        changes: (history, rows, atoms, 3) last changes of the force in eV/angstrom.
+        positions: (rows, atoms, 3) before the last move, in angstrom.
+        forces: (rows, atoms, 3) before the last move, in eV/angstrom.
+        velocity: (rows, atoms, 3), of FIRE.
+        timestep: (rows,), of FIRE.
+        mixing: (rows,), of FIRE.
+        downhill: (rows,) steps since the last uphill move, of FIRE.
+    """
+
+    moves: np.ndarray
+    changes: np.ndarray
+    positions: np.ndarray
+    forces: np.ndarray
+    velocity: np.ndarray
+    timestep: np.ndarray
+    mixing: np.ndarray
+    downhill: np.ndarray
+
+
+def _blank(positions: np.ndarray, history: int, timestep: float, mixing: float) -> Memory:
+    rows = len(positions)
+    none = np.empty((0, *positions.shape))
+    return Memory(
+        moves=none[:history],
+        changes=none[:history],
+        positions=np.empty((0, *positions.shape[1:])),
+        forces=np.empty((0, *positions.shape[1:])),
+        velocity=np.zeros(positions.shape),
+        timestep=np.full(rows, timestep),
+        mixing=np.full(rows, mixing),
+        downhill=np.zeros(rows),
+    )
+
+
+def limit(move: np.ndarray, longest: float) -> np.ndarray:
+    """Shorten each row's move (rows, atoms, 3) so that no atom goes farther than `longest`."""
+    farthest = np.sqrt((move**2).sum(axis=2)).max(axis=1, initial=0.0)
+    scale = np.minimum(1.0, longest / np.maximum(farthest, 1e-300))
+    return move * scale[:, None, None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LBFGS:
+    """Limited-memory BFGS without line search, each step capped in length.
+
+    Pairs of step and force change without positive curvature are left out, so that it also
+    serves forces that are no gradient, such as a band's.
+
+    Source: Nocedal, Math. Comput. 35, 773 (1980), doi:10.1090/S0025-5718-1980-0572855-7.
+    """
+
+    kind: ClassVar[str] = "lbfgs"
+
+    history: Count = 12
+    """Steps remembered."""
+    stiffness_eV_A2: Positive = 40.0
+    """First guess of the curvature, in eV/angstrom^2."""
+    step_A: Positive = 0.15
+    """Longest move of an atom in one step, in angstrom."""
+
+    def start(self, positions: np.ndarray) -> Memory:
+        """An empty memory for positions (rows, atoms, 3)."""
+        return _blank(positions, self.history, 0.0, 0.0)
+
+    def move(
+        self, positions: np.ndarray, forces: np.ndarray, memory: Memory
+    ) -> tuple[np.ndarray, Memory]:
+        """The next positions (rows, atoms, 3) in angstrom, and the new memory."""
+        moves, changes = memory.moves, memory.changes
+        if len(memory.positions):
+            moves = np.concatenate([moves, (positions - memory.positions)[None]])
+            changes = np.concatenate([changes, (memory.forces - forces)[None]])
+            moves, changes = moves[-self.history :], changes[-self.history :]
+        step = limit(self._direction(forces, moves, changes), self.step_A)
+        memory = replace(memory, moves=moves, changes=changes, positions=positions, forces=forces)
+        return positions + step, memory
+
+    def _direction(self, forces: np.ndarray, moves: np.ndarray, changes: np.ndarray) -> np.ndarray:
+        """Two-loop recursion on all rows at once; rows skip pairs that curve the wrong way."""
+        along = np.einsum("hrac,hrac->hr", moves, changes)
+        size = np.einsum("hrac,hrac->hr", changes, changes)
+        usable = along > 1e-10 * size
+        weight = np.where(usable, 1.0 / np.where(usable, along, 1.0), 0.0)
+        direction = forces.copy()
+        shares = []
+        for s, y, rho in zip(moves[::-1], changes[::-1], weight[::-1], strict=True):
+            share = rho * np.einsum("rac,rac->r", s, direction)
+            direction -= share[:, None, None] * y
+            shares.append(share)
+        scale = np.full(len(forces), 1.0 / self.stiffness_eV_A2)
+        for ratio, good in zip(along / np.where(size > 0, size, 1.0), usable, strict=True):
+            scale = np.where(good, ratio, scale)
+        direction *= scale[:, None, None]
+        for s, y, rho, share in zip(moves, changes, weight, shares[::-1], strict=True):
+            back = rho * np.einsum("rac,rac->r", y, direction)
+            direction += (share - back)[:, None, None] * s
+        uphill = np.einsum("rac,rac->r", direction, forces) <= 0
+        steepest = forces / self.stiffness_eV_A2
+        return np.where(uphill[:, None, None], steepest, direction)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FIRE:
+    """Fast inertial relaxation engine; slow, and hard to throw off.
+
+    Source: Bitzek et al., Phys. Rev. Lett. 97, 170201 (2006),
+    doi:10.1103/PhysRevLett.97.170201.
+    """
+
+    kind: ClassVar[str] = "fire"
+
+    timestep: Positive = 0.1
+    """First timestep, in angstrom sqrt(unit mass / eV)."""
+    longest_timestep: Positive = 0.5
+    """Largest timestep, in the same unit."""
+    step_A: Positive = 0.15
+    """Longest move of an atom in one step, in angstrom."""
+
+    def start(self, positions: np.ndarray) -> Memory:
+        """An empty memory for positions (rows, atoms, 3)."""
+        return _blank(positions, 0, self.timestep, 0.1)
+
+    def move(
+        self, positions: np.ndarray, forces: np.ndarray, memory: Memory
+    ) -> tuple[np.ndarray, Memory]:
+        """The next positions (rows, atoms, 3) in angstrom, and the new memory."""
+        velocity = memory.velocity
+        power = np.einsum("rac,rac->r", forces, velocity)
+        good = power > 0
+        speed = np.sqrt(np.einsum("rac,rac->r", velocity, velocity))
+        pull = np.sqrt(np.einsum("rac,rac->r", forces, forces))
+        mixed = (1 - memory.mixing)[:, None, None] * velocity + (
+            memory.mixing * speed / np.maximum(pull, 1e-300)
+        )[:, None, None] * forces
+        velocity = np.where(good[:, None, None], mixed, 0.0)
+        faster = good & (memory.downhill > 5)
+        timestep = np.where(
+            faster, np.minimum(memory.timestep * 1.1, self.longest_timestep), memory.timestep
+        )
+        timestep = np.where(good | (speed == 0), timestep, timestep * 0.5)
+        mixing = np.where(good, np.where(faster, memory.mixing * 0.99, memory.mixing), 0.1)
+        velocity = velocity + timestep[:, None, None] * forces
+        memory = replace(
+            memory,
+            velocity=velocity,
+            timestep=timestep,
+            mixing=mixing,
+            downhill=np.where(good, memory.downhill + 1, 0.0),
+        )
+        return positions + limit(timestep[:, None, None] * velocity, self.step_A), memory
+
+
+Optimiser = LBFGS | FIRE

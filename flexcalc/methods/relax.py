@@ -1,0 +1,74 @@
+"""Relaxation of many geometries at once to the nearest minima."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.random import Generator
+
+from flexcalc.fields import Positive
+from flexcalc.methods.iterate import iterate, nested_state
+from flexcalc.methods.optimisers import LBFGS, Memory, Optimiser
+from flexcalc.potential import Evaluation, Potential
+
+nested_state("memory", Memory)
+
+
+@dataclass(frozen=True, eq=False)
+class RelaxState:
+    """Geometries on their way down.
+
+    Args:
+        step: steps taken.
+        positions: (batch, atoms, 3) in angstrom.
+        evaluation: energies and forces there.
+        memory: of the optimiser.
+    """
+
+    step: int
+    positions: np.ndarray
+    evaluation: Evaluation
+    memory: Memory
+
+    def largest_force(self) -> float:
+        """Largest length of an atom's force in the batch, in eV/angstrom."""
+        return float(np.sqrt((self.evaluation.forces**2).sum(axis=2)).max(initial=0.0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Relax:
+    """Relax each geometry of a batch to a minimum; one potential call a step."""
+
+    force_tolerance_eV_A: Positive = 0.01
+    """Converged when no atom's force is longer than this, in eV/angstrom."""
+    optimiser: Optimiser = field(default_factory=LBFGS)
+    """How steps are chosen."""
+
+    def init(self, potential: Potential, positions: np.ndarray, rng: Generator) -> RelaxState:
+        """Start from positions (batch, atoms, 3) in angstrom."""
+        return RelaxState(0, positions, potential(positions), self.optimiser.start(positions))
+
+    def step(self, potential: Potential, state: RelaxState, rng: Generator) -> RelaxState:
+        """Move every geometry once."""
+        positions, memory = self.optimiser.move(
+            state.positions, state.evaluation.forces, state.memory
+        )
+        return RelaxState(state.step + 1, positions, potential(positions), memory)
+
+    def converged(self, state: RelaxState) -> bool:
+        """Whether every force is below the tolerance."""
+        return state.largest_force() < self.force_tolerance_eV_A
+
+
+def relax(
+    potential: Potential,
+    positions: np.ndarray,
+    *,
+    force_tolerance_eV_A: float = 0.01,
+    steps: int = 1000,
+) -> RelaxState:
+    """Relax positions (batch, atoms, 3) in angstrom with L-BFGS; look at `largest_force()`."""
+    method = Relax(force_tolerance_eV_A=force_tolerance_eV_A)
+    rng = np.random.default_rng(0)
+    return iterate(method, potential, method.init(potential, positions, rng), steps=steps, rng=rng)

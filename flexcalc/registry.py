@@ -1,0 +1,151 @@
+"""Names and addresses of potentials; each home is imported on first use."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from flexcalc.errors import AddressError
+from flexcalc.fields import Address
+from flexcalc.potential import Potential, check_molecule
+
+FAMILIES: Mapping[str, str] = {
+    "sgdml": "flexcalc.models.gdml:SGDML",
+}
+"""Model families by the name that stands in `model.json` and after `--family`."""
+
+REFERENCES: Mapping[str, str] = {
+    "xtb": "flexcalc.references.xtb:XTB",
+    "dft": "flexcalc.references.dft:DFT",
+    "ase": "flexcalc.references.external:ASEPotential",
+}
+"""Reference methods by the scheme of their address."""
+
+FOREIGN: Mapping[str, str] = {
+    ".npz": "flexcalc.models.gdml.exchange:open_npz",
+}
+"""Openers of other packages' model files by suffix."""
+
+EXAMPLES = "a model folder (NAME.flex), a model file (.npz), xtb:GFN2-xTB, dft:PBE-D4/def2-SVP"
+
+
+def family(name: str) -> Any:
+    """The class of a model family.
+
+    Raises:
+        AddressError: no family has that name.
+    """
+    if name not in FAMILIES:
+        raise AddressError(f"unknown model family {name!r}{_hint(name, FAMILIES)}")
+    return _home(FAMILIES[name])
+
+
+def is_reference(address: Address) -> bool:
+    """Whether an address names a reference method, which is bound to a molecule on opening."""
+    return ":" in address and address.split(":", 1)[0] in REFERENCES
+
+
+def open_potential(
+    address: Address, numbers: ArrayLike | None = None, *, trust: bool = False
+) -> Potential:
+    """Open any potential by its address.
+
+    Args:
+        address: a model folder, a foreign model file, or a reference method with its options,
+            such as `dft:PBE-D4/def2-SVP?charge=1&multiplicity=2`.
+        numbers: (atoms,) atomic numbers of the molecule. Needed for a reference; a model knows
+            its own and must agree.
+        trust: open files that can only be read by running code they contain.
+
+    Raises:
+        AddressError: nothing can be opened by that address.
+        MoleculeError: the model is for another molecule.
+    """
+    numbers = None if numbers is None else np.asarray(numbers, dtype=int)
+    if is_reference(address):
+        return _open_reference(address, numbers)
+    potential = _open_model(address, trust)
+    if numbers is not None:
+        check_molecule(potential.numbers, numbers, address)
+    return potential
+
+
+def load(address: Address, molecule: Any = None, *, trust: bool = False) -> Potential:
+    """Open any potential; the public form of `open_potential`.
+
+    Args:
+        address: see `open_potential`.
+        molecule: an `ase.Atoms` or atomic numbers (atoms,); needed for a reference method.
+        trust: open files that can only be read by running code they contain.
+
+    Raises:
+        AddressError, MoleculeError: see `open_potential`.
+    """
+    numbers = getattr(molecule, "numbers", molecule)
+    return open_potential(address, numbers, trust=trust)
+
+
+def _open_reference(address: Address, numbers: np.ndarray | None) -> Potential:
+    scheme, rest = address.split(":", 1)
+    text, _, query = rest.partition("?")
+    if not text:
+        raise AddressError(f"{address!r}: nothing stands after {scheme}:; expected {EXAMPLES}")
+    if numbers is None:
+        raise AddressError(
+            f"{address!r} is a method for any molecule: say which one, "
+            f'as in flexcalc.load("{address}", atoms)'
+        )
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    return _home(REFERENCES[scheme]).from_address(text, numbers, options)
+
+
+def _open_model(address: Address, trust: bool) -> Potential:
+    path = Path(address)
+    if path.is_dir():
+        import json
+
+        try:
+            name = json.loads((path / "model.json").read_text())["family"]
+        except (OSError, ValueError, KeyError, TypeError):
+            raise AddressError(
+                f"{address!r} is a folder without a readable model.json; expected {EXAMPLES}"
+            ) from None
+        return family(str(name)).load(path)
+    if path.is_file():
+        if path.suffix not in FOREIGN:
+            raise AddressError(
+                f"{address!r}: no model file is known by the suffix {path.suffix!r}; "
+                f"expected {EXAMPLES}"
+            )
+        return _home(FOREIGN[path.suffix])(path)
+    scheme = re.match(r"([A-Za-z]+):", address)
+    if scheme:
+        hint = _hint(scheme[1].lower(), REFERENCES)
+        raise AddressError(f"{address!r}: unknown scheme {scheme[1]!r}{hint}")
+    near = difflib.get_close_matches(
+        path.name, [other.name for other in _siblings(path)], n=1, cutoff=0.6
+    )
+    hint = f"; did you mean {path.parent / near[0]}?" if near else f"; expected {EXAMPLES}"
+    raise AddressError(f"{address!r}: no such model{hint}")
+
+
+def _siblings(path: Path) -> list[Path]:
+    return sorted(path.parent.iterdir()) if path.parent.is_dir() else []
+
+
+def _home(place: str) -> Any:
+    module, name = place.split(":")
+    return getattr(import_module(module), name)
+
+
+def _hint(name: str, known: Mapping[str, str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]}?" if near else f"; known: {', '.join(known)}"

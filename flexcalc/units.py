@@ -1,0 +1,21 @@
+"""The units of the field in flexcalc's own: eV, angstrom, atomic mass unit.
+
+Multiply by a constant to get into flexcalc's units, divide to get out: `energy / KCAL_MOL`.
+"""
+
+from ase import units
+
+KCAL_MOL = units.kcal / units.mol
+"""1 kcal/mol in eV."""
+KJ_MOL = units.kJ / units.mol
+"""1 kJ/mol in eV."""
+MEV = 1e-3
+"""1 meV in eV."""
+HARTREE = units.Hartree
+"""1 hartree in eV."""
+BOHR = units.Bohr
+"""1 bohr in angstrom."""
+FS = units.fs
+"""1 femtosecond in angstrom sqrt(amu/eV)."""
+KB = units.kB
+"""Boltzmann's constant in eV/K."""
