@@ -1,0 +1,300 @@
+"""Which atoms are bonded, how to lay one geometry on another, and which atom is which."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice, permutations, product
+from math import factorial, prod
+
+import numpy as np
+
+from flexcalc.errors import ShapeError
+from flexcalc.geometry.coordinates import distances
+
+BOND_STRETCH = 1.3
+"""A pair is bonded below this multiple of the sum of its covalent radii: it holds a bond that
+is stretched by heat and stays well below the distance of second neighbours."""
+
+LABELLINGS = 5000
+"""Most labellings that `match_atoms` tries exhaustively."""
+
+
+def bonds(numbers: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """Covalent bonds (bonds, 2), each i < j, sorted.
+
+    Args:
+        numbers: (atoms,) atomic numbers.
+        positions: (atoms, 3) in angstrom.
+
+    Radii: Cordero et al., Dalton Trans. 2832 (2008), as in `ase.data`.
+    """
+    from ase.data import covalent_radii
+
+    radii = covalent_radii[np.asarray(numbers, dtype=int)]
+    close = distances(np.asarray(positions)[None])[0] < BOND_STRETCH * (radii[:, None] + radii)
+    return np.argwhere(np.triu(close, 1))
+
+
+def align(
+    positions: np.ndarray, target: np.ndarray, weights: np.ndarray | None = None
+) -> np.ndarray:
+    """Lay each geometry on the target by a translation and a proper rotation.
+
+    Args:
+        positions: (batch, atoms, 3) in angstrom.
+        target: (atoms, 3) in angstrom.
+        weights: (atoms,) weight of each atom in the least squares, such as its mass; equal
+            weights by default.
+
+    Returns:
+        The moved positions (batch, atoms, 3). A mirror image stays one.
+
+    Raises:
+        ShapeError: the target has another number of atoms.
+
+    Source: Kabsch, Acta Cryst. A 34, 827 (1978).
+    """
+    if positions.ndim != 3 or positions.shape[1:] != target.shape:
+        raise ShapeError(
+            f"expected positions (batch, atoms, 3) and a target (atoms, 3), "
+            f"got {positions.shape} and {target.shape}"
+        )
+    share = np.full(len(target), 1.0) if weights is None else np.asarray(weights, dtype=float)
+    share = share / share.sum()
+    centre = share @ target
+    moved = positions - (share @ positions)[:, None]
+    covariance = np.einsum("a,bax,ay->bxy", share, moved, target - centre)
+    left, _, right = np.linalg.svd(covariance)
+    # The third axis is turned where the best orthogonal map would be a reflection.
+    turn = np.ones((len(positions), 3))
+    turn[:, 2] = np.sign(np.linalg.det(left) * np.linalg.det(right))
+    return moved @ (left * turn[:, None, :]) @ right + centre
+
+
+def match_atoms(numbers: np.ndarray, positions: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Relabel like atoms so that a geometry lies as close to the target as it can.
+
+    Only labellings that map the bonds of one geometry onto the other's are considered, so that
+    no hydrogen swaps its heavy atom. Atoms with a single bond (hydrogens) are permuted on
+    their neighbour: exhaustively while there are at most `LABELLINGS`, one neighbour after
+    the other beyond. Where the bonds differ (a reaction), the fewest bonds change; beyond
+    `LABELLINGS` orders of like atoms they are assigned by distance and alignment in turn.
+
+    Args:
+        numbers: (atoms,) atomic numbers, the same for both.
+        positions: (atoms, 3) in angstrom.
+        target: (atoms, 3) in angstrom.
+
+    Returns:
+        A permutation (atoms,) such that positions[permutation] fits the target.
+    """
+    numbers = np.asarray(numbers, dtype=int)
+    source_bonds, target_bonds = bonds(numbers, positions), bonds(numbers, target)
+    source_graph = _neighbours(len(numbers), source_bonds)
+    target_graph = _neighbours(len(numbers), target_bonds)
+    found = list(islice(_isomorphisms(numbers, source_graph, target_graph), LABELLINGS))
+    if not found:
+        orders = _all_orders(numbers)
+        if orders is None:
+            return _assign(numbers, positions, target)
+        changed = _changed_bonds(orders, source_bonds, target_bonds)
+        orders = orders[changed == changed.min()]
+        return orders[np.argmin(_misfit(positions[orders], target))]
+    skeletons = np.array(found)
+    groups = [group for group in _leaf_groups(numbers, target_graph) if len(group) > 1]
+    if len(found) * prod(factorial(len(group)) for group in groups) <= LABELLINGS:
+        candidates = np.concatenate([_permuted(skeletons, way) for way in _ways(groups)])
+        return candidates[np.argmin(_misfit(positions[candidates], target))]
+    return _refined(skeletons, groups, positions, target)
+
+
+def _ways(groups: Sequence[Sequence[int]]) -> Iterator[dict[int, int]]:
+    """Every way to permute each group within itself, as {slot: the slot it takes from}."""
+    for choice in product(*(permutations(group) for group in groups)):
+        yield {
+            slot: taken
+            for group, order in zip(groups, choice, strict=True)
+            for slot, taken in zip(group, order, strict=True)
+        }
+
+
+def _permuted(labellings: np.ndarray, way: dict[int, int]) -> np.ndarray:
+    changed = labellings.copy()
+    changed[:, list(way)] = labellings[:, list(way.values())]
+    return changed
+
+
+def _refined(
+    skeletons: np.ndarray, groups: list[list[int]], positions: np.ndarray, target: np.ndarray
+) -> np.ndarray:
+    """Improve every labelling one pair of like leaves at a time until none gets better."""
+    swaps = [{a: b, b: a} for g in groups for n, a in enumerate(g) for b in g[:n]]
+    # A methyl group turns by a cycle of three, which no single swap without mirroring reaches.
+    cycles = [{a: b, b: c, c: a} for g in groups for a, b, c in permutations(g, 3)]
+    promising = np.argsort(_misfit(positions[skeletons], target))[:100]
+    best = skeletons[promising]
+    misfit = _misfit(positions[best], target)
+    while True:
+        before = misfit.sum()
+        for way in swaps + cycles:
+            trial = _permuted(best, way)
+            trial_misfit = _misfit(positions[trial], target)
+            better = trial_misfit < misfit - 1e-12
+            best = np.where(better[:, None], trial, best)
+            misfit = np.where(better, trial_misfit, misfit)
+        if misfit.sum() == before:
+            return best[np.argmin(misfit)]
+
+
+def _misfit(positions: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Sum of squares (batch,) left after the best proper rotation, in angstrom^2."""
+    moved = positions - positions.mean(axis=1, keepdims=True)
+    fixed = target - target.mean(axis=0)
+    covariance = np.swapaxes(moved, 1, 2) @ fixed
+    stretch = np.linalg.svd(covariance, compute_uv=False)
+    stretch[:, 2] *= np.sign(np.linalg.det(covariance))
+    return (moved**2).sum(axis=(1, 2)) + (fixed**2).sum() - 2 * stretch.sum(axis=1)
+
+
+def _all_orders(numbers: np.ndarray) -> np.ndarray | None:
+    """Every order (orders, atoms) of like atoms, or None where they are too many."""
+    alike = [np.flatnonzero(numbers == number).tolist() for number in np.unique(numbers)]
+    if prod(factorial(len(group)) for group in alike) > LABELLINGS:
+        return None
+    start = np.arange(len(numbers))[None]
+    return np.concatenate([_permuted(start, way) for way in _ways(alike)])
+
+
+def _changed_bonds(orders: np.ndarray, source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """How many bonds (orders,) are made or broken between the geometries."""
+    atoms = orders.shape[1]
+    bonded = np.zeros((2, atoms, atoms), dtype=bool)
+    for own, pairs in zip(bonded, (source, target), strict=True):
+        own[pairs[:, 0], pairs[:, 1]] = own[pairs[:, 1], pairs[:, 0]] = True
+    relabelled = bonded[0][orders[:, :, None], orders[:, None, :]]
+    return (relabelled != bonded[1]).sum(axis=(1, 2)) // 2
+
+
+def _assign(numbers: np.ndarray, positions: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Assign like atoms by distance, from the given order and from one by surroundings."""
+    from scipy.optimize import linear_sum_assignment
+
+    unlike = np.where(numbers[:, None] == numbers, 0.0, 1e6)
+    # An atom's sorted distances to all others do not know of rotations or labels.
+    near = np.sort(distances(np.stack([target, positions])), axis=-1)
+    surroundings = ((near[0][:, None] - near[1][None]) ** 2).sum(axis=-1)
+    starts = [np.arange(len(numbers)), linear_sum_assignment(surroundings + unlike)[1]]
+    ends = np.array([_settled(start, unlike, positions, target) for start in starts])
+    return ends[np.argmin(_misfit(positions[ends], target))]
+
+
+def _settled(
+    labelling: np.ndarray, unlike: np.ndarray, positions: np.ndarray, target: np.ndarray
+) -> np.ndarray:
+    """Align by the labelling and label by the alignment in turn until nothing changes."""
+    from scipy.optimize import linear_sum_assignment
+
+    for _ in range(50):
+        aligned = np.empty_like(positions)
+        aligned[labelling] = align(positions[labelling][None], target)[0]
+        squares = ((target[:, None] - aligned[None]) ** 2).sum(axis=-1)
+        renewed = linear_sum_assignment(squares + unlike)[1]
+        if np.array_equal(renewed, labelling):
+            break
+        labelling = renewed
+    return labelling
+
+
+def _isomorphisms(
+    numbers: np.ndarray, source: list[set[int]], target: list[set[int]]
+) -> Iterator[np.ndarray]:
+    """Bond-preserving maps from target to source atoms, one for all orders of like leaves."""
+    source_colours, target_colours = _colours(numbers, source, target)
+    if sorted(source_colours) != sorted(target_colours):
+        return
+    order = _walk(target)
+    leaves = {leaf for group in _leaf_groups(numbers, target) for leaf in group}
+    labelling = np.full(len(numbers), -1)
+    taken: set[int] = set()
+
+    def fits(slot: int, atom: int) -> bool:
+        if atom in taken or source_colours[atom] != target_colours[slot]:
+            return False
+        placed = {int(labelling[other]) for other in target[slot] if labelling[other] >= 0}
+        return placed == source[atom] & taken
+
+    def place(depth: int) -> Iterator[np.ndarray]:
+        if depth == len(order):
+            yield labelling.copy()
+            return
+        slot = order[depth]
+        placed = [int(labelling[other]) for other in target[slot] if labelling[other] >= 0]
+        for atom in sorted(source[placed[0]]) if placed else range(len(numbers)):
+            if not fits(slot, atom):
+                continue
+            labelling[slot] = atom
+            taken.add(atom)
+            yield from place(depth + 1)
+            taken.discard(atom)
+            labelling[slot] = -1
+            if slot in leaves:
+                break
+
+    yield from place(0)
+
+
+def _leaf_groups(numbers: np.ndarray, graph: list[set[int]]) -> list[list[int]]:
+    """Atoms with a single bond, grouped by their neighbour and element."""
+    groups: dict[tuple[int, int], list[int]] = {}
+    for atom, others in enumerate(graph):
+        if len(others) == 1:
+            (anchor,) = others
+            if len(graph[anchor]) > 1:
+                groups.setdefault((anchor, int(numbers[atom])), []).append(atom)
+    return list(groups.values())
+
+
+def _colours(numbers: np.ndarray, *graphs: list[set[int]]) -> list[list[int]]:
+    """Colour atoms by element and, round by round, by their neighbours' colours.
+
+    Two atoms that an isomorphism can map on each other have one colour.
+
+    Source: Weisfeiler and Leman (1968).
+    """
+    colours = [[int(number) for number in numbers] for _ in graphs]
+    for _ in range(len(numbers)):
+        seen: dict[tuple, int] = {}
+        renewed = []
+        for graph, old in zip(graphs, colours, strict=True):
+            keys = [(old[a], tuple(sorted(old[b] for b in graph[a]))) for a in range(len(old))]
+            renewed.append([seen.setdefault(key, len(seen)) for key in keys])
+        settled = len(seen) == len(set().union(*map(set, colours)))
+        colours = renewed
+        if settled:
+            break
+    return colours
+
+
+def _walk(graph: list[set[int]]) -> list[int]:
+    """Atoms in an order in which each, as far as it can, follows one of its neighbours."""
+    order: list[int] = []
+    seen: set[int] = set()
+    # Well-connected atoms first, so that dead ends show early.
+    for start in sorted(range(len(graph)), key=lambda atom: -len(graph[atom])):
+        queue = [] if start in seen else [start]
+        seen.update(queue)
+        while queue:
+            atom = queue.pop(0)
+            order.append(atom)
+            fresh = sorted(graph[atom] - seen, key=lambda other: -len(graph[other]))
+            seen.update(fresh)
+            queue.extend(fresh)
+    return order
+
+
+def _neighbours(count: int, pairs: np.ndarray) -> list[set[int]]:
+    graph: list[set[int]] = [set() for _ in range(count)]
+    for i, j in pairs:
+        graph[i].add(int(j))
+        graph[j].add(int(i))
+    return graph
