@@ -1,0 +1,117 @@
+"""Datasets in and out of files: extxyz and npz; the only place where file units are converted.
+
+`extxyz` reads and writes the text format, `npz` the binary ones, `units` knows the spellings.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+
+from flexcalc.dataset import Dataset
+from flexcalc.errors import FileFormatError, InputError
+from flexcalc.files import extxyz, npz
+from flexcalc.files.extxyz import frame_bytes, open_frame_log, read_frames, whole_frames
+from flexcalc.files.units import energy_unit, force_unit, length_unit
+from flexcalc.storage import atomic_write
+
+__all__ = [
+    "energy_unit",
+    "force_unit",
+    "frame_bytes",
+    "length_unit",
+    "open_frame_log",
+    "read",
+    "read_frames",
+    "whole_frames",
+    "write",
+]
+
+SUFFIXES = ".xyz, .extxyz or .npz"
+
+LARGEST_FILE = 4 << 30
+"""Bytes; a larger file is refused before it is read."""
+
+
+def read(
+    path: Path | str,
+    *,
+    energy_unit: str | None = None,
+    length_unit: str | None = None,
+    force_unit: str | None = None,
+    labels: str = "new",
+) -> Dataset:
+    """Read geometries, and their labels where the file has them, into eV and angstrom.
+
+    Args:
+        path: `.xyz` or `.extxyz` (eV and angstrom unless said otherwise), or `.npz`: an sGDML
+            dataset (z, R, E, F) or one in the style of rMD17 (nuclear_charges, coords,
+            energies, forces).
+        energy_unit: unit of the energies, such as "kcal/mol"; needed for an npz that does not
+            say itself.
+        length_unit: unit of the positions; angstrom unless said.
+        force_unit: unit of the forces; energy unit per length unit unless said.
+        labels: "new", or "old" for the `old_energies` and `old_forces` of an rMD17 file.
+
+    Raises:
+        FileFormatError: missing, damaged, cut or not of these formats; names the frame.
+        UnitError: a unit is unknown, missing, or contradicts the file.
+        MoleculeError: the frames are periodic or not all of one molecule.
+    """
+    path = Path(path)
+    reader = _format(path)
+    _check_file(path)
+    if labels not in ("new", "old"):
+        raise InputError(f'labels: expected "new" or "old", got {labels!r}')
+    units = (energy_unit, length_unit, force_unit)
+    if reader is npz:
+        return npz.read(path, *units, labels=labels)
+    if labels == "old":
+        raise InputError(f'{path}: labels="old" is for npz files in the style of rMD17')
+    return extxyz.read(path, *units)
+
+
+def write(path: Path | str, dataset: Dataset) -> None:
+    """Write a dataset whole, or leave the old file as it was.
+
+    Args:
+        path: `.xyz` or `.extxyz` (eV, angstrom, every digit kept) or `.npz` (sGDML dataset
+            format with its units named).
+        dataset: frames with or without labels.
+
+    Raises:
+        FileFormatError: another suffix.
+        InputError: the folder is missing, not writable or full.
+    """
+    path = Path(path)
+    content = _format(path).to_bytes(dataset, path.stem)
+    try:
+        atomic_write(path, content)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def _format(path: Path) -> ModuleType:
+    suffix = path.suffix.lower()
+    if suffix in (".xyz", ".extxyz"):
+        return extxyz
+    if suffix == ".npz":
+        return npz
+    raise FileFormatError(f"{path}: expected a file named {SUFFIXES}, got suffix {suffix!r}")
+
+
+def _check_file(path: Path) -> None:
+    try:
+        if not path.exists():
+            raise FileFormatError(f"{path}: no such file")
+        if not path.is_file():
+            raise FileFormatError(f"{path}: expected a file, found a folder or device")
+        size = path.stat().st_size
+    except (OSError, ValueError) as error:
+        raise FileFormatError(f"{str(path)!r}: cannot be read: {error}") from None
+    if size == 0:
+        raise FileFormatError(f"{path}: the file is empty")
+    if size > LARGEST_FILE:
+        raise FileFormatError(
+            f"{path}: {size} bytes is more than the {LARGEST_FILE} that are read; split it"
+        )
