@@ -1,0 +1,413 @@
+"""Errors of a potential against labels: how large, how sure, and where.
+
+Force errors are per Cartesian component: the mean runs over all 3N components of all frames.
+The other convention in use, the mean length of an atom's error vector, gives about twice that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from flexcalc.analysis import slips
+from flexcalc.dataset import Dataset
+from flexcalc.errors import FileFormatError, ShapeError
+from flexcalc.geometry import Coordinate
+from flexcalc.potential import Evaluation
+
+CONVENTION = "force errors are means over the 3N Cartesian components of all frames"
+CONFIDENCE = 0.95
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Errors of one quantity, in eV or eV/angstrom.
+
+    Args:
+        mae: mean absolute error.
+        rmse: root mean square error.
+        maximum: largest absolute error.
+        mae_interval: 95 % bootstrap interval of the mean, frames resampled; None where not
+            asked for. The maximum has none: a bootstrap cannot see beyond the sample.
+        rmse_interval: the same of the root mean square.
+    """
+
+    mae: float
+    rmse: float
+    maximum: float
+    mae_interval: Interval | None = None
+    rmse_interval: Interval | None = None
+
+    def to_dict(self, name: str, per: str = "") -> dict[str, Any]:
+        """Flat keys such as `force_mae_kcal_mol_A`, in kcal/mol and meV."""
+        keys: dict[str, Any] = {}
+        for what, value in (("mae", self.mae), ("rmse", self.rmse), ("max", self.maximum)):
+            keys |= in_units(f"{name}_{what}", value, per)
+        for what, interval in (("mae", self.mae_interval), ("rmse", self.rmse_interval)):
+            if interval is not None:
+                keys |= in_units(f"{name}_{what}_interval", interval, per)
+        return keys
+
+
+@dataclass(frozen=True)
+class Part:
+    """Force errors of one element or one atom.
+
+    Args:
+        symbol: of the element.
+        atoms: indices of the atoms.
+        force: their errors, in eV/angstrom.
+    """
+
+    symbol: str
+    atoms: tuple[int, ...]
+    force: Errors
+
+
+@dataclass(frozen=True)
+class Region:
+    """One bin of a coordinate.
+
+    Args:
+        low, high: the bin's edges, in the coordinate's unit.
+        population: frames in it.
+        energy: errors of the raw energies in eV; None without energies or frames.
+        force: errors in eV/angstrom; None without forces or frames.
+    """
+
+    low: float
+    high: float
+    population: int
+    energy: Errors | None
+    force: Errors | None
+
+
+@dataclass(frozen=True)
+class Regions:
+    """The bins of one coordinate, worst first, empty ones last."""
+
+    coordinate: Coordinate
+    bins: tuple[Region, ...]
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """All errors of one potential on one dataset, in eV and eV/angstrom.
+
+    Args:
+        frames, atoms: size of the dataset.
+        energy: errors of the energies as predicted; None without reference energies.
+        energy_offset_free: errors once the mean error is taken off.
+        energy_offset: that mean error, predicted minus reference.
+        energy_zero: errors of a model that predicts the mean energy, for scale.
+        force: errors per component; None without reference forces.
+        force_zero: errors of a model that predicts no forces, for scale.
+        elements, each_atom: force errors by element and by atom.
+        regions: errors by bins of each coordinate asked for.
+        net_force: largest length of a predicted net force.
+        net_torque: largest length of a predicted net torque, in eV.
+        energy_line, force_line: regression of predicted on reference values.
+        worst: indices of the worst frames, by force RMSE (by energy without forces).
+        warnings: what the user should look at, one line each.
+    """
+
+    frames: int
+    atoms: int
+    energy: Errors | None
+    energy_offset_free: Errors | None
+    energy_offset: float | None
+    energy_zero: Errors | None
+    force: Errors | None
+    force_zero: Errors | None
+    elements: tuple[Part, ...]
+    each_atom: tuple[Part, ...]
+    regions: tuple[Regions, ...]
+    net_force: float
+    net_torque: float
+    energy_line: slips.Regression | None
+    force_line: slips.Regression | None
+    worst: tuple[int, ...]
+    warnings: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as JSON can hold it: flat keys with units, tables as lists of rows."""
+        keys: dict[str, Any] = {"frames": self.frames, "atoms": self.atoms}
+        keys["convention"] = CONVENTION
+        for name in ("force", "energy", "energy_offset_free", "energy_zero", "force_zero"):
+            errors: Errors | None = getattr(self, name)
+            if errors is not None:
+                keys |= errors.to_dict(name, per="_A" if name.startswith("force") else "")
+        if self.energy_offset is not None:
+            keys |= in_units("energy_offset", self.energy_offset)
+        keys |= in_units("net_force_max", self.net_force, per="_A")
+        keys |= in_units("net_torque_max", self.net_torque)
+        for name in ("energy", "force"):
+            line: slips.Regression | None = getattr(self, f"{name}_line")
+            if line is not None:
+                keys |= {f"{name}_slope": line.slope, f"{name}_correlation": line.correlation}
+        keys["elements"] = [_part_row(part) for part in self.elements]
+        keys["each_atom"] = [_part_row(part) for part in self.each_atom]
+        keys["regions"] = [_regions_row(regions) for regions in self.regions]
+        return keys | {"worst_frames": list(self.worst), "warnings": list(self.warnings)}
+
+
+def accuracy(
+    dataset: Dataset,
+    evaluation: Evaluation,
+    *,
+    rng: np.random.Generator,
+    coordinates: Sequence[Coordinate] = (),
+    bins: int = 18,
+    resamples: int = 200,
+    worst: int = 10,
+) -> Accuracy:
+    """Compare predictions with labels.
+
+    Args:
+        dataset: reference labels; energies or forces alone will do.
+        evaluation: predictions for the dataset's positions.
+        rng: source of the bootstrap's resampling.
+        coordinates: errors are also given by bins of each of these.
+        bins: number of equal bins, over the whole circle for a dihedral and over the range of
+            the data otherwise.
+        resamples: bootstrap samples of frames.
+        worst: how many of the worst frames to name.
+
+    Raises:
+        FileFormatError: the dataset has no frames or no labels at all.
+        ShapeError: the predictions do not fit the dataset.
+    """
+    _check(dataset, evaluation)
+    frames, atoms = dataset.positions.shape[:2]
+    draws = rng.integers(frames, size=(resamples, frames))
+    energy_error = None if dataset.energies is None else evaluation.energies - dataset.energies
+    force_error = None if dataset.forces is None else evaluation.forces - dataset.forces
+    net_force, net_torque = _net(dataset.positions, evaluation.forces)
+    energy_line = _line(dataset.energies, evaluation.energies)
+    force_line = _line(dataset.forces, evaluation.forces)
+    energy = _energy_errors(dataset.energies, energy_error, draws)
+    return Accuracy(
+        frames=frames,
+        atoms=atoms,
+        **energy,
+        force=None if force_error is None else _errors(force_error, draws),
+        force_zero=None if dataset.forces is None else _errors(dataset.forces),
+        elements=_by_element(dataset.numbers, force_error),
+        each_atom=_by_atom(dataset.numbers, force_error),
+        regions=tuple(
+            Regions(one, _bins(one, dataset.positions, bins, energy_error, force_error))
+            for one in coordinates
+        ),
+        net_force=net_force,
+        net_torque=net_torque,
+        energy_line=energy_line,
+        force_line=force_line,
+        worst=_worst(energy_error, force_error, worst),
+        warnings=_warnings(energy, energy_line, force_line),
+    )
+
+
+def in_units(name: str, value: Any, per: str = "") -> dict[str, Any]:
+    """A value in eV as two flat keys, in kcal/mol and in meV.
+
+    Args:
+        name: key without its unit.
+        value: a number, or several, in eV or eV/angstrom.
+        per: "_A" for a force, "" for an energy.
+    """
+    from ase.units import kcal, mol
+
+    def scaled(factor: float) -> Any:
+        return (np.asarray(value, dtype=float) * factor).tolist()
+
+    return {
+        f"{name}_kcal_mol{per}": scaled(mol / kcal),
+        f"{name}_meV{per}": scaled(1000.0),
+    }
+
+
+def _part_row(part: Part) -> dict[str, Any]:
+    name = part.symbol if len(part.atoms) > 1 else f"{part.symbol}{part.atoms[0]}"
+    row = {"name": name, "symbol": part.symbol, "atoms": list(part.atoms)}
+    return row | part.force.to_dict("force", per="_A")
+
+
+def _regions_row(regions: Regions) -> dict[str, Any]:
+    rows = []
+    for region in regions.bins:
+        row: dict[str, Any] = {"from": region.low, "to": region.high}
+        row["population"] = region.population
+        if region.force is not None:
+            row |= region.force.to_dict("force", per="_A")
+        if region.energy is not None:
+            row |= region.energy.to_dict("energy")
+        rows.append(row)
+    coordinate = regions.coordinate
+    facts = {"coordinate": coordinate.label, "unit": coordinate.unit}
+    return facts | {"periodic": coordinate.periodic, "bins": rows}
+
+
+def _check(dataset: Dataset, evaluation: Evaluation) -> None:
+    shapes = np.shape(evaluation.energies), np.shape(evaluation.forces)
+    expected = (len(dataset),), dataset.positions.shape
+    if shapes != expected:
+        raise ShapeError(
+            f"the predictions do not fit the dataset: expected energies {expected[0]} and "
+            f"forces {expected[1]}, got {shapes[0]} and {shapes[1]}"
+        )
+    if len(dataset) == 0 or (dataset.energies is None and dataset.forces is None):
+        lack = "frames" if len(dataset) == 0 else "energies and no forces"
+        raise FileFormatError(
+            f"{dataset.provenance.source}: the dataset has no {lack} to compare with; "
+            "label geometries with `flexcalc label`"
+        )
+
+
+def _errors(error: np.ndarray, draws: np.ndarray | None = None) -> Errors:
+    """Errors of an array (frames, ...); each row of draws is one bootstrap sample of frames."""
+    absolute = np.abs(error).reshape(len(error), -1)
+    by_frame, squares = absolute.mean(axis=1), (absolute**2).mean(axis=1)
+    intervals: tuple[Interval | None, Interval | None] = (None, None)
+    if draws is not None:
+        intervals = (
+            _interval([by_frame[draw].mean() for draw in draws]),
+            _interval([np.sqrt(squares[draw].mean()) for draw in draws]),
+        )
+    rmse = float(np.sqrt(squares.mean()))
+    return Errors(float(by_frame.mean()), rmse, float(absolute.max()), *intervals)
+
+
+def _offset_free(error: np.ndarray, draws: np.ndarray) -> Errors:
+    """Errors of energies about their mean, which every bootstrap sample has its own of."""
+    plain = _errors(error - error.mean())
+    samples = [error[draw] - error[draw].mean() for draw in draws]
+    return Errors(
+        plain.mae,
+        plain.rmse,
+        plain.maximum,
+        _interval([np.abs(sample).mean() for sample in samples]),
+        _interval([sample.std() for sample in samples]),
+    )
+
+
+def _interval(samples: Sequence[float]) -> Interval | None:
+    """The central 95 % of bootstrap samples (the percentile method).
+
+    Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13.
+    """
+    if not len(samples):
+        return None
+    low, high = np.quantile(samples, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)
+
+
+def _energy_errors(
+    energies: np.ndarray | None, error: np.ndarray | None, draws: np.ndarray
+) -> dict[str, Any]:
+    if energies is None or error is None:
+        names = ("energy", "energy_offset_free", "energy_offset", "energy_zero")
+        return dict.fromkeys(names)
+    return {
+        "energy": _errors(error, draws),
+        "energy_offset_free": _offset_free(error, draws),
+        "energy_offset": float(error.mean()),
+        "energy_zero": _errors(energies - energies.mean()),
+    }
+
+
+def _by_atom(numbers: np.ndarray, error: np.ndarray | None) -> tuple[Part, ...]:
+    if error is None:
+        return ()
+    return tuple(_part((atom,), numbers, error) for atom in range(len(numbers)))
+
+
+def _by_element(numbers: np.ndarray, error: np.ndarray | None) -> tuple[Part, ...]:
+    if error is None:
+        return ()
+    groups = [np.flatnonzero(numbers == number) for number in np.unique(numbers)]
+    return tuple(_part(tuple(group.tolist()), numbers, error) for group in groups)
+
+
+def _part(atoms: tuple[int, ...], numbers: np.ndarray, error: np.ndarray) -> Part:
+    from ase.data import chemical_symbols
+
+    return Part(chemical_symbols[numbers[atoms[0]]], atoms, _errors(error[:, list(atoms)]))
+
+
+def _bins(
+    coordinate: Coordinate,
+    positions: np.ndarray,
+    count: int,
+    energy_error: np.ndarray | None,
+    force_error: np.ndarray | None,
+) -> tuple[Region, ...]:
+    """Errors by equal bins of the coordinate, worst first, empty bins last."""
+    values = coordinate.values(positions)
+    first, last = (-180.0, 180.0) if coordinate.periodic else (values.min(), values.max())
+    edges = np.linspace(first, last, count + 1)
+    # The last bin takes its upper edge in, so that the largest value falls into a bin.
+    which = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, count - 1)
+    regions = []
+    for number in range(count):
+        inside = which == number
+        filled = bool(inside.any())
+        energy = _errors(energy_error[inside]) if filled and energy_error is not None else None
+        force = _errors(force_error[inside]) if filled and force_error is not None else None
+        low, high = float(edges[number]), float(edges[number + 1])
+        regions.append(Region(low, high, int(inside.sum()), energy, force))
+
+    def badness(region: Region) -> float:
+        errors = region.force or region.energy
+        return -1.0 if errors is None else errors.rmse
+
+    return tuple(sorted(regions, key=badness, reverse=True))
+
+
+def _net(positions: np.ndarray, forces: np.ndarray) -> tuple[float, float]:
+    """Largest net force (eV/angstrom) and net torque about the centroid (eV) of any frame."""
+    arms = positions - positions.mean(axis=1, keepdims=True)
+    torques = np.cross(arms, forces).sum(axis=1)
+    net_forces = forces.sum(axis=1)
+    return (
+        float(np.linalg.norm(net_forces, axis=1).max()),
+        float(np.linalg.norm(torques, axis=1).max()),
+    )
+
+
+def _line(reference: np.ndarray | None, predicted: np.ndarray) -> slips.Regression | None:
+    return None if reference is None else slips.regression(reference, predicted)
+
+
+def _worst(
+    energy_error: np.ndarray | None, force_error: np.ndarray | None, count: int
+) -> tuple[int, ...]:
+    if force_error is not None:
+        size = (force_error**2).mean(axis=(1, 2))
+    elif energy_error is not None:
+        size = np.abs(energy_error - energy_error.mean())
+    return tuple(np.argsort(-size, kind="stable")[:count].tolist())
+
+
+def _warnings(
+    energy: dict[str, Any],
+    energy_line: slips.Regression | None,
+    force_line: slips.Regression | None,
+) -> tuple[str, ...]:
+    found = [slips.warning(energy_line, "energy"), slips.warning(force_line, "force")]
+    if energy_line is not None and abs(energy_line.correlation) < 0.95:
+        found.append(
+            f"predicted and reference energies correlate only by {energy_line.correlation:.2f}: "
+            "the model is poor here, or energies and forces do not belong together"
+        )
+    offset, spread = energy["energy_offset"], energy["energy_zero"]
+    if offset is not None and abs(offset) > max(spread.rmse, energy["energy_offset_free"].rmse):
+        found.append(
+            f"the mean energy error is {offset:.4g} eV, more than the energies vary: the zeros "
+            "of energy differ; read the offset-free errors"
+        )
+    return tuple(text for text in found if text is not None)
