@@ -19,6 +19,9 @@ import numpy as np
 
 from flexcalc.errors import BusyError, FileFormatError, InputError
 
+PARTIAL = ".partial"
+"""Ends the name of a file that is being written."""
+
 
 def sha256_file(path: Path) -> str:
     """SHA-256 of a file, as hex."""
@@ -26,26 +29,40 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def atomic_write(path: Path, content: str | bytes) -> None:
+def atomic_write(path: Path, content: str | bytes, *, keep: Path | None = None) -> None:
     """Replace a file whole: temporary file, fsync, rename. A failure leaves the old file.
+
+    Args:
+        path: the file.
+        content: all of it.
+        keep: where the old file is kept, if it is to be kept.
 
     Raises:
         OSError: the disk is full or the folder is not writable; the old file is untouched.
     """
     path = Path(path)
     data = content.encode() if isinstance(content, str) else content
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, name = tempfile.mkstemp(PARTIAL, f".{path.name}.", path.parent)
     try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
+        try:
+            _write_all(handle, data)
+            os.fsync(handle)
+        finally:
+            os.close(handle)
         os.chmod(name, 0o644)
+        if keep is not None and path.exists():
+            os.replace(path, keep)
         os.replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def _write_all(handle: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(handle, rest) :]
 
 
 def sync_folder(folder: Path) -> None:
@@ -70,20 +87,27 @@ class AppendLog:
         whole: maps the bytes of the file to the length of its whole records. What lies beyond
             was cut by a kill and is removed on opening.
 
-    One process writes at a time; the run folder's lock sees to that.
+    Raises:
+        BusyError: another process, or another log of this one, is appending to the file.
     """
 
     def __init__(self, path: Path, whole: Callable[[bytes], int]):
         self.path = Path(path)
         existed = self.path.exists()
-        self._stream = open(self.path, "ab")  # noqa: SIM115 - closed by close()
-        content = self.path.read_bytes()
-        kept = whole(content)
-        if kept != len(content):
-            self._stream.truncate(kept)
-            os.fsync(self._stream.fileno())
-        if not existed:
-            sync_folder(self.path.parent)
+        # Without a buffer: what a failed write has left in one would be written later.
+        self._stream = open(self.path, "ab", buffering=0)  # noqa: SIM115 - closed by close()
+        try:
+            _lock(self._stream.fileno(), f"{self.path}: another process is writing this file")
+            content = self.path.read_bytes()
+            self.size = whole(content)  # bytes on disk
+            if self.size != len(content):
+                self._stream.truncate(self.size)
+                os.fsync(self._stream.fileno())
+            if not existed:
+                sync_folder(self.path.parent)
+        except BaseException:
+            self._stream.close()
+            raise
 
     def append(self, record: bytes) -> None:
         """Write one or more whole records and return when they are on disk.
@@ -91,14 +115,13 @@ class AppendLog:
         Raises:
             OSError: the disk is full; what was written of the record is taken back.
         """
-        start = self._stream.tell()
         try:
-            self._stream.write(record)
-            self._stream.flush()
+            _write_all(self._stream.fileno(), record)
             os.fsync(self._stream.fileno())
-        except OSError:
-            os.ftruncate(self._stream.fileno(), start)
+        except BaseException:
+            os.ftruncate(self._stream.fileno(), self.size)
             raise
+        self.size += len(record)
 
     def close(self) -> None:
         """Close the file; further appends fail."""
@@ -109,6 +132,13 @@ class AppendLog:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _lock(handle: int, busy: str) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise BusyError(f"{busy}; wait for it or choose another --output") from None
 
 
 def whole_lines(content: bytes) -> int:
@@ -131,13 +161,9 @@ def run_folder(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise InputError(f"{path}: cannot be used as a run folder: {error.strerror}") from None
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BusyError(
-                f"{path}: another flexcalc process is using this run folder; "
-                "wait for it or choose another --output"
-            ) from None
+        _lock(handle, f"{path}: another flexcalc process is using this run folder")
+        for leftover in path.glob(f".*{PARTIAL}"):  # of a write that was killed
+            leftover.unlink(missing_ok=True)
         yield path
     finally:
         os.close(handle)
@@ -156,10 +182,7 @@ def save_checkpoint(path: Path, arrays: Mapping[str, np.ndarray], facts: Mapping
     path = Path(path)
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     header = {"facts": json.dumps(facts), "sha256": _digest(arrays, json.dumps(facts))}
-    data = save(arrays, metadata=header)
-    if path.exists():
-        os.replace(path, _previous(path))
-    atomic_write(path, data)
+    atomic_write(path, save(arrays, metadata=header), keep=_previous(path))
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, np.ndarray], dict] | None:
