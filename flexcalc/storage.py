@@ -123,6 +123,29 @@ class AppendLog:
             raise
         self.size += len(record)
 
+    def truncate(self, size: int) -> None:
+        """Cut the file back to this many bytes, where an earlier state of the run ended.
+
+        Raises:
+            FileFormatError: the file is shorter than that, so records have been lost.
+        """
+        if size > self.size:
+            raise FileFormatError(
+                f"{self.path}: expected at least {size} bytes, found {self.size}: "
+                "records are missing; start in another folder"
+            )
+        os.ftruncate(self._stream.fileno(), size)
+        os.fsync(self._stream.fileno())
+        self.size = size
+
+    def __len__(self) -> int:
+        """Bytes on disk."""
+        return self.size
+
+    def __bool__(self) -> bool:
+        """A log is a log even when it is empty."""
+        return True
+
     def close(self) -> None:
         """Close the file; further appends fail."""
         self._stream.close()
