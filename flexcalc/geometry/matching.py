@@ -42,7 +42,7 @@ def align(
 
     Args:
         positions: (batch, atoms, 3) in angstrom.
-        target: (atoms, 3) in angstrom.
+        target: (atoms, 3), or one target a row (batch, atoms, 3), in angstrom.
         weights: (atoms,) weight of each atom in the least squares, such as its mass; equal
             weights by default.
 
@@ -54,16 +54,17 @@ def align(
 
     Source: Kabsch, Acta Cryst. A 34, 827 (1978).
     """
-    if positions.ndim != 3 or positions.shape[1:] != target.shape:
+    if positions.ndim != 3 or target.shape not in (positions.shape[1:], positions.shape):
         raise ShapeError(
-            f"expected positions (batch, atoms, 3) and a target (atoms, 3), "
+            f"expected positions (batch, atoms, 3) and targets (atoms, 3) or of their shape, "
             f"got {positions.shape} and {target.shape}"
         )
-    share = np.full(len(target), 1.0) if weights is None else np.asarray(weights, dtype=float)
+    share = np.full(target.shape[-2], 1.0) if weights is None else np.asarray(weights, dtype=float)
     share = share / share.sum()
-    centre = share @ target
+    centre = (share @ target)[..., None, :]
     moved = positions - (share @ positions)[:, None]
-    covariance = np.einsum("a,bax,ay->bxy", share, moved, target - centre)
+    aim = np.broadcast_to(target - centre, moved.shape)
+    covariance = np.einsum("a,bax,bay->bxy", share, moved, aim)
     left, _, right = np.linalg.svd(covariance)
     # The third axis is turned where the best orthogonal map would be a reflection.
     turn = np.ones((len(positions), 3))

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.random import Generator
@@ -28,11 +28,10 @@ class State(Protocol):
     def step(self) -> int: ...
 
 
-S = TypeVar("S", bound=State)
 Observer = Callable[[Any], None]
 
 
-class Method(Protocol[S]):
+class Method[S: State](Protocol):
     """An algorithm that moves positions on a potential, one step at a time."""
 
     def init(self, potential: Potential, positions: np.ndarray, rng: Generator) -> S: ...
@@ -40,7 +39,7 @@ class Method(Protocol[S]):
     def step(self, potential: Potential, state: S, rng: Generator) -> S: ...
 
 
-def iterate(
+def iterate[S: State](
     method: Method[S],
     potential: Potential,
     state: S,
@@ -71,6 +70,30 @@ def iterate(
     return state
 
 
+class Recorder:
+    """An observer that writes every n-th state to a log, in larger pieces.
+
+    Args:
+        log: append-only file of the run.
+        every: steps between two records.
+        render: a state -> one or more whole records.
+    """
+
+    def __init__(self, log: AppendLog, every: int, render: Callable[[Any], bytes]):
+        self.log, self.every, self.render = log, every, render
+        self._pending: list[bytes] = []
+
+    def __call__(self, state: State) -> None:
+        if state.step % self.every == 0:
+            self._pending.append(self.render(state))
+
+    def flush(self) -> None:
+        """Put what was recorded on disk."""
+        if self._pending:
+            self.log.append(b"".join(self._pending))
+            self._pending.clear()
+
+
 class Checkpoint:
     """An observer that keeps a restart on disk, exact to the byte.
 
@@ -80,14 +103,20 @@ class Checkpoint:
     Args:
         path: checkpoint file.
         rng: the generator the run draws from; its state is saved and restored.
-        logs: append-only files of the run.
+        recorders: the logs of the run.
         seconds: least time between two checkpoints.
     """
 
     def __init__(
-        self, path: Path, rng: Generator, logs: Sequence[AppendLog] = (), *, seconds: float = 5.0
+        self,
+        path: Path,
+        rng: Generator,
+        recorders: Sequence[Recorder] = (),
+        *,
+        seconds: float = 5.0,
     ):
-        self.path, self.rng, self.logs, self.seconds = Path(path), rng, tuple(logs), seconds
+        self.path, self.rng, self.seconds = Path(path), rng, seconds
+        self.recorders = tuple(recorders)
         self._last = time.monotonic()
 
     def __call__(self, state: State) -> None:
@@ -96,13 +125,19 @@ class Checkpoint:
 
     def save(self, state: State) -> None:
         """Write the checkpoint now."""
+        self.flush()
         arrays, facts = pack(state)
         facts["rng"] = self.rng.bit_generator.state
-        facts["logs"] = [log.size() for log in self.logs]
+        facts["logs"] = [recorder.log.size for recorder in self.recorders]
         save_checkpoint(self.path, arrays, facts)
         self._last = time.monotonic()
 
-    def restore(self, kind: type[S]) -> S | None:
+    def flush(self) -> None:
+        """Put all records on disk."""
+        for recorder in self.recorders:
+            recorder.flush()
+
+    def restore[S: State](self, kind: type[S]) -> S | None:
         """The saved state, with generator and logs set back to it; None at a fresh start.
 
         Raises:
@@ -110,8 +145,8 @@ class Checkpoint:
         """
         found = load_checkpoint(self.path)
         if found is None:
-            for log in self.logs:
-                log.truncate(0)
+            for recorder in self.recorders:
+                recorder.log.truncate(0)
             return None
         arrays, facts = found
         try:
@@ -122,9 +157,48 @@ class Checkpoint:
             raise FileFormatError(
                 f"{self.path}: not a checkpoint of this method ({error}); choose another folder"
             ) from None
-        for log, length in zip(self.logs, lengths, strict=True):
-            log.truncate(length)
+        for recorder, length in zip(self.recorders, lengths, strict=True):
+            recorder.log.truncate(length)
         return state
+
+
+def run[S: State](
+    method: Method[S],
+    potential: Potential,
+    positions: np.ndarray,
+    kind: type[S],
+    *,
+    steps: int,
+    checkpoint: Checkpoint,
+    observers: Iterable[Observer] = (),
+) -> S:
+    """Start a method, or take it up at its checkpoint, and iterate with everything recorded.
+
+    Args:
+        positions: (batch, atoms, 3) in angstrom, where a fresh run starts.
+        kind: class of the method's states.
+        steps: total number of steps.
+        checkpoint: where the run is kept; its generator is the run's.
+        observers: called with every state, after the recorders.
+
+    Raises:
+        FileFormatError: the checkpoint on disk is damaged or of another method.
+        GuardError: the run was stopped; its records up to there are on disk.
+    """
+    rng = checkpoint.rng
+    watchers = (*checkpoint.recorders, *observers, checkpoint)
+    state = checkpoint.restore(kind)
+    try:
+        if state is None:
+            state = method.init(potential, positions, rng)
+            for watcher in watchers:
+                watcher(state)
+        state = iterate(method, potential, state, steps=steps, rng=rng, observers=watchers)
+    except BaseException:
+        checkpoint.flush()
+        raise
+    checkpoint.save(state)
+    return state
 
 
 def pack(state: State) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -145,7 +219,7 @@ def pack(state: State) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     return arrays, facts
 
 
-def unpack(kind: type[S], arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> S:
+def unpack[S: State](kind: type[S], arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> S:
     """The state that `pack` split.
 
     Raises:

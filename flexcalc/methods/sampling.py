@@ -1,0 +1,204 @@
+"""Geometries to label: dynamics from several starts, thinned to independent frames, or noise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from numpy.random import Generator
+
+from flexcalc.dataset import Dataset, Provenance
+from flexcalc.fields import Count, NonNegative, Positive
+from flexcalc.files import frame_bytes, open_frame_log, read_frames
+from flexcalc.methods.dynamics import DynamicsState, Langevin
+from flexcalc.methods.iterate import Checkpoint, Recorder, run
+from flexcalc.potential import Potential
+from flexcalc.progress import Progress, silent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thermal:
+    """Langevin dynamics from every start; frames are kept an autocorrelation time apart."""
+
+    kind: ClassVar[str] = "md"
+
+    frames: Count = 300
+    """Frames to keep, over all starts and replicas."""
+    temperature_K: Positive = 500.0
+    """Temperature in kelvin."""
+    timestep_fs: Positive = 0.5
+    """Timestep in femtoseconds."""
+    friction_per_ps: Positive = 10.0
+    """Friction in 1/ps; a strong one forgets sooner."""
+    replicas: Count = 1
+    """Independent runs from every start."""
+    equilibration_fs: NonNegative = 250.0
+    """Time thrown away at the beginning of each run, in femtoseconds."""
+    spacing_fs: Positive = 20.0
+    """Least time between two kept frames, in femtoseconds."""
+    patience: Count = 8
+    """Longest run, in multiples of the time that `frames` at `spacing_fs` takes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Displaced:
+    """Random displacements of the starts, normally distributed, for every coordinate alike."""
+
+    kind: ClassVar[str] = "displacement"
+
+    frames: Count = 100
+    """Frames to make, over all starts."""
+    amplitude_A: Positive = 0.05
+    """Standard deviation of each coordinate, in angstrom."""
+
+
+Sampling = Thermal | Displaced
+
+
+def displace(how: Displaced, starts: Dataset, rng: Generator) -> Dataset:
+    """Geometries (frames, atoms, 3) around the starts, in turn."""
+    origin = np.arange(how.frames) % len(starts)
+    noise = how.amplitude_A * rng.standard_normal((how.frames, len(starts.numbers), 3))
+    tags = {
+        "start": _names(starts)[origin],
+        "sampling": np.full(how.frames, how.kind),
+        "time_fs": np.zeros(how.frames),
+        "temperature_K": np.zeros(how.frames),
+    }
+    return Dataset(starts.numbers, starts.positions[origin] + noise, tags=tags)
+
+
+def sample_dynamics(
+    how: Thermal,
+    potential: Potential,
+    starts: Dataset,
+    rng: Generator,
+    folder: Path,
+    name: str,
+    progress: Progress = silent,
+) -> Dataset:
+    """Run dynamics until there are enough independent frames, and keep those.
+
+    Frames count as independent when they are a statistical inefficiency of the potential
+    energy apart (`statistical_inefficiency`). All runs go on in one batch.
+
+    Args:
+        how: what to run.
+        potential: surface to sample.
+        starts: geometries to start from.
+        rng: source of momenta and noise.
+        folder: where the trajectory and the checkpoint are kept; a second call resumes.
+        name: their common name.
+
+    Returns:
+        Geometries with tags start, sampling, time_fs and temperature_K.
+    """
+    origin = np.tile(np.arange(len(starts)), how.replicas)
+    every = max(1, round(how.spacing_fs / how.timestep_fs))
+    first = round(how.equilibration_fs / how.timestep_fs)
+    wanted = -(-how.frames // len(origin))
+    names = _names(starts)[origin]
+
+    def render(state: DynamicsState) -> bytes:
+        frames = zip(state.positions, state.evaluation.energies, strict=True)
+        return b"".join(
+            frame_bytes(
+                starts.numbers,
+                positions,
+                energy,
+                run=row,
+                start=names[row],
+                time_fs=state.step * how.timestep_fs,
+            )
+            for row, (positions, energy) in enumerate(frames)
+        )
+
+    method = Langevin(
+        timestep_fs=how.timestep_fs,
+        temperature_K=how.temperature_K,
+        friction_per_ps=how.friction_per_ps,
+    )
+    with open_frame_log(folder / f"{name}.xyz") as log:
+        recorder = Recorder(log, every, render)
+        checkpoint = Checkpoint(folder / f"{name}.checkpoint", rng, [recorder])
+        steps, longest = first + wanted * every, first + how.patience * wanted * every
+        while True:
+            target = steps
+
+            def watch(state: DynamicsState, target: int = target) -> None:
+                progress(state.step, target, f"{how.temperature_K:g} K")
+
+            run(
+                method,
+                potential,
+                starts.positions[origin],
+                DynamicsState,
+                steps=steps,
+                checkpoint=checkpoint,
+                observers=[watch],
+            )
+            frames = read_frames(folder / f"{name}.xyz")
+            late = frames[frames.tags["time_fs"] > how.equilibration_fs]
+            stride = _stride(late, len(origin))
+            enough = first + stride * wanted * every
+            if enough <= steps or steps >= longest:
+                break
+            steps = min(enough, longest)
+    return _thinned(late, how, len(origin), wanted)
+
+
+def statistical_inefficiency(series: np.ndarray) -> float:
+    """Frames per independent frame of correlated series, at least 1.
+
+    g = 1 + 2 sum_t (1 - t/T) C(t), summed while C, averaged over the series, is positive.
+    Source: Chodera et al., J. Chem. Theory Comput. 3, 26 (2007), doi:10.1021/ct0502864.
+
+    Args:
+        series: (frames, runs).
+    """
+    frames = len(series)
+    centred = series - series.mean(axis=0)
+    variance = (centred**2).mean()
+    if frames < 3 or variance == 0:
+        return 1.0
+    total = 1.0
+    for lag in range(1, frames - 1):
+        correlation = (centred[:-lag] * centred[lag:]).mean() / variance
+        if correlation <= 0:
+            break
+        total += 2 * correlation * (1 - lag / frames)
+    return max(1.0, total)
+
+
+def _stride(late: Dataset, runs: int) -> int:
+    """Recorded frames between two independent ones."""
+    return int(np.ceil(statistical_inefficiency(late.energies.reshape(-1, runs)) - 0.5))
+
+
+def _thinned(late: Dataset, how: Thermal, runs: int, wanted: int) -> Dataset:
+    """The last frames that lie evenly, as far apart as the run allows."""
+    rows = np.arange(len(late)).reshape(-1, runs)
+    stride = max(1, len(rows) // wanted)
+    kept = rows[::-1][::stride][:wanted][::-1].ravel()[-how.frames :]
+    tags = {
+        "start": late.tags["start"][kept],
+        "sampling": np.full(len(kept), how.kind),
+        "time_fs": late.tags["time_fs"][kept],
+        "temperature_K": np.full(len(kept), how.temperature_K),
+    }
+    return Dataset(late.numbers, late.positions[kept], tags=tags)
+
+
+def _names(starts: Dataset) -> np.ndarray:
+    return starts.tags.get("start", np.full(len(starts), "start")).astype(str)
+
+
+def joined(parts: Sequence[Dataset]) -> Dataset:
+    """Geometries of one molecule without labels, one after another."""
+    from flexcalc.dataset import concatenate
+
+    bare = [replace(part, energies=None, forces=None, provenance=Provenance()) for part in parts]
+    return concatenate(*bare)
