@@ -17,6 +17,7 @@ from flexcalc.dataset import Dataset
 from flexcalc.errors import FileFormatError, ShapeError
 from flexcalc.geometry import Coordinate
 from flexcalc.potential import Evaluation
+from flexcalc.units import KCAL_MOL, MEV
 
 CONVENTION = "force errors are means over the 3N Cartesian components of all frames"
 CONFIDENCE = 0.95
@@ -220,14 +221,10 @@ def in_units(name: str, value: Any, per: str = "") -> dict[str, Any]:
         value: a number, or several, in eV or eV/angstrom.
         per: "_A" for a force, "" for an energy.
     """
-    from ase.units import kcal, mol
-
-    def scaled(factor: float) -> Any:
-        return (np.asarray(value, dtype=float) * factor).tolist()
-
+    array = np.asarray(value, dtype=float)
     return {
-        f"{name}_kcal_mol{per}": scaled(mol / kcal),
-        f"{name}_meV{per}": scaled(1000.0),
+        f"{name}_kcal_mol{per}": (array / KCAL_MOL).tolist(),
+        f"{name}_meV{per}": (array / MEV).tolist(),
     }
 
 

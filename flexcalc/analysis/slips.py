@@ -6,34 +6,31 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from flexcalc.units import BOHR, HARTREE, KCAL_MOL, KJ_MOL, MEV
+
 TOLERANCE = 0.03
 """How far a slope may lie from a slip's factor, as a fraction of it; the nearest factor wins."""
 
 MEANINGFUL = 0.9
 """Correlation from which on a slope is a matter of scale rather than of a poor model."""
 
-_EV_PER_KCAL_MOL = 0.0433641153
-_EV_PER_KJ_MOL = 0.0103642697
-_EV_PER_HARTREE = 27.2113862
-_A_PER_BOHR = 0.529177211
-
 # The slope seen when reference values in the first unit are taken for the second: the size of
 # the first in the second. The same slip in the training labels gives one over it.
 _ENERGY_SLIPS = {
-    _EV_PER_KCAL_MOL: "kcal/mol taken for eV",
-    _EV_PER_KJ_MOL: "kJ/mol taken for eV",
-    _EV_PER_HARTREE: "hartree taken for eV",
-    _EV_PER_KJ_MOL / _EV_PER_KCAL_MOL: "kJ/mol taken for kcal/mol",
-    _EV_PER_HARTREE / _EV_PER_KCAL_MOL: "hartree taken for kcal/mol",
-    1e-3: "meV taken for eV",
+    KCAL_MOL: "kcal/mol taken for eV",
+    KJ_MOL: "kJ/mol taken for eV",
+    HARTREE: "hartree taken for eV",
+    KJ_MOL / KCAL_MOL: "kJ/mol taken for kcal/mol",
+    HARTREE / KCAL_MOL: "hartree taken for kcal/mol",
+    MEV: "meV taken for eV",
     0.5: "rydberg taken for hartree",
 }
 _FORCE_SLIPS = _ENERGY_SLIPS | {
-    1 / _A_PER_BOHR: "forces per bohr taken for forces per angstrom",
-    _EV_PER_HARTREE / _A_PER_BOHR: "hartree/bohr taken for eV/angstrom",
-    _EV_PER_KCAL_MOL / _A_PER_BOHR: "kcal/mol/bohr taken for eV/angstrom",
+    1 / BOHR: "forces per bohr taken for forces per angstrom",
+    HARTREE / BOHR: "hartree/bohr taken for eV/angstrom",
+    KCAL_MOL / BOHR: "kcal/mol/bohr taken for eV/angstrom",
     0.1: "forces per nanometre taken for forces per angstrom",
-    0.1 * _EV_PER_KJ_MOL: "kJ/mol/nm taken for eV/angstrom",
+    0.1 * KJ_MOL: "kJ/mol/nm taken for eV/angstrom",
 }
 
 
