@@ -1,0 +1,106 @@
+"""What a family of models is: hyperparameters that can be fitted into a potential.
+
+A family is a frozen dataclass of hyperparameters, which is also its config section. Fitting it
+gives a trained potential, which can be saved as a folder and loaded again.
+"""
+
+from __future__ import annotations
+
+import warnings
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
+
+import numpy as np
+from numpy.random import Generator
+
+from flexcalc.dataset import Dataset
+from flexcalc.potential import CheckedPotential, Evaluation
+from flexcalc.progress import Progress, silent
+from flexcalc.units import KCAL_MOL
+
+
+class TrainedPotential(CheckedPotential):
+    """A potential made from data.
+
+    `facts` is what `model.json` and `flexcalc info` tell of it: among others the training
+    points and their hash, the errors at training time and the warnings.
+    """
+
+    facts: dict[str, Any]
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write the model as a folder; see `flexcalc.models.folder.write_model`."""
+
+
+@runtime_checkable
+class Family(Protocol):
+    """A kind of model with its hyperparameters."""
+
+    name: ClassVar[str]
+
+    def candidates(self) -> Sequence[Self]:
+        """The choices of hyperparameters to be tried; just itself where all are set."""
+
+    def fit(
+        self,
+        train: Dataset,
+        validation: Dataset | None,
+        rng: Generator,
+        progress: Progress = silent,
+    ) -> TrainedPotential:
+        """Train on one dataset; the other may be used to stop or to set constants."""
+
+    @classmethod
+    def load(cls, folder: Path) -> TrainedPotential:
+        """Read a model folder of this family."""
+
+
+@runtime_checkable
+class SharingFamily(Family, Protocol):
+    """A family whose candidates share work, such as descriptors or kernel matrices."""
+
+    def fit_many(
+        self,
+        candidates: Sequence[Self],
+        train: Dataset,
+        validation: Dataset | None,
+        rng: Generator,
+        progress: Progress = silent,
+    ) -> Iterator[TrainedPotential]:
+        """Train the candidates one by one, each when it is asked for."""
+
+
+class TrainingWarning(UserWarning):
+    """Something about a training deserves a second look; the model is made all the same."""
+
+
+def announce(potential: TrainedPotential) -> None:
+    """Warn of what the training noted in `facts["warnings"]`."""
+    for note in potential.facts.get("warnings", ()):
+        warnings.warn(note, TrainingWarning, stacklevel=3)
+
+
+def errors(evaluation: Evaluation, labels: Dataset) -> dict[str, float]:
+    """Root-mean-square errors of an evaluation of a dataset's positions.
+
+    Forces are taken per component, energies without removing an offset.
+
+    Args:
+        evaluation: what a potential gave, in eV and eV/angstrom.
+        labels: the dataset with its labels.
+
+    Raises:
+        FileFormatError: the dataset has no labels.
+    """
+    energies, forces = labels.labels()
+    return {
+        "force_rmse_kcal_mol_A": _rms(evaluation.forces - forces) / KCAL_MOL,
+        "energy_rmse_kcal_mol": _rms(evaluation.energies - energies) / KCAL_MOL,
+    }
+
+
+def _rms(values: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(values**2)))

@@ -1,0 +1,248 @@
+"""A model on disk: a folder NAME.flex with model.json and weights.safetensors.
+
+`model.json` tells what the model is, the SHA-256 of every other file and of itself. Nothing is
+unpickled, and nothing is used before its hash, its type and its size have been checked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import flexcalc
+from flexcalc.errors import FileFormatError, InputError
+from flexcalc.storage import atomic_write, sha256_file, sync_folder, write_json
+
+FORMAT = "flexcalc model"
+VERSION = 1
+FACTS = "model.json"
+WEIGHTS = "weights.safetensors"
+
+LARGEST_FACTS = 16 << 20
+"""Bytes that model.json may have."""
+
+OWN = ("format", "version", "family", "numbers", "units", "hyperparameters", "versions", "files")
+"""Keys of model.json that `write_model` sets itself."""
+
+
+def write_model(
+    folder: Path,
+    *,
+    family: str,
+    numbers: np.ndarray,
+    hyperparameters: Mapping[str, Any],
+    arrays: Mapping[str, np.ndarray],
+    facts: Mapping[str, Any],
+) -> None:
+    """Write a model whole, or not at all: a folder beside the destination, then a rename.
+
+    Args:
+        folder: the destination; a model folder there is replaced.
+        family: name of the family, which can load it.
+        numbers: (atoms,) atomic numbers.
+        hyperparameters: plain values.
+        arrays: float64 or int64 arrays.
+        facts: anything else JSON can hold, such as errors at training time.
+
+    Raises:
+        InputError: the destination exists and is something else than a model folder.
+        OSError: the disk is full or not writable; the old model stays.
+    """
+    folder = Path(folder)
+    _check_destination(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        atomic_write(fresh / WEIGHTS, _weights(arrays))
+        content = {
+            "format": FORMAT,
+            "version": VERSION,
+            "family": family,
+            "numbers": [int(number) for number in numbers],
+            "units": {"energy": "eV", "length": "angstrom"},
+            "hyperparameters": dict(hyperparameters),
+            **{key: value for key, value in facts.items() if key not in OWN},
+            "versions": {
+                "flexcalc": flexcalc.__version__,
+                "numpy": np.__version__,
+                "python": platform.python_version(),
+            },
+            "files": {WEIGHTS: sha256_file(fresh / WEIGHTS)},
+        }
+        write_json(fresh / FACTS, content | {"sha256": _digest(content)})
+        fresh.chmod(0o755)
+        _replace(folder, fresh)
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
+
+
+def read_facts(folder: Path) -> dict[str, Any]:
+    """What model.json tells, without reading the weights.
+
+    Raises:
+        FileFormatError: no model folder, or model.json is damaged.
+    """
+    path = Path(folder) / FACTS
+    try:
+        if path.stat().st_size > LARGEST_FACTS:
+            raise FileFormatError(f"{path}: larger than the {LARGEST_FACTS} bytes allowed")
+        facts = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+    except OSError as error:
+        raise FileFormatError(f"{path}: not a model folder: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise FileFormatError(f"{path}: not whole JSON: {error}") from None
+    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
+        raise FileFormatError(f"{path}: expected the format {FORMAT!r}; not a model of flexcalc")
+    if facts.get("version") != VERSION:
+        raise FileFormatError(
+            f"{path}: expected version {VERSION}, found {facts.get('version')!r}; "
+            "the model was made by another flexcalc"
+        )
+    if facts.pop("sha256", None) != _digest(facts):
+        raise FileFormatError(f"{path}: changed since it was written; its hash does not fit")
+    _check_facts(path, facts)
+    return facts
+
+
+def read_model(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Facts and arrays of a model folder, checked.
+
+    Raises:
+        FileFormatError: a file is missing, damaged, of another size than it says, or has
+            numbers that are not finite.
+    """
+    folder = Path(folder)
+    facts = read_facts(folder)
+    for name, digest in facts["files"].items():
+        path = folder / name
+        if not path.is_file():
+            raise FileFormatError(f"{path}: missing from the model folder")
+        if sha256_file(path) != digest:
+            raise FileFormatError(f"{path}: damaged: its hash is not the one in {FACTS}")
+    return facts, _read_weights(folder / WEIGHTS)
+
+
+def check_arrays(
+    folder: Path,
+    arrays: Mapping[str, np.ndarray],
+    expected: Mapping[str, tuple[str, tuple[int | None, ...]]],
+) -> None:
+    """Refuse arrays that are not the ones a family needs.
+
+    Args:
+        folder: named in the message.
+        arrays: from `read_model`.
+        expected: name -> (kind, shape), the kind being numpy's "f" or "i" and None standing
+            for any length.
+
+    Raises:
+        FileFormatError: an array is missing or has another type or shape.
+    """
+    for name, (kind, shape) in expected.items():
+        if name not in arrays:
+            raise FileFormatError(f"{folder}: {WEIGHTS} has no array {name!r}")
+        array = arrays[name]
+        fits = len(shape) == array.ndim and all(
+            want in (None, have) for want, have in zip(shape, array.shape, strict=True)
+        )
+        if array.dtype.kind != kind or not fits:
+            wanted = tuple("any" if length is None else length for length in shape)
+            raise FileFormatError(
+                f"{folder}: array {name!r}: expected shape {wanted} of type {kind}8, "
+                f"found {array.shape} of {array.dtype}"
+            )
+
+
+def _check_destination(folder: Path) -> None:
+    if not folder.exists() and not folder.is_symlink():
+        return
+    if folder.is_dir() and not folder.is_symlink():
+        if not any(folder.iterdir()):
+            return
+        try:
+            if json.loads((folder / FACTS).read_text())["format"] == FORMAT:
+                return
+        except (OSError, ValueError, KeyError, TypeError):
+            pass  # no model of ours: refused below
+    raise InputError(f"{folder}: exists and is not a model folder; choose another name")
+
+
+def _replace(folder: Path, fresh: Path) -> None:
+    """Put the fresh folder in place; the old one steps aside first and is then removed."""
+    old = None
+    if folder.exists():
+        old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.old."))
+        os.replace(folder, old)
+    try:
+        os.replace(fresh, folder)
+    except BaseException:
+        if old is not None:
+            os.replace(old, folder)
+        raise
+    sync_folder(folder.parent)
+    if old is not None:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _weights(arrays: Mapping[str, np.ndarray]) -> bytes:
+    from safetensors.numpy import save
+
+    return save({name: np.array(array, order="C") for name, array in arrays.items()})
+
+
+def _read_weights(path: Path) -> dict[str, np.ndarray]:
+    """The arrays; safetensors checks that the sizes in the header add up to the file's."""
+    from safetensors import SafetensorError, safe_open
+
+    arrays = {}
+    try:
+        with safe_open(path, framework="numpy") as stream:
+            for name in stream.keys():  # noqa: SIM118 - not a dictionary
+                arrays[name] = stream.get_tensor(name)
+    except (SafetensorError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise FileFormatError(f"{path}: not whole safetensors: {error}") from None
+    for name, array in arrays.items():
+        if array.dtype not in (np.float64, np.int64):
+            raise FileFormatError(f"{path}: {name}: expected float64 or int64, got {array.dtype}")
+        if not np.isfinite(array).all():
+            raise FileFormatError(f"{path}: {name}: has numbers that are not finite")
+    return arrays
+
+
+def _check_facts(path: Path, facts: Mapping[str, Any]) -> None:
+    numbers, files = facts.get("numbers"), facts.get("files")
+    if not _all_are(int, numbers) or not all(1 <= number <= 118 for number in numbers or ()):
+        raise FileFormatError(f"{path}: numbers: expected atomic numbers from 1 to 118")
+    if not isinstance(files, dict) or WEIGHTS not in files or not _all_are(str, files.values()):
+        raise FileFormatError(f"{path}: files: expected a SHA-256 for {WEIGHTS}")
+    if any(Path(name).name != name or name in (".", "..") for name in files):
+        raise FileFormatError(f"{path}: files: expected names inside the folder")
+    if facts.get("units") != {"energy": "eV", "length": "angstrom"}:
+        raise FileFormatError(f"{path}: units: expected eV and angstrom")
+    if not isinstance(facts.get("hyperparameters"), dict) or not _all_are(
+        str, [facts.get("family")]
+    ):
+        raise FileFormatError(f"{path}: expected a family and its hyperparameters")
+
+
+def _all_are(kind: type, values: Iterable[Any] | None) -> bool:
+    return values is not None and bool(values) and all(type(value) is kind for value in values)
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is no number")
