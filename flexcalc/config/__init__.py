@@ -1,0 +1,35 @@
+"""TOML and flags <-> the config dataclasses; messages name file, key and line."""
+
+from flexcalc.config.commands import (
+    COMMANDS,
+    Demo,
+    Evaluate,
+    Ipi,
+    Label,
+    Md,
+    PathSearch,
+    Serve,
+    Train,
+)
+from flexcalc.config.options import Flag, flags, options
+from flexcalc.config.reading import load, positional_values
+from flexcalc.config.writing import template, to_toml
+
+__all__ = [
+    "COMMANDS",
+    "Demo",
+    "Evaluate",
+    "Flag",
+    "Ipi",
+    "Label",
+    "Md",
+    "PathSearch",
+    "Serve",
+    "Train",
+    "flags",
+    "load",
+    "options",
+    "positional_values",
+    "template",
+    "to_toml",
+]

@@ -1,0 +1,227 @@
+"""What each command can be told: one dataclass a command, one field an option.
+
+The text under a field is its help everywhere: in `flexcalc COMMAND --help`, in the TOML that
+`flexcalc init COMMAND` prints, and here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from flexcalc.fields import Address, Count, Natural, Positive
+from flexcalc.methods.dynamics import Dynamics, Langevin
+from flexcalc.methods.path import NEB
+from flexcalc.methods.sampling import Sampling, Thermal
+
+FAMILY = "model family"
+"""Marks a field that holds model families, looked up in the registry."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledFrames:
+    """How the labels of a dataset file are to be read."""
+
+    energy_unit: str | None = None
+    """Unit of the dataset's energies, where an npz does not say."""
+    force_unit: str | None = None
+    """Unit of the dataset's forces; by default the energy unit per angstrom."""
+    labels: Literal["new", "old"] = "new"
+    """Which labels of an rMD17 file: `old` takes old_energies and old_forces."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Label:
+    """Sample geometries of a molecule and label them with a reference method."""
+
+    positional: ClassVar[tuple[str, ...]] = ("reference", "*starts")
+    changeable: ClassVar[tuple[str, ...]] = ("workers", "scheduler", "timeout_s")
+
+    reference: Address
+    """Method that gives energies and forces, such as xtb:GFN2-xTB or dft:PBE-D4/def2-SVP."""
+    starts: tuple[str, ...]
+    """Geometries to start from: files (every frame counts), or smiles:TEXT for conformers."""
+    samples: tuple[Sampling, ...] = (Thermal(),)
+    """Ways to sample; as flags, their fields apply to every one of them."""
+    sampler: Address | None = None
+    """Potential that drives the sampling; by default the reference, or GFN2-xTB for dft:."""
+    conformers: Count = 10
+    """Most conformers kept of a smiles: start, lowest energy first."""
+    workers: Count = 1
+    """Processes that label at the same time on this machine."""
+    scheduler: str | dict[str, Any] | None = None
+    """Dask scheduler (tcp://HOST:PORT), or a table for dask-jobqueue: cluster = "SLURM", ..."""
+    timeout_s: Positive = 3600.0
+    """Longest time for one label, in seconds."""
+    seed: Natural = 0
+    """Seed of all random numbers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train(LabelledFrames):
+    """Train one or several model families on a dataset."""
+
+    positional: ClassVar[tuple[str, ...]] = ("dataset",)
+    changeable: ClassVar[tuple[str, ...]] = ()
+
+    dataset: Path
+    """Labelled frames: extxyz, or npz with its units."""
+    family: Annotated[tuple[Any, ...], FAMILY] = ("sgdml",)
+    """Model families to train, each with its hyperparameters."""
+    points: Count = 200
+    """Training points."""
+    validation_points: Count = 200
+    """Frames that choose the hyperparameters."""
+    selection: Literal["stratified", "random"] = "stratified"
+    """How training points are chosen: by the distribution of energies, or at random."""
+    learning_curve: tuple[Count, ...] = ()
+    """Smaller numbers of training points to train as well, with the hyperparameters found."""
+    seed: Natural = 0
+    """Seed of all random numbers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate(LabelledFrames):
+    """Measure the errors of potentials on a dataset, overall and by region."""
+
+    positional: ClassVar[tuple[str, ...]] = ("*models", "dataset")
+    changeable: ClassVar[tuple[str, ...]] = ()
+
+    models: tuple[Address, ...]
+    """Potentials to measure."""
+    dataset: Path
+    """Labelled frames to measure on."""
+    by: tuple[str, ...] = ()
+    """Coordinates whose bins are the regions, such as "dihedral 4 6 7 12" (counted from 0)."""
+    bins: Count = 18
+    """Bins of each coordinate."""
+    frames: Count | None = None
+    """Most frames, drawn at random; all by default."""
+    worst: Count = 10
+    """Frames with the largest errors to write out."""
+    seed: Natural = 0
+    """Seed of the bootstrap and of the draw of frames."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PathSearch:
+    """Find a minimum-energy path between two geometries."""
+
+    positional: ClassVar[tuple[str, ...]] = ("model", "start", "end")
+    changeable: ClassVar[tuple[str, ...]] = ("steps",)
+
+    model: Address
+    """Potential to search on."""
+    start: Path
+    """First geometry; its last frame counts, or the whole path where `end` is not given."""
+    end: Path | None = None
+    """Last geometry; like atoms are relabelled to fit the start."""
+    method: NEB = field(default_factory=NEB)
+    """Path method."""
+    relax_ends: bool = True
+    """Relax both ends on the potential first."""
+    relabel: Address | None = None
+    """Reference that is computed along the path, for the error of the barrier."""
+    steps: Count = 1000
+    """Most steps."""
+    seed: Natural = 0
+    """Seed of all random numbers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Md:
+    """Run molecular dynamics of many replicas in one batch."""
+
+    positional: ClassVar[tuple[str, ...]] = ("model", "start")
+    changeable: ClassVar[tuple[str, ...]] = ("steps",)
+
+    model: Address
+    """Potential to run on."""
+    start: Path
+    """First geometry; of several frames, replicas take them in turn."""
+    method: Dynamics = field(default_factory=Langevin)
+    """Integrator: langevin or nve."""
+    steps: Count = 10000
+    """Timesteps."""
+    replicas: Count = 1
+    """Replicas in the batch."""
+    frame_every: Count = 20
+    """Steps between two frames on disk."""
+    seed: Natural = 0
+    """Seed of all random numbers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Serve:
+    """Serve a potential to a running i-PI."""
+
+    positional: ClassVar[tuple[str, ...]] = ("model", "start")
+
+    model: Address
+    """Potential to serve."""
+    start: Path
+    """The molecule as i-PI has it, atom by atom."""
+    unix: str | None = None
+    """Name of i-PI's unix socket (its <address>)."""
+    host: str = "127.0.0.1"
+    """Host of i-PI's inet socket."""
+    port: Natural | None = None
+    """Port of i-PI's inet socket."""
+    timeout_s: Positive = 60.0
+    """Longest wait for the server, in seconds."""
+    allow_remote: bool = False
+    """Connect to another machine than this one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ipi:
+    """Start i-PI and its clients for one i-PI input."""
+
+    positional: ClassVar[tuple[str, ...]] = ("input", "model")
+    changeable: ClassVar[tuple[str, ...]] = ("clients",)
+
+    input: Path
+    """i-PI input file (XML)."""
+    model: Address
+    """Potential to serve."""
+    clients: Count = 1
+    """Client processes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demo:
+    """Run the main job on glycine, from nothing to a report, in a few minutes on two cores."""
+
+    positional: ClassVar[tuple[str, ...]] = ()
+    changeable: ClassVar[tuple[str, ...]] = ("workers",)
+
+    reference: Address = "xtb:GFN2-xTB"
+    """Method that labels."""
+    frames: Count = 700
+    """Frames to label."""
+    points: Count = 250
+    """Training points."""
+    temperature_K: Positive = 500.0
+    """Temperature of the sampling, in kelvin."""
+    replicas: Count = 8
+    """Replicas of the dynamics at 300 K."""
+    steps: Count = 2000
+    """Steps of the dynamics at 300 K."""
+    workers: Count = 2
+    """Processes that label at the same time."""
+    seed: Natural = 0
+    """Seed of all random numbers."""
+
+
+COMMANDS: dict[str, type] = {
+    "demo": Demo,
+    "label": Label,
+    "train": Train,
+    "evaluate": Evaluate,
+    "path": PathSearch,
+    "md": Md,
+    "serve": Serve,
+    "ipi": Ipi,
+}
+"""Configs by the name of their command."""

@@ -1,0 +1,93 @@
+"""Configs as TOML: the resolved run on disk, and commented templates."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import MISSING
+from pathlib import Path
+from typing import Any
+
+from flexcalc.config.options import Option, options
+
+
+def to_toml(config: Any) -> str:
+    """A config as TOML that `load` reads back to the same config."""
+    lines: list[str] = []
+    sections: list[str] = []
+    for option in options(type(config)):
+        value = getattr(config, option.name)
+        if option.choices:
+            for entry in value if option.many else (value,):
+                sections += ["", _header(option), f'kind = "{_kind(entry)}"']
+                sections += _flat(entry)
+        elif value is not None:
+            lines.append(f"{option.name} = {_literal(value)}")
+    return "\n".join(lines + sections) + "\n"
+
+
+def _flat(section: Any) -> list[str]:
+    """The fields of a section; sections inside it as inline tables."""
+    lines = []
+    for option in options(type(section)):
+        value = getattr(section, option.name)
+        if value is not None:
+            lines.append(f"{option.name} = {_literal(value)}")
+    return lines
+
+
+def template(config: type, title: str) -> str:
+    """A commented TOML with every field of a config, defaults commented out."""
+    summary = (config.__doc__ or "").strip().splitlines()[0]
+    lines = [f"# {summary}", f"# Run it with: flexcalc {title} {title}.toml", ""]
+    sections: list[str] = []
+    for option in options(config):
+        if option.choices:
+            sections += _template_section(option)
+        else:
+            lines += _template_field(option)
+    return "\n".join(lines + sections).rstrip() + "\n"
+
+
+def _template_section(option: Option) -> list[str]:
+    default = option.default[0] if option.many else option.default
+    kind = _kind(default)
+    others = [name for name in option.choices if name != kind]
+    also = f" Also: {', '.join(others)}." if others else ""
+    lines = [f"# {option.help}{also}", _header(option), f'kind = "{kind}"', ""]
+    for inner in options(option.choices[kind]):
+        lines += _template_field(inner)
+    return lines
+
+
+def _template_field(option: Option) -> list[str]:
+    if option.default is MISSING:
+        shown = f'{option.name} = ""'
+    elif option.default is None:
+        shown = f"# {option.name} ="
+    else:
+        shown = f"# {option.name} = {_literal(option.default)}"
+    return [f"# {option.help}", shown, ""]
+
+
+def _header(option: Option) -> str:
+    return f"[[{option.name}]]" if option.many else f"[{option.name}]"
+
+
+def _kind(section: Any) -> str:
+    return section if isinstance(section, str) else getattr(section, "kind", None) or section.name
+
+
+def _literal(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str | Path):
+        # JSON leaves the delete character alone, which TOML wants escaped.
+        return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_literal(entry) for entry in value) + "]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_literal(k)} = {_literal(v)}" for k, v in value.items()) + "}"
+    inner = [f'kind = "{_kind(value)}"', *_flat(value)]
+    return "{" + ", ".join(inner) + "}"
