@@ -1,0 +1,162 @@
+"""Any ASE calculator as a reference: `ase:module:Class?keyword=value`."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from flexcalc.errors import AddressError
+from flexcalc.potential import CheckedPotential, Evaluation
+from flexcalc.references.options import failed, hint
+
+
+class ASEPotential(CheckedPotential):
+    """An ASE calculator, made on the first evaluation in each process.
+
+    Only its name and keywords are copied or pickled, so that every worker process has a
+    calculator of its own.
+
+    Args:
+        numbers: (atoms,) atomic numbers.
+        target: "module:Class", where the module is a dotted name or a path that ends in .py,
+            and the class may be any callable that returns an ASE calculator.
+        keywords: passed to it.
+
+    Raises:
+        AddressError: the module cannot be imported, or has no such class.
+    """
+
+    def __init__(self, numbers: ArrayLike, target: str, **keywords: Any):
+        self.numbers = np.array(numbers, dtype=int)
+        module, separator, name = target.rpartition(":")
+        if not (separator and module and name):
+            raise AddressError(f"ase:{target}: expected ase:module:Class, found {target!r}")
+        # An absolute path means the same in a worker that runs in another folder.
+        self._module = str(Path(module).resolve()) if module.endswith(".py") else module
+        self._name = name
+        self.target = target
+        self.keywords = keywords
+        self._calculator: Any = None
+        _find(self._module, self._name, target)
+
+    @classmethod
+    def from_address(
+        cls, text: str, numbers: ArrayLike, options: Mapping[str, str]
+    ) -> ASEPotential:
+        """Open `ase:TEXT?options`.
+
+        Args:
+            text: "module:Class".
+            numbers: (atoms,) atomic numbers.
+            options: keywords of the calculator; each text is read as a TOML value (a number,
+                true, false, an array, a quoted string), and as a plain string if it is none.
+
+        Raises:
+            AddressError: see the class.
+        """
+        return cls(numbers, text, **{name: _value(entry) for name, entry in options.items()})
+
+    def evaluate(self, positions: np.ndarray) -> Evaluation:
+        """Energies and forces of each row, by one calculation a row.
+
+        Raises:
+            AddressError: the calculator cannot be made from its keywords or is not set up, or
+                has no energies or forces.
+            LabelError: the calculation of a row failed.
+        """
+        if self._calculator is None:
+            self._calculator = self._make()
+        energies = np.zeros(len(positions))
+        forces = np.zeros(positions.shape)
+        for row, geometry in enumerate(positions):
+            energies[row], forces[row] = self._row(row, geometry)
+        return Evaluation(energies, forces)
+
+    def _row(self, row: int, positions: np.ndarray) -> tuple[float, np.ndarray]:
+        from ase import Atoms
+        from ase.calculators import calculator as ase_calculator
+
+        setup = (
+            ase_calculator.CalculatorSetupError,
+            ase_calculator.PropertyNotImplementedError,
+            ase_calculator.PropertyNotPresent,
+        )
+        atoms = Atoms(self.numbers, positions, calculator=self._calculator)
+        try:
+            # Forces first: asked for the energy alone, a file-based code would run twice.
+            forces = np.array(atoms.get_forces(), dtype=float)
+            energy = float(atoms.get_potential_energy())
+        except setup as error:
+            reason = " ".join(str(error).split())
+            raise AddressError(
+                f"ase:{self.target}: expected a calculator that is set up and gives energies "
+                f"and forces, found {type(error).__name__}: {reason}"
+            ) from error
+        except Exception as error:  # a foreign code may raise anything: no label, say why
+            self._calculator = None
+            raise failed(row, self.target, error) from error
+        if forces.shape != positions.shape:
+            raise failed(row, self.target, ValueError(f"forces of shape {forces.shape}"))
+        return energy, forces
+
+    def _make(self) -> Any:
+        maker = _find(self._module, self._name, self.target)
+        try:
+            calculator = maker(**self.keywords)
+        except Exception as error:  # a foreign constructor may raise anything
+            reason = " ".join(str(error).split())
+            raise AddressError(
+                f"ase:{self.target}: cannot be made with {self.keywords or 'no keywords'}: "
+                f"{type(error).__name__}: {reason}"
+            ) from error
+        if not hasattr(calculator, "get_potential_energy") or not hasattr(calculator, "get_forces"):
+            raise AddressError(
+                f"ase:{self.target}: expected an ASE calculator, "
+                f"found {type(calculator).__name__}, which has no get_forces"
+            )
+        return calculator
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_calculator": None}
+
+
+def _find(module: str, name: str, target: str) -> Any:
+    try:
+        home = _load(Path(module)) if module.endswith(".py") else importlib.import_module(module)
+    except Exception as error:  # a foreign module may raise anything on import
+        reason = " ".join(str(error).split())
+        raise AddressError(
+            f"ase:{target}: the module {module} cannot be imported: "
+            f"{type(error).__name__}: {reason}"
+        ) from error
+    maker = getattr(home, name, None)
+    if not callable(maker):
+        known = [entry for entry in vars(home) if callable(getattr(home, entry))]
+        near = hint(name, known)
+        tail = near if "did you mean" in near else ""
+        raise AddressError(f"ase:{target}: {module} has no class {name!r}{tail}")
+    return maker
+
+
+def _load(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(f"flexcalc_reference_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _value(text: str) -> Any:
+    try:
+        table = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        return text
+    return table["value"] if set(table) == {"value"} else text
