@@ -1,0 +1,261 @@
+"""Labelling in worker processes of this machine.
+
+Processes, not threads: a reference may crash, hang or leak without taking the run with it.
+A worker leads a process group, so that programs it has started end with it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from multiprocessing.reduction import ForkingPickler
+
+import numpy as np
+
+from flexcalc.errors import InputError, LabelError
+from flexcalc.labelling.worker import (
+    OpeningFailure,
+    OpenReference,
+    Outcome,
+    evaluate,
+    one_line,
+    open_checked,
+)
+
+TICK_S = 0.25
+"""Longest silence of the queue; what has arrived by then is written."""
+
+OPENING_S = 600.0
+"""Longest time a reference may take to open, imports included."""
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+# In the worker
+
+
+def _serve(open_reference: OpenReference, numbers: np.ndarray, pipe: Connection) -> None:
+    """Main of a worker: (index, positions) in, Outcome out, until the pipe closes."""
+    os.setpgid(0, 0)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        potential = open_checked(open_reference, numbers)
+        if isinstance(potential, OpeningFailure):
+            pipe.send(potential)
+            return
+        pipe.send(None)
+        while True:
+            index, positions = pipe.recv()
+            pipe.send(evaluate(potential, index, positions))
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return  # no more work
+
+
+def _end_with_parent() -> None:
+    """Kill this process group when the parent dies, even in the middle of a calculation."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os.killpg(0, signal.SIGKILL)
+
+
+# In the parent
+
+
+@dataclass
+class Worker:
+    """A worker process as the parent sees it.
+
+    Args:
+        process: the process.
+        pipe: to it.
+        deadline: `time.monotonic` at which it is taken for hanging; infinite when it is idle.
+        task: index of the geometry it has, None while it opens the reference or is idle.
+        ready: whether the reference is open.
+    """
+
+    process: SpawnProcess
+    pipe: Connection
+    deadline: float
+    task: int | None = None
+    ready: bool = False
+
+    def give(self, task: int, positions: np.ndarray, timeout_s: float) -> None:
+        """Hand over one geometry; a worker that has just died is noticed when it is read."""
+        self.task, self.deadline = task, time.monotonic() + timeout_s
+        with suppress(BrokenPipeError, ConnectionResetError):
+            self.pipe.send((task, positions))
+
+    def end(self, grace_s: float) -> str:
+        """End the process and all it has started; how it ended, in words.
+
+        Args:
+            grace_s: time it is given to end by itself, now that its pipe is closed.
+        """
+        self.pipe.close()
+        self.process.join(grace_s)
+        if self.process.pid:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.kill()  # had it not made its group yet
+        self.process.join()
+        code = self.process.exitcode or 0
+        self.process.close()
+        return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
+class Pool:
+    """Worker processes, each with its own copy of the reference.
+
+    Args:
+        open_reference: makes the reference; sent to the workers, so it must be importable there.
+        numbers: (atoms,) of the molecule.
+        positions: (frames, atoms, 3) in angstrom, of all geometries.
+        workers: how many; they share the cores of this process evenly.
+        timeout_s: longest time one geometry may take.
+
+    Raises:
+        InputError: `open_reference` cannot be sent to another process.
+    """
+
+    def __init__(
+        self,
+        open_reference: OpenReference,
+        numbers: np.ndarray,
+        positions: np.ndarray,
+        workers: int,
+        timeout_s: float,
+    ):
+        try:
+            ForkingPickler.dumps(open_reference)
+        except Exception as error:  # pickling raises whatever it likes
+            raise InputError(
+                "open_reference must be importable by a worker process, such as a function of a "
+                f"module or a functools.partial of one: {one_line(str(error))}"
+            ) from None
+        self.open_reference, self.numbers, self.positions = open_reference, numbers, positions
+        self.workers, self.timeout_s = workers, timeout_s
+        self._team: list[Worker] = []
+        self._queue: deque[int] = deque()
+        self._died_once: set[int] = set()
+
+    def batches(self, tasks: Sequence[int]) -> Generator[list[Outcome]]:
+        """Label the geometries of these indices, in order; what has come in, every tick.
+
+        Raises:
+            FlexcalcError: the reference cannot be opened.
+        """
+        self._queue.extend(tasks)
+        try:
+            for _ in range(min(self.workers, len(tasks))):
+                self._hire()
+            while self._queue or any(worker.task is not None for worker in self._team):
+                ready = wait([worker.pipe for worker in self._team], timeout=TICK_S)
+                outcomes = [self._read(worker) for worker in self._team if worker.pipe in ready]
+                outcomes += [self._late(worker) for worker in self._team]
+                self._distribute()
+                yield [outcome for outcome in outcomes if outcome is not None]
+        finally:
+            team = [worker for worker in self._team if not worker.pipe.closed]
+            for worker in team:
+                worker.pipe.close()
+            for worker in team:
+                worker.end(grace_s=5.0 if worker.ready and worker.task is None else 0.0)
+
+    def _distribute(self) -> None:
+        """Give geometries to idle workers, and replace the dead ones that are still needed."""
+        self._team = [worker for worker in self._team if not worker.pipe.closed]
+        for worker in self._team:
+            if worker.ready and worker.task is None and self._queue:
+                task = self._queue.popleft()
+                worker.give(task, self.positions[task], self.timeout_s)
+        idle_or_opening = sum(worker.task is None for worker in self._team)
+        wanted = min(self.workers - len(self._team), len(self._queue) - idle_or_opening)
+        for _ in range(wanted):
+            self._hire()
+
+    def _hire(self) -> None:
+        context = get_context("spawn")
+        ours, theirs = context.Pipe()
+        arguments = (self.open_reference, self.numbers, theirs)
+        process = context.Process(target=_serve, args=arguments, name="flexcalc-label")
+        with _threads(max(1, _cores() // self.workers)), _interrupts_blocked():
+            process.start()
+        theirs.close()
+        self._team.append(Worker(process, ours, time.monotonic() + OPENING_S))
+
+    def _read(self, worker: Worker) -> Outcome | None:
+        """Take what a worker has sent."""
+        try:
+            message = worker.pipe.recv()
+        except (EOFError, OSError):
+            return self._dead(worker)
+        if isinstance(message, OpeningFailure):
+            raise message.error()
+        worker.ready, worker.task, worker.deadline = True, None, float("inf")
+        return message
+
+    def _dead(self, worker: Worker) -> Outcome | None:
+        """Try the geometry of a dead worker once more, then give it up."""
+        how = worker.end(grace_s=1.0)
+        if not worker.ready:
+            raise LabelError(f"a worker process died while it opened the reference ({how})")
+        task = worker.task
+        if task is None:
+            return None
+        if task in self._died_once:
+            return Outcome(task, reason=f"worker died ({how})")
+        self._died_once.add(task)
+        self._queue.appendleft(task)
+        return None
+
+    def _late(self, worker: Worker) -> Outcome | None:
+        """End a worker that has taken too long."""
+        if worker.pipe.closed or time.monotonic() < worker.deadline or worker.pipe.poll():
+            return None
+        worker.end(grace_s=0.0)
+        if worker.task is None:
+            raise LabelError(f"the reference did not open within {OPENING_S:g} s")
+        return Outcome(worker.task, reason=f"timed out after {self.timeout_s:g} s")
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Start processes that do not feel Ctrl-C, which is the parent's to handle."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _threads(most: int) -> Iterator[None]:
+    """Limit the threads of processes started inside, whose libraries read this when loaded."""
+    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    for name, value in before.items():
+        given = int(value) if value is not None and value.isdecimal() else most
+        os.environ[name] = str(min(most, given or most))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -1,0 +1,127 @@
+"""A cheap reference with planted faults, importable by worker processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from flexcalc.dataset import Dataset
+from flexcalc.errors import AddressError, LabelError, MissingExtraError
+from flexcalc.potential import CheckedPotential, Evaluation
+
+NUMBERS = np.array([8, 1, 1, 6])
+REST = np.array([[0.0, 0.0, 0.0], [0.96, 0.0, 0.0], [-0.24, 0.93, 0.0], [0.1, 0.2, 1.4]])
+STIFFNESS = np.array([1.0, 2.0, 3.0, 4.0])[:, None]
+
+KINDS = ("nan", "infinite", "misshapen", "atom count", "unconverged", "raises", "ragged", "none")
+DEADLY = ("segfault", "kill", "exit")
+HANGING = ("hangs",)
+
+
+class Springs(CheckedPotential):
+    """Every atom on a spring of its own: E = sum k (x - rest)^2 / 2, F = -k (x - rest)."""
+
+    def __init__(self, numbers: np.ndarray = NUMBERS):
+        self.numbers = numbers
+
+    def evaluate(self, positions: np.ndarray) -> Evaluation:
+        stretch = positions - REST
+        energies = 0.5 * np.sum(STIFFNESS * stretch**2, axis=(1, 2))
+        return Evaluation(energies - 1000.0, -STIFFNESS * stretch)
+
+
+class Faulty:
+    """Springs that fail on some geometries, told apart by their first coordinate."""
+
+    def __init__(self, faults: Mapping[float, str], calls: str | None, seconds: float):
+        self.numbers, self.faults, self.calls, self.seconds = NUMBERS, faults, calls, seconds
+
+    def __call__(self, positions: np.ndarray) -> Evaluation:
+        if self.seconds:
+            time.sleep(self.seconds)
+        if self.calls:
+            with open(self.calls, "a") as stream:
+                stream.write(f"{os.getpid()} {positions[0, 0, 0]!r}\n")
+        good = Springs()(positions)
+        return _spoilt(self.faults.get(float(positions[0, 0, 0]), ""), good)
+
+
+def _spoilt(kind: str, good: Evaluation) -> Evaluation:
+    energies, forces = good.energies.copy(), good.forces.copy()
+    if kind == "nan":
+        forces[0, -1, 2] = np.nan
+    elif kind == "infinite":
+        energies[0] = np.inf
+    elif kind == "misshapen":
+        energies = energies[:, None]
+    elif kind == "atom count":
+        forces = forces[:, :-1]
+    elif kind == "ragged":
+        return Evaluation(energies, [[0.0], [0.0, 1.0]])
+    elif kind == "none":
+        return None
+    elif kind == "unconverged":
+        raise LabelError("the SCF did not converge\nafter 50 cycles")
+    elif kind == "raises":
+        raise ZeroDivisionError('a bug in "foreign" code')
+    elif kind == "segfault":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    elif kind == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif kind == "exit":
+        sys.exit(3)
+    elif kind == "hangs":
+        time.sleep(1e6)
+    return Evaluation(energies, forces)
+
+
+def open_faulty(
+    faults: Mapping[float, str] | None = None, calls: str | None = None, seconds: float = 0.0
+) -> Faulty:
+    return Faulty(faults or {}, calls, seconds)
+
+
+def open_missing() -> Faulty:
+    raise MissingExtraError("tblite", "xtb")
+
+
+def open_nowhere() -> Faulty:
+    raise AddressError("xtb:GFN7: expected GFN1-xTB or GFN2-xTB")
+
+
+def open_buggy() -> Faulty:
+    raise KeyError("basis")
+
+
+def open_dying() -> Faulty:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
+
+
+def open_other_molecule() -> Springs:
+    return Springs(np.array([8, 1, 6, 1]))
+
+
+def open_threads(folder: str) -> Faulty:
+    """Write down how many threads this worker's libraries may use."""
+    Path(folder, str(os.getpid())).write_text(os.environ["OMP_NUM_THREADS"])
+    return Faulty({}, None, 0.0)
+
+
+def geometries(frames: int, seed: int = 0) -> Dataset:
+    """Distinct distorted geometries with a tag of each type."""
+    rng = np.random.default_rng(seed)
+    positions = REST + 0.1 * rng.standard_normal((frames, 4, 3))
+    start = np.array(["Ip", 'the "other" one'])[np.arange(frames) % 2]
+    return Dataset(NUMBERS, positions, tags={"start": start, "time_fs": 0.5 * np.arange(frames)})
+
+
+def planted(dataset: Dataset, kinds: Mapping[int, str]) -> dict[float, str]:
+    """Index -> kind of fault, as `open_faulty` wants it."""
+    return {float(dataset.positions[index, 0, 0]): kind for index, kind in kinds.items()}
