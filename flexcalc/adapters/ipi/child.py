@@ -1,0 +1,78 @@
+"""A process of the launcher: i-PI itself, or one client. `python -m` runs this module.
+
+The job comes as one line of JSON on standard input. The launcher keeps that pipe open; when it
+closes, the launcher is gone, however it died, and the process ends itself: no orphans.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+
+from flexcalc.errors import FlexcalcError
+
+GRACE_S = 10.0
+"""i-PI gets this long to write its RESTART file before it is killed."""
+STOPPED = 3
+"""Exit code of an i-PI that ended before its last step."""
+
+
+def main() -> int:
+    """Run the job on standard input; return the exit code."""
+    job = json.loads(sys.stdin.readline())
+    threading.Thread(target=_end_with_the_launcher, daemon=True).start()
+    role = job.pop("role")
+    try:
+        return simulate(job["input"]) if role == "server" else answer(job)
+    except FlexcalcError as error:
+        print(f"flexcalc: {error}", file=sys.stderr, flush=True)
+        return error.exit_code
+
+
+def simulate(path: str) -> int:
+    """Run i-PI on an input file, as its own `i-pi` script does.
+
+    That script always ends with exit code 0; this tells a finished run from a stopped one.
+    """
+    from ipi.engine.simulation import Simulation
+    from ipi.utils.softexit import softexit
+
+    with open(path) as stream:
+        simulation = Simulation.load_from_xml(stream, request_banner=True)
+    try:
+        simulation.run()
+    except SystemExit:
+        return STOPPED
+    stopped = softexit.triggered
+    softexit.cleanup(simulation.exit_status, simulation.exit_message)
+    return STOPPED if stopped else 0
+
+
+def answer(job: dict) -> int:
+    """Serve a potential, given by its address, to the launcher's i-PI."""
+    import ase
+
+    from flexcalc.adapters.ipi.client import serve
+    from flexcalc.registry import open_potential
+
+    atoms = ase.Atoms(job.pop("numbers"), job.pop("positions"))
+    potential = open_potential(job.pop("address"), atoms.numbers, trust=job.pop("trust"))
+    serve(potential, atoms, **job)
+    return 0
+
+
+def _end_with_the_launcher() -> None:
+    """Wait for the end of standard input, then end this process, gently first."""
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(GRACE_S)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

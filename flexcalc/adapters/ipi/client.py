@@ -1,0 +1,252 @@
+"""The i-PI client: any potential behind a unix or an internet socket of an i-PI server."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from flexcalc.adapters.ipi.surface import Surface
+from flexcalc.adapters.ipi.wire import Conversation
+from flexcalc.errors import ConfigError, MoleculeError, ServerLostError
+from flexcalc.fields import Address
+from flexcalc.potential import Potential, check_molecule
+
+if TYPE_CHECKING:
+    import ase
+
+SOCKET_PREFIX = "/tmp/ipi_"
+"""i-PI puts the unix socket of address NAME at this prefix + NAME."""
+SOCKET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+LONGEST_PATH = 100
+RETRY_S = 0.1
+
+
+def say(line: str) -> None:
+    """Print one line on standard error."""
+    print(f"flexcalc: {line}", file=sys.stderr, flush=True)
+
+
+def serve(
+    potential: Potential | Address,
+    atoms: ase.Atoms | Path | str,
+    *,
+    unix: str | None = None,
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    timeout_s: float = 600.0,
+    connect_timeout_s: float = 60.0,
+    allow_remote: bool = False,
+    socket_prefix: str = SOCKET_PREFIX,
+    log: Callable[[str], None] = say,
+) -> int:
+    """Answer an i-PI server with a potential until it says EXIT.
+
+    Args:
+        potential: surface of the molecule, or the address of one.
+        atoms: the molecule as i-PI numbers it, or a file of it; its first frame is compared
+            with i-PI's, which has no species to send.
+        unix: name of i-PI's unix socket, the `<address>` of its input.
+        host: address of i-PI's internet socket, used with `port`.
+        port: its port, the `<port>` of i-PI's input.
+        timeout_s: longest silence of a server, in the middle of a message or between two.
+        connect_timeout_s: how long to wait for a server that is not there yet.
+        allow_remote: let `host` be another machine.
+        socket_prefix: stands before `unix`; the `-S` option of i-PI.
+        log: takes one line at a time.
+
+    Returns:
+        The number of geometries evaluated.
+
+    Raises:
+        MoleculeError: the atoms are not the potential's molecule, or i-PI's first frame is not.
+        ConfigError: the socket's name, host or port cannot be used.
+        ServerLostError: no server came, or it went away or fell silent.
+        ProtocolError: the server broke the protocol.
+        ShapeError, NonFiniteError: the potential gave a result that must not be sent.
+    """
+    deadline = time.monotonic() + min(connect_timeout_s, timeout_s)
+    if (unix is None) == (port is None):
+        raise ConfigError("say where i-PI listens: either unix, or port (and host)")
+    numbers, template = molecule(atoms)
+    potential = _bound(potential, numbers)
+    surface = Surface(potential, template)
+    conversation = Conversation(surface, len(numbers))
+    if unix is not None:
+        name = socket_path(unix, socket_prefix)
+        connection = _connect(socket.AF_UNIX, name, deadline)
+    else:
+        target = (resolve(host, allow_remote, log), _port(port))
+        name = f"{host}:{port}"
+        connection = _connect(socket.AF_INET, target, deadline)
+    with connection:
+        log(f"connected to i-PI at {name}")
+        line = Line(connection, name, timeout_s)
+        while (reply := conversation.turn(line.receive)) is not None:
+            line.send(reply)
+    log(f"i-PI at {name} said EXIT after {surface.evaluations} evaluations")
+    return surface.evaluations
+
+
+class Line:
+    """A connected socket that keeps to its time-out, whatever the peer does.
+
+    Args:
+        connection: the socket.
+        name: the server's name in errors.
+        timeout_s: longest time for one piece of a message to arrive or to leave.
+    """
+
+    def __init__(self, connection: socket.socket, name: str, timeout_s: float):
+        self.connection = connection
+        self.name = name
+        self.timeout_s = timeout_s
+
+    def receive(self, count: int) -> bytes:
+        """Exactly so many bytes.
+
+        Raises:
+            ServerLostError: the server closed the socket or fell silent.
+        """
+        buffer = bytearray(count)
+        view, done = memoryview(buffer), 0
+        deadline = time.monotonic() + self.timeout_s
+        while done < count:
+            try:
+                self.connection.settimeout(max(1e-3, deadline - time.monotonic()))
+                got = self.connection.recv_into(view[done:])
+            except TimeoutError:
+                raise self._silent() from None
+            except OSError as error:
+                raise self._lost(error.strerror) from None
+            if not got:
+                raise self._lost("it closed the socket without EXIT")
+            done += got
+        return bytes(buffer)
+
+    def send(self, data: bytes) -> None:
+        """Send all bytes.
+
+        Raises:
+            ServerLostError: the server closed the socket or takes nothing any more.
+        """
+        try:
+            self.connection.settimeout(self.timeout_s)
+            self.connection.sendall(data)
+        except TimeoutError:
+            raise self._silent() from None
+        except OSError as error:
+            raise self._lost(error.strerror) from None
+
+    def _silent(self) -> ServerLostError:
+        return ServerLostError(
+            f"i-PI at {self.name} has been silent for {self.timeout_s:g} s; "
+            "if it is still at work, give a longer timeout_s"
+        )
+
+    def _lost(self, reason: str | None) -> ServerLostError:
+        return ServerLostError(f"i-PI at {self.name} went away: {reason}; see its own output")
+
+
+def molecule(atoms: ase.Atoms | Path | str) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers (atoms,) and positions (atoms, 3) in angstrom of atoms or of a file's first frame.
+
+    Raises:
+        MoleculeError: the atoms are periodic.
+        FileFormatError: the file cannot be read.
+    """
+    if isinstance(atoms, (str, Path)):
+        from flexcalc import files
+
+        dataset = files.read(atoms)
+        return dataset.numbers, dataset.positions[0]
+    if atoms.pbc.any():
+        raise MoleculeError(
+            "flexcalc is for molecules in vacuum, got periodic atoms; "
+            "set atoms.pbc = False if the cell is only a box around the molecule"
+        )
+    return np.array(atoms.numbers), np.array(atoms.positions)
+
+
+def socket_path(name: str, prefix: str = SOCKET_PREFIX) -> str:
+    """Path of the unix socket that i-PI makes for an `<address>`.
+
+    Raises:
+        ConfigError: the name is not a plain name, or the path too long for a socket.
+    """
+    if not SOCKET_NAME.fullmatch(name):
+        raise ConfigError(
+            f"unix socket name {name[:80]!r}: expected 1 to 64 letters, digits, '.', '_' or '-', "
+            "beginning with a letter or digit"
+        )
+    if len(os.fsencode(prefix + name)) > LONGEST_PATH:
+        raise ConfigError(f"unix socket path {prefix + name}: longer than {LONGEST_PATH} bytes")
+    return prefix + name
+
+
+def _bound(potential: Potential | Address, numbers: np.ndarray) -> Potential:
+    if isinstance(potential, str):
+        from flexcalc.registry import open_potential
+
+        return open_potential(potential, numbers)
+    check_molecule(potential.numbers, numbers, "template")
+    return potential
+
+
+def _port(port: int | None) -> int:
+    if port is None or not 1 <= port <= 65535:
+        raise ConfigError(f"port: expected 1 to 65535, got {port}")
+    return port
+
+
+def resolve(host: str, allow_remote: bool, log: Callable[[str], None]) -> str:
+    """The host's address, resolved once; another machine only where that is allowed."""
+    try:
+        address = socket.gethostbyname(host)
+    except (OSError, UnicodeError) as error:
+        raise ConfigError(f"host {host[:80]!r} cannot be found: {error}") from None
+    if not ipaddress.ip_address(address).is_loopback:
+        if not allow_remote:
+            raise ConfigError(
+                f"host {host} is another machine ({address}); the protocol is neither encrypted "
+                "nor authenticated: use an ssh tunnel, or say --allow-remote"
+            )
+        log(f"warning: talking to {host} ({address}) unencrypted and unauthenticated")
+    return address
+
+
+def _connect(family: int, target: str | tuple[str, int], deadline: float) -> socket.socket:
+    """Connect, trying again until the deadline: a client may be started before its server.
+
+    Raises:
+        ServerLostError: nobody listened until the deadline.
+    """
+    while True:
+        connection = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            connection.settimeout(max(RETRY_S, deadline - time.monotonic()))
+            connection.connect(target)
+        except OSError as error:
+            connection.close()
+            if time.monotonic() + RETRY_S > deadline:
+                raise ServerLostError(
+                    f"no i-PI server at {_shown(target)}: {error.strerror or error}; "
+                    "start i-PI first, or check the address in its input"
+                ) from None
+            time.sleep(RETRY_S)
+        else:
+            if family == socket.AF_INET:
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return connection
+
+
+def _shown(target: str | tuple[str, int]) -> str:
+    return target if isinstance(target, str) else f"{target[0]}:{target[1]}"

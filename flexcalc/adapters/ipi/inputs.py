@@ -1,0 +1,267 @@
+"""i-PI's input files: what the launcher has to know of one, and what it changes in it.
+
+The launcher runs i-PI in a run folder, so paths become absolute; it adds outputs of its own
+and asks for numbers in full. Whatever it writes into the XML is text that i-PI's reader gives
+back exactly, or is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+from flexcalc.errors import ConfigError, FileFormatError
+
+LARGEST_FILE = 50_000_000
+SCALARS, FORCES = "flexcalc", "flexcalc-forces"
+"""Names of the outputs that are added."""
+FILE_MODES = {"xyz", "pdb", "ase", "chk"}
+FULL_DIGITS = "%.16e"
+OUTPUT_PREFIX = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+UNREADABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+SEPARATORS = re.compile(r"[{},]")
+
+SCALAR_PROPERTIES = "step, time{femtosecond}, temperature{kelvin}, potential{ase}, conserved{ase}"
+
+
+@dataclass(frozen=True)
+class Socket:
+    """A socket that i-PI will open: `unix` has a name, `inet` a host and a port."""
+
+    mode: str
+    address: str
+    port: int
+
+
+def load(path: Path) -> ElementTree.Element:
+    """The `<simulation>` of an i-PI input file.
+
+    Raises:
+        FileFormatError: not an i-PI input, or too large for one.
+    """
+    path = Path(path)
+    try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise FileFormatError(f"{path}: larger than {LARGEST_FILE} bytes; not an i-PI input")
+        content = path.read_bytes()
+    except OSError as error:
+        raise FileFormatError(f"{path}: cannot be read: {error.strerror}") from None
+    if b"<!DOCTYPE" in content or b"<!ENTITY" in content:
+        raise FileFormatError(f"{path}: has a document type, which an i-PI input never needs")
+    try:
+        root = ElementTree.fromstring(content)
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
+        raise FileFormatError(f"{path}: not well-formed XML: {error}") from None
+    if root.tag != "simulation":
+        raise FileFormatError(f"{path}: expected <simulation>, found <{root.tag[:40]}>")
+    return root
+
+
+def sockets(root: ElementTree.Element, name: str) -> list[Socket]:
+    """The sockets of an input, with i-PI's defaults where it is silent.
+
+    Args:
+        root: the `<simulation>`.
+        name: what to call the file in errors.
+
+    Raises:
+        ConfigError: a socket of a kind that flexcalc does not speak, or a bad port.
+    """
+    found = []
+    for element in root.iter("ffsocket"):
+        mode = element.get("mode", "inet").strip()
+        if mode not in ("unix", "inet"):
+            raise ConfigError(f"{name}: ffsocket.mode: expected unix or inet, found {mode[:40]!r}")
+        port = _text(element, "port", "65535")
+        if not port.isdecimal() or not 1 <= int(port) <= 65535:
+            raise ConfigError(f"{name}: ffsocket.port: expected 1 to 65535, found {port[:40]!r}")
+        found.append(Socket(mode, _text(element, "address", "localhost"), int(port)))
+    return found
+
+
+def total_steps(root: ElementTree.Element, name: str) -> int:
+    """The number of steps the input asks for.
+
+    Raises:
+        ConfigError: not a whole number.
+    """
+    text = _text(root, "total_steps", "1000")
+    if not text.isdecimal() or not 1 <= int(text) <= 10**12:
+        raise ConfigError(f"{name}: total_steps: expected a whole number, found {text[:40]!r}")
+    return int(text)
+
+
+def check_output_prefix(root: ElementTree.Element, name: str) -> None:
+    """Make sure that i-PI's output files stay in its working directory.
+
+    Raises:
+        ConfigError: the prefix names another folder.
+    """
+    prefix = _prefix(root)
+    if not OUTPUT_PREFIX.fullmatch(prefix):
+        raise ConfigError(
+            f"{name}: output.prefix: expected a plain name (outputs go into the run folder), "
+            f"found {prefix[:80]!r}"
+        )
+
+
+def output_file(root: ElementTree.Element, folder: Path, filename: str) -> Path:
+    """Where i-PI, working in a folder, writes the output of that name."""
+    return folder / f"{_prefix(root)}.{filename}"
+
+
+def set_steps(root: ElementTree.Element, steps: int) -> None:
+    """Ask for another number of steps."""
+    _put(_child(root, "total_steps"), str(steps))
+
+
+def set_start(root: ElementTree.Element, start: Path) -> None:
+    """Start from another geometry, an extended XYZ file in angstrom.
+
+    Raises:
+        ConfigError: the input does not start from a file, or the path cannot stand in XML.
+    """
+    files = [file for place in root.iter("initialize") for file in place.findall("file")]
+    if not files:
+        raise ConfigError("the i-PI input has no <file> in <initialize> to put the start into")
+    for file in files:
+        file.attrib = {"mode": "ase"}
+        _put(file, str(Path(start).resolve()))
+
+
+def make_paths_absolute(root: ElementTree.Element, folder: Path) -> None:
+    """Let every relative path of an input mean what it meant beside the input.
+
+    Args:
+        root: the `<simulation>`, changed in place.
+        folder: where the input lies.
+
+    Raises:
+        FileFormatError: a file it starts from does not exist.
+        ConfigError: a path that cannot stand in i-PI's XML.
+    """
+    folder = Path(folder).resolve()
+    for place in root.iter("initialize"):
+        for element in place:
+            if element.get("mode") in FILE_MODES:
+                path = folder / (element.text or "").strip()
+                if not path.is_file():
+                    raise FileFormatError(f"{path}: no such file, named by <{element.tag}>")
+                _put(element, str(path))
+    for element in root.iter("pes_path"):
+        _put(element, str(folder / (element.text or "").strip()))
+    for forcefield in root.iter("ffdirect"):
+        for element in forcefield.findall("parameters"):
+            element.text = _absolute_parameters(element.text or "", folder)
+
+
+def add_outputs(root: ElementTree.Element, stride: int, forces_of: int | None) -> None:
+    """Add the outputs the launcher reads, in full digits.
+
+    Args:
+        root: the `<simulation>`, changed in place.
+        stride: steps from one line to the next.
+        forces_of: number of atoms, to have positions and forces of the first bead as well.
+    """
+    root.set("floatformat", FULL_DIGITS)
+    output = _child(root, "output")
+    wanted = {SCALARS: SCALAR_PROPERTIES}
+    if forces_of is not None:
+        wanted[FORCES] = ", ".join(
+            [
+                "step",
+                "pot_component{ase}(index=0;bead=0)",
+                *(f"atom_x{{ase}}(atom={atom};bead=0)" for atom in range(forces_of)),
+                *(f"atom_f{{ase}}(atom={atom};bead=0)" for atom in range(forces_of)),
+            ]
+        )
+    for filename, properties in wanted.items():
+        element = ElementTree.SubElement(output, "properties", filename=filename)
+        element.set("stride", str(stride))
+        element.text = f"[ {properties} ]"
+
+
+def set_socket_prefix(root: ElementTree.Element, prefix: str) -> None:
+    """Put i-PI's unix sockets elsewhere than /tmp/ipi_NAME.
+
+    Raises:
+        ConfigError: the prefix cannot stand in XML.
+    """
+    root.set("sockets_prefix", checked(prefix))
+
+
+def alike(first: ElementTree.Element, second: ElementTree.Element) -> bool:
+    """Whether two prepared inputs differ in the number of steps at most."""
+    return _without_steps(first) == _without_steps(second)
+
+
+def take_up(restart: ElementTree.Element, root: ElementTree.Element) -> None:
+    """Give a RESTART of i-PI, in place, the steps and the socket of a prepared input."""
+    set_steps(restart, total_steps(root, "input"))
+    restart.set("sockets_prefix", root.get("sockets_prefix", "/tmp/ipi_"))
+
+
+def to_bytes(root: ElementTree.Element) -> bytes:
+    """The input as a file."""
+    return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True) + b"\n"
+
+
+def checked(text: str) -> str:
+    """The text, if i-PI's XML reader gives it back exactly.
+
+    Raises:
+        ConfigError: it is empty, begins or ends with space, or has a control character.
+    """
+    if not text or text != text.strip() or UNREADABLE.search(text):
+        raise ConfigError(
+            f"{text[:80]!r} cannot stand in i-PI's XML: expected text without control characters "
+            "that neither begins nor ends with a space"
+        )
+    return text
+
+
+def _prefix(root: ElementTree.Element) -> str:
+    output = root.find("output")
+    return "i-pi" if output is None else output.get("prefix", "i-pi").strip()
+
+
+def _without_steps(root: ElementTree.Element) -> bytes:
+    copy = deepcopy(root)
+    for element in copy.findall("total_steps"):
+        copy.remove(element)
+    for element in copy.iter("properties"):
+        if element.get("filename") in (SCALARS, FORCES):
+            element.attrib.pop("stride", None)
+    return ElementTree.canonicalize(ElementTree.tostring(copy), strip_text=True).encode()
+
+
+def _put(element: ElementTree.Element, text: str) -> None:
+    element.text = checked(text)
+
+
+def _child(root: ElementTree.Element, tag: str) -> ElementTree.Element:
+    found = root.find(tag)
+    return ElementTree.SubElement(root, tag) if found is None else found
+
+
+def _text(element: ElementTree.Element, tag: str, default: str) -> str:
+    return (element.findtext(tag) or default).strip()
+
+
+def _absolute_parameters(text: str, folder: Path) -> str:
+    """A dictionary {key: value, ...} of i-PI with the values that name files made absolute."""
+    items = []
+    for item in text.strip().strip("{}").split(","):
+        key, colon, value = item.partition(":")
+        value = value.strip()
+        if value and (folder / value).exists():
+            value = checked(str(folder / value))
+            if SEPARATORS.search(value):
+                raise ConfigError(
+                    f"{value}: a path with a comma or a brace cannot stand in <parameters>"
+                )
+        items.append(f"{key.strip()}{colon} {value}".strip())
+    return "{ " + ", ".join(items) + " }"

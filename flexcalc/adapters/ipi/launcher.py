@@ -1,0 +1,259 @@
+"""i-PI and its clients for one input file: started, watched, and ended together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xml.etree.ElementTree import Element
+
+import numpy as np
+
+from flexcalc.adapters.ipi import inputs
+from flexcalc.adapters.ipi.client import molecule, resolve, say
+from flexcalc.adapters.ipi.processes import Worker, owned_socket, worker
+from flexcalc.errors import ConfigError, MissingExtraError, ProtocolError, ServerLostError
+from flexcalc.fields import Address
+from flexcalc.potential import Potential
+from flexcalc.progress import Progress, silent
+from flexcalc.registry import open_potential
+from flexcalc.storage import atomic_write, whole_lines
+
+if TYPE_CHECKING:
+    import ase
+
+POLL_S = 0.05
+MOST_LINES = 2000
+"""Scalars are written often enough for this many lines in a run."""
+COLUMNS = ("step", "time_fs", "temperature_K", "potential_eV", "conserved_eV")
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What a finished run of i-PI left.
+
+    Args:
+        scalars: columns `step`, `time_fs`, `temperature_K`, `potential_eV` and `conserved_eV`,
+            each (lines,). With beads the potential is their mean.
+        force_difference_max_relative: largest difference between a force component that i-PI
+            received and the direct call's, over the largest force; None unless asked for.
+        energy_difference_max_relative: the same of the energies.
+        seconds: wall time of the run.
+    """
+
+    scalars: dict[str, np.ndarray]
+    force_difference_max_relative: float | None
+    energy_difference_max_relative: float | None
+    seconds: float
+
+
+def launch(
+    input_file: Path | str,
+    potential: Address,
+    atoms: ase.Atoms | Path | str,
+    folder: Path | str,
+    *,
+    clients: int = 1,
+    steps: int | None = None,
+    start: Path | str | None = None,
+    compare: bool = False,
+    trust: bool = False,
+    allow_remote: bool = False,
+    timeout_s: float = 600.0,
+    progress: Progress = silent,
+) -> Outcome:
+    """Run i-PI on one input together with its clients.
+
+    i-PI runs in `folder` and leaves its own outputs, logs and RESTART there. However the run
+    ends (by itself, by Ctrl-C, by a crash of i-PI, of a client or of this process) nothing of
+    it keeps running, and its unix socket is removed.
+
+    Args:
+        input_file: i-PI's XML with one `<ffsocket>`, or with an `<ffdirect>` and no client.
+        potential: address of the potential to serve.
+        atoms: the molecule as i-PI numbers it, or a file of it.
+        folder: run folder; must exist.
+        clients: number of client processes; each evaluates beads on its own.
+        steps: number of steps, instead of the input's.
+        start: geometry to start from, instead of the input's.
+        compare: also compare energies and forces of the first bead with the direct call.
+        trust: open model files that can only be read by running code they contain.
+        allow_remote: let i-PI listen on an address that other machines reach.
+        timeout_s: longest time without a new line of output before the run is given up.
+        progress: called with steps done, steps in all, and the temperature.
+
+    Raises:
+        InputError: the input, the potential or the molecule cannot be used; or another run
+            with the same socket name is going on.
+        ProtocolError: i-PI crashed or stopped early.
+        ServerLostError: i-PI fell silent.
+        FlexcalcError: a client failed; the message is its own.
+    """
+    if find_spec("ipi") is None:
+        raise MissingExtraError("ipi", "ipi")
+    begun = time.monotonic()
+    folder = Path(folder).resolve()
+    numbers, positions = molecule(atoms)
+    surface = open_potential(potential, numbers, trust=trust)
+    root = _prepared(Path(input_file), start, len(numbers) if compare else None, steps)
+    client = {
+        "role": "client",
+        "address": potential,
+        "numbers": numbers.tolist(),
+        "positions": positions.tolist(),
+        "trust": trust,
+        "timeout_s": timeout_s,
+    }
+    with ExitStack() as stack:
+        where, keep = stack.enter_context(_listener(root, str(input_file), allow_remote))
+        ipi = {"role": "server", "input": _input_in(folder, root)}
+        server = stack.enter_context(worker(ipi, folder / "i-pi.log", folder, keep))
+        workers = [
+            stack.enter_context(worker(client | where, folder / f"client-{number}.log"))
+            for number in range(clients if where else 0)
+        ]
+        _watch(server, workers, root, timeout_s, progress)
+    scalars = _columns(inputs.output_file(root, folder, inputs.SCALARS))
+    force = energy = None
+    if compare:
+        force, energy = _differences(
+            surface, _columns(inputs.output_file(root, folder, inputs.FORCES))
+        )
+    named = dict(zip(COLUMNS, scalars.T, strict=True))
+    return Outcome(named, force, energy, time.monotonic() - begun)
+
+
+def _prepared(
+    source: Path, start: Path | str | None, forces_of: int | None, steps: int | None
+) -> Element:
+    """The input as i-PI shall get it, but for its socket."""
+    root = inputs.load(source)
+    if start is not None:
+        inputs.set_start(root, Path(start))
+    inputs.make_paths_absolute(root, source.parent)
+    inputs.set_steps(root, steps or inputs.total_steps(root, str(source)))
+    inputs.check_output_prefix(root, str(source))
+    stride = max(1, inputs.total_steps(root, str(source)) // MOST_LINES)
+    inputs.add_outputs(root, stride, forces_of)
+    return root
+
+
+@contextmanager
+def _listener(
+    root: Element, name: str, allow_remote: bool
+) -> Iterator[tuple[dict[str, Any], tuple[int, ...]]]:
+    """Where i-PI will listen: the keywords of `serve`, and descriptors i-PI has to inherit.
+
+    Yields nothing to connect to where the input has no socket but evaluates in process.
+
+    Raises:
+        ConfigError: more than one socket, or no forcefield at all that could be ours.
+        BusyError: the socket's name is in use.
+    """
+    sockets = inputs.sockets(root, name)
+    if len(sockets) > 1 or not (sockets or root.find("ffdirect") is not None):
+        raise ConfigError(
+            f"{name}: expected one <ffsocket>, or an <ffdirect>; found {len(sockets)} sockets"
+        )
+    if not sockets:
+        yield {}, ()
+    elif sockets[0].mode == "unix":
+        with owned_socket(sockets[0].address) as (prefix, lock):
+            inputs.set_socket_prefix(root, prefix)
+            yield {"unix": sockets[0].address, "socket_prefix": prefix}, (lock,)
+    else:
+        host = resolve(sockets[0].address, allow_remote, say)
+        yield {"host": host, "port": sockets[0].port, "allow_remote": allow_remote}, ()
+
+
+def _input_in(folder: Path, root: Element) -> str:
+    """Write the input into the run folder; take up the run that was stopped there, if any.
+
+    Returns:
+        The file i-PI has to read: the input, or the RESTART of the same input.
+
+    Raises:
+        ConfigError: the folder holds a run of another input.
+    """
+    path, restart = folder / "input.xml", folder / "RESTART"
+    if path.is_file() and restart.is_file():
+        if not inputs.alike(inputs.load(path), root):
+            raise ConfigError(
+                f"{folder}: holds a run of another i-PI input; choose another --output"
+            )
+        resumed = inputs.load(restart)
+        inputs.take_up(resumed, root)
+        atomic_write(folder / "resume.xml", inputs.to_bytes(resumed))
+        return str(folder / "resume.xml")
+    atomic_write(path, inputs.to_bytes(root))
+    return str(path)
+
+
+def _watch(
+    server: Worker, clients: Sequence[Worker], root: Element, timeout_s: float, progress: Progress
+) -> None:
+    """Return when i-PI has finished; end everything as soon as one of them fails.
+
+    Raises:
+        ProtocolError, ServerLostError: i-PI stopped early, crashed or fell silent.
+        FlexcalcError: what a client failed with.
+    """
+    scalars = inputs.output_file(root, server.log.parent, inputs.SCALARS)
+    steps = inputs.total_steps(root, "input.xml")
+    size, changed = -1, time.monotonic()
+    while server.code is None:
+        for client in clients:
+            if client.code:
+                raise client.failure()
+        found = scalars.stat().st_size if scalars.exists() else 0
+        if found != size:
+            size, changed = found, time.monotonic()
+            _report(scalars, steps, progress)
+        elif time.monotonic() - changed > timeout_s:
+            raise ServerLostError(
+                f"i-PI wrote nothing for {timeout_s:g} s; see {server.log}, "
+                "or give a longer timeout_s"
+            )
+        time.sleep(POLL_S)
+    if server.code:
+        raise server.failure()
+
+
+def _report(scalars: Path, steps: int, progress: Progress) -> None:
+    """Tell the progress by the last whole line of i-PI's scalars."""
+    if progress is silent or not scalars.exists():
+        return
+    content = scalars.read_bytes()
+    lines = content[: whole_lines(content)].splitlines()
+    if lines and not lines[-1].startswith(b"#"):
+        step, _, temperature, *_ = map(float, lines[-1].split())
+        progress(min(int(step) + 1, steps), steps, f"{temperature:.0f} K")
+
+
+def _columns(path: Path) -> np.ndarray:
+    """The numbers of a property file of i-PI (lines, columns)."""
+    try:
+        return np.loadtxt(path, ndmin=2)
+    except (OSError, ValueError) as error:
+        raise ProtocolError(f"{path}: i-PI left no readable output: {error}") from None
+
+
+def _differences(potential: Potential, rows: np.ndarray) -> tuple[float, float]:
+    """Largest relative difference of forces and of energies between i-PI and direct calls.
+
+    Args:
+        potential: what the clients served.
+        rows: (lines, 2 + 6 atoms): step, energy in eV, positions in angstrom and forces in
+            eV/angstrom as i-PI has them.
+    """
+    energies, atoms = rows[:, 1], (rows.shape[1] - 2) // 6
+    positions, forces = rows[:, 2:].reshape(len(rows), 2, atoms, 3).swapaxes(0, 1)
+    direct = potential(positions)
+    return (
+        float(np.abs(forces - direct.forces).max() / np.abs(direct.forces).max()),
+        float((np.abs(energies - direct.energies) / np.abs(direct.energies)).max()),
+    )

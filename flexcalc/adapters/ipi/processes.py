@@ -1,0 +1,151 @@
+"""The launcher's processes and i-PI's socket: no orphans, no stale sockets, no strangers."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from flexcalc.adapters.ipi.child import GRACE_S, STOPPED
+from flexcalc.adapters.ipi.client import socket_path
+from flexcalc.errors import BusyError, FlexcalcError, GuardError, InputError, ProtocolError
+
+FAILURES: Mapping[int, type[FlexcalcError]] = {
+    error.exit_code: error for error in (ProtocolError, InputError, GuardError)
+}
+
+
+class Worker:
+    """i-PI or a client as a process of ours, which ends when this process does.
+
+    Args:
+        job: what `child` shall do; JSON.
+        log: file for its output.
+        folder: its working directory, ours by default.
+        keep: file descriptors to hand on.
+    """
+
+    def __init__(
+        self,
+        job: Mapping[str, Any],
+        log: Path,
+        folder: Path | None = None,
+        keep: Sequence[int] = (),
+    ):
+        self.role = job["role"]
+        self.log = log
+        reader, writer = os.pipe()
+        self.lifeline = os.fdopen(writer, "w")
+        with open(log, "ab") as output:
+            # -P: a numpy.py in the run folder must not be imported. A session of its own: Ctrl-C
+            # reaches only this process, which then ends the others in order.
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "flexcalc.adapters.ipi.child"],
+                stdin=reader,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=folder,
+                pass_fds=keep,
+                start_new_session=True,
+            )
+        os.close(reader)
+        # A child that died at once says why in its log; its broken pipe adds nothing.
+        with suppress(BrokenPipeError):
+            self.lifeline.write(json.dumps(job) + "\n")
+            self.lifeline.flush()
+
+    @property
+    def code(self) -> int | None:
+        """Its exit code, or None while it runs."""
+        return self.process.poll()
+
+    def stop(self) -> None:
+        """End it: gently, and after a while by force."""
+        if self.code is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(GRACE_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        with suppress(BrokenPipeError):
+            self.lifeline.close()
+
+    def failure(self) -> FlexcalcError:
+        """The error that its exit code and the end of its log amount to."""
+        lines = self.log.read_text(errors="replace").splitlines()
+        ours = [line.removeprefix("flexcalc: ") for line in lines if line.startswith("flexcalc: ")]
+        if self.role == "client":
+            kind = FAILURES.get(self.code or 0, FlexcalcError)
+            return kind(ours[-1] if ours else f"a client died (exit code {self.code}): {self.log}")
+        said = next((line.strip() for line in reversed(lines) if line.strip()), "nothing")
+        how = "stopped early" if self.code == STOPPED else f"crashed (exit code {self.code})"
+        return ProtocolError(f"i-PI {how}; it said last: {said[:200]!r}; all of it: {self.log}")
+
+
+@contextmanager
+def worker(
+    job: Mapping[str, Any], log: Path, folder: Path | None = None, keep: Sequence[int] = ()
+) -> Iterator[Worker]:
+    """A Worker that is stopped on leaving."""
+    made = Worker(job, log, folder, keep)
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+def private_folder() -> Path:
+    """A folder for sockets that only this user can enter.
+
+    Raises:
+        InputError: it belongs to somebody else or others may enter it.
+    """
+    folder = Path(tempfile.gettempdir()) / f"flexcalc-{os.getuid()}"
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    info = folder.lstat()
+    if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.getuid() or info.st_mode & 0o077:
+        raise InputError(f"{folder}: expected a folder of yours with mode 0700; remove it")
+    return folder
+
+
+@contextmanager
+def owned_socket(name: str) -> Iterator[tuple[str, int]]:
+    """Hold i-PI's socket name for this run; a socket that a dead run left is removed.
+
+    Yields:
+        The socket's prefix, and the descriptor of the lock, which i-PI has to inherit: the
+        name is free again only when i-PI is gone too.
+
+    Raises:
+        BusyError: another run holds the name.
+        ConfigError: the name cannot be one.
+    """
+    prefix = str(private_folder() / "ipi_")
+    path = Path(socket_path(name, prefix))
+    handle = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BusyError(
+                f"{path}: another run of i-PI uses the socket name {name!r}; "
+                "wait for it, or change <address> in the input"
+            ) from None
+        path.unlink(missing_ok=True)
+        try:
+            yield prefix, handle
+        finally:
+            path.unlink(missing_ok=True)
+    finally:
+        os.close(handle)
