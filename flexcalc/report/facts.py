@@ -1,0 +1,73 @@
+"""The numbers of results.json as key figures and as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from flexcalc.report import html
+from flexcalc.report.numbers import duration, number
+
+FIGURES = {
+    "reference": ("reference method", ""),
+    "level": ("level of theory", ""),
+    "family": ("model family", ""),
+    "frames": ("frames", ""),
+    "labelled": ("labelled frames", ""),
+    "quarantined": ("in quarantine", ""),
+    "training_points": ("training points", ""),
+    "validation_points": ("validation points", ""),
+    "permutations": ("permutations of like atoms", ""),
+    "sigma": ("kernel length sigma", ""),
+    "force_rmse_kcal_mol_A": ("force RMSE, per component", "kcal/mol/Å"),
+    "force_mae_kcal_mol_A": ("force MAE, per component", "kcal/mol/Å"),
+    "energy_rmse_kcal_mol": ("energy RMSE", "kcal/mol"),
+    "energy_mae_kcal_mol": ("energy MAE", "kcal/mol"),
+    "energy_offset_free_rmse_kcal_mol": ("energy RMSE, offset removed", "kcal/mol"),
+    "barrier_model_kcal_mol": ("barrier on the model", "kcal/mol"),
+    "barrier_reference_kcal_mol": ("barrier of the reference", "kcal/mol"),
+    "barrier_error_kcal_mol": ("error of the barrier", "kcal/mol"),
+    "reaction_energy_model_kcal_mol": ("reaction energy on the model", "kcal/mol"),
+    "reaction_energy_reference_kcal_mol": ("reaction energy of the reference", "kcal/mol"),
+    "images": ("images", ""),
+    "steps": ("steps", ""),
+    "force_eV_A": ("largest force left", "eV/Å"),
+    "replicas": ("replicas", ""),
+    "temperature_K": ("temperature asked for", "K"),
+    "temperature_mean_K": ("mean temperature", "K"),
+    "mean_temperature_K": ("mean temperature", "K"),
+    "timestep_fs": ("timestep", "fs"),
+    "force_difference_max_relative": ("largest relative force difference", ""),
+    "energy_difference_max_relative": ("largest relative energy difference", ""),
+    "seconds": ("time taken", ""),
+}
+"""Keys of results.json that a reader looks for first: (name, unit)."""
+
+
+def chosen(results: Mapping[str, Any], keys: Sequence[str]) -> list[html.Card]:
+    """Cards of those keys that the results have, in the order of the keys."""
+    found = []
+    for key in keys:
+        value = results.get(key)
+        if value is None or isinstance(value, dict | list | bool):
+            continue
+        name, unit = FIGURES.get(key, (key, ""))
+        shown = duration(value) if key == "seconds" and _is_number(value) else number(value)
+        found.append(html.Card(name, shown, unit))
+    return found
+
+
+def everything(results: Mapping[str, Any], title: str = "All results") -> str:
+    """Every flat key of the results, folded away."""
+    rows = [
+        (str(key), number(value, 6))
+        for key, value in results.items()
+        if not isinstance(value, dict | list)
+    ]
+    if not rows:
+        return ""
+    return html.details(title, html.table(("key of results.json", "value"), rows))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,177 @@
+"""Reading a run folder for its report: what is there, however little, and what is not."""
+
+from __future__ import annotations
+
+import json
+import math
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flexcalc.dataset import Dataset
+from flexcalc.errors import FlexcalcError, InputError
+from flexcalc.files import read_frames
+
+COMMANDS = ("label", "train", "evaluate", "path", "md", "ipi")
+
+LARGEST = 64 << 20
+"""Bytes of frames or tables that a report reads; a longer trajectory is left out of it."""
+
+SIGNS = {
+    "label": ("labels.xyz", "geometries.xyz", "quarantine.xyz"),
+    "train": ("table.json", "learning.json", "*.flex"),
+    "evaluate": ("errors.json", "parity-*.npz", "worst.xyz"),
+    "path": ("path.xyz", "convergence.csv", "relabelled.xyz"),
+    "md": ("trajectory.xyz",),
+    "ipi": ("scalars.csv",),
+}
+"""Files by which an unfinished run, which has no results yet, is told."""
+
+
+class RunFolder:
+    """A run folder that may still be growing.
+
+    Args:
+        path: the folder.
+
+    Attributes:
+        problems: a line for each file that is there and cannot be read; it grows with reading.
+        results: what results.json holds; empty while there is none.
+        command: the command that made the folder.
+
+    Raises:
+        InputError: no command of flexcalc has run here.
+    """
+
+    def __init__(self, path: Path):
+        self.path = Path(path)
+        if not self.path.is_dir():
+            raise InputError(f"{path}: expected a run folder, found no such folder")
+        self.problems: list[str] = []
+        found = self.json("results.json")
+        self.results: dict[str, Any] = found if isinstance(found, dict) else {}
+        self.command = self._command()
+
+    def _command(self) -> str:
+        named = self.results.get("command")
+        if named in (*COMMANDS, "demo"):
+            return str(named)
+        if any((self.path / one).is_dir() and _kind(self.path / one) == one for one in COMMANDS):
+            return "demo"
+        kind = _kind(self.path)
+        if kind is None:
+            raise InputError(
+                f"{self.path}: not a run folder: expected a results.json with a command "
+                "(or the files of a running one); give the --output folder of a run"
+            )
+        return kind
+
+    def part(self, command: str) -> RunFolder | None:
+        """The folder of one step of a demo; None where it has not begun."""
+        inner = self.path / command
+        try:
+            return RunFolder(inner)
+        except InputError:
+            return None
+
+    def json(self, name: str) -> Any:
+        """The content of a JSON file; None where it is missing or damaged."""
+        text = self.text(name)
+        if text is None:
+            return None
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError):
+            self.problems.append(f"{name} is not JSON")
+            return None
+
+    def text(self, name: str) -> str | None:
+        """The content of a text file; None where it is missing."""
+        path = self.path / name
+        if not self._usable(path):
+            return None
+        try:
+            return path.read_text(errors="replace")
+        except OSError as error:
+            self.problems.append(f"{name} cannot be read: {error.strerror}")
+            return None
+
+    def table(self, name: str, *columns: str) -> dict[str, np.ndarray] | None:
+        """Columns (rows,) of a CSV file with a header; a last row that is cut is left out.
+
+        None where the file is missing, has no whole row or lacks one of the columns.
+        """
+        text = self.text(name)
+        if text is None:
+            return None
+        head, *lines = text[: text.rfind("\n") + 1].splitlines() or [""]
+        names = [part.strip() for part in head.split(",")]
+        try:
+            rows = [[float(cell or "nan") for cell in line.split(",")] for line in lines if line]
+            values = np.array(rows).reshape(len(rows), len(names))
+        except ValueError:
+            self.problems.append(f"{name} has a row that is not {len(names)} numbers")
+            return None
+        lacking = [column for column in columns if column not in names]
+        if lacking:
+            self.problems.append(f"{name} lacks the column {lacking[0]}")
+        if lacking or not rows:
+            return None
+        return dict(zip(names, values.T, strict=True))
+
+    def frames(self, name: str) -> Dataset | None:
+        """The whole frames of an extxyz file; None where there are none."""
+        path = self.path / name
+        if not self._usable(path):
+            return None
+        try:
+            return read_frames(path)
+        except FlexcalcError as error:
+            if path.stat().st_size:
+                self.problems.append(str(error))
+            return None
+
+    def arrays(self, name: str) -> dict[str, np.ndarray] | None:
+        """The arrays of an npz file; None where it is missing or damaged."""
+        path = self.path / name
+        if not self._usable(path):
+            return None
+        try:
+            with np.load(path, allow_pickle=False) as content:
+                return {key: content[key] for key in content.files}
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            self.problems.append(f"{name} cannot be read: {error}")
+            return None
+
+    def value(self, key: str) -> float | None:
+        """A finite number of the results."""
+        found = self.results.get(key)
+        if isinstance(found, bool) or not isinstance(found, int | float):
+            return None
+        return float(found) if math.isfinite(found) else None
+
+    def _usable(self, path: Path) -> bool:
+        if not path.is_file():
+            return False
+        if path.stat().st_size > LARGEST:
+            self.problems.append(f"{path.name} is too large for a page and left out")
+            return False
+        return True
+
+
+def _kind(path: Path) -> str | None:
+    """The command whose files lie in a folder."""
+    results = path / "results.json"
+    if results.is_file():
+        try:
+            named = json.loads(results.read_text()).get("command")
+        except (ValueError, AttributeError, OSError):
+            named = None
+        if named in COMMANDS:
+            return str(named)
+    for command, patterns in SIGNS.items():
+        if any(next(path.glob(pattern), None) for pattern in patterns):
+            return command
+    return None

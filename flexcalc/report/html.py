@@ -1,0 +1,147 @@
+"""The pieces of a page: small functions from text to HTML.
+
+Arguments named `html` or `body` are HTML already; everything else is text and is escaped here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+from importlib.resources import files
+
+from flexcalc.report.palette import css_variables
+
+
+@dataclass(frozen=True)
+class Card:
+    """A key figure: what it is, its value and its unit."""
+
+    label: str
+    value: str
+    unit: str = ""
+
+
+def text(content: str) -> str:
+    """Any text, safe to stand in HTML."""
+    return escape(str(content), quote=True)
+
+
+def paragraph(content: str, kind: str = "") -> str:
+    """A paragraph of text; kind is a CSS class such as "lead" or "note"."""
+    return f"<p{_class(kind)}>{text(content)}</p>"
+
+
+def notes(contents: Iterable[str]) -> str:
+    """Warnings, each in a box of its own."""
+    return "".join(paragraph(content, "note") for content in contents)
+
+
+def heading(content: str) -> str:
+    """A heading inside a section."""
+    return f"<h3>{text(content)}</h3>"
+
+
+def cards(items: Sequence[Card]) -> str:
+    """Key figures side by side; nothing when there are none."""
+    if not items:
+        return ""
+    rows = "".join(
+        f'<li><span class="label">{text(card.label)}</span><span class="value">'
+        f'{text(card.value)} <span class="unit">{text(card.unit)}</span></span></li>'
+        for card in items
+    )
+    return f'<ul class="cards">{rows}</ul>'
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "") -> str:
+    """A table whose first column names the rows; it scrolls sideways on a narrow screen."""
+    titles = "".join(f'<th scope="col">{text(title)}</th>' for title in head)
+    body = "".join(
+        f'<tr><th scope="row">{text(first)}</th>'
+        + "".join(f"<td{_class(_kind(cell))}>{text(cell)}</td>" for cell in rest)
+        + "</tr>"
+        for first, *rest in rows
+    )
+    below = f"<caption>{text(caption)}</caption>" if caption else ""
+    return (
+        f'<div class="scroll"><table>{below}<thead><tr>{titles}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def figure(body: str, caption: str, numbers: str = "", wide: bool = False) -> str:
+    """A picture with its caption and, folded away, its numbers.
+
+    Args:
+        body: HTML of the picture.
+        caption: says what is compared and the units.
+        numbers: HTML of a table of what is drawn.
+        wide: keep it readable on a phone by letting it scroll sideways.
+    """
+    inner = f'<div class="scroll"><div class="wide">{body}</div></div>' if wide else body
+    folded = details("The numbers", numbers) if numbers else ""
+    return f"<figure>{inner}<figcaption>{paragraph(caption)}{folded}</figcaption></figure>"
+
+
+def figures(*bodies: str) -> str:
+    """Figures side by side where there is room."""
+    return f'<div class="figures">{"".join(bodies)}</div>' if any(bodies) else ""
+
+
+def film(tiles: Sequence[tuple[str, str, str]], marked: int | None = None) -> str:
+    """Pictures in a row.
+
+    Args:
+        tiles: (HTML of a picture, first line, second line) each.
+        marked: index of a tile to frame.
+    """
+    body = "".join(
+        f"<div{_class('marked' if index == marked else '')}>{html}"
+        f"<span><b>{text(first)}</b></span><span>{text(second)}</span></div>"
+        for index, (html, first, second) in enumerate(tiles)
+    )
+    return f'<div class="film">{body}</div>'
+
+
+def details(summary: str, body: str) -> str:
+    """Something folded away."""
+    return f"<details><summary>{text(summary)}</summary><div>{body}</div></details>"
+
+
+def preformatted(content: str) -> str:
+    """Text as it stands in a file."""
+    return f"<pre><code>{text(content)}</code></pre>"
+
+
+def section(anchor: str, title: str, body: str) -> str:
+    """A part of the page that can be linked to."""
+    return f'<section id="{text(anchor)}"><h2>{text(title)}</h2>{body}</section>'
+
+
+def page(title: str, header: str, body: str, footer: str) -> str:
+    """The whole page: one file, no script, nothing fetched from anywhere.
+
+    Args:
+        title: text of the browser's tab.
+        header, body, footer: HTML.
+    """
+    style = css_variables() + files("flexcalc.report").joinpath("page.css").read_text()
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        # An empty icon of its own keeps the browser from asking a server for one.
+        '<link rel="icon" href="data:,">\n'
+        f"<title>{text(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n"
+        f"<header>{header}</header>\n<main>{body}</main>\n"
+        f"<footer>{footer}</footer>\n</body>\n</html>\n"
+    )
+
+
+def _class(kind: str) -> str:
+    return f' class="{text(kind)}"' if kind else ""
+
+
+def _kind(cell: str) -> str:
+    """Long cells are text that may wrap, short ones numbers."""
+    return "text" if len(cell) > 32 else ""

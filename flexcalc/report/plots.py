@@ -1,0 +1,221 @@
+"""The figures of a report; each takes plain arrays and returns SVG for a page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from flexcalc.report.palette import LIGHT, series
+from flexcalc.report.style import (
+    SMALL,
+    WIDE,
+    house_style,
+    inlined,
+    legend,
+    log_axis,
+    new_figure,
+)
+
+MOST_POINTS = 500
+"""Points of a trace that are drawn; more would only make the page heavy."""
+
+FEW = 1500
+"""Up to so many points a parity plot shows each; beyond, their density."""
+
+DENSITY_COLOUR = (0.31, 0.55, 0.80)
+"""Readable on white and on black, as an image cannot follow the reader's colour scheme."""
+
+
+def histogram(
+    groups: Mapping[str, np.ndarray], label: str, name: str, title: str, bins: int = 36
+) -> str:
+    """Stacked counts of each group's values."""
+    with house_style():
+        figure, axes = new_figure(SMALL)
+        columns = list(groups.values())
+        colours = [series(index) for index in range(len(columns))]
+        edges = np.histogram_bin_edges(np.concatenate(columns), bins=bins)
+        axes.hist(
+            columns,
+            bins=edges.tolist(),
+            stacked=True,
+            color=colours,
+            label=list(groups),
+            rwidth=0.9,
+        )
+        axes.set(xlabel=label, ylabel="frames")
+        if len(groups) > 1:
+            legend(axes, 3)
+        return inlined(figure, name, title)
+
+
+def curves(
+    x: np.ndarray,
+    columns: Mapping[str, np.ndarray],
+    labels: tuple[str, str],
+    name: str,
+    title: str,
+    log: str = "",
+    markers: bool = True,
+) -> str:
+    """Values over a few points, or many.
+
+    Args:
+        x: (points,).
+        columns: legend -> values (points,), not-a-number where there is none.
+        labels: of the two axes.
+        log: the axes to make logarithmic, such as "xy".
+        markers: show each point.
+    """
+    with house_style():
+        figure, axes = new_figure(SMALL)
+        for index, (key, values) in enumerate(columns.items()):
+            axes.plot(x, values, color=series(index), marker="o" if markers else "", label=key)
+        for which in log:
+            log_axis(axes, which)
+        axes.set(xlabel=labels[0], ylabel=labels[1])
+        if len(columns) > 1:
+            legend(axes, 2)
+        return inlined(figure, name, title)
+
+
+def parity(reference: np.ndarray, predicted: np.ndarray, what: str, name: str, title: str) -> str:
+    """Predicted against reference values, with the diagonal where they agree."""
+    reference, predicted = reference.ravel(), predicted.ravel()
+    low = float(min(reference.min(), predicted.min()))
+    high = float(max(reference.max(), predicted.max()))
+    margin = 0.04 * (high - low or 1.0)
+    limits = (low - margin, high + margin)
+    with house_style():
+        figure, axes = new_figure((SMALL[0], 4.1))
+        axes.plot(limits, limits, color=LIGHT["muted"], linewidth=0.9, zorder=1)
+        if reference.size <= FEW:
+            axes.plot(
+                reference, predicted, "o", color=LIGHT["model"], markersize=3.4, alpha=0.55,
+                markeredgewidth=0,
+            )  # fmt: skip
+        else:
+            extent = (*limits, *limits)
+            axes.imshow(
+                _density(reference, predicted, limits), extent=extent, origin="lower",
+                interpolation="nearest", zorder=2,
+            )  # fmt: skip
+        axes.set(xlim=limits, ylim=limits, aspect="equal")
+        axes.set(xlabel=f"reference {what}", ylabel=f"predicted {what}")
+        axes.grid(visible=True, axis="both")
+        return inlined(figure, name, title)
+
+
+def _density(x: np.ndarray, y: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
+    """Counts on a grid as the opacity of one colour, on a logarithmic scale: (y, x, rgba)."""
+    counts, _, _ = np.histogram2d(x, y, bins=150, range=(limits, limits))
+    opacity = np.log1p(counts) / np.log1p(counts.max())
+    image = np.empty((*counts.shape, 4))
+    image[..., :3] = DENSITY_COLOUR
+    image[..., 3] = np.where(counts > 0, 0.25 + 0.75 * opacity, 0).round(2)
+    return image.swapaxes(0, 1)
+
+
+def regions(
+    edges: np.ndarray,
+    errors: np.ndarray,
+    population: np.ndarray,
+    labels: tuple[str, str],
+    name: str,
+    title: str,
+) -> str:
+    """Error by bins of a coordinate above, frames in each bin below.
+
+    Args:
+        edges: (bins + 1,) in the coordinate's unit.
+        errors: (bins,), not-a-number where a bin is empty.
+        population: (bins,).
+        labels: of the coordinate and of the error.
+    """
+    from matplotlib.figure import Figure
+
+    with house_style():
+        figure = Figure(figsize=(WIDE[0], 4.0), layout="constrained")
+        above, below = figure.subplots(2, 1, sharex=True, height_ratios=[2.4, 1])
+        middles, widths = (edges[1:] + edges[:-1]) / 2, 0.86 * np.diff(edges)
+        above.bar(middles, errors, widths, color=LIGHT["model"])
+        below.bar(middles, population, widths, color=LIGHT["eighth"])
+        for axes in (above, below):
+            axes.grid(visible=False, axis="x")
+        if edges[0] == -180 and edges[-1] == 180:
+            below.set_xticks(np.arange(-180, 181, 60))
+        above.set(ylabel=labels[1])
+        below.set(ylabel="frames", xlabel=labels[0])
+        return inlined(figure, name, title)
+
+
+def profile(
+    along: np.ndarray, model: np.ndarray, reference: np.ndarray | None, name: str, title: str
+) -> str:
+    """Energy along a path, in kcal/mol above its first image, of model and reference."""
+    with house_style():
+        figure, axes = new_figure(WIDE)
+        if reference is not None:
+            axes.plot(
+                *_smooth(along, reference), color=LIGHT["reference"], linewidth=1.4,
+                linestyle=(0, (4, 2.2)),
+            )  # fmt: skip
+            axes.plot(
+                along, reference, "o", color=LIGHT["reference"], markerfacecolor="none",
+                markeredgewidth=1.6, markersize=8.5, label="reference",
+            )  # fmt: skip
+        axes.plot(*_smooth(along, model), color=LIGHT["model"])
+        axes.plot(along, model, "o", color=LIGHT["model"], label="model")
+        for index, (x, y) in enumerate(zip(along, model, strict=True)):
+            axes.annotate(
+                str(index), (x, y), xytext=(0, 9), textcoords="offset points", ha="center",
+                fontsize=8.5, color=LIGHT["muted"],
+            )  # fmt: skip
+        axes.margins(y=0.14)
+        axes.set(xlabel="length along the path / Å", ylabel="energy / kcal mol⁻¹")
+        legend(axes)
+        return inlined(figure, name, title)
+
+
+def _smooth(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A curve through points that does not overshoot them, to guide the eye."""
+    from scipy.interpolate import PchipInterpolator
+
+    if len(x) < 3 or np.any(np.diff(x) <= 0):
+        return x, y
+    fine = np.linspace(x[0], x[-1], 200)
+    return fine, PchipInterpolator(x, y)(fine)
+
+
+def traces(
+    time: Sequence[np.ndarray],
+    values: Sequence[np.ndarray],
+    labels: tuple[str, str],
+    name: str,
+    title: str,
+    mean: bool = False,
+) -> str:
+    """A quantity over time, a line for each replica.
+
+    Args:
+        time, values: one array (steps,) each per replica.
+        labels: of the two axes.
+        mean: draw the mean over all as a dashed line.
+    """
+    with house_style():
+        figure, axes = new_figure(SMALL)
+        width = 1.5 if len(time) == 1 else 0.9
+        for index, (x, y) in enumerate(zip(time, values, strict=True)):
+            chosen = _thinned(len(x))
+            axes.plot(x[chosen], y[chosen], color=series(index), linewidth=width, alpha=0.85)
+        if mean:
+            level = float(np.mean(np.concatenate(values)))
+            axes.axhline(level, color=LIGHT["ink"], linewidth=1.1, linestyle=(0, (5, 3)))
+        axes.set(xlabel=labels[0], ylabel=labels[1])
+        axes.margins(x=0.01)
+        return inlined(figure, name, title)
+
+
+def _thinned(count: int) -> np.ndarray:
+    return np.unique(np.linspace(0, count - 1, min(count, MOST_POINTS)).round().astype(int))

@@ -1,0 +1,29 @@
+"""The model served to i-PI: the same numbers on both sides of the socket."""
+
+from __future__ import annotations
+
+from flexcalc.report import facts, html
+from flexcalc.report.folder import RunFolder
+from flexcalc.report.sections import md
+
+TITLE = "Served to i-PI"
+KEYS = (
+    *("steps", "force_difference_max_relative", "energy_difference_max_relative"),
+    *("temperature_mean_K", "seconds"),
+)
+
+
+def body(folder: RunFolder) -> str:
+    """The section as HTML."""
+    traces = md.read_traces(folder)
+    intro = (
+        "A real i-PI run asked the model for its forces over a socket. The energies and forces "
+        "it received are compared with direct calls of the same model at the same geometries; "
+        "what is left should be rounding."
+    )
+    parts = [html.paragraph(intro, "lead"), html.cards(facts.chosen(folder.results, KEYS))]
+    if traces:
+        parts.append(md.pictures(traces, "ipi"))
+    else:
+        parts.append(html.paragraph("i-PI has not written a step yet."))
+    return "".join(parts)

@@ -1,0 +1,153 @@
+"""The page: its head, its sections, and where it is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+
+import flexcalc
+from flexcalc.dataset import Dataset
+from flexcalc.errors import InputError
+from flexcalc.potential import formula
+from flexcalc.report import facts, html, molecule
+from flexcalc.report.folder import COMMANDS, RunFolder
+from flexcalc.report.numbers import formula as lowered
+from flexcalc.report.sections import evaluate, ipi, label, md, path, train
+from flexcalc.storage import atomic_write
+
+SECTIONS: Mapping[str, ModuleType] = {
+    "label": label,
+    "train": train,
+    "evaluate": evaluate,
+    "path": path,
+    "md": md,
+    "ipi": ipi,
+}
+HEADLINE = (
+    *("force_rmse_kcal_mol_A", "energy_rmse_kcal_mol"),
+    *("barrier_model_kcal_mol", "barrier_reference_kcal_mol"),
+    *("training_points", "force_difference_max_relative", "seconds"),
+)
+LEADS = {
+    "demo": "From a molecule to a checked force field: reference data, training, errors on "
+    "held-out frames, a transition path checked against the reference, dynamics, and the same "
+    "model served to i-PI.",
+    "label": "Geometries and their reference labels.",
+    "train": "A potential trained on reference labels.",
+    "evaluate": "Predictions compared with reference labels.",
+    "path": "A minimum-energy path and its barrier.",
+    "md": "Molecular dynamics of several replicas.",
+    "ipi": "The model as a client of i-PI.",
+}
+FACES = ("path.xyz", "worst.xyz", "labels.xyz", "geometries.xyz")
+"""Files with a geometry for the head of the page; a trajectory would be long to read."""
+
+LOG_LINES = 40
+
+
+def write_report(folder: Path) -> Path:
+    """Write `report.html` into a run folder: one page that needs nothing else.
+
+    A folder of a run that is going on, or lacks files, gives a page of what there is.
+
+    Args:
+        folder: the --output of a command, or of a demo.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        InputError: not a run folder, or it cannot be written to.
+    """
+    run = RunFolder(Path(folder))
+    if run.command == "demo":
+        parts = {one: part for one in COMMANDS if (part := run.part(one)) is not None}
+    else:
+        parts = {run.command: run}
+    sections = {one: _section(one, part, run.command == "demo") for one, part in parts.items()}
+    head = _head(run, parts)
+    body = _notices(run) + "".join(sections.values()) + _about(run)
+    target = run.path / "report.html"
+    try:
+        atomic_write(target, html.page(_title(run), head, body, _footer()))
+    except OSError as error:
+        raise InputError(f"{target}: cannot be written: {error.strerror}") from None
+    return target
+
+
+def _title(run: RunFolder) -> str:
+    return f"{run.path.resolve().name} · flexcalc {run.command}"
+
+
+def _head(run: RunFolder, parts: Mapping[str, RunFolder]) -> str:
+    face = _face(parts)
+    name = "flexcalc" if face is None else lowered(formula(face.numbers))
+    title = run.results.get("title") or run.results.get("molecule")
+    name = f"{str(title).capitalize()}, {name}" if title and face is not None else name
+    words = (
+        f'<div><p class="kind">flexcalc {html.text(run.command)}</p><h1>{html.text(name)}</h1>'
+        f"{html.paragraph(LEADS[run.command], 'lead')}</div>"
+    )
+    picture = ""
+    if face is not None:
+        view = molecule.look(face.numbers, face.positions[:1])
+        drawn = molecule.picture(view, 0, "face", f"The molecule {formula(face.numbers)}")
+        picture = f'<div class="molecule">{drawn}</div>'
+    links = ""
+    if len(parts) > 1:
+        anchors = "".join(f'<a href="#{one}">{html.text(SECTIONS[one].TITLE)}</a>' for one in parts)
+        links = f'<nav aria-label="Sections">{anchors}</nav>'
+    headline = ""
+    if run.command == "demo":
+        headline = html.cards(facts.chosen(run.results, HEADLINE))
+    return f'<div class="masthead">{words}{picture}</div>{headline}{links}'
+
+
+def _face(parts: Mapping[str, RunFolder]) -> Dataset | None:
+    """A geometry to show the molecule by."""
+    for name in FACES:
+        for part in parts.values():
+            frames = part.frames(name)
+            if frames is not None:
+                return frames
+    return None
+
+
+def _section(command: str, part: RunFolder, nested: bool) -> str:
+    module = SECTIONS[command]
+    body = module.body(part)
+    # A file that is read twice is complained about once.
+    complaints = html.notes(dict.fromkeys(part.problems))
+    files = _about(part, heading=False) if nested else ""
+    return html.section(command, module.TITLE, complaints + body + files)
+
+
+def _notices(run: RunFolder) -> str:
+    """What to know before reading: a run that has not ended, warnings of the whole."""
+    notices = list(dict.fromkeys(run.problems)) if run.command == "demo" else []
+    if not run.results:
+        notices.insert(0, "There is no results.json yet: the run is going on or was stopped.")
+    return html.notes(notices)
+
+
+def _about(run: RunFolder, heading: bool = True) -> str:
+    """Results, settings and log as they stand in the folder, folded away."""
+    parts = [facts.everything(run.results)]
+    settings, log = run.text("run.toml"), run.text("log.txt")
+    if settings:
+        parts.append(html.details("Settings (run.toml)", html.preformatted(settings)))
+    if log:
+        last = "\n".join(log.splitlines()[-LOG_LINES:])
+        parts.append(html.details("The end of the log (log.txt)", html.preformatted(last)))
+    body = "".join(parts)
+    if not body:
+        return ""
+    return html.section("run", "The run", body) if heading else body
+
+
+def _footer() -> str:
+    return html.paragraph(
+        f"Written by flexcalc {flexcalc.__version__}. Energies are in kcal/mol and meV, lengths "
+        "in Å. This page is one file and fetches nothing."
+    )

@@ -1,0 +1,208 @@
+"""A synthetic demo folder: every file that the workflows write, with made-up numbers."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase.io import read
+
+from flexcalc import files
+from flexcalc.analysis.accuracy import accuracy
+from flexcalc.dataset import Dataset, Provenance
+from flexcalc.geometry import Coordinate
+from flexcalc.methods.path import interpolate, joined_ends
+from flexcalc.potential import Evaluation
+
+INPUTS = Path(__file__).parents[2] / "inputs"
+
+def ends():
+    start, end = (read(INPUTS / f"glycine-{name}.xyz") for name in ("Ip", "IIIp"))
+    laid, _ = joined_ends(start.numbers, start.positions, end.positions)
+    return start.numbers, start.positions, laid
+
+
+def results(folder, command, **numbers):
+    folder.mkdir(parents=True, exist_ok=True)
+    content = {"command": command, **numbers}
+    (folder / "results.json").write_text(json.dumps(content))
+    (folder / "run.toml").write_text(f'command = "{command}"\nseed = 0\n')
+    (folder / "log.txt").write_text("started\ndone <b>well</b>\n")
+
+
+def sampled(frames, rng):
+    numbers, start, end = ends()
+    share = rng.integers(2, size=frames)
+    centres = np.where(share[:, None, None] == 0, start, end)
+    return Dataset(
+        numbers=numbers,
+        positions=centres + rng.normal(scale=0.06, size=centres.shape),
+        energies=-500 + 0.03 * rng.chisquare(24, size=frames),
+        forces=rng.normal(scale=1.2, size=centres.shape),
+        tags={"start": np.where(share == 0, "Ip", "IIIp"), "index": np.arange(frames)},
+        provenance=Provenance(level="xtb:GFN2-xTB"),
+    )
+
+
+def label(folder, rng):
+    results(folder, "label", reference="xtb:GFN2-xTB", frames=300, quarantined=3, seconds=41.0)
+    data = sampled(300, rng)
+    files.write(folder / "labels.xyz", data)
+    files.write(folder / "geometries.xyz", data)
+    bad = Dataset(
+        data.numbers,
+        data.positions[:3],
+        tags={"reason": np.array(["SCF <not> converged & so on", "timed out", "timed out"])},
+    )
+    files.write(folder / "quarantine.xyz", bad)
+
+
+def train(folder, rng):
+    results(
+        folder,
+        "train",
+        family="sgdml",
+        training_points=200,
+        validation_points=100,
+        sigma=20,
+        force_rmse_kcal_mol_A=0.61,
+        energy_rmse_kcal_mol=0.22,
+    )
+    table = [
+        {
+            "sigma": s,
+            "force_rmse_kcal_mol_A": 0.6 + 0.2 * np.log(s / 20) ** 2,
+            "energy_rmse_kcal_mol": 0.22 + 0.1 * np.log(s / 25) ** 2,
+        }
+        for s in (10, 20, 30, 40, 60, 80, 100)
+    ]
+    (folder / "table.json").write_text(json.dumps(table))
+    learning = [
+        {"points": n, "force_rmse_kcal_mol_A": 30 / n**0.75, "energy_rmse_kcal_mol": 9 / n**0.7}
+        for n in (25, 50, 100, 200)
+    ]
+    (folder / "learning.json").write_text(json.dumps(learning))
+    (folder / "glycine.flex").mkdir()
+
+
+def evaluate(folder, rng, models=1):
+    data = sampled(400, rng)
+    found = {}
+    folder.mkdir(parents=True, exist_ok=True)
+    coordinates = [Coordinate.parse("dihedral 0 1 2 3"), Coordinate.parse("distance 1 2")]
+    for index in range(models):
+        noise = 0.02 * (1 + index)
+        prediction = Evaluation(
+            data.energies + rng.normal(scale=noise / 2, size=len(data)),
+            data.forces + rng.normal(scale=noise, size=data.forces.shape),
+        )
+        one = accuracy(data, prediction, coordinates=coordinates, rng=rng, resamples=50)
+        found[f"model-{index}.flex"] = one.to_dict()
+        np.savez(
+            folder / f"parity-{index}.npz",
+            energies_reference=data.energies,
+            energies_predicted=prediction.energies,
+            forces_reference=data.forces,
+            forces_predicted=prediction.forces,
+        )
+    found["model-0.flex"]["warnings"] = ["the slope smells of <kcal/mol>"]
+    (folder / "errors.json").write_text(json.dumps(found))
+    worst = list(one.worst)
+    files.write(folder / "worst.xyz", data[worst])
+    results(folder, "evaluate", frames=len(data), seconds=3.0)
+
+
+def path(folder, rng):
+    numbers, start, end = ends()
+    images = interpolate(start, end, 11)
+    share = np.linspace(0, 1, 11)
+    energy = -500 + 0.1 * np.sin(np.pi * share) ** 2 + 0.03 * share
+    model = Dataset(
+        numbers, images, energy, np.zeros_like(images), {"coordinate": 3.4 * share}
+    )
+    results(
+        folder,
+        "path",
+        barrier_model_kcal_mol=2.61,
+        barrier_reference_kcal_mol=2.66,
+        images=11,
+        steps=60,
+    )
+    files.write(folder / "path.xyz", model)
+    shifted = energy + 0.01 * np.sin(7 * share)
+    files.write(folder / "relabelled.xyz", Dataset(numbers, images, shifted, np.zeros_like(images)))
+    lines = [f"{n},{np.exp(-n / 12)},{2.6 + 3 * np.exp(-n / 9)}" for n in range(60)]
+    text = "\n".join(["step,force_eV_A,barrier_kcal_mol", *lines]) + "\n"
+    (folder / "convergence.csv").write_text(text)
+
+
+def scalars(path, rng, replicas):
+    names = ["step", "time_fs", "temperature_K", "potential_eV", "kinetic_eV", "conserved_eV"]
+    if replicas > 1:
+        names.insert(2, "replica")
+    lines = [",".join(names)]
+    for step in range(0, 1000, 5):
+        for replica in range(replicas):
+            heat = 300 + 60 * rng.normal()
+            row = [step, step * 0.5, heat, -500 + 0.1 * rng.random(), 0.4]
+            row.append(-499.5 + 1e-4 * rng.normal() + 1e-6 * step)
+            if replicas > 1:
+                row.insert(2, replica)
+            lines.append(",".join(map(str, row)))
+    path.write_text("\n".join(lines) + "\n")
+
+
+def md(folder, rng):
+    results(folder, "md", replicas=4, steps=1000, temperature_K=300.0)
+    scalars(folder / "scalars.csv", rng, 4)
+    data = sampled(8, rng)
+    tags = {"replica": np.arange(8) % 4, "time_fs": np.repeat([0.0, 500.0], 4)}
+    frames = Dataset(data.numbers, data.positions, data.energies, data.forces, tags)
+    files.write(folder / "trajectory.xyz", frames)
+
+
+def ipi(folder, rng):
+    results(folder, "ipi", steps=200, force_difference_max_relative=3.1e-13)
+    scalars(folder / "scalars.csv", rng, 1)
+
+
+PARTS = {
+    "label": label,
+    "train": train,
+    "evaluate": evaluate,
+    "path": path,
+    "md": md,
+    "ipi": ipi,
+}
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(11)
+
+
+@pytest.fixture
+def run_of(tmp_path, rng):
+    """Makes the run folder of one command, or of a whole demo."""
+
+    def make(command):
+        folder = tmp_path / command
+        if command != "demo":
+            PARTS[command](folder, rng)
+            return folder
+        results(
+            folder,
+            "demo",
+            molecule="glycine",
+            force_rmse_kcal_mol_A=0.61,
+            energy_rmse_kcal_mol=0.22,
+            barrier_model_kcal_mol=2.61,
+            barrier_reference_kcal_mol=2.66,
+            training_points=200,
+            seconds=223.4,
+        )
+        for name, part in PARTS.items():
+            part(folder / name, rng)
+        return folder
+
+    return make
