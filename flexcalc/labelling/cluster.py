@@ -1,7 +1,7 @@
 """Labelling on Dask, when one machine is too small.
 
-The same calculation as on one machine; what a Dask worker sends back is written here, by the
-one process that writes.
+A Dask worker runs each calculation as one machine would, in a process of its own that may crash
+or hang; what it sends back is written here, by the one process that writes.
 """
 
 from __future__ import annotations
@@ -10,141 +10,127 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from multiprocessing import current_process
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from flexcalc.errors import ConfigError, LabelError, MissingExtraError
-from flexcalc.labelling.worker import (
-    OpeningFailure,
-    OpenReference,
-    Outcome,
-    evaluate,
-    one_line,
-    open_checked,
-)
+from flexcalc.errors import ConfigError, FlexcalcError, LabelError, MissingExtraError
+from flexcalc.labelling.local import TICK_S, Pool, Task
+from flexcalc.labelling.worker import OpeningFailure, OpenReference, Outcome, one_line
 
 if TYPE_CHECKING:
     from distributed import Client, Future
 
 CLUSTERS = ("HTCondor", "LSF", "Moab", "OAR", "PBS", "SGE", "SLURM")
-TICK_S = 0.25
 CONNECT_S = 30.0
+DIED = "the Dask worker died"
 
-_opened = threading.local()
+_mine = threading.local()
 
 
 def _calculate(
-    run: str, open_reference: OpenReference, numbers: np.ndarray, index: int, positions: np.ndarray
+    run: str, open_reference: OpenReference, numbers: np.ndarray, timeout_s: float, task: Task
 ) -> Outcome | OpeningFailure:
-    """One geometry on a Dask worker; the reference stays open for the next of the same run."""
-    if getattr(_opened, "run", None) != run:
-        _opened.run, _opened.potential = run, open_checked(open_reference, numbers)
-    if isinstance(_opened.potential, OpeningFailure):
-        return _opened.potential
-    return evaluate(_opened.potential, index, positions)
+    """One geometry on a Dask worker, in a process of its own as on one machine.
+
+    The process stays, with the reference open, for the next geometry of the same run.
+    """
+    if getattr(_mine, "run", None) != run:
+        if hasattr(_mine, "pool"):
+            _mine.pool.__exit__()
+        # Dask's workers are daemons, which may not have children that could outlive them;
+        # ours end with their parent
+        current_process()._config["daemon"] = False  # type: ignore[attr-defined]
+        _mine.run, _mine.pool = run, Pool(open_reference, numbers, 1, timeout_s)
+    try:
+        outcomes = [outcome for batch in _mine.pool.batches([task]) for outcome in batch]
+    except FlexcalcError as error:
+        del _mine.run
+        return OpeningFailure(type(error), str(error))
+    return outcomes[0]
 
 
 def batches(
     open_reference: OpenReference,
     numbers: np.ndarray,
-    positions: np.ndarray,
-    tasks: Sequence[int],
+    tasks: Iterable[Task],
     scheduler: str | Mapping[str, Any],
     timeout_s: float,
-) -> Generator[list[Outcome]]:
-    """Label the geometries of these indices; what has come in, every tick.
-
-    As many are with Dask as it has threads, so that a geometry's time is its own.
+) -> Iterator[list[Outcome]]:
+    """Label geometries; what has come in, every tick.
 
     Args:
-        open_reference: makes the reference, once in every thread of every Dask worker.
+        open_reference: makes the reference, once for every thread of every Dask worker.
         numbers: (atoms,) of the molecule.
-        positions: (frames, atoms, 3) in angstrom, of all geometries.
-        tasks: indices.
+        tasks: index and positions of each.
         scheduler: address, or section of a dask-jobqueue cluster.
         timeout_s: longest time one geometry may take.
 
     Raises:
-        LabelError: no scheduler answers, or it goes away.
+        LabelError: no scheduler answers, it goes away, or its workers cannot run flexcalc.
         FlexcalcError: the reference cannot be opened.
     """
     run = uuid.uuid4().hex
     queue = deque(tasks)
-    running: dict[str, tuple[int, Future]] = {}
-    started: dict[str, float] = {}
+    running: dict[Future, Task] = {}
+    died_once: set[int] = set()
     with _connected(scheduler) as client:
         while queue or running:
-            free = sum(client.nthreads().values()) - len(running)
-            for index in [queue.popleft() for _ in range(min(free, len(queue)))]:
-                arguments = (run, open_reference, numbers, index, positions[index])
-                key = f"label-{run}-{index}"
-                running[key] = (index, client.submit(_calculate, *arguments, key=key))
-            _wait(running)
-            outcomes = [
-                _outcome(*running.pop(key)) for key in list(running) if running[key][1].done()
-            ]
-            outcomes += _stop_late(client, running, started, timeout_s)
-            if client.status != "running":
-                raise LabelError("the Dask scheduler went away; start again to go on")
+            # one waits behind each that runs, so that no thread is ever idle
+            free = 2 * sum(client.nthreads().values()) - len(running)
+            for task in [queue.popleft() for _ in range(min(free, len(queue)))]:
+                arguments = (run, open_reference, numbers, timeout_s, task)
+                running[client.submit(_calculate, *arguments, pure=False)] = task
+            outcomes = []
+            for future in _finished(running):
+                task = running.pop(future)
+                outcome = _outcome(future, task[0])
+                if outcome.reason.startswith(DIED) and task[0] not in died_once:
+                    died_once.add(task[0])
+                    queue.appendleft(task)
+                else:
+                    outcomes.append(outcome)
             yield outcomes
 
 
-def _wait(running: Mapping[str, tuple[int, Future]]) -> None:
+def _finished(running: Iterable[Future]) -> list[Future]:
+    """Futures that are done within a tick."""
     from distributed import TimeoutError, wait
 
-    futures = [future for _, future in running.values()]
+    futures = list(running)
     if not futures:
-        time.sleep(TICK_S)  # no worker yet
-        return
-    try:
+        time.sleep(TICK_S)  # no Dask worker is there yet
+    with suppress(TimeoutError):
         wait(futures, timeout=TICK_S, return_when="FIRST_COMPLETED")
-    except TimeoutError:
-        return
+    return [future for future in futures if future.done()]
 
 
-def _outcome(index: int, future: Future) -> Outcome:
+def _outcome(future: Future, index: int) -> Outcome:
     """What a finished future brought.
 
     Raises:
+        LabelError: nothing, for a reason that is not the geometry's.
         FlexcalcError: the reference cannot be opened over there.
     """
-    if future.status != "finished":
-        error = None if future.cancelled() else future.exception()
-        kind = type(error).__name__ if error is not None else future.status
-        died = "worker died" if kind == "KilledWorker" else "no result"
-        return Outcome(index, reason=one_line(f"{died} ({kind}: {error})"))
-    result = future.result()
-    if isinstance(result, OpeningFailure):
-        raise result.error()
-    return result
+    from distributed import KilledWorker
 
-
-def _stop_late(
-    client: Client,
-    running: dict[str, tuple[int, Future]],
-    started: dict[str, float],
-    timeout_s: float,
-) -> list[Outcome]:
-    """Give up what has run too long, and restart the workers that hang in it."""
-    where = {str(key): address for address, keys in client.processing().items() for key in keys}
-    now = time.monotonic()
-    for key in list(started):
-        if key not in running:
-            del started[key]
-    for key in running:
-        if key in where:
-            started.setdefault(key, now)
-    late = [key for key, since in started.items() if now - since > timeout_s]
-    if not late:
-        return []
-    stopped = [running.pop(key) for key in late]
-    client.cancel([future for _, future in stopped], force=True)
-    with suppress(ValueError, OSError):  # without a nanny its thread stays lost, no more
-        client.restart_workers(sorted({where[key] for key in late if key in where}), timeout=60)
-    return [Outcome(index, reason=f"timed out after {timeout_s:g} s") for index, _ in stopped]
+    if future.status == "finished":
+        result = future.result()
+        if isinstance(result, OpeningFailure):
+            raise result.error()
+        return result
+    if future.status != "error":
+        raise LabelError("the Dask scheduler has dropped the work; start again to go on")
+    error = future.exception()
+    if isinstance(error, KilledWorker):
+        return Outcome(index, reason=f"{DIED} several times")
+    raise LabelError(
+        f"the Dask workers cannot run the calculation: {type(error).__name__}: "
+        f"{one_line(str(error))}; they need flexcalc and the reference installed"
+    )
 
 
 @contextmanager
@@ -166,7 +152,7 @@ def _connected(scheduler: str | Mapping[str, Any]) -> Iterator[Client]:
         raise LabelError(
             f"no Dask scheduler answers at {scheduler}: {one_line(str(error))}"
         ) from None
-    with client:
+    with client, client.as_current():
         yield client
 
 

@@ -11,7 +11,7 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
@@ -37,6 +37,9 @@ TICK_S = 0.25
 OPENING_S = 600.0
 """Longest time a reference may take to open, imports included."""
 
+IDLE_S = 300.0
+"""A worker without work for so long ends, and frees its memory."""
+
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -44,7 +47,7 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
 
 
 def _serve(open_reference: OpenReference, numbers: np.ndarray, pipe: Connection) -> None:
-    """Main of a worker: (index, positions) in, Outcome out, until the pipe closes."""
+    """Main of a worker: (index, positions) in, Outcome out, until there is no more work."""
     os.setpgid(0, 0)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
@@ -53,7 +56,7 @@ def _serve(open_reference: OpenReference, numbers: np.ndarray, pipe: Connection)
             pipe.send(potential)
             return
         pipe.send(None)
-        while True:
+        while pipe.poll(IDLE_S):
             index, positions = pipe.recv()
             pipe.send(evaluate(potential, index, positions))
     except (EOFError, BrokenPipeError, ConnectionResetError):
@@ -70,6 +73,11 @@ def _end_with_parent() -> None:
 
 # In the parent
 
+Task = tuple[int, np.ndarray]
+"""Index of a geometry, and its positions (atoms, 3) in angstrom."""
+
+_starting = threading.Lock()
+
 
 @dataclass
 class Worker:
@@ -79,21 +87,21 @@ class Worker:
         process: the process.
         pipe: to it.
         deadline: `time.monotonic` at which it is taken for hanging; infinite when it is idle.
-        task: index of the geometry it has, None while it opens the reference or is idle.
+        task: the geometry it has, None while it opens the reference or is idle.
         ready: whether the reference is open.
     """
 
     process: SpawnProcess
     pipe: Connection
     deadline: float
-    task: int | None = None
+    task: Task | None = None
     ready: bool = False
 
-    def give(self, task: int, positions: np.ndarray, timeout_s: float) -> None:
+    def give(self, task: Task, timeout_s: float) -> None:
         """Hand over one geometry; a worker that has just died is noticed when it is read."""
         self.task, self.deadline = task, time.monotonic() + timeout_s
         with suppress(BrokenPipeError, ConnectionResetError):
-            self.pipe.send((task, positions))
+            self.pipe.send(task)
 
     def end(self, grace_s: float) -> str:
         """End the process and all it has started; how it ended, in words.
@@ -114,70 +122,56 @@ class Worker:
 
 
 class Pool:
-    """Worker processes, each with its own copy of the reference.
+    """Worker processes, each with its own copy of the reference; they end with the context.
 
     Args:
         open_reference: makes the reference; sent to the workers, so it must be importable there.
         numbers: (atoms,) of the molecule.
-        positions: (frames, atoms, 3) in angstrom, of all geometries.
         workers: how many; they share the cores of this process evenly.
         timeout_s: longest time one geometry may take.
-
-    Raises:
-        InputError: `open_reference` cannot be sent to another process.
     """
 
     def __init__(
-        self,
-        open_reference: OpenReference,
-        numbers: np.ndarray,
-        positions: np.ndarray,
-        workers: int,
-        timeout_s: float,
+        self, open_reference: OpenReference, numbers: np.ndarray, workers: int, timeout_s: float
     ):
-        try:
-            ForkingPickler.dumps(open_reference)
-        except Exception as error:  # pickling raises whatever it likes
-            raise InputError(
-                "open_reference must be importable by a worker process, such as a function of a "
-                f"module or a functools.partial of one: {one_line(str(error))}"
-            ) from None
-        self.open_reference, self.numbers, self.positions = open_reference, numbers, positions
+        self.open_reference, self.numbers = open_reference, numbers
         self.workers, self.timeout_s = workers, timeout_s
         self._team: list[Worker] = []
-        self._queue: deque[int] = deque()
+        self._queue: deque[Task] = deque()
         self._died_once: set[int] = set()
 
-    def batches(self, tasks: Sequence[int]) -> Generator[list[Outcome]]:
-        """Label the geometries of these indices, in order; what has come in, every tick.
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        team = [worker for worker in self._team if not worker.pipe.closed]
+        for worker in team:
+            worker.pipe.close()
+        for worker in team:
+            worker.end(grace_s=5.0 if worker.ready and worker.task is None else 0.0)
+        self._team = []
+
+    def batches(self, tasks: Iterable[Task]) -> Iterator[list[Outcome]]:
+        """Label geometries, in order; what has come in, every tick.
 
         Raises:
             FlexcalcError: the reference cannot be opened.
         """
         self._queue.extend(tasks)
-        try:
-            for _ in range(min(self.workers, len(tasks))):
-                self._hire()
-            while self._queue or any(worker.task is not None for worker in self._team):
-                ready = wait([worker.pipe for worker in self._team], timeout=TICK_S)
-                outcomes = [self._read(worker) for worker in self._team if worker.pipe in ready]
-                outcomes += [self._late(worker) for worker in self._team]
-                self._distribute()
-                yield [outcome for outcome in outcomes if outcome is not None]
-        finally:
-            team = [worker for worker in self._team if not worker.pipe.closed]
-            for worker in team:
-                worker.pipe.close()
-            for worker in team:
-                worker.end(grace_s=5.0 if worker.ready and worker.task is None else 0.0)
+        self._distribute()
+        while self._queue or any(worker.task is not None for worker in self._team):
+            ready = wait([worker.pipe for worker in self._team], timeout=TICK_S)
+            outcomes = [self._read(worker) for worker in self._team if worker.pipe in ready]
+            outcomes += [self._late(worker) for worker in self._team]
+            self._distribute()
+            yield [outcome for outcome in outcomes if outcome is not None]
 
     def _distribute(self) -> None:
         """Give geometries to idle workers, and replace the dead ones that are still needed."""
         self._team = [worker for worker in self._team if not worker.pipe.closed]
         for worker in self._team:
             if worker.ready and worker.task is None and self._queue:
-                task = self._queue.popleft()
-                worker.give(task, self.positions[task], self.timeout_s)
+                worker.give(self._queue.popleft(), self.timeout_s)
         idle_or_opening = sum(worker.task is None for worker in self._team)
         wanted = min(self.workers - len(self._team), len(self._queue) - idle_or_opening)
         for _ in range(wanted):
@@ -188,7 +182,8 @@ class Pool:
         ours, theirs = context.Pipe()
         arguments = (self.open_reference, self.numbers, theirs)
         process = context.Process(target=_serve, args=arguments, name="flexcalc-label")
-        with _threads(max(1, _cores() // self.workers)), _interrupts_blocked():
+        threads = max(1, _cores() // self.workers)
+        with _starting, _threads(threads), _interrupts_blocked():
             process.start()
         theirs.close()
         self._team.append(Worker(process, ours, time.monotonic() + OPENING_S))
@@ -212,9 +207,9 @@ class Pool:
         task = worker.task
         if task is None:
             return None
-        if task in self._died_once:
-            return Outcome(task, reason=f"worker died ({how})")
-        self._died_once.add(task)
+        if task[0] in self._died_once:
+            return Outcome(task[0], reason=f"worker died ({how})")
+        self._died_once.add(task[0])
         self._queue.appendleft(task)
         return None
 
@@ -225,7 +220,22 @@ class Pool:
         worker.end(grace_s=0.0)
         if worker.task is None:
             raise LabelError(f"the reference did not open within {OPENING_S:g} s")
-        return Outcome(worker.task, reason=f"timed out after {self.timeout_s:g} s")
+        return Outcome(worker.task[0], reason=f"timed out after {self.timeout_s:g} s")
+
+
+def check_importable(open_reference: OpenReference) -> None:
+    """Refuse what cannot be sent to another process.
+
+    Raises:
+        InputError: says what can.
+    """
+    try:
+        ForkingPickler.dumps(open_reference)
+    except Exception as error:  # pickling raises whatever it likes
+        raise InputError(
+            "open_reference must be importable by a worker process, such as a function of a "
+            f"module or a functools.partial of one: {one_line(str(error))}"
+        ) from None
 
 
 def _cores() -> int:

@@ -110,16 +110,21 @@ def read_labels(folder: Path | str) -> Dataset:
 def _batches(
     open_reference: OpenReference,
     geometries: Dataset,
-    tasks: Sequence[int],
+    indices: Sequence[int],
     workers: int,
     scheduler: str | Mapping[str, Any] | None,
     timeout_s: float,
 ) -> Generator[list[Outcome]]:
-    numbers, positions = geometries.numbers, geometries.positions
+    if not indices:
+        return
+    local.check_importable(open_reference)
+    numbers = geometries.numbers
+    tasks = [(index, geometries.positions[index]) for index in indices]
     if scheduler is None:
-        pool = local.Pool(open_reference, numbers, positions, workers, timeout_s)
-        return pool.batches(tasks)
-    return cluster.batches(open_reference, numbers, positions, tasks, scheduler, timeout_s)
+        with local.Pool(open_reference, numbers, workers, timeout_s) as pool:
+            yield from pool.batches(tasks)
+    else:
+        yield from cluster.batches(open_reference, numbers, tasks, scheduler, timeout_s)
 
 
 class _Record:
