@@ -1,17 +1,18 @@
 """Datasets in and out of files: extxyz and npz; the only place where file units are converted.
 
-`extxyz` reads and writes the text format, `npz` the binary ones, `units` knows the spellings.
+`extxyz` reads the text format and `frames` writes it, `npz` does both for the binary ones over
+the distrustful `archive`, `units` knows the spellings.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from types import ModuleType
 
 from flexcalc.dataset import Dataset
 from flexcalc.errors import FileFormatError, InputError
-from flexcalc.files import extxyz, npz
-from flexcalc.files.extxyz import frame_bytes, open_frame_log, read_frames, whole_frames
+from flexcalc.files import extxyz, frames, npz
+from flexcalc.files.extxyz import read_frames
+from flexcalc.files.frames import frame_bytes, open_frame_log, whole_frames
 from flexcalc.files.units import energy_unit, force_unit, length_unit
 from flexcalc.storage import atomic_write
 
@@ -27,7 +28,7 @@ __all__ = [
     "write",
 ]
 
-SUFFIXES = ".xyz, .extxyz or .npz"
+SUFFIXES = (".xyz", ".extxyz", ".npz")
 
 LARGEST_FILE = 4 << 30
 """Bytes; a larger file is refused before it is read."""
@@ -59,12 +60,12 @@ def read(
         MoleculeError: the frames are periodic or not all of one molecule.
     """
     path = Path(path)
-    reader = _format(path)
+    binary = _is_binary(path)
     _check_file(path)
     if labels not in ("new", "old"):
         raise InputError(f'labels: expected "new" or "old", got {labels!r}')
     units = (energy_unit, length_unit, force_unit)
-    if reader is npz:
+    if binary:
         return npz.read(path, *units, labels=labels)
     if labels == "old":
         raise InputError(f'{path}: labels="old" is for npz files in the style of rMD17')
@@ -84,20 +85,20 @@ def write(path: Path | str, dataset: Dataset) -> None:
         InputError: the folder is missing, not writable or full.
     """
     path = Path(path)
-    content = _format(path).to_bytes(dataset, path.stem)
+    content = npz.to_bytes(dataset, path.stem) if _is_binary(path) else frames.to_bytes(dataset)
     try:
         atomic_write(path, content)
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from None
 
 
-def _format(path: Path) -> ModuleType:
+def _is_binary(path: Path) -> bool:
     suffix = path.suffix.lower()
-    if suffix in (".xyz", ".extxyz"):
-        return extxyz
-    if suffix == ".npz":
-        return npz
-    raise FileFormatError(f"{path}: expected a file named {SUFFIXES}, got suffix {suffix!r}")
+    if suffix not in SUFFIXES:
+        raise FileFormatError(
+            f"{path}: expected a file named {', '.join(SUFFIXES)}, got suffix {suffix!r}"
+        )
+    return suffix == ".npz"
 
 
 def _check_file(path: Path) -> None:

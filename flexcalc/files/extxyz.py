@@ -1,4 +1,4 @@
-"""Extended XYZ: strict reading, exact writing, and logs that grow frame by frame.
+"""Extended XYZ, read strictly.
 
 A frame is the number of atoms, a comment line of key=value pairs, and a line for each atom.
 `Properties=` names the columns; without it a frame is plain XYZ, whose comment is not looked
@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from flexcalc.dataset import Dataset, Provenance
-from flexcalc.errors import FileFormatError, InputError, MoleculeError
+from flexcalc.errors import FileFormatError, MoleculeError
 from flexcalc.files import units
+from flexcalc.files.frames import is_tag, shorten, whole_frames
 from flexcalc.potential import formula
-from flexcalc.storage import AppendLog, sha256_file
+from flexcalc.storage import sha256_file
 
 PAIR = re.compile(
     r"""\s*(?P<key>[^\s="'{}\[\]]+|"(?:\\.|[^"\\])*")
@@ -29,7 +29,6 @@ PAIR = re.compile(
         |\[(?P<bracket>[^\n]*?)\](?=\s|$)|(?P<bare>[^\s"'{}\[\]=][^\s"']*)))?(?=\s|$)""",
     re.VERBOSE,
 )
-TAG_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 INTEGER = re.compile(r"[+-]?\d{1,18}")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,4})?|[+-]?(nan|inf)", re.IGNORECASE)
 TRUTH = {"T": True, "True": True, "true": True, "F": False, "False": False, "false": False}
@@ -41,7 +40,6 @@ IGNORED = {
 }  # fmt: skip
 """Columns that ASE writes and a potential energy surface has no use for."""
 
-RESERVED = {"Properties", "energy", "pbc", "Lattice", "forces"}
 MOST_ATOMS = 100_000
 
 
@@ -54,9 +52,6 @@ class Frame:
     energy: float | None
     forces: np.ndarray | None
     tags: Mapping[str, Any]
-
-
-# Reading
 
 
 def read(
@@ -140,7 +135,7 @@ def _frames(path: Path, content: bytes) -> Iterator[Frame]:
 def _count(text: str, where: str) -> int:
     text = text.strip()
     if not INTEGER.fullmatch(text) or not 1 <= int(text) <= MOST_ATOMS:
-        raise FileFormatError(f"{where}: expected the number of atoms, found {_short(text)}")
+        raise FileFormatError(f"{where}: expected the number of atoms, found {shorten(text)}")
     return int(text)
 
 
@@ -164,7 +159,7 @@ def _frame(comment: str, block: Sequence[str], where: str) -> Frame:
         positions=_numeric(rows, columns["pos"], f"{where}: positions"),
         energy=None if energy is None else _number(energy[0], f"{where}: energy"),
         forces=forces,
-        tags={name: _value(*value) for name, value in pairs.items() if name not in RESERVED},
+        tags={name: _value(*value) for name, value in pairs.items() if is_tag(name)},
     )
 
 
@@ -186,7 +181,7 @@ def _pairs(comment: str, where: str) -> dict[str, tuple[str, bool]]:
         return {key: pairs[key] for key in ("Lattice", "pbc") if key in pairs}
     if end < len(comment):
         raise FileFormatError(
-            f"{where}: cannot read the comment line from {_short(comment[end:])} on "
+            f"{where}: cannot read the comment line from {shorten(comment[end:])} on "
             "(a key given twice, or a quote that is not closed)"
         )
     return pairs
@@ -208,20 +203,20 @@ def _layout(properties: str, where: str) -> tuple[dict[str, Any], int]:
     columns: dict[str, Any] = {}
     start = 0
     if len(fields) % 3:
-        raise FileFormatError(f"{where}: Properties={_short(properties)} is not name:type:count")
+        raise FileFormatError(f"{where}: Properties={shorten(properties)} is not name:type:count")
     for name, kind, count in zip(fields[::3], fields[1::3], fields[2::3], strict=True):
         name = "forces" if name == "force" else name
         if not re.fullmatch(r"[1-9]\d?", count) or kind not in "SRIL" or len(kind) != 1:
             raise FileFormatError(
-                f"{where}: column {_short(name)}: bad type or count in Properties"
+                f"{where}: column {shorten(name)}: bad type or count in Properties"
             )
         if name not in WIDTHS and name not in IGNORED:
             raise FileFormatError(
-                f"{where}: unknown column {_short(name)}; expected species, pos and forces "
+                f"{where}: unknown column {shorten(name)}; expected species, pos and forces "
                 "(rename the column of the forces to `forces`)"
             )
         if name in columns or int(count) != WIDTHS.get(name, int(count)):
-            raise FileFormatError(f"{where}: column {_short(name)}: given twice or of wrong width")
+            raise FileFormatError(f"{where}: column {shorten(name)}: given twice or of wrong width")
         columns[name] = start if int(count) == 1 else slice(start, start + int(count))
         start += int(count)
     if "pos" not in columns or not columns.keys() & {"species", "Z"}:
@@ -255,7 +250,7 @@ def _numeric(rows: Sequence[Sequence[str]], columns: slice, where: str) -> np.nd
 
 def _number(text: str, where: str) -> float:
     if not NUMBER.fullmatch(text) or not np.isfinite(float(text)):
-        raise FileFormatError(f"{where}: expected a finite number, found {_short(text)}")
+        raise FileFormatError(f"{where}: expected a finite number, found {shorten(text)}")
     return float(text)
 
 
@@ -274,7 +269,7 @@ def _atomic_number(text: str, where: str) -> int:
         return known[text.capitalize()]
     if re.fullmatch(r"[1-9]\d{0,2}", text) and int(text) <= len(known):
         return int(text)
-    raise FileFormatError(f"{where}: expected a chemical element, found {_short(text)}")
+    raise FileFormatError(f"{where}: expected a chemical element, found {shorten(text)}")
 
 
 def _value(text: str, quoted: bool) -> str | int | float | bool:
@@ -318,138 +313,11 @@ def _one_level(path: Path, levels: np.ndarray) -> str:
     distinct = list(dict.fromkeys(str(level) for level in levels))
     if len(distinct) > 1:
         raise FileFormatError(
-            f"{path}: labels of {_short(distinct[0])} and {_short(distinct[1])} in one file: "
+            f"{path}: labels of {shorten(distinct[0])} and {shorten(distinct[1])} in one file: "
             "their zeros of energy differ; relabel one of them"
         )
     return distinct[0]
 
 
-# Writing
-
-
-def to_bytes(dataset: Dataset, name: str = "") -> bytes:
-    """The whole dataset as extxyz in eV and angstrom, with every digit."""
-    level = dataset.provenance.level
-    fixed = {} if level == "unknown" else {"level": level}
-    frames = []
-    for index in range(len(dataset)):
-        frames.append(
-            frame_bytes(
-                dataset.numbers,
-                dataset.positions[index],
-                None if dataset.energies is None else dataset.energies[index],
-                None if dataset.forces is None else dataset.forces[index],
-                **{name: column[index] for name, column in dataset.tags.items()},
-                **fixed,
-            )
-        )
-    return b"".join(frames)
-
-
-def frame_bytes(
-    numbers: ArrayLike,
-    positions: ArrayLike,
-    energy: float | None = None,
-    forces: ArrayLike | None = None,
-    **tags: Any,
-) -> bytes:
-    """One whole frame, ending in a newline; reading it back gives the same numbers.
-
-    Args:
-        numbers: (atoms,) atomic numbers.
-        positions: (atoms, 3) in angstrom.
-        energy: in eV.
-        forces: (atoms, 3) in eV/angstrom.
-        **tags: numbers, truth values or text for the comment line.
-
-    Raises:
-        InputError: a tag's name or value does not fit on a comment line.
-    """
-    from ase.data import chemical_symbols
-
-    rows = np.asarray(positions, dtype=np.float64)
-    properties = "species:S:1:pos:R:3"
-    if forces is not None:
-        rows = np.hstack([rows, np.asarray(forces, dtype=np.float64)])
-        properties += ":forces:R:3"
-    words = [f"Properties={properties}"]
-    if energy is not None:
-        words.append(f"energy={float(energy)!r}")
-    words += [_word(name, value) for name, value in tags.items()]
-    words.append('pbc="F F F"')
-    lines = [str(len(rows)), " ".join(words)]
-    for number, row in zip(np.asarray(numbers).tolist(), rows.tolist(), strict=True):
-        lines.append(f"{chemical_symbols[number]} {' '.join(map(repr, row))}")
-    return ("\n".join(lines) + "\n").encode()
-
-
-def _word(name: str, value: Any) -> str:
-    if not TAG_NAME.fullmatch(name) or name in RESERVED:
-        raise InputError(f"tag {_short(name)}: not a name for a comment line")
-    if isinstance(value, bool | np.bool_):
-        return f"{name}={'T' if value else 'F'}"
-    if isinstance(value, int | np.integer):
-        return f"{name}={int(value)}"
-    if isinstance(value, float | np.floating):
-        return f"{name}={float(value)!r}"
-    text = str(value)
-    if not text.isprintable():
-        raise InputError(f"tag {name}: {_short(text)} does not fit on a comment line")
-    return f'{name}="{_escaped(text)}"'
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"')
-
-
 def _unescaped(text: str) -> str:
     return re.sub(r"\\(.)", r"\1", text)
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 40 else text[:37] + "...")
-
-
-# Logs
-
-
-def whole_frames(content: bytes) -> int:
-    """Length of the whole frames at the start of a log; the `whole` of a log of frames.
-
-    A frame is whole only if its last line ends in a newline. Zeros at the end, which a power
-    cut can leave, count as cut.
-
-    Raises:
-        FileFormatError: what follows a whole frame is not the beginning of another, so the
-            log was damaged by something else than a kill.
-    """
-    start = 0
-    while start < len(content):
-        newline = content.find(b"\n", start)
-        if newline < 0:
-            break
-        if not re.fullmatch(rb"[1-9]\d{0,5}", content[start:newline]):
-            raise FileFormatError(
-                f"byte {start}: expected the number of atoms of the next frame, found "
-                f"{_short(content[start:newline].decode(errors='replace'))}"
-            )
-        end = newline
-        for _ in range(int(content[start:newline]) + 1):
-            end = content.find(b"\n", end + 1)
-            if end < 0:
-                return start
-        start = end + 1
-    return start
-
-
-def open_frame_log(path: Path | str) -> AppendLog:
-    """Open a log of frames for appending, after removing a frame that a kill has cut.
-
-    Raises:
-        FileFormatError: the log is damaged.
-    """
-    path = Path(path)
-    try:
-        return AppendLog(path, whole_frames)
-    except FileFormatError as error:
-        raise FileFormatError(f"{path}: {error}") from None
