@@ -13,12 +13,12 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-import flexcalc
 from flexcalc.errors import FileFormatError, InputError
 from flexcalc.storage import atomic_write, sha256_file, sync_folder, write_json
 
@@ -72,7 +72,7 @@ def write_model(
             "hyperparameters": dict(hyperparameters),
             **{key: value for key, value in facts.items() if key not in OWN},
             "versions": {
-                "flexcalc": flexcalc.__version__,
+                "flexcalc": version("flexcalc"),
                 "numpy": np.__version__,
                 "python": platform.python_version(),
             },

@@ -104,10 +104,10 @@ class SGDML:
             validation.labels()
         if len(train.numbers) < 2 or not len(train):
             raise InputError("sgdml needs at least one training point of at least two atoms")
-        group = self._group(train, rng)
         descriptor = InverseDistances(len(train.numbers))
+        solver.check_memory(len(train), len(train.numbers), descriptor.size)
+        group = self._group(train, rng)
         points = solver.prepare(descriptor, train.positions, group.permutations)
-        solver.check_memory(points)
         for candidate in candidates:
             trained = candidate._train(points, group, train, progress)
             yield candidate._finished(trained, group, train, validation)
@@ -154,34 +154,26 @@ class SGDML:
         validation: Dataset | None,
     ) -> GDMLPotential:
         """The same model with its constant of integration and the facts about it."""
-        on_train = trained(train.positions)
-        notes = (group.warning, diagnosis(train.labels()[0], on_train.energies))
-        offsets = [train.labels()[0] - on_train.energies]
+        sets = {"training": train}
         if validation is not None and len(validation):
-            on_validation = trained(validation.positions)
-            offsets.append(validation.labels()[0] - on_validation.energies)
+            sets["validation"] = validation
+        found = {name: trained(frames.positions) for name, frames in sets.items()}
+        offsets = [frames.labels()[0] - found[name].energies for name, frames in sets.items()]
         constant = float(np.mean(np.concatenate(offsets)))
+        notes = (group.warning, diagnosis(train.labels()[0], found["training"].energies))
         facts: dict[str, Any] = {
             "hyperparameters": _plain(self),
             "training_sha256": train.sha256(),
             "training_points": len(train),
             "permutations": len(group.permutations),
             "level": train.provenance.level,
-            "errors": {"training": errors(_shifted(on_train, constant), train)},
+            "errors": {
+                name: errors(_shifted(found[name], constant), frames)
+                for name, frames in sets.items()
+            },
             "warnings": [note for note in notes if note],
         }
-        if validation is not None and len(validation):
-            facts["errors"]["validation"] = errors(_shifted(on_validation, constant), validation)
-        return GDMLPotential(
-            numbers=trained.numbers,
-            permutations=trained.permutations,
-            features=trained.features,
-            coefficients=trained.coefficients,
-            sigma=trained.sigma,
-            scale=trained.scale,
-            constant=constant,
-            facts=facts,
-        )
+        return trained.finished(constant, facts)
 
     @classmethod
     def load(cls, folder: Path) -> GDMLPotential:

@@ -17,6 +17,7 @@ n = 2; arXiv:1912.06401.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,12 @@ class GDMLPotential(TrainedPotential):
                 images.add(features, energies, slope)
         slope *= self._stretch
         return energies, slope
+
+    def finished(self, constant: float, facts: Mapping[str, Any]) -> GDMLPotential:
+        """The same model with another constant of integration, in eV, and other facts."""
+        twin = copy(self)
+        twin.constant, twin.facts = float(constant), dict(facts)
+        return twin
 
     def save(self, folder: Path) -> None:
         """Write the model as a folder.

@@ -6,9 +6,8 @@ The kernel matrix has one block K_ij for every two training points,
     n = sqrt(5) |d|,
 
 summed over the symmetry group. The Jacobians J do not see rigid motions, so the blocks are made
-in coordinates that leave these out: fewer unknowns (8 times fewer operations for water, twice
-for glycine), none of them singular, and the same model, for what is left out of the dual
-coefficients alpha drops out of J alpha.
+in coordinates that leave these out: the same model, for that part of the dual coefficients
+alpha drops out of J alpha, from fewer unknowns (half the operations for glycine).
 
 Source: Chmiela et al., Nat. Commun. 9, 3887 (2018), eq. 5; arXiv:1912.06401.
 """
@@ -24,8 +23,8 @@ from flexcalc.errors import InputError
 from flexcalc.models.gdml.descriptor import Descriptor
 from flexcalc.progress import Progress, silent
 
-POINTS = 16
-"""Training points whose Jacobians are combined at a time: temporaries near the cache's size."""
+BLOCK = 1 << 16
+"""Numbers in the Jacobians that are combined at a time: half a megabyte, near the cache's size."""
 
 LINEAR = 1e-3
 """Ratio of moments of rotation below which a geometry counts as linear."""
@@ -92,30 +91,34 @@ def internal_motions(positions: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(basis[..., rigid.shape[2] :])
 
 
-def bytes_needed(points: TrainingPoints) -> int:
-    """Memory that `assemble` and `solve` will take beyond the points themselves."""
-    count, size, unknowns = points.jacobians.shape
-    group = len(points.order)
-    block = POINTS * unknowns * (2 * size + 3 * unknowns + 4 * group) + 4 * POINTS * group * size
-    row = count * group * (unknowns + 4)
-    return 8 * (points.rows**2 + block + row + group * size * (unknowns + 1))
+def bytes_needed(count: int, atoms: int, size: int) -> int:
+    """Memory that training takes: the kernel matrix, and Jacobians before and after projection.
+
+    Args:
+        count: training points.
+        atoms: of the molecule.
+        size: features of the descriptor.
+    """
+    unknowns = max(3 * atoms - 6, 3)
+    jacobians = count * (size + 3 * atoms) * (3 * atoms + unknowns)
+    block = BLOCK + 8 * unknowns * (size + 2 * unknowns)
+    return 8 * ((count * unknowns) ** 2 + jacobians + 4 * block)
 
 
-def check_memory(points: TrainingPoints) -> None:
-    """Refuse a kernel matrix that does not fit into memory.
+def check_memory(count: int, atoms: int, size: int) -> None:
+    """Refuse a training that does not fit into memory; for the arguments see `bytes_needed`.
 
     Raises:
         InputError: says how much is needed, how much there is and what to do.
     """
-    needed, available = bytes_needed(points), available_bytes()
+    needed, available = bytes_needed(count, atoms, size), available_bytes()
     if available is None or needed <= available:
         return
-    count = len(points.features)
-    # The matrix grows with the square of the number of points.
+    # The matrix grows with the square of the number of points, the rest with the number.
     fitting = int(count * (available / needed) ** 0.5)
     raise InputError(
-        f"the kernel matrix of {count} training points takes {needed / 2**30:.1f} GiB and "
-        f"{available / 2**30:.1f} GiB are free; train on at most {fitting} points"
+        f"training on {count} points takes {needed / 2**30:.1f} GiB of memory and "
+        f"{available / 2**30:.1f} GiB are free; train on {fitting} points or fewer"
     )
 
 
@@ -144,15 +147,21 @@ def assemble(points: TrainingPoints, sigma: float, progress: Progress = silent) 
         progress: told the training points done.
     """
     count, _, unknowns = points.jacobians.shape
+    width = _width(points)
     kernel = np.empty((count, unknowns, count, unknowns))
     for row in range(count):
-        for start in range(0, row + 1, POINTS):
-            columns = slice(start, min(start + POINTS, row + 1))
+        for start in range(0, row + 1, width):
+            columns = slice(start, min(start + width, row + 1))
             blocks = _blocks(points, sigma, row, columns)
             kernel[row, :, columns] = blocks.transpose(1, 0, 2)
             kernel[columns, :, row] = blocks.transpose(0, 2, 1)
         progress(row + 1, count, "kernel matrix")
     return kernel.reshape(points.rows, points.rows)
+
+
+def _width(points: TrainingPoints) -> int:
+    """How many training points are combined with one at a time."""
+    return max(8, BLOCK // points.jacobians[0].size)
 
 
 def _blocks(points: TrainingPoints, sigma: float, row: int, columns: slice) -> np.ndarray:
