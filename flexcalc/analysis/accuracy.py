@@ -151,8 +151,10 @@ class Accuracy:
             line: slips.Regression | None = getattr(self, f"{name}_line")
             if line is not None:
                 keys |= {f"{name}_slope": line.slope, f"{name}_correlation": line.correlation}
-        keys["elements"] = [_part_row(part) for part in self.elements]
-        keys["each_atom"] = [_part_row(part) for part in self.each_atom]
+        keys["elements"] = [_part_row(part, part.symbol) for part in self.elements]
+        keys["each_atom"] = [
+            _part_row(part, f"{part.symbol}{part.atoms[0]}") for part in self.each_atom
+        ]
         keys["regions"] = [_regions_row(regions) for regions in self.regions]
         return keys | {"worst_frames": list(self.worst), "warnings": list(self.warnings)}
 
@@ -228,8 +230,7 @@ def in_units(name: str, value: Any, per: str = "") -> dict[str, Any]:
     }
 
 
-def _part_row(part: Part) -> dict[str, Any]:
-    name = part.symbol if len(part.atoms) > 1 else f"{part.symbol}{part.atoms[0]}"
+def _part_row(part: Part, name: str) -> dict[str, Any]:
     row = {"name": name, "symbol": part.symbol, "atoms": list(part.atoms)}
     return row | part.force.to_dict("force", per="_A")
 

@@ -57,8 +57,8 @@ def chosen(results: Mapping[str, Any], keys: Sequence[str]) -> list[html.Card]:
     return found
 
 
-def everything(results: Mapping[str, Any], title: str = "All results") -> str:
-    """Every flat key of the results, folded away."""
+def everything(results: Mapping[str, Any]) -> str:
+    """Every flat key of the results, as a table."""
     rows = [
         (str(key), number(value, 6))
         for key, value in results.items()
@@ -66,7 +66,7 @@ def everything(results: Mapping[str, Any], title: str = "All results") -> str:
     ]
     if not rows:
         return ""
-    return html.details(title, html.table(("key of results.json", "value"), rows))
+    return html.table(("key of results.json", "value"), rows)
 
 
 def _is_number(value: Any) -> bool:

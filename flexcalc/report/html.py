@@ -47,11 +47,12 @@ def cards(items: Sequence[Card]) -> str:
     if not items:
         return ""
     rows = "".join(
-        f'<li><span class="label">{text(card.label)}</span><span class="value">'
-        f'{text(card.value)} <span class="unit">{text(card.unit)}</span></span></li>'
+        f'<li><span class="label">{text(card.label[:1].upper() + card.label[1:])}</span>'
+        f'<span class="value{" word" if len(card.value) > 9 and card.value[:1].isalpha() else ""}">'
+        f'{text(card.value)}</span><span class="unit">{text(card.unit)}</span></li>'
         for card in items
     )
-    return f'<ul class="cards">{rows}</ul>'
+    return f'<ul class="cards" style="--columns: {_columns(len(items))}">{rows}</ul>'
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "") -> str:
@@ -63,10 +64,10 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "")
         + "</tr>"
         for first, *rest in rows
     )
-    below = f"<caption>{text(caption)}</caption>" if caption else ""
+    below = paragraph(caption, "below") if caption else ""
     return (
-        f'<div class="scroll"><table>{below}<thead><tr>{titles}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
+        f'<div class="scroll"><table><thead><tr>{titles}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>{below}"
     )
 
 
@@ -136,6 +137,11 @@ def page(title: str, header: str, body: str, footer: str) -> str:
         f"<header>{header}</header>\n<main>{body}</main>\n"
         f"<footer>{footer}</footer>\n</body>\n</html>\n"
     )
+
+
+def _columns(count: int) -> int:
+    """Cards side by side, four to six, so that the last row is as full as can be."""
+    return min((4, 5, 6), key=lambda columns: (-count % columns if count > 3 else 0, columns))
 
 
 def _class(kind: str) -> str:

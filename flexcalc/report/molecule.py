@@ -18,6 +18,9 @@ STICK = 0.17
 TILT_DEGREES = (24.0, -18.0)
 """Turn about the horizontal and vertical axis: a flat molecule seen straight on hides atoms."""
 
+HAZE = 0.3
+"""Share of the page's colour laid over the farthest atom."""
+
 COLOURS = {
     1: "#eef0f2", 5: "#e8a48f", 6: "#5b636b", 7: "#3d62d8", 8: "#dc3a32", 9: "#6cc24a",
     14: "#d9b98c", 15: "#f08a24", 16: "#e8c52e", 17: "#35b34a", 35: "#a0442c", 53: "#7d3fa0",
@@ -69,7 +72,7 @@ def picture(view: View, index: int, name: str, title: str) -> str:
     span = max(float(depth.max() - depth.min()), 2.0)
 
     def haze(z: float) -> float:
-        return 0.42 * (float(depth.max()) - z) / span
+        return HAZE * (float(depth.max()) - z) / span
 
     pieces = [
         (z, _bond(view.numbers, positions, pair, haze(z))) for pair, z in _sticks(view, positions)

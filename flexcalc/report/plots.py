@@ -75,8 +75,11 @@ def curves(
         for which in log:
             log_axis(axes, which)
         axes.set(xlabel=labels[0], ylabel=labels[1])
+        if markers and len(x) <= 8:
+            axes.set_xticks(x, [f"{value:g}" for value in x])
+            axes.set_xticks([], minor=True)
         if len(columns) > 1:
-            legend(axes, 2)
+            legend(axes, 1)
         return inlined(figure, name, title)
 
 
@@ -125,7 +128,7 @@ def regions(
     name: str,
     title: str,
 ) -> str:
-    """Error by bins of a coordinate above, frames in each bin below.
+    """Error by bins of a coordinate above, the worst marked; frames in each bin below.
 
     Args:
         edges: (bins + 1,) in the coordinate's unit.
@@ -139,10 +142,14 @@ def regions(
         figure = Figure(figsize=(WIDE[0], 4.0), layout="constrained")
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=[2.4, 1])
         middles, widths = (edges[1:] + edges[:-1]) / 2, 0.86 * np.diff(edges)
-        above.bar(middles, errors, widths, color=LIGHT["model"])
+        worst = np.nan_to_num(errors, nan=-1.0).argmax()
+        colours = [LIGHT["reference" if n == worst else "model"] for n in range(len(errors))]
+        above.bar(middles, errors, widths, color=colours)
         below.bar(middles, population, widths, color=LIGHT["eighth"])
         for axes in (above, below):
             axes.grid(visible=False, axis="x")
+        margin = 0.01 * (edges[-1] - edges[0] or 1.0)
+        below.set_xlim(edges[0] - margin, edges[-1] + margin)
         if edges[0] == -180 and edges[-1] == 180:
             below.set_xticks(np.arange(-180, 181, 60))
         above.set(ylabel=labels[1])
@@ -167,14 +174,14 @@ def profile(
             )  # fmt: skip
         axes.plot(*_smooth(along, model), color=LIGHT["model"])
         axes.plot(along, model, "o", color=LIGHT["model"], label="model")
-        for index, (x, y) in enumerate(zip(along, model, strict=True)):
-            axes.annotate(
-                str(index), (x, y), xytext=(0, 9), textcoords="offset points", ha="center",
-                fontsize=8.5, color=LIGHT["muted"],
-            )  # fmt: skip
-        axes.margins(y=0.14)
+        above = axes.secondary_xaxis("top")
+        above.set_xticks(along, [str(index) for index in range(len(along))])
+        above.tick_params(length=0)
+        above.spines["top"].set_visible(False)
+        above.set_xlabel("image")
+        axes.margins(x=0.03, y=0.08)
         axes.set(xlabel="length along the path / Å", ylabel="energy / kcal mol⁻¹")
-        legend(axes)
+        axes.legend(loc="best", borderaxespad=0.8)
         return inlined(figure, name, title)
 
 
@@ -195,6 +202,7 @@ def traces(
     name: str,
     title: str,
     mean: bool = False,
+    size: tuple[float, float] = SMALL,
 ) -> str:
     """A quantity over time, a line for each replica.
 
@@ -202,9 +210,10 @@ def traces(
         time, values: one array (steps,) each per replica.
         labels: of the two axes.
         mean: draw the mean over all as a dashed line.
+        size: in inches.
     """
     with house_style():
-        figure, axes = new_figure(SMALL)
+        figure, axes = new_figure(size)
         width = 1.5 if len(time) == 1 else 0.9
         for index, (x, y) in enumerate(zip(time, values, strict=True)):
             chosen = _thinned(len(x))

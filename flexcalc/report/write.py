@@ -65,9 +65,11 @@ def write_report(folder: Path) -> Path:
         parts = {one: part for one in COMMANDS if (part := run.part(one)) is not None}
     else:
         parts = {run.command: run}
-    sections = {one: _section(one, part, run.command == "demo") for one, part in parts.items()}
+    sections = {one: _section(one, part) for one, part in parts.items()}
     head = _head(run, parts)
-    body = _notices(run) + "".join(sections.values()) + _about(run)
+    body = _notices(run) + "".join(sections.values())
+    if run.command == "demo":
+        body += _about(run)
     target = run.path / "report.html"
     try:
         atomic_write(target, html.page(_title(run), head, body, _footer()))
@@ -114,13 +116,12 @@ def _face(parts: Mapping[str, RunFolder]) -> Dataset | None:
     return None
 
 
-def _section(command: str, part: RunFolder, nested: bool) -> str:
+def _section(command: str, part: RunFolder) -> str:
     module = SECTIONS[command]
     body = module.body(part)
     # A file that is read twice is complained about once.
     complaints = html.notes(dict.fromkeys(part.problems))
-    files = _about(part, heading=False) if nested else ""
-    return html.section(command, module.TITLE, complaints + body + files)
+    return html.section(command, module.TITLE, complaints + body + _about(part))
 
 
 def _notices(run: RunFolder) -> str:
@@ -131,19 +132,17 @@ def _notices(run: RunFolder) -> str:
     return html.notes(notices)
 
 
-def _about(run: RunFolder, heading: bool = True) -> str:
+def _about(run: RunFolder) -> str:
     """Results, settings and log as they stand in the folder, folded away."""
     parts = [facts.everything(run.results)]
     settings, log = run.text("run.toml"), run.text("log.txt")
     if settings:
-        parts.append(html.details("Settings (run.toml)", html.preformatted(settings)))
+        parts.append(html.heading("run.toml") + html.preformatted(settings))
     if log:
         last = "\n".join(log.splitlines()[-LOG_LINES:])
-        parts.append(html.details("The end of the log (log.txt)", html.preformatted(last)))
+        parts.append(html.heading("The end of log.txt") + html.preformatted(last))
     body = "".join(parts)
-    if not body:
-        return ""
-    return html.section("run", "The run", body) if heading else body
+    return html.details("All results, settings and the log of this run", body) if body else ""
 
 
 def _footer() -> str:

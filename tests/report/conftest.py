@@ -16,6 +16,7 @@ from flexcalc.potential import Evaluation
 
 INPUTS = Path(__file__).parents[2] / "inputs"
 
+
 def ends():
     start, end = (read(INPUTS / f"glycine-{name}.xyz") for name in ("Ip", "IIIp"))
     laid, _ = joined_ends(start.numbers, start.positions, end.positions)
@@ -117,9 +118,7 @@ def path(folder, rng):
     images = interpolate(start, end, 11)
     share = np.linspace(0, 1, 11)
     energy = -500 + 0.1 * np.sin(np.pi * share) ** 2 + 0.03 * share
-    model = Dataset(
-        numbers, images, energy, np.zeros_like(images), {"coordinate": 3.4 * share}
-    )
+    model = Dataset(numbers, images, energy, np.zeros_like(images), {"coordinate": 3.4 * share})
     results(
         folder,
         "path",
@@ -185,10 +184,10 @@ def rng():
 def run_of(tmp_path, rng):
     """Makes the run folder of one command, or of a whole demo."""
 
-    def make(command):
+    def make(command, **options):
         folder = tmp_path / command
         if command != "demo":
-            PARTS[command](folder, rng)
+            PARTS[command](folder, rng, **options)
             return folder
         results(
             folder,

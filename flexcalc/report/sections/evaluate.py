@@ -208,7 +208,9 @@ def _regions(block: Mapping[str, Any], name: str) -> str:
             f" Worst: {number(float(worst['from']))} to {number(float(worst['to']))} {unit_of}, "
             f"{number(worst[key])} {unit} over {number(worst['population'])} frames."
         )
-    drawn = html.figure(svg, caption, _regions_table(sorted(bins, key=lambda row: -row.get(key, -1.0))), wide=True)
+    drawn = html.figure(
+        svg, caption, _regions_table(sorted(bins, key=lambda row: -row.get(key, -1.0))), wide=True
+    )
     return html.heading(f"Errors by {label}") + drawn
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from flexcalc.report import facts, html, molecule, plots
 from flexcalc.report.folder import RunFolder
 from flexcalc.report.numbers import number
+from flexcalc.report.style import SMALL, WIDE
 from flexcalc.units import KCAL_MOL, MEV
 
 TITLE = "Dynamics"
@@ -87,43 +87,40 @@ def pictures(traces: list[Trace], name: str) -> str:
     conserved = [(trace.conserved_eV - trace.conserved_eV[0]) / MEV for trace in traces]
     largest = max(float(np.abs(one).max()) for one in conserved)
     lines = "a line for each replica" if len(traces) > 1 else "one replica"
-    drawn: list[Any] = [
-        (
-            "temperature",
-            [trace.temperature_K for trace in traces],
-            "temperature / K",
-            f"Kinetic temperature in K, {lines}; dashed the mean, {number(mean, 4)} K.",
-        ),
-        (
-            "potential",
-            potential,
-            "potential energy / kcal mol⁻¹",
-            f"Potential energy in kcal/mol above the lowest value met, {lines}.",
-        ),
-        (
-            "conserved",
-            conserved,
-            "conserved energy, change / meV",
-            f"Change of the conserved energy since the start in meV, {lines}; "
-            f"{number(largest)} meV at most.",
-        ),
-    ]
-    return html.figures(
-        *(
-            html.figure(
-                plots.traces(
-                    time,
-                    values,
-                    ("time / ps", label),
-                    f"{name}-{key}",
-                    f"{key.capitalize()} over time",
-                    mean=key == "temperature",
-                ),
-                caption,
-            )
-            for key, values, label, caption in drawn
+
+    def drawn(key: str, values: list[np.ndarray], label: str, caption: str) -> str:
+        wide = key == "conserved"
+        svg = plots.traces(
+            time,
+            values,
+            ("time / ps", label),
+            f"{name}-{key}",
+            f"{key.capitalize()} over time",
+            mean=key == "temperature",
+            size=WIDE if wide else SMALL,
         )
+        return html.figure(svg, caption, wide=wide)
+
+    temperature = drawn(
+        "temperature",
+        [trace.temperature_K for trace in traces],
+        "temperature / K",
+        f"Kinetic temperature in K, {lines}; dashed the mean, {number(mean, 4)} K.",
     )
+    energy = drawn(
+        "potential",
+        potential,
+        "potential energy / kcal mol⁻¹",
+        f"Potential energy in kcal/mol above the lowest value met, {lines}.",
+    )
+    total = drawn(
+        "conserved",
+        conserved,
+        "conserved energy, change / meV",
+        f"Change of the conserved energy since the start in meV, {lines}; {number(largest)} meV "
+        "at most.",
+    )
+    return html.figures(temperature, energy) + total
 
 
 def _table(traces: list[Trace], folder: RunFolder) -> str:

@@ -1,0 +1,290 @@
+"""The report page: whole, escaped, self-contained, and there for half a run too."""
+
+import json
+import re
+import shutil
+from collections import Counter
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from flexcalc.errors import InputError
+from flexcalc.report import facts, html, molecule, numbers, palette, plots, write_report
+
+COMMANDS = ("label", "train", "evaluate", "path", "md", "ipi")
+VOID = {"meta", "link", "br", "hr", "img", "input"}
+
+
+class Page(HTMLParser):
+    """Ids, addresses, tags that do not match, and the text a reader sees."""
+
+    def __init__(self, content):
+        super().__init__()
+        self.ids, self.addresses, self.open, self.mismatched = [], [], [], []
+        self.tags, self.text = Counter(), ""
+        self.feed(content)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags[tag] += 1
+        for name, value in attributes:
+            if name == "id":
+                self.ids.append(value)
+            if name in ("href", "src", "xlink:href"):
+                self.addresses.append(value)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        if not self.open or self.open.pop() != tag:
+            self.mismatched.append(tag)
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def page_of(folder):
+    return write_report(folder).read_text()
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "demo"])
+def test_a_run_folder_gives_a_well_formed_page_that_needs_nothing_else(command, run_of):
+    content = page_of(run_of(command))
+    page = Page(content)
+    assert page.open == []
+    assert page.mismatched == []
+    assert [name for name, count in Counter(page.ids).items() if count > 1] == []
+    assert page.tags["script"] == 0
+    for address in page.addresses:
+        assert address.startswith(("#", "data:"))
+    links = {address[1:] for address in page.addresses if address.startswith("#")}
+    links |= set(re.findall(r"url\(#([^)]+)\)", content))
+    assert links <= set(page.ids)
+    assert "http" not in re.sub(r"xmlns[:\w]*=\"[^\"]*\"", "", content)
+    assert page.tags["svg"] >= 1
+    assert len(re.findall(r'<svg [^>]*role="img"', content)) == page.tags["svg"]
+
+
+def test_a_demo_has_all_sections_and_its_headline(run_of):
+    page = Page(page_of(run_of("demo")))
+    assert [one for one in page.ids if one in COMMANDS] == list(COMMANDS)
+    head = page.text[: page.text.index("Reference data")]
+    for shown in ("Glycine, C₂H₅NO₂", "0.610", "0.220", "2.61", "2.66", "200", "3 min 43 s"):
+        assert shown in head
+
+
+def test_every_figure_states_its_numbers(run_of):
+    """Each caption holds a number or a table of the numbers drawn."""
+    content = page_of(run_of("demo"))
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", content, flags=re.DOTALL)
+    assert len(captions) >= 16
+    for caption in captions:
+        assert (
+            re.search(r"\d|<table>", caption)
+            or "energies of the model" in caption
+            or ("last frame of each replica" in caption or "Potential energy" in caption)
+        )
+
+
+def test_the_page_is_the_same_when_written_again(run_of):
+    folder = run_of("demo")
+    assert page_of(folder) == page_of(folder)
+
+
+@pytest.mark.security
+def test_text_from_the_folder_is_escaped(run_of):
+    hostile = '</style><script>alert("1")</script><img src=x onerror=alert(2)>'
+    folder = run_of("demo")
+    for name in ("results.json", "label/results.json"):
+        results = json.loads((folder / name).read_text())
+        results |= {"molecule": hostile, "reference": hostile, hostile: hostile}
+        (folder / name).write_text(json.dumps(results))
+    errors = json.loads((folder / "evaluate/errors.json").read_text())
+    errors = {hostile: next(iter(errors.values())) | {"warnings": [hostile]}, "b": {}}
+    errors[hostile]["regions"][0]["coordinate"] = hostile
+    (folder / "evaluate/errors.json").write_text(json.dumps(errors))
+    for name in ("log.txt", "run.toml"):
+        (folder / "md" / name).write_text(hostile)
+    page = Page(page_of(folder))
+    assert page.tags["script"] == 0
+    assert page.tags["img"] == 0
+    assert page.mismatched == []
+    assert page.text.count("<script>") >= 6
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_page_shows_what_there_is_whichever_file_is_missing_or_cut(command, run_of, tmp_path):
+    whole = run_of(command)
+    for index, path in enumerate(sorted(whole.iterdir())):
+        for kind in ("missing", "cut"):
+            folder = tmp_path / f"{kind}{index}"
+            shutil.copytree(whole, folder)
+            there = folder / path.name
+            if path.is_dir():
+                shutil.rmtree(there)
+            elif kind == "missing":
+                there.unlink()
+            else:
+                content = there.read_bytes()
+                there.write_bytes(content[: len(content) * 2 // 3])
+            page = Page(page_of(folder))
+            assert page.open == []
+            assert command in page.ids
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_run_that_has_just_begun_gives_a_page(command, run_of, tmp_path):
+    """Nothing but the results' first lines: no data file yet."""
+    folder = tmp_path / "begun"
+    folder.mkdir()
+    (folder / "results.json").write_text(json.dumps({"command": command}))
+    assert re.search(r"\b(no|not)\b", Page(page_of(folder)).text)
+
+
+def test_a_running_demo_says_so_and_shows_its_finished_parts(run_of):
+    folder = run_of("demo")
+    (folder / "results.json").unlink()
+    for name in ("path", "md", "ipi"):
+        shutil.rmtree(folder / name)
+    page = Page(page_of(folder))
+    assert [one for one in page.ids if one in COMMANDS] == ["label", "train", "evaluate"]
+    assert "going on or was stopped" in page.text
+
+
+def test_a_damaged_file_is_named_on_the_page(run_of):
+    folder = run_of("evaluate")
+    (folder / "parity-0.npz").write_bytes(b"no archive")
+    (folder / "errors.json").write_text("{")
+    text = Page(page_of(folder)).text
+    assert "parity-0.npz cannot be read" in text
+    assert "errors.json is not JSON" in text
+
+
+def test_several_models_are_compared(run_of):
+    folder = run_of("evaluate", models=3)
+    page = Page(page_of(folder))
+    assert page.text.count("model-2.flex") >= 2
+    assert [name for name, count in Counter(page.ids).items() if count > 1] == []
+
+
+@pytest.mark.inputs
+def test_a_folder_that_is_no_run_folder_is_refused_in_one_line(tmp_path):
+    (tmp_path / "notes.txt").write_text("nothing of ours")
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(InputError, match="run folder") as caught:
+            write_report(folder)
+        assert "\n" not in str(caught.value)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.txt"]
+
+
+def test_figures_follow_the_colour_scheme(run_of):
+    """No colour of the light palette is left in a figure, and each variable is defined twice."""
+    content = page_of(run_of("path"))
+    _, body = content.split("</style>", 1)
+    for name, colour in palette.LIGHT.items():
+        assert colour not in body, name
+    style = content.split("</style>")[0]
+    for name in set(re.findall(r"var\(--([\w-]+)\)", content)) - {"columns"}:
+        assert f"--{name}: {palette.LIGHT[name]}" in style
+        assert f"--{name}: {palette.DARK[name]}" in style
+
+
+def water(*turns):
+    """A water molecule, turned by rotation matrices."""
+    place = np.array([[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]])
+    return np.array([8, 1, 1]), np.array([place @ turn + 3.0 for turn in turns])
+
+
+def test_all_images_are_seen_from_one_side(rng):
+    turns = [np.linalg.qr(rng.normal(size=(3, 3)))[0] for _ in range(4)]
+    turns = [turn * np.sign(np.linalg.det(turn)) for turn in turns]
+    view = molecule.look(*water(np.eye(3), *turns))
+    assert np.allclose(view.images, view.images[0], atol=1e-9)
+
+
+def test_a_picture_does_not_mirror_the_molecule(rng):
+    """Seen coordinates are turned, never reflected: the signed volume of a chiral body stays."""
+    place = rng.normal(size=(1, 5, 3))
+    seen = molecule.look(np.array([6, 1, 9, 17, 35]), place).images[0]
+    before = np.linalg.det(place[0, 1:4] - place[0, 0])
+    assert np.isclose(np.linalg.det(seen[1:4] - seen[0]), before)
+
+
+def test_near_atoms_are_drawn_over_far_ones_and_all_fit_the_box():
+    view = molecule.look(*water(np.eye(3)))
+    svg = molecule.picture(view, 0, "w", "water <1>")
+    assert "water &lt;1&gt;" in svg
+    balls = re.findall(r'<circle cx="([-\d.]+)" cy="([-\d.]+)" r="([\d.]+)" fill="url', svg)
+    assert len(balls) == 3
+    assert svg.count("<line") >= 2 * 3
+    left, top, width, height = map(float, re.search(r'viewBox="([^"]+)"', svg)[1].split())
+    order = np.argsort(view.images[0][:, 2])
+    for (cx, cy, r), atom in zip(balls, order, strict=True):
+        assert np.isclose(float(cx), molecule.SCALE * view.images[0][atom, 0], atol=0.1)
+        assert left <= float(cx) - float(r)
+        assert float(cx) + float(r) <= left + width
+        assert top <= float(cy) - float(r)
+        assert float(cy) + float(r) <= top + height
+
+
+def test_a_figure_draws_text_with_dollars_as_it_is():
+    svg = plots.histogram({"a $x$ <b>": np.arange(9.0), "c": np.ones(3)}, "$E$", "h", "t <t>")
+    assert "a $x$ &lt;b&gt;" in svg
+    assert "t &lt;t&gt;" in svg
+    assert Page(svg).open == []
+
+
+def test_drawing_leaves_the_settings_of_matplotlib_alone():
+    import matplotlib
+
+    before = dict(matplotlib.rcParams)
+    plots.parity(np.arange(3.0), np.arange(3.0), "energy", "p", "t")
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_a_density_counts_every_point_once():
+    """The opacity is zero exactly where no pair of values falls."""
+    x = np.array([0.05, 0.05, 0.95])
+    image = plots._density(x, x, (0.0, 1.0))
+    filled = np.argwhere(image[..., 3] > 0)
+    assert filled.tolist() == [[7, 7], [142, 142]]
+    assert image[7, 7, 3] > image[142, 142, 3]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0.61234, "0.612"),
+        (-2.5, "−2.50"),
+        (12345, "12\u202f345"),
+        (123.4, "123"),
+        (3.1e-13, "3.10 × 10⁻¹³"),
+        (0, "0"),
+        (0.0, "0"),
+        (None, "–"),
+        (float("nan"), "–"),
+        ("xtb", "xtb"),
+    ],
+)
+def test_numbers_are_shown_with_three_digits(value, shown):
+    assert numbers.number(value) == shown
+
+
+def test_times_and_intervals_are_words():
+    assert numbers.duration(12.0) == "12 s"
+    assert numbers.duration(223.4) == "3 min 43 s"
+    assert numbers.duration(7325) == "2 h 02 min"
+    assert numbers.between(0.52, [0.48, 0.571]) == "0.520 (0.480 to 0.571)"
+    assert numbers.between(0.52, None) == "0.520"
+
+
+def test_key_figures_are_those_asked_for_in_order():
+    results = {"seconds": 5.0, "frames": 10, "regions": [], "other": 1}
+    found = facts.chosen(results, ("frames", "absent", "regions", "seconds"))
+    assert [card.value for card in found] == ["10", "5.0 s"]
+    assert html.cards([]) == ""
