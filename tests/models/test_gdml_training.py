@@ -153,6 +153,7 @@ def test_more_points_than_fit_into_memory_are_refused(water, rng, monkeypatch):
     with pytest.raises(InputError, match="points or fewer") as caught:
         SGDML(sigma=10.0).fit(water, None, rng)
     fitting = int(str(caught.value).split()[-4])
+    assert fitting == 30
     SGDML(sigma=10.0).fit(water[:fitting], None, rng)
 
 

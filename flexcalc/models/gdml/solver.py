@@ -14,6 +14,7 @@ Source: Chmiela et al., Nat. Commun. 9, 3887 (2018), eq. 5; arXiv:1912.06401.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,11 +115,10 @@ def check_memory(count: int, atoms: int, size: int) -> None:
     needed, available = bytes_needed(count, atoms, size), available_bytes()
     if available is None or needed <= available:
         return
-    # The matrix grows with the square of the number of points, the rest with the number.
-    fitting = int(count * (available / needed) ** 0.5)
+    fitting = bisect_right(range(count), available, key=lambda n: bytes_needed(n, atoms, size)) - 1
     raise InputError(
         f"training on {count} points takes {needed / 2**30:.1f} GiB of memory and "
-        f"{available / 2**30:.1f} GiB are free; train on {fitting} points or fewer"
+        f"{available / 2**30:.1f} GiB are free; train on {max(fitting, 0)} points or fewer"
     )
 
 
