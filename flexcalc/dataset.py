@@ -64,10 +64,16 @@ class Dataset:
         for name, (value, kind, shape) in shapes.items():
             if value is not None:
                 object.__setattr__(self, name, _frozen(name, value, kind, shape))
-        tags = {name: np.asarray(column) for name, column in self.tags.items()}
+        if atoms and not 1 <= self.numbers.min() <= self.numbers.max() <= 118:
+            raise ShapeError(
+                f"numbers: expected atomic numbers from 1 to 118, got {self.numbers.min()} to "
+                f"{self.numbers.max()}"
+            )
+        tags = {name: np.array(column) for name, column in self.tags.items()}
         for name, column in tags.items():
             if column.shape != (frames,):
                 raise ShapeError(f"tag {name}: expected shape ({frames},), got {column.shape}")
+            column.flags.writeable = False
         object.__setattr__(self, "tags", tags)
 
     def __len__(self) -> int:
@@ -77,6 +83,7 @@ class Dataset:
         """The frames of an index array, a mask or a slice, as a Dataset."""
         if not isinstance(index, slice):
             index = np.atleast_1d(np.asarray(index))
+            index = index if index.size else index.astype(int)  # an empty list has no type
         return replace(
             self,
             positions=self.positions[index],
@@ -111,9 +118,12 @@ def concatenate(*parts: Dataset) -> Dataset:
     """Join datasets of one molecule and one level of theory, keeping the tags all share.
 
     Raises:
+        ShapeError: no dataset given.
         MoleculeError: different molecules.
         FileFormatError: different levels of theory, whose zeros of energy differ.
     """
+    if not parts:
+        raise ShapeError("nothing to join: expected at least one dataset")
     first = parts[0]
     for part in parts[1:]:
         check_molecule(first.numbers, part.numbers, part.provenance.source)
@@ -127,19 +137,26 @@ def concatenate(*parts: Dataset) -> Dataset:
         columns = [getattr(part, name) for part in parts]
         return None if any(column is None for column in columns) else np.concatenate(columns)
 
-    shared = set(first.tags).intersection(*(part.tags for part in parts))
+    shared = [name for name in first.tags if all(name in part.tags for part in parts)]
+    sources = dict.fromkeys(part.provenance.source for part in parts)
+    units = dict.fromkeys(part.provenance.units for part in parts)
     return replace(
         first,
         positions=np.concatenate([part.positions for part in parts]),
         energies=joined("energies"),
         forces=joined("forces"),
         tags={name: np.concatenate([part.tags[name] for part in parts]) for name in shared},
+        provenance=first.provenance
+        if len(parts) == 1
+        else Provenance(first.provenance.level, " + ".join(sources), "; ".join(units)),
     )
 
 
 def _frozen(name: str, value: ArrayLike, kind: type, shape: tuple[int, ...]) -> np.ndarray:
     try:
-        array = np.array(value, dtype=kind)
+        array: np.ndarray = np.array(value, dtype=kind)
+        if kind is int and not np.array_equal(array, np.asarray(value)):
+            raise ShapeError(f"{name}: expected whole numbers")
     except (TypeError, ValueError) as error:
         raise ShapeError(f"{name} is not an array of numbers: {error}") from None
     if array.shape != shape:

@@ -124,19 +124,20 @@ class AppendLog:
         self.size += len(record)
 
     def truncate(self, size: int) -> None:
-        """Cut the file back to this many bytes, where an earlier state of the run ended.
+        """Cut the file back to an earlier `size`, as a restart from a checkpoint needs.
 
         Raises:
-            FileFormatError: the file is shorter than that, so records have been lost.
+            FileFormatError: the file is already shorter, so records were lost.
         """
         if size > self.size:
             raise FileFormatError(
-                f"{self.path}: expected at least {size} bytes, found {self.size}: "
-                "records are missing; start in another folder"
+                f"{self.path}: expected at least {size} bytes, found {self.size}; "
+                "the file was changed since its checkpoint, so start in another folder"
             )
-        os.ftruncate(self._stream.fileno(), size)
-        os.fsync(self._stream.fileno())
-        self.size = size
+        if size < self.size:
+            os.ftruncate(self._stream.fileno(), size)
+            os.fsync(self._stream.fileno())
+            self.size = size
 
     def __len__(self) -> int:
         """Bytes on disk."""
