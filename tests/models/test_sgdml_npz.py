@@ -8,7 +8,7 @@ import pytest
 
 from flexcalc.errors import FileFormatError, FlexcalcError, MoleculeError, UnitError
 from flexcalc.models.gdml import SGDML
-from flexcalc.models.gdml.exchange import open_npz, write_npz
+from flexcalc.models.gdml.exchange import is_model, open_npz, write_npz
 from flexcalc.units import BOHR, KCAL_MOL
 
 
@@ -117,6 +117,14 @@ def test_an_opened_file_becomes_a_model_folder(potential, frames, tmp_path):
     copied = SGDML.load(tmp_path / "copy.flex")
     assert np.array_equal(copied(frames).forces, found(frames).forces)
     assert copied.facts["source"] == "old.npz"
+
+
+def test_models_are_told_from_datasets(potential, water, tmp_path):
+    """A dataset may have `perms` as well."""
+    np.savez(tmp_path / "old.npz", **old_keys(potential))
+    np.savez(tmp_path / "new.npz", **new_keys(potential))
+    np.savez(tmp_path / "data.npz", z=water.numbers, R=water.positions, perms=[[0, 1, 2]])
+    assert [is_model(tmp_path / f"{name}.npz") for name in ("old", "new", "data")] == [1, 1, 0]
 
 
 @pytest.mark.inputs

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from flexcalc.errors import FileFormatError, MoleculeError, UnitError
-from flexcalc.files.npz import Archive
+from flexcalc.files.archive import Archive
 from flexcalc.files.units import energy_unit, length_unit
 from flexcalc.models.gdml.descriptor import InverseDistances
 from flexcalc.models.gdml.predictor import GDMLPotential, check_model
@@ -76,6 +76,16 @@ def open_npz(path: Path) -> GDMLPotential:
             "permutations": len(arrays["permutations"]),
         },
     )
+
+
+def is_model(path: Path) -> bool:
+    """Whether an npz holds an sGDML model, and not a dataset or a task.
+
+    Raises:
+        FileFormatError: no whole npz.
+    """
+    with Archive(path) as archive:
+        return "R_desc" in archive or "Rt_desc" in archive
 
 
 def write_npz(potential: GDMLPotential, path: Path) -> None:
@@ -172,13 +182,3 @@ def _units(
         return energy_unit(energy or ENERGY_UNIT), length_unit(length or LENGTH_UNIT)
     except UnitError as error:
         raise UnitError(f"{path}: {error}") from None
-
-
-def is_model(path: Path) -> bool:
-    """Whether an npz holds an sGDML model, and not a dataset.
-
-    Raises:
-        FileFormatError: no whole npz.
-    """
-    with Archive(path) as archive:
-        return "perms" in archive and "z" in archive
