@@ -13,6 +13,7 @@ from flexcalc.dataset import Dataset, Provenance
 from flexcalc.geometry import Coordinate
 from flexcalc.methods.path import interpolate, joined_ends
 from flexcalc.potential import Evaluation
+from flexcalc.report import write_report
 
 INPUTS = Path(__file__).parents[2] / "inputs"
 
@@ -175,6 +176,22 @@ PARTS = {
 }
 
 
+def demo(folder, rng):
+    results(
+        folder,
+        "demo",
+        molecule="glycine",
+        force_rmse_kcal_mol_A=0.61,
+        energy_rmse_kcal_mol=0.22,
+        barrier_model_kcal_mol=2.61,
+        barrier_reference_kcal_mol=2.66,
+        training_points=200,
+        seconds=223.4,
+    )
+    for name, part in PARTS.items():
+        part(folder / name, rng)
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(11)
@@ -182,26 +199,27 @@ def rng():
 
 @pytest.fixture
 def run_of(tmp_path, rng):
-    """Makes the run folder of one command, or of a whole demo."""
+    """Makes the run folder of one command, or of a whole demo, to do with as one likes."""
 
     def make(command, **options):
         folder = tmp_path / command
-        if command != "demo":
-            PARTS[command](folder, rng, **options)
-            return folder
-        results(
-            folder,
-            "demo",
-            molecule="glycine",
-            force_rmse_kcal_mol_A=0.61,
-            energy_rmse_kcal_mol=0.22,
-            barrier_model_kcal_mol=2.61,
-            barrier_reference_kcal_mol=2.66,
-            training_points=200,
-            seconds=223.4,
-        )
-        for name, part in PARTS.items():
-            part(folder / name, rng)
+        (demo if command == "demo" else PARTS[command])(folder, rng, **options)
         return folder
 
     return make
+
+
+@pytest.fixture(scope="session")
+def page_of_run(tmp_path_factory):
+    """The text of the page of an undamaged run; each is written once."""
+    pages = {}
+
+    def page(command):
+        if command not in pages:
+            folder = tmp_path_factory.mktemp("pages") / command
+            make = demo if command == "demo" else PARTS[command]
+            make(folder, np.random.default_rng(11))
+            pages[command] = write_report(folder).read_text()
+        return pages[command]
+
+    return page

@@ -111,7 +111,7 @@ def pictures(traces: list[Trace], name: str) -> str:
         "potential",
         potential,
         "potential energy / kcal mol⁻¹",
-        f"Potential energy in kcal/mol above the lowest value met, {lines}.",
+        f"Potential energy in kcal/mol above the lowest met, {number(lowest, 8)} eV; {lines}.",
     )
     total = drawn(
         "conserved",
