@@ -178,15 +178,21 @@ class Serve:
 class Ipi:
     """Start i-PI and its clients for one i-PI input."""
 
-    positional: ClassVar[tuple[str, ...]] = ("input", "model")
-    changeable: ClassVar[tuple[str, ...]] = ("clients",)
+    positional: ClassVar[tuple[str, ...]] = ("input", "model", "start")
+    changeable: ClassVar[tuple[str, ...]] = ("clients", "steps")
 
     input: Path
     """i-PI input file (XML)."""
     model: Address
     """Potential to serve."""
+    start: Path
+    """The molecule as i-PI has it, atom by atom; also where it starts."""
     clients: Count = 1
     """Client processes."""
+    steps: Count | None = None
+    """Number of steps, instead of the input's."""
+    compare: bool = True
+    """Compare the energies and forces that i-PI received with the direct call's."""
 
 
 @dataclass(frozen=True, kw_only=True)

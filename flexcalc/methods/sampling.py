@@ -29,7 +29,7 @@ class Thermal:
     """Frames to keep, over all starts and replicas."""
     temperature_K: Positive = 500.0
     """Temperature in kelvin."""
-    timestep_fs: Positive = 0.5
+    timestep_fs: Positive = 1.0
     """Timestep in femtoseconds."""
     friction_per_ps: Positive = 10.0
     """Friction in 1/ps; a strong one forgets sooner."""
@@ -39,7 +39,7 @@ class Thermal:
     """Time thrown away at the beginning of each run, in femtoseconds."""
     spacing_fs: Positive = 20.0
     """Least time between two kept frames, in femtoseconds."""
-    patience: Count = 8
+    patience: Count = 4
     """Longest run, in multiples of the time that `frames` at `spacing_fs` takes."""
 
 
@@ -82,8 +82,8 @@ def sample_dynamics(
 ) -> Dataset:
     """Run dynamics until there are enough independent frames, and keep those.
 
-    Frames count as independent when they are a statistical inefficiency of the potential
-    energy apart (`statistical_inefficiency`). All runs go on in one batch.
+    Frames count as independent when they are the autocorrelation time of the potential energy
+    apart. All runs go on in one batch.
 
     Args:
         how: what to run.
@@ -150,32 +150,32 @@ def sample_dynamics(
     return _thinned(late, how, len(origin), wanted)
 
 
-def statistical_inefficiency(series: np.ndarray) -> float:
-    """Frames per independent frame of correlated series, at least 1.
+def autocorrelation_time(series: np.ndarray) -> float:
+    """Integrated autocorrelation time of series (frames, runs), in frames.
 
-    g = 1 + 2 sum_t (1 - t/T) C(t), summed while C, averaged over the series, is positive.
+    tau = sum_t (1 - t/T) C(t), with C averaged over the series and summed while positive.
     Source: Chodera et al., J. Chem. Theory Comput. 3, 26 (2007), doi:10.1021/ct0502864.
-
-    Args:
-        series: (frames, runs).
     """
     frames = len(series)
     centred = series - series.mean(axis=0)
     variance = (centred**2).mean()
     if frames < 3 or variance == 0:
-        return 1.0
-    total = 1.0
+        return 0.0
+    total = 0.0
     for lag in range(1, frames - 1):
         correlation = (centred[:-lag] * centred[lag:]).mean() / variance
         if correlation <= 0:
             break
-        total += 2 * correlation * (1 - lag / frames)
-    return max(1.0, total)
+        total += correlation * (1 - lag / frames)
+    return total
 
 
 def _stride(late: Dataset, runs: int) -> int:
     """Recorded frames between two independent ones."""
-    return int(np.ceil(statistical_inefficiency(late.energies.reshape(-1, runs)) - 0.5))
+    energies, rows = late.energies, len(late) // runs
+    if energies is None or rows == 0:
+        return 1
+    return max(1, round(autocorrelation_time(energies.reshape(rows, runs))))
 
 
 def _thinned(late: Dataset, how: Thermal, runs: int, wanted: int) -> Dataset:

@@ -1,0 +1,101 @@
+"""Conformers of a molecule given as SMILES: enumerated by RDKit, relaxed on a potential."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from flexcalc.dataset import Dataset, Provenance
+from flexcalc.errors import InputError, MissingExtraError
+from flexcalc.geometry import align, match_atoms
+from flexcalc.methods.relax import relax
+from flexcalc.potential import Potential
+from flexcalc.progress import Progress, silent
+from flexcalc.units import KCAL_MOL
+
+SAME_ENERGY = 0.05 * KCAL_MOL
+"""Conformers closer in energy than this, in eV, may be the same one."""
+SAME_SHAPE = 0.1
+"""They are, if their atoms also lie this close, in angstrom (root mean square)."""
+
+
+def molecule(smiles: str) -> np.ndarray:
+    """Atomic numbers (atoms,) of a SMILES, hydrogens added at the end.
+
+    Raises:
+        InputError: not a SMILES.
+        MissingExtraError: RDKit is not installed.
+    """
+    return np.array([atom.GetAtomicNum() for atom in _parsed(smiles).GetAtoms()])
+
+
+def conformers(
+    smiles: str, potential: Potential, most: int, seed: int, progress: Progress = silent
+) -> Dataset:
+    """Minima of a molecule, lowest energy first, each once.
+
+    Args:
+        smiles: the molecule.
+        potential: surface to relax on; bound to `molecule(smiles)`.
+        most: how many to keep at most.
+        seed: of the enumeration (ETKDG version 3).
+
+    Returns:
+        Relaxed geometries without labels, tagged `start` = conformer-0, conformer-1, ...
+
+    Raises:
+        InputError: not a SMILES, or no geometry could be made of it.
+        MissingExtraError: RDKit is not installed.
+    """
+    from rdkit.Chem import AllChem
+
+    parsed = _parsed(smiles)
+    settings = AllChem.ETKDGv3()
+    settings.randomSeed = seed + 1
+    settings.pruneRmsThresh = 0.1
+    found = list(AllChem.EmbedMultipleConfs(parsed, 10 * most, settings))
+    if not found:
+        raise InputError(f"smiles:{smiles}: no geometry could be made of it")
+    relaxed, energies = [], []
+    for index in found:
+        raw = parsed.GetConformer(index).GetPositions()
+        state = relax(potential, raw[None], force_tolerance_eV_A=0.02, steps=500)
+        relaxed.append(state.positions[0])
+        energies.append(float(state.evaluation.energies[0]))
+        progress(len(relaxed), len(found), f"lowest {min(energies):.3f} eV")
+    kept = _distinct(potential.numbers, np.stack(relaxed), np.array(energies))[:most]
+    return Dataset(
+        potential.numbers,
+        np.stack([relaxed[index] for index in kept]),
+        tags={"start": np.array([f"conformer-{rank}" for rank in range(len(kept))])},
+        provenance=Provenance(source=f"smiles:{smiles}"),
+    )
+
+
+def _distinct(numbers: np.ndarray, positions: np.ndarray, energies: np.ndarray) -> list[int]:
+    """Indices of different conformers, by rising energy; mirror images count as different."""
+    kept: list[int] = []
+    for index in np.argsort(energies):
+        near = [old for old in kept if abs(energies[old] - energies[index]) < SAME_ENERGY]
+        if not any(_misfit(numbers, positions[index], positions[old]) < SAME_SHAPE for old in near):
+            kept.append(int(index))
+    return kept
+
+
+def _misfit(numbers: np.ndarray, one: np.ndarray, other: np.ndarray) -> float:
+    order = match_atoms(numbers, one, other)
+    laid = align(one[order][None], other)[0]
+    return float(np.sqrt(((laid - other) ** 2).sum(axis=1).mean()))
+
+
+def _parsed(smiles: str) -> Any:
+    try:
+        from rdkit import Chem, RDLogger
+    except ImportError:
+        raise MissingExtraError("rdkit", "smiles") from None
+    RDLogger.DisableLog("rdApp.*")
+    parsed = Chem.MolFromSmiles(smiles)
+    if parsed is None or parsed.GetNumAtoms() == 0:
+        raise InputError(f"smiles:{smiles}: not a valid SMILES")
+    return Chem.AddHs(parsed)

@@ -1,0 +1,50 @@
+"""One function a command, and `train` for Python; each file is imported when it is needed."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flexcalc.workflows.demo import run_demo
+    from flexcalc.workflows.evaluate import run_evaluate
+    from flexcalc.workflows.fitting import run_train, train
+    from flexcalc.workflows.info import describe, toml_template
+    from flexcalc.workflows.ipi import run_ipi, run_serve
+    from flexcalc.workflows.label import run_label
+    from flexcalc.workflows.md import run_md
+    from flexcalc.workflows.path import run_path
+
+_HOMES = {
+    "describe": "info",
+    "run_demo": "demo",
+    "run_evaluate": "evaluate",
+    "run_ipi": "ipi",
+    "run_label": "label",
+    "run_md": "md",
+    "run_path": "path",
+    "run_serve": "ipi",
+    "run_train": "fitting",
+    "toml_template": "info",
+    "train": "fitting",
+}
+
+__all__ = [
+    "describe",
+    "run_demo",
+    "run_evaluate",
+    "run_ipi",
+    "run_label",
+    "run_md",
+    "run_path",
+    "run_serve",
+    "run_train",
+    "toml_template",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

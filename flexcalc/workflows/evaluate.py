@@ -1,0 +1,105 @@
+"""`flexcalc evaluate`: the errors of potentials on a dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flexcalc import files
+from flexcalc.analysis.accuracy import accuracy
+from flexcalc.config import Evaluate
+from flexcalc.errors import FileFormatError
+from flexcalc.geometry import Coordinate
+from flexcalc.registry import open_potential
+from flexcalc.storage import atomic_write, write_json
+from flexcalc.workflows.runs import Run, in_chunks, open_run
+
+UNITS = {"kcal_mol_A": "kcal/mol/A", "kcal_mol": "kcal/mol"}
+
+
+def run_evaluate(config: Evaluate, output: Path) -> dict[str, Any]:
+    """Compare potentials with a dataset's labels, overall and by region.
+
+    Writes errors.json, a parity-N.npz for each model, and worst.xyz (reference labels of the
+    first model's worst frames).
+
+    Raises:
+        InputError: a model, the dataset or a coordinate cannot be used; nothing is written.
+    """
+    data = files.read(
+        config.dataset,
+        energy_unit=config.energy_unit,
+        force_unit=config.force_unit,
+        labels=config.labels,
+    )
+    if data.energies is None and data.forces is None:
+        raise FileFormatError(f"{config.dataset}: the dataset has no labels to compare with")
+    rng = np.random.default_rng(config.seed)
+    if config.frames is not None and config.frames < len(data):
+        data = data[np.sort(rng.choice(len(data), config.frames, replace=False))]
+    coordinates = [Coordinate.parse(text) for text in config.by]
+    for coordinate in coordinates:
+        coordinate.values(data.positions[:1])
+    potentials = [open_potential(address, data.numbers) for address in config.models]
+    with open_run("evaluate", config, output) as run:
+        tables = []
+        for index, (address, potential) in enumerate(zip(config.models, potentials, strict=True)):
+            with run.bar(f"evaluate {index + 1}/{len(potentials)}") as progress:
+                evaluation = in_chunks(potential, data.positions, progress)
+            found = accuracy(
+                data,
+                evaluation,
+                rng=np.random.default_rng(config.seed),
+                coordinates=coordinates,
+                bins=config.bins,
+                worst=config.worst,
+            )
+            tables.append({"model": address, **found.to_dict()})
+            _write_parity(run.folder / f"parity-{index}.npz", data, evaluation)
+            if index == 0:
+                files.write(run.folder / "worst.xyz", data[np.array(found.worst)])
+            _say(run, tables[-1])
+        write_json(run.folder / "errors.json", tables)
+        flat = [
+            {key: value for key, value in table.items() if not isinstance(value, list)}
+            for table in tables
+        ]
+        results = {"dataset": str(config.dataset), **flat[0]}
+        return run.finish(results if len(flat) == 1 else {**results, "models": flat})
+
+
+def _write_parity(path: Path, data: Any, evaluation: Any) -> None:
+    import io
+
+    arrays = {
+        "energies_predicted": evaluation.energies,
+        "forces_predicted": evaluation.forces,
+    }
+    if data.energies is not None:
+        arrays["energies_reference"] = data.energies
+    if data.forces is not None:
+        arrays["forces_reference"] = data.forces
+    stream = io.BytesIO()
+    np.savez_compressed(stream, **arrays)
+    atomic_write(path, stream.getvalue())
+
+
+def _say(run: Run, table: dict[str, Any]) -> None:
+    """The figures that matter, a line each."""
+    parts = []
+    for name, unit in (("force", "kcal_mol_A"), ("energy", "kcal_mol")):
+        if f"{name}_rmse_{unit}" in table:
+            mae, rmse, largest = (table[f"{name}_{what}_{unit}"] for what in ("mae", "rmse", "max"))
+            shown = UNITS[unit]
+            parts.append(f"{name} MAE {mae:.3f} RMSE {rmse:.3f} max {largest:.2f} {shown}")
+    run.say(f"{table['model']} on {table['frames']} frames: {'; '.join(parts)}")
+    for regions in table["regions"]:
+        worst = regions["bins"][0]
+        run.say(
+            f"  worst region of {regions['coordinate']}: {worst['from']:g} to {worst['to']:g} "
+            f"{regions['unit']}, {worst['population']} frames"
+        )
+    for note in table["warnings"]:
+        run.say(f"warning: {note}")

@@ -1,0 +1,92 @@
+"""`flexcalc info` and `flexcalc init`: what a thing is, and what a command can be told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from flexcalc import files
+from flexcalc.config import COMMANDS, template
+from flexcalc.errors import InputError
+from flexcalc.potential import formula
+from flexcalc.registry import open_potential
+from flexcalc.units import KCAL_MOL
+
+
+def describe(place: str) -> dict[str, Any]:
+    """Facts of a model, a dataset or a run folder, in the order to be shown.
+
+    Raises:
+        InputError: it is none of these.
+    """
+    path = Path(place)
+    if path.is_dir() and (path / "results.json").exists() and not (path / "model.json").exists():
+        return _run_facts(path)
+    if path.is_dir() or not path.exists() or _is_model_file(path):
+        return _model_facts(place)
+    return _dataset_facts(path)
+
+
+def _is_model_file(path: Path) -> bool:
+    """Whether an npz holds an sGDML model and not a dataset."""
+    if path.suffix != ".npz":
+        return False
+    from flexcalc.models.gdml.exchange import is_model
+
+    return is_model(path)
+
+
+def _run_facts(path: Path) -> dict[str, Any]:
+    try:
+        facts = json.loads((path / "results.json").read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path / 'results.json'}: cannot be read: {error}") from None
+    return {"what": "run folder", **facts}
+
+
+def _model_facts(place: str) -> dict[str, Any]:
+    potential = open_potential(place)
+    facts = dict(getattr(potential, "facts", {}))
+    return {"what": "model", "molecule": formula(potential.numbers), **facts}
+
+
+def _dataset_facts(path: Path) -> dict[str, Any]:
+    data = _read_leniently(path)
+    facts: dict[str, Any] = {
+        "what": "dataset",
+        "molecule": formula(data.numbers),
+        "atoms": len(data.numbers),
+        "frames": len(data),
+        "energies": data.energies is not None,
+        "forces": data.forces is not None,
+        "level": data.provenance.level,
+        "units on disk": data.provenance.units,
+        "tags": ", ".join(data.tags) or "none",
+        "sha256": data.provenance.sha256,
+    }
+    if data.energies is not None and len(data):
+        spread = (data.energies.max() - data.energies.min()) / KCAL_MOL
+        facts["energy_range_kcal_mol"] = round(float(spread), 3)
+    return facts
+
+
+def _read_leniently(path: Path) -> Any:
+    """Read a dataset; one that does not say its units is taken as kcal/mol, as sGDML does."""
+    from flexcalc.errors import UnitError
+
+    try:
+        return files.read(path)
+    except UnitError:
+        return files.read(path, energy_unit="kcal/mol")
+
+
+def toml_template(command: str) -> str:
+    """The commented TOML of a command.
+
+    Raises:
+        InputError: no command of that name takes a TOML.
+    """
+    if command not in COMMANDS:
+        raise InputError(f"init: no TOML for {command!r}; expected one of {', '.join(COMMANDS)}")
+    return template(COMMANDS[command], command)

@@ -1,0 +1,135 @@
+"""`flexcalc label`: sample geometries, label them with a reference."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flexcalc import files
+from flexcalc.config import Label
+from flexcalc.dataset import Dataset
+from flexcalc.errors import InputError
+from flexcalc.labelling import label
+from flexcalc.methods.sampling import Displaced, displace, joined, sample_dynamics
+from flexcalc.registry import open_potential
+from flexcalc.workflows.runs import Run, open_run
+
+SMILES = "smiles:"
+
+
+def run_label(config: Label, output: Path) -> dict[str, Any]:
+    """Sample geometries and label them; a second call goes on where the first stopped.
+
+    Writes geometries.xyz, labels.xyz and quarantine.xyz into the run folder.
+
+    Raises:
+        InputError: a start, the reference or the sampler cannot be used; nothing is written.
+    """
+    written = [_read_start(text) for text in config.starts if not text.startswith(SMILES)]
+    numbers = written[0].numbers if written else _smiles_numbers(config.starts[0])
+    reference = open_potential(config.reference, numbers)
+    sampler_address = config.sampler or _default_sampler(config.reference, config.workers)
+    sampler = open_potential(sampler_address, numbers)
+    for part in written:
+        open_potential(config.reference, part.numbers)
+    with open_run("label", config, output) as run:
+        geometries = _geometries(config, run, written, reference, sampler)
+        with run.bar("label") as progress:
+            count = label(
+                partial(open_potential, config.reference, numbers.tolist()),
+                geometries,
+                run.folder,
+                workers=config.workers,
+                scheduler=config.scheduler,
+                level=config.reference,
+                timeout_s=config.timeout_s,
+                progress=progress,
+            )
+        run.say(
+            f"labelled {count.labelled} frames with {config.reference}, "
+            f"{count.quarantined} in quarantine"
+        )
+        return run.finish(
+            {
+                "reference": config.reference,
+                "sampler": sampler_address,
+                "frames": count.labelled,
+                "quarantined": count.quarantined,
+                "workers": config.workers,
+                "labelling_seconds": round(count.seconds, 2),
+            }
+        )
+
+
+def _default_sampler(reference: str, workers: int) -> str:
+    """The reference itself; for DFT, too slow to sample with, GFN2-xTB."""
+    if reference.startswith("dft:"):
+        reference = "xtb:GFN2-xTB"
+    if reference.startswith("xtb:") and "?" not in reference:
+        # The workers' cores are free while the sampling goes on, and which geometries come out
+        # matters less than that they come fast.
+        return f"{reference}?accuracy=1&threads={workers}"
+    return reference
+
+
+def _read_start(text: str) -> Dataset:
+    start = files.read(text)
+    return replace(
+        start, energies=None, forces=None, tags={"start": np.full(len(start), Path(text).stem)}
+    )
+
+
+def _smiles_numbers(text: str) -> np.ndarray:
+    from flexcalc.methods.conformers import molecule
+
+    return molecule(text.removeprefix(SMILES))
+
+
+def _geometries(
+    config: Label, run: Run, written: list[Dataset], reference: Any, sampler: Any
+) -> Dataset:
+    """The geometries to label: read from the folder, or sampled and written there."""
+    path = run.folder / "geometries.xyz"
+    if path.exists():
+        return files.read(path)
+    starts = _starts(config, run, written, reference)
+    parts = []
+    for index, how in enumerate(config.samples):
+        rng = np.random.default_rng([config.seed, index])
+        if isinstance(how, Displaced):
+            parts.append(displace(how, starts, rng))
+            continue
+        with run.bar(f"sample {index + 1}/{len(config.samples)}") as progress:
+            name = f"sampling-{index}"
+            parts.append(sample_dynamics(how, sampler, starts, rng, run.folder, name, progress))
+    geometries = joined(parts)
+    files.write(path, geometries)
+    run.say(f"sampled {len(geometries)} geometries from {len(starts)} starts")
+    return geometries
+
+
+def _starts(config: Label, run: Run, written: list[Dataset], reference: Any) -> Dataset:
+    """All start geometries, conformers of a SMILES among them, kept in starts.xyz."""
+    path = run.folder / "starts.xyz"
+    if path.exists():
+        return files.read(path)
+    parts = list(written)
+    for text in config.starts:
+        if text.startswith(SMILES):
+            from flexcalc.methods.conformers import conformers
+
+            with run.bar("conformers") as progress:
+                found = conformers(
+                    text.removeprefix(SMILES), reference, config.conformers, config.seed, progress
+                )
+            run.say(f"{text}: {len(found)} conformers")
+            parts.append(found)
+    if not parts:
+        raise InputError("starts: expected at least one file or smiles:TEXT")
+    starts = joined(parts)
+    files.write(path, starts)
+    return starts

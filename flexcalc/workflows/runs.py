@@ -1,0 +1,143 @@
+"""A run folder while a command works in it: its TOML, log, results and report."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from flexcalc.config import to_toml
+from flexcalc.errors import InputError
+from flexcalc.progress import Progress, bar
+from flexcalc.storage import atomic_write, run_folder, write_json
+
+
+@dataclass(frozen=True)
+class Run:
+    """An open run folder.
+
+    Args:
+        folder: where everything of the run is kept.
+        command: name of the command.
+        start: `time.monotonic()` at its beginning.
+    """
+
+    folder: Path
+    command: str
+    start: float
+
+    def say(self, text: str) -> None:
+        """One line for the reader and for the log."""
+        print(text, flush=True)
+        with open(self.folder / "log.txt", "a") as log:
+            log.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {text}\n")
+
+    def finish(self, results: Mapping[str, Any]) -> dict[str, Any]:
+        """Write results.json and report.html, and return the results."""
+        from flexcalc.report import write_report
+
+        whole = {"command": self.command, **results, "seconds": round(self.seconds(), 2)}
+        write_json(self.folder / "results.json", whole)
+        page = write_report(self.folder)
+        self.say(f"report: {page}")
+        return whole
+
+    def seconds(self) -> float:
+        """Wall time so far."""
+        return time.monotonic() - self.start
+
+    def bar(self, title: str) -> Any:
+        """A progress bar, see `flexcalc.progress.bar`."""
+        return bar(title)
+
+
+@contextmanager
+def open_run(command: str, config: Any, folder: Path) -> Iterator[Run]:
+    """Hold a run folder for a command; an unfinished run of the same config is taken up.
+
+    Everything that can be checked beforehand should be: a folder made here stays.
+
+    Raises:
+        InputError: the folder holds a run with another config.
+        BusyError: another process is using it.
+    """
+    folder = Path(folder)
+    text = f"# flexcalc {command}\n{to_toml(config)}"
+    _check_same(folder / "run.toml", text, getattr(config, "changeable", ()))
+    with run_folder(folder):
+        atomic_write(folder / "run.toml", text)
+        yield Run(folder, command, time.monotonic())
+
+
+def _check_same(path: Path, text: str, changeable: tuple[str, ...]) -> None:
+    """Refuse a folder whose run.toml says something else, save for what may change."""
+    if not path.exists():
+        if path.parent.is_dir() and any(path.parent.iterdir()):
+            names = sorted(entry.name for entry in path.parent.iterdir())
+            if names != [".lock"]:
+                raise InputError(
+                    f"{path.parent}: expected a new or empty folder or an earlier run, "
+                    f"found {names[0]}; choose another --output"
+                )
+        return
+    try:
+        old = path.read_text()
+        before, now = tomllib.loads(old), tomllib.loads(text)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read: {error}; choose another --output") from None
+    if old.splitlines()[0] != text.splitlines()[0]:
+        raise InputError(
+            f"{path.parent}: holds a run of `{old.splitlines()[0].lstrip('# ')}`; "
+            "choose another --output"
+        )
+    for key in changeable:
+        before.pop(key, None)
+        now.pop(key, None)
+    differing = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+    if differing:
+        key = differing[0]
+        raise InputError(
+            f"{path.parent}: holds a run with {key} = {before.get(key)!r}, not "
+            f"{now.get(key)!r}; choose another --output"
+        )
+
+
+def in_chunks(
+    potential: Callable[[Any], Any], positions: Any, progress: Progress, size: int = 64
+) -> Any:
+    """Evaluate many geometries (frames, atoms, 3) in batches of `size`, with progress."""
+    import numpy as np
+
+    from flexcalc.potential import Evaluation
+
+    parts = []
+    for begin in range(0, len(positions), size):
+        parts.append(potential(positions[begin : begin + size]))
+        progress(min(begin + size, len(positions)), len(positions), "frames")
+    return Evaluation(
+        np.concatenate([part.energies for part in parts]),
+        np.concatenate([part.forces for part in parts]),
+    )
+
+
+def remove_finished(folder: Path) -> None:
+    """Drop the results of an earlier, shorter run that is being extended."""
+    (folder / "results.json").unlink(missing_ok=True)
+
+
+def copy_tree(source: Path, target: Path) -> None:
+    """Copy a folder, replacing the target."""
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(source, target)
+
+
+def warn(text: str) -> None:
+    """One line on standard error."""
+    print(f"flexcalc: {text}", file=sys.stderr)
