@@ -84,6 +84,9 @@ def _rows(answer: Answer) -> list[Result]:
 
 
 def _end_ipi(error: BaseException) -> None:
-    """End an i-PI whose polling thread is about to die; it would wait for ever without it."""
-    if threading.current_thread() is not threading.main_thread():
+    """End an i-PI whose polling thread is about to die; it would wait for that for ever.
+
+    Only `threaded='True'` has one. i-PI then ends with exit code 0, as after any soft exit.
+    """
+    if threading.current_thread().name.startswith("poll_"):
         softexit.cleanup("bad", f"flexcalc: {error}.")

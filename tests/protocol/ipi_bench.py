@@ -1,18 +1,22 @@
-"""The real i-PI and clients as processes, for the protocol tests."""
+"""The real i-PI, clients and stand-in servers, for the protocol tests."""
 
 import json
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from ipi_springs import GLYCINE
 
+import flexcalc.adapters.ipi
+from flexcalc.units import BOHR
+
 ROOT = Path(__file__).parents[2]
 PES = ROOT / "drivers" / "flexcalc_pes.py"
-IPI = Path(sys.executable).parent / "i-pi"
+BIN = Path(sys.executable).parent
 ATOMS = 10
 
 INPUT = """
@@ -30,7 +34,7 @@ INPUT = """
   <system>
     <initialize nbeads='{beads}'>
       <file mode='ase'> {start} </file>
-      <cell mode='abc' units='angstrom'> [ 60, 60, 60 ] </cell>
+      <cell mode='abc' units='angstrom'> [ {cell}, {cell}, {cell} ] </cell>
       <velocities mode='thermal' units='kelvin'> 300 </velocities>
     </initialize>
     <forces> <force forcefield='flexcalc'/> </forces>
@@ -45,7 +49,6 @@ INPUT = """
 SOCKET = """
   <ffsocket name='flexcalc' mode='{mode}' pbc='{pbc}'>
     <address> {address} </address> <port> {port} </port> <latency> 1e-4 </latency>
-    <timeout> {timeout} </timeout>
     <consolidate_messages> {fused} </consolidate_messages> <batch_size> {batch} </batch_size>
   </ffsocket>
 """
@@ -58,35 +61,36 @@ DIRECT = """
 """
 
 
-def over_socket(name=None, port=None, *, fused=True, batch=1, pbc=False, timeout=0):
-    mode, address = ("unix", name) if name else ("inet", "127.0.0.1")
-    return SOCKET.format(
-        mode=mode, address=address, port=port or 31415, fused=fused, batch=batch, pbc=pbc,
-        timeout=timeout,
-    )  # fmt: skip
+def over_socket(unix=None, port=None, *, fused=True, batch=1, pbc=False):
+    """The XML of a socket forcefield."""
+    mode, address = ("unix", unix) if unix else ("inet", "127.0.0.1")
+    port = port or 31415
+    return SOCKET.format(mode=mode, address=address, port=port, fused=fused, batch=batch, pbc=pbc)
 
 
 def in_process(address, *, batch=1, threaded=False):
-    return DIRECT.format(
-        pes=PES, address=address, template=GLYCINE, batch=batch, threaded=threaded
-    )
+    """The XML of a forcefield inside i-PI, by the driver in drivers/."""
+    return DIRECT.format(pes=PES, address=address, template=GLYCINE, batch=batch, threaded=threaded)
 
 
-def input_xml(forcefield, *, steps, beads=1, start=GLYCINE, outputs=""):
+def input_xml(forcefield, *, steps, beads=1, start=GLYCINE, cell=60, outputs=""):
     """An NVE input that writes energy, positions and forces of every bead in full digits."""
-    columns = ", ".join(
-        [f"pot_component{{ase}}(index=0;bead={bead})" for bead in range(beads)]
-        + [
-            f"{what}{{ase}}(atom={atom};bead={bead})"
-            for bead in range(beads)
-            for what in ("atom_x", "atom_f")
-            for atom in range(ATOMS)
-        ]
-    )
+    columns = [f"pot_component{{ase}}(index=0;bead={bead})" for bead in range(beads)]
+    columns += [
+        f"{what}{{ase}}(atom={atom};bead={bead})"
+        for bead in range(beads)
+        for what in ("atom_x", "atom_f")
+        for atom in range(ATOMS)
+    ]
     return INPUT.format(
-        forcefield=forcefield, steps=steps, beads=beads, start=start, columns=columns,
+        forcefield=forcefield,
+        steps=steps,
+        beads=beads,
+        start=start,
+        cell=cell,
+        columns=", ".join(columns),
         outputs=outputs,
-    )  # fmt: skip
+    )
 
 
 @contextmanager
@@ -110,23 +114,49 @@ def running(*command, folder, **kwargs):
 def ipi(folder, xml):
     """The real i-PI, as users start it."""
     (folder / "input.xml").write_text(xml)
-    return running(sys.executable, IPI, "input.xml", folder=folder)
+    return running(sys.executable, BIN / "i-pi", "input.xml", folder=folder)
 
 
-def client(folder, **job):
-    return running(
-        sys.executable, Path(__file__).parent / "ipi_client.py", json.dumps(job), folder=folder
-    )
+class Clients:
+    """Client processes, one at a time."""
+
+    def __init__(self, process):
+        self.process = process
+
+    def start(self, **job):
+        """Start a client; return its process number."""
+        self.process.stdin.write(json.dumps(job) + "\n")
+        self.process.stdin.flush()
+        return int(self.process.stdout.readline())
+
+    def code(self):
+        """Wait for the client to end; return its exit code, negative for a signal."""
+        return int(self.process.stdout.readline())
 
 
-def simulate(folder, xml, **job):
-    """Run i-PI with one client to the end; return the client's standard output."""
-    with ipi(folder, xml) as server, client(folder, **job) as worker:
-        out, err = worker.communicate(timeout=300)
-        server_out = server.communicate(timeout=30)
-    assert worker.returncode == 0, (err, server_out)
-    assert server.returncode == 0, server_out
-    return out
+@contextmanager
+def client_processes(folder):
+    """Makes Clients."""
+    script = Path(__file__).parent / "ipi_client.py"
+    with running(sys.executable, script, folder=folder, stdin=subprocess.PIPE) as process:
+        yield Clients(process)
+
+
+@contextmanager
+def client_thread(potential, **job):
+    """A client in a thread; yields its future."""
+    job = {"log": str, "timeout_s": 60.0} | job
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(flexcalc.adapters.ipi.serve, potential, GLYCINE, **job)
+
+
+def simulate(folder, xml, potential, **job):
+    """Run i-PI with one client to the end; return what `serve` returned."""
+    with ipi(folder, xml) as server, client_thread(potential, **job) as client:
+        count = client.result(timeout=300)
+        output = server.communicate(timeout=60)
+    assert server.returncode == 0, output
+    return count
 
 
 def received(folder, beads=1):
@@ -138,6 +168,68 @@ def received(folder, beads=1):
 
 
 def free_port():
+    """A port that nobody listens on just now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+# A stand-in server that says what a test wants it to say.
+
+
+def word(text):
+    return text.ljust(12).encode()
+
+
+def integer(value):
+    return np.int32(value).tobytes()
+
+
+def init(text=" ", bead=0):
+    return word("INIT") + integer(bead) + integer(len(text)) + text.encode()
+
+
+def posdata(positions, atoms=None, cell=None):
+    """POSDATA of one frame; positions (atoms, 3) in angstrom."""
+    cell = np.eye(3) * 100 if cell is None else cell
+    count = integer(len(positions) if atoms is None else atoms)
+    return word("POSDATA") + cell.tobytes() * 2 + count + (positions / BOHR).tobytes()
+
+
+def posdata_batch(positions, atoms=None):
+    """POSDATA of a batch; positions (batch, atoms, 3) in angstrom."""
+    count = integer(positions.shape[1] if atoms is None else atoms)
+    cells = (np.eye(3) * 100).tobytes() * 2 * len(positions)
+    return word("POSDATA") + count + cells + (positions / BOHR).tobytes()
+
+
+@contextmanager
+def listening(name):
+    """A unix socket that listens where i-PI's would."""
+    path = Path(f"/tmp/ipi_{name}")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        server.listen()
+        server.settimeout(30)
+        try:
+            yield server
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def accept(server):
+    """The connection of the client that comes next."""
+    connection, _ = server.accept()
+    connection.settimeout(30)
+    return connection
+
+
+def everything(connection):
+    """All bytes until the client closes its end, which resets it if it left some unread."""
+    parts = []
+    try:
+        while part := connection.recv(65536):
+            parts.append(part)
+    except ConnectionResetError:
+        parts.append(b"")
+    return b"".join(parts)

@@ -1,17 +1,36 @@
-"""A client process for the tests: `python ipi_client.py '{"unix": NAME, "spoil": {...}}'`."""
+"""Client processes for the tests, forked from one that has everything imported.
+
+Every line on standard input is a job, in JSON: the keywords of `serve`, `springs` for those of
+the potential, and `stderr`, the file for standard error. Back come two lines: the number of
+the client's process, and in the end its exit code.
+"""
 
 import json
+import os
 import sys
 
 from ipi_springs import GLYCINE, Springs
 
-import flexcalc.adapters.ipi
+from flexcalc.adapters.ipi import serve
 from flexcalc.errors import FlexcalcError
 
-job = json.loads(sys.argv[1])
-potential = Springs(**job.pop("springs", {}))
-try:
-    print(flexcalc.adapters.ipi.serve(potential, GLYCINE, **job))
-except FlexcalcError as error:
-    print(f"flexcalc: {error}", file=sys.stderr)
-    sys.exit(error.exit_code)
+
+def run(job):
+    """Be a client; return the exit code."""
+    sys.stderr = open(job.pop("stderr"), "w")  # noqa: SIM115 - closed by the end of the process
+    potential = Springs(**job.pop("springs", {}))
+    try:
+        serve(potential, GLYCINE, **job)
+    except FlexcalcError as error:
+        print(f"flexcalc: {error}", file=sys.stderr, flush=True)
+        return error.exit_code
+    return 0
+
+
+for line in sys.stdin:
+    child = os.fork()
+    if child == 0:
+        os._exit(run(json.loads(line)))
+    print(child, flush=True)
+    _, status = os.waitpid(child, 0)
+    print(os.waitstatus_to_exitcode(status), flush=True)

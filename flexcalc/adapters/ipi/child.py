@@ -13,12 +13,8 @@ import sys
 import threading
 import time
 
+from flexcalc.adapters.ipi.processes import GRACE_S, STOPPED
 from flexcalc.errors import FlexcalcError
-
-GRACE_S = 10.0
-"""i-PI gets this long to write its RESTART file before it is killed."""
-STOPPED = 3
-"""Exit code of an i-PI that ended before its last step."""
 
 
 def main() -> int:

@@ -128,7 +128,7 @@ class Line:
             except OSError as error:
                 raise self._lost(error.strerror) from None
             if not got:
-                raise self._lost("it closed the socket without EXIT")
+                raise self._lost("it closed the socket without EXIT (ASE's server always does)")
             done += got
         return bytes(buffer)
 

@@ -88,10 +88,16 @@ def total_steps(root: ElementTree.Element, name: str) -> int:
     Raises:
         ConfigError: not a whole number.
     """
-    text = _text(root, "total_steps", "1000")
-    if not text.isdecimal() or not 1 <= int(text) <= 10**12:
-        raise ConfigError(f"{name}: total_steps: expected a whole number, found {text[:40]!r}")
-    return int(text)
+    return _whole_number(root, "total_steps", "1000", name)
+
+
+def steps_done(restart: ElementTree.Element) -> int:
+    """The number of steps behind a RESTART of i-PI.
+
+    Raises:
+        ConfigError: not a whole number.
+    """
+    return _whole_number(restart, "step", "0", "RESTART")
 
 
 def check_output_prefix(root: ElementTree.Element, name: str) -> None:
@@ -249,6 +255,13 @@ def _child(root: ElementTree.Element, tag: str) -> ElementTree.Element:
 
 def _text(element: ElementTree.Element, tag: str, default: str) -> str:
     return (element.findtext(tag) or default).strip()
+
+
+def _whole_number(element: ElementTree.Element, tag: str, default: str, name: str) -> int:
+    text = _text(element, tag, default)
+    if not text.isdecimal() or len(text) > 12:
+        raise ConfigError(f"{name}: {tag}: expected a whole number, found {text[:40]!r}")
+    return int(text)
 
 
 def _absolute_parameters(text: str, folder: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -108,15 +108,11 @@ def launch(
         "trust": trust,
         "timeout_s": timeout_s,
     }
-    with ExitStack() as stack:
-        where, keep = stack.enter_context(_listener(root, str(input_file), allow_remote))
-        ipi = {"role": "server", "input": _input_in(folder, root)}
-        server = stack.enter_context(worker(ipi, folder / "i-pi.log", folder, keep))
-        workers = [
-            stack.enter_context(worker(client | where, folder / f"client-{number}.log"))
-            for number in range(clients if where else 0)
-        ]
-        _watch(server, workers, root, timeout_s, progress)
+    with _listener(root, str(input_file), allow_remote) as (where, keep):
+        path = _input_in(folder, root)
+        if path is not None:
+            jobs = [client | where] * (clients if where else 0)
+            _run(folder, path, keep, jobs, root, timeout_s, progress)
     scalars = _columns(inputs.output_file(root, folder, inputs.SCALARS))
     force = energy = None
     if compare:
@@ -170,27 +166,49 @@ def _listener(
         yield {"host": host, "port": sockets[0].port, "allow_remote": allow_remote}, ()
 
 
-def _input_in(folder: Path, root: Element) -> str:
+def _input_in(folder: Path, root: Element) -> Path | None:
     """Write the input into the run folder; take up the run that was stopped there, if any.
 
     Returns:
-        The file i-PI has to read: the input, or the RESTART of the same input.
+        The file i-PI has to read, made from the input or from the RESTART of the same input;
+        None if that run had all its steps already.
 
     Raises:
         ConfigError: the folder holds a run of another input.
     """
     path, restart = folder / "input.xml", folder / "RESTART"
-    if path.is_file() and restart.is_file():
-        if not inputs.alike(inputs.load(path), root):
-            raise ConfigError(
-                f"{folder}: holds a run of another i-PI input; choose another --output"
-            )
-        resumed = inputs.load(restart)
-        inputs.take_up(resumed, root)
-        atomic_write(folder / "resume.xml", inputs.to_bytes(resumed))
-        return str(folder / "resume.xml")
-    atomic_write(path, inputs.to_bytes(root))
-    return str(path)
+    if not (path.is_file() and restart.is_file()):
+        atomic_write(path, inputs.to_bytes(root))
+        return path
+    if not inputs.alike(inputs.load(path), root):
+        raise ConfigError(f"{folder}: holds a run of another i-PI input; choose another --output")
+    resumed = inputs.load(restart)
+    inputs.take_up(resumed, root)
+    if inputs.steps_done(resumed) >= inputs.total_steps(root, str(path)):
+        return None
+    path = folder / "resume.xml"
+    atomic_write(path, inputs.to_bytes(resumed))
+    return path
+
+
+def _run(
+    folder: Path,
+    path: Path,
+    keep: Sequence[int],
+    clients: Sequence[Mapping[str, Any]],
+    root: Element,
+    timeout_s: float,
+    progress: Progress,
+) -> None:
+    """Run i-PI on a prepared file with its clients; on leaving, none of them runs any more."""
+    with ExitStack() as stack:
+        ipi = {"role": "server", "input": str(path)}
+        server = stack.enter_context(worker(ipi, folder / "i-pi.log", folder, keep))
+        workers = [
+            stack.enter_context(worker(job, folder / f"client-{number}.log"))
+            for number, job in enumerate(clients)
+        ]
+        _watch(server, workers, root, timeout_s, progress)
 
 
 def _watch(

@@ -15,10 +15,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from flexcalc.adapters.ipi.child import GRACE_S, STOPPED
 from flexcalc.adapters.ipi.client import socket_path
 from flexcalc.errors import BusyError, FlexcalcError, GuardError, InputError, ProtocolError
 
+GRACE_S = 10.0
+"""A process gets this long to end by itself; i-PI writes its RESTART file meanwhile."""
+STOPPED = 3
+"""Exit code of an i-PI that ended before its last step."""
 FAILURES: Mapping[int, type[FlexcalcError]] = {
     error.exit_code: error for error in (ProtocolError, InputError, GuardError)
 }

@@ -31,6 +31,7 @@ Receive = Callable[[int], bytes]
 WORD_BYTES = 12
 LONGEST_INIT = 65536
 LARGEST_BATCH = 4096
+FARTHEST_BOHR = 1e6
 
 
 class Word(Enum):
@@ -210,8 +211,11 @@ def _check_count(found: int, atoms: int) -> None:
 
 
 def _finite(frames: Frames) -> Frames:
-    if not np.isfinite(frames.positions).all():
-        raise ProtocolError("i-PI sent positions that are not finite; its trajectory has blown up")
+    if not (np.abs(frames.positions) < FARTHEST_BOHR).all():
+        raise ProtocolError(
+            f"i-PI sent positions that are not finite or beyond {FARTHEST_BOHR:g} bohr; "
+            "its trajectory has blown up"
+        )
     return frames
 
 
