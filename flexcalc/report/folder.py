@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -18,16 +19,6 @@ COMMANDS = ("label", "train", "evaluate", "path", "md", "ipi")
 
 LARGEST = 64 << 20
 """Bytes of frames or tables that a report reads; a longer trajectory is left out of it."""
-
-SIGNS = {
-    "label": ("labels.xyz", "geometries.xyz", "quarantine.xyz"),
-    "train": ("table.json", "learning.json", "*.flex"),
-    "evaluate": ("errors.json", "parity-*.npz", "worst.xyz"),
-    "path": ("path.xyz", "convergence.csv", "relabelled.xyz"),
-    "md": ("trajectory.xyz",),
-    "ipi": ("scalars.csv",),
-}
-"""Files by which an unfinished run, which has no results yet, is told."""
 
 
 class RunFolder:
@@ -55,18 +46,15 @@ class RunFolder:
         self.command = self._command()
 
     def _command(self) -> str:
-        named = self.results.get("command")
-        if named in (*COMMANDS, "demo"):
-            return str(named)
-        if any((self.path / one).is_dir() and _kind(self.path / one) == one for one in COMMANDS):
-            return "demo"
-        kind = _kind(self.path)
-        if kind is None:
-            raise InputError(
-                f"{self.path}: not a run folder: expected a results.json with a command "
-                "(or the files of a running one); give the --output folder of a run"
-            )
-        return kind
+        """From the results, or of a run that has none yet from the first line of run.toml."""
+        begun = re.match(r"# flexcalc (\w+)", self.text("run.toml") or "")
+        for named in (self.results.get("command"), begun[1] if begun else None):
+            if named in (*COMMANDS, "demo"):
+                return str(named)
+        raise InputError(
+            f"{self.path}: not a run folder: expected a results.json or run.toml of flexcalc "
+            f"{', '.join(COMMANDS)} or demo; give the --output folder of a run"
+        )
 
     def part(self, command: str) -> RunFolder | None:
         """The folder of one step of a demo; None where it has not begun."""
@@ -159,19 +147,3 @@ class RunFolder:
             self.problems.append(f"{path.name} is too large for a page and left out")
             return False
         return True
-
-
-def _kind(path: Path) -> str | None:
-    """The command whose files lie in a folder."""
-    results = path / "results.json"
-    if results.is_file():
-        try:
-            named = json.loads(results.read_text()).get("command")
-        except (ValueError, AttributeError, OSError):
-            named = None
-        if named in COMMANDS:
-            return str(named)
-    for command, patterns in SIGNS.items():
-        if any(next(path.glob(pattern), None) for pattern in patterns):
-            return command
-    return None

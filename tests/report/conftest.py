@@ -28,7 +28,7 @@ def results(folder, command, **numbers):
     folder.mkdir(parents=True, exist_ok=True)
     content = {"command": command, **numbers}
     (folder / "results.json").write_text(json.dumps(content))
-    (folder / "run.toml").write_text(f'command = "{command}"\nseed = 0\n')
+    (folder / "run.toml").write_text(f"# flexcalc {command}\nseed = 0\n")
     (folder / "log.txt").write_text("started\ndone <b>well</b>\n")
 
 
@@ -89,7 +89,7 @@ def train(folder, rng):
 
 def evaluate(folder, rng, models=1):
     data = sampled(400, rng)
-    found = {}
+    found = []
     folder.mkdir(parents=True, exist_ok=True)
     coordinates = [Coordinate.parse("dihedral 0 1 2 3"), Coordinate.parse("distance 1 2")]
     for index in range(models):
@@ -99,7 +99,7 @@ def evaluate(folder, rng, models=1):
             data.forces + rng.normal(scale=noise, size=data.forces.shape),
         )
         one = accuracy(data, prediction, coordinates=coordinates, rng=rng, resamples=50)
-        found[f"model-{index}.flex"] = one.to_dict()
+        found.append({"model": f"model-{index}.flex", **one.to_dict()})
         np.savez(
             folder / f"parity-{index}.npz",
             energies_reference=data.energies,
@@ -107,10 +107,9 @@ def evaluate(folder, rng, models=1):
             forces_reference=data.forces,
             forces_predicted=prediction.forces,
         )
-    found["model-0.flex"]["warnings"] = ["the slope smells of <kcal/mol>"]
+    found[0]["warnings"] = ["the slope smells of <kcal/mol>"]
     (folder / "errors.json").write_text(json.dumps(found))
-    worst = list(one.worst)
-    files.write(folder / "worst.xyz", data[worst])
+    files.write(folder / "worst.xyz", data[found[0]["worst_frames"]])
     results(folder, "evaluate", frames=len(data), seconds=3.0)
 
 

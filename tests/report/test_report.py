@@ -104,8 +104,8 @@ def test_text_from_the_folder_is_escaped(run_of):
         results |= {"molecule": hostile, "reference": hostile, hostile: hostile}
         (folder / name).write_text(json.dumps(results))
     errors = json.loads((folder / "evaluate/errors.json").read_text())
-    errors = {hostile: next(iter(errors.values())) | {"warnings": [hostile]}, "b": {}}
-    errors[hostile]["regions"][0]["coordinate"] = hostile
+    errors = [errors[0] | {"model": hostile, "warnings": [hostile]}, {}]
+    errors[0]["regions"][0]["coordinate"] = hostile
     (folder / "evaluate/errors.json").write_text(json.dumps(errors))
     for name in ("log.txt", "run.toml"):
         (folder / "md" / name).write_text(hostile)
@@ -170,6 +170,36 @@ def test_several_models_are_compared(run_of):
     page = Page(page_of(folder))
     assert page.text.count("model-2.flex") >= 2
     assert [name for name, count in Counter(page.ids).items() if count > 1] == []
+
+
+def test_several_families_are_compared(run_of):
+    folder = run_of("train")
+    for name in ("table", "learning"):
+        shutil.copy(folder / f"{name}.json", folder / f"{name}-gap.json")
+    results = json.loads((folder / "results.json").read_text())
+    rows = [{"model": f"{name}.flex", "force_rmse_kcal_mol_A": 0.5} for name in ("sgdml", "gap")]
+    (folder / "results.json").write_text(json.dumps(results | {"models": rows}))
+    page = Page(page_of(folder))
+    assert "gap.flex" in page.text
+    assert page.text.count("Learning curve: errors") == 2
+    assert [name for name, count in Counter(page.ids).items() if count > 1] == []
+
+
+def test_the_worst_frames_carry_their_own_errors(run_of):
+    """The force RMSE under a picture is that of the frame's rows in the parity file."""
+    folder = run_of("evaluate")
+    worst = json.loads((folder / "errors.json").read_text())[0]["worst_frames"][0]
+    with np.load(folder / "parity-0.npz") as arrays:
+        error = (arrays["forces_predicted"] - arrays["forces_reference"])[worst]
+    shown = numbers.number(float(np.sqrt((error**2).mean()) * 23.060548))
+    assert f"frame {worst}{shown} kcal/mol/Å" in Page(page_of(folder)).text
+
+
+def test_a_path_that_did_not_converge_says_so(run_of):
+    folder = run_of("path")
+    results = json.loads((folder / "results.json").read_text())
+    (folder / "results.json").write_text(json.dumps(results | {"converged": False}))
+    assert "before the path converged" in Page(page_of(folder)).text
 
 
 @pytest.mark.inputs

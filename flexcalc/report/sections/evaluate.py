@@ -49,7 +49,7 @@ def body(folder: RunFolder) -> str:
         if count > 1:
             parts.append(html.heading(name))
         parts.append(_model(folder, index, errors))
-    parts.append(_worst(folder))
+    parts.append(_worst(folder, models[0][1] if models else {}))
     if not count:
         parts.append(html.paragraph("There are no errors yet."))
     return "".join(parts)
@@ -249,25 +249,34 @@ def _elements(errors: Errors) -> str:
     return html.heading("Errors by element") + table("elements", "element") + by_atom
 
 
-def _worst(folder: RunFolder) -> str:
+def _worst(folder: RunFolder, errors: Errors) -> str:
+    """Pictures of the first model's worst frames."""
     frames = folder.frames("worst.xyz")
     if frames is None:
         return ""
     shown = frames[:MOST_PICTURES]
     view = molecule.look(shown.numbers, shown.positions)
-    indices = shown.tags.get("frame", shown.tags.get("index"))
-    errors = shown.tags.get("force_rmse_kcal_mol_A")
+    found = _frame_errors(folder, errors)
     tiles = []
     for place in range(len(shown)):
-        first = f"frame {indices[place]}" if indices is not None else f"no. {place + 1}"
-        second = "" if errors is None else f"{number(float(errors[place]))} kcal/mol/Å"
+        first, second = found[place] if place < len(found) else (f"no. {place + 1}", "")
         title = f"One of the worst frames, {first}"
         tiles.append((molecule.picture(view, place, f"worst-{place}", title), first, second))
     caption = (
-        f"The {len(shown)} frames with the largest errors, the worst first; "
-        f"worst.xyz holds {len(frames)} of them."
+        f"The {len(shown)} frames with the largest errors, the worst first, each with its force "
+        f"RMSE; worst.xyz holds {len(frames)} of them."
     )
     return html.heading("The worst frames") + html.figure(html.film(tiles), caption)
+
+
+def _frame_errors(folder: RunFolder, errors: Errors) -> list[tuple[str, str]]:
+    """Name and force RMSE of each of the worst frames, as the parity file has them."""
+    indices = [one for one in errors.get("worst_frames", ()) if isinstance(one, int)]
+    pair = _pair(folder.arrays("parity-0.npz") or {}, "forces")
+    if pair is None or (indices and max(indices) >= len(pair[0])):
+        return [(f"frame {index}", "") for index in indices]
+    rmse = np.sqrt(((pair[1] - pair[0]) ** 2).mean(axis=(1, 2))) / KCAL_MOL
+    return [(f"frame {n}", f"{number(float(rmse[n]))} kcal/mol/Å") for n in indices]
 
 
 def _dicts(content: Any) -> list[Mapping[str, Any]]:

@@ -8,7 +8,7 @@ from flexcalc.report.sections import md
 
 TITLE = "Served to i-PI"
 KEYS = (
-    *("steps", "force_difference_max_relative", "energy_difference_max_relative"),
+    *("steps", "clients", "force_difference_max_relative", "energy_difference_max_relative"),
     *("temperature_mean_K", "seconds"),
 )
 

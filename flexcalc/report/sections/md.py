@@ -14,8 +14,8 @@ from flexcalc.units import KCAL_MOL, MEV
 
 TITLE = "Dynamics"
 KEYS = (
-    *("replicas", "steps", "timestep_fs", "temperature_K", "temperature_mean_K"),
-    *("mean_temperature_K", "seconds"),
+    *("method", "replicas", "steps", "time_ps"),
+    *("temperature_K", "temperature_mean_K", "seconds"),
 )
 COLUMNS = ("time_fs", "temperature_K", "potential_eV", "conserved_eV")
 MOST_PICTURES = 8

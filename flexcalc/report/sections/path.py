@@ -13,7 +13,7 @@ from flexcalc.units import KCAL_MOL
 TITLE = "Transition path"
 KEYS = (
     *("barrier_model_kcal_mol", "barrier_reference_kcal_mol", "barrier_error_kcal_mol"),
-    *("images", "steps", "force_eV_A", "seconds"),
+    *("profile_max_error_kcal_mol", "images", "steps", "force_residual_eV_A", "seconds"),
 )
 
 
@@ -27,6 +27,10 @@ def body(folder: RunFolder) -> str:
     if relabelled is not None:
         intro += " The reference was then computed for the same images."
     parts = [html.paragraph(intro, "lead"), html.cards(facts.chosen(folder.results, KEYS))]
+    if folder.results.get("converged") is False:
+        parts.append(
+            html.notes(["The search ended before the path converged: run on with more steps."])
+        )
     if images is not None and images.energies is not None:
         parts.append(_profile(images, _fitting(relabelled, images)))
     if images is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -35,16 +36,37 @@ def body(folder: RunFolder) -> str:
         "are chosen by the errors on validation points that it has not seen."
     )
     parts = [html.paragraph(intro, "lead"), html.cards(facts.chosen(folder.results, KEYS))]
-    tuning, learning = _rows(folder, "table.json"), _rows(folder, "learning.json")
-    pictures = []
-    if tuning:
-        pictures.append(_tuning(tuning, folder.value("sigma")))
-    if learning:
-        pictures.append(_learning(learning))
-    parts.append(html.figures(*pictures))
-    if not (folder.results or pictures):
+    trained = [row for row in folder.results.get("models") or () if isinstance(row, dict)]
+    if trained:
+        parts.append(_comparison(trained))
+    # The first family's tables have no name of their own: table.json, then table-gap.json.
+    suffixes = ["", *sorted(path.stem[5:] for path in folder.path.glob("table-*.json"))]
+    drawn = [_pictures(folder, suffix, folder.value("sigma")) for suffix in suffixes]
+    parts += drawn
+    if not (folder.results or any(drawn)):
         parts.append(html.paragraph("The model is not trained yet."))
     return "".join(parts)
+
+
+def _comparison(trained: Sequence[Mapping[str, Any]]) -> str:
+    keys = ("training_points", *ERRORS)
+    rows = [
+        (str(row.get("model", row.get("family"))), *(number(row.get(key)) for key in keys))
+        for row in trained
+    ]
+    head = ("model", "training points", "force RMSE", "energy RMSE")
+    return html.table(head, rows, "Errors on the same validation points, kcal/mol/Å and kcal/mol.")
+
+
+def _pictures(folder: RunFolder, suffix: str, sigma: float | None) -> str:
+    """The tables of one family, whose files end in the suffix."""
+    tuning = _rows(folder, f"table{suffix}.json")
+    learning = _rows(folder, f"learning{suffix}.json")
+    name = html.heading(suffix.lstrip("-")) if suffix and (tuning or learning) else ""
+    return name + html.figures(
+        _tuning(tuning, None if suffix else sigma, suffix) if tuning else "",
+        _learning(learning, suffix) if learning else "",
+    )
 
 
 def _rows(folder: RunFolder, name: str) -> list[Mapping[str, Any]]:
@@ -64,12 +86,12 @@ def _drawn(rows: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:
-    keys = list(dict.fromkeys(key for row in rows for key in row))
+    keys = [key for key, value in rows[0].items() if not isinstance(value, dict | list)]
     head = [HEADS.get(key, key) for key in keys]
     return html.table(head, [[number(row.get(key)) for key in keys] for row in rows])
 
 
-def _tuning(rows: Sequence[Mapping[str, Any]], best: float | None) -> str:
+def _tuning(rows: Sequence[Mapping[str, Any]], best: float | None, suffix: str) -> str:
     sigma, columns = _column(rows, "sigma"), _drawn(rows)
     if not np.isfinite(sigma).any() or not columns:
         caption = "Candidates and their errors on the validation points."
@@ -79,7 +101,7 @@ def _tuning(rows: Sequence[Mapping[str, Any]], best: float | None) -> str:
         sigma[order],
         {label: values[order] for label, values in columns.items()},
         ("kernel length sigma", "error on validation points"),
-        "train-sigma",
+        f"train-sigma{_plain(suffix)}",
         "Validation errors against the kernel length sigma",
         log="y",
     )
@@ -88,7 +110,7 @@ def _tuning(rows: Sequence[Mapping[str, Any]], best: float | None) -> str:
     return html.figure(svg, caption, _table(rows))
 
 
-def _learning(rows: Sequence[Mapping[str, Any]]) -> str:
+def _learning(rows: Sequence[Mapping[str, Any]], suffix: str) -> str:
     points, columns = _column(rows, "points"), _drawn(rows)
     if not np.isfinite(points).any() or not columns:
         return html.figure(_table(rows), "Errors against the number of training points.")
@@ -97,7 +119,7 @@ def _learning(rows: Sequence[Mapping[str, Any]]) -> str:
         points[order],
         {label: values[order] for label, values in columns.items()},
         ("training points", "error on validation points"),
-        "train-learning",
+        f"train-learning{_plain(suffix)}",
         "Learning curve: validation errors against the number of training points",
         log="xy",
     )
@@ -106,3 +128,8 @@ def _learning(rows: Sequence[Mapping[str, Any]]) -> str:
         "logarithmic axes. A straight falling line says that more points still help."
     )
     return html.figure(svg, caption, _table(rows))
+
+
+def _plain(suffix: str) -> str:
+    """A part of a file's name that can be part of an id."""
+    return re.sub(r"[^\w-]", "_", suffix)
