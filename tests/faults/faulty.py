@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -21,7 +22,7 @@ STIFFNESS = np.array([1.0, 2.0, 3.0, 4.0])[:, None]
 
 KINDS = ("nan", "infinite", "misshapen", "atom count", "unconverged", "raises", "ragged", "none")
 DEADLY = ("segfault", "kill", "exit")
-HANGING = ("hangs",)
+HANGING = ("hangs", "program hangs")
 
 
 class Springs(CheckedPotential):
@@ -47,8 +48,13 @@ class Faulty:
             time.sleep(self.seconds)
         if self.calls:
             with open(self.calls, "a") as stream:
-                stream.write(f"{os.getpid()} {positions[0, 0, 0]!r}\n")
+                stream.write(f"{os.getpid()} {float(positions[0, 0, 0])!r}\n")
         good = Springs()(positions)
+        if self.faults.get(float(positions[0, 0, 0])) == "program hangs":
+            program = subprocess.Popen(["sleep", "1000"])
+            with open(f"{self.calls}.programs", "a") as stream:
+                stream.write(f"{program.pid}\n")
+            program.wait()
         return _spoilt(self.faults.get(float(positions[0, 0, 0]), ""), good)
 
 

@@ -1,10 +1,10 @@
-"""A labelling run to be killed: python label_run.py FOLDER FRAMES WORKERS SECONDS CALLS."""
+"""A labelling run to be killed; FOLDER FRAMES WORKERS SECONDS CALLS HANGS_AT, -1 for never."""
 
 import sys
 from functools import partial
 from pathlib import Path
 
-from faulty import geometries, open_faulty
+from faulty import geometries, open_faulty, planted
 
 from flexcalc.labelling import label
 from flexcalc.storage import run_folder
@@ -16,14 +16,10 @@ def acknowledge(done: int, total: int, note: str = "") -> None:
 
 
 if __name__ == "__main__":
-    folder, frames, workers, seconds, calls = sys.argv[1:]
-    opener = partial(open_faulty, calls=calls, seconds=float(seconds))
+    folder, frames, workers, seconds, calls, hangs_at = sys.argv[1:]
+    data = geometries(int(frames))
+    faults = planted(data, {int(hangs_at): "hangs"}) if int(hangs_at) >= 0 else {}
+    opener = partial(open_faulty, faults, calls=calls, seconds=float(seconds))
     with run_folder(Path(folder)):
-        label(
-            opener,
-            geometries(int(frames)),
-            Path(folder),
-            workers=int(workers),
-            progress=acknowledge,
-        )
+        label(opener, data, Path(folder), workers=int(workers), progress=acknowledge)
     print("finished", flush=True)
