@@ -1,0 +1,401 @@
+"""i-PI started with its clients: one input, one clean end, whatever happens in between."""
+
+import os
+import random
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from ipi_bench import ROOT, free_port, in_process, input_xml, over_socket
+from ipi_springs import GLYCINE, Springs
+
+from flexcalc.adapters.ipi import inputs, launch
+from flexcalc.adapters.ipi.processes import owned_socket, private_folder
+from flexcalc.errors import (
+    BusyError,
+    ConfigError,
+    FileFormatError,
+    FlexcalcError,
+    InputError,
+    ProtocolError,
+    ServerLostError,
+)
+
+pytestmark = pytest.mark.protocol
+
+ADDRESS = "ase:ipi_springs:SpringCalculator"
+
+
+@pytest.fixture(autouse=True)
+def springs_in_reach(monkeypatch, tmp_path):
+    """The launcher opens the address in this process too; sockets go into the test's folder."""
+    monkeypatch.syspath_prepend(os.path.dirname(__file__))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    short = Path("/tmp") / f"fc{tmp_path.stat().st_ino}"
+    short.mkdir()
+    monkeypatch.setenv("TMPDIR", str(short))
+    yield
+    subprocess.run(["rm", "-rf", str(short)], check=True)
+    monkeypatch.setattr("tempfile.tempdir", None)
+
+
+def processes_of(folder):
+    """Numbers of the processes that work in a folder or write their log there."""
+    found = []
+    for process in Path("/proc").iterdir():
+        if process.name.isdecimal() and int(process.name) != os.getpid():
+            links = [process / "cwd", process / "fd" / "1"]
+            try:
+                targets = [os.readlink(link) for link in links]
+            except OSError:
+                continue  # it has just ended
+            if any(target.startswith(str(folder)) for target in targets):
+                found.append(int(process.name))
+    return found
+
+
+def assert_nothing_runs(folder, within_s=15.0):
+    deadline = time.monotonic() + within_s
+    while processes_of(folder) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert processes_of(folder) == []
+    assert list(private_folder().glob("ipi_*[!k]")) == []  # sockets; .lock files may stay
+
+
+@pytest.mark.parametrize(
+    ("name", "steps", "clients"),
+    [
+        ("ipi-nvt", 20, 1),
+        pytest.param("ipi-nvt", 300, 1, marks=pytest.mark.long),
+        pytest.param("ipi-pimd", 100, 2, marks=pytest.mark.long),
+    ],
+)
+@pytest.mark.inputs
+def test_the_shipped_inputs_run(tmp_path, name, steps, clients):
+    seen = []
+    # i-PI works in the run folder; a numpy.py there is data, not code.
+    (tmp_path / "numpy.py").write_text(f"open({str(tmp_path / 'canary')!r}, 'w').close()")
+    outcome = launch(
+        ROOT / "inputs" / f"{name}.xml",
+        ADDRESS,
+        GLYCINE,
+        tmp_path,
+        steps=steps,
+        clients=clients,
+        compare=True,
+        progress=lambda *state: seen.append(state),
+    )
+    assert outcome.force_difference_max_relative < 1e-11
+    assert outcome.energy_difference_max_relative < 1e-11
+    assert outcome.scalars["step"].tolist() == list(range(steps + 1))
+    assert all(np.isfinite(column).all() for column in outcome.scalars.values())
+    assert seen[-1][:2] == (steps, steps)
+    assert not (tmp_path / "canary").exists()
+    assert_nothing_runs(tmp_path)
+
+
+def test_beads_give_the_same_energies_batched_and_one_by_one(tmp_path):
+    """The 16 beads of the shipped input, in one message and in 16."""
+    text = (ROOT / "inputs" / "ipi-pimd.xml").read_text()
+    scalars = []
+    for name, xml in {
+        "batched": text,
+        "single": text.replace("<batch_size>16</batch_size>", ""),
+    }.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        path = folder / "given.xml"
+        path.write_text(xml)
+        outcome = launch(path, ADDRESS, GLYCINE, folder, steps=5, start=GLYCINE)
+        scalars.append(np.stack(list(outcome.scalars.values())))
+    batched, single = (columns[1:, 1:] for columns in scalars)  # without step, and time zero
+    assert np.abs(batched / single - 1).max() < 1e-11
+    assert np.ptp(batched[2]) > 0.1  # the potential moved
+
+
+@pytest.mark.long
+def test_an_input_without_a_socket_runs_without_a_client(tmp_path):
+    (tmp_path / "given.xml").write_text(input_xml(in_process(ADDRESS), steps=20))
+    outcome = launch(tmp_path / "given.xml", ADDRESS, GLYCINE, tmp_path, compare=True)
+    assert outcome.force_difference_max_relative < 1e-11
+    assert not list(tmp_path.glob("client-*"))
+
+
+@pytest.mark.long
+def test_an_internet_socket_is_served(tmp_path):
+    (tmp_path / "given.xml").write_text(input_xml(over_socket(port=free_port()), steps=20))
+    outcome = launch(tmp_path / "given.xml", ADDRESS, GLYCINE, tmp_path, compare=True)
+    assert outcome.force_difference_max_relative < 1e-11
+
+
+def test_a_client_that_fails_ends_the_run_with_its_own_error(tmp_path):
+    with pytest.raises(FlexcalcError, match=r"^force request 4: ") as error:
+        launch(
+            ROOT / "inputs" / "ipi-nvt.xml", ADDRESS + "?fail_at=4", GLYCINE, tmp_path, clients=1
+        )
+    assert "\n" not in str(error.value)
+    assert_nothing_runs(tmp_path)
+
+
+@pytest.mark.long
+def test_an_i_pi_that_crashes_ends_the_run(tmp_path):
+    xml = input_xml(over_socket("crash"), steps=20).replace("mode='nve'", "mode='nonsense'")
+    (tmp_path / "given.xml").write_text(xml)
+    with pytest.raises(ProtocolError, match=r"i-PI crashed .*nonsense"):
+        launch(tmp_path / "given.xml", ADDRESS, GLYCINE, tmp_path)
+    assert_nothing_runs(tmp_path)
+
+
+LAUNCH = """
+import sys
+from flexcalc.adapters.ipi import launch
+launch(sys.argv[1], "ase:ipi_springs:SpringCalculator", sys.argv[2], sys.argv[3], steps=1999)
+"""
+
+
+def start_launcher(folder):
+    """A launcher as a process of its own, with its i-PI under way."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", LAUNCH, ROOT / "inputs" / "ipi-nvt.xml", GLYCINE, folder],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        scalars = folder / "nvt.flexcalc"
+        if scalars.exists() and scalars.read_text().count("\n") > 12:
+            return process
+        time.sleep(0.05)
+    raise AssertionError("i-PI did not start")
+
+
+def test_a_killed_launcher_leaves_no_orphans_and_its_socket_is_recovered(tmp_path):
+    process = start_launcher(tmp_path)
+    with pytest.raises(BusyError, match="glycine-nvt"), owned_socket("glycine-nvt"):
+        pass
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 15
+    while processes_of(tmp_path) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert processes_of(tmp_path) == []
+    with owned_socket("glycine-nvt") as (prefix, _):
+        assert not Path(f"{prefix}glycine-nvt").exists()
+
+
+def test_ctrl_c_ends_everything(tmp_path):
+    process = start_launcher(tmp_path)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) != 0
+    assert_nothing_runs(tmp_path)
+    assert (tmp_path / "RESTART").exists()
+    before = np.loadtxt(tmp_path / "nvt.flexcalc")
+    assert before[:, 0].tolist() == list(range(len(before)))
+    with pytest.raises(ConfigError, match="another i-PI input"):
+        launch(ROOT / "inputs" / "ipi-pimd.xml", ADDRESS, GLYCINE, tmp_path)
+
+
+@pytest.mark.long
+def test_a_run_that_was_interrupted_can_be_taken_up(tmp_path):
+    """Stopped somewhere and started again: every step once, up to the last."""
+    process = start_launcher(tmp_path)
+    process.send_signal(signal.SIGINT)
+    process.wait(60)
+    steps = len(np.loadtxt(tmp_path / "nvt.flexcalc")) + 40
+    outcome = launch(ROOT / "inputs" / "ipi-nvt.xml", ADDRESS, GLYCINE, tmp_path, steps=steps)
+    assert outcome.scalars["step"].tolist() == list(range(steps + 1))
+
+
+@pytest.mark.long
+def test_a_run_that_was_stopped_five_times_is_the_uninterrupted_one(tmp_path):
+    """An NVE run of 400 steps; i-PI's RESTART keeps 17 digits."""
+    path = tmp_path / "given.xml"
+    path.write_text(input_xml(over_socket("stopped"), steps=400))
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    for folder in (whole, broken):
+        folder.mkdir()
+    expected = launch(path, ADDRESS, GLYCINE, whole).scalars
+    for steps in (50, 120, 121, 300, 400):
+        found = launch(path, ADDRESS, GLYCINE, broken, steps=steps).scalars
+    assert np.abs(found["conserved_eV"] / expected["conserved_eV"] - 1).max() < 1e-11
+
+
+def test_a_silent_i_pi_is_given_up(tmp_path):
+    """A client waits for its i-PI, and i-PI for a client that never comes."""
+    (tmp_path / "given.xml").write_text(input_xml(over_socket("silent"), steps=20))
+    with pytest.raises(ServerLostError, match="wrote nothing for 1 s"):
+        launch(tmp_path / "given.xml", ADDRESS, GLYCINE, tmp_path, clients=0, timeout_s=1.0)
+    assert_nothing_runs(tmp_path)
+
+
+# What is refused before anything starts
+
+
+def refuse(tmp_path, xml, error, match, **job):
+    path = tmp_path / "given.xml"
+    path.write_text(xml)
+    with pytest.raises(error, match=match) as caught:
+        launch(path, ADDRESS, GLYCINE, tmp_path, **job)
+    assert "\n" not in str(caught.value)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["given.xml"]
+
+
+GOOD = input_xml(over_socket("azo"), steps=10)
+
+
+@pytest.mark.inputs
+@pytest.mark.parametrize(
+    ("old", "new", "error", "match"),
+    [
+        ("</simulation>", "", FileFormatError, "not well-formed"),
+        ("simulation", "restart", FileFormatError, "expected <simulation>"),
+        ("<simulation", "<!DOCTYPE a><simulation", FileFormatError, "document type"),
+        ("mode='unix'", "mode='shm'", ConfigError, "expected unix or inet"),
+        ("<port> 31415", "<port> 99999", ConfigError, "expected 1 to 65535"),
+        ("<port> 31415", "<port> many", ConfigError, "expected 1 to 65535"),
+        ("<total_steps> 10", "<total_steps> ten", ConfigError, "whole number"),
+        ("prefix='run'", "prefix='../run'", ConfigError, "plain name"),
+        ("prefix='run'", "prefix='/tmp/run'", ConfigError, "plain name"),
+        ("<address> azo", "<address> ../azo", ConfigError, "socket name"),
+        ("<ffsocket", "<other", FileFormatError, "not well-formed"),
+        (str(GLYCINE), "nowhere.xyz", FileFormatError, "no such file"),
+    ],
+)
+def test_an_input_that_cannot_be_run_is_refused(tmp_path, old, new, error, match):
+    refuse(tmp_path, GOOD.replace(old, new), error, match)
+
+
+@pytest.mark.inputs
+def test_two_sockets_or_none_are_refused(tmp_path):
+    both = over_socket("one") + over_socket("two").replace("name='flexcalc'", "name='b'")
+    refuse(tmp_path, input_xml(both, steps=5), ConfigError, "expected one <ffsocket>")
+    refuse(tmp_path, input_xml("<fflj/>", steps=5), ConfigError, "expected one <ffsocket>")
+
+
+@pytest.mark.security
+def test_an_address_that_other_machines_reach_is_refused(tmp_path):
+    xml = input_xml(over_socket(port=31415), steps=5).replace("127.0.0.1", "0.0.0.0")
+    refuse(tmp_path, xml, ConfigError, "--allow-remote")
+
+
+# Sockets and hostile strings
+
+
+@pytest.mark.security
+def test_sockets_lie_in_a_folder_that_only_the_user_enters():
+    folder = private_folder()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    with owned_socket("azo") as (prefix, _):
+        assert Path(prefix).parent == folder
+
+
+@pytest.mark.security
+def test_a_socket_folder_that_others_may_enter_is_refused():
+    private_folder().chmod(0o755)
+    with pytest.raises(InputError, match="0700"):
+        private_folder()
+
+
+@pytest.mark.security
+def test_a_socket_folder_that_is_a_link_is_refused(tmp_path):
+    folder = private_folder()
+    folder.rmdir()
+    folder.symlink_to(tmp_path)
+    with pytest.raises(InputError, match="0700"):
+        private_folder()
+
+
+@pytest.mark.security
+def test_a_stale_socket_is_removed_and_a_live_one_is_not(socket_name):
+    path = private_folder() / f"ipi_{socket_name}"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    with owned_socket(socket_name):
+        assert not path.exists()
+        with socket.socket(socket.AF_UNIX) as live:
+            live.bind(str(path))
+            with pytest.raises(BusyError, match=socket_name), owned_socket(socket_name):
+                pass
+            assert path.exists()
+    assert not path.exists()
+
+
+def hostile_strings(count=200):
+    """Strings made to break out of XML, of paths, of shells and of i-PI's own lists."""
+    rng = random.Random(0)
+    pieces = [
+        "<", ">", "&", "&amp;", "&#0;", "&lt;!--", "-->", "<![CDATA[", "]]>", "'", '"', "</file>",
+        "<file>", "<!ENTITY x SYSTEM 'file:///etc/passwd'>", "&x;", "%", "{", "}", "[", "]", ",",
+        ":", ";", "\\", "/", "..", "~", "$(id)", "`id`", " ", "  ", "\t", "\n", "\r", "\r\n", "\0",
+        "\x01", "\x0b", "\x7f", "\x85", "\u2028", "\ufeff", "\ufffe", "\uffff", "\ud800", "é",
+        "e\u0301", "漢字", "🧪", "a", "glycine.xyz", "1e-4", "True", "\u202e", "\u00a0", "\x1b[31m",
+    ]  # fmt: skip
+    return pieces + [
+        "".join(rng.choices(pieces, k=rng.randint(2, 6))) for _ in range(count - len(pieces))
+    ]
+
+
+def read_by_i_pi(xml):
+    """The text of the first <file>, and the sockets' prefix, as i-PI's own reader sees them."""
+    from ipi.utils.io.inputs.io_xml import xml_parse_string
+
+    def find(node, name):
+        for tag, child in node.fields:
+            if tag == name:
+                return child
+            if tag != "_text" and (found := find(child, name)) is not None:
+                return found
+        return None
+
+    root = xml_parse_string(xml)
+    texts = [value for tag, value in find(root, "file").fields if tag == "_text"]
+    return "".join(texts).strip(), find(root, "simulation").attribs["sockets_prefix"]
+
+
+@pytest.mark.security
+def test_hostile_strings_reach_i_pi_exactly_or_not_at_all():
+    exact = refused = 0
+    for text in hostile_strings():
+        root = ElementTree.fromstring(GOOD)
+        try:
+            inputs.set_start(root, Path("/start") / text)
+            inputs.set_socket_prefix(root, text)
+            xml = inputs.to_bytes(root)
+        except (ConfigError, ValueError):
+            refused += 1
+            continue
+        start, prefix = read_by_i_pi(xml)
+        assert start == str((Path("/start") / text).resolve())
+        assert prefix == text
+        exact += 1
+    assert exact > 50
+    assert refused > 50
+    assert exact + refused == 200
+
+
+@pytest.mark.security
+@pytest.mark.parametrize("text", ["a,b", "a{b", "}"])
+def test_a_path_that_would_break_i_pis_lists_is_refused(tmp_path, text):
+    (tmp_path / text).mkdir()
+    template = "ase:a:B"
+    root = ElementTree.fromstring(input_xml(in_process(template), steps=5))
+    next(root.iter("parameters")).text = "{ template: " + "start.xyz }"
+    (tmp_path / text / "start.xyz").write_text("")
+    with pytest.raises(ConfigError, match="comma or a brace"):
+        inputs.make_paths_absolute(root, tmp_path / text)
+
+
+def test_springs_are_the_same_as_a_potential_and_as_a_calculator():
+    from flexcalc.registry import open_potential
+
+    springs = Springs()
+    positions = springs.rest[None] * 1.05
+    one, other = springs(positions), open_potential(ADDRESS, springs.numbers)(positions)
+    assert np.array_equal(one.forces, other.forces)
