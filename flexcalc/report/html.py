@@ -48,8 +48,8 @@ def cards(items: Sequence[Card]) -> str:
         return ""
     rows = "".join(
         f'<li><span class="label">{text(card.label[:1].upper() + card.label[1:])}</span>'
-        f'<span class="value{" word" if len(card.value) > 9 and card.value[:1].isalpha() else ""}">'
-        f'{text(card.value)}</span><span class="unit">{text(card.unit)}</span></li>'
+        f'<span class="value{_size(card.value)}">{text(card.value)}</span>'
+        f'<span class="unit">{text(card.unit)}</span></li>'
         for card in items
     )
     return f'<ul class="cards" style="--columns: {_columns(len(items))}">{rows}</ul>'
@@ -137,6 +137,13 @@ def page(title: str, header: str, body: str, footer: str) -> str:
         f"<header>{header}</header>\n<main>{body}</main>\n"
         f"<footer>{footer}</footer>\n</body>\n</html>\n"
     )
+
+
+def _size(value: str) -> str:
+    """A further CSS class for a value that is too long to be set large."""
+    if len(value) <= 9:
+        return ""
+    return " word" if value[0].isalpha() else " long"
 
 
 def _columns(count: int) -> int:

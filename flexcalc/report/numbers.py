@@ -41,6 +41,11 @@ def between(value: Any, interval: Any, digits: int = 3) -> str:
     return f"{number(value, digits)} ({low} to {high})"
 
 
+def counted(count: int, what: str) -> str:
+    """A count with its noun: 1 frame, 2 frames."""
+    return f"{number(count)} {what}{'' if count == 1 else 's'}"
+
+
 def duration(seconds: float) -> str:
     """A time such as 4 min 05 s."""
     if seconds < 60:

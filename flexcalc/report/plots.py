@@ -112,11 +112,11 @@ def parity(reference: np.ndarray, predicted: np.ndarray, what: str, name: str, t
 
 def _density(x: np.ndarray, y: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
     """Counts on a grid as the opacity of one colour, on a logarithmic scale: (y, x, rgba)."""
-    counts, _, _ = np.histogram2d(x, y, bins=150, range=(limits, limits))
+    counts, _, _ = np.histogram2d(x, y, bins=120, range=(limits, limits))
     opacity = np.log1p(counts) / np.log1p(counts.max())
     image = np.empty((*counts.shape, 4))
     image[..., :3] = DENSITY_COLOUR
-    image[..., 3] = np.where(counts > 0, 0.25 + 0.75 * opacity, 0).round(2)
+    image[..., 3] = np.where(counts > 0, 0.45 + 0.55 * opacity, 0).round(2)
     return image.swapaxes(0, 1)
 
 

@@ -142,7 +142,9 @@ def _about(run: RunFolder) -> str:
         last = "\n".join(log.splitlines()[-LOG_LINES:])
         parts.append(html.heading("The end of log.txt") + html.preformatted(last))
     body = "".join(parts)
-    return html.details("All results, settings and the log of this run", body) if body else ""
+    whole = "whole demo" if run.command == "demo" else "run"
+    title = f"All results, settings and the log of the {whole}"
+    return html.details(title, body) if body else ""
 
 
 def _footer() -> str:

@@ -282,8 +282,8 @@ def test_a_density_counts_every_point_once():
     x = np.array([0.05, 0.05, 0.95])
     image = plots._density(x, x, (0.0, 1.0))
     filled = np.argwhere(image[..., 3] > 0)
-    assert filled.tolist() == [[7, 7], [142, 142]]
-    assert image[7, 7, 3] > image[142, 142, 3]
+    assert filled.tolist() == [[6, 6], [114, 114]]
+    assert image[6, 6, 3] > image[114, 114, 3]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import numpy as np
 
 from flexcalc.report import facts, html, molecule, plots
 from flexcalc.report.folder import RunFolder
-from flexcalc.report.numbers import NONE, between, number
+from flexcalc.report.numbers import NONE, between, counted, number
 from flexcalc.units import KCAL_MOL
 
 TITLE = "Accuracy"
@@ -206,7 +206,7 @@ def _regions(block: Mapping[str, Any], name: str) -> str:
     if worst is not None:
         caption += (
             f" Worst: {number(float(worst['from']))} to {number(float(worst['to']))} {unit_of}, "
-            f"{number(worst[key])} {unit} over {number(worst['population'])} frames."
+            f"{number(worst[key])} {unit} over {counted(worst['population'], 'frame')}."
         )
     drawn = html.figure(
         svg, caption, _regions_table(sorted(bins, key=lambda row: -row.get(key, -1.0))), wide=True

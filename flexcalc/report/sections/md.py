@@ -132,7 +132,7 @@ def _table(traces: list[Trace], folder: RunFolder) -> str:
         rows.append(
             (
                 str(trace.replica),
-                number(float(trace.time_fs[-1]) / 1000, 4),
+                number(float(trace.time_fs[-1]) / 1000),
                 number(float(trace.temperature_K.mean()), 4),
                 number(float(trace.temperature_K.std()), 3),
                 number(drift),
@@ -159,7 +159,7 @@ def _last_frames(folder: RunFolder) -> str:
     time = shown.tags.get("time_fs")
     tiles = []
     for index, which in enumerate(np.unique(replica)[:MOST_PICTURES]):
-        second = "" if time is None else f"{number(float(time[index]) / 1000, 4)} ps"
+        second = "" if time is None else f"{number(float(time[index]) / 1000)} ps"
         title = f"Replica {which} at its last frame"
         tiles.append(
             (molecule.picture(view, index, f"md-{index}", title), f"replica {which}", second)
