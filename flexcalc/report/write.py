@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 
-import flexcalc
 from flexcalc.dataset import Dataset
 from flexcalc.errors import InputError
 from flexcalc.potential import formula
@@ -149,6 +149,6 @@ def _about(run: RunFolder) -> str:
 
 def _footer() -> str:
     return html.paragraph(
-        f"Written by flexcalc {flexcalc.__version__}. Energies are in kcal/mol and meV, lengths "
+        f"Written by flexcalc {version('flexcalc')}. Energies are in kcal/mol and meV, lengths "
         "in Å. This page is one file and fetches nothing."
     )
