@@ -151,11 +151,7 @@ READ = "A TOML file (see `flexcalc init`), or what to work on."
 
 def chosen_sections(words: Sequence[str]) -> dict[str, str]:
     """Sections whose kind stands in the words, such as `--family sgdml`."""
-    return {
-        word[2:]: following
-        for word, following in pairwise(words)
-        if word == "--family"
-    }
+    return {word[2:]: following for word, following in pairwise(words) if word == "--family"}
 
 
 def parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -74,7 +74,7 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def write_json(path: Path, content: Mapping) -> None:
+def write_json(path: Path, content: Mapping | Sequence) -> None:
     """Write JSON atomically, indented, with its keys in the order given."""
     atomic_write(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 

@@ -58,13 +58,16 @@ class Calculator(ASECalculator):
             NonFiniteError: the energy or a force came out NaN or infinite.
         """
         super().calculate(atoms, properties, system_changes)
-        if self.atoms.pbc.any():
+        atoms = self.atoms if atoms is None else atoms
+        if atoms is None:
+            raise MoleculeError("there are no atoms to calculate; hand the calculator some")
+        if atoms.pbc.any():
             raise MoleculeError(
                 "flexcalc is for molecules in vacuum, got periodic atoms; "
                 "set atoms.pbc = False if the cell is only a box around the molecule"
             )
-        potential = self._bound_to(self.atoms.numbers)
-        evaluation = potential(self.atoms.positions[None])
+        potential = self._bound_to(atoms.numbers)
+        evaluation = potential(atoms.positions[None])
         energy = float(evaluation.energies[0])
         self.results = {
             "energy": energy,
@@ -76,9 +79,11 @@ class Calculator(ASECalculator):
 
     def _bound_to(self, numbers: np.ndarray) -> Potential:
         """The potential for a molecule; a reference method is bound anew to a new molecule."""
-        if self._reference is not None and (
-            self.potential is None or not np.array_equal(self.potential.numbers, numbers)
-        ):
-            self.potential = open_potential(self._reference, numbers)
-        check_molecule(self.potential.numbers, numbers)
-        return self.potential
+        bound = self.potential
+        fits = bound is not None and np.array_equal(bound.numbers, numbers)
+        if self._reference is not None and not fits:
+            bound = self.potential = open_potential(self._reference, numbers)
+        if bound is None:
+            raise MoleculeError("this calculator has no potential")
+        check_molecule(bound.numbers, numbers)
+        return bound

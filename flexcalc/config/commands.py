@@ -204,12 +204,18 @@ class Demo:
 
     reference: Address = "xtb:GFN2-xTB"
     """Method that labels."""
-    frames: Count = 700
+    frames: Count = 800
     """Frames to label."""
-    points: Count = 250
-    """Training points."""
     temperature_K: Positive = 500.0
     """Temperature of the sampling, in kelvin."""
+    sampling_replicas: Count = 2
+    """Sampling runs from each of the two minima."""
+    spacing_fs: Positive = 20.0
+    """Time between two labelled frames, in femtoseconds."""
+    points: Count = 300
+    """Training points."""
+    validation_points: Count = 150
+    """Frames that choose the hyperparameters."""
     replicas: Count = 8
     """Replicas of the dynamics at 300 K."""
     steps: Count = 2000
@@ -220,7 +226,7 @@ class Demo:
     """Seed of all random numbers."""
 
 
-COMMANDS: dict[str, type] = {
+COMMANDS: dict[str, Any] = {
     "demo": Demo,
     "label": Label,
     "train": Train,

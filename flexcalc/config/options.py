@@ -47,7 +47,7 @@ class Option:
 
 
 @cache
-def options(config: type) -> tuple[Option, ...]:
+def options(config: Any) -> tuple[Option, ...]:
     """The options of a config dataclass, in their order."""
     hints = get_type_hints(config, include_extras=True)
     texts = field_texts(config)
@@ -56,7 +56,8 @@ def options(config: type) -> tuple[Option, ...]:
 
 def _option(item: Any, hint: Any, texts: dict[str, str]) -> Option:
     default = item.default_factory() if item.default_factory is not MISSING else item.default
-    many, choices = False, {}
+    many = False
+    choices: dict[str, type]
     if get_origin(hint) is Annotated and FAMILY in hint.__metadata__:
         many, choices = True, _Families()
     elif get_origin(hint) is tuple and _sections(get_args(hint)[0]):

@@ -139,9 +139,9 @@ def _put(config: type, table: dict[str, Any], key: str, value: Any, where: str) 
     else:
         takers = [entry for entry in entries if _has(_section(option, entry, where, name)[0], rest)]
         if not takers:
-            kinds = ", ".join(str(entry.get("kind")) for entry in entries)
+            there = ", ".join(str(entry.get("kind")) for entry in entries)
             flag = rest.rpartition(".")[2].replace("_", "-")
-            raise ConfigError(f"--{flag}: not an option of {name} {kinds}")
+            raise ConfigError(f"--{flag}: not an option of {name} {there}")
         for entry in takers:
             _put(_section(option, entry, where, name)[0], entry, rest, value, where)
     table[name] = entries if option.many else entries[0]
@@ -204,7 +204,7 @@ def _hint(name: str, known: Mapping[str, Any]) -> str:
     return f"; did you mean {near[0]}?" if near else f"; known: {', '.join(known)}"
 
 
-def positional_values(config: type, words: Sequence[str]) -> dict[str, Any]:
+def positional_values(config: Any, words: Sequence[str]) -> dict[str, Any]:
     """Overrides from positional words, by the config's `positional` pattern.
 
     Raises:

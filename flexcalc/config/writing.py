@@ -14,7 +14,7 @@ def to_toml(config: Any) -> str:
     """A config as TOML that `load` reads back to the same config."""
     lines: list[str] = []
     sections: list[str] = []
-    for option in options(type(config)):
+    for option in options(config.__class__):
         value = getattr(config, option.name)
         if option.choices:
             for entry in value if option.many else (value,):
@@ -28,7 +28,7 @@ def to_toml(config: Any) -> str:
 def _flat(section: Any) -> list[str]:
     """The fields of a section; sections inside it as inline tables."""
     lines = []
-    for option in options(type(section)):
+    for option in options(section.__class__):
         value = getattr(section, option.name)
         if value is not None:
             lines.append(f"{option.name} = {_literal(value)}")

@@ -48,13 +48,13 @@ def conformers(
         InputError: not a SMILES, or no geometry could be made of it.
         MissingExtraError: RDKit is not installed.
     """
-    from rdkit.Chem import AllChem
+    from rdkit.Chem import rdDistGeom
 
     parsed = _parsed(smiles)
-    settings = AllChem.ETKDGv3()
+    settings: Any = rdDistGeom.ETKDGv3()
     settings.randomSeed = seed + 1
     settings.pruneRmsThresh = 0.1
-    found = list(AllChem.EmbedMultipleConfs(parsed, 10 * most, settings))
+    found = list(rdDistGeom.EmbedMultipleConfs(parsed, 10 * most, settings))
     if not found:
         raise InputError(f"smiles:{smiles}: no geometry could be made of it")
     relaxed, energies = [], []
@@ -91,11 +91,11 @@ def _misfit(numbers: np.ndarray, one: np.ndarray, other: np.ndarray) -> float:
 
 def _parsed(smiles: str) -> Any:
     try:
-        from rdkit import Chem, RDLogger
+        from rdkit import Chem, rdBase
     except ImportError:
         raise MissingExtraError("rdkit", "smiles") from None
-    RDLogger.DisableLog("rdApp.*")
-    parsed = Chem.MolFromSmiles(smiles)
+    with rdBase.BlockLogs():  # its complaints would stand beside ours
+        parsed = Chem.MolFromSmiles(smiles)
     if parsed is None or parsed.GetNumAtoms() == 0:
         raise InputError(f"smiles:{smiles}: not a valid SMILES")
     return Chem.AddHs(parsed)

@@ -186,7 +186,7 @@ def run[S: State](
         GuardError: the run was stopped; its records up to there are on disk.
     """
     rng = checkpoint.rng
-    watchers = (*checkpoint.recorders, *observers, checkpoint)
+    watchers: tuple[Observer, ...] = (*checkpoint.recorders, *observers, checkpoint)
     state = checkpoint.restore(kind)
     try:
         if state is None:

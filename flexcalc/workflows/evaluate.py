@@ -44,6 +44,8 @@ def run_evaluate(config: Evaluate, output: Path) -> dict[str, Any]:
         coordinate.values(data.positions[:1])
     potentials = [open_potential(address, data.numbers) for address in config.models]
     with open_run("evaluate", config, output) as run:
+        if run.finished is not None:
+            return run.finished
         tables = []
         for index, (address, potential) in enumerate(zip(config.models, potentials, strict=True)):
             with run.bar(f"evaluate {index + 1}/{len(potentials)}") as progress:

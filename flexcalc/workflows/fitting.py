@@ -117,6 +117,8 @@ def run_train(config: Train, output: Path) -> dict[str, Any]:
         raise InputError(f"learning_curve: expected sizes up to points = {config.points}")
     output, target = _places(config, Path(output))
     with open_run("train", config, output) as run:
+        if run.finished is not None:
+            return run.finished
         write_json(run.folder / "split.json", _split_record(data, parts))
         if len(parts.rest):
             files.write(run.folder / "heldout.xyz", data[parts.rest])

@@ -39,6 +39,8 @@ def run_ipi(config: Ipi, output: Path) -> dict[str, Any]:
         ProtocolError: i-PI or a client broke down.
     """
     with open_run("ipi", config, output) as here:
+        if here.finished is not None:
+            return here.finished
         with here.bar("i-PI") as progress:
             outcome = launch(
                 config.input,

@@ -37,6 +37,8 @@ def run_label(config: Label, output: Path) -> dict[str, Any]:
     for part in written:
         open_potential(config.reference, part.numbers)
     with open_run("label", config, output) as run:
+        if run.finished is not None:
+            return run.finished
         geometries = _geometries(config, run, written, reference, sampler)
         with run.bar("label") as progress:
             count = label(

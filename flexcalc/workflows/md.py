@@ -40,6 +40,8 @@ def run_md(config: Md, output: Path) -> dict[str, Any]:
         files.open_frame_log(here.folder / "trajectory.xyz") as frames,
         AppendLog(here.folder / "scalars.csv", whole_lines) as scalars,
     ):
+        if here.finished is not None:
+            return here.finished
         recorders = [
             Recorder(frames, config.frame_every, render.frames),
             Recorder(scalars, config.frame_every, render.scalars),

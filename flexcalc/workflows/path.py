@@ -38,6 +38,8 @@ def run_path(config: PathSearch, output: Path) -> dict[str, Any]:
         open_potential(config.model, end.numbers)
     reference = None if config.relabel is None else open_potential(config.relabel, start.numbers)
     with open_run("path", config, output) as here:
+        if here.finished is not None:
+            return here.finished
         state = _search(config, here, potential, start, end)
         images = chained(state.images)
         labels = _write_path(here.folder / "path.xyz", config.model, potential, images)

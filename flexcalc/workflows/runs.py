@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import shutil
-import sys
 import time
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
@@ -27,11 +27,13 @@ class Run:
         folder: where everything of the run is kept.
         command: name of the command.
         start: `time.monotonic()` at its beginning.
+        finished: the results, where the very same run is already done.
     """
 
     folder: Path
     command: str
     start: float
+    finished: dict[str, Any] | None = None
 
     def say(self, text: str) -> None:
         """One line for the reader and for the log."""
@@ -72,8 +74,24 @@ def open_run(command: str, config: Any, folder: Path) -> Iterator[Run]:
     text = f"# flexcalc {command}\n{to_toml(config)}"
     _check_same(folder / "run.toml", text, getattr(config, "changeable", ()))
     with run_folder(folder):
-        atomic_write(folder / "run.toml", text)
-        yield Run(folder, command, time.monotonic())
+        finished = _finished(folder, text)
+        if finished is None:
+            (folder / "results.json").unlink(missing_ok=True)
+            atomic_write(folder / "run.toml", text)
+        run = Run(folder, command, time.monotonic(), finished)
+        if finished is not None:
+            run.say(f"{folder}: this run is already done; its results stand")
+        yield run
+
+
+def _finished(folder: Path, text: str) -> dict[str, Any] | None:
+    """The results of a run with this very config, or None."""
+    try:
+        if (folder / "run.toml").read_text() != text:
+            return None
+        return json.loads((folder / "results.json").read_text())
+    except (OSError, ValueError):
+        return None
 
 
 def _check_same(path: Path, text: str, changeable: tuple[str, ...]) -> None:
@@ -127,17 +145,20 @@ def in_chunks(
     )
 
 
-def remove_finished(folder: Path) -> None:
-    """Drop the results of an earlier, shorter run that is being extended."""
-    (folder / "results.json").unlink(missing_ok=True)
-
-
 def copy_tree(source: Path, target: Path) -> None:
     """Copy a folder, replacing the target."""
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(source, target)
 
 
-def warn(text: str) -> None:
-    """One line on standard error."""
-    print(f"flexcalc: {text}", file=sys.stderr)
+def shipped(name: str) -> Path:
+    """A file of inputs/, from the installed package or from the source tree.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    package = Path(__file__).parents[1]
+    for folder in (package / "inputs", package.parent / "inputs"):
+        if (folder / name).exists():
+            return folder / name
+    raise InputError(f"{name}: no such file among flexcalc's inputs")
