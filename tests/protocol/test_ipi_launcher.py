@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -120,12 +121,33 @@ def test_beads_give_the_same_energies_batched_and_one_by_one(tmp_path):
     assert np.ptp(batched[2]) > 0.1  # the potential moved
 
 
-@pytest.mark.long
-def test_an_input_without_a_socket_runs_without_a_client(tmp_path):
-    (tmp_path / "given.xml").write_text(input_xml(in_process(ADDRESS), steps=20))
-    outcome = launch(tmp_path / "given.xml", ADDRESS, GLYCINE, tmp_path, compare=True)
+@pytest.mark.inputs
+def test_the_shipped_in_process_input_runs_without_a_client(tmp_path):
+    address = "xtb:GFN2-xTB"
+    given = ROOT / "drivers" / "in-process.xml"
+    outcome = launch(given, address, GLYCINE, tmp_path, steps=5, compare=True, trust=True)
     assert outcome.force_difference_max_relative < 1e-11
     assert not list(tmp_path.glob("client-*"))
+
+
+@pytest.mark.long
+def test_the_launch_script_runs_i_pi_with_two_clients(tmp_path):
+    text = (ROOT / "inputs" / "ipi-nvt.xml").read_text().replace(">2000<", ">20<")
+    (tmp_path / "input.xml").write_text(text.replace("glycine-Ip.xyz </file>", f"{GLYCINE}</file>"))
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    script = (ROOT / "drivers" / "local.sh", "input.xml", ADDRESS, GLYCINE, "glycine-nvt", "2")
+    done = subprocess.run(
+        [str(word) for word in script],
+        cwd=tmp_path,
+        env=os.environ | {"PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert np.loadtxt(tmp_path / "nvt.out")[-1, 0] == 20
+    assert_nothing_runs(tmp_path)
 
 
 @pytest.mark.long
@@ -148,8 +170,26 @@ def test_a_client_that_fails_ends_the_run_with_its_own_error(tmp_path):
 def test_an_i_pi_that_crashes_ends_the_run(tmp_path):
     xml = input_xml(over_socket("crash"), steps=20).replace("mode='nve'", "mode='nonsense'")
     (tmp_path / "given.xml").write_text(xml)
-    with pytest.raises(ProtocolError, match=r"i-PI crashed .*nonsense"):
+    with pytest.raises(ProtocolError, match=r"i-PI died .*nonsense"):
         launch(tmp_path / "given.xml", ADDRESS, GLYCINE, tmp_path)
+    assert_nothing_runs(tmp_path)
+
+
+@pytest.mark.long
+def test_a_client_that_is_killed_ends_the_run(tmp_path):
+    with ThreadPoolExecutor(1) as pool:
+        given = ROOT / "inputs" / "ipi-nvt.xml"
+        run = pool.submit(launch, given, ADDRESS, GLYCINE, tmp_path)
+        while not (tmp_path / "nvt.flexcalc").exists():
+            time.sleep(0.05)
+        client = next(
+            process
+            for process in processes_of(tmp_path)
+            if os.readlink(f"/proc/{process}/fd/1").endswith("client-0.log")
+        )
+        os.kill(client, signal.SIGKILL)
+        with pytest.raises(ProtocolError, match=r"a client died \(exit code -9\)"):
+            run.result(60)
     assert_nothing_runs(tmp_path)
 
 
@@ -277,6 +317,11 @@ def test_two_sockets_or_none_are_refused(tmp_path):
     both = over_socket("one") + over_socket("two").replace("name='flexcalc'", "name='b'")
     refuse(tmp_path, input_xml(both, steps=5), ConfigError, "expected one <ffsocket>")
     refuse(tmp_path, input_xml("<fflj/>", steps=5), ConfigError, "expected one <ffsocket>")
+
+
+@pytest.mark.security
+def test_an_input_that_runs_a_python_file_needs_trust(tmp_path):
+    refuse(tmp_path, input_xml(in_process(ADDRESS), steps=5), ConfigError, "trust = true")
 
 
 @pytest.mark.security

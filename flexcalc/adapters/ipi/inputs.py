@@ -100,6 +100,20 @@ def steps_done(restart: ElementTree.Element) -> int:
     return _whole_number(restart, "step", "0", "RESTART")
 
 
+def check_trust(root: ElementTree.Element, trust: bool) -> None:
+    """Make sure that i-PI runs no Python file of a stranger.
+
+    Raises:
+        ConfigError: the input names one, and `trust` is not given.
+    """
+    paths = [(element.text or "").strip() for element in root.iter("pes_path")]
+    if any(paths) and not trust:
+        raise ConfigError(
+            f"the i-PI input runs the Python file {paths[0][:200]!r}; "
+            "if you trust it, say so (trust = true), or start i-pi yourself"
+        )
+
+
 def check_output_prefix(root: ElementTree.Element, name: str) -> None:
     """Make sure that i-PI's output files stay in its working directory.
 

@@ -81,7 +81,8 @@ def launch(
         steps: number of steps, instead of the input's.
         start: geometry to start from, instead of the input's.
         compare: also compare energies and forces of the first bead with the direct call.
-        trust: open model files that can only be read by running code they contain.
+        trust: open model files that can only be read by running code they contain, and inputs
+            that have i-PI run a Python file (`<pes_path>`).
         allow_remote: let i-PI listen on an address that other machines reach.
         timeout_s: longest time without a new line of output before the run is given up.
         progress: called with steps done, steps in all, and the temperature.
@@ -109,7 +110,7 @@ def launch(
         "timeout_s": timeout_s,
     }
     with _listener(root, str(input_file), allow_remote) as (where, keep):
-        path = _input_in(folder, root)
+        path = _input_in(folder, root, trust)
         if path is not None:
             jobs = [client | where] * (clients if where else 0)
             _run(folder, path, keep, jobs, root, timeout_s, progress)
@@ -166,7 +167,7 @@ def _listener(
         yield {"host": host, "port": sockets[0].port, "allow_remote": allow_remote}, ()
 
 
-def _input_in(folder: Path, root: Element) -> Path | None:
+def _input_in(folder: Path, root: Element, trust: bool) -> Path | None:
     """Write the input into the run folder; take up the run that was stopped there, if any.
 
     Returns:
@@ -174,15 +175,18 @@ def _input_in(folder: Path, root: Element) -> Path | None:
         None if that run had all its steps already.
 
     Raises:
-        ConfigError: the folder holds a run of another input.
+        ConfigError: the folder holds a run of another input, or i-PI would run a Python file
+            that it names.
     """
     path, restart = folder / "input.xml", folder / "RESTART"
+    inputs.check_trust(root, trust)
     if not (path.is_file() and restart.is_file()):
         atomic_write(path, inputs.to_bytes(root))
         return path
     if not inputs.alike(inputs.load(path), root):
         raise ConfigError(f"{folder}: holds a run of another i-PI input; choose another --output")
     resumed = inputs.load(restart)
+    inputs.check_trust(resumed, trust)
     inputs.take_up(resumed, root)
     if inputs.steps_done(resumed) >= inputs.total_steps(root, str(path)):
         return None

@@ -49,6 +49,7 @@ class Worker:
         reader, writer = os.pipe()
         self.lifeline = os.fdopen(writer, "w")
         with open(log, "ab") as output:
+            self._begins = output.tell()
             # -P: a numpy.py in the run folder must not be imported. A session of its own: Ctrl-C
             # reaches only this process, which then ends the others in order.
             self.process = subprocess.Popen(
@@ -85,14 +86,14 @@ class Worker:
 
     def failure(self) -> FlexcalcError:
         """The error that its exit code and the end of its log amount to."""
-        lines = self.log.read_text(errors="replace").splitlines()
-        ours = [line.removeprefix("flexcalc: ") for line in lines if line.startswith("flexcalc: ")]
-        if self.role == "client":
-            kind = FAILURES.get(self.code or 0, FlexcalcError)
-            return kind(ours[-1] if ours else f"a client died (exit code {self.code}): {self.log}")
-        said = next((line.strip() for line in reversed(lines) if line.strip()), "nothing")
-        how = "stopped early" if self.code == STOPPED else f"crashed (exit code {self.code})"
-        return ProtocolError(f"i-PI {how}; it said last: {said[:200]!r}; all of it: {self.log}")
+        said = self.log.read_bytes()[self._begins :].decode(errors="replace").splitlines()
+        last = next((line.strip() for line in reversed(said) if line.strip()), "nothing")
+        kind = FAILURES.get(self.code or 0)
+        if self.role == "client" and kind and last.startswith("flexcalc: "):
+            return kind(last.removeprefix("flexcalc: "))
+        who = "i-PI" if self.role == "server" else "a client"
+        how = "stopped early" if self.code == STOPPED else f"died (exit code {self.code})"
+        return ProtocolError(f"{who} {how}; it said last: {last[:200]!r}; all of it: {self.log}")
 
 
 @contextmanager
