@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import ase
 import numpy as np
@@ -32,7 +32,7 @@ class Calculator(ASECalculator):
         AddressError: nothing can be opened by that address.
     """
 
-    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces", "deviation"]
+    implemented_properties = ["energy", "free_energy", "forces", "deviation"]  # noqa: RUF012 - as in ASE
 
     def __init__(self, potential: Potential | Address, *, trust: bool = False, **kwargs: Any):
         super().__init__(**kwargs)

@@ -1,0 +1,48 @@
+# Everything a fresh machine with Python 3.12 or newer needs: make demo, make test.
+# Each target makes .venv when it is missing, and installs anew when pyproject.toml has changed.
+
+VENV := .venv
+BIN := $(VENV)/bin
+# Names under which a Python may be found; each is asked for its version.
+PYTHONS := $(PYTHON) python3.12 python3.13 python3.14 python3 python
+
+.PHONY: install demo test test-long check clean
+
+install: $(VENV)/.for-users
+demo: $(VENV)/.for-users
+test test-long check: $(VENV)/.for-developers
+
+$(VENV)/.for-users: EXTRAS := xtb,dft,ipi,smiles
+$(VENV)/.for-developers: EXTRAS := dev
+
+$(VENV)/.for-%: pyproject.toml
+	@for name in $(PYTHONS); do \
+	    if "$$name" -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null; then found=$$name; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+	    echo "flexcalc needs Python 3.12 or newer; none was found under: $(PYTHONS)." >&2; \
+	    echo "Install one, or name it: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)" >&2; exit 2; \
+	fi; \
+	[ -x $(BIN)/python ] || "$$found" -m venv $(VENV) || { \
+	    echo "$$found cannot make a virtual environment; install its venv module (python3-venv)" >&2; exit 2; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[$(EXTRAS)]'
+	@touch $@
+
+demo:
+	$(BIN)/flexcalc demo --output demo
+
+test:
+	$(BIN)/python -m pytest -q
+
+test-long:
+	$(BIN)/python -m pytest -q -m 'long or not long'
+
+check:
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV) demo
