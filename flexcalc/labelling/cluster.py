@@ -7,12 +7,13 @@ or hang; what it sends back is written here, by the one process that writes.
 from __future__ import annotations
 
 import threading
-import time
 import uuid
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from functools import partial
 from multiprocessing import current_process
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 CLUSTERS = ("HTCondor", "LSF", "Moab", "OAR", "PBS", "SGE", "SLURM")
 CONNECT_S = 30.0
 DIED = "the Dask worker died"
+GONE = "the Dask scheduler has dropped the work; start again to go on"
 
 _mine = threading.local()
 
@@ -77,15 +79,26 @@ def batches(
     queue = deque(tasks)
     running: dict[Future, Task] = {}
     died_once: set[int] = set()
+    fit: set[str] = set()
+    arrived = threading.Event()
     with _connected(scheduler) as client:
         while queue or running:
+            try:
+                fit |= _fit(client, fit, open_reference)
+                threads = sum(client.nthreads().values())
+            except OSError as error:
+                raise LabelError(f"{GONE}: {one_line(str(error))}") from None
             # one waits behind each that runs, so that no thread is ever idle
-            free = 2 * sum(client.nthreads().values()) - len(running)
-            for task in [queue.popleft() for _ in range(min(free, len(queue)))]:
+            for _ in range(min(2 * threads - len(running), len(queue))):
+                task = queue.popleft()
                 arguments = (run, open_reference, numbers, timeout_s, task)
-                running[client.submit(_calculate, *arguments, pure=False)] = task
+                future = client.submit(_calculate, *arguments, pure=False)
+                future.add_done_callback(lambda _: arrived.set())
+                running[future] = task
+            arrived.wait(TICK_S)
+            arrived.clear()
             outcomes = []
-            for future in _finished(running):
+            for future in [future for future in running if future.done()]:
                 task = running.pop(future)
                 outcome = _outcome(future, task[0])
                 if outcome.reason.startswith(DIED) and task[0] not in died_once:
@@ -96,16 +109,28 @@ def batches(
             yield outcomes
 
 
-def _finished(running: Iterable[Future]) -> list[Future]:
-    """Futures that are done within a tick."""
-    from distributed import TimeoutError, wait
+def _fit(client: Client, known: set[str], open_reference: OpenReference) -> set[str]:
+    """Addresses of new Dask workers, which can import what they will need.
 
-    futures = list(running)
-    if not futures:
-        time.sleep(TICK_S)  # no Dask worker is there yet
-    with suppress(TimeoutError):
-        wait(futures, timeout=TICK_S, return_when="FIRST_COMPLETED")
-    return [future for future in futures if future.done()]
+    One that cannot would end on the first geometry it is sent, without a word to us. So it is
+    asked first, by a function of Python's own that it has for certain.
+
+    Raises:
+        LabelError: one cannot.
+    """
+    new = sorted(set(client.nthreads()) - known)
+    while isinstance(open_reference, partial):
+        open_reference = open_reference.func
+    modules = (__name__, getattr(open_reference, "__module__", None) or __name__)
+    for module in modules if new else ():
+        answers = client.run(resolve_name, f"{module}:__name__", workers=new, on_error="return")
+        for address, answer in answers.items():
+            if isinstance(answer, ImportError | AttributeError):
+                raise LabelError(
+                    f"the Dask worker {address} cannot import {module}: {one_line(str(answer))}; "
+                    "install flexcalc and the reference where it runs"
+                )
+    return set(new)
 
 
 def _outcome(future: Future, index: int) -> Outcome:
@@ -123,13 +148,13 @@ def _outcome(future: Future, index: int) -> Outcome:
             raise result.error()
         return result
     if future.status != "error":
-        raise LabelError("the Dask scheduler has dropped the work; start again to go on")
+        raise LabelError(GONE)
     error = future.exception()
     if isinstance(error, KilledWorker):
         return Outcome(index, reason=f"{DIED} several times")
     raise LabelError(
-        f"the Dask workers cannot run the calculation: {type(error).__name__}: "
-        f"{one_line(str(error))}; they need flexcalc and the reference installed"
+        "the Dask workers cannot run the calculation: "
+        + one_line(f"{type(error).__name__}: {error}")
     )
 
 
@@ -152,7 +177,7 @@ def _connected(scheduler: str | Mapping[str, Any]) -> Iterator[Client]:
         raise LabelError(
             f"no Dask scheduler answers at {scheduler}: {one_line(str(error))}"
         ) from None
-    with client, client.as_current():
+    with client:
         yield client
 
 
