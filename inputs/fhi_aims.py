@@ -15,7 +15,7 @@ Keywords that the function does not name go to FHI-aims' control.in as they are.
 process makes its own calculator and runs in a folder of its own. A frame that FHI-aims does not
 finish or converge goes to quarantine with its reason. Any other ASE calculator works the same
 way, and one that needs no setting up can be named without such a file, such as
-`ase:ase.calculators.emt:EMT` or `ase:mace.calculators:mace_off?model=small`.
+`ase:tblite.ase:TBLite?method=GFN1-xTB&verbosity=0`.
 """
 
 import os
@@ -43,7 +43,7 @@ def pbe_ts(settings: str = "tight", **keywords: Any) -> Aims:
         directory=SCRATCH / f"{socket.gethostname()}-{os.getpid()}",
         xc="pbe",
         vdw_correction_hirshfeld=True,
-        relativistic="none",
+        relativistic="atomic_zora scalar",
         sc_accuracy_rho=1e-5,
         sc_accuracy_etot=1e-6,
         sc_accuracy_forces=1e-4,

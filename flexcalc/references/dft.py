@@ -197,6 +197,8 @@ class DFT(CheckedPotential):
             mf = mol.UKS(xc=self._xc) if unrestricted else mol.RKS(xc=self._xc)
             mf.grids.level = self.grid
             mf.nlc = self._nlc
+            # VV10 costs the square of its grid; two levels down changes water by 1e-5 eV.
+            mf.nlcgrids.level = max(self.grid - 2, 0)
         if self._disp not in (None, "ts"):
             mf.disp = self._disp
         if self.density_fit:
@@ -306,6 +308,8 @@ def _check_functional(xc: str, functional: str, level: str) -> None:
     except (KeyError, ValueError, NotImplementedError):
         near = hint(functional, [*libxc.XC_CODES, *libxc.XC_ALIAS])
         near = near if "did you mean" in near else ""
+        if "-" in functional:
+            near += f"; a dispersion is one of -{', -'.join(DISPERSIONS)}"
         raise AddressError(f"dft:{level}: PySCF knows no functional {functional!r}{near}") from None
 
 

@@ -125,11 +125,12 @@ def pairwise(
     positions = np.asarray(positions, dtype=float)
     volumes = np.asarray(volumes, dtype=float)
     alpha, c6, radius = free_atoms(numbers)
-    if positions.ndim != 3 or positions.shape[1:] != (len(alpha), 3):
-        raise ShapeError(f"expected positions (batch, {len(alpha)}, 3), got {positions.shape}")
-    if volumes.shape not in (positions.shape[:1] + alpha.shape, alpha.shape):
-        raise ShapeError(f"expected volumes (batch, {len(alpha)}), got {volumes.shape}")
-    first, second = np.triu_indices(len(alpha), 1)
+    count = len(alpha)
+    if positions.ndim != 3 or positions.shape[1:] != (count, 3):
+        raise ShapeError(f"expected positions (batch, {count}, 3), got {positions.shape}")
+    if volumes.shape not in ((len(positions), count), (count,)):
+        raise ShapeError(f"expected volumes (batch, {count}), got {volumes.shape}")
+    first, second = np.triu_indices(count, 1)
     c6 = c6 * volumes**2
     alpha = alpha * volumes
     radius = radius * np.cbrt(volumes)
@@ -144,7 +145,7 @@ def pairwise(
     terms = -damping * pair_c6 / r**6
     slope = terms * (STEEPNESS / contact * (1 - damping) - 6 / r)
     pull = -(slope / r)[..., None] * vectors
-    sign = np.zeros((len(first), len(alpha)))
+    sign = np.zeros((len(first), count))
     pairs = np.arange(len(first))
     sign[pairs, first], sign[pairs, second] = 1.0, -1.0
     forces = np.einsum("pa,bpx->bax", sign, pull)
