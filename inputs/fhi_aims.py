@@ -4,7 +4,7 @@ Copy this file next to your run, set the three lines below for your machine, and
 wherever flexcalc takes an address of a potential. The part before the last colon is the path of
 this file, the part after it the function; keywords follow a question mark:
 
-    flexcalc label starts.xyz --reference "ase:fhi_aims.py:pbe_ts" --output labels
+    flexcalc label "ase:fhi_aims.py:pbe_ts" START.xyz --output labels
     flexcalc path MODEL START.xyz END.xyz --relabel "ase:fhi_aims.py:pbe_ts?settings=light"
 
 or in a run file:

@@ -163,7 +163,9 @@ def test_orbitals_are_carried_with_the_right_number_of_electrons():
 
     potential = DFT(WATER, "HF", "STO-3G")
     potential(water(1)[None])
-    mol = gto.M(atom=list(zip(WATER.tolist(), water(0).tolist(), strict=True)), **QUICK, verbose=0)
+    mol = gto.M(
+        atom=list(zip(WATER.tolist(), water(0).tolist(), strict=True)), basis="STO-3G", verbose=0
+    )
     overlap = mol.intor("int1e_ovlp")
     density = potential._memory.density(overlap)
     assert np.trace(density @ overlap) == pytest.approx(10, abs=1e-10)
