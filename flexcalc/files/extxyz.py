@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,10 @@ PAIR = re.compile(
         |\[(?P<bracket>[^\n]*?)\](?=\s|$)|(?P<bare>[^\s"'{}\[\]=][^\s"']*)))?(?=\s|$)""",
     re.VERBOSE,
 )
-INTEGER = re.compile(r"[+-]?\d{1,18}")
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,4})?|[+-]?(nan|inf)", re.IGNORECASE)
+INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
+NUMBER = re.compile(
+    r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]{1,4})?|[+-]?(nan|inf)", re.IGNORECASE
+)
 TRUTH = {"T": True, "True": True, "true": True, "F": False, "False": False, "false": False}
 
 WIDTHS = {"pos": 3, "forces": 3, "species": 1, "Z": 1}
@@ -141,7 +144,10 @@ def _count(text: str, where: str) -> int:
 
 def _frame(comment: str, block: Sequence[str], where: str) -> Frame:
     pairs = _pairs(comment, where)
-    columns, width = _layout(pairs.get("Properties", ("species:S:1:pos:R:3", False))[0], where)
+    try:
+        columns, width = _layout(pairs.get("Properties", ("species:S:1:pos:R:3", False))[0])
+    except FileFormatError as error:
+        raise FileFormatError(f"{where}: {error}") from None
     _check_vacuum(pairs, where)
     rows = [text.split() for text in block]
     for atom, row in enumerate(rows):
@@ -197,30 +203,33 @@ def _text(match: re.Match[str]) -> tuple[str, bool]:
     return match["bare"] or "T", False
 
 
-def _layout(properties: str, where: str) -> tuple[dict[str, Any], int]:
-    """Column name -> index or slice, and the number of columns."""
+@lru_cache(maxsize=64)
+def _layout(properties: str) -> tuple[Mapping[str, Any], int]:
+    """Column name -> index or slice, and the number of columns.
+
+    Raises:
+        FileFormatError: without the frame, which the caller knows.
+    """
     fields = properties.split(":")
     columns: dict[str, Any] = {}
     start = 0
     if len(fields) % 3:
-        raise FileFormatError(f"{where}: Properties={shorten(properties)} is not name:type:count")
+        raise FileFormatError(f"Properties={shorten(properties)} is not name:type:count")
     for name, kind, count in zip(fields[::3], fields[1::3], fields[2::3], strict=True):
         name = "forces" if name == "force" else name
-        if not re.fullmatch(r"[1-9]\d?", count) or kind not in "SRIL" or len(kind) != 1:
-            raise FileFormatError(
-                f"{where}: column {shorten(name)}: bad type or count in Properties"
-            )
+        if not re.fullmatch(r"[1-9][0-9]?", count) or kind not in ("S", "R", "I", "L"):
+            raise FileFormatError(f"column {shorten(name)}: bad type or count in Properties")
         if name not in WIDTHS and name not in IGNORED:
             raise FileFormatError(
-                f"{where}: unknown column {shorten(name)}; expected species, pos and forces "
+                f"unknown column {shorten(name)}; expected species, pos and forces "
                 "(rename the column of the forces to `forces`)"
             )
         if name in columns or int(count) != WIDTHS.get(name, int(count)):
-            raise FileFormatError(f"{where}: column {shorten(name)}: given twice or of wrong width")
+            raise FileFormatError(f"column {shorten(name)}: given twice or of wrong width")
         columns[name] = start if int(count) == 1 else slice(start, start + int(count))
         start += int(count)
     if "pos" not in columns or not columns.keys() & {"species", "Z"}:
-        raise FileFormatError(f"{where}: Properties lacks pos or species")
+        raise FileFormatError("Properties lacks pos or species")
     return columns, start
 
 
@@ -236,15 +245,15 @@ def _check_vacuum(pairs: Mapping[str, tuple[str, bool]], where: str) -> None:
 def _numeric(rows: Sequence[Sequence[str]], columns: slice, where: str) -> np.ndarray:
     words = [row[columns] for row in rows]
     try:
-        array = np.array([[float(word) for word in row] for row in words])
+        array = np.array([list(map(float, row)) for row in words])
     except ValueError:
-        array = None
-    # float() takes digits with underscores and a few foreign alphabets, this format does not
-    if array is None or not np.isfinite(array).all() or any("_" in w for r in words for w in r):
+        array = np.array(np.nan)
+    # float() takes digits with underscores and those of other alphabets, this format does not
+    text = "".join(chain.from_iterable(words))
+    if not np.isfinite(array).all() or "_" in text or not text.isascii():
         for atom, row in enumerate(words):
             for word in row:
                 _number(word, f"{where} of atom {atom}")
-        raise FileFormatError(f"{where}: expected finite numbers")
     return array
 
 

@@ -1,8 +1,4 @@
-"""Units of files: spelling -> factor to eV, angstrom and eV/angstrom.
-
-The constants are ASE's (`ase.units`, CODATA 2014), so that a number converted here and one
-converted by ASE are the same number.
-"""
+"""Units of files: spelling -> factor to eV, angstrom and eV/angstrom."""
 
 from __future__ import annotations
 
@@ -67,18 +63,18 @@ def force_unit(text: str) -> tuple[str, float]:
 
 @cache
 def _sizes() -> dict[str, float]:
-    from ase import units
+    from flexcalc.units import BOHR, HARTREE, KCAL_MOL, KJ_MOL, MEV
 
     return {
         "eV": 1.0,
-        "meV": 1e-3,
-        "kcal/mol": units.kcal / units.mol,
-        "kJ/mol": units.kJ / units.mol,
-        "hartree": units.Hartree,
-        "mhartree": 1e-3 * units.Hartree,
-        "rydberg": units.Rydberg,
+        "meV": MEV,
+        "kcal/mol": KCAL_MOL,
+        "kJ/mol": KJ_MOL,
+        "hartree": HARTREE,
+        "mhartree": 1e-3 * HARTREE,
+        "rydberg": 0.5 * HARTREE,
         "angstrom": 1.0,
-        "bohr": units.Bohr,
+        "bohr": BOHR,
         "nm": 10.0,
         "pm": 0.01,
     }
