@@ -47,6 +47,21 @@ def springs_in_reach(monkeypatch, tmp_path):
     monkeypatch.setattr("tempfile.tempdir", None)
 
 
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A small sGDML model of the springs, as a folder."""
+    from flexcalc.dataset import Dataset
+    from flexcalc.models.gdml import SGDML
+
+    springs, rng = Springs(), np.random.default_rng(0)
+    positions = springs.rest + 0.1 * rng.normal(size=(40, 10, 3))
+    labels = springs(positions)
+    data = Dataset(springs.numbers, positions, labels.energies, labels.forces)
+    folder = tmp_path_factory.mktemp("model") / "springs.flex"
+    SGDML(sigma=20).fit(data[:30], data[30:], rng).save(folder)
+    return str(folder)
+
+
 def processes_of(folder):
     """Numbers of the processes that work in a folder or write their log there."""
     found = []
@@ -74,18 +89,19 @@ def assert_nothing_runs(folder, within_s=15.0):
     ("name", "steps", "clients"),
     [
         ("ipi-nvt", 20, 1),
-        pytest.param("ipi-nvt", 300, 1, marks=pytest.mark.long),
+        pytest.param("ipi-nvt", 1000, 1, marks=pytest.mark.long),
         pytest.param("ipi-pimd", 100, 2, marks=pytest.mark.long),
     ],
 )
 @pytest.mark.inputs
-def test_the_shipped_inputs_run(tmp_path, name, steps, clients):
+def test_the_shipped_inputs_run(tmp_path, model, name, steps, clients):
+    """NVT on a trained model; PIMD on springs, whose rows do not know of their batch."""
     seen = []
     # i-PI works in the run folder; a numpy.py there is data, not code.
     (tmp_path / "numpy.py").write_text(f"open({str(tmp_path / 'canary')!r}, 'w').close()")
     outcome = launch(
         ROOT / "inputs" / f"{name}.xml",
-        ADDRESS,
+        model if name == "ipi-nvt" else ADDRESS,
         GLYCINE,
         tmp_path,
         steps=steps,

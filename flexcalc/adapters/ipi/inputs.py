@@ -184,7 +184,8 @@ def add_outputs(root: ElementTree.Element, stride: int, forces_of: int | None) -
     Args:
         root: the `<simulation>`, changed in place.
         stride: steps from one line to the next.
-        forces_of: number of atoms, to have positions and forces of the first bead as well.
+        forces_of: number of atoms, to have positions and forces of the first bead as well, in
+            atomic units, in which no digit is lost.
     """
     root.set("floatformat", FULL_DIGITS)
     output = _child(root, "output")
@@ -193,9 +194,9 @@ def add_outputs(root: ElementTree.Element, stride: int, forces_of: int | None) -
         wanted[FORCES] = ", ".join(
             [
                 "step",
-                "pot_component{ase}(index=0;bead=0)",
-                *(f"atom_x{{ase}}(atom={atom};bead=0)" for atom in range(forces_of)),
-                *(f"atom_f{{ase}}(atom={atom};bead=0)" for atom in range(forces_of)),
+                "pot_component(index=0;bead=0)",
+                *(f"atom_x(atom={atom};bead=0)" for atom in range(forces_of)),
+                *(f"atom_f(atom={atom};bead=0)" for atom in range(forces_of)),
             ]
         )
     for filename, properties in wanted.items():

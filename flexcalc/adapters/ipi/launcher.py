@@ -22,6 +22,7 @@ from flexcalc.potential import Potential
 from flexcalc.progress import Progress, silent
 from flexcalc.registry import open_potential
 from flexcalc.storage import atomic_write, whole_lines
+from flexcalc.units import BOHR, HARTREE
 
 if TYPE_CHECKING:
     import ase
@@ -267,15 +268,20 @@ def _columns(path: Path) -> np.ndarray:
 def _differences(potential: Potential, rows: np.ndarray) -> tuple[float, float]:
     """Largest relative difference of forces and of energies between i-PI and direct calls.
 
+    A kernel model amplifies the rounding of its input by many orders, so the positions are
+    those the client got to the last bit, and each is evaluated alone.
+
     Args:
         potential: what the clients served.
-        rows: (lines, 2 + 6 atoms): step, energy in eV, positions in angstrom and forces in
-            eV/angstrom as i-PI has them.
+        rows: (lines, 2 + 6 atoms): step, energy in hartree, positions in bohr and forces in
+            hartree/bohr as i-PI has them.
     """
-    energies, atoms = rows[:, 1], (rows.shape[1] - 2) // 6
+    energies, atoms = rows[:, 1] * HARTREE, (rows.shape[1] - 2) // 6
     positions, forces = rows[:, 2:].reshape(len(rows), 2, atoms, 3).swapaxes(0, 1)
-    direct = potential(positions)
+    direct = [potential(frame[None] * BOHR) for frame in positions]
+    expected = np.concatenate([evaluation.forces for evaluation in direct])
+    energy = np.concatenate([evaluation.energies for evaluation in direct])
     return (
-        float(np.abs(forces - direct.forces).max() / np.abs(direct.forces).max()),
-        float((np.abs(energies - direct.energies) / np.abs(direct.energies)).max()),
+        float(np.abs(forces * (HARTREE / BOHR) - expected).max() / np.abs(expected).max()),
+        float(np.abs(energies - energy).max() / np.abs(energy).max()),
     )
