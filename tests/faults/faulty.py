@@ -128,6 +128,16 @@ def geometries(frames: int, seed: int = 0) -> Dataset:
     return Dataset(NUMBERS, positions, tags={"start": start, "time_fs": 0.5 * np.arange(frames)})
 
 
+def ethanol(frames: int) -> Dataset:
+    """Distorted ethanol, for a real reference."""
+    from ase.build import molecule
+
+    atoms = molecule("CH3CH2OH")
+    rng = np.random.default_rng(frames)
+    positions = atoms.positions + 0.05 * rng.standard_normal((frames, 9, 3))
+    return Dataset(atoms.numbers, positions)
+
+
 def planted(dataset: Dataset, kinds: Mapping[int, str]) -> dict[float, str]:
     """Index -> kind of fault, as `open_faulty` wants it."""
     return {float(dataset.positions[index, 0, 0]): kind for index, kind in kinds.items()}

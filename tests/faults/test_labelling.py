@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 from flexcalc import files
+from flexcalc.dataset import Dataset
 from flexcalc.errors import (
     AddressError,
     BusyError,
@@ -297,24 +298,43 @@ def test_a_frame_that_stands_twice_in_a_log_is_noticed(tmp_path):
 # Kills
 
 
-def start_run(folder: Path, frames: int, workers: int, seconds: float, hangs_at: int = -1):
+def start_run(folder: Path, frames: int, workers: int, *how: object) -> subprocess.Popen:
     """A labelling run in a process of its own, which tells what it has acknowledged."""
-    arguments = (folder, frames, workers, seconds, folder.with_suffix(".calls"), hangs_at)
     return subprocess.Popen(
-        [sys.executable, str(HERE / "label_run.py"), *map(str, arguments)],
+        [sys.executable, str(HERE / "label_run.py"), *map(str, (folder, frames, workers, *how))],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
 
 
-def check_kills(folder: Path, kills: int, frames: int, workers: int) -> None:
-    """Kill runs at random moments until enough have been killed, and look after each."""
+def start_springs(
+    folder: Path, frames: int, workers: int, seconds: float, hangs_at: int = -1
+) -> subprocess.Popen:
+    return start_run(folder, frames, workers, seconds, folder.with_suffix(".calls"), hangs_at)
+
+
+def check_kills(
+    start: Callable[[Path], subprocess.Popen],
+    check: Callable[[Dataset], None],
+    folder: Path,
+    kills: int,
+    frames: int,
+) -> None:
+    """Kill runs at random moments until enough have been killed, and look after each.
+
+    Args:
+        start: starts a run in a folder.
+        check: compares labels with those of the direct call.
+        folder: gets a run folder for every run that finishes.
+        kills: how many.
+        frames: of a run.
+    """
     rng = np.random.default_rng(kills)
     done = rounds = 0
     while done < kills:
         run = folder / f"run-{rounds}"
-        process = start_run(run, frames, workers, 0.004)
+        process = start(run)
         with suppress(subprocess.TimeoutExpired):
             process.wait(timeout=rng.uniform(0.1, 2.0))
         process.kill()
@@ -322,17 +342,22 @@ def check_kills(folder: Path, kills: int, frames: int, workers: int) -> None:
         assert not problems
         acknowledged = [int(line) for line in told.split() if line.isdecimal()]
         if acknowledged and acknowledged[-1]:
-            found = read_labels(run)
-            assert len(found) >= acknowledged[-1]
-            reference = faulty.Springs()(found.positions)
-            np.testing.assert_array_equal(found.forces, reference.forces)
+            assert len(read_labels(run)) >= acknowledged[-1]
         done += process.returncode == -signal.SIGKILL
         if "finished" in told:
-            check_labels(run, frames)
+            assert len(read_labels(run)) == frames
+            check(read_labels(run))
             rounds += 1
-    process = start_run(folder / f"run-{rounds}", frames, workers, 0.0)
+    process = start(folder / f"run-{rounds}")
     assert process.communicate()[0].endswith("finished\n")
-    check_labels(folder / f"run-{rounds}", frames)
+    assert len(read_labels(folder / f"run-{rounds}")) == frames
+    check(read_labels(folder / f"run-{rounds}"))
+
+
+def check_springs(found: Dataset) -> None:
+    reference = faulty.Springs()(found.positions)
+    np.testing.assert_array_equal(found.energies, reference.energies)
+    np.testing.assert_array_equal(found.forces, reference.forces)
 
 
 @pytest.mark.data
@@ -345,7 +370,33 @@ def check_kills(folder: Path, kills: int, frames: int, workers: int) -> None:
     ],
 )
 def test_kills_at_random_moments_lose_nothing_and_repeat_nothing(tmp_path, kills):
-    check_kills(tmp_path, kills, frames=60 * kills if kills < 10 else 1500, workers=2)
+    frames = 300 if kills < 10 else 1500
+
+    def start(folder: Path) -> subprocess.Popen:
+        return start_springs(folder, frames, 2, 0.004)
+
+    check_kills(start, check_springs, tmp_path, kills, frames)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("kills", [0, pytest.param(50, marks=pytest.mark.long)])
+def test_kills_in_a_gfn2_run_lose_nothing_and_repeat_nothing(tmp_path, kills):
+    pytest.importorskip("tblite")
+    from flexcalc.registry import open_potential
+
+    frames = 1000 if kills else 20
+    reference = open_potential("xtb:GFN2-xTB", faulty.ethanol(1).numbers)
+
+    def start(folder: Path) -> subprocess.Popen:
+        return start_run(folder, frames, 2, "xtb:GFN2-xTB")
+
+    def check(found: Dataset) -> None:
+        np.testing.assert_array_equal(found.positions, faulty.ethanol(frames).positions)
+        direct = reference(found.positions)
+        np.testing.assert_array_equal(found.energies, direct.energies)
+        np.testing.assert_array_equal(found.forces, direct.forces)
+
+    check_kills(start, check, tmp_path, kills, frames)
 
 
 def worker_pids(folder: Path) -> set[int]:
@@ -357,7 +408,7 @@ def worker_pids(folder: Path) -> set[int]:
 
 @pytest.mark.data
 def test_no_worker_outlives_a_killed_run_even_one_that_hangs(tmp_path):
-    process = start_run(tmp_path / "run", 400, 2, 0.01, hangs_at=5)
+    process = start_springs(tmp_path / "run", 400, 2, 0.01, hangs_at=5)
     assert eventually(lambda: len(worker_pids(tmp_path / "run")) == 2, 30)
     process.kill()
     process.communicate()
@@ -367,7 +418,7 @@ def test_no_worker_outlives_a_killed_run_even_one_that_hangs(tmp_path):
 
 @pytest.mark.data
 def test_an_interrupt_keeps_what_is_acknowledged_and_leaves_no_worker(tmp_path):
-    process = start_run(tmp_path / "run", 2000, 2, 0.01)
+    process = start_springs(tmp_path / "run", 2000, 2, 0.01)
     told = [process.stdout.readline() for _ in range(4)]
     process.send_signal(signal.SIGINT)
     rest, problems = process.communicate(timeout=20)
@@ -382,7 +433,7 @@ def test_an_interrupt_keeps_what_is_acknowledged_and_leaves_no_worker(tmp_path):
 
 @pytest.mark.data
 def test_two_runs_in_one_folder_are_not_allowed(tmp_path):
-    process = start_run(tmp_path / "run", 400, 1, 0.01)
+    process = start_springs(tmp_path / "run", 400, 1, 0.01)
     try:
         assert process.stdout.readline() == "0\n"
         with pytest.raises(BusyError), run_folder(tmp_path / "run"):
