@@ -1,0 +1,142 @@
+"""A potential inside ASE: plain scripts, copies, processes, refusals."""
+
+from __future__ import annotations
+
+import copy
+import multiprocessing
+import pickle
+from pathlib import Path
+
+import ase
+import numpy as np
+import pytest
+from ase import units
+from ase.io import read
+from ase.md.langevin import Langevin
+from ase.mep import NEB
+from ase.optimize import BFGS
+
+import flexcalc
+from flexcalc.errors import AddressError, MoleculeError
+from flexcalc.methods.path import joined_ends
+
+INPUTS = Path(__file__).parents[2] / "inputs"
+
+
+def glycine(name="Ip"):
+    return read(INPUTS / f"glycine-{name}.xyz")
+
+
+def test_bfgs_finds_the_minimum_that_is_shipped():
+    atoms = glycine()
+    atoms.rattle(0.02, seed=0)
+    atoms.calc = flexcalc.Calculator("xtb:GFN2-xTB")
+    BFGS(atoms, logfile=None).run(fmax=0.01, steps=100)
+    shipped = glycine()
+    shipped.calc = atoms.calc
+    assert atoms.get_potential_energy() == pytest.approx(shipped.get_potential_energy(), abs=1e-3)
+
+
+def test_langevin_dynamics_runs_and_forces_are_the_batch_calls():
+    atoms = glycine()
+    atoms.calc = flexcalc.Calculator("xtb:GFN2-xTB")
+    dynamics = Langevin(
+        atoms,
+        0.5 * units.fs,
+        temperature_K=300,
+        friction=0.01 / units.fs,
+        rng=np.random.default_rng(0),
+    )
+    dynamics.run(5)
+    direct = flexcalc.load("xtb:GFN2-xTB", atoms)(atoms.positions[None])
+    assert np.abs(atoms.get_forces() - direct.forces[0]).max() < 1e-12
+    assert atoms.get_potential_energy() == pytest.approx(direct.energies[0], abs=1e-12)
+    assert atoms.get_potential_energy(force_consistent=True) == atoms.get_potential_energy()
+
+
+def test_a_neb_of_ase_runs_on_it():
+    first, last = glycine("Ip"), glycine("IIIp")
+    last.positions = joined_ends(first.numbers, first.positions, last.positions)[0]
+    images = [first, *(first.copy() for _ in range(3)), last]
+    for image in images:
+        image.calc = flexcalc.Calculator("xtb:GFN2-xTB")
+    band = NEB(images, method="improvedtangent")
+    band.interpolate(method="idpp")
+    before = max(image.get_potential_energy() for image in images)
+    BFGS(band, logfile=None).run(fmax=0.3, steps=15)
+    assert max(image.get_potential_energy() for image in images) < before
+
+
+def forces_elsewhere(calculator, positions):
+    """Runs in another process."""
+    atoms = ase.Atoms("OH2", positions, calculator=calculator)
+    return atoms.get_forces()
+
+
+def test_it_works_in_a_worker_process():
+    water = ase.Atoms("OH2", [[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]])
+    water.calc = flexcalc.Calculator("xtb:GFN2-xTB")
+    here = water.get_forces()
+    payload = pickle.dumps(water.calc)
+    again = pickle.loads(payload)
+    assert np.array_equal(forces_elsewhere(again, water.positions), here)
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        there = pool.apply(_elsewhere, (payload, water.positions))
+    assert np.array_equal(there, here)
+
+
+def _elsewhere(payload, positions):
+    return forces_elsewhere(pickle.loads(payload), positions)
+
+
+def test_copies_do_not_share_results():
+    atoms = glycine()
+    atoms.calc = flexcalc.Calculator("xtb:GFN2-xTB")
+    energy = atoms.get_potential_energy()
+    for other in (copy.copy(atoms.calc), copy.deepcopy(atoms.calc)):
+        moved = glycine()
+        moved.rattle(0.05, seed=1)
+        moved.calc = other
+        assert moved.get_potential_energy() != energy
+    atoms.get_forces()[:] = 1.0  # a user's scribbling on the result
+    assert not np.array_equal(atoms.get_forces(), np.ones((len(atoms), 3)))
+    assert atoms.get_potential_energy() == energy
+
+
+def test_a_reference_serves_one_molecule_after_another():
+    calculator = flexcalc.Calculator("xtb:GFN2-xTB")
+    for name in ("glycine-Ip", "ethanol"):
+        atoms = read(INPUTS / f"{name}.xyz")
+        atoms.calc = calculator
+        direct = flexcalc.load("xtb:GFN2-xTB", atoms)(atoms.positions[None])
+        assert atoms.get_potential_energy() == pytest.approx(direct.energies[0], abs=1e-12)
+
+
+def test_periodic_atoms_are_refused():
+    atoms = glycine()
+    atoms.pbc = [False, False, True]
+    atoms.cell = [10, 10, 10]
+    atoms.calc = flexcalc.Calculator("xtb:GFN2-xTB")
+    with pytest.raises(MoleculeError, match="in vacuum, got periodic atoms"):
+        atoms.get_potential_energy()
+
+
+def test_another_molecule_is_refused():
+    atoms = glycine()
+    bound = flexcalc.load("xtb:GFN2-xTB", read(INPUTS / "ethanol.xyz"))
+    atoms.calc = flexcalc.Calculator(bound)
+    with pytest.raises(MoleculeError, match="expected the molecule C2H6O, got C2H5NO2"):
+        atoms.get_forces()
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("nothing.flex", "no such model"),
+        ("xbt:GFN2-xTB", "did you mean xtb"),
+        ("https://somewhere/model", "unknown scheme"),
+    ],
+)
+def test_an_address_that_names_nothing_is_refused_at_once(address, message):
+    with pytest.raises(AddressError, match=message):
+        flexcalc.Calculator(address)
