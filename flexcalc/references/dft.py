@@ -45,11 +45,13 @@ class DFT(CheckedPotential):
 
     The self-consistent field starts from the orbitals of the geometry before, if no atom has
     moved by more than 0.5 angstrom, and is converged so far that a label does not depend on
-    that history: measured on glycine, by at most 1e-7 eV and 1e-5 eV/angstrom. Copying or
-    pickling leaves the orbitals behind.
+    that history: on glycine a default label is within 1e-9 eV and 5e-5 eV/angstrom of one
+    converged to 1e-13 hartree. Copying or pickling leaves the orbitals behind.
 
-    With grid response forces are minus the gradient of the energy, for D4 on glycine within
-    1e-5 eV/angstrom. TS is the exception: its volumes are held fixed in the gradient.
+    With grid response forces are minus the gradient of the energy: for PBE-D4/def2-SVP on
+    glycine within 1e-5 eV/angstrom. TS is the exception, since its volumes are held fixed in
+    the gradient: for PBE-TS/def2-SVP on glycine the force components deviate by 1.2e-3
+    eV/angstrom rms and 3.8e-3 at most (0.03 and 0.09 kcal/mol/angstrom).
 
     Args:
         numbers: (atoms,) atomic numbers.

@@ -84,14 +84,14 @@ def test_a_nonlocal_functional_has_its_own_dispersion_and_right_forces():
 
 @pytest.mark.physics
 def test_forces_of_tkatchenko_scheffler_deviate_by_the_volumes_alone():
-    """The volumes are held fixed in the gradient; for water that costs under 1e-3 eV/A."""
-    assert force_error(DFT.from_address("PBE-TS/def2-SVP", WATER, {}), water(), directions=1) < 1e-3
+    """The volumes are held fixed in the gradient; for water that costs under 1e-4 eV/A."""
+    assert force_error(DFT.from_address("PBE-TS/def2-SVP", WATER, {}), water(), directions=1) < 1e-4
 
 
 @pytest.mark.long
 @pytest.mark.physics
 @pytest.mark.parametrize(
-    ("address", "bound"), [("PBE-D4/def2-SVP", 1e-4), ("PBE-TS/def2-SVP", 2e-3)]
+    ("address", "bound"), [("PBE-D4/def2-SVP", 1e-4), ("PBE-TS/def2-SVP", 5e-3)]
 )
 def test_forces_on_glycine_are_minus_the_gradient(address, bound):
     """Neutral glycine, shaken; TS within what is stated at `DFT`."""
