@@ -1,15 +1,27 @@
-"""The command line: `flexcalc COMMAND`; every option is declared in `flexcalc.config`."""
+"""The command line: `flexcalc COMMAND`; every option is declared in `flexcalc.config`.
+
+Typer reads the words and gives back the work to do, which `main` then does: so one place turns
+every failure, typer's own included, into one line and an exit code.
+"""
 
 from __future__ import annotations
 
+import difflib
 import inspect
+import os
 import sys
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin
 
 import typer
+
+Work = Callable[[], None]
+"""What a command comes down to when its words have been read."""
+
+USAGE_ERROR: Any = typer.BadParameter.__base__
+"""Typer's name for what is wrong with the words; it has no public one."""
 
 HELP = "Machine-learned force fields for flexible molecules: train, check, and move on them."
 
@@ -21,10 +33,14 @@ RUNS = {
     "path": ("Find a minimum-energy path and check its barrier.", "run_path"),
     "md": ("Run molecular dynamics of many replicas.", "run_md"),
     "ipi": ("Start i-PI and its clients for one i-PI input.", "run_ipi"),
+    "serve": ("Serve a potential to a running i-PI.", "run_serve"),
 }
-"""Commands that fill a run folder: their line in the overview, and their workflow."""
+"""Commands that take a TOML file: their line in the overview, and their workflow."""
 
-OTHERS = ("serve", "init", "report", "info")
+FOLDERLESS = ("serve",)
+"""Those of them that fill no run folder."""
+
+EPILOG = "RUN.toml is a file such as `flexcalc init {}` prints; flags come on top of it."
 
 
 def build(words: Sequence[str]) -> typer.Typer:
@@ -34,7 +50,6 @@ def build(words: Sequence[str]) -> typer.Typer:
     """
     app = typer.Typer(
         help=HELP,
-        no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
@@ -43,26 +58,32 @@ def build(words: Sequence[str]) -> typer.Typer:
     app.callback()(version)
     wanted = next((word for word in words if not word.startswith("-")), None)
     for name, (line, workflow) in RUNS.items():
-        function = run_command(name, workflow, words) if name == wanted else not_yet
-        app.command(name, help=line)(function)
-    app.command("serve", help="Serve a potential to a running i-PI.")(
-        serve_command(words) if wanted == "serve" else not_yet
-    )
+        function = config_command(name, workflow, words) if name == wanted else not_yet
+        app.command(name, help=line, epilog=EPILOG.format(name))(function)
     app.command("init")(init)
     app.command("report")(report)
     app.command("info")(info)
     return app
 
 
-def version(
-    show: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
-) -> None:
-    """Print the version."""
-    if show:
+def show_version(wanted: bool) -> None:
+    """Print the version and stop."""
+    if wanted:
         from flexcalc import __version__
 
         print(f"flexcalc {__version__}")
         raise typer.Exit
+
+
+def version(
+    show: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=show_version, is_eager=True, help="Print the version and stop."
+        ),
+    ] = False,
+) -> None:
+    """Takes the options that stand before the command."""
 
 
 def not_yet() -> NoReturn:
@@ -70,26 +91,41 @@ def not_yet() -> NoReturn:
     raise RuntimeError("a command was called without being built")
 
 
-def run_command(name: str, workflow: str, words: Sequence[str]) -> Callable[..., None]:
-    """A command that reads its config and fills a run folder."""
+def config_command(name: str, workflow: str, words: Sequence[str]) -> Callable[..., Work]:
+    """A command with the arguments, flags and help texts of its config."""
+    from flexcalc import config
 
-    def command(arguments: list[str], output: Path, overrides: dict[str, Any]) -> None:
-        from flexcalc import workflows
+    kind = config.COMMANDS[name]
+    positional = {place.lstrip("*") for place in kind.positional}
+    flags = {
+        flag.name.replace("-", "_"): flag
+        for flag in config.flags(kind, chosen_sections(words))
+        if flag.option.name not in positional
+    }
+    parameters = [arguments_parameter(kind.positional)]
+    if name not in FOLDERLESS:
+        parameters.append(output_parameter(Path(name)))
+    parameters += [flag_parameter(key, flag) for key, flag in flags.items()]
 
-        getattr(workflows, workflow)(configured(name, arguments, overrides), output)
+    def command(**given: Any) -> Work:
+        arguments = given.pop("arguments") or []
+        folder = [given.pop("output")] if "output" in given else []
+        overrides = {
+            place: listed(flags[key], value)
+            for key, value in given.items()
+            if value not in (None, [], ())
+            for place in flags[key].places
+        }
 
-    return with_options(name, command, words, Path(name))
+        def work() -> None:
+            from flexcalc import workflows
 
+            getattr(workflows, workflow)(configured(name, arguments, overrides), *folder)
 
-def serve_command(words: Sequence[str]) -> Callable[..., None]:
-    """The command `serve`, which has no run folder."""
+        return work
 
-    def command(arguments: list[str], output: Path | None, overrides: dict[str, Any]) -> None:
-        from flexcalc import workflows
-
-        workflows.run_serve(configured("serve", arguments, overrides))
-
-    return with_options("serve", command, words, None)
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return command
 
 
 def configured(name: str, arguments: Sequence[str], overrides: dict[str, Any]) -> Any:
@@ -103,86 +139,66 @@ def configured(name: str, arguments: Sequence[str], overrides: dict[str, Any]) -
     return config.load(kind, None, {**config.positional_values(kind, arguments), **overrides})
 
 
-def with_options(
-    name: str, command: Callable[..., None], words: Sequence[str], output: Path | None
-) -> Callable[..., None]:
-    """Give a command the arguments, flags and help texts of its config."""
-    from flexcalc import config
-
-    kind = config.COMMANDS[name]
-    flags = {
-        flag.name.replace("-", "_"): flag
-        for flag in config.flags(kind, chosen_sections(words))
-        if flag.option.name not in {place.lstrip("*") for place in kind.positional}
-    }
-    shape = " ".join(
-        f"{place[1:].upper()}..." if place.startswith("*") else place.upper()
-        for place in kind.positional
-    )
-    metavar = f"[RUN.toml | {shape}]" if shape else "[RUN.toml]"
-    parameters = [
-        parameter(
-            "arguments", Annotated[list[str], typer.Argument(metavar=metavar, help=READ)], None
-        )
-    ]
-    if output is not None:
-        text = "Run folder, made or taken up."
-        parameters.append(
-            parameter("output", Annotated[Path, typer.Option("--output", "-o", help=text)], output)
-        )
-    parameters += [flag_parameter(key, flag) for key, flag in flags.items()]
-
-    def run(**given: Any) -> None:
-        arguments, folder = given.pop("arguments") or [], given.pop("output", None)
-        overrides = {
-            place: list(value) if isinstance(value, tuple) else value
-            for key, value in given.items()
-            if value not in (None, [], ())
-            for place in flags[key].places
-        }
-        command(arguments, folder, overrides)
-
-    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    return run
-
-
-READ = "A TOML file (see `flexcalc init`), or what to work on."
-
-
 def chosen_sections(words: Sequence[str]) -> dict[str, str]:
     """Sections whose kind stands in the words, such as `--family sgdml`."""
-    return {word[2:]: following for word, following in pairwise(words) if word == "--family"}
+    split = [part for word in words for part in word.split("=", 1)]
+    return {word[2:]: following for word, following in pairwise(split) if word == "--family"}
 
 
-def parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+def listed(flag: Any, value: Any) -> Any:
+    """The values of a flag that may be repeated; numbers also stand together, as in 50,100."""
+    if not isinstance(value, list | tuple):
+        return value
+    if flag.chooses or "str" in str(flag.option.annotation):
+        return list(value)
+    return [part for text in value for part in text.split(",")]
+
+
+def parameter(name: str, annotation: Any, default: Any = None) -> inspect.Parameter:
     """A keyword parameter for a command's signature."""
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default
     )
 
 
+def arguments_parameter(positional: Sequence[str]) -> inspect.Parameter:
+    """RUN.toml, or the words that stand for it."""
+    shape = " ".join(
+        f"{place[1:].upper()}..." if place.startswith("*") else place.upper()
+        for place in positional
+    )
+    metavar = f"RUN.toml | {shape}" if shape else "RUN.toml"
+    return parameter(
+        "arguments", Annotated[list[str], typer.Argument(metavar=metavar, hidden=True)]
+    )
+
+
+def output_parameter(default: Path) -> inspect.Parameter:
+    """The option --output."""
+    declared = typer.Option(
+        "--output", "-o", help="Run folder, made or taken up.", metavar="FOLDER"
+    )
+    return parameter("output", Annotated[Path, declared], default)
+
+
 def flag_parameter(key: str, flag: Any) -> inspect.Parameter:
     """The typer option of a flag; its value goes to the config, which checks it."""
-    option, by_kind = flag.option, flag.places[0].endswith(".kind")
-    many = option.many if by_kind else "tuple" in str(option.annotation)
-    text = option.help
-    if by_kind:
-        text = f"{text} One of: {', '.join(option.choices)}."
-    if not option.required and not by_kind and option.default not in (None, ()):
-        text = f"{text} [default: {option.default}]"
-    if option.annotation is bool:
-        declared = typer.Option(f"--{flag.name}/--no-{flag.name}", help=text)
-        return parameter(key, Annotated[bool | None, declared], None)
-    kind: Any = list[str] if many else str
-    declared = typer.Option(f"--{flag.name}", help=text, metavar=metavar_of(option, by_kind))
-    return parameter(key, Annotated[kind | None, declared], None)
+    name = f"--{flag.name}"
+    if flag.option.annotation is bool:
+        declared = typer.Option(f"{name}/--no-{flag.name}", help=flag.help)
+        return parameter(key, Annotated[bool | None, declared])
+    kind: Any = list[str] if flag.many else str
+    declared = typer.Option(name, help=flag.help, metavar=metavar_of(flag))
+    return parameter(key, Annotated[kind | None, declared])
 
 
-def metavar_of(option: Any, by_kind: bool) -> str:
+def metavar_of(flag: Any) -> str:
     """What stands behind a flag in the help."""
-    shown = str(option.annotation)
-    if by_kind:
+    if flag.chooses:
         return "KIND"
+    shown = str(flag.option.annotation)
+    if get_origin(flag.option.annotation) is Literal:
+        return "|".join(get_args(flag.option.annotation))
     for part, name in (("int", "INTEGER"), ("float", "NUMBER"), ("Path", "FILE")):
         if part in shown:
             return name
@@ -190,42 +206,100 @@ def metavar_of(option: Any, by_kind: bool) -> str:
 
 
 def init(
-    command: Annotated[str, typer.Argument(help="A command that takes a TOML file.")],
-) -> None:
+    command: Annotated[str, typer.Argument(help="Such as label.", metavar="COMMAND")],
+) -> Work:
     """Print a commented TOML file with every field of a command."""
-    from flexcalc import workflows
 
-    print(workflows.toml_template(command), end="")
+    def work() -> None:
+        from flexcalc import workflows
+
+        print(workflows.toml_template(command), end="")
+
+    return work
 
 
-def report(folder: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
+def report(
+    folder: Annotated[Path, typer.Argument(help="Such as label.", metavar="FOLDER")],
+) -> Work:
     """Write report.html, one page, for a run folder."""
-    from flexcalc.report import write_report
 
-    print(write_report(folder))
+    def work() -> None:
+        from flexcalc.report import write_report
+
+        print(write_report(folder))
+
+    return work
 
 
-def info(place: Annotated[str, typer.Argument(help="A model, a dataset or a run folder.")]) -> None:
+def info(
+    place: Annotated[str, typer.Argument(help="Its file or folder.", metavar="PLACE")],
+) -> Work:
     """Say what a model, a dataset or a run folder is."""
-    from flexcalc import workflows
 
-    for key, value in workflows.describe(place).items():
-        print(f"{key}: {value}")
+    def work() -> None:
+        from flexcalc import workflows
+
+        for key, value in workflows.describe(place).items():
+            print(f"{key}: {value}")
+
+    return work
 
 
 def main(words: Sequence[str] | None = None) -> None:
     """Run the command line; errors are one line, and the exit code says what kind."""
     from flexcalc.errors import FlexcalcError
 
-    words = sys.argv[1:] if words is None else words
+    words = list(sys.argv[1:] if words is None else words)
     try:
-        build(words)(args=list(words), prog_name="flexcalc")
+        work = parsed(words or ["--help"])
+        work()
     except FlexcalcError as error:
-        print(f"flexcalc: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        fail(str(error), error.exit_code)
     except KeyboardInterrupt:
-        print("flexcalc: interrupted; the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
+        fail("interrupted; the same command goes on from here", 130)
+    except BrokenPipeError:
+        # The reader, such as `head`, has gone; Python must not complain when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        fail(f"{error.filename or 'a file'}: {error.strerror or error}", 1)
+
+
+def parsed(words: Sequence[str]) -> Work:
+    """The work that the words ask for.
+
+    Raises:
+        ConfigError: no such command or option.
+        SystemExit: they asked for help, which is printed.
+    """
+    try:
+        work = build(words)(args=list(words), prog_name="flexcalc", standalone_mode=False)
+    except USAGE_ERROR as error:
+        from flexcalc.errors import ConfigError
+
+        raise ConfigError(usage_line(error)) from None
+    if not callable(work):
+        sys.exit(work)
+    return work
+
+
+def usage_line(error: Any) -> str:
+    """Typer's complaint on one line, with its best guess at what was meant."""
+    text = error.format_message().rstrip(".").replace(". Did", "; did")
+    guesses = getattr(error, "possibilities", None)
+    if guesses:
+        name = error.option_name
+        near = difflib.get_close_matches(name, guesses, n=1, cutoff=0) or sorted(guesses)
+        text = f"no such option: {name}; did you mean {near[0]}?"
+    if not text.endswith("?"):
+        text = f"{text}; see {getattr(error.ctx, 'command_path', 'flexcalc')} --help"
+    return text[0].lower() + text[1:]
+
+
+def fail(text: str, code: int) -> NoReturn:
+    """End with one line on standard error."""
+    print(f"flexcalc: {' '.join(text.split())}", file=sys.stderr)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,12 @@ from annotated_types import Ge, Gt, Le
 Positive = Annotated[float, Gt(0)]
 NonNegative = Annotated[float, Ge(0)]
 Fraction = Annotated[float, Gt(0), Le(1)]
-Count = Annotated[int, Ge(1)]
-Natural = Annotated[int, Ge(0)]
+Count = Annotated[int, Ge(1), Le(10**9)]
+Natural = Annotated[int, Ge(0), Le(10**9)]
+Batch = Annotated[int, Ge(1), Le(10**5)]
+"""How many of a thing are held in memory at the same time."""
+Workers = Annotated[int, Ge(1), Le(1000)]
+Port = Annotated[int, Ge(1), Le(65535)]
 
 Address = str
 """One string that names any potential: a model folder, `xtb:GFN2-xTB`, `ase:module:Class`, ..."""

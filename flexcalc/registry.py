@@ -110,15 +110,11 @@ def _open_reference(address: Address, numbers: np.ndarray | None) -> Potential:
 def _open_model(address: Address, trust: bool) -> Potential:
     path = Path(address)
     if path.is_dir():
-        import json
+        if not (path / "model.json").exists():
+            raise AddressError(f"{address!r}: a folder without model.json; expected {EXAMPLES}")
+        from flexcalc.models.folder import read_facts
 
-        try:
-            name = json.loads((path / "model.json").read_text())["family"]
-        except (OSError, ValueError, KeyError, TypeError):
-            raise AddressError(
-                f"{address!r} is a folder without a readable model.json; expected {EXAMPLES}"
-            ) from None
-        return family(str(name)).load(path)
+        return family(read_facts(path)["family"]).load(path)
     if path.is_file():
         if path.suffix not in FOREIGN:
             raise AddressError(

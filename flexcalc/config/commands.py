@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from flexcalc.fields import Address, Count, Natural, Positive
+from flexcalc.fields import Address, Batch, Count, Natural, Port, Positive, Workers
 from flexcalc.methods.dynamics import Dynamics, Langevin
 from flexcalc.methods.path import NEB
 from flexcalc.methods.sampling import Sampling, Thermal
@@ -43,12 +43,12 @@ class Label:
     starts: tuple[str, ...]
     """Geometries to start from: files (every frame counts), or smiles:TEXT for conformers."""
     samples: tuple[Sampling, ...] = (Thermal(),)
-    """Ways to sample; as flags, their fields apply to every one of them."""
+    """Ways to sample; a flag for one of their fields goes to every one that has it."""
     sampler: Address | None = None
     """Potential that drives the sampling; by default the reference, or GFN2-xTB for dft:."""
-    conformers: Count = 10
+    conformers: Batch = 10
     """Most conformers kept of a smiles: start, lowest energy first."""
-    workers: Count = 1
+    workers: Workers = 1
     """Processes that label at the same time on this machine."""
     scheduler: str | dict[str, Any] | None = None
     """Dask scheduler (tcp://HOST:PORT), or a table for dask-jobqueue: cluster = "SLURM", ..."""
@@ -94,7 +94,7 @@ class Evaluate(LabelledFrames):
     """Labelled frames to measure on."""
     by: tuple[str, ...] = ()
     """Coordinates whose bins are the regions, such as "dihedral 4 6 7 12" (counted from 0)."""
-    bins: Count = 18
+    bins: Batch = 18
     """Bins of each coordinate."""
     frames: Count | None = None
     """Most frames, drawn at random; all by default."""
@@ -141,10 +141,10 @@ class Md:
     start: Path
     """First geometry; of several frames, replicas take them in turn."""
     method: Dynamics = field(default_factory=Langevin)
-    """Integrator: langevin or nve."""
+    """Integrator."""
     steps: Count = 10000
     """Timesteps."""
-    replicas: Count = 1
+    replicas: Batch = 1
     """Replicas in the batch."""
     frame_every: Count = 20
     """Steps between two frames on disk."""
@@ -166,7 +166,7 @@ class Serve:
     """Name of i-PI's unix socket (its <address>)."""
     host: str = "127.0.0.1"
     """Host of i-PI's inet socket."""
-    port: Natural | None = None
+    port: Port | None = None
     """Port of i-PI's inet socket."""
     timeout_s: Positive = 60.0
     """Longest wait for the server, in seconds."""
@@ -179,7 +179,7 @@ class Ipi:
     """Start i-PI and its clients for one i-PI input."""
 
     positional: ClassVar[tuple[str, ...]] = ("input", "model", "start")
-    changeable: ClassVar[tuple[str, ...]] = ("clients", "steps")
+    changeable: ClassVar[tuple[str, ...]] = ("clients", "steps", "timeout_s")
 
     input: Path
     """i-PI input file (XML)."""
@@ -187,12 +187,18 @@ class Ipi:
     """Potential to serve."""
     start: Path
     """The molecule as i-PI has it, atom by atom; also where it starts."""
-    clients: Count = 1
+    clients: Workers = 1
     """Client processes."""
     steps: Count | None = None
     """Number of steps, instead of the input's."""
     compare: bool = True
     """Compare the energies and forces that i-PI received with the direct call's."""
+    timeout_s: Positive = 600.0
+    """Longest time without a new line of output from i-PI, in seconds."""
+    allow_remote: bool = False
+    """Let i-PI listen on an address that other machines reach."""
+    trust: bool = False
+    """Run Python files that the input names, and open model files that contain code."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,7 +214,7 @@ class Demo:
     """Frames to label."""
     temperature_K: Positive = 500.0
     """Temperature of the sampling, in kelvin."""
-    sampling_replicas: Count = 2
+    sampling_replicas: Batch = 2
     """Sampling runs from each of the two minima."""
     spacing_fs: Positive = 20.0
     """Time between two labelled frames, in femtoseconds."""
@@ -216,11 +222,11 @@ class Demo:
     """Training points."""
     validation_points: Count = 150
     """Frames that choose the hyperparameters."""
-    replicas: Count = 8
+    replicas: Batch = 8
     """Replicas of the dynamics at 300 K."""
     steps: Count = 2000
     """Steps of the dynamics at 300 K."""
-    workers: Count = 2
+    workers: Workers = 2
     """Processes that label at the same time."""
     seed: Natural = 0
     """Seed of all random numbers."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import textwrap
 import types
 import typing
@@ -14,10 +15,17 @@ from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
 from itertools import pairwise
+from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from flexcalc.config.commands import FAMILY
-from flexcalc.registry import FAMILIES, family
+from flexcalc.registry import FAMILIES, family, is_reference
+
+PLACES = frozenset(
+    {"dataset", "start", "starts", "end", "model", "models", "relabel", "sampler", "reference"}
+    | {"input"}
+)
+"""Fields that hold files or addresses."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +110,21 @@ def field_texts(config: type) -> dict[str, str]:
     return texts
 
 
+def located(option: Option, value: Any, folder: Path) -> Any:
+    """A value whose relative paths count from a folder; other values stay as they are."""
+    if option.name not in PLACES:
+        return value
+    if isinstance(value, list | tuple):
+        return [located(option, entry, folder) for entry in value]
+    text = str(value) if isinstance(value, str | Path) else ""
+    script = re.fullmatch(r"ase:([^?]+\.py)(:.*)", text)
+    if script:
+        return f"ase:{folder / script[1]}{script[2]}"
+    if not text or is_reference(text) or text.startswith("smiles:"):
+        return value
+    return str(folder / text)
+
+
 @dataclass(frozen=True)
 class Flag:
     """A command-line flag for one option, or for the same option of several sections.
@@ -109,12 +132,24 @@ class Flag:
     Args:
         name: as typed, without the dashes.
         places: dotted TOML keys that it sets.
-        option: what it stands for.
+        option: what it stands for, in the first of them.
+        help: what it does, with the default; by kind where sections of several kinds differ.
     """
 
     name: str
     places: tuple[str, ...]
     option: Option
+    help: str
+
+    @property
+    def chooses(self) -> bool:
+        """Whether it chooses the kind of a section."""
+        return self.places[0].endswith(".kind")
+
+    @property
+    def many(self) -> bool:
+        """Whether it may be given more than once."""
+        return self.option.many if self.chooses else _is_tuple(self.option.annotation)
 
 
 def flags(config: type, kinds: dict[str, str] | None = None) -> list[Flag]:
@@ -125,33 +160,92 @@ def flags(config: type, kinds: dict[str, str] | None = None) -> list[Flag]:
         kinds: section -> kind already chosen on the command line; a section of model families
             shows the flags of that family alone.
     """
-    found: dict[str, Flag] = {}
-    for place, option in _leaves(config, "", kinds or {}):
-        name = option.name.replace("_", "-")
-        if name in found:
-            places = (*found[name].places, place)
-            found[name] = Flag(name, tuple(dict.fromkeys(places)), found[name].option)
-        else:
-            found[name] = Flag(name, (place,), option)
-    return list(found.values())
+    found: dict[str, list[_Leaf]] = {}
+    for leaf in _leaves(config, "", _Kind(), kinds or {}):
+        found.setdefault(leaf[2].name.replace("_", "-"), []).append(leaf)
+    return [
+        Flag(
+            name,
+            tuple(dict.fromkeys(place for place, *_ in entries)),
+            entries[0][2],
+            _help(entries),
+        )
+        for name, entries in found.items()
+    ]
 
 
-def _leaves(config: type, prefix: str, kinds: dict[str, str]) -> Iterator[tuple[str, Option]]:
+@dataclass(frozen=True)
+class _Kind:
+    """The kind of the section an option stands in, and how many kinds it could have."""
+
+    name: str = ""
+    of: int = 1
+
+
+_Leaf = tuple[str, _Kind, Option]
+"""Dotted key, kind of the section around it, and option."""
+
+
+def _help(leaves: list[_Leaf]) -> str:
+    """The help of a flag; where it belongs to some kinds only, each says its own."""
+    texts: dict[str, list[_Kind]] = {}
+    for place, kind, option in leaves:
+        texts.setdefault(_help_of(place, option), []).append(kind)
+    return " ".join(
+        text if len(kinds) >= kinds[0].of else f"({', '.join(kind.name for kind in kinds)}) {text}"
+        for text, kinds in texts.items()
+    )
+
+
+def _help_of(place: str, option: Option) -> str:
+    default: Any = None if option.required else option.default
+    text = option.help
+    if place.endswith(".kind"):
+        text = f"{text} One of: {', '.join(option.choices)}."
+        default = kind_of(default[0] if option.many else default)
+    if default is None or default == ():
+        return text
+    return f"{text} [default: {_shown_value(default)}]"
+
+
+def _shown_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return ",".join(_shown_value(entry) for entry in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def kind_of(section: Any) -> str:
+    """The kind of a section: a config, a model family, or its name."""
+    if isinstance(section, str):
+        return section
+    return getattr(section, "kind", None) or section.name
+
+
+def _is_tuple(annotation: Any) -> bool:
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    return get_origin(annotation) is tuple
+
+
+def _leaves(config: type, prefix: str, within: _Kind, kinds: dict[str, str]) -> Iterator[_Leaf]:
     for option in options(config):
         place = prefix + option.name
         if not option.choices:
-            yield place, option
+            yield place, within, option
             continue
         if len(option.choices) > 1 or isinstance(option.choices, _Families):
-            yield f"{place}.kind", option
-        for kind, section in _shown(option, kinds.get(option.name)):
-            del kind
-            yield from _leaves(section, f"{place}.", kinds)
+            yield f"{place}.kind", within, option
+        offered = _offered(option, kinds.get(option.name))
+        for kind, section in offered:
+            inner = _Kind(kind, len(offered)) if len(offered) > 1 else within
+            yield from _leaves(section, f"{place}.", inner, kinds)
 
 
-def _shown(option: Option, kind: str | None) -> list[tuple[str, type]]:
+def _offered(option: Option, kind: str | None) -> list[tuple[str, type]]:
     """Sections whose flags are offered: all, but of model families only the one chosen."""
     if isinstance(option.choices, _Families):
-        name = kind or str(option.default[0])
+        name = kind or kind_of(option.default[0])
         return [(name, option.choices[name])]
     return list(option.choices.items())

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING
 from pathlib import Path
 from typing import Any
 
-from flexcalc.config.options import Option, options
+from flexcalc.config.options import Option, kind_of, located, options
 from flexcalc.errors import ConfigError
-from flexcalc.fields import Address
-from flexcalc.registry import is_reference
+
+LARGEST_FILE = 1 << 20
+"""Bytes that a run file may have."""
+
+Place = Callable[[str], str]
+"""Where a dotted key was given, for messages: `run.toml: method.kind` or `--steps`."""
 
 
 def load(
-    config: type,
+    config: Any,
     run_file: Path | None = None,
     overrides: Mapping[str, Any] | None = None,
 ) -> Any:
@@ -25,52 +29,67 @@ def load(
     Args:
         config: its dataclass.
         run_file: TOML file; paths in it count from its own folder.
-        overrides: dotted key -> value, from the command line; `SECTION.*` forms are resolved
-            by the section's kind.
+        overrides: dotted key -> value, from the command line; a key of a section goes to all
+            of its tables that have such a field. Numbers may be texts here.
 
     Raises:
         ConfigError: names the file, the key, what was expected and what was found.
     """
+    overrides = overrides or {}
+
+    def place(key: str) -> str:
+        if key in overrides or run_file is None:
+            return _as_typed(config, key)
+        return f"{run_file}: {key}"
+
     table: dict[str, Any] = {}
-    where = "command line"
     if run_file is not None:
-        where = str(run_file)
         table = _parsed(run_file)
-        _check_known(config, table, where)
-        _rebase(config, table, run_file.parent)
-    for key, value in (overrides or {}).items():
-        _put(config, table, key, value, where)
-    return _build(config, table, where, "")
+        _check_known(config, table, place)
+        for option in options(config):
+            if option.name in table:
+                table[option.name] = located(option, table[option.name], run_file.parent)
+    for key, value in overrides.items():
+        _put(config, table, key, value, place)
+    return _build(config, table, place, "", overrides)
+
+
+def _as_typed(config: Any, key: str) -> str:
+    """How a key is given on the command line."""
+    if key in {name.lstrip("*") for name in config.positional}:
+        return key.upper()
+    return f"--{key.removesuffix('.kind').rpartition('.')[2].replace('_', '-')}"
 
 
 def _parsed(path: Path) -> dict[str, Any]:
     try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise ConfigError(f"{path}: larger than the {LARGEST_FILE} bytes a run file may have")
         return tomllib.loads(path.read_bytes().decode())
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: byte {error.start} is not UTF-8") from None
+    except (ValueError, RecursionError) as error:
         text = str(error).splitlines()[0]
         raise ConfigError(f"{path}: not valid TOML: {text}") from None
 
 
-def _section(option: Option, table: Any, where: str, key: str) -> tuple[type, dict[str, Any]]:
+def _section(option: Option, table: Any, place: Place, key: str) -> tuple[type, dict[str, Any]]:
     """The dataclass a section's table is for, and the table without its kind."""
     if isinstance(table, str):
         table = {"kind": table}
     if not isinstance(table, Mapping):
-        raise ConfigError(f"{where}: {key}: expected a table, got {table!r}")
+        raise ConfigError(f"{place(key)}: expected a table, got {_shown(table)}")
     table = dict(table)
-    kind = table.pop("kind", _default_kind(option))
+    default = option.default[0] if option.many else option.default
+    kind = table.pop("kind", kind_of(default))
     if not isinstance(kind, str) or kind not in option.choices:
         hint = _hint(str(kind), option.choices)
-        raise ConfigError(f"{where}: {key}.kind: unknown {kind!r}{hint}")
+        raise ConfigError(f"{place(f'{key}.kind')}: unknown {_shown(kind)}{hint}")
     return option.choices[kind], table
-
-
-def _default_kind(option: Option) -> str:
-    return _kind_of(option.default[0] if option.many else option.default)
 
 
 def _tables(option: Option, value: Any) -> list[Any]:
@@ -78,46 +97,19 @@ def _tables(option: Option, value: Any) -> list[Any]:
     return list(value) if isinstance(value, list | tuple) else [value]
 
 
-def _check_known(config: type, table: Mapping, where: str, prefix: str = "") -> None:
+def _check_known(config: type, table: Mapping, place: Place, prefix: str = "") -> None:
     known = {option.name: option for option in options(config)}
     for key, value in table.items():
         if key not in known:
-            raise ConfigError(f"{where}: {prefix}{key}: unknown key{_hint(key, known)}")
+            raise ConfigError(f"{place(prefix + key)}: unknown key{_hint(key, known)}")
         option = known[key]
         if option.choices:
             for entry in _tables(option, value) if option.many else [value]:
-                section, rest = _section(option, entry, where, prefix + key)
-                _check_known(section, rest, where, f"{prefix}{key}.")
+                section, rest = _section(option, entry, place, prefix + key)
+                _check_known(section, rest, place, f"{prefix}{key}.")
 
 
-def _rebase(config: type, table: dict[str, Any], folder: Path) -> None:
-    """Let relative paths and model addresses of a TOML file count from its folder."""
-
-    def moved(text: Any) -> Any:
-        if not isinstance(text, str) or is_reference(text) or text.startswith("smiles:"):
-            return text
-        return str(folder / text)
-
-    for option in options(config):
-        value = table.get(option.name)
-        if value is None or option.choices or not _is_place(option):
-            continue
-        table[option.name] = [moved(v) for v in value] if isinstance(value, list) else moved(value)
-
-
-def _is_place(option: Option) -> bool:
-    """Whether a field holds files or addresses."""
-    return option.name in PLACES
-
-
-PLACES = frozenset(
-    {"dataset", "start", "starts", "end", "model", "models", "relabel", "sampler", "reference"}
-    | {"input"}
-)
-"""Fields that hold files or addresses."""
-
-
-def _put(config: type, table: dict[str, Any], key: str, value: Any, where: str) -> None:
+def _put(config: type, table: dict[str, Any], key: str, value: Any, place: Place) -> None:
     """Set a dotted key; a key of a section goes to each of its tables that has such a field.
 
     Raises:
@@ -129,7 +121,7 @@ def _put(config: type, table: dict[str, Any], key: str, value: Any, where: str) 
         return
     option = next(option for option in options(config) if option.name == name)
     entries = [
-        dict(entry) if isinstance(entry, Mapping) else {"kind": _kind_of(entry)}
+        dict(entry) if isinstance(entry, Mapping) else {"kind": kind_of(entry)}
         for entry in _tables(option, table.get(name, option.default))
     ]
     if rest == "kind":
@@ -137,13 +129,12 @@ def _put(config: type, table: dict[str, Any], key: str, value: Any, where: str) 
         old = {entry.get("kind"): entry for entry in entries}
         entries = [old.get(kind, {"kind": kind}) for kind in kinds]
     else:
-        takers = [entry for entry in entries if _has(_section(option, entry, where, name)[0], rest)]
+        takers = [entry for entry in entries if _has(_section(option, entry, place, name)[0], rest)]
         if not takers:
             there = ", ".join(str(entry.get("kind")) for entry in entries)
-            flag = rest.rpartition(".")[2].replace("_", "-")
-            raise ConfigError(f"--{flag}: not an option of {name} {there}")
+            raise ConfigError(f"{place(key)}: not an option of {name} {there}")
         for entry in takers:
-            _put(_section(option, entry, where, name)[0], entry, rest, value, where)
+            _put(_section(option, entry, place, name)[0], entry, rest, value, place)
     table[name] = entries if option.many else entries[0]
 
 
@@ -151,52 +142,74 @@ def _has(config: type, key: str) -> bool:
     return key.partition(".")[0] in {option.name for option in options(config)}
 
 
-def _kind_of(section: Any) -> str:
-    return section if isinstance(section, str) else section.kind
-
-
-def _build(config: type, table: Mapping[str, Any], where: str, prefix: str) -> Any:
+def _build(
+    config: type, table: Mapping[str, Any], place: Place, prefix: str, typed: Mapping[str, Any]
+) -> Any:
+    """The dataclass of a table; `typed` holds the keys whose values are texts as typed."""
     values = {}
     for option in options(config):
         key = prefix + option.name
-        if option.name not in table:
-            if option.default is MISSING:
-                raise ConfigError(f"{where}: {key}: missing; {option.help.rstrip('.')}")
-            if option.choices and option.many:
-                values[option.name] = tuple(
-                    _build(option.choices[entry], {}, where, f"{key}.")
-                    if isinstance(entry, str)
-                    else entry
-                    for entry in option.default
-                )
-            continue
-        value = table[option.name]
+        value = table.get(option.name, MISSING)
+        if value is MISSING or (option.required and value in ("", [])):
+            if option.required:
+                raise ConfigError(f"{place(key)}: missing ({option.help.rstrip('.')})")
+            if not (option.choices and option.many):
+                continue
+            value = option.default
         if not option.choices:
-            values[option.name] = _leaf(option, value, where, key)
-        elif option.many:
-            sections = (_section(option, e, where, key) for e in _tables(option, value))
-            values[option.name] = tuple(_build(s, t, where, f"{key}.") for s, t in sections)
-        else:
-            section, inner = _section(option, value, where, key)
-            values[option.name] = _build(section, inner, where, f"{key}.")
+            values[option.name] = _leaf(option, value, place(key), key in typed)
+            continue
+        sections = []
+        for entry in _tables(option, value) if option.many else [value]:
+            if isinstance(entry, str | Mapping) or value is not option.default:
+                section, inner = _section(option, entry, place, key)
+                entry = _build(section, inner, place, f"{key}.", typed)
+            sections.append(entry)
+        if not sections:
+            raise ConfigError(f"{place(key)}: expected at least one of {', '.join(option.choices)}")
+        values[option.name] = tuple(sections) if option.many else sections[0]
     return config(**values)
 
 
-def _leaf(option: Option, value: Any, where: str, key: str) -> Any:
+def _leaf(option: Option, value: Any, place: str, typed: bool) -> Any:
     from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-    numeric = isinstance(value, bool) and option.annotation is not bool
-    if not numeric:
-        try:
-            settings = ConfigDict(allow_inf_nan=False, arbitrary_types_allowed=True)
-            return TypeAdapter(option.annotation, config=settings).validate_python(value)
-        except ValidationError as error:
-            message = error.errors()[0]["msg"]
-    else:
-        message = "Input should not be true or false"
-    found = repr(value) if len(repr(value)) < 60 else repr(value)[:57] + "..."
-    expected = message.replace("Input should be", "expected").replace("Input should", "should")
-    raise ConfigError(f"{where}: {key}: {expected}, got {found}")
+    wanted = str(option.annotation)
+    for entry in value if isinstance(value, list) else [value]:
+        loose = isinstance(entry, bool) or (isinstance(entry, str) and not typed)
+        if loose and "str" not in wanted and ("int" in wanted or "float" in wanted):
+            raise ConfigError(f"{place}: expected a number, got {_shown(entry)}")
+    try:
+        settings = ConfigDict(allow_inf_nan=False, arbitrary_types_allowed=True)
+        return TypeAdapter(option.annotation, config=settings).validate_python(value)
+    except ValidationError as error:
+        message, found = error.errors()[0]["msg"], error.errors()[0]["input"]
+    for theirs, ours in WORDS:
+        message = message.replace(theirs, ours)
+    raise ConfigError(f"{place}: {message}, got {_shown(found)}")
+
+
+WORDS = (
+    ("Input should be", "expected"),
+    ("Input should", "should"),
+    (", unable to parse string as a number", ""),
+    (", unable to parse string as an integer", ""),
+    ("a valid integer", "a whole number"),
+    ("a valid tuple", "a list"),
+    ("a valid string", "text"),
+    ("a valid boolean, unable to interpret input", "true or false"),
+    ("a valid boolean", "true or false"),
+    ("a valid", "a"),
+    ("greater than or equal to", "at least"),
+    ("less than or equal to", "at most"),
+    ("greater than", "more than"),
+)
+"""Pydantic's words, and ours."""
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) < 60 else f"{text[:57]}..."
 
 
 def _hint(name: str, known: Mapping[str, Any]) -> str:
@@ -208,7 +221,7 @@ def positional_values(config: Any, words: Sequence[str]) -> dict[str, Any]:
     """Overrides from positional words, by the config's `positional` pattern.
 
     Raises:
-        ConfigError: too many or too few words.
+        ConfigError: too many words.
     """
     pattern: tuple[str, ...] = config.positional
     star = next((i for i, name in enumerate(pattern) if name.startswith("*")), None)
@@ -217,8 +230,8 @@ def positional_values(config: Any, words: Sequence[str]) -> dict[str, Any]:
     rest = list(words)
     head = pattern if star is None else pattern[:star]
     if len(rest) > len(head) and star is None:
-        shape = " ".join(name.upper() for name in pattern) or "no arguments"
-        raise ConfigError(f"expected {shape}, got one more: {rest[len(head)]!r}")
+        shape = " ".join(name.upper() for name in pattern) or "no more words"
+        raise ConfigError(f"{rest[len(head)]!r} is one word too many; expected {shape}")
     for name in head:
         if rest:
             values[name] = rest.pop(0)
@@ -229,6 +242,3 @@ def positional_values(config: Any, words: Sequence[str]) -> dict[str, Any]:
         if middle:
             values[pattern[star][1:]] = middle
     return values
-
-
-__all__ = ["Address", "load", "positional_values"]

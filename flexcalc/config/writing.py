@@ -7,21 +7,21 @@ from dataclasses import MISSING
 from pathlib import Path
 from typing import Any
 
-from flexcalc.config.options import Option, options
+from flexcalc.config.options import Option, kind_of, located, options
 
 
 def to_toml(config: Any) -> str:
-    """A config as TOML that `load` reads back to the same config."""
+    """A config as TOML that `load` reads back, with every path absolute."""
     lines: list[str] = []
     sections: list[str] = []
     for option in options(config.__class__):
         value = getattr(config, option.name)
         if option.choices:
             for entry in value if option.many else (value,):
-                sections += ["", _header(option), f'kind = "{_kind(entry)}"']
+                sections += ["", _header(option), f'kind = "{kind_of(entry)}"']
                 sections += _flat(entry)
         elif value is not None:
-            lines.append(f"{option.name} = {_literal(value)}")
+            lines.append(f"{option.name} = {_literal(located(option, value, Path.cwd()))}")
     return "\n".join(lines + sections) + "\n"
 
 
@@ -50,7 +50,7 @@ def template(config: type, title: str) -> str:
 
 def _template_section(option: Option) -> list[str]:
     default = option.default[0] if option.many else option.default
-    kind = _kind(default)
+    kind = kind_of(default)
     others = [name for name in option.choices if name != kind]
     also = f" Also: {', '.join(others)}." if others else ""
     lines = [f"# {option.help}{also}", _header(option), f'kind = "{kind}"', ""]
@@ -61,7 +61,7 @@ def _template_section(option: Option) -> list[str]:
 
 def _template_field(option: Option) -> list[str]:
     if option.default is MISSING:
-        shown = f'{option.name} = ""'
+        shown = f"{option.name} = {'[]' if 'tuple' in str(option.annotation) else '""'}"
     elif option.default is None:
         shown = f"# {option.name} ="
     else:
@@ -71,10 +71,6 @@ def _template_field(option: Option) -> list[str]:
 
 def _header(option: Option) -> str:
     return f"[[{option.name}]]" if option.many else f"[{option.name}]"
-
-
-def _kind(section: Any) -> str:
-    return section if isinstance(section, str) else getattr(section, "kind", None) or section.name
 
 
 def _literal(value: Any) -> str:
@@ -89,5 +85,5 @@ def _literal(value: Any) -> str:
         return "[" + ", ".join(_literal(entry) for entry in value) + "]"
     if isinstance(value, dict):
         return "{" + ", ".join(f"{_literal(k)} = {_literal(v)}" for k, v in value.items()) + "}"
-    inner = [f'kind = "{_kind(value)}"', *_flat(value)]
+    inner = [f'kind = "{kind_of(value)}"', *_flat(value)]
     return "{" + ", ".join(inner) + "}"

@@ -6,9 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from flexcalc import files
 from flexcalc.config import COMMANDS, template
 from flexcalc.errors import InputError
+from flexcalc.models.folder import read_facts
 from flexcalc.potential import formula
 from flexcalc.registry import open_potential
 from flexcalc.units import KCAL_MOL
@@ -46,9 +49,14 @@ def _run_facts(path: Path) -> dict[str, Any]:
 
 
 def _model_facts(place: str) -> dict[str, Any]:
-    potential = open_potential(place)
-    facts = dict(getattr(potential, "facts", {}))
-    return {"what": "model", "molecule": formula(potential.numbers), **facts}
+    if (Path(place) / "model.json").exists():
+        facts = read_facts(Path(place))
+        facts.pop("files")
+        numbers = facts.pop("numbers")
+    else:
+        potential = open_potential(place)
+        facts, numbers = dict(getattr(potential, "facts", {})), potential.numbers
+    return {"what": "model", "molecule": formula(np.array(numbers)), **facts}
 
 
 def _dataset_facts(path: Path) -> dict[str, Any]:

@@ -51,6 +51,9 @@ def run_ipi(config: Ipi, output: Path) -> dict[str, Any]:
                 steps=config.steps,
                 start=config.start,
                 compare=config.compare,
+                trust=config.trust,
+                allow_remote=config.allow_remote,
+                timeout_s=config.timeout_s,
                 progress=progress,
             )
         names = list(outcome.scalars)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,9 +13,9 @@ import numpy as np
 from flexcalc import files
 from flexcalc.config import Label
 from flexcalc.dataset import Dataset
-from flexcalc.errors import InputError
 from flexcalc.labelling import label
 from flexcalc.methods.sampling import Displaced, displace, joined, sample_dynamics
+from flexcalc.potential import check_molecule
 from flexcalc.registry import open_potential
 from flexcalc.workflows.runs import Run, open_run
 
@@ -30,12 +31,10 @@ def run_label(config: Label, output: Path) -> dict[str, Any]:
         InputError: a start, the reference or the sampler cannot be used; nothing is written.
     """
     written = [_read_start(text) for text in config.starts if not text.startswith(SMILES)]
-    numbers = written[0].numbers if written else _smiles_numbers(config.starts[0])
+    numbers = _one_molecule(config.starts, written)
     reference = open_potential(config.reference, numbers)
     sampler_address = config.sampler or _default_sampler(config.reference, config.workers)
     sampler = open_potential(sampler_address, numbers)
-    for part in written:
-        open_potential(config.reference, part.numbers)
     with open_run("label", config, output) as run:
         if run.finished is not None:
             return run.finished
@@ -85,6 +84,22 @@ def _read_start(text: str) -> Dataset:
     )
 
 
+def _one_molecule(starts: Sequence[str], written: Sequence[Dataset]) -> np.ndarray:
+    """The atomic numbers (atoms,) that all starts share.
+
+    Raises:
+        MoleculeError: they are not all the same molecule, atom by atom.
+    """
+    files_of = iter(written)
+    found = [
+        _smiles_numbers(text) if text.startswith(SMILES) else next(files_of).numbers
+        for text in starts
+    ]
+    for text, numbers in zip(starts, found, strict=True):
+        check_molecule(found[0], numbers, text)
+    return found[0]
+
+
 def _smiles_numbers(text: str) -> np.ndarray:
     from flexcalc.methods.conformers import molecule
 
@@ -130,8 +145,6 @@ def _starts(config: Label, run: Run, written: list[Dataset], reference: Any) -> 
                 )
             run.say(f"{text}: {len(found)} conformers")
             parts.append(found)
-    if not parts:
-        raise InputError("starts: expected at least one file or smiles:TEXT")
     starts = joined(parts)
     files.write(path, starts)
     return starts

@@ -14,7 +14,7 @@ from flexcalc.errors import InputError
 from flexcalc.methods.iterate import Checkpoint, Recorder, run
 from flexcalc.methods.path import PathState, chained, interpolate, joined_ends, path_length
 from flexcalc.methods.relax import relax
-from flexcalc.potential import Evaluation, Potential
+from flexcalc.potential import Evaluation, Potential, check_molecule
 from flexcalc.registry import open_potential
 from flexcalc.storage import AppendLog, whole_lines
 from flexcalc.units import KCAL_MOL
@@ -35,7 +35,7 @@ def run_path(config: PathSearch, output: Path) -> dict[str, Any]:
         )
     potential = open_potential(config.model, start.numbers)
     if end is not None:
-        open_potential(config.model, end.numbers)
+        check_molecule(start.numbers, end.numbers, str(config.end))
     reference = None if config.relabel is None else open_potential(config.relabel, start.numbers)
     with open_run("path", config, output) as here:
         if here.finished is not None:

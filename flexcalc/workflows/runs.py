@@ -64,7 +64,7 @@ class Run:
 def open_run(command: str, config: Any, folder: Path) -> Iterator[Run]:
     """Hold a run folder for a command; an unfinished run of the same config is taken up.
 
-    Everything that can be checked beforehand should be: a folder made here stays.
+    A folder made here goes again if the input turns out bad before anything came of it.
 
     Raises:
         InputError: the folder holds a run with another config.
@@ -73,7 +73,7 @@ def open_run(command: str, config: Any, folder: Path) -> Iterator[Run]:
     folder = Path(folder)
     text = f"# flexcalc {command}\n{to_toml(config)}"
     _check_same(folder / "run.toml", text, getattr(config, "changeable", ()))
-    with run_folder(folder):
+    with _unmade_if_bad(folder), run_folder(folder):
         finished = _finished(folder, text)
         if finished is None:
             (folder / "results.json").unlink(missing_ok=True)
@@ -82,6 +82,25 @@ def open_run(command: str, config: Any, folder: Path) -> Iterator[Run]:
         if finished is not None:
             run.say(f"{folder}: this run is already done; its results stand")
         yield run
+
+
+OWN_FILES = frozenset({".lock", "run.toml", "log.txt"})
+"""What a run folder has before any work is done."""
+
+
+@contextmanager
+def _unmade_if_bad(folder: Path) -> Iterator[None]:
+    """Remove the folders that the block makes, if it ends in an InputError and left no work."""
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        yield
+    except InputError:
+        if made and {entry.name for entry in folder.glob("*")} <= OWN_FILES:
+            for name in OWN_FILES:
+                (folder / name).unlink(missing_ok=True)
+            for place in made:
+                place.rmdir()
+        raise
 
 
 def _finished(folder: Path, text: str) -> dict[str, Any] | None:
