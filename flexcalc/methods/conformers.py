@@ -14,6 +14,8 @@ from flexcalc.potential import Potential
 from flexcalc.progress import Progress, silent
 from flexcalc.units import KCAL_MOL
 
+EMBEDDINGS = 5
+"""Geometries tried for each conformer that may be kept."""
 SAME_ENERGY = 0.05 * KCAL_MOL
 """Conformers closer in energy than this, in eV, may be the same one."""
 SAME_SHAPE = 0.1
@@ -53,14 +55,14 @@ def conformers(
     parsed = _parsed(smiles)
     settings: Any = rdDistGeom.ETKDGv3()
     settings.randomSeed = seed + 1
-    settings.pruneRmsThresh = 0.1
-    found = list(rdDistGeom.EmbedMultipleConfs(parsed, 10 * most, settings))
+    # RDKit's own pruning looks at heavy atoms alone and would drop the rotors of hydroxyls.
+    found = list(rdDistGeom.EmbedMultipleConfs(parsed, EMBEDDINGS * most, settings))
     if not found:
         raise InputError(f"smiles:{smiles}: no geometry could be made of it")
     relaxed, energies = [], []
     for index in found:
         raw = parsed.GetConformer(index).GetPositions()
-        state = relax(potential, raw[None], force_tolerance_eV_A=0.02, steps=500)
+        state = relax(potential, raw[None], force_tolerance_eV_A=0.005, steps=500)
         relaxed.append(state.positions[0])
         energies.append(float(state.evaluation.energies[0]))
         progress(len(relaxed), len(found), f"lowest {min(energies):.3f} eV")

@@ -11,7 +11,7 @@ from numpy.random import Generator
 from flexcalc.errors import ShapeError
 from flexcalc.fields import Count, Positive
 from flexcalc.geometry import align, match_atoms
-from flexcalc.methods.optimisers import LBFGS, Memory, Optimiser
+from flexcalc.methods.optimisers import FIRE, Memory, Optimiser
 from flexcalc.methods.relax import relax
 from flexcalc.potential import CheckedPotential, Evaluation, Potential
 
@@ -169,8 +169,9 @@ class NEB:
     """Start to climb when the force across the path is below this, in eV/angstrom."""
     force_tolerance_eV_A: Positive = 0.01
     """Converged when no atom's force across the path is longer, in eV/angstrom."""
-    optimiser: Optimiser = field(default_factory=LBFGS)
-    """How steps are chosen."""
+    optimiser: Optimiser = field(default_factory=FIRE)
+    """How steps are chosen; lbfgs takes half the steps where it works, but the forces on a band
+    are no gradient, and with few images it can be thrown off."""
 
     def init(self, potential: Potential, positions: np.ndarray, rng: Generator) -> PathState:
         """Start from a path (images, atoms, 3) in angstrom whose ends stay fixed."""

@@ -8,6 +8,7 @@ from typing import Any
 from flexcalc.config import Demo, Evaluate, Ipi, Label, Md, PathSearch, Train
 from flexcalc.methods.dynamics import Langevin
 from flexcalc.methods.sampling import Thermal
+from flexcalc.registry import family
 from flexcalc.workflows.evaluate import run_evaluate
 from flexcalc.workflows.fitting import run_train
 from flexcalc.workflows.ipi import run_ipi
@@ -104,6 +105,7 @@ def _train(config: Demo, labels: Path) -> Train:
     curve = tuple(sorted({max(10, config.points // 4), max(10, config.points // 2)}))
     return Train(
         dataset=labels,
+        family=(family("sgdml")(metric="learned"),),
         points=config.points,
         validation_points=config.validation_points,
         learning_curve=tuple(size for size in curve if size < config.points),

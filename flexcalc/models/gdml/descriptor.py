@@ -107,3 +107,48 @@ class InverseDistances:
         """
         i, j = self.pairs
         return self._feature_of[permutations[:, i], permutations[:, j]]
+
+
+@dataclass(frozen=True, eq=False)
+class RootDistances:
+    """y = T sqrt(x): square roots of the inverse distances x, in a metric of their own.
+
+    A kernel compares features by their distance. Plain inverse distances give short contacts
+    the say; the metric T (see `metric.learn_metric`) weighs what the energy depends on.
+
+    Args:
+        base: the inverse distances.
+        transform: T (size, size), symmetric; commutes with the relabellings of the group that
+            the model is to have, so that these move y as they move x.
+    """
+
+    base: InverseDistances
+    transform: np.ndarray
+
+    @property
+    def size(self) -> int:
+        """Number of pairs."""
+        return self.base.size
+
+    def linearise(self, positions: np.ndarray) -> tuple[np.ndarray, Pull]:
+        """Features (batch, size) in angstrom^(-1/2) and the map w -> J^T w."""
+        inverse, pull = self.base.linearise(positions)
+        root = np.sqrt(inverse)
+        with np.errstate(invalid="ignore"):
+            features = root @ self.transform
+
+        def pull_root(weights: np.ndarray) -> np.ndarray:
+            with np.errstate(invalid="ignore", over="ignore"):
+                return pull(weights @ self.transform * (0.5 / root))
+
+        return features, pull_root
+
+    def jacobian(self, positions: np.ndarray) -> np.ndarray:
+        """Derivatives of the features, (batch, size, 3 atoms)."""
+        inverse, _ = self.base.linearise(positions)
+        slope = 0.5 / np.sqrt(inverse)
+        return self.transform @ (slope[:, :, None] * self.base.jacobian(positions))
+
+    def relabelled(self, permutations: np.ndarray) -> np.ndarray:
+        """Feature indices (group, size) of atom permutations, as those of the base."""
+        return self.base.relabelled(permutations)

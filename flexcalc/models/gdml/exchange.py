@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from flexcalc.errors import FileFormatError, MoleculeError, UnitError
+from flexcalc.errors import FileFormatError, InputError, MoleculeError, UnitError
 from flexcalc.files.archive import Archive
 from flexcalc.files.units import energy_unit, length_unit
 from flexcalc.models.gdml.descriptor import InverseDistances
@@ -94,7 +94,15 @@ def write_npz(potential: GDMLPotential, path: Path) -> None:
     Args:
         potential: the model.
         path: the file, replaced whole.
+
+    Raises:
+        InputError: the model has a learned metric, which sgdml does not know.
     """
+    if potential.transform is not None:
+        raise InputError(
+            f"{path}: the sgdml package knows plain inverse distances only; "
+            'train with metric = "plain" to export'
+        )
     order = potential.descriptor.relabelled(potential.permutations)
     group, size = order.shape
     linear = (order + size * np.arange(group)[:, None]).ravel(order="F")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.random import Generator
@@ -16,12 +16,15 @@ from flexcalc.fields import Count, NonNegative, Positive
 from flexcalc.models.family import announce, errors
 from flexcalc.models.folder import check_arrays, read_model
 from flexcalc.models.gdml import solver
-from flexcalc.models.gdml.descriptor import InverseDistances
+from flexcalc.models.gdml.descriptor import InverseDistances, RootDistances
+from flexcalc.models.gdml.metric import learn_metric
 from flexcalc.models.gdml.predictor import GDMLPotential, check_model
 from flexcalc.models.gdml.symmetry import Symmetry, identity, recover
 from flexcalc.potential import Evaluation, check_molecule
 from flexcalc.progress import Progress, silent
 
+FIRST_POINTS, FIRST_SIGMA = 150, 10.0
+"""Training points and length scale of the model that a metric is learned from."""
 FEWEST_TO_DIAGNOSE = 10
 LEAST_CORRELATION = 0.95
 MOST_OFF_SCALE = 0.1
@@ -48,6 +51,10 @@ class SGDML:
     """Added to the diagonal of the kernel matrix of forces scaled to unit deviation."""
     symmetry: bool = True
     """Recover the permutations of like atoms from the training geometries and build them in."""
+    metric: Literal["plain", "learned"] = "plain"
+    """How geometries are compared: `plain` by inverse distances, as in the sgdml package;
+    `learned` by the combinations of distances that the energy depends on, found by a first
+    model."""
     max_permutations: Count = 100
     """Largest symmetry group to accept; the rarest permutations beyond it are left out."""
 
@@ -104,13 +111,36 @@ class SGDML:
             validation.labels()
         if len(train.numbers) < 2 or not len(train):
             raise InputError("sgdml needs at least one training point of at least two atoms")
-        descriptor = InverseDistances(len(train.numbers))
-        solver.check_memory(len(train), len(train.numbers), descriptor.size)
+        base = InverseDistances(len(train.numbers))
+        solver.check_memory(len(train), len(train.numbers), base.size)
         group = self._group(train, rng)
-        points = solver.prepare(descriptor, train.positions, group.permutations)
+        transform = None
+        if self.metric == "learned":
+            transform = self._metric(base, group, train, rng)
+        points = solver.prepare(
+            base if transform is None else RootDistances(base, transform),
+            train.positions,
+            group.permutations,
+        )
         for candidate in candidates:
-            trained = candidate._train(points, group, train, progress)
+            trained = candidate._train(points, group, train, transform, progress)
             yield candidate._finished(trained, group, train, validation)
+
+    def _metric(
+        self, base: InverseDistances, group: Symmetry, train: Dataset, rng: Generator
+    ) -> np.ndarray:
+        """The transform of `RootDistances`, learned from a model of at most FIRST_POINTS."""
+        chosen = np.sort(rng.permutation(len(train))[:FIRST_POINTS])
+        first = train[chosen]
+        setting = replace(self, sigma=FIRST_SIGMA)
+
+        def fit(transform: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+            descriptor = RootDistances(base, transform)
+            points = solver.prepare(descriptor, first.positions, group.permutations)
+            model = setting._train(points, group, first, transform, silent)
+            return lambda features: model.contract(features)[1]
+
+        return learn_metric(base, train.positions, group.permutations, fit)
 
     def _group(self, train: Dataset, rng: Generator) -> Symmetry:
         if not self.symmetry:
@@ -122,6 +152,7 @@ class SGDML:
         points: solver.TrainingPoints,
         group: Symmetry,
         train: Dataset,
+        transform: np.ndarray | None,
         progress: Progress,
     ) -> GDMLPotential:
         if self.sigma is None:
@@ -144,6 +175,7 @@ class SGDML:
             coefficients=-(points.jacobians @ beta)[..., 0],
             sigma=self.sigma,
             scale=scale,
+            transform=transform,
         )
 
     def _finished(
@@ -197,6 +229,8 @@ class SGDML:
             "scale": ("f", ()),
             "constant": ("f", ()),
         }
+        if "transform" in arrays:
+            shapes["transform"] = ("f", (size, size))
         check_arrays(folder, arrays, shapes)
         sigma = facts["hyperparameters"].get("sigma")
         check_model(folder, np.array(facts["numbers"]), arrays, sigma)
@@ -208,6 +242,7 @@ class SGDML:
             sigma=sigma,
             scale=float(arrays["scale"]),
             constant=float(arrays["constant"]),
+            transform=arrays.get("transform"),
             facts=facts,
         )
 

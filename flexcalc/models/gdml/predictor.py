@@ -17,6 +17,7 @@ n = 2; arXiv:1912.06401.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,12 @@ import numpy as np
 from flexcalc.errors import FileFormatError
 from flexcalc.models.family import TrainedPotential
 from flexcalc.models.folder import write_model
-from flexcalc.models.gdml.descriptor import InverseDistances
+from flexcalc.models.gdml.descriptor import Descriptor, InverseDistances, RootDistances
 from flexcalc.potential import Evaluation
+from flexcalc.threads import cores, one_blas_thread
 
 GEOMETRIES = 64
-"""Geometries of a block."""
+"""Geometries of a block; an even number."""
 
 IMAGES = 1024
 """Training images of a block: with GEOMETRIES, temporaries of half a megabyte."""
@@ -49,7 +51,11 @@ class GDMLPotential(TrainedPotential):
         sigma: length scale in the unit of the features.
         scale: standard deviation of the training forces, in eV/angstrom.
         constant: constant of integration, in eV.
+        transform: (size, size), the learned metric of `RootDistances`; None for plain inverse
+            distances.
         facts: what is known of the training.
+
+    A row of a batch gets the same bits whatever stands in the other rows.
     """
 
     def __init__(
@@ -62,6 +68,7 @@ class GDMLPotential(TrainedPotential):
         sigma: float,
         scale: float = 1.0,
         constant: float = 0.0,
+        transform: np.ndarray | None = None,
         facts: Mapping[str, Any] | None = None,
     ):
         self.numbers = np.array(numbers, dtype=int)
@@ -72,7 +79,10 @@ class GDMLPotential(TrainedPotential):
         self.scale = float(scale)
         self.constant = float(constant)
         self.facts = dict(facts or {})
-        self.descriptor = InverseDistances(len(self.numbers))
+        self.transform = transform
+        self.descriptor: Descriptor = InverseDistances(len(self.numbers))
+        if transform is not None:
+            self.descriptor = RootDistances(self.descriptor, np.array(transform, dtype=float))
         self._unroll()
 
     def _unroll(self) -> None:
@@ -92,14 +102,29 @@ class GDMLPotential(TrainedPotential):
 
     def evaluate(self, positions: np.ndarray) -> Evaluation:
         """Energies and forces of positions (batch, atoms, 3)."""
+        rows = len(positions)
+        if rows % 2:
+            # The last of an odd number of rows takes another road through BLAS, and a single
+            # one does too, with other rounding.
+            positions = np.concatenate([positions, positions[-1:]])
         energies = np.empty(len(positions))
         forces = np.empty_like(positions)
-        for start in range(0, len(positions), GEOMETRIES):
-            block = slice(start, start + GEOMETRIES)
+
+        def work(block: slice) -> None:
             features, pull = self.descriptor.linearise(positions[block])
             energies[block], slope = self.contract(features)
             forces[block] = pull(slope)
-        return Evaluation(energies, forces)
+
+        starts = range(0, len(positions), GEOMETRIES)
+        blocks = [slice(start, start + GEOMETRIES) for start in starts]
+        with one_blas_thread():
+            if len(blocks) <= 1:
+                for block in blocks:
+                    work(block)
+            else:
+                with ThreadPoolExecutor(min(cores(), len(blocks))) as pool:
+                    list(pool.map(work, blocks))
+        return Evaluation(energies[:rows], forces[:rows])
 
     def contract(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Energies (batch,) in eV and -dE/dx (batch, size) of features (batch, size)."""
@@ -135,6 +160,7 @@ class GDMLPotential(TrainedPotential):
                 "coefficients": self.coefficients,
                 "scale": np.array(self.scale),
                 "constant": np.array(self.constant),
+                **({} if self.transform is None else {"transform": self.transform}),
             },
             facts=self.facts,
         )

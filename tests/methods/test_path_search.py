@@ -1,0 +1,188 @@
+"""Paths against closed forms and against ASE."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import ase
+import numpy as np
+import pytest
+from ase.io import read
+from ase.mep import NEB as ASENEB
+from ase.mep import idpp_interpolate
+from ase.optimize import BFGS
+
+from flexcalc import registry
+from flexcalc.adapters.ase import Calculator
+from flexcalc.errors import ShapeError
+from flexcalc.methods.iterate import iterate
+from flexcalc.methods.optimisers import FIRE, LBFGS
+from flexcalc.methods.path import (
+    NEB,
+    PairTargets,
+    chained,
+    interpolate,
+    joined_ends,
+    path_length,
+    respaced,
+)
+from flexcalc.methods.relax import relax
+from flexcalc.units import KCAL_MOL
+
+INPUTS = Path(__file__).parents[2] / "inputs"
+
+
+def pyramids():
+    """Both minima of the toy ammonia (4, 3), N-H 1.0 and H-H 1.6 angstrom."""
+    turn = np.deg2rad([0, 120, 240])
+    radius = 1.6 / np.sqrt(3)
+    height = np.sqrt(1 - radius**2)
+    ring = np.stack([radius * np.cos(turn), radius * np.sin(turn), np.zeros(3)], axis=1)
+    up = np.vstack([[0, 0, height], ring])
+    down = np.vstack([[0, 0, -height], ring])
+    return up, down
+
+
+def planar_barrier():
+    """Lowest energy of the planar triangle of N-H bonds x: 3 k1/2 (x-1)^2 + 3 k2/2 (x sqrt3-1.6)^2.
+
+    Zero slope gives x = (k1 + sqrt3 k2 1.6) / (k1 + 3 k2).
+    """
+    k1, k2, h = 20.0, 3.0, 1.6
+    x = (k1 + np.sqrt(3) * k2 * h) / (k1 + 3 * k2)
+    return 1.5 * k1 * (x - 1) ** 2 + 1.5 * k2 * (np.sqrt(3) * x - h) ** 2
+
+
+@pytest.mark.physics
+@pytest.mark.parametrize("optimiser", [LBFGS(), FIRE()])
+def test_the_inversion_barrier_is_the_planar_triangles(ammonia, optimiser, rng):
+    up, down = pyramids()
+    method = NEB(images=7, optimiser=optimiser, force_tolerance_eV_A=1e-4)
+    state = method.init(ammonia, interpolate(up, down, 7, "linear"), rng)
+    state = iterate(method, ammonia, state, steps=2000, rng=rng)
+    assert method.converged(state)
+    # The climbing image sits at the saddle: the energy's error is second order in the force.
+    assert state.barrier() == pytest.approx(planar_barrier(), abs=1e-7)
+    gaps = np.diff(path_length(state.images))
+    assert gaps.max() / gaps.min() < 1.2
+
+
+def test_a_band_takes_one_call_a_step_for_all_images(ammonia, rng):
+    up, down = pyramids()
+    method = NEB(images=7, force_tolerance_eV_A=1e-3)
+    state = method.init(ammonia, interpolate(up, down, 7, "linear"), rng)
+    state = iterate(method, ammonia, state, steps=200, rng=rng)
+    assert ammonia.calls == state.step + 1
+
+
+@pytest.mark.physics
+def test_turning_single_images_changes_nothing(ammonia, rng):
+    """Forces on the band do not know how its images lie in space."""
+    from scipy.spatial.transform import Rotation
+
+    up, down = pyramids()
+    path = interpolate(up, down, 7, "linear") + rng.normal(scale=0.02, size=(7, 4, 3))
+    turns = Rotation.random(7, rng=rng).as_matrix()
+    turned = np.einsum("iab,inb->ina", turns, path) + rng.normal(size=(7, 1, 3))
+    method = NEB(images=7)
+    one, other = method.init(ammonia, path, rng), method.init(ammonia, turned, rng)
+    back = np.einsum("iba,inb->ina", turns[1:-1], other.band)
+    assert np.abs(back - one.band).max() < 1e-9
+    assert one.residual == pytest.approx(other.residual, abs=1e-9)
+
+
+@pytest.mark.physics
+def test_glycine_agrees_with_ases_band_on_the_same_surface(rng):
+    start, end = (read(INPUTS / f"glycine-{name}.xyz") for name in ("Ip", "IIIp"))
+    potential = registry.load("xtb:GFN2-xTB?threads=2", start)
+    last, _ = joined_ends(start.numbers, start.positions, end.positions)
+    path = interpolate(start.positions, last, 11)
+    method = NEB(force_tolerance_eV_A=0.005)
+    state = iterate(method, potential, method.init(potential, path, rng), steps=400, rng=rng)
+    assert method.converged(state)
+    images = [ase.Atoms(start.numbers, image) for image in path]
+    for image in images:
+        image.calc = Calculator(potential)
+    band = ASENEB(images, climb=True, method="improvedtangent", k=2.0)
+    BFGS(band, logfile=None).run(fmax=0.02, steps=300)
+    theirs = max(image.get_potential_energy() for image in images)
+    theirs = (theirs - images[0].get_potential_energy()) / KCAL_MOL
+    assert state.barrier() / KCAL_MOL == pytest.approx(theirs, abs=0.01)
+
+
+def test_like_atoms_are_relabelled_before_a_path_is_laid():
+    start, end = (read(INPUTS / f"glycine-{name}.xyz") for name in ("Ip", "IIIp"))
+    swapped = end.positions[[0, 1, 2, 3, 4, 6, 5, 8, 7, 9]]
+    one, _ = joined_ends(start.numbers, start.positions, end.positions)
+    other, order = joined_ends(start.numbers, start.positions, swapped)
+    assert np.abs(one - other).max() < 1e-8
+    assert sorted(order) == list(range(10))
+
+
+def test_idpp_is_ases():
+    start, end = (read(INPUTS / f"glycine-{name}.xyz") for name in ("Ip", "IIIp"))
+    last, _ = joined_ends(start.numbers, start.positions, end.positions)
+    linear = interpolate(start.positions, last, 5, "linear")
+    images = [ase.Atoms(start.numbers, image) for image in linear]
+    idpp_interpolate(images, traj=None, log=None, fmax=0.01, steps=100)
+    objective = PairTargets(linear)
+    theirs = objective(np.stack([image.positions for image in images[1:-1]])).energies
+    inner = relax(objective, linear[1:-1], force_tolerance_eV_A=1e-5, steps=2000).positions
+    ours = objective(inner).energies
+    # Their band has springs along the path; ours is each image's own minimum.
+    assert (ours <= theirs + 1e-6).all()
+    assert np.abs(ours - theirs).max() < 0.05 * objective(linear[1:-1]).energies.max()
+
+
+@pytest.mark.physics
+def test_the_idpp_objective_has_its_gradient(rng):
+    up, down = pyramids()
+    objective = PairTargets(interpolate(up, down, 5, "linear"))
+    inner = rng.normal(size=(3, 4, 3))
+    direction = rng.normal(size=inner.shape)
+    h = 1e-5
+    slope = objective(inner + h * direction).energies - objective(inner - h * direction).energies
+    along = (objective(inner).forces * direction).sum(axis=(1, 2))
+    assert slope / (2 * h) == pytest.approx(-along, rel=1e-6, abs=1e-6)
+
+
+def test_images_are_respaced_evenly():
+    up, down = pyramids()
+    share = np.array([0.0, 0.05, 0.1, 0.6, 1.0])[:, None, None]
+    even = respaced((1 - share) * up + share * down)
+    gaps = np.diff(path_length(even))
+    assert gaps == pytest.approx(np.full(4, gaps.mean()), rel=1e-9)
+    assert np.array_equal(even[0], up)
+
+
+def test_chained_images_lie_on_each_other():
+    from scipy.spatial.transform import Rotation
+
+    up, down = pyramids()
+    path = interpolate(up, down, 5, "linear")
+    turned = np.stack([image @ Rotation.random(rng=k).as_matrix() for k, image in enumerate(path)])
+    laid = chained(turned)
+    assert np.array_equal(laid[0], turned[0])
+    steps = np.sqrt((np.diff(laid, axis=0) ** 2).sum(axis=(1, 2)))
+    assert np.cumsum(steps) == pytest.approx(path_length(path)[1:], abs=1e-9)
+
+
+@pytest.mark.parametrize("images", [0, 2])
+def test_a_path_needs_an_inside(images):
+    up, down = pyramids()
+    with pytest.raises(ShapeError, match="at least 3 images"):
+        interpolate(up, down, images)
+
+
+@pytest.mark.physics
+@pytest.mark.parametrize("optimiser", [LBFGS(), FIRE()])
+def test_relaxation_takes_every_row_to_its_minimum(ammonia, optimiser, rng):
+    from flexcalc.methods.relax import Relax
+
+    up, down = pyramids()
+    start = np.stack([up, down, up]) + rng.normal(scale=0.05, size=(3, 4, 3))
+    method = Relax(optimiser=optimiser, force_tolerance_eV_A=1e-6)
+    state = iterate(method, ammonia, method.init(ammonia, start, rng), steps=2000, rng=rng)
+    assert method.converged(state)
+    # The energy's error is the square of the force over twice the stiffness.
+    assert np.abs(state.evaluation.energies).max() < 1e-10

@@ -1,0 +1,94 @@
+"""N + N steps equal 2N steps, to the byte, for every method."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from flexcalc.errors import FileFormatError
+from flexcalc.methods.dynamics import DynamicsState, Langevin, VelocityVerlet
+from flexcalc.methods.iterate import Checkpoint, Recorder, pack, run, unpack
+from flexcalc.methods.optimisers import FIRE, LBFGS
+from flexcalc.methods.path import NEB, PathState, interpolate
+from flexcalc.methods.relax import Relax, RelaxState
+from flexcalc.storage import AppendLog, whole_lines
+
+UP = np.array([[0.0, 0, 0.4], [0.9, 0, 0], [-0.45, 0.8, 0], [-0.45, -0.8, 0]])
+DOWN = UP * [1, 1, -1]
+
+METHODS = {
+    "nve": (VelocityVerlet(), DynamicsState, np.stack([UP, DOWN])),
+    "langevin": (Langevin(), DynamicsState, np.stack([UP, DOWN])),
+    "neb": (NEB(images=5, force_tolerance_eV_A=1e-9), PathState, interpolate(UP, DOWN, 5)),
+    "neb-fire": (
+        NEB(images=5, force_tolerance_eV_A=1e-9, optimiser=FIRE()),
+        PathState,
+        interpolate(UP, DOWN, 5),
+    ),
+    "relax": (Relax(force_tolerance_eV_A=1e-9, optimiser=LBFGS()), RelaxState, UP[None] * 1.1),
+}
+
+
+def line(state):
+    """A record of a state with all its digits."""
+    return f"{state.step} {state.evaluation.energies.tobytes().hex()}\n".encode()
+
+
+def go(name, folder, steps, potential, seed=3):
+    method, kind, start = METHODS[name]
+    with AppendLog(folder / "log.txt", whole_lines) as log:
+        recorder = Recorder(log, 2, line)
+        checkpoint = Checkpoint(
+            folder / "run.checkpoint", np.random.default_rng(seed), [recorder], seconds=1e9
+        )
+        return run(method, potential, start, kind, steps=steps, checkpoint=checkpoint)
+
+
+def everything(state):
+    arrays, facts = pack(state)
+    return {name: array.tobytes() for name, array in arrays.items()}, facts
+
+
+@pytest.mark.physics
+@pytest.mark.parametrize("name", METHODS)
+def test_stopping_half_way_changes_not_one_byte(name, ammonia, tmp_path):
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "halves").mkdir()
+    whole = go(name, tmp_path / "whole", 20, ammonia)
+    go(name, tmp_path / "halves", 10, ammonia)
+    halves = go(name, tmp_path / "halves", 20, ammonia, seed=99)
+    assert everything(whole) == everything(halves)
+    one, other = (tmp_path / part / "log.txt" for part in ("whole", "halves"))
+    assert one.read_bytes() == other.read_bytes()
+
+
+@pytest.mark.data
+def test_what_was_logged_after_the_checkpoint_is_not_doubled(ammonia, tmp_path):
+    go("langevin", tmp_path, 10, ammonia)
+    kept = (tmp_path / "log.txt").read_bytes()
+    with open(tmp_path / "log.txt", "ab") as log:
+        log.write(b"12 after the checkpoint\n")
+    go("langevin", tmp_path, 10, ammonia)
+    assert (tmp_path / "log.txt").read_bytes() == kept
+
+
+@pytest.mark.data
+def test_a_log_that_lost_lines_is_refused(ammonia, tmp_path):
+    go("langevin", tmp_path, 10, ammonia)
+    (tmp_path / "log.txt").write_bytes(b"")
+    with pytest.raises(FileFormatError, match="expected at least"):
+        go("langevin", tmp_path, 20, ammonia)
+
+
+@pytest.mark.data
+def test_a_checkpoint_of_another_method_is_refused(ammonia, tmp_path):
+    go("langevin", tmp_path, 4, ammonia)
+    with pytest.raises(FileFormatError, match="expected a PathState, found a DynamicsState"):
+        go("neb", tmp_path, 8, ammonia)
+
+
+def test_a_state_comes_back_whole(ammonia, tmp_path):
+    state = go("neb", tmp_path, 6, ammonia)
+    again = unpack(PathState, *pack(state))
+    assert everything(again) == everything(state)
+    assert again.climbing is state.climbing
