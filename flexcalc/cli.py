@@ -239,8 +239,8 @@ def info(
     def work() -> None:
         from flexcalc import workflows
 
-        for key, value in workflows.describe(place).items():
-            print(f"{key}: {value}")
+        for line in workflows.lines(workflows.describe(place)):
+            print(line)
 
     return work
 

@@ -14,6 +14,7 @@ Count = Annotated[int, Ge(1), Le(10**9)]
 Natural = Annotated[int, Ge(0), Le(10**9)]
 Batch = Annotated[int, Ge(1), Le(10**5)]
 """How many of a thing are held in memory at the same time."""
+Images = Annotated[int, Ge(3), Le(10**4)]
 Workers = Annotated[int, Ge(1), Le(1000)]
 Port = Annotated[int, Ge(1), Le(65535)]
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import os
 import re
 import textwrap
 import types
@@ -119,10 +120,15 @@ def located(option: Option, value: Any, folder: Path) -> Any:
     text = str(value) if isinstance(value, str | Path) else ""
     script = re.fullmatch(r"ase:([^?]+\.py)(:.*)", text)
     if script:
-        return f"ase:{folder / script[1]}{script[2]}"
+        return f"ase:{_joined(folder, script[1])}{script[2]}"
     if not text or is_reference(text) or text.startswith("smiles:"):
         return value
-    return str(folder / text)
+    return _joined(folder, text)
+
+
+def _joined(folder: Path, text: str) -> str:
+    """A path below a folder, tidied by its letters: inputs/../label is label, link or not."""
+    return os.path.normpath(folder / text)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.random import Generator
 
 from flexcalc.errors import ShapeError
-from flexcalc.fields import Count, Positive
+from flexcalc.fields import Images, Positive
 from flexcalc.geometry import align, match_atoms
 from flexcalc.methods.optimisers import FIRE, Memory, Optimiser
 from flexcalc.methods.relax import relax
@@ -157,7 +157,7 @@ class NEB:
 
     kind: ClassVar[str] = "neb"
 
-    images: Count = 11
+    images: Images = 11
     """Images with both ends."""
     interpolation: Interpolation = "idpp"
     """How the first path is made, unless a whole path is given."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.random import Generator
 
 from flexcalc.dataset import Dataset, Provenance
-from flexcalc.fields import Count, NonNegative, Positive
+from flexcalc.fields import Batch, Count, NonNegative, Positive
 from flexcalc.files import frame_bytes, open_frame_log, read_frames
 from flexcalc.methods.dynamics import DynamicsState, Langevin
 from flexcalc.methods.iterate import Checkpoint, Recorder, run
@@ -33,7 +33,7 @@ class Thermal:
     """Timestep in femtoseconds."""
     friction_per_ps: Positive = 10.0
     """Friction in 1/ps; a strong one forgets sooner."""
-    replicas: Count = 1
+    replicas: Batch = 1
     """Independent runs from every start."""
     equilibration_fs: NonNegative = 250.0
     """Time thrown away at the beginning of each run, in femtoseconds."""

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from flexcalc.workflows.demo import run_demo
     from flexcalc.workflows.evaluate import run_evaluate
     from flexcalc.workflows.fitting import run_train, train
-    from flexcalc.workflows.info import describe, toml_template
+    from flexcalc.workflows.info import describe, lines, toml_template
     from flexcalc.workflows.ipi import run_ipi, run_serve
     from flexcalc.workflows.label import run_label
     from flexcalc.workflows.md import run_md
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "describe": "info",
+    "lines": "info",
     "run_demo": "demo",
     "run_evaluate": "evaluate",
     "run_ipi": "ipi",
@@ -31,6 +32,7 @@ _HOMES = {
 
 __all__ = [
     "describe",
+    "lines",
     "run_demo",
     "run_evaluate",
     "run_ipi",

@@ -118,6 +118,8 @@ def run_train(config: Train, output: Path) -> dict[str, Any]:
     output, target = _places(config, Path(output))
     with open_run("train", config, output) as run:
         if run.finished is not None:
+            if target is not None and not target.exists():
+                copy_tree(run.folder / run.finished["model"], target)
             return run.finished
         write_json(run.folder / "split.json", _split_record(data, parts))
         if len(parts.rest):
@@ -126,9 +128,11 @@ def run_train(config: Train, output: Path) -> dict[str, Any]:
         for index, chosen in enumerate(config.family):
             with warned(run):
                 rows.append(_fit_one(config, run, data, parts, chosen, index))
+        models = [run.folder / row["model"] for row in rows]
         if target is not None:
-            copy_tree(run.folder / rows[0]["model"], target)
-            run.say(f"model: {target}")
+            copy_tree(models[0], target)
+            models = [target]
+        run.say(f"model: {', '.join(map(str, models))}")
         results = {**rows[0], "models": rows} if len(rows) > 1 else rows[0]
         return run.finish(results)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,24 @@ def describe(place: str) -> dict[str, Any]:
     if path.is_dir() or not path.exists() or _is_model_file(path):
         return _model_facts(place)
     return _dataset_facts(path)
+
+
+def lines(facts: Mapping[str, Any], indent: str = "") -> Iterator[str]:
+    """Facts as lines to read; tables inside them indented."""
+    for key, value in facts.items():
+        if isinstance(value, Mapping):
+            yield f"{indent}{key}:"
+            yield from lines(value, indent + "  ")
+        else:
+            yield f"{indent}{key}: {_shown(value)}"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(map(_shown, value)) or "none"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _is_model_file(path: Path) -> bool:

@@ -13,6 +13,7 @@ import numpy as np
 from flexcalc import files
 from flexcalc.config import Label
 from flexcalc.dataset import Dataset
+from flexcalc.errors import LabelError
 from flexcalc.labelling import label
 from flexcalc.methods.sampling import Displaced, displace, joined, sample_dynamics
 from flexcalc.potential import check_molecule
@@ -50,10 +51,12 @@ def run_label(config: Label, output: Path) -> dict[str, Any]:
                 timeout_s=config.timeout_s,
                 progress=progress,
             )
-        run.say(
-            f"labelled {count.labelled} frames with {config.reference}, "
-            f"{count.quarantined} in quarantine"
-        )
+        quarantine = ""
+        if count.quarantined:
+            quarantine = f", {count.quarantined} in quarantine ({_reason(run.folder)})"
+        run.say(f"labelled {count.labelled} frames with {config.reference}{quarantine}")
+        if not count.labelled:
+            raise LabelError(f"{config.reference} labelled no frame; {_reason(run.folder)}")
         return run.finish(
             {
                 "reference": config.reference,
@@ -64,6 +67,11 @@ def run_label(config: Label, output: Path) -> dict[str, Any]:
                 "labelling_seconds": round(count.seconds, 2),
             }
         )
+
+
+def _reason(folder: Path) -> str:
+    """The first reason in quarantine.xyz."""
+    return f"the first: {files.read_frames(folder / 'quarantine.xyz').tags['reason'][0]}"
 
 
 def _default_sampler(reference: str, workers: int) -> str:
@@ -125,7 +133,7 @@ def _geometries(
             parts.append(sample_dynamics(how, sampler, starts, rng, run.folder, name, progress))
     geometries = joined(parts)
     files.write(path, geometries)
-    run.say(f"sampled {len(geometries)} geometries from {len(starts)} starts")
+    run.say(f"sampled {len(geometries)} geometries from {len(starts)} start geometries")
     return geometries
 
 
