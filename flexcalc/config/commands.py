@@ -224,7 +224,7 @@ class Demo:
     """Frames that choose the hyperparameters."""
     replicas: Batch = 8
     """Replicas of the dynamics at 300 K."""
-    steps: Count = 2000
+    steps: Count = 4000
     """Steps of the dynamics at 300 K."""
     workers: Workers = 2
     """Processes that label at the same time."""

@@ -30,6 +30,7 @@ from flexcalc.labelling.worker import (
     one_line,
     open_checked,
 )
+from flexcalc.threads import cores
 
 TICK_S = 0.25
 """Longest silence of the queue; what has arrived by then is written."""
@@ -182,7 +183,7 @@ class Pool:
         ours, theirs = context.Pipe()
         arguments = (self.open_reference, self.numbers, theirs)
         process = context.Process(target=_serve, args=arguments, name="flexcalc-label")
-        threads = max(1, _cores() // self.workers)
+        threads = max(1, cores() // self.workers)
         with _starting, _threads(threads), _interrupts_blocked():
             process.start()
         theirs.close()
@@ -236,12 +237,6 @@ def check_importable(open_reference: OpenReference) -> None:
             "open_reference must be importable by a worker process, such as a function of a "
             f"module or a functools.partial of one: {one_line(str(error))}"
         ) from None
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @contextmanager

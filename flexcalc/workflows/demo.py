@@ -117,7 +117,7 @@ def _md(config: Demo, model: str, start: str) -> Md:
     return Md(
         model=model,
         start=Path(start),
-        method=Langevin(temperature_K=300.0),
+        method=Langevin(temperature_K=300.0, friction_per_ps=10.0),
         steps=config.steps,
         replicas=config.replicas,
         seed=config.seed,
