@@ -286,11 +286,9 @@ def parsed(words: Sequence[str]) -> Work:
 def usage_line(error: Any) -> str:
     """Typer's complaint on one line, with its best guess at what was meant."""
     text = error.format_message().rstrip(".").replace(". Did", "; did")
-    guesses = getattr(error, "possibilities", None)
-    if guesses:
-        name = error.option_name
-        near = difflib.get_close_matches(name, guesses, n=1, cutoff=0) or sorted(guesses)
-        text = f"no such option: {name}; did you mean {near[0]}?"
+    if getattr(error, "possibilities", None):
+        near = difflib.get_close_matches(error.option_name, error.possibilities, n=1)
+        text = error.message + (f"; did you mean {near[0]}?" if near else "")
     if not text.endswith("?"):
         text = f"{text}; see {getattr(error.ctx, 'command_path', 'flexcalc')} --help"
     return text[0].lower() + text[1:]

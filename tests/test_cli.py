@@ -1,0 +1,483 @@
+"""The command line: help, run files, flags, exit codes, run folders, and Ctrl-C."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import flexcalc
+from flexcalc import cli
+from flexcalc.config import COMMANDS, Label, Md, PathSearch, Train, load, template, to_toml
+from flexcalc.config.options import options
+from flexcalc.dataset import Dataset
+from flexcalc.errors import ConfigError
+from flexcalc.methods.dynamics import Langevin, VelocityVerlet
+from flexcalc.methods.optimisers import FIRE
+from flexcalc.methods.sampling import Displaced, Thermal
+from flexcalc.models.gdml import SGDML
+
+WATER = np.array([8, 1, 1])
+GEOMETRY = np.array([[0.0, 0.0, 0.0], [0.96, 0.0, 0.0], [-0.24, 0.93, 0.0]])
+
+
+def springs(frames, seed=0):
+    """Labelled frames of water whose bonds and angle are springs between all pairs."""
+    rng = np.random.default_rng(seed)
+    positions = GEOMETRY + 0.05 * rng.standard_normal((frames, 3, 3))
+    energies, forces = np.zeros(frames), np.zeros_like(positions)
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        vectors = positions[:, i] - positions[:, j]
+        lengths = np.linalg.norm(vectors, axis=1)
+        gap = lengths - np.linalg.norm(GEOMETRY[i] - GEOMETRY[j])
+        pull = (-30.0 * gap / lengths)[:, None] * vectors
+        energies += 15.0 * gap**2
+        forces[:, i] += pull
+        forces[:, j] -= pull
+    return Dataset(WATER, positions, energies, forces)
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory):
+    """A folder with labelled water, a start and a model."""
+    folder = tmp_path_factory.mktemp("shelf")
+    flexcalc.write(folder / "water.xyz", springs(60))
+    flexcalc.write(folder / "start.xyz", Dataset(WATER, GEOMETRY[None]))
+    model = flexcalc.train(springs(60), points=20, sigma=5.0, symmetry=False)
+    model.save(folder / "water.flex")
+    return folder
+
+
+@pytest.fixture
+def here(shelf, tmp_path, monkeypatch):
+    """An empty folder to work in, with the shelf's things in it."""
+    for entry in shelf.iterdir():
+        (tmp_path / entry.name).symlink_to(entry)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(*words):
+    """Run a command line in this process; returns its exit code."""
+    try:
+        cli.main([str(word) for word in words])
+    except SystemExit as end:
+        return end.code or 0
+    return 0
+
+
+def complaint(capsys):
+    """The one line that a failed command left on standard error."""
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("flexcalc: ")
+    return lines[0].removeprefix("flexcalc: ")
+
+
+# ---------------------------------------------------------------- help
+
+
+def test_overview_names_every_command(capsys):
+    assert run("--help") == 0
+    shown = capsys.readouterr().out
+    for name in (*COMMANDS, "init", "report", "info"):
+        assert re.search(rf"^  {name} ", shown, re.MULTILINE)
+
+
+def test_no_words_at_all_give_the_overview(capsys):
+    assert run() == 0
+    assert capsys.readouterr().out.startswith("Usage: flexcalc")
+
+
+def test_version_is_printed(capsys):
+    assert run("--version") == 0
+    assert capsys.readouterr().out == f"flexcalc {flexcalc.__version__}\n"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_of_a_command_shows_every_option_with_its_text(name, capsys):
+    assert run(name, "--help") == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    positional = {place.lstrip("*") for place in COMMANDS[name].positional}
+    for option in options(COMMANDS[name]):
+        assert option.help
+        if option.name in positional:
+            assert option.name.upper() in shown
+        elif not option.choices:
+            assert f"--{option.name.replace('_', '-')}" in shown
+            assert option.help in shown
+
+
+def test_help_tells_kinds_apart_where_one_flag_means_two_things(capsys):
+    run("md", "--help")
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "(nve) Temperature of the first momenta" in shown
+    assert "(langevin) Temperature of the bath" in shown
+    assert "--timestep-fs NUMBER Timestep" in shown
+
+
+def test_overview_imports_nothing_heavy():
+    code = (
+        "import sys; from flexcalc.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'numpy', 'ase', 'scipy', 'torch', 'pyscf', 'tblite', 'matplotlib', 'rich'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.splitlines()[-1] == "[]"
+
+
+# ---------------------------------------------------------------- run files
+
+
+REQUIRED = {
+    "label": {"reference": "xtb:GFN2-xTB", "starts": ["a.xyz"]},
+    "train": {"dataset": "a.xyz"},
+    "evaluate": {"models": ["m.flex"], "dataset": "a.xyz"},
+    "path": {"model": "m.flex", "start": "a.xyz"},
+    "md": {"model": "m.flex", "start": "a.xyz"},
+    "serve": {"model": "m.flex", "start": "a.xyz"},
+    "ipi": {"input": "i.xml", "model": "m.flex", "start": "a.xyz"},
+    "demo": {},
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_init_prints_a_file_that_loads_to_the_defaults(name, here, capsys):
+    assert run("init", name) == 0
+    text = capsys.readouterr().out
+    for key, value in REQUIRED[name].items():
+        empty = "[]" if isinstance(value, list) else '""'
+        assert f"\n{key} = {empty}\n" in text
+        text = text.replace(f"\n{key} = {empty}\n", f"\n{key} = {json.dumps(value)}\n")
+    Path("run.toml").write_text(text)
+    assert load(COMMANDS[name], Path("run.toml")) == load(COMMANDS[name], None, REQUIRED[name])
+
+
+@pytest.mark.parametrize("name", [name for name in REQUIRED if REQUIRED[name]])
+def test_an_unfilled_field_of_init_is_named(name, here, capsys):
+    Path("run.toml").write_text(template(COMMANDS[name], name))
+    assert run(name, "run.toml") == 2
+    assert complaint(capsys).startswith(f"run.toml: {next(iter(REQUIRED[name]))}: missing")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_default_in_init_may_be_uncommented(name, here):
+    """All lines `# key = value` with a value are valid and mean what they meant."""
+    text = template(COMMANDS[name], name)
+    text = re.sub(r"^# (\w+ = .+)$", r"\1", text, flags=re.MULTILINE)
+    table = tomllib.loads(text) | REQUIRED[name]
+    found = load(COMMANDS[name], None, table)
+    assert found == load(COMMANDS[name], None, REQUIRED[name])
+
+
+CONFIGS = [
+    Md(model="xtb:GFN2-xTB", start=Path("/a.xyz"), method=VelocityVerlet(temperature_K=0.0)),
+    Label(
+        reference="dft:PBE-D4/def2-SVP?charge=1",
+        starts=("/a b.xyz", "smiles:C/C=C\\C", '/"quoted".xyz', "/tab\t and \x7f.xyz"),
+        samples=(Thermal(frames=3), Displaced(amplitude_A=0.1), Thermal(replicas=2)),
+        scheduler={"cluster": "SLURM", "cores": 4},
+    ),
+    PathSearch(model="/m.flex", start=Path("/a.xyz")),
+    Train(dataset=Path("/a.xyz"), family=(SGDML(sigma=3.0),), learning_curve=(10, 20)),
+]
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: type(config).__name__)
+def test_a_written_config_loads_to_itself(config, tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text(to_toml(config))
+    assert load(type(config), path) == config
+
+
+def test_a_section_inside_a_section_survives_too(tmp_path):
+    config = CONFIGS[2]
+    config = replace(config, method=replace(config.method, optimiser=FIRE(step_A=0.1)))
+    (tmp_path / "run.toml").write_text(to_toml(config))
+    assert load(PathSearch, tmp_path / "run.toml") == config
+
+
+def test_paths_count_from_the_folder_of_the_file(tmp_path):
+    (tmp_path / "runs").mkdir()
+    path = tmp_path / "runs/label.toml"
+    path.write_text(
+        'reference = "ase:make.py:calculator?x=1"\nsampler = "xtb:GFN2-xTB"\n'
+        'starts = ["../a.xyz", "/b.xyz", "smiles:CCO"]'
+    )
+    config = load(Label, path)
+    assert config.reference == f"ase:{tmp_path}/runs/make.py:calculator?x=1"
+    assert config.sampler == "xtb:GFN2-xTB"
+    assert config.starts == (f"{tmp_path}/a.xyz", "/b.xyz", "smiles:CCO")
+
+
+def test_the_resolved_file_in_a_run_folder_can_be_run_from_anywhere(here, monkeypatch):
+    assert run("md", "water.flex", "start.xyz", "--steps", 4, "-o", "first") == 0
+    (here / "else").mkdir()
+    monkeypatch.chdir(here / "else")
+    assert run("md", "../first/run.toml", "-o", "second") == 0
+    assert Path("second/run.toml").read_bytes() == (here / "first/run.toml").read_bytes()
+    for name in ("trajectory.xyz", "scalars.csv"):
+        assert Path("second", name).read_bytes() == (here / "first" / name).read_bytes()
+
+
+# ---------------------------------------------------------------- flags
+
+
+def parsed(monkeypatch, *words):
+    """The config that a command line gives to its workflow."""
+    got = []
+    monkeypatch.setattr(f"flexcalc.workflows.run_{words[0]}", lambda config, *_: got.append(config))
+    assert run(*words) == 0
+    return got[0]
+
+
+def test_flags_come_on_top_of_the_file(here, monkeypatch):
+    Path("run.toml").write_text(
+        'model = "water.flex"\nstart = "start.xyz"\nsteps = 7\nreplicas = 3\n'
+        '[method]\nkind = "langevin"\ntemperature_K = 100.0\nfriction_per_ps = 5.0\n'
+    )
+    config = parsed(monkeypatch, "md", "run.toml", "--steps", "9", "--temperature-K", "200")
+    assert (config.steps, config.replicas) == (9, 3)
+    assert config.method == Langevin(temperature_K=200.0, friction_per_ps=5.0)
+
+
+def test_a_kind_chosen_by_flag_starts_from_its_own_defaults(here, monkeypatch):
+    config = parsed(monkeypatch, "md", "m", "s.xyz", "--method", "nve", "--timestep-fs", "0.25")
+    assert config.method == VelocityVerlet(timestep_fs=0.25)
+
+
+def test_a_flag_goes_to_every_section_that_has_its_field(here, monkeypatch):
+    words = ["label", "xtb:GFN2-xTB", "s.xyz", "--samples", "md", "--samples", "displacement"]
+    config = parsed(monkeypatch, *words, "--frames", "5", "--temperature-K", "50")
+    assert config.samples == (Thermal(frames=5, temperature_K=50.0), Displaced(frames=5))
+
+
+@pytest.mark.parametrize("words", [["--sigmas", "5,10"], ["--sigmas", "5", "--sigmas", "10"]])
+def test_lists_of_numbers_may_be_repeated_or_joined_by_commas(words, here, monkeypatch):
+    config = parsed(monkeypatch, "train", "d.xyz", "--family=sgdml", "--no-symmetry", *words)
+    assert config.family == (SGDML(sigmas=(5.0, 10.0), symmetry=False),)
+
+
+def test_several_models_may_stand_before_the_dataset(here, monkeypatch):
+    config = parsed(monkeypatch, "evaluate", "a.flex", "b.flex", "d.xyz", "--by", "distance 0 1")
+    assert config.models == ("a.flex", "b.flex")
+    assert config.dataset == Path("d.xyz")
+    assert config.by == ("distance 0 1",)
+
+
+# ---------------------------------------------------------------- complaints
+
+
+COMPLAINTS = [
+    (["lable"], "no such command 'lable'; did you mean 'label'?"),
+    (["md", "--step", "3"], "no such option: --step; did you mean --steps?"),
+    (["md", "--steps"], "option '--steps' requires an argument; see flexcalc"),
+    (["--wrong"], "no such option: --wrong; see flexcalc --help"),
+    (["init"], "missing argument 'COMMAND'; see flexcalc init --help"),
+    (["init", "info"], "init: no TOML for 'info'; expected one of demo, label, train"),
+    (["md", "a", "b", "c"], "'c' is one word too many; expected MODEL START"),
+    (["md", "water.flex"], "START: missing (First geometry"),
+    (["md", "watr.flex", "start.xyz"], "'watr.flex': no such model; did you mean water.flex?"),
+    (["md", "bad.toml"], "bad.toml: method.timestep: unknown key; did you mean timestep_fs?"),
+    (["md", "water.flex", "start.xyz", "--steps", "0"], "--steps: expected at least 1, got '0'"),
+    (
+        ["md", "water.flex", "start.xyz", "--method", "nve", "--friction-per-ps", "1"],
+        "--friction-per-ps: not an option of method nve",
+    ),
+    (
+        ["md", "good.toml", "--replicas", "many"],
+        "--replicas: expected a whole number, got 'many'",
+    ),
+]
+
+
+@pytest.mark.parametrize(("words", "said"), COMPLAINTS, ids=lambda value: str(value)[:40])
+def test_a_complaint_is_one_line_that_helps(words, said, here, capsys):
+    Path("good.toml").write_text('model = "water.flex"\nstart = "start.xyz"\n')
+    Path("bad.toml").write_text('model = "m"\nstart = "s.xyz"\n[method]\ntimestep = 1.0\n')
+    assert run(*words) == 2
+    assert complaint(capsys).startswith(said)
+
+
+def test_a_flag_and_a_key_are_named_as_they_were_given(here):
+    Path("run.toml").write_text('model = "m"\nstart = "s.xyz"\nsteps = 0\nreplicas = 1\n')
+    with pytest.raises(ConfigError, match=r"^run\.toml: steps: expected at least 1, got 0$"):
+        load(Md, Path("run.toml"), {"replicas": "2"})
+    with pytest.raises(ConfigError, match=r"^--replicas: expected at least 1, got '0'$"):
+        load(Md, Path("run.toml"), {"replicas": "0", "steps": "1"})
+
+
+def test_a_full_disk_is_one_line(here, monkeypatch, capsys):
+    def full(*_):
+        raise OSError(28, "No space left on device", "md/trajectory.xyz")
+
+    monkeypatch.setattr("flexcalc.workflows.run_md", full)
+    assert run("md", "m", "s.xyz") == 1
+    assert complaint(capsys) == "md/trajectory.xyz: No space left on device"
+
+
+# ---------------------------------------------------------------- run folders
+
+
+def tree(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_finished_run_is_not_done_again(here, capsys):
+    words = ["md", "water.flex", "start.xyz", "--steps", "4"]
+    assert run(*words) == 0
+    before = tree(here / "md")
+    assert run(*words) == 0
+    assert "this run is already done" in capsys.readouterr().out
+    after = tree(here / "md")
+    assert after.pop(here / "md/log.txt") != before.pop(here / "md/log.txt")
+    assert after == before
+
+
+def test_more_steps_go_on_from_a_finished_run(here):
+    assert run("md", "water.flex", "start.xyz", "--steps", "40") == 0
+    assert run("md", "water.flex", "start.xyz", "--steps", "80") == 0
+    assert run("md", "water.flex", "start.xyz", "--steps", "80", "-o", "once") == 0
+    assert Path("md/trajectory.xyz").read_bytes() == Path("once/trajectory.xyz").read_bytes()
+
+
+def test_a_run_folder_of_another_config_is_refused(here, capsys):
+    assert run("md", "water.flex", "start.xyz", "--steps", "4", "--seed", "1") == 0
+    before = tree(here / "md")
+    assert run("md", "water.flex", "start.xyz", "--steps", "4", "--seed", "2") == 2
+    assert complaint(capsys) == "md: holds a run with seed = 1, not 2; choose another --output"
+    assert tree(here / "md") == before
+
+
+def test_a_run_folder_of_another_command_is_refused(here, capsys):
+    assert run("md", "water.flex", "start.xyz", "--steps", "4") == 0
+    assert run("evaluate", "water.flex", "water.xyz", "-o", "md") == 2
+    assert "holds a run of `flexcalc md`; choose another --output" in complaint(capsys)
+
+
+def test_a_folder_of_something_else_is_refused(here, capsys):
+    Path("precious").mkdir()
+    Path("precious/thesis.tex").write_text("...")
+    assert run("md", "water.flex", "start.xyz", "-o", "precious") == 2
+    assert "precious: expected a new or empty folder" in complaint(capsys)
+    assert [path.name for path in Path("precious").iterdir()] == ["thesis.tex"]
+
+
+def test_bad_input_that_is_found_late_leaves_no_folder(here, capsys):
+    """i-PI's input is only read when the run folder is open."""
+    Path("broken.xml").write_text("<simulation>")
+    assert run("ipi", "broken.xml", "water.flex", "start.xyz", "-o", "a/b/c") == 2
+    assert complaint(capsys).startswith("broken.xml: ")
+    assert not Path("a").exists()
+
+
+def test_train_can_name_the_model_itself(here):
+    words = ["train", "water.xyz", "--points", "20", "--validation-points", "10", "--sigmas", "5"]
+    assert run(*words, "--output", "mine.flex") == 0
+    facts = flexcalc.load("mine.flex").facts
+    assert facts["training_points"] == 20
+    results = json.loads(Path("mine-train/results.json").read_text())
+    assert results["command"] == "train"
+    assert (
+        results["force_rmse_kcal_mol_A"] == facts["errors"]["validation"]["force_rmse_kcal_mol_A"]
+    )
+
+
+def test_train_does_not_overwrite_what_is_no_model(here, capsys):
+    Path("mine.flex").mkdir()
+    Path("mine.flex/notes.txt").write_text("...")
+    assert (
+        run("train", "water.xyz", "--points", "20", "--validation-points", "9", "-o", "mine.flex")
+        == 2
+    )
+    assert "mine.flex: exists and is no flexcalc model" in complaint(capsys)
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("water.flex", "what: model\nmolecule: H2O\n"),
+        ("water.xyz", "what: dataset\nmolecule: H2O\natoms: 3\nframes: 60\nenergies: yes\n"),
+    ],
+)
+def test_info_says_what_a_thing_is(place, said, here, capsys):
+    assert run("info", place) == 0
+    assert capsys.readouterr().out.startswith(said)
+
+
+def test_info_does_not_read_weights(here, tmp_path, capsys):
+    """A model's facts are told at once, however large it is."""
+    copy = tmp_path / "copy.flex"
+    copy.mkdir()
+    (copy / "model.json").write_bytes(Path("water.flex/model.json").read_bytes())
+    assert run("info", copy) == 0
+    assert "training_points: 20" in capsys.readouterr().out
+
+
+# ---------------------------------------------------------------- signals
+
+
+@contextlib.contextmanager
+def started(*words):
+    """`flexcalc` in a process of its own."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flexcalc.cli", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def wait_for(path, size, process):
+    deadline = time.monotonic() + 60
+    while not (path.exists() and path.stat().st_size >= size):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_ctrl_c_ends_with_130_and_the_same_command_goes_on(here):
+    words = ["md", "water.flex", "start.xyz", "--steps", "4000", "--frame-every", "5"]
+    with started(*words, "-o", "broken") as process:
+        wait_for(Path("broken/trajectory.xyz"), 5000, process)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+        assert process.returncode == 130
+    assert err == "flexcalc: interrupted; the same command goes on from here\n"
+    assert not Path("broken/results.json").exists()
+    assert 1 < len(flexcalc.files.read_frames("broken/trajectory.xyz")) < 801
+    assert run(*words, "-o", "broken") == 0
+    assert run(*words, "-o", "whole") == 0
+    for name in ("trajectory.xyz", "scalars.csv"):
+        assert Path("broken", name).read_bytes() == Path("whole", name).read_bytes()
+
+
+def test_a_second_process_on_one_folder_is_refused(here, capsys):
+    words = ["md", "water.flex", "start.xyz", "--steps", "1000000", "--frame-every", "1000"]
+    with started(*words) as process:
+        wait_for(Path("md/trajectory.xyz"), 1, process)
+        assert run(*words) == 2
+        assert complaint(capsys).startswith("md: another flexcalc process is using this run folder")
+
+
+def test_a_reader_that_goes_away_is_no_traceback():
+    command = f"{sys.executable} -m flexcalc.cli init label | true"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert done.stderr == ""

@@ -1,0 +1,191 @@
+"""Every file in inputs/ runs, shortened, in the order in which they build on each other."""
+
+import json
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import flexcalc
+from flexcalc.cli import main
+from flexcalc.config import COMMANDS, load
+
+INPUTS = Path(__file__).parents[1] / "inputs"
+
+SAMPLING = ["--equilibration-fs", "20", "--spacing-fs", "4", "--patience", "1"]
+RUNS = {
+    "label.toml": ["label", "--frames", "40", *SAMPLING, "--workers", "1"],
+    "train.toml": [
+        *["train", "--points", "20", "--validation-points", "10"],
+        *["--sigmas", "10", "--learning-curve", "10"],
+    ],
+    "evaluate.toml": ["evaluate", "--bins", "4", "--frames", "20"],
+    "path.toml": ["path", "--images", "5", "--steps", "3"],
+    "md.toml": ["md", "--steps", "20"],
+    "ipi.toml": ["ipi", "--steps", "3"],
+    "ipi-pimd.xml": ["ipi", "--steps", "2"],
+}
+"""Files that are run in a chain, with the command and the flags that shorten it."""
+
+GEOMETRIES = {
+    "alanine-dipeptide.xyz": "C6H12N2O2",
+    "azobenzene-cis.xyz": "C12H10N2",
+    "azobenzene-trans.xyz": "C12H10N2",
+    "ethanol.xyz": "C2H6O",
+    "glycine-IIIp.xyz": "C2H5NO2",
+    "glycine-Ip.xyz": "C2H5NO2",
+}
+
+ELSEWHERE = {"serve.toml", "ipi-nvt.xml", "demo.toml", "label-fhi-aims.toml", "fhi_aims.py"}
+"""Files with a test of their own below."""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with a copy of inputs/, and in it the folders of the runs."""
+    folder = tmp_path_factory.mktemp("user")
+    shutil.copytree(INPUTS, folder / "inputs", ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+@pytest.fixture
+def here(place, monkeypatch):
+    monkeypatch.chdir(place)
+    return place
+
+
+def output_of(name):
+    return Path(Path(name).stem)
+
+
+def run(name):
+    """Run a file and those before it in the chain, each once; returns its results."""
+    for earlier, (command, *flags) in RUNS.items():
+        folder = output_of(earlier)
+        if not (folder / "results.json").exists():
+            words = [f"inputs/{earlier}"]
+            if earlier.endswith(".xml"):
+                words = [f"inputs/{earlier}", "train/sgdml.flex", "inputs/glycine-Ip.xyz"]
+            main([command, *words, *flags, "--output", str(folder)])
+        if earlier == name:
+            return json.loads((folder / "results.json").read_text())
+    raise KeyError(name)
+
+
+def test_every_file_is_covered_here_and_in_the_table():
+    names = {path.name for path in INPUTS.iterdir() if path.name != "__pycache__"}
+    assert names - {"README.md"} == RUNS.keys() | GEOMETRIES.keys() | ELSEWHERE
+    table = set(re.findall(r"`([\w-]+\.\w+)`", (INPUTS / "README.md").read_text()))
+    assert table == names - {"README.md"}
+
+
+@pytest.mark.parametrize("name", [name for name in RUNS if name.endswith(".toml")])
+def test_the_file_says_how_to_run_it(name):
+    top = (INPUTS / name).read_text().split("\n\n")[0]
+    assert f"flexcalc {RUNS[name][0]} inputs/{name} --output {output_of(name)}" in top
+
+
+def test_label_gives_labelled_frames_of_both_minima(here):
+    results = run("label.toml")
+    # The flag --frames goes to both samplings.
+    assert results["frames"] == 80
+    assert results["quarantined"] == 0
+    labels = flexcalc.read("label/labels.xyz")
+    assert set(labels.tags["start"]) == {"glycine-Ip", "glycine-IIIp"}
+    assert set(labels.tags["sampling"]) == {"md", "displacement"}
+
+
+def test_train_makes_a_model_of_those_labels(here):
+    results = run("train.toml")
+    assert results["training_points"] == 20
+    assert len(flexcalc.read("train/heldout.xyz")) == 80 - 20 - 10
+    curve = json.loads(Path("train/learning.json").read_text())
+    assert [row["points"] for row in curve] == [10, 20]
+    assert flexcalc.load("train/sgdml.flex").facts["level"] == "xtb:GFN2-xTB"
+
+
+def test_evaluate_measures_the_model_by_region(here):
+    results = run("evaluate.toml")
+    assert results["frames"] == 20
+    tables = json.loads(Path("evaluate/errors.json").read_text())
+    bins = tables[0]["regions"][0]["bins"]
+    assert sum(row["population"] for row in bins) == 20
+
+
+def test_path_is_checked_by_the_reference(here):
+    results = run("path.toml")
+    assert results["images"] == 5
+    model, reference = flexcalc.read("path/path.xyz"), flexcalc.read("path/relabelled.xyz")
+    np.testing.assert_array_equal(model.positions, reference.positions)
+    barriers = [np.ptp(data.energies[: data.energies.argmax() + 1]) for data in (model, reference)]
+    assert results["barrier_model_kcal_mol"] == pytest.approx(barriers[0] * 23.0605, rel=1e-4)
+    assert results["barrier_reference_kcal_mol"] == pytest.approx(barriers[1] * 23.0605, rel=1e-4)
+
+
+def test_md_writes_a_frame_of_every_replica(here):
+    assert run("md.toml")["steps"] == 20
+    assert list(flexcalc.read("md/trajectory.xyz").tags["replica"]) == [*range(8), *range(8)]
+
+
+@pytest.mark.parametrize("name", ["ipi.toml", "ipi-pimd.xml"])
+def test_ipi_gets_the_numbers_of_the_direct_call(here, name):
+    results = run(name)
+    assert results["force_difference_max_relative"] < 1e-11
+    assert results["energy_difference_max_relative"] < 1e-11
+
+
+def test_serve_answers_an_ipi_started_by_hand(here):
+    """As the top of serve.toml says, on a socket name of our own."""
+    run("train.toml")
+    name = f"inputs-{socket.gethostname()[:20]}-{time.time_ns()}"
+    text = (INPUTS / "ipi-nvt.xml").read_text()
+    text = text.replace("glycine-nvt", name).replace("2000</total_steps>", "3</total_steps>")
+    (here / "inputs/short.xml").write_text(text)
+    ipi = subprocess.Popen(
+        [Path(sys.executable).parent / "i-pi", "short.xml"],
+        cwd=here / "inputs",
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        main(["serve", "inputs/serve.toml", "--unix", name])
+        assert ipi.wait(60) == 0
+    finally:
+        ipi.kill()
+        Path(f"/tmp/ipi_{name}").unlink(missing_ok=True)
+    lines = (here / "inputs/nvt.out").read_text().splitlines()
+    assert len([line for line in lines if not line.startswith("#")]) == 1
+
+
+def test_demo_file_holds_the_defaults():
+    """`make demo` and the file are the same; the demo itself has its own test."""
+    assert load(COMMANDS["demo"], INPUTS / "demo.toml") == COMMANDS["demo"]()
+
+
+def test_fhi_aims_is_called_up_to_its_missing_program(here, monkeypatch, capsys):
+    species = here / "species"
+    for element in ("01_H", "06_C", "07_N", "08_O"):
+        (species / "light").mkdir(parents=True, exist_ok=True)
+        (species / "light" / f"{element}_default").write_text("# basis functions\n")
+    monkeypatch.setenv("AIMS_COMMAND", "no-such-aims")
+    monkeypatch.setenv("AIMS_SPECIES", str(species))
+    words = ["label", "inputs/label-fhi-aims.toml", "--frames", "2", *SAMPLING]
+    with pytest.raises(SystemExit) as end:
+        main([*words, "--output", "aims-labels"])
+    assert end.value.code == 1
+    assert "No such file or directory: 'no-such-aims'" in capsys.readouterr().err
+    control = next((here / "aims").glob("*/control.in")).read_text()
+    assert "vdw_correction_hirshfeld" in control
+
+
+@pytest.mark.parametrize(("name", "formula"), GEOMETRIES.items())
+def test_start_geometry_is_the_molecule_it_is_named_for(name, formula):
+    from flexcalc.potential import formula as formula_of
+
+    data = flexcalc.read(INPUTS / name)
+    assert (len(data), formula_of(data.numbers)) == (1, formula)
