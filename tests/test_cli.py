@@ -12,55 +12,23 @@ import tomllib
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import flexcalc
 from flexcalc import cli
 from flexcalc.config import COMMANDS, Label, Md, PathSearch, Train, load, template, to_toml
 from flexcalc.config.options import options
-from flexcalc.dataset import Dataset
 from flexcalc.errors import ConfigError
 from flexcalc.methods.dynamics import Langevin, VelocityVerlet
 from flexcalc.methods.optimisers import FIRE
 from flexcalc.methods.sampling import Displaced, Thermal
 from flexcalc.models.gdml import SGDML
 
-WATER = np.array([8, 1, 1])
-GEOMETRY = np.array([[0.0, 0.0, 0.0], [0.96, 0.0, 0.0], [-0.24, 0.93, 0.0]])
-
-
-def springs(frames, seed=0):
-    """Labelled frames of water whose bonds and angle are springs between all pairs."""
-    rng = np.random.default_rng(seed)
-    positions = GEOMETRY + 0.05 * rng.standard_normal((frames, 3, 3))
-    energies, forces = np.zeros(frames), np.zeros_like(positions)
-    for i, j in ((0, 1), (0, 2), (1, 2)):
-        vectors = positions[:, i] - positions[:, j]
-        lengths = np.linalg.norm(vectors, axis=1)
-        gap = lengths - np.linalg.norm(GEOMETRY[i] - GEOMETRY[j])
-        pull = (-30.0 * gap / lengths)[:, None] * vectors
-        energies += 15.0 * gap**2
-        forces[:, i] += pull
-        forces[:, j] -= pull
-    return Dataset(WATER, positions, energies, forces)
-
-
-@pytest.fixture(scope="module")
-def shelf(tmp_path_factory):
-    """A folder with labelled water, a start and a model."""
-    folder = tmp_path_factory.mktemp("shelf")
-    flexcalc.write(folder / "water.xyz", springs(60))
-    flexcalc.write(folder / "start.xyz", Dataset(WATER, GEOMETRY[None]))
-    model = flexcalc.train(springs(60), points=20, sigma=5.0, symmetry=False)
-    model.save(folder / "water.flex")
-    return folder
-
 
 @pytest.fixture
-def here(shelf, tmp_path, monkeypatch):
+def here(water_shelf, tmp_path, monkeypatch):
     """An empty folder to work in, with the shelf's things in it."""
-    for entry in shelf.iterdir():
+    for entry in water_shelf.iterdir():
         (tmp_path / entry.name).symlink_to(entry)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -283,7 +251,7 @@ COMPLAINTS = [
     (["lable"], "no such command 'lable'; did you mean 'label'?"),
     (["md", "--step", "3"], "no such option: --step; did you mean --steps?"),
     (["md", "--steps"], "option '--steps' requires an argument; see flexcalc"),
-    (["--wrong"], "no such option: --wrong; see flexcalc --help"),
+    (["--zzz"], "no such option: --zzz; see flexcalc --help"),
     (["init"], "missing argument 'COMMAND'; see flexcalc init --help"),
     (["init", "info"], "init: no TOML for 'info'; expected one of demo, label, train"),
     (["md", "a", "b", "c"], "'c' is one word too many; expected MODEL START"),
@@ -430,9 +398,14 @@ def test_info_does_not_read_weights(here, tmp_path, capsys):
 
 @contextlib.contextmanager
 def started(*words):
-    """`flexcalc` in a process of its own."""
+    """`flexcalc` in a process of its own, with a checkpoint every tenth of a second."""
+    code = (
+        "from flexcalc.methods.iterate import Checkpoint; from flexcalc.cli import main\n"
+        "Checkpoint.__init__.__kwdefaults__['seconds'] = 0.1\n"
+        "main()"
+    )
     process = subprocess.Popen(
-        [sys.executable, "-m", "flexcalc.cli", *words],
+        [sys.executable, "-c", code, *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -456,7 +429,7 @@ def wait_for(path, size, process):
 def test_ctrl_c_ends_with_130_and_the_same_command_goes_on(here):
     words = ["md", "water.flex", "start.xyz", "--steps", "4000", "--frame-every", "5"]
     with started(*words, "-o", "broken") as process:
-        wait_for(Path("broken/trajectory.xyz"), 5000, process)
+        wait_for(Path("broken/md.checkpoint"), 1, process)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=30)
         assert process.returncode == 130
@@ -472,7 +445,7 @@ def test_ctrl_c_ends_with_130_and_the_same_command_goes_on(here):
 def test_a_second_process_on_one_folder_is_refused(here, capsys):
     words = ["md", "water.flex", "start.xyz", "--steps", "1000000", "--frame-every", "1000"]
     with started(*words) as process:
-        wait_for(Path("md/trajectory.xyz"), 1, process)
+        wait_for(Path("md/run.toml"), 1, process)
         assert run(*words) == 2
         assert complaint(capsys).startswith("md: another flexcalc process is using this run folder")
 

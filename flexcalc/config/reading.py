@@ -179,6 +179,8 @@ def _leaf(option: Option, value: Any, place: str, typed: bool) -> Any:
         loose = isinstance(entry, bool) or (isinstance(entry, str) and not typed)
         if loose and "str" not in wanted and ("int" in wanted or "float" in wanted):
             raise ConfigError(f"{place}: expected a number, got {_shown(entry)}")
+    if option.annotation is bool and not isinstance(value, bool):
+        raise ConfigError(f"{place}: expected true or false, got {_shown(value)}")
     try:
         settings = ConfigDict(allow_inf_nan=False, arbitrary_types_allowed=True)
         return TypeAdapter(option.annotation, config=settings).validate_python(value)
@@ -197,8 +199,6 @@ WORDS = (
     ("a valid integer", "a whole number"),
     ("a valid tuple", "a list"),
     ("a valid string", "text"),
-    ("a valid boolean, unable to interpret input", "true or false"),
-    ("a valid boolean", "true or false"),
     ("a valid", "a"),
     ("greater than or equal to", "at least"),
     ("less than or equal to", "at most"),

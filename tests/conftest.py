@@ -1,0 +1,37 @@
+"""What several test files share: water on springs, its labels and a model of it."""
+
+import numpy as np
+import pytest
+
+import flexcalc
+from flexcalc.dataset import Dataset
+
+WATER = np.array([8, 1, 1])
+GEOMETRY = np.array([[0.0, 0.0, 0.0], [0.96, 0.0, 0.0], [-0.24, 0.93, 0.0]])
+
+
+def springs(frames, seed=0):
+    """Labelled frames of water whose bonds and angle are springs between all pairs."""
+    rng = np.random.default_rng(seed)
+    positions = GEOMETRY + 0.05 * rng.standard_normal((frames, 3, 3))
+    energies, forces = np.zeros(frames), np.zeros_like(positions)
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        vectors = positions[:, i] - positions[:, j]
+        lengths = np.linalg.norm(vectors, axis=1)
+        gap = lengths - np.linalg.norm(GEOMETRY[i] - GEOMETRY[j])
+        pull = (-30.0 * gap / lengths)[:, None] * vectors
+        energies += 15.0 * gap**2
+        forces[:, i] += pull
+        forces[:, j] -= pull
+    return Dataset(WATER, positions, energies, forces)
+
+
+@pytest.fixture(scope="session")
+def water_shelf(tmp_path_factory):
+    """A folder with labels of water (water.xyz), a start (start.xyz) and a model (water.flex)."""
+    folder = tmp_path_factory.mktemp("water")
+    flexcalc.write(folder / "water.xyz", springs(60))
+    flexcalc.write(folder / "start.xyz", Dataset(WATER, GEOMETRY[None]))
+    model = flexcalc.train(springs(60), points=20, sigma=5.0, symmetry=False)
+    model.save(folder / "water.flex")
+    return folder
