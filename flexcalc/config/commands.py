@@ -214,7 +214,7 @@ class Demo:
     """Frames to label."""
     temperature_K: Positive = 500.0
     """Temperature of the sampling, in kelvin."""
-    sampling_replicas: Batch = 2
+    sampling_replicas: Batch = 4
     """Sampling runs from each of the two minima."""
     spacing_fs: Positive = 20.0
     """Time between two labelled frames, in femtoseconds."""

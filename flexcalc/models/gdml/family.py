@@ -23,7 +23,7 @@ from flexcalc.models.gdml.symmetry import Symmetry, identity, recover
 from flexcalc.potential import Evaluation, check_molecule
 from flexcalc.progress import Progress, silent
 
-FIRST_POINTS, FIRST_SIGMA = 150, 10.0
+FIRST_POINTS, FIRST_SIGMA = 300, 10.0
 """Training points and length scale of the model that a metric is learned from."""
 FEWEST_TO_DIAGNOSE = 10
 LEAST_CORRELATION = 0.95

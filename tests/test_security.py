@@ -1,0 +1,122 @@
+"""Nothing flexcalc reads can run code: by the source, and by an audit of what happens."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.security
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted([*(ROOT / "flexcalc").rglob("*.py"), *(ROOT / "drivers").glob("*.py")])
+FORBIDDEN_CALLS = {
+    "eval",
+    "exec",
+    "os._exit",
+    "os.system",
+    "torch.load",
+    "pickle.load",
+    "pickle.loads",
+    "joblib.load",
+}
+FORBIDDEN_KEYWORDS = {("allow_pickle", "True"), ("shell", "True")}
+
+
+def offences(tree):
+    """Forbidden calls of a module, as text."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            keywords = {(word.arg, ast.unparse(word.value)) for word in node.keywords}
+            if called in FORBIDDEN_CALLS or keywords & FORBIDDEN_KEYWORDS:
+                yield f"line {node.lineno}: {ast.unparse(node)}"
+        if isinstance(node, ast.Assert):
+            yield f"line {node.lineno}: assert, which vanishes with python -O"
+
+
+def test_the_scan_sees_what_it_should():
+    bad = "import pickle\npickle.loads(b'')\nnp.load(f, allow_pickle=True)\neval('1')\nassert x"
+    assert len(list(offences(ast.parse(bad)))) == 4
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_no_source_unpickles_evaluates_or_starts_a_shell(path):
+    assert list(offences(ast.parse(path.read_text()))) == []
+
+
+WATCHED = """
+import sys
+events = []
+def hook(event, arguments):
+    if event in ("pickle.find_class", "os.system", "subprocess.Popen", "os.exec", "os.posix_spawn"):
+        events.append(event)
+sys.addaudithook(hook)
+from flexcalc.cli import main
+try:
+    main(sys.argv[1:])
+except SystemExit as stop:
+    print("exit", stop.code)
+print("events", events)
+"""
+
+
+class Bomb:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, canary):
+        self.canary = str(canary)
+
+    def __reduce__(self):
+        return (open, (self.canary, "w"))
+
+
+@pytest.fixture
+def hostile(tmp_path):
+    """Files whose opening would make a canary if anything in them ran."""
+    canary = tmp_path / "canary"
+    bomb = np.array([Bomb(canary)], dtype=object)
+    np.savez(tmp_path / "model.npz", R_desc=bomb, perms=np.zeros((1, 3), int), z=np.ones(3, int))
+    np.savez(tmp_path / "data.npz", R=bomb, z=np.ones(3, int), E=bomb, F=bomb)
+    folder = tmp_path / "model.flex"
+    folder.mkdir()
+    (folder / "model.json").write_text('{"family": "os:system", "files": {}}')
+    (folder / "weights.safetensors").write_bytes(b"cos\nsystem\n(S'touch canary'\ntR.")
+    code = f"__import__('os').mknod({str(canary)!r})"
+    (tmp_path / "frames.xyz").write_text(f'1\nenergy="{code}" pbc="{code}"\nH 0 0 {code}\n')
+    (tmp_path / "run.toml").write_text(f'model = "ase:os:system?{code}"\nstart = "{code}"\n')
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("info", "model.npz"),
+        ("info", "data.npz"),
+        ("info", "model.flex"),
+        ("info", "frames.xyz"),
+        ("md", "run.toml"),
+        ("md", "model.flex", "frames.xyz"),
+        ("evaluate", "model.npz", "data.npz", "--energy-unit", "eV"),
+        ("evaluate", "model.flex", "frames.xyz"),
+        ("train", "data.npz", "--energy-unit", "__import__('os')"),
+        ("train", "frames.xyz", "--family", "os:system"),
+    ],
+    ids=" ".join,
+)
+def test_hostile_files_are_refused_and_nothing_in_them_runs(hostile, words):
+    found = subprocess.run(
+        [sys.executable, "-c", WATCHED, *words],
+        cwd=hostile,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert "exit 2" in found.stdout, found.stderr
+    assert "events []" in found.stdout
+    assert found.stderr.count("\n") == 1
+    assert not (hostile / "canary").exists()
