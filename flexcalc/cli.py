@@ -40,6 +40,9 @@ RUNS = {
 FOLDERLESS = ("serve",)
 """Those of them that fill no run folder."""
 
+LONGEST_LINE = 500
+"""Characters of an error that are shown."""
+
 EPILOG = "RUN.toml is a file such as `flexcalc init {}` prints; flags come on top of it."
 
 
@@ -296,7 +299,10 @@ def usage_line(error: Any) -> str:
 
 def fail(text: str, code: int) -> NoReturn:
     """End with one line on standard error."""
-    print(f"flexcalc: {' '.join(text.split())}", file=sys.stderr)
+    line = " ".join(text.split())[:LONGEST_LINE]
+    # A control character in a file's name could paint the reader's terminal.
+    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+    print(f"flexcalc: {shown}", file=sys.stderr)
     sys.exit(code)
 
 

@@ -109,6 +109,10 @@ def _open_reference(address: Address, numbers: np.ndarray | None) -> Potential:
 
 def _open_model(address: Address, trust: bool) -> Potential:
     path = Path(address)
+    try:
+        path.exists()
+    except OSError as error:
+        raise AddressError(f"{address[:80]!r}: no such model: {error.strerror}") from None
     if path.is_dir():
         if not (path / "model.json").exists():
             raise AddressError(f"{address!r}: a folder without model.json; expected {EXAMPLES}")

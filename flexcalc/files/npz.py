@@ -67,19 +67,23 @@ def read(
     if texts["r_unit"] is None and length is None:
         _check_angstrom(path, numbers, positions)
     level = texts["theory"] or "unknown"
-    return Dataset(
-        numbers=numbers,
-        positions=positions.astype(float) * factors.length,
-        energies=None if energies is None else energies.astype(float) * factors.energy,
-        forces=None if forces is None else forces.astype(float) * factors.force,
-        tags=tags,
-        provenance=Provenance(
-            f"{level} (old labels)" if labels == "old" else level,
-            path.name,
-            factors.named,
-            sha256_file(path),
-        ),
+    provenance = Provenance(
+        f"{level} (old labels)" if labels == "old" else level,
+        path.name,
+        factors.named,
+        sha256_file(path),
     )
+    try:
+        return Dataset(
+            numbers=numbers,
+            positions=positions.astype(float) * factors.length,
+            energies=None if energies is None else energies.astype(float) * factors.energy,
+            forces=None if forces is None else forces.astype(float) * factors.force,
+            tags=tags,
+            provenance=provenance,
+        )
+    except InputError as error:
+        raise FileFormatError(f"{path}: {error}") from None
 
 
 def _convention(path: Path, archive: Archive, labels: str) -> Names:

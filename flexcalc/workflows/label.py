@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -13,8 +14,9 @@ import numpy as np
 from flexcalc import files
 from flexcalc.config import Label
 from flexcalc.dataset import Dataset
-from flexcalc.errors import LabelError
+from flexcalc.errors import ConfigError, LabelError
 from flexcalc.labelling import label
+from flexcalc.labelling.cluster import CLUSTERS
 from flexcalc.methods.sampling import Displaced, displace, joined, sample_dynamics
 from flexcalc.potential import check_molecule
 from flexcalc.registry import open_potential
@@ -36,6 +38,7 @@ def run_label(config: Label, output: Path) -> dict[str, Any]:
     reference = open_potential(config.reference, numbers)
     sampler_address = config.sampler or _default_sampler(config.reference, config.workers)
     sampler = open_potential(sampler_address, numbers)
+    _check_scheduler(config.scheduler)
     with open_run("label", config, output) as run:
         if run.finished is not None:
             return run.finished
@@ -66,6 +69,21 @@ def run_label(config: Label, output: Path) -> dict[str, Any]:
                 "workers": config.workers,
                 "labelling_seconds": round(count.seconds, 2),
             }
+        )
+
+
+def _check_scheduler(scheduler: str | dict[str, Any] | None) -> None:
+    """Refuse before the sampling what Dask would refuse after it.
+
+    Raises:
+        ConfigError: neither an address nor a table for dask-jobqueue.
+    """
+    if isinstance(scheduler, str) and not re.fullmatch(r"(\w+://)?[^\s/:]+:\d{1,5}", scheduler):
+        raise ConfigError(f"scheduler: expected HOST:PORT or tcp://HOST:PORT, got {scheduler!r}")
+    if isinstance(scheduler, dict) and scheduler.get("cluster") not in CLUSTERS:
+        raise ConfigError(
+            f"scheduler.cluster: expected one of {', '.join(CLUSTERS)}, "
+            f"got {scheduler.get('cluster')!r}"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 import tomllib
@@ -91,16 +92,23 @@ OWN_FILES = frozenset({".lock", "run.toml", "log.txt"})
 @contextmanager
 def _unmade_if_bad(folder: Path) -> Iterator[None]:
     """Remove the folders that the block makes, if it ends in an InputError and left no work."""
-    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    made = [place for place in (folder, *folder.parents) if not os.path.lexists(place)]
     try:
         yield
     except InputError:
-        if made and {entry.name for entry in folder.glob("*")} <= OWN_FILES:
-            for name in OWN_FILES:
-                (folder / name).unlink(missing_ok=True)
+        entries = list(folder.glob("*")) if folder in made else []
+        if all(_is_no_work(entry) for entry in entries):
+            for entry in entries:
+                entry.unlink()
             for place in made:
-                place.rmdir()
+                if place.is_dir():
+                    place.rmdir()
         raise
+
+
+def _is_no_work(entry: Path) -> bool:
+    """Whether a file of a run folder is there before any work is done."""
+    return entry.is_file() and (entry.name in OWN_FILES or entry.stat().st_size == 0)
 
 
 def _finished(folder: Path, text: str) -> dict[str, Any] | None:
@@ -115,7 +123,11 @@ def _finished(folder: Path, text: str) -> dict[str, Any] | None:
 
 def _check_same(path: Path, text: str, changeable: tuple[str, ...]) -> None:
     """Refuse a folder whose run.toml says something else, save for what may change."""
-    if not path.exists():
+    try:
+        known = path.exists()
+    except (OSError, ValueError) as error:
+        raise InputError(f"{str(path.parent)!r}: cannot be used as --output: {error}") from None
+    if not known:
         if path.parent.is_dir() and any(path.parent.iterdir()):
             names = sorted(entry.name for entry in path.parent.iterdir())
             if names != [".lock"]:
