@@ -1,0 +1,99 @@
+"""The README: its blocks run as written, and its tables are true.
+
+Blocks fenced `python` or `console` run in order in one folder; those fenced `sh` (installation,
+make) do not.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import flexcalc
+from flexcalc.cli import RUNS
+from flexcalc.registry import FOREIGN, REFERENCES
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("readme")
+    (folder / "inputs").symlink_to(ROOT / "inputs")
+    return folder
+
+
+def environment():
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}
+
+
+def test_every_fence_says_what_it_is():
+    assert {kind for kind, _ in BLOCKS} == {"sh", "console", "python"}
+    assert all(
+        line.startswith("$ ")
+        for kind, text in BLOCKS
+        if kind == "console"
+        for line in text.splitlines()
+    )
+
+
+def test_blocks_run_in_order(place):
+    """One test: each block needs what those before it left behind."""
+    for kind, text in BLOCKS:
+        if kind == "sh":
+            continue
+        script = text if kind == "python" else text.replace("$ ", "")
+        words = [sys.executable, "-W", "error::DeprecationWarning", "-"]
+        done = subprocess.run(
+            words if kind == "python" else ["bash", "-e"],
+            input=script,
+            cwd=place,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, (text, done.stdout, done.stderr)
+        assert "NOT CONVERGED" not in done.stdout
+    for folder in ("label", "glycine-train", "check", "path", "md", "ipi"):
+        assert (place / folder / "report.html").stat().st_size > 1000
+    assert flexcalc.load(str(place / "glycine.flex")).facts["training_points"] == 80
+
+
+def table(title, cell):
+    section = TEXT.split(f"## {title}\n")[1].split("\n## ")[0]
+    return set(re.findall(cell, section, re.MULTILINE))
+
+
+def test_command_table_is_complete():
+    assert table("Commands", r"^\| `flexcalc (\w+)") == {*RUNS, "init", "report", "info"}
+
+
+def test_extras_table_is_complete():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    rows = table("Install", r"^\| (`[^|]*`) \|")
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == set(
+        extras["optional-dependencies"]
+    ) - {"test"}
+
+
+def test_address_table_names_every_kind_of_address():
+    rows = table("Addresses", r"^\| `([^`]*)`")
+    schemes = {row.split(":")[0] for row in rows if ":" in row}
+    suffixes = {Path(row).suffix for row in rows if ":" not in row}
+    assert schemes == set(REFERENCES)
+    assert suffixes == {".flex", *FOREIGN}
+
+
+def test_links_lead_to_files():
+    links = re.findall(r"\]\(([\w/.]+)\)", TEXT)
+    assert links
+    for link in links:
+        assert (ROOT / link).exists(), link
