@@ -1,5 +1,7 @@
 """What several test files share: water on springs, its labels and a model of it."""
 
+import tempfile
+
 import numpy as np
 import pytest
 
@@ -35,3 +37,13 @@ def water_shelf(tmp_path_factory):
     model = flexcalc.train(springs(60), points=20, sigma=5.0, symmetry=False)
     model.save(folder / "water.flex")
     return folder
+
+
+@pytest.fixture(scope="module")
+def own_sockets():
+    """A short temporary folder for i-PI's sockets, so that two suites may run side by side."""
+    with tempfile.TemporaryDirectory(prefix="fx", dir="/tmp") as folder:
+        before = tempfile.tempdir
+        tempfile.tempdir = folder
+        yield folder
+        tempfile.tempdir = before

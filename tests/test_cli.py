@@ -426,7 +426,7 @@ def wait_for(path, size, process):
         time.sleep(0.01)
 
 
-def test_ctrl_c_ends_with_130_and_the_same_command_goes_on(here):
+def test_ctrl_c_ends_with_130_and_the_same_command_goes_on(here, capsys):
     words = ["md", "water.flex", "start.xyz", "--steps", "4000", "--frame-every", "5"]
     with started(*words, "-o", "broken") as process:
         wait_for(Path("broken/md.checkpoint"), 1, process)
@@ -434,7 +434,8 @@ def test_ctrl_c_ends_with_130_and_the_same_command_goes_on(here):
         _, err = process.communicate(timeout=30)
         assert process.returncode == 130
     assert err == "flexcalc: interrupted; the same command goes on from here\n"
-    assert not Path("broken/results.json").exists()
+    assert run("info", "broken") == 0
+    assert capsys.readouterr().out == "what: run folder, not finished\ncommand: md\n"
     assert 1 < len(flexcalc.files.read_frames("broken/trajectory.xyz")) < 801
     assert run(*words, "-o", "broken") == 0
     assert run(*words, "-o", "whole") == 0

@@ -47,7 +47,7 @@ ELSEWHERE = {"serve.toml", "ipi-nvt.xml", "demo.toml", "label-fhi-aims.toml", "f
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def place(tmp_path_factory, own_sockets):
     """A folder with a copy of inputs/, and in it the folders of the runs."""
     folder = tmp_path_factory.mktemp("user")
     shutil.copytree(INPUTS, folder / "inputs", ignore=shutil.ignore_patterns("__pycache__"))

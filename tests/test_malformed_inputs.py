@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import os
 import pickle
 import random
 import re
@@ -507,7 +508,7 @@ def here(water_shelf, tmp_path, monkeypatch):
     write("notes.txt", "notes\n", tmp_path)
     write("bad.py", "def make(:\n", tmp_path)
     write("water.npz", water(), tmp_path)
-    write("input.xml", IPI, tmp_path)
+    write("input.xml", IPI.replace("malformed", f"malformed-{os.getpid()}"), tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

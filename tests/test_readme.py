@@ -29,9 +29,9 @@ def place(tmp_path_factory):
     return folder
 
 
-def environment():
+def environment(sockets):
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}
+    return {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1", "TMPDIR": sockets}
 
 
 def test_every_fence_says_what_it_is():
@@ -44,7 +44,7 @@ def test_every_fence_says_what_it_is():
     )
 
 
-def test_blocks_run_in_order(place):
+def test_blocks_run_in_order(place, own_sockets):
     """One test: each block needs what those before it left behind."""
     for kind, text in BLOCKS:
         if kind == "sh":
@@ -55,7 +55,7 @@ def test_blocks_run_in_order(place):
             words if kind == "python" else ["bash", "-e"],
             input=script,
             cwd=place,
-            env=environment(),
+            env=environment(own_sockets),
             capture_output=True,
             text=True,
             check=False,

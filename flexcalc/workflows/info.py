@@ -25,7 +25,7 @@ def describe(place: str) -> dict[str, Any]:
         InputError: it is none of these.
     """
     path = Path(place)
-    if path.is_dir() and (path / "results.json").exists() and not (path / "model.json").exists():
+    if (path / "run.toml").exists() or (path / "results.json").exists():
         return _run_facts(path)
     if path.is_dir() or not path.exists() or _is_model_file(path):
         return _model_facts(place)
@@ -60,6 +60,12 @@ def _is_model_file(path: Path) -> bool:
 
 
 def _run_facts(path: Path) -> dict[str, Any]:
+    if not (path / "results.json").exists():
+        first = (path / "run.toml").read_text(errors="replace").partition("\n")[0]
+        if not first.startswith("# flexcalc "):
+            raise InputError(f"{path}: not a run folder of flexcalc")
+        command = first.removeprefix("# flexcalc ")
+        return {"what": "run folder, not finished", "command": command}
     try:
         facts = json.loads((path / "results.json").read_text())
     except (OSError, ValueError) as error:
