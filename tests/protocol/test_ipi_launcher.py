@@ -234,7 +234,7 @@ def start_launcher(folder):
 
 def test_a_killed_launcher_leaves_no_orphans_and_its_socket_is_recovered(tmp_path):
     process = start_launcher(tmp_path)
-    with pytest.raises(BusyError, match="glycine-nvt"), owned_socket("glycine-nvt"):
+    with pytest.raises(BusyError, match="glycine-nvt"), owned_socket("glycine-nvt", tmp_path):
         pass
     process.kill()
     process.wait()
@@ -242,7 +242,7 @@ def test_a_killed_launcher_leaves_no_orphans_and_its_socket_is_recovered(tmp_pat
     while processes_of(tmp_path) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert processes_of(tmp_path) == []
-    with owned_socket("glycine-nvt") as (prefix, _):
+    with owned_socket("glycine-nvt", tmp_path) as (prefix, _):
         assert not Path(f"{prefix}glycine-nvt").exists()
 
 
@@ -350,10 +350,10 @@ def test_an_address_that_other_machines_reach_is_refused(tmp_path):
 
 
 @pytest.mark.security
-def test_sockets_lie_in_a_folder_that_only_the_user_enters():
+def test_sockets_lie_in_a_folder_that_only_the_user_enters(tmp_path):
     folder = private_folder()
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    with owned_socket("azo") as (prefix, _):
+    with owned_socket("azo", tmp_path) as (prefix, _):
         assert Path(prefix).parent == folder
 
 
@@ -374,15 +374,22 @@ def test_a_socket_folder_that_is_a_link_is_refused(tmp_path):
 
 
 @pytest.mark.security
-def test_a_stale_socket_is_removed_and_a_live_one_is_not(socket_name):
-    path = private_folder() / f"ipi_{socket_name}"
+def test_runs_in_two_folders_may_use_one_name(tmp_path):
+    with owned_socket("azo", tmp_path / "a") as one, owned_socket("azo", tmp_path / "b") as other:
+        assert one[0] != other[0]
+
+
+@pytest.mark.security
+def test_a_stale_socket_is_removed_and_a_live_one_is_not(socket_name, tmp_path):
+    with owned_socket(socket_name, tmp_path) as (prefix, _):
+        path = Path(f"{prefix}{socket_name}")
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(path))
-    with owned_socket(socket_name):
+    with owned_socket(socket_name, tmp_path):
         assert not path.exists()
         with socket.socket(socket.AF_UNIX) as live:
             live.bind(str(path))
-            with pytest.raises(BusyError, match=socket_name), owned_socket(socket_name):
+            with pytest.raises(BusyError, match=socket_name), owned_socket(socket_name, tmp_path):
                 pass
             assert path.exists()
     assert not path.exists()

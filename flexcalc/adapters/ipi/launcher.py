@@ -110,7 +110,7 @@ def launch(
         "trust": trust,
         "timeout_s": timeout_s,
     }
-    with _listener(root, str(input_file), allow_remote) as (where, keep):
+    with _listener(root, str(input_file), folder, allow_remote) as (where, keep):
         path = _input_in(folder, root, trust)
         if path is not None:
             jobs = [client | where] * (clients if where else 0)
@@ -142,7 +142,7 @@ def _prepared(
 
 @contextmanager
 def _listener(
-    root: Element, name: str, allow_remote: bool
+    root: Element, name: str, folder: Path, allow_remote: bool
 ) -> Iterator[tuple[dict[str, Any], tuple[int, ...]]]:
     """Where i-PI will listen: the keywords of `serve`, and descriptors i-PI has to inherit.
 
@@ -160,7 +160,7 @@ def _listener(
     if not sockets:
         yield {}, ()
     elif sockets[0].mode == "unix":
-        with owned_socket(sockets[0].address) as (prefix, lock):
+        with owned_socket(sockets[0].address, folder) as (prefix, lock):
             inputs.set_socket_prefix(root, prefix)
             yield {"unix": sockets[0].address, "socket_prefix": prefix}, (lock,)
     else:

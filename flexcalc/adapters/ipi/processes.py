@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import signal
@@ -124,18 +125,23 @@ def private_folder() -> Path:
 
 
 @contextmanager
-def owned_socket(name: str) -> Iterator[tuple[str, int]]:
-    """Hold i-PI's socket name for this run; a socket that a dead run left is removed.
+def owned_socket(name: str, folder: Path) -> Iterator[tuple[str, int]]:
+    """Hold i-PI's socket name for a run; a socket that a dead run left is removed.
+
+    Args:
+        name: the socket's name in i-PI's input.
+        folder: the run folder; runs in other folders may use the same name.
 
     Yields:
         The socket's prefix, and the descriptor of the lock, which i-PI has to inherit: the
         name is free again only when i-PI is gone too.
 
     Raises:
-        BusyError: another run holds the name.
+        BusyError: another run in this folder holds the name.
         ConfigError: the name cannot be one.
     """
-    prefix = str(private_folder() / "ipi_")
+    owner = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:12]
+    prefix = str(private_folder() / f"ipi_{owner}_")
     path = Path(socket_path(name, prefix))
     handle = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -143,8 +149,7 @@ def owned_socket(name: str) -> Iterator[tuple[str, int]]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise BusyError(
-                f"{path}: another run of i-PI uses the socket name {name!r}; "
-                "wait for it, or change <address> in the input"
+                f"{path}: another run of i-PI uses the socket name {name!r}; wait for it"
             ) from None
         path.unlink(missing_ok=True)
         try:
