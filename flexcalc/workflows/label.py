@@ -15,7 +15,7 @@ from flexcalc import files
 from flexcalc.config import Label
 from flexcalc.dataset import Dataset
 from flexcalc.errors import ConfigError, LabelError
-from flexcalc.labelling import label
+from flexcalc.labelling import label, read_labels
 from flexcalc.labelling.cluster import CLUSTERS
 from flexcalc.methods.sampling import Displaced, displace, joined, sample_dynamics
 from flexcalc.potential import check_molecule
@@ -60,6 +60,8 @@ def run_label(config: Label, output: Path) -> dict[str, Any]:
         run.say(f"labelled {count.labelled} frames with {config.reference}{quarantine}")
         if not count.labelled:
             raise LabelError(f"{config.reference} labelled no frame; {_reason(run.folder)}")
+        # In the order of the geometries, so that the same seed trains the same model.
+        files.write(run.folder / "labels.xyz", read_labels(run.folder))
         return run.finish(
             {
                 "reference": config.reference,

@@ -1,0 +1,30 @@
+"""The same seed gives the same dataset, whichever worker is first."""
+
+from pathlib import Path
+
+import numpy as np
+
+from flexcalc import files
+from flexcalc.config import Label
+from flexcalc.methods.sampling import Displaced
+from flexcalc.workflows import run_label
+
+START = Path(__file__).parents[1] / "inputs" / "glycine-Ip.xyz"
+
+
+def test_labels_come_in_the_order_of_their_geometries(tmp_path):
+    found = []
+    for workers in (1, 2):
+        config = Label(
+            reference="xtb:GFN2-xTB",
+            starts=(str(START),),
+            samples=(Displaced(frames=30),),
+            workers=workers,
+        )
+        run_label(config, tmp_path / str(workers))
+        found.append((tmp_path / str(workers) / "labels.xyz").read_bytes())
+        labels = files.read(tmp_path / str(workers) / "labels.xyz")
+        geometries = files.read(tmp_path / str(workers) / "geometries.xyz")
+        assert np.array_equal(labels.positions, geometries.positions)
+        assert labels.provenance.level == "xtb:GFN2-xTB"
+    assert found[0] == found[1]
