@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -96,58 +96,78 @@ def sample_dynamics(
     Returns:
         Geometries with tags start, sampling, time_fs and temperature_K.
     """
-    origin = np.tile(np.arange(len(starts)), how.replicas)
-    every = max(1, round(how.spacing_fs / how.timestep_fs))
-    first = round(how.equilibration_fs / how.timestep_fs)
-    wanted = -(-how.frames // len(origin))
-    names = _names(starts)[origin]
-
-    def render(state: DynamicsState) -> bytes:
-        frames = zip(state.positions, state.evaluation.energies, strict=True)
-        return b"".join(
-            frame_bytes(
-                starts.numbers,
-                positions,
-                energy,
-                run=row,
-                start=names[row],
-                time_fs=state.step * how.timestep_fs,
-            )
-            for row, (positions, energy) in enumerate(frames)
-        )
-
+    batch = _Batch(how, starts)
     method = Langevin(
         timestep_fs=how.timestep_fs,
         temperature_K=how.temperature_K,
         friction_per_ps=how.friction_per_ps,
     )
-    with open_frame_log(folder / f"{name}.xyz") as log:
-        recorder = Recorder(log, every, render)
+    path = folder / f"{name}.xyz"
+    with open_frame_log(path) as log:
+        recorder = Recorder(log, batch.every, batch.render)
         checkpoint = Checkpoint(folder / f"{name}.checkpoint", rng, [recorder])
-        steps, longest = first + wanted * every, first + how.patience * wanted * every
+        stride = 1
         while True:
-            target = steps
-
-            def watch(state: DynamicsState, target: int = target) -> None:
-                progress(state.step, target, f"{how.temperature_K:g} K")
-
             run(
                 method,
                 potential,
-                starts.positions[origin],
+                starts.positions[batch.origin],
                 DynamicsState,
-                steps=steps,
+                steps=batch.steps(stride),
                 checkpoint=checkpoint,
-                observers=[watch],
+                observers=[batch.watcher(stride, progress)],
             )
-            frames = read_frames(folder / f"{name}.xyz")
+            frames = read_frames(path)
             late = frames[frames.tags["time_fs"] > how.equilibration_fs]
-            stride = _stride(late, len(origin))
-            enough = first + stride * wanted * every
-            if enough <= steps or steps >= longest:
-                break
-            steps = min(enough, longest)
-    return _thinned(late, how, len(origin), wanted)
+            needed = min(_stride(late, len(batch.origin)), how.patience)
+            if needed <= stride:
+                return _thinned(late, how, len(batch.origin), batch.wanted)
+            stride = needed
+
+
+class _Batch:
+    """All runs of one sampling, side by side.
+
+    Args:
+        how: what to run.
+        starts: geometries to start from.
+
+    `origin` (runs,) says which start each run has, `every` how many steps lie between two
+    records, and `wanted` how many frames each run has to give.
+    """
+
+    def __init__(self, how: Thermal, starts: Dataset):
+        self.how, self.numbers = how, starts.numbers
+        self.origin = np.tile(np.arange(len(starts)), how.replicas)
+        self.names = _names(starts)[self.origin]
+        self.every = max(1, round(how.spacing_fs / how.timestep_fs))
+        self.wanted = -(-how.frames // len(self.origin))
+
+    def steps(self, stride: int) -> int:
+        """Steps after which there are enough frames `stride` records apart."""
+        return round(self.how.equilibration_fs / self.how.timestep_fs) + (
+            stride * self.wanted * self.every
+        )
+
+    def render(self, state: DynamicsState) -> bytes:
+        """A record: a frame of every run."""
+        frames = zip(state.positions, state.evaluation.energies, strict=True)
+        return b"".join(
+            frame_bytes(
+                self.numbers,
+                positions,
+                energy,
+                run=row,
+                start=self.names[row],
+                time_fs=state.step * self.how.timestep_fs,
+            )
+            for row, (positions, energy) in enumerate(frames)
+        )
+
+    def watcher(self, stride: int, progress: Progress) -> Callable[[DynamicsState], None]:
+        """An observer that reports progress."""
+        total, note = self.steps(stride), f"{self.how.temperature_K:g} K"
+        return lambda state: progress(state.step, total, note)
 
 
 def autocorrelation_time(series: np.ndarray) -> float:
