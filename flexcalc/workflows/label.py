@@ -153,7 +153,7 @@ def _geometries(
             parts.append(sample_dynamics(how, sampler, starts, rng, run.folder, name, progress))
     geometries = joined(parts)
     files.write(path, geometries)
-    run.say(f"sampled {len(geometries)} geometries from {len(starts)} start geometries")
+    run.say(f"sampled {len(geometries)} geometries; start geometries: {len(starts)}")
     return geometries
 
 
