@@ -12,6 +12,7 @@ import tomllib
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import flexcalc
@@ -441,6 +442,39 @@ def test_ctrl_c_ends_with_130_and_the_same_command_goes_on(here, capsys):
     assert run(*words, "-o", "whole") == 0
     for name in ("trajectory.xyz", "scalars.csv"):
         assert Path("broken", name).read_bytes() == Path("whole", name).read_bytes()
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("kills", [3, pytest.param(100, marks=pytest.mark.long)])
+def test_kills_at_random_moments_leave_the_dynamics_as_undisturbed(here, kills):
+    """Between two kills at least one checkpoint or the start is on disk; no frame is lost."""
+    rng = np.random.default_rng(5)
+    words = ["md", "water.flex", "start.xyz", "--steps", "4000", "--frame-every", "5"]
+    for _ in range(kills):
+        with started(*words, "-o", "broken") as process:
+            wait_for(Path("broken/run.toml"), 1, process)
+            time.sleep(rng.uniform(0, 0.5))
+            process.kill()
+            process.communicate()
+    assert run(*words, "-o", "broken") == 0
+    assert run(*words, "-o", "whole") == 0
+    for name in ("trajectory.xyz", "scalars.csv"):
+        assert Path("broken", name).read_bytes() == Path("whole", name).read_bytes()
+
+
+@pytest.mark.data
+def test_a_killed_training_leaves_no_half_model(here):
+    words = ["train", "water.xyz", "--points", "20", "--validation-points", "10"]
+    for wait in (0.0, 0.2, 0.5):
+        with started(*words, "-o", "broken") as process:
+            wait_for(Path("broken/run.toml"), 1, process)
+            time.sleep(wait)
+            process.kill()
+            process.communicate()
+    assert run(*words, "-o", "broken") == 0
+    assert run(*words, "-o", "whole") == 0
+    name = "sgdml.flex/weights.safetensors"
+    assert Path("broken", name).read_bytes() == Path("whole", name).read_bytes()
 
 
 def test_a_second_process_on_one_folder_is_refused(here, capsys):
