@@ -3,12 +3,13 @@
 A kernel on inverse distances treats all pairs of atoms alike. The average outer product of the
 energy's gradients with respect to the features, M = <g g^T>, says along which combinations of
 features the energy changes; the covariance C of the features says along which the molecule
-moves. Distances are measured with the sum of M^(1/4) and C^(-1/4), each of unit norm. On glycine
-at 500 K (GFN2-xTB, 300 points) the force RMSE falls by a fifth.
+moves. Distances are measured with the sum of M^(1/4) and C^(-1/4), each of unit norm.
 
 Sources: Radhakrishnan et al., Science 383, 1461 (2024), doi:10.1126/science.adi5639 (average
-gradient outer product); the square root of the inverse distance, the powers and the sum were
-chosen here, by the errors on held-out frames.
+gradient outer product). The square root of the inverse distance, the powers and the sum were
+chosen here among some 40 forms, by errors on glycine (GFN2-xTB, 500 K, 200 to 300 points). On
+three further sets of glycine, not used for that, the force RMSE falls by 23 to 25 %; no other
+molecule has been measured.
 """
 
 from __future__ import annotations
