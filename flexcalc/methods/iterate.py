@@ -11,13 +11,13 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, get_type_hints
 
 import numpy as np
 from numpy.random import Generator
 
 from flexcalc.errors import FileFormatError
-from flexcalc.potential import Evaluation, Potential
+from flexcalc.potential import Potential
 from flexcalc.storage import AppendLog, load_checkpoint, save_checkpoint
 
 
@@ -230,24 +230,17 @@ def unpack[S: State](kind: type[S], arrays: dict[str, np.ndarray], facts: dict[s
         raise ValueError(f"expected a {kind.__name__}, found a {facts['kind']}")
 
     def build(cls: type, name: str) -> Any:
-        parts = {}
+        parts, hints = {}, get_type_hints(cls)
         for item in fields(cls):
             key = f"{name}.{item.name}" if name else item.name
             if key in arrays:
                 parts[item.name] = arrays[key]
             elif key in facts["values"]:
                 parts[item.name] = facts["values"][key]
+            elif is_dataclass(hints[item.name]):
+                parts[item.name] = build(hints[item.name], key)
             else:
-                parts[item.name] = build(_NESTED[item.name], key)
+                raise KeyError(key)
         return cls(**parts)
 
     return build(kind, "")
-
-
-_NESTED: dict[str, type] = {"evaluation": Evaluation}
-"""Dataclasses inside states, by the name of their field; other rooms add theirs."""
-
-
-def nested_state(field: str, kind: type) -> None:
-    """Declare that the states' field of this name holds a dataclass of this kind."""
-    _NESTED[field] = kind

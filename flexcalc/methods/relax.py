@@ -8,11 +8,9 @@ import numpy as np
 from numpy.random import Generator
 
 from flexcalc.fields import Positive
-from flexcalc.methods.iterate import iterate, nested_state
+from flexcalc.methods.iterate import iterate
 from flexcalc.methods.optimisers import LBFGS, Memory, Optimiser
 from flexcalc.potential import Evaluation, Potential
-
-nested_state("memory", Memory)
 
 
 @dataclass(frozen=True, eq=False)

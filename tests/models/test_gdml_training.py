@@ -269,3 +269,15 @@ def test_forces_that_never_change_teach_nothing(rng):
     data = Dataset(np.array([8, 1, 1]), positions, np.zeros(5), np.zeros((5, 3, 3)))
     with pytest.raises(InputError, match="nothing to learn"):
         SGDML(sigma=10.0).fit(data, None, rng)
+
+
+@pytest.mark.inputs
+@pytest.mark.parametrize("alike", [1, 3])
+def test_a_metric_cannot_be_learned_from_geometries_that_are_alike(alike, rng):
+    """One point, or several times the same one, has no spread to measure with."""
+    frame = np.array([[0.0, 0, 0], [1.1, 0, 0], [-0.24, 0.93, 0]])
+    forces = np.array([[1.0, 1, 0], [-1, 0, 0], [0, -1, 0]])
+    numbers = np.array([8, 1, 1])
+    data = Dataset(numbers, [frame] * alike, np.zeros(alike), [forces] * alike)
+    with pytest.raises(InputError, match='set metric = "plain"'):
+        SGDML(sigma=10.0, metric="learned").fit(data, None, rng)

@@ -18,6 +18,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from flexcalc.errors import InputError
 from flexcalc.models.gdml.descriptor import InverseDistances, RootDistances
 
 POWER = 0.25
@@ -39,12 +40,21 @@ def learn_metric(
         positions: (frames, atoms, 3) in angstrom, over which the gradients are averaged.
         permutations: (group, atoms) symmetries of the model, which T will commute with.
         fit: trains a first model in the metric it is given.
+
+    Raises:
+        InputError: the geometries do not differ, so there is nothing to learn from.
     """
+    if len(positions) < 2 or np.ptp(base.linearise(positions)[0], axis=0).max() == 0.0:
+        raise InputError(
+            f"a learned metric needs training points that differ, got {len(positions)} alike; "
+            'add points or set metric = "plain"'
+        )
     order = base.relabelled(permutations)
     roots = np.sqrt(base.linearise(positions)[0])
     spread = _symmetrised(np.cov(roots.T), order)
     # To begin with, each feature counts by the root of its spread.
-    first = _scaled(np.diag(np.diag(spread) ** -0.25), base, roots)
+    least = RIDGE * np.diag(spread).mean()
+    first = _scaled(np.diag(np.maximum(np.diag(spread), least) ** -0.25), base, roots)
     slopes = fit(first)(RootDistances(base, first).linearise(positions)[0]) @ first
     outer = _symmetrised(slopes.T @ slopes / len(slopes), order)
     return _scaled(_power(outer, POWER) + _power(spread, -POWER), base, roots)
