@@ -4,13 +4,17 @@ Angles are in radians inside and in degrees for users (`Coordinate`). Atom indic
 """
 
 from flexcalc.geometry.coordinates import Coordinate, angle, dihedral, distance, distances
-from flexcalc.geometry.matching import align, bonds, match_atoms
+from flexcalc.geometry.graph import bonded_angles, bonded_dihedrals, bonds, consensus_bonds
+from flexcalc.geometry.matching import align, match_atoms
 
 __all__ = [
     "Coordinate",
     "align",
     "angle",
+    "bonded_angles",
+    "bonded_dihedrals",
     "bonds",
+    "consensus_bonds",
     "dihedral",
     "distance",
     "distances",

@@ -1,4 +1,4 @@
-"""Which atoms are bonded, how to lay one geometry on another, and which atom is which."""
+"""How to lay one geometry on another, and which atom is which."""
 
 from __future__ import annotations
 
@@ -10,29 +10,10 @@ import numpy as np
 
 from flexcalc.errors import ShapeError
 from flexcalc.geometry.coordinates import distances
-
-BOND_STRETCH = 1.3
-"""A pair is bonded below this multiple of the sum of its covalent radii: it holds a bond that
-is stretched by heat and stays well below the distance of second neighbours."""
+from flexcalc.geometry.graph import bonds, neighbours
 
 LABELLINGS = 5000
 """Most labellings that `match_atoms` tries exhaustively."""
-
-
-def bonds(numbers: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """Covalent bonds (bonds, 2), each i < j, sorted.
-
-    Args:
-        numbers: (atoms,) atomic numbers.
-        positions: (atoms, 3) in angstrom.
-
-    Radii: Cordero et al., Dalton Trans. 2832 (2008), as in `ase.data`.
-    """
-    from ase.data import covalent_radii
-
-    radii = covalent_radii[np.asarray(numbers, dtype=int)]
-    close = distances(np.asarray(positions)[None])[0] < BOND_STRETCH * (radii[:, None] + radii)
-    return np.argwhere(np.triu(close, 1))
 
 
 def align(
@@ -91,8 +72,8 @@ def match_atoms(numbers: np.ndarray, positions: np.ndarray, target: np.ndarray) 
     """
     numbers = np.asarray(numbers, dtype=int)
     source_bonds, target_bonds = bonds(numbers, positions), bonds(numbers, target)
-    source_graph = _neighbours(len(numbers), source_bonds)
-    target_graph = _neighbours(len(numbers), target_bonds)
+    source_graph = neighbours(len(numbers), source_bonds)
+    target_graph = neighbours(len(numbers), target_bonds)
     found = list(islice(_isomorphisms(numbers, source_graph, target_graph), LABELLINGS))
     if not found:
         orders = _all_orders(numbers)
@@ -291,11 +272,3 @@ def _walk(graph: list[set[int]]) -> list[int]:
             seen.update(fresh)
             queue.extend(fresh)
     return order
-
-
-def _neighbours(count: int, pairs: np.ndarray) -> list[set[int]]:
-    graph: list[set[int]] = [set() for _ in range(count)]
-    for i, j in pairs:
-        graph[i].add(int(j))
-        graph[j].add(int(i))
-    return graph

@@ -1,0 +1,89 @@
+"""Which atoms are bonded, and the angles and dihedrals along the bonds."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+
+from flexcalc.geometry.coordinates import distances
+
+BOND_STRETCH = 1.3
+"""A pair is bonded below this multiple of the sum of its covalent radii: it holds a bond that
+is stretched by heat and stays well below the distance of second neighbours."""
+
+FRAMES = 1000
+"""Frames whose distances are held in memory at a time."""
+
+
+def bonds(numbers: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """Covalent bonds (bonds, 2), each i < j, sorted.
+
+    Args:
+        numbers: (atoms,) atomic numbers.
+        positions: (atoms, 3) in angstrom.
+
+    Radii: Cordero et al., Dalton Trans. 2832 (2008), as in `ase.data`.
+    """
+    return consensus_bonds(numbers, np.asarray(positions)[None])
+
+
+def consensus_bonds(numbers: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """Covalent bonds (bonds, 2) of more than half of the frames, each i < j, sorted.
+
+    Args:
+        numbers: (atoms,) atomic numbers.
+        positions: (frames, atoms, 3) in angstrom.
+    """
+    from ase.data import covalent_radii
+
+    radii = covalent_radii[np.asarray(numbers, dtype=int)]
+    longest = BOND_STRETCH * (radii[:, None] + radii)
+    bonded = np.zeros(longest.shape, dtype=int)
+    for start in range(0, len(positions), FRAMES):
+        bonded += (distances(positions[start : start + FRAMES]) < longest).sum(axis=0)
+    return np.argwhere(np.triu(2 * bonded > len(positions), 1))
+
+
+def bonded_angles(bonds: np.ndarray) -> np.ndarray:
+    """Every angle i-j-k of two bonds i-j and j-k with i < k, (angles, 3), sorted by j, i, k.
+
+    Args:
+        bonds: (bonds, 2), each pair once.
+    """
+    graph = neighbours(_atoms(bonds), bonds)
+    rows = [(i, j, k) for j in range(len(graph)) for i, k in combinations(sorted(graph[j]), 2)]
+    return np.array(rows, dtype=int).reshape(-1, 3)
+
+
+def bonded_dihedrals(bonds: np.ndarray) -> np.ndarray:
+    """Every dihedral i-j-k-l of three bonds with j < k, (dihedrals, 4), sorted by j, k, i, l.
+
+    The four atoms are different ones: a ring of three has no dihedral of its own.
+
+    Args:
+        bonds: (bonds, 2), each pair once.
+    """
+    graph = neighbours(_atoms(bonds), bonds)
+    rows = [
+        (i, j, k, l)
+        for j in range(len(graph))
+        for k in sorted(graph[j])
+        if j < k
+        for i in sorted(graph[j] - {k})
+        for l in sorted(graph[k] - {i, j})  # noqa: E741
+    ]
+    return np.array(rows, dtype=int).reshape(-1, 4)
+
+
+def neighbours(count: int, bonds: np.ndarray) -> list[set[int]]:
+    """The atoms that each of `count` atoms is bonded to."""
+    graph: list[set[int]] = [set() for _ in range(count)]
+    for i, j in bonds:
+        graph[i].add(int(j))
+        graph[j].add(int(i))
+    return graph
+
+
+def _atoms(bonds: np.ndarray) -> int:
+    return int(np.max(bonds, initial=-1)) + 1
