@@ -87,7 +87,7 @@ def test_prediction_is_the_sum_over_training_points(model, ethanol, rng):
     order = InverseDistances(9).relabelled(model.permutations)
     for frame, energy, force in zip(positions, found.energies, found.forces, strict=True):
         jacobian = InverseDistances(9).jacobian(frame[None])[0]
-        x = InverseDistances(9).linearise(frame[None])[0][0]
+        x = InverseDistances(9).linearise(frame[None]).features[0]
         terms, slope = [], np.zeros_like(x)
         for point, coefficients in zip(model.features, model.coefficients, strict=True):
             for permuted in order:

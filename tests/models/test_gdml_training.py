@@ -26,7 +26,7 @@ def literal_block(one, other, permutations, sigma):
     descriptor = InverseDistances(len(one))
     order = descriptor.relabelled(permutations)
     (x, y), (J, L) = (
-        descriptor.linearise(np.array([one, other]))[0],
+        descriptor.linearise(np.array([one, other])).features,
         descriptor.jacobian(np.array([one, other])),
     )
     block = np.zeros((J.shape[1],) * 2)
@@ -45,8 +45,8 @@ def test_the_jacobian_is_the_derivative_of_the_features(rng):
     for column in range(12):
         step = np.zeros((4, 3))
         step.flat[column] = 1e-5
-        ahead, _ = descriptor.linearise(positions + step)
-        behind, _ = descriptor.linearise(positions - step)
+        ahead = descriptor.linearise(positions + step).features
+        behind = descriptor.linearise(positions - step).features
         assert np.abs((ahead - behind) / 2e-5 - jacobian[..., column]).max() < 1e-7
 
 
@@ -54,7 +54,7 @@ def test_pulling_back_is_the_transposed_jacobian(rng):
     descriptor = InverseDistances(5)
     positions = rng.normal(scale=2.0, size=(3, 5, 3)) + 100.0
     weights = rng.normal(size=(3, 10))
-    _, pull = descriptor.linearise(positions)
+    pull = descriptor.linearise(positions).pull
     expected = np.einsum("bdx,bd->bx", descriptor.jacobian(positions), weights)
     assert np.abs(pull(weights).reshape(3, 15) - expected).max() < 1e-12
 
@@ -63,8 +63,8 @@ def test_relabelling_atoms_relabels_features(rng):
     descriptor = InverseDistances(5)
     positions = rng.normal(size=(2, 5, 3))
     permutation = rng.permutation(5)
-    expected, _ = descriptor.linearise(positions[:, permutation])
-    found = descriptor.linearise(positions)[0][:, descriptor.relabelled(permutation[None])[0]]
+    expected = descriptor.linearise(positions[:, permutation]).features
+    found = descriptor.linearise(positions).features[:, descriptor.relabelled(permutation[None])[0]]
     assert np.array_equal(found, expected)
 
 
@@ -75,7 +75,7 @@ def test_the_kernel_matrix_is_the_second_derivative_of_the_kernel(rng, toy):
     block = literal_block(one, other, SWAP[:1], sigma)
 
     def value(a, b):
-        features = descriptor.linearise(np.array([a, b]))[0]
+        features = descriptor.linearise(np.array([a, b])).features
         return kernel(*features, sigma)
 
     for row, column in [(0, 0), (1, 5), (4, 2), (8, 8)]:

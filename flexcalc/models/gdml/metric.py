@@ -44,18 +44,18 @@ def learn_metric(
     Raises:
         InputError: the geometries do not differ, so there is nothing to learn from.
     """
-    if len(positions) < 2 or np.ptp(base.linearise(positions)[0], axis=0).max() == 0.0:
+    if len(positions) < 2 or np.ptp(base.linearise(positions).features, axis=0).max() == 0.0:
         raise InputError(
             f"a learned metric needs training points that differ, got {len(positions)} alike; "
             'add points or set metric = "plain"'
         )
     order = base.relabelled(permutations)
-    roots = np.sqrt(base.linearise(positions)[0])
+    roots = np.sqrt(base.linearise(positions).features)
     spread = _symmetrised(np.cov(roots.T), order)
     # To begin with, each feature counts by the root of its spread.
     least = RIDGE * np.diag(spread).mean()
     first = _scaled(np.diag(np.maximum(np.diag(spread), least) ** -0.25), base, roots)
-    slopes = fit(first)(RootDistances(base, first).linearise(positions)[0]) @ first
+    slopes = fit(first)(RootDistances(base, first).linearise(positions).features) @ first
     outer = _symmetrised(slopes.T @ slopes / len(slopes), order)
     return _scaled(_power(outer, POWER) + _power(spread, -POWER), base, roots)
 

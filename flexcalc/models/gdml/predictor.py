@@ -80,9 +80,10 @@ class GDMLPotential(TrainedPotential):
         self.constant = float(constant)
         self.facts = dict(facts or {})
         self.transform = transform
-        self.descriptor: Descriptor = InverseDistances(len(self.numbers))
+        base = InverseDistances(len(self.numbers))
+        self.descriptor: Descriptor = base
         if transform is not None:
-            self.descriptor = RootDistances(self.descriptor, np.array(transform, dtype=float))
+            self.descriptor = RootDistances(base, np.array(transform, dtype=float))
         self._unroll()
 
     def _unroll(self) -> None:
@@ -111,9 +112,9 @@ class GDMLPotential(TrainedPotential):
         forces = np.empty_like(positions)
 
         def work(block: slice) -> None:
-            features, pull = self.descriptor.linearise(positions[block])
-            energies[block], slope = self.contract(features)
-            forces[block] = pull(slope)
+            local = self.descriptor.linearise(positions[block])
+            energies[block], slope = self.contract(local.features)
+            forces[block] = local.pull(slope)
 
         starts = range(0, len(positions), GEOMETRIES)
         blocks = [slice(start, start + GEOMETRIES) for start in starts]

@@ -64,7 +64,7 @@ def prepare(
         permutations: (group, atoms), a closed group.
     """
     motions = internal_motions(positions)
-    features, _ = descriptor.linearise(positions)
+    features = descriptor.linearise(positions).features
     return TrainingPoints(
         features=features,
         jacobians=descriptor.jacobian(positions) @ motions,

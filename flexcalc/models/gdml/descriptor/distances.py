@@ -1,72 +1,59 @@
-"""Descriptors: what the kernel compares, and how a batch's derivatives pass through it.
-
-A descriptor maps positions (batch, atoms, 3) in angstrom to features (batch, size). It also
-gives the products with its Jacobian J that prediction and training need, and how its features
-move when atoms are relabelled.
-"""
+"""Inverse distances, plain and in a metric of their own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 
-Pull = Callable[[np.ndarray], np.ndarray]
-"""Takes weights w (batch, size) to J^T w, (batch, atoms, 3)."""
+from flexcalc.models.gdml.descriptor.interface import Linearised
+from flexcalc.models.gdml.descriptor.internal import InternalCoordinates
 
 
-class Descriptor(Protocol):
-    """What the kernel needs to know of a descriptor."""
+class InverseDistances(InternalCoordinates):
+    """x_ij = 1/|r_i - r_j| in 1/angstrom, over all pairs of atoms or some.
 
-    @property
-    def size(self) -> int:
-        """Number of features."""
-
-    def linearise(self, positions: np.ndarray) -> tuple[np.ndarray, Pull]:
-        """Features (batch, size) and the map w -> J^T w at these positions."""
-
-    def jacobian(self, positions: np.ndarray) -> np.ndarray:
-        """Derivatives of the features, (batch, size, 3 atoms)."""
-
-    def relabelled(self, permutations: np.ndarray) -> np.ndarray:
-        """Feature indices (group, size): relabelling atoms by permutation p turns x into x[p]."""
-
-
-@dataclass(frozen=True)
-class InverseDistances:
-    """x_ij = 1/|r_i - r_j| over all pairs i > j, in the order of `np.tril_indices`.
-
-    Source: Chmiela et al., Sci. Adv. 3, e1603015 (2017), eq. 11.
+    Source: Chmiela et al., Sci. Adv. 3, e1603015 (2017), eq. 11; fewer pairs: Kabylda et al.,
+    Nat. Commun. 14, 3562 (2023).
 
     Args:
         atoms: number of atoms, at least two.
+        pairs: (size, 2); None for all with i > j, in the order of `np.tril_indices`.
+
+    Raises:
+        InputError: a pair twice, none, or atoms that are not different atoms of the molecule.
     """
 
-    atoms: int
+    kind, key, width = "distance", "pairs", 2
 
-    @property
-    def size(self) -> int:
-        """Number of pairs."""
-        return self.atoms * (self.atoms - 1) // 2
+    def __init__(self, atoms: int, pairs: np.ndarray | None = None):
+        super().__init__(atoms, _all_pairs(atoms) if pairs is None else pairs)
 
     @cached_property
-    def pairs(self) -> tuple[np.ndarray, np.ndarray]:
-        """The atoms i > j of each feature, (size,) each."""
-        return np.tril_indices(self.atoms, -1)
+    def _ends(self) -> tuple[np.ndarray, np.ndarray]:
+        """The two atoms of each feature, (size,) each."""
+        return self.members[:, 0].copy(), self.members[:, 1].copy()
 
     @cached_property
     def _feature_of(self) -> np.ndarray:
-        """Feature of each ordered pair of atoms, (atoms, atoms); 0 on the diagonal."""
+        """Feature of each ordered pair of atoms, (atoms, atoms); 0 where there is none."""
         table = np.zeros((self.atoms, self.atoms), dtype=np.intp)
-        i, j = self.pairs
+        i, j = self._ends
         table[i, j] = table[j, i] = np.arange(self.size)
         return table
 
-    def linearise(self, positions: np.ndarray) -> tuple[np.ndarray, Pull]:
-        """Features (batch, size) in 1/angstrom and the map w -> J^T w.
+    @cached_property
+    def _without(self) -> tuple[np.ndarray, np.ndarray]:
+        """Ordered pairs of atoms that have no feature, the diagonal among them."""
+        i, j = self._ends
+        absent = np.ones((self.atoms, self.atoms), dtype=bool)
+        absent[i, j] = absent[j, i] = False
+        rows, columns = np.nonzero(absent)
+        return rows, columns
+
+    def linearise(self, positions: np.ndarray) -> Linearised:
+        """Features in 1/angstrom and the maps w -> J^T w and v -> J v.
 
         Two atoms in one place make the features infinite and the forces NaN, which
         `potential.check` refuses.
@@ -74,24 +61,31 @@ class InverseDistances:
         Args:
             positions: (batch, atoms, 3) in angstrom.
         """
-        i, j = self.pairs
+        i, j = self._ends
         apart = positions[:, i] - positions[:, j]
         with np.errstate(divide="ignore"):
             features = 1.0 / np.sqrt(np.einsum("bpx,bpx->bp", apart, apart))
         # Sums of differences of nearby numbers keep their digits only near the origin.
         centred = positions - positions.mean(axis=1, keepdims=True)
+        rows, columns = self._without
 
         def pull(weights: np.ndarray) -> np.ndarray:
             with np.errstate(invalid="ignore", over="ignore"):
                 springs = (weights * features**3)[:, self._feature_of]
-                springs[:, range(self.atoms), range(self.atoms)] = 0.0
+                springs[:, rows, columns] = 0.0
                 return springs @ centred - springs.sum(axis=2)[..., None] * centred
 
-        return features, pull
+        def push(motions: np.ndarray) -> np.ndarray:
+            with np.errstate(invalid="ignore", over="ignore"):
+                return -(features**3) * np.einsum(
+                    "bpx,bpx->bp", apart, motions[:, i] - motions[:, j]
+                )
+
+        return Linearised(features, pull, push)
 
     def jacobian(self, positions: np.ndarray) -> np.ndarray:
         """dx_ij/dr_i = -(r_i - r_j)/r^3 = -dx_ij/dr_j, as (batch, size, 3 atoms)."""
-        i, j = self.pairs
+        i, j = self._ends
         apart = positions[:, i] - positions[:, j]
         slope = apart / np.linalg.norm(apart, axis=2, keepdims=True) ** 3
         dense = np.zeros((len(positions), self.size, self.atoms, 3))
@@ -100,13 +94,11 @@ class InverseDistances:
         dense[:, feature, j] = slope
         return dense.reshape(len(positions), self.size, 3 * self.atoms)
 
-    def relabelled(self, permutations: np.ndarray) -> np.ndarray:
-        """Feature indices (group, size) of atom permutations (group, atoms).
-
-        The features of `positions[p]` are `features[relabelled([p])[0]]`.
-        """
-        i, j = self.pairs
-        return self._feature_of[permutations[:, i], permutations[:, j]]
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The pairs; nothing where all are there in their usual order, as in older models."""
+        if np.array_equal(self.members, _all_pairs(self.atoms)):
+            return {}
+        return super().arrays()
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +109,7 @@ class RootDistances:
     the say; the metric T (see `metric.learn_metric`) weighs what the energy depends on.
 
     Args:
-        base: the inverse distances.
+        base: the inverse distances, all or some.
         transform: T (size, size), symmetric; commutes with the relabellings of the group that
             the model is to have, so that these move y as they move x.
     """
@@ -126,29 +118,59 @@ class RootDistances:
     transform: np.ndarray
 
     @property
+    def atoms(self) -> int:
+        """Number of atoms."""
+        return self.base.atoms
+
+    @property
     def size(self) -> int:
         """Number of pairs."""
         return self.base.size
 
-    def linearise(self, positions: np.ndarray) -> tuple[np.ndarray, Pull]:
-        """Features (batch, size) in angstrom^(-1/2) and the map w -> J^T w."""
-        inverse, pull = self.base.linearise(positions)
-        root = np.sqrt(inverse)
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The distance that each feature stands for, others being mixed in."""
+        return self.base.names
+
+    @property
+    def atoms_of(self) -> tuple[tuple[int, ...], ...]:
+        """The atoms of these distances."""
+        return self.base.atoms_of
+
+    def linearise(self, positions: np.ndarray) -> Linearised:
+        """Features in angstrom^(-1/2) and the maps w -> J^T w and v -> J v."""
+        inverse = self.base.linearise(positions)
+        root = np.sqrt(inverse.features)
         with np.errstate(invalid="ignore"):
             features = root @ self.transform
 
-        def pull_root(weights: np.ndarray) -> np.ndarray:
+        def pull(weights: np.ndarray) -> np.ndarray:
             with np.errstate(invalid="ignore", over="ignore"):
-                return pull(weights @ self.transform * (0.5 / root))
+                return inverse.pull(weights @ self.transform * (0.5 / root))
 
-        return features, pull_root
+        def push(motions: np.ndarray) -> np.ndarray:
+            with np.errstate(invalid="ignore", over="ignore"):
+                return (inverse.push(motions) * (0.5 / root)) @ self.transform
+
+        return Linearised(features, pull, push)
 
     def jacobian(self, positions: np.ndarray) -> np.ndarray:
         """Derivatives of the features, (batch, size, 3 atoms)."""
-        inverse, _ = self.base.linearise(positions)
-        slope = 0.5 / np.sqrt(inverse)
+        slope = 0.5 / np.sqrt(self.base.linearise(positions).features)
         return self.transform @ (slope[:, :, None] * self.base.jacobian(positions))
+
+    def closed_under(self, permutations: np.ndarray) -> np.ndarray:
+        """Which permutations only exchange the features, as for the base."""
+        return self.base.closed_under(permutations)
 
     def relabelled(self, permutations: np.ndarray) -> np.ndarray:
         """Feature indices (group, size) of atom permutations, as those of the base."""
         return self.base.relabelled(permutations)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Those of the base, and `transform`."""
+        return self.base.arrays() | {"transform": self.transform}
+
+
+def _all_pairs(atoms: int) -> np.ndarray:
+    return np.column_stack(np.tril_indices(atoms, -1))

@@ -1,0 +1,208 @@
+"""Bonded angles and dihedrals as features, smooth through linear angles.
+
+The features are those of Vassilev-Galindo et al., J. Chem. Phys. 154, 094119 (2021):
+
+    D_theta = (1 - exp(-theta))^2 - 1,    D_phi = 1 + cos(phi).
+
+At a linear angle, which the inversion of azobenzene passes through, the first has a kink and
+the second no value, so that no forces would exist there. Both are mended within `WINDOW` = w of
+a straight line. The bend b, how far the angle is from the nearest straight line (pi - theta
+beside pi, theta beside 0), is replaced by a smooth absolute value,
+
+    b~ = w (5 + 15 s - 5 s^2 + s^3)/16,    s = (b/w)^2    for b < w,    b~ = b otherwise,
+
+which joins |b| with three continuous derivatives; theta~ = pi - b~ or b~ is an analytic
+function of cos(theta) wherever b < w. The dihedral is damped by the same token,
+
+    D_phi = 1 + cos(phi) sin(theta1) sin(theta2) / (sin(theta1~) sin(theta2~)),
+    cos(phi) sin(theta1) sin(theta2) = f.h - (f.e)(e.h),
+
+with the unit vectors f from j to i, e from j to k and h from k to l. The numerator is smooth
+and no denominator falls below sin(5 w/16). Outside the window both features are the paper's.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+
+from flexcalc.models.gdml.descriptor.interface import Linearised
+from flexcalc.models.gdml.descriptor.internal import InternalCoordinates
+
+WINDOW = float(np.radians(15.0))
+"""Distance from a straight line, in radians, within which angles are smoothed: above what a
+bond angle of a molecule in a minimum shows, wide enough to keep the curvature low."""
+
+
+class _Bonded(InternalCoordinates):
+    """Features of the directions of a few bonds, the arms, such as j to i and j to k."""
+
+    arms: ClassVar[tuple[tuple[int, int], ...]]
+    """Which member each arm leads to, and from which."""
+
+    @abstractmethod
+    def _measure(self, units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Features (batch, size) of unit vectors along the arms (batch, arms, size, 3).
+
+        Returns:
+            The features and their derivatives with respect to the unit vectors.
+        """
+
+    @cached_property
+    def _ends(self) -> tuple[np.ndarray, np.ndarray]:
+        """The atoms that each arm leads to and from, (arms, size) each."""
+        to, start = np.array(self.arms).T
+        return self.members.T[to], self.members.T[start]
+
+    @cached_property
+    def _incidence(self) -> np.ndarray:
+        """1 where an arm leads to an atom and -1 where from, (atoms, arms size)."""
+        to, start = (ends.ravel() for ends in self._ends)
+        incidence = np.zeros((self.atoms, len(to)))
+        incidence[to, range(len(to))] = 1.0
+        incidence[start, range(len(to))] = -1.0
+        return incidence
+
+    def _slopes(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Features and their derivatives with respect to the arms, (batch, arms, size, 3)."""
+        to, start = self._ends
+        apart = positions[:, to] - positions[:, start]
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            inverse = 1.0 / np.sqrt(_dot(apart, apart))[..., None]
+            units = apart * inverse
+            features, slopes = self._measure(units)
+            # A unit vector can only turn.
+            slopes -= _dot(slopes, units)[..., None] * units
+            slopes *= inverse
+        return features, slopes
+
+    def linearise(self, positions: np.ndarray) -> Linearised:
+        """Features, without unit, and the maps w -> J^T w and v -> J v.
+
+        Two bonded atoms in one place make features and forces NaN, which `potential.check`
+        refuses.
+
+        Args:
+            positions: (batch, atoms, 3) in angstrom.
+        """
+        features, slopes = self._slopes(positions)
+        to, start = self._ends
+
+        def pull(weights: np.ndarray) -> np.ndarray:
+            along = slopes * weights[:, None, :, None]
+            return self._incidence @ along.reshape(len(along), -1, 3)
+
+        def push(motions: np.ndarray) -> np.ndarray:
+            return _dot(motions[:, to] - motions[:, start], slopes).sum(axis=1)
+
+        return Linearised(features, pull, push)
+
+    def jacobian(self, positions: np.ndarray) -> np.ndarray:
+        """Derivatives of the features, (batch, size, 3 atoms)."""
+        _, slopes = self._slopes(positions)
+        dense = np.zeros((len(positions), self.size, self.atoms, 3))
+        feature = np.arange(self.size)
+        for arm, (to, start) in enumerate(zip(*self._ends, strict=True)):
+            dense[:, feature, to] += slopes[:, arm]
+            dense[:, feature, start] -= slopes[:, arm]
+        return dense.reshape(len(positions), self.size, 3 * self.atoms)
+
+
+class Angles(_Bonded):
+    """D_theta = (1 - exp(-theta))^2 - 1 of angles i-j-k, smooth where they are straight.
+
+    Source: Vassilev-Galindo et al., J. Chem. Phys. 154, 094119 (2021); for the smoothing see
+    the module.
+
+    Args:
+        atoms: number of atoms.
+        angles: (size, 3), the atoms i, j, k, in either direction.
+
+    Raises:
+        InputError: an angle twice, none, or atoms that are not different atoms of the molecule.
+    """
+
+    kind, key, width = "angle", "angles", 3
+    arms = ((0, 1), (2, 1))
+
+    def __init__(self, atoms: int, angles: np.ndarray):
+        super().__init__(atoms, angles)
+
+    def _measure(self, units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        theta, turn = smoothed_angle(units[:, 0], units[:, 1])
+        decay = np.exp(-theta)
+        features = decay * (decay - 2.0)
+        slope = 2.0 * decay * (1.0 - decay) * turn
+        return features, slope[:, None, :, None] * units[:, ::-1]
+
+
+class Dihedrals(_Bonded):
+    """D_phi = 1 + cos(phi) of dihedrals i-j-k-l, damped where i-j-k or j-k-l is straight.
+
+    Source: Vassilev-Galindo et al., J. Chem. Phys. 154, 094119 (2021); for the damping see the
+    module.
+
+    Args:
+        atoms: number of atoms.
+        dihedrals: (size, 4), the atoms i, j, k, l, in either direction.
+
+    Raises:
+        InputError: a dihedral twice, none, or atoms that are not different atoms of the
+            molecule.
+    """
+
+    kind, key, width = "dihedral", "dihedrals", 4
+    arms = ((0, 1), (2, 1), (3, 2))
+
+    def __init__(self, atoms: int, dihedrals: np.ndarray):
+        super().__init__(atoms, dihedrals)
+
+    def _measure(self, units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        # The cosines are those of the angles i-j-k, with f and e, and j-k-l, with -e and h.
+        f, e, h = units[:, 0], units[:, 1], units[:, 2]
+        theta1, turn1 = smoothed_angle(f, e)
+        theta2, turn2 = smoothed_angle(-e, h)
+        cosine1, cosine2 = _dot(f, e), -_dot(e, h)
+        damping = 1.0 / (np.sin(theta1) * np.sin(theta2))
+        torsion = (_dot(f, h) + cosine1 * cosine2) * damping
+        # Derivatives with respect to the two cosines; f.h is the third variable.
+        slope1 = damping * cosine2 - torsion * turn1 / np.tan(theta1)
+        slope2 = damping * cosine1 - torsion * turn2 / np.tan(theta2)
+        damping, slope1, slope2 = (x[..., None] for x in (damping, slope1, slope2))
+        slopes = np.empty_like(units)
+        slopes[:, 0] = damping * h + slope1 * e
+        slopes[:, 1] = slope1 * f - slope2 * h
+        slopes[:, 2] = damping * f - slope2 * e
+        return 1.0 + torsion, slopes
+
+
+def smoothed_angle(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The angle theta~ between unit vectors and d theta~/d cos(theta).
+
+    Args:
+        first, second: (..., 3).
+
+    Returns:
+        theta~ (...,) in radians, in [5 w/16, pi - 5 w/16], and its derivative (...,), both
+        finite and accurate for all directions.
+    """
+    difference, total = first - second, first + second
+    apart, together = _dot(difference, difference), _dot(total, total)
+    # By the half angle, as arc cosines lose half of the digits beside a straight line.
+    bend = 2.0 * np.arctan(np.sqrt(np.minimum(apart, together) / np.maximum(apart, together)))
+    sine = 0.5 * np.sqrt(apart * together)
+    s = np.minimum(bend / WINDOW, 1.0) ** 2
+    outside = bend >= WINDOW
+    smooth = np.where(outside, bend, (WINDOW / 16.0) * (5.0 + s * (15.0 - s * (5.0 - s))))
+    # d smooth/d bend = bend rise, and d bend/d cos(theta) = -1/sin on one side, 1/sin on the other.
+    rise = (15.0 - s * (10.0 - 3.0 * s)) / (8.0 * WINDOW)
+    ratio = np.divide(bend, sine, out=np.ones_like(bend), where=sine > 0.0)
+    turn = -np.where(outside, 1.0 / np.where(outside, sine, 1.0), rise * ratio)
+    return np.where(apart > together, np.pi - smooth, smooth), turn
+
+
+def _dot(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    return np.einsum("...x,...x->...", first, second)

@@ -1,0 +1,181 @@
+"""Several kinds of features in one descriptor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from flexcalc.errors import InputError
+from flexcalc.geometry.graph import bonded_angles, bonded_dihedrals, consensus_bonds
+from flexcalc.models.gdml.descriptor.angular import Angles, Dihedrals
+from flexcalc.models.gdml.descriptor.distances import InverseDistances
+from flexcalc.models.gdml.descriptor.interface import Linearised
+from flexcalc.models.gdml.descriptor.internal import InternalCoordinates, checked_subset
+
+KINDS: tuple[type[InverseDistances] | type[Angles] | type[Dihedrals], ...] = (
+    InverseDistances,
+    Angles,
+    Dihedrals,
+)
+"""The parts there are, in the order in which they are joined."""
+
+
+@dataclass(frozen=True, eq=False)
+class Joined:
+    """The features of several parts one after the other, each part times its weight.
+
+    Inverse distances and angular features have different units and yet share one sigma; the
+    weights balance them. All weights one is the form of the paper.
+
+    Args:
+        parts: of the same molecule; inverse distances, angles and dihedrals in this order, each
+            at most once.
+        weights: one positive number a part; all one by default.
+
+    Raises:
+        InputError: other parts, or other weights.
+    """
+
+    parts: tuple[InternalCoordinates, ...]
+    weights: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        kinds = [type(part) for part in self.parts]
+        if not kinds or kinds != [kind for kind in KINDS if kind in kinds]:
+            raise InputError(
+                "expected inverse distances, angles and dihedrals in this order, each at most "
+                f"once, got {[kind.__name__ for kind in kinds]}"
+            )
+        if len({part.atoms for part in self.parts}) > 1:
+            raise InputError("the parts of a descriptor are of molecules of different size")
+        weights = tuple(map(float, self.weights)) or (1.0,) * len(self.parts)
+        if len(weights) != len(self.parts) or not all(0 < weight < np.inf for weight in weights):
+            raise InputError(
+                f"weights: expected {len(self.parts)} positive numbers, one a part, got {weights}"
+            )
+        object.__setattr__(self, "weights", weights)
+
+    @property
+    def atoms(self) -> int:
+        """Number of atoms."""
+        return self.parts[0].atoms
+
+    @property
+    def size(self) -> int:
+        """Number of features."""
+        return sum(part.size for part in self.parts)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The coordinate behind each feature, such as "angle 0 1 2"."""
+        return sum((part.names for part in self.parts), ())
+
+    @property
+    def atoms_of(self) -> tuple[tuple[int, ...], ...]:
+        """The atoms behind each feature."""
+        return sum((part.atoms_of for part in self.parts), ())
+
+    @cached_property
+    def _starts(self) -> tuple[int, ...]:
+        """Where each part's features begin, and where the last one's end."""
+        return tuple(np.cumsum([0, *(part.size for part in self.parts)]).tolist())
+
+    @cached_property
+    def _scale(self) -> np.ndarray:
+        """The weight of each feature, (size,)."""
+        return np.repeat(self.weights, [part.size for part in self.parts])
+
+    def _slices(self) -> Iterator[slice]:
+        return map(slice, self._starts[:-1], self._starts[1:])
+
+    def linearise(self, positions: np.ndarray) -> Linearised:
+        """Features and the maps w -> J^T w and v -> J v at positions (batch, atoms, 3)."""
+        parts = [part.linearise(positions) for part in self.parts]
+
+        def pull(weights: np.ndarray) -> np.ndarray:
+            scaled = weights * self._scale
+            own = zip(parts, self._slices(), strict=True)
+            return np.sum([part.pull(scaled[:, features]) for part, features in own], axis=0)
+
+        def push(motions: np.ndarray) -> np.ndarray:
+            return np.concatenate([part.push(motions) for part in parts], axis=1) * self._scale
+
+        features = np.concatenate([part.features for part in parts], axis=1) * self._scale
+        return Linearised(features, pull, push)
+
+    def jacobian(self, positions: np.ndarray) -> np.ndarray:
+        """Derivatives of the features, (batch, size, 3 atoms)."""
+        dense = np.concatenate([part.jacobian(positions) for part in self.parts], axis=1)
+        return dense * self._scale[:, None]
+
+    def subset(self, kept: np.ndarray) -> Joined:
+        """The same features without those not kept; a part that loses all of them is left out.
+
+        Args:
+            kept: indices of features, ascending.
+
+        Raises:
+            InputError: none is kept, or the indices are not ascending ones of features.
+        """
+        indices = checked_subset(kept, self.size)
+        parts, weights = [], []
+        for part, weight, own in zip(self.parts, self.weights, self._slices(), strict=True):
+            inside = indices[(indices >= own.start) & (indices < own.stop)] - own.start
+            if len(inside):
+                parts.append(part.subset(inside))
+                weights.append(weight)
+        return Joined(tuple(parts), tuple(weights))
+
+    def closed_under(self, permutations: np.ndarray) -> np.ndarray:
+        """Which permutations (group, atoms) only exchange the features, (group,) of bool."""
+        return np.all([part.closed_under(permutations) for part in self.parts], axis=0)
+
+    def relabelled(self, permutations: np.ndarray) -> np.ndarray:
+        """Feature indices (group, size) of atom permutations (group, atoms).
+
+        Raises:
+            InputError: a permutation takes a feature to one that there is not.
+        """
+        moved = [part.relabelled(permutations) for part in self.parts]
+        starts = self._starts[:-1]
+        return np.concatenate([own + at for own, at in zip(moved, starts, strict=True)], axis=1)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The members of each part, all pairs too, and `weights` (parts,)."""
+        members = {part.key: part.members for part in self.parts}
+        return members | {"weights": np.array(self.weights)}
+
+
+def extended(
+    numbers: np.ndarray,
+    positions: np.ndarray,
+    weights: tuple[float, float, float] = (1.0, 1.0, 1.0),
+) -> Joined:
+    """All inverse distances, and every bonded angle and dihedral.
+
+    Source: Vassilev-Galindo et al., J. Chem. Phys. 154, 094119 (2021).
+
+    Args:
+        numbers: (atoms,) atomic numbers.
+        positions: (frames, atoms, 3) or (atoms, 3) in angstrom; a pair is bonded where it is so
+            in more than half of the frames.
+        weights: of the distances, the angles and the dihedrals.
+
+    Raises:
+        InputError: the molecule has no bonded angle.
+    """
+    atoms = len(numbers)
+    bonds = consensus_bonds(numbers, np.reshape(positions, (-1, atoms, 3)))
+    angles, dihedrals = bonded_angles(bonds), bonded_dihedrals(bonds)
+    if not len(angles):
+        raise InputError(
+            f"the extended descriptor needs bonded angles, and the {atoms} atoms have none in "
+            "most frames: use plain inverse distances"
+        )
+    parts: list[InternalCoordinates] = [InverseDistances(atoms), Angles(atoms, angles)]
+    if len(dihedrals):
+        parts.append(Dihedrals(atoms, dihedrals))
+    return Joined(tuple(parts), tuple(weights[: len(parts)]))
