@@ -261,3 +261,23 @@ def test_matching_of_a_large_reacting_molecule_assigns_by_distance(rng):
     order = shuffled(numbers, rng)
     labelling = geometry.match_atoms(numbers, (positions @ rotation(rng))[order], target)
     assert misfit(order[labelling], target, positions) < 0.3
+
+
+def test_a_bond_is_one_that_most_frames_have():
+    numbers, positions = np.array([8, 1, 1]), molecule("H2O").positions
+    torn = positions + np.array([[0.0, 0, 0], [0, 3, 0], [0, 0, 0]])
+    bonds = geometry.consensus_bonds(numbers, np.array([positions, torn, positions]))
+    assert bonds.tolist() == geometry.bonds(numbers, positions).tolist() == [[0, 1], [0, 2]]
+    assert geometry.consensus_bonds(numbers, np.array([positions, torn])).tolist() == [[0, 2]]
+    assert geometry.consensus_bonds(numbers, np.zeros((0, 3, 3))).shape == (0, 2)
+
+
+def test_angles_and_dihedrals_follow_the_bonds():
+    """A branched chain, then a ring of three, which has angles but no dihedral."""
+    bonds = np.array([[0, 1], [1, 2], [1, 3], [3, 4]])
+    assert geometry.bonded_angles(bonds).tolist() == [[0, 1, 2], [0, 1, 3], [2, 1, 3], [1, 3, 4]]
+    assert geometry.bonded_dihedrals(bonds).tolist() == [[0, 1, 3, 4], [2, 1, 3, 4]]
+    ring = np.array([[0, 1], [0, 2], [1, 2]])
+    assert len(geometry.bonded_angles(ring)) == 3
+    assert geometry.bonded_dihedrals(ring).shape == (0, 4)
+    assert geometry.bonded_angles(np.zeros((0, 2), dtype=int)).shape == (0, 3)

@@ -33,8 +33,8 @@ from flexcalc.models.gdml.descriptor.interface import Linearised
 from flexcalc.models.gdml.descriptor.internal import InternalCoordinates
 
 WINDOW = float(np.radians(15.0))
-"""Distance from a straight line, in radians, within which angles are smoothed: above what a
-bond angle of a molecule in a minimum shows, wide enough to keep the curvature low."""
+"""Distance from a straight line, in radians, within which angles are smoothed: few molecules
+have bond angles of more than 165 degrees, and a narrower window would bend the features more."""
 
 
 class _Bonded(InternalCoordinates):

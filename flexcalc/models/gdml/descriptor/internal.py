@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, Self
@@ -13,7 +14,7 @@ from flexcalc.models.gdml.descriptor.interface import Linearised
 
 
 @dataclass(frozen=True, eq=False)
-class InternalCoordinates:
+class InternalCoordinates(ABC):
     """Features that each depend on a few atoms, in whichever direction these are counted.
 
     Args:
@@ -79,13 +80,13 @@ class InternalCoordinates:
         """The atoms behind each feature."""
         return tuple(map(tuple, self.members.tolist()))
 
+    @abstractmethod
     def linearise(self, positions: np.ndarray) -> Linearised:
         """Features and the maps w -> J^T w and v -> J v at positions (batch, atoms, 3)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def jacobian(self, positions: np.ndarray) -> np.ndarray:
         """Derivatives of the features, (batch, size, 3 atoms)."""
-        raise NotImplementedError
 
     def subset(self, kept: np.ndarray) -> Self:
         """The same features without those not kept.

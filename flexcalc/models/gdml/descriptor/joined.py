@@ -168,7 +168,8 @@ def extended(
         InputError: the molecule has no bonded angle.
     """
     atoms = len(numbers)
-    bonds = consensus_bonds(numbers, np.reshape(positions, (-1, atoms, 3)))
+    frames = np.asarray(positions)
+    bonds = consensus_bonds(numbers, frames if frames.ndim == 3 else frames[None])
     angles, dihedrals = bonded_angles(bonds), bonded_dihedrals(bonds)
     if not len(angles):
         raise InputError(
