@@ -92,11 +92,13 @@ class _Bonded(InternalCoordinates):
         to, start = self._ends
 
         def pull(weights: np.ndarray) -> np.ndarray:
-            along = slopes * weights[:, None, :, None]
-            return self._incidence @ along.reshape(len(along), -1, 3)
+            with np.errstate(invalid="ignore", over="ignore"):
+                along = slopes * weights[:, None, :, None]
+                return self._incidence @ along.reshape(len(along), -1, 3)
 
         def push(motions: np.ndarray) -> np.ndarray:
-            return _dot(motions[:, to] - motions[:, start], slopes).sum(axis=1)
+            with np.errstate(invalid="ignore", over="ignore"):
+                return _dot(motions[:, to] - motions[:, start], slopes).sum(axis=1)
 
         return Linearised(features, pull, push)
 
