@@ -22,7 +22,7 @@ from numpy.random import Generator
 
 from flexcalc.errors import ConfigError
 from flexcalc.geometry import distances
-from flexcalc.geometry.matching import BOND_STRETCH
+from flexcalc.models.gdml.automorphisms import automorphisms, bonded_share, keeps_bonds, turns
 from flexcalc.models.gdml.groups import close, cycles, generators_of, parsed
 
 MOST_GEOMETRIES = 500
@@ -31,11 +31,6 @@ known group of every molecule of tests/benchmarks/symmetry.py."""
 
 MOST_AUTOMORPHISMS = 300
 """Automorphisms of the bond graph that are all tried; with more, atoms are assigned by modes."""
-
-SAME_BOND = 0.5
-"""A pair may take the place of another if the shares of frames in which they are bonded differ
-by less. For bonds that hold this is the automorphism of the graph; a proton that changes sides
-keeps the symmetry between them."""
 
 ROUNDING = 1e-10
 """Relative error that is allowed for in squared distances between geometries."""
@@ -141,7 +136,7 @@ def given(
             f"generators: the group they generate has more than max_permutations = {largest} "
             "members: raise max_permutations or give fewer generators"
         )
-    keeps = _keeps_bonds(_consensus_bonds(numbers, positions), np.array(permutations))
+    keeps = keeps_bonds(bonded_share(numbers, positions), np.array(permutations))
     odd = [cycles(p) for p, kept in zip(permutations, keeps, strict=True) if not kept]
     warning = (
         f"the generators {', '.join(odd)} do not map bonds on bonds; they are used as given: "
@@ -162,8 +157,10 @@ def recover(
     each geometry with its nearest, are trusted and closed to a group. When the group would
     outgrow `largest`, the rarest matchings are left out and that is noted.
 
-    Symmetries that no geometry shows are not added, even where the bonds allow them; the notes
-    say how many the bonds allow.
+    Turns of methyl groups, phenyl rings and the like about single bonds are added even where
+    the geometries are too few to show them: a short run of cis-azobenzene shows no ring turn,
+    and a model that knows of it has force errors a fifth smaller. Other permutations that the
+    bonds allow but no geometry shows are not added.
 
     Args:
         numbers: (atoms,) atomic numbers; only like atoms are exchanged.
@@ -172,15 +169,18 @@ def recover(
         largest: the largest group to accept.
     """
     numbers = np.asarray(numbers)
-    bonded = _consensus_bonds(numbers, positions)
+    bonded = bonded_share(numbers, positions)
     if len(positions) > MOST_GEOMETRIES:
         chosen = np.sort(rng.choice(len(positions), MOST_GEOMETRIES, replace=False))
         positions = positions[chosen]
-    allowed = _automorphisms(numbers, bonded)
+    allowed = automorphisms(numbers, bonded, MOST_AUTOMORPHISMS)
     apart = distances(positions)
     matching = _by_modes(numbers, bonded, apart) if allowed is None else _by_trial(allowed, apart)
     found = _on_spanning_tree(matching)
-    group, refused = _grown(found, len(numbers), largest)
+    by_rank = [p for p, _ in sorted(found.items(), key=lambda item: (-item[1], item[0]))]
+    shown, refused = _grown([tuple(range(len(numbers)))], by_rank, largest)
+    unseen = turns(numbers, positions, bonded, MOST_AUTOMORPHISMS)
+    group, _ = _grown(shown, unseen, largest)
     warning = (
         f"{refused} of {len(found)} recovered permutations were left out, since with them the "
         f"symmetry group has more than {largest} members: raise max_permutations, or give the "
@@ -188,15 +188,15 @@ def recover(
         if refused
         else None
     )
-    return Symmetry(np.array(group), warning, _notes(len(group), allowed, matching.left_out))
+    notes = _notes(len(shown), len(group), allowed, matching.left_out)
+    return Symmetry(np.array(group), warning, notes)
 
 
-def _notes(order: int, allowed: np.ndarray | None, left_out: int) -> tuple[str, ...]:
-    if allowed is None:
-        extent = f"the bonds allow more than {MOST_AUTOMORPHISMS} permutations"
-    else:
-        extent = f"the bonds allow {len(allowed)} permutations"
-    notes = [f"{extent}; the training geometries show a group of {order}"]
+def _notes(shown: int, order: int, allowed: np.ndarray | None, left_out: int) -> tuple[str, ...]:
+    extent = f"more than {MOST_AUTOMORPHISMS}" if allowed is None else str(len(allowed))
+    notes = [f"the bonds allow {extent} permutations; the geometries show a group of {shown}"]
+    if order > shown:
+        notes.append(f"turns about single bonds that the geometries do not show make it {order}")
     if left_out:
         notes.append(
             f"{left_out} permutations that match geometries but not their bonds were left out"
@@ -205,13 +205,12 @@ def _notes(order: int, allowed: np.ndarray | None, left_out: int) -> tuple[str, 
 
 
 def _grown(
-    found: Counter[tuple[int, ...]], atoms: int, largest: int
+    group: list[tuple[int, ...]], permutations: Sequence[tuple[int, ...]], largest: int
 ) -> tuple[list[tuple[int, ...]], int]:
-    """The group of the most frequent permutations, and how many would make it too large."""
-    generators = [tuple(range(atoms))]
-    group = list(generators)
+    """The group with permutations added in turn, and how many would make it too large."""
+    generators = list(group)
     refused = 0
-    for permutation, _ in sorted(found.items(), key=lambda item: (-item[1], item[0])):
+    for permutation in permutations:
         if permutation in group:
             continue
         larger = close([*generators, permutation], largest)
@@ -221,53 +220,6 @@ def _grown(
             generators.append(permutation)
             group = larger
     return group, refused
-
-
-def _consensus_bonds(numbers: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """Share of the frames in which each pair is bonded (atoms, atoms); see `geometry.bonds`."""
-    from ase.data import covalent_radii
-
-    radii = covalent_radii[np.asarray(numbers, dtype=int)]
-    share = (distances(positions) < BOND_STRETCH * (radii[:, None] + radii)).mean(axis=0)
-    np.fill_diagonal(share, 0.0)
-    return share
-
-
-def _keeps_bonds(bonded: np.ndarray, permutations: np.ndarray) -> np.ndarray:
-    """Which permutations (rows, atoms) map the bonds on bonds, as (rows,) booleans."""
-    relabelled = bonded[permutations[:, :, None], permutations[:, None, :]]
-    return (np.abs(relabelled - bonded) < SAME_BOND).all(axis=(1, 2))
-
-
-def _automorphisms(numbers: np.ndarray, bonded: np.ndarray) -> np.ndarray | None:
-    """All permutations (rows, atoms) of like atoms that map bonds on bonds, the identity first.
-
-    Atom after atom, every partial map is extended by every image that fits. None where there
-    are more than MOST_AUTOMORPHISMS, complete or partial.
-    """
-    order = _walk(bonded)
-    maps = np.empty((1, 0), dtype=int)
-    for depth, atom in enumerate(order):
-        gap = np.abs(bonded[:, maps] - bonded[atom, order[:depth]])
-        fits = (gap < SAME_BOND).all(axis=2) & (numbers == numbers[atom])[:, None]
-        fits &= (maps[None] != np.arange(len(numbers))[:, None, None]).all(axis=2)
-        images, rows = np.nonzero(fits)
-        if len(rows) > MOST_AUTOMORPHISMS:
-            return None
-        maps = np.column_stack([maps[rows], images])
-    permutations = np.empty_like(maps)
-    permutations[:, order] = maps
-    return permutations[np.lexsort(permutations.T[::-1])]
-
-
-def _walk(bonded: np.ndarray) -> list[int]:
-    """Atoms, each as well bonded to those before it as can be: wrong maps end early."""
-    order = [int(np.argmax(bonded.sum(axis=1)))]
-    while len(order) < len(bonded):
-        ties = bonded[:, order].sum(axis=1) + 1e-3 * bonded.sum(axis=1)
-        ties[order] = -1.0
-        order.append(int(np.argmax(ties)))
-    return order
 
 
 def _by_trial(allowed: np.ndarray, apart: np.ndarray) -> _Matching:
@@ -317,7 +269,7 @@ def _by_modes(numbers: np.ndarray, bonded: np.ndarray, apart: np.ndarray) -> _Ma
         after = np.linalg.norm(relabelled - apart[first + 1 :], axis=(1, 2))
         better = np.flatnonzero((after < before) & ~np.isclose(after, before))
         scores[first, first + 1 :] = before
-        for k, kept in zip(better, _keeps_bonds(bonded, orders[better]), strict=True):
+        for k, kept in zip(better, keeps_bonds(bonded, orders[better]), strict=True):
             order = tuple(orders[k].tolist())
             if kept:
                 scores[first, first + 1 + k] = after[k]
