@@ -19,7 +19,7 @@ import numpy as np
 
 from flexcalc import files
 from flexcalc.errors import FileFormatError
-from flexcalc.geometry import bonds
+from flexcalc.geometry import bonds, distances
 from flexcalc.models.gdml import symmetry
 from flexcalc.models.gdml.groups import close
 
@@ -48,9 +48,8 @@ def molecule(path, unit):
 
 def plain(numbers, positions, rng):
     """The order of the group of the published algorithm: any matching is trusted."""
-    anything = np.full((len(numbers), len(numbers)), 0.0)
-    apart = symmetry.distances(positions)
-    found = symmetry._on_spanning_tree(symmetry._by_modes(numbers, anything, apart))
+    matching = symmetry._by_modes(numbers, distances(positions), lambda rows: rows[:, 0] >= 0)
+    found = symmetry._on_spanning_tree(matching)
     group = close([tuple(range(len(numbers))), *found], LARGEST)
     return len(group) if group else LARGEST + 1
 

@@ -10,6 +10,7 @@ from ase.io import read
 from flexcalc.config import load
 from flexcalc.config.commands import Train
 from flexcalc.errors import ConfigError
+from flexcalc.geometry import distances
 from flexcalc.models.gdml import SGDML, automorphisms, symmetry
 from flexcalc.models.gdml.groups import close, cycles, generators_of, parsed
 from flexcalc.models.gdml.symmetry import find, given, identity, recover
@@ -42,9 +43,8 @@ def azobenzene(toy):
 
 def published(numbers, positions):
     """The group of the published algorithm, which trusts matchings that break bonds too."""
-    unbonded = np.zeros((len(numbers), len(numbers)))
-    apart = symmetry.distances(positions)
-    found = symmetry._on_spanning_tree(symmetry._by_modes(numbers, unbonded, apart))
+    matching = symmetry._by_modes(numbers, distances(positions), lambda rows: rows[:, 0] >= 0)
+    found = symmetry._on_spanning_tree(matching)
     return close([tuple(range(len(numbers))), *found], 10000)
 
 
@@ -152,6 +152,18 @@ def test_only_single_bonds_turn_and_no_centre_is_mirrored(name, order, rng):
     """One frame shows nothing: methyl groups turn by thirds, NO2 by a half, =CH2 not at all."""
     atoms = molecule(name)
     assert len(recover(atoms.numbers, atoms.positions[None], rng).permutations) == order
+
+
+@pytest.mark.parametrize(
+    ("name", "order"),
+    [("CH3CH2OH", 6), ("CH4", 24), ("CH3CHO", 6), ("trans-butane", 36), ("C2H4", 8)],
+)
+def test_no_tetrahedral_centre_is_mirrored_alone(name, order):
+    """Of the twelve automorphisms of ethanol six are feasible, of the 288 of butane 36."""
+    atoms = molecule(name)
+    bonded = automorphisms.bonded_share(atoms.numbers, atoms.positions[None])
+    rows = automorphisms.automorphisms(atoms.numbers, bonded, 300)
+    assert automorphisms.feasible(atoms.positions, bonded, rows).sum() == order
 
 
 def test_a_shared_proton_keeps_both_sides_alike(rng):

@@ -12,9 +12,9 @@ SAME_BOND = 0.5
 by less. For bonds that hold this is the automorphism of the graph; a proton that changes sides
 keeps the symmetry between them."""
 
-SINGLE_BOND = 0.93
+SINGLE_BOND = 0.94
 """A bond at least this multiple of the sum of its covalent radii is single, and turns: 1.01 in
-ethane, 0.97 in azobenzene (C-N), 0.91 in an amide (C-N), 0.88 in ethylene."""
+ethane, 0.97 in azobenzene (C-N), 0.92 in an amide (C-N), 0.88 in ethylene."""
 
 
 def bonded_share(numbers: np.ndarray, positions: np.ndarray) -> np.ndarray:
@@ -125,7 +125,7 @@ def turns(
         if not moving.any() or rows is None:
             continue
         moved = rows[:, graph[hub] & moving] != np.flatnonzero(graph[hub] & moving)
-        rows = rows[moved.all(axis=1) & _keeps_handedness(positions[0], graph, rows)]
+        rows = rows[moved.all(axis=1) & _handedness(positions[0], bonded, rows)[0]]
         if len(rows):
             own = np.append(np.flatnonzero(end), axis)
             images = rows[:, own]
@@ -144,19 +144,38 @@ def _end(graph: np.ndarray, axis: int, hub: int) -> np.ndarray | None:
     return None if part[axis] == part[hub] else part == part[hub]
 
 
-def _keeps_handedness(
-    geometry: np.ndarray, graph: np.ndarray, permutations: np.ndarray
-) -> np.ndarray:
-    """Which permutations leave every centre of four bonds as it is and not mirrored, (rows,).
+def feasible(geometry: np.ndarray, bonded: np.ndarray, permutations: np.ndarray) -> np.ndarray:
+    """Which permutations a molecule can reach without breaking a bond, as (rows,) booleans.
 
-    One geometry (atoms, 3) tells: no centre is turned inside out without breaking a bond.
+    They map bonds on bonds, and leave every centre of four bonds as it is or mirror every one:
+    no centre alone is turned inside out, while a mirror image of the whole molecule has the
+    same distances. So two hydrogens of the methyl group of ethanol change places only along
+    with the two of the methylene group.
+
+    Args:
+        geometry: (atoms, 3) in angstrom; one says it for all.
+        bonded: (atoms, atoms) shares of frames in which pairs are bonded.
+        permutations: (rows, atoms).
+
+    Source: Longuet-Higgins, Mol. Phys. 6, 445 (1963), feasible permutation-inversions.
     """
+    kept, mirrored = _handedness(geometry, bonded, permutations)
+    return keeps_bonds(bonded, permutations) & (kept | mirrored)
+
+
+def _handedness(
+    geometry: np.ndarray, bonded: np.ndarray, permutations: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which permutations keep every centre of four bonds, and which mirror every one, (rows,)."""
+    graph = bonded > SAME_BOND
     kept = np.ones(len(permutations), dtype=bool)
+    mirrored = kept.copy()
     for centre in np.flatnonzero(graph.sum(axis=1) == 4):
         corners = np.flatnonzero(graph[centre])
-        signs = [
-            np.sign(np.linalg.det(geometry[rows[:, :3]] - geometry[rows[:, 3:]]))
+        images, own = (
+            np.linalg.det(geometry[rows[:, :3]] - geometry[rows[:, 3:]]) > 0
             for rows in (permutations[:, corners], corners[None])
-        ]
-        kept &= signs[0] == signs[1]
-    return kept
+        )
+        kept &= images == own
+        mirrored &= images != own
+    return kept, mirrored

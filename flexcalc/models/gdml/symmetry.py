@@ -1,11 +1,11 @@
 """The permutation group that a molecule's dynamics visits: recovered, reviewed, or given.
 
 Geometries are matched with each other by relabelling like atoms (multi-partite matching). A
-relabelling that dynamics can reach without breaking a bond maps the bond graph on itself; any
-other is spurious, a geometry taken for one of another isomer. So only automorphisms of the bond
-graph are considered. They usually are few, and then all of them are tried on every two
-geometries: exact, and quicker than assigning atoms by the eigenvectors of distance matrices, as
-is done where they are many.
+relabelling that dynamics can reach without breaking a bond maps the bond graph on itself and
+turns no tetrahedral centre inside out; any other is spurious, a geometry taken for one of
+another isomer. So only such relabellings are considered. They usually are few, and then all of
+them are tried on every two geometries: exact, and quicker than assigning atoms by the
+eigenvectors of distance matrices, as is done where they are many.
 
 Source: Chmiela, Sauceda, Mueller, Tkatchenko, Nat. Commun. 9, 3887 (2018); the
 arXiv:1912.06401 chapter, section 3. The review by bonds is flexcalc's own.
@@ -14,7 +14,8 @@ arXiv:1912.06401 chapter, section 3. The review by bonds is flexcalc's own.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -22,12 +23,19 @@ from numpy.random import Generator
 
 from flexcalc.errors import ConfigError
 from flexcalc.geometry import distances
-from flexcalc.models.gdml.automorphisms import automorphisms, bonded_share, keeps_bonds, turns
+from flexcalc.models.gdml.automorphisms import (
+    automorphisms,
+    bonded_share,
+    feasible,
+    keeps_bonds,
+    turns,
+)
 from flexcalc.models.gdml.groups import close, cycles, generators_of, parsed
 
 MOST_GEOMETRIES = 500
-"""Geometries that are matched pair by pair; more are thinned out at random. A hundred give the
-known group of every molecule of tests/benchmarks/symmetry.py."""
+"""Geometries that are matched pair by pair; more are thinned out at random. Fifty give the
+known groups of ethanol, malonaldehyde, benzene, toluene, azobenzene, aspirin and glycine at
+500 K (tests/benchmarks/symmetry.py)."""
 
 MOST_AUTOMORPHISMS = 300
 """Automorphisms of the bond graph that are all tried; with more, atoms are assigned by modes."""
@@ -153,9 +161,9 @@ def recover(
     """The group of permutations that match training geometries with each other.
 
     Every two geometries are matched by the relabelling that brings their distance matrices
-    closest, of those that map bonds on bonds. The matchings along the minimum spanning tree,
-    each geometry with its nearest, are trusted and closed to a group. When the group would
-    outgrow `largest`, the rarest matchings are left out and that is noted.
+    closest, of those that are feasible without breaking bonds. The matchings along the minimum
+    spanning tree, each geometry with its nearest, are trusted and closed to a group. When the
+    group would outgrow `largest`, the rarest matchings are left out and that is noted.
 
     Turns of methyl groups, phenyl rings and the like about single bonds are added even where
     the geometries are too few to show them: a short run of cis-azobenzene shows no ring turn,
@@ -173,9 +181,14 @@ def recover(
     if len(positions) > MOST_GEOMETRIES:
         chosen = np.sort(rng.choice(len(positions), MOST_GEOMETRIES, replace=False))
         positions = positions[chosen]
-    allowed = automorphisms(numbers, bonded, MOST_AUTOMORPHISMS)
     apart = distances(positions)
-    matching = _by_modes(numbers, bonded, apart) if allowed is None else _by_trial(allowed, apart)
+    allows = partial(feasible, positions[0], bonded)
+    allowed = automorphisms(numbers, bonded, MOST_AUTOMORPHISMS)
+    if allowed is None:
+        matching = _by_modes(numbers, apart, allows)
+    else:
+        allowed = allowed[allows(allowed)]
+        matching = _by_trial(allowed, apart)
     found = _on_spanning_tree(matching)
     by_rank = [p for p, _ in sorted(found.items(), key=lambda item: (-item[1], item[0]))]
     shown, refused = _grown([tuple(range(len(numbers)))], by_rank, largest)
@@ -245,13 +258,15 @@ def _by_trial(allowed: np.ndarray, apart: np.ndarray) -> _Matching:
     return _Matching(scores, which, [tuple(row) for row in allowed.tolist()])
 
 
-def _by_modes(numbers: np.ndarray, bonded: np.ndarray, apart: np.ndarray) -> _Matching:
+def _by_modes(
+    numbers: np.ndarray, apart: np.ndarray, allows: Callable[[np.ndarray], np.ndarray]
+) -> _Matching:
     """Match every two geometries by the eigenvectors of their distance matrices.
 
     Args:
         numbers: (atoms,) atomic numbers.
-        bonded: (atoms, atoms) shares of frames in which pairs are bonded.
         apart: (frames, atoms, atoms) distances, in angstrom.
+        allows: tells of permutations (rows, atoms) which may be, as (rows,) booleans.
     """
     frames = len(apart)
     modes = np.abs(np.linalg.eigh(apart)[1][:, :, ::-1])
@@ -269,7 +284,7 @@ def _by_modes(numbers: np.ndarray, bonded: np.ndarray, apart: np.ndarray) -> _Ma
         after = np.linalg.norm(relabelled - apart[first + 1 :], axis=(1, 2))
         better = np.flatnonzero((after < before) & ~np.isclose(after, before))
         scores[first, first + 1 :] = before
-        for k, kept in zip(better, keeps_bonds(bonded, orders[better]), strict=True):
+        for k, kept in zip(better, allows(orders[better]), strict=True):
             order = tuple(orders[k].tolist())
             if kept:
                 scores[first, first + 1 + k] = after[k]
