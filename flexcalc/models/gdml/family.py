@@ -19,7 +19,7 @@ from flexcalc.models.gdml import solver
 from flexcalc.models.gdml.descriptor import InverseDistances, RootDistances
 from flexcalc.models.gdml.metric import learn_metric
 from flexcalc.models.gdml.predictor import GDMLPotential, check_model
-from flexcalc.models.gdml.symmetry import Symmetry, identity, recover
+from flexcalc.models.gdml.symmetry import Symmetry, find
 from flexcalc.potential import Evaluation, check_molecule
 from flexcalc.progress import Progress, silent
 
@@ -51,6 +51,9 @@ class SGDML:
     """Added to the diagonal of the kernel matrix of forces scaled to unit deviation."""
     symmetry: bool = True
     """Recover the permutations of like atoms from the training geometries and build them in."""
+    generators: tuple[str, ...] = ()
+    """Permutations in cycle notation, atoms counted from 0, such as "(3 4 5)" or "(1 2)(7 8)":
+    the group that they generate is built in instead of one recovered."""
     metric: Literal["plain", "learned"] = "plain"
     """How geometries are compared: `plain` by inverse distances, as in the sgdml package;
     `learned` by the combinations of distances that the energy depends on, found by a first
@@ -143,9 +146,14 @@ class SGDML:
         return learn_metric(base, train.positions, group.permutations, fit)
 
     def _group(self, train: Dataset, rng: Generator) -> Symmetry:
-        if not self.symmetry:
-            return identity(len(train.numbers))
-        return recover(train.numbers, train.positions, rng, self.max_permutations)
+        return find(
+            train.numbers,
+            train.positions,
+            rng,
+            symmetry=self.symmetry,
+            generators=self.generators,
+            largest=self.max_permutations,
+        )
 
     def _train(
         self,
@@ -198,6 +206,7 @@ class SGDML:
             "training_sha256": train.sha256(),
             "training_points": len(train),
             "permutations": len(group.permutations),
+            "symmetry": {"generators": group.generators(), "notes": list(group.notes)},
             "level": train.provenance.level,
             "errors": {
                 name: errors(_shifted(found[name], constant), frames)

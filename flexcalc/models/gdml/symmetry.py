@@ -1,19 +1,47 @@
-"""Recovery of the permutation group that a molecule's dynamics visits.
+"""The permutation group that a molecule's dynamics visits: recovered, reviewed, or given.
 
-Source: Chmiela, Sauceda, Mueller, Tkatchenko, Nat. Commun. 9, 3887 (2018): multi-partite
-matching; the arXiv:1912.06401 chapter, section 3.
+Geometries are matched with each other by relabelling like atoms (multi-partite matching). A
+relabelling that dynamics can reach without breaking a bond maps the bond graph on itself and
+turns no tetrahedral centre inside out; any other is spurious, a geometry taken for one of
+another isomer. So only such relabellings are considered. They usually are few, and then all of
+them are tried on every two geometries: exact, and quicker than assigning atoms by the
+eigenvectors of distance matrices, as is done where they are many.
+
+Source: Chmiela, Sauceda, Mueller, Tkatchenko, Nat. Commun. 9, 3887 (2018); the
+arXiv:1912.06401 chapter, section 3. The review by bonds is flexcalc's own.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from numpy.random import Generator
 
-MOST_GEOMETRIES = 1000
-"""Geometries that are matched pair by pair; more are thinned out at random."""
+from flexcalc.errors import ConfigError
+from flexcalc.geometry import distances
+from flexcalc.models.gdml.automorphisms import (
+    automorphisms,
+    bonded_share,
+    feasible,
+    keeps_bonds,
+    turns,
+)
+from flexcalc.models.gdml.groups import close, cycles, generators_of, parsed
+
+MOST_GEOMETRIES = 500
+"""Geometries that are matched pair by pair; more are thinned out at random. Fifty give the
+known groups of ethanol, malonaldehyde, benzene, toluene, azobenzene, aspirin and glycine at
+500 K (tests/benchmarks/symmetry.py)."""
+
+MOST_AUTOMORPHISMS = 300
+"""Automorphisms of the bond graph that are all tried; with more, atoms are assigned by modes."""
+
+ROUNDING = 1e-10
+"""Relative error that is allowed for in squared distances between geometries."""
 
 
 class Symmetry(NamedTuple):
@@ -22,11 +50,69 @@ class Symmetry(NamedTuple):
     Args:
         permutations: (group, atoms), the identity first; `positions[p]` is the relabelled
             molecule.
-        warning: what had to be left out, as one line, or None.
+        warning: what had to be left out or looks wrong, as one line, or None.
+        notes: how the group came about, one line each, for people to read.
     """
 
     permutations: np.ndarray
     warning: str | None = None
+    notes: tuple[str, ...] = ()
+
+    def generators(self) -> list[str]:
+        """A few members that generate the group, in cycle notation."""
+        return generators_of(self.permutations)
+
+
+class _Matching(NamedTuple):
+    """How every two geometries were matched.
+
+    Args:
+        scores: (frames, frames) distance left between them, in angstrom; the upper triangle
+            counts.
+        which: (frames, frames) index of the permutation that gives it.
+        permutations: the identity, and the others that occur.
+        left_out: how many different permutations matched geometries but not their bonds.
+    """
+
+    scores: np.ndarray
+    which: np.ndarray
+    permutations: list[tuple[int, ...]]
+    left_out: int = 0
+
+
+def find(
+    numbers: np.ndarray,
+    positions: np.ndarray,
+    rng: Generator,
+    *,
+    symmetry: bool = True,
+    generators: Sequence[str] = (),
+    largest: int = 100,
+) -> Symmetry:
+    """The group that a model is to have: none, the one given, or the one recovered.
+
+    Args:
+        numbers: (atoms,) atomic numbers.
+        positions: (frames, atoms, 3) training geometries, in angstrom.
+        rng: chooses the geometries where there are more than MOST_GEOMETRIES.
+        symmetry: whether there is to be any.
+        generators: permutations in cycle notation, atoms counted from 0, which generate the
+            group to use instead of recovering one.
+        largest: the largest group to accept.
+
+    Raises:
+        ConfigError: generators without symmetry, that cannot be read, that exchange unlike
+            atoms, or whose group has more than `largest` members.
+    """
+    if generators and not symmetry:
+        raise ConfigError(
+            "generators: contradict symmetry = false (--no-symmetry): give one or the other"
+        )
+    if generators:
+        return given(generators, numbers, positions, largest)
+    if not symmetry:
+        return identity(len(numbers))
+    return recover(numbers, positions, rng, largest)
 
 
 def identity(atoms: int) -> Symmetry:
@@ -34,14 +120,55 @@ def identity(atoms: int) -> Symmetry:
     return Symmetry(np.arange(atoms)[None])
 
 
+def given(
+    generators: Sequence[str], numbers: np.ndarray, positions: np.ndarray, largest: int = 100
+) -> Symmetry:
+    """The group that permutations in cycle notation generate.
+
+    It is used as it stands; one that does not map bonds on bonds draws a warning, since atoms
+    counted from 1 look like that.
+
+    Args:
+        generators: at least one, such as "(3 4 5)" or "(1 2)(7 8)", atoms counted from 0.
+        numbers: (atoms,) atomic numbers.
+        positions: (frames, atoms, 3) in angstrom; they tell the bonds.
+        largest: the largest group to accept.
+
+    Raises:
+        ConfigError: one cannot be read or exchanges unlike atoms, or the group is too large.
+    """
+    permutations = [parsed(text, np.asarray(numbers)) for text in generators]
+    group = close(permutations, largest)
+    if group is None:
+        raise ConfigError(
+            f"generators: the group they generate has more than max_permutations = {largest} "
+            "members: raise max_permutations or give fewer generators"
+        )
+    keeps = keeps_bonds(bonded_share(numbers, positions), np.array(permutations))
+    odd = [cycles(p) for p, kept in zip(permutations, keeps, strict=True) if not kept]
+    warning = (
+        f"the generators {', '.join(odd)} do not map bonds on bonds; they are used as given: "
+        "are the atoms counted from 0?"
+        if odd
+        else None
+    )
+    return Symmetry(np.array(group), warning, ("the group was given by its generators",))
+
+
 def recover(
     numbers: np.ndarray, positions: np.ndarray, rng: Generator, largest: int = 100
 ) -> Symmetry:
     """The group of permutations that match training geometries with each other.
 
-    Every two geometries are matched by the eigenvectors of their distance matrices; of the
-    matchings those along the minimum spanning tree are trusted, and closed to a group. When
-    the group would outgrow `largest`, the rarest matchings are left out and that is noted.
+    Every two geometries are matched by the relabelling that brings their distance matrices
+    closest, of those that are feasible without breaking bonds. The matchings along the minimum
+    spanning tree, each geometry with its nearest, are trusted and closed to a group. When the
+    group would outgrow `largest`, the rarest matchings are left out and that is noted.
+
+    Turns of methyl groups, phenyl rings and the like about single bonds are added even where
+    the geometries are too few to show them: a short run of cis-azobenzene shows no ring turn,
+    and a model that knows of it has force errors a fifth smaller. Other permutations that the
+    bonds allow but no geometry shows are not added.
 
     Args:
         numbers: (atoms,) atomic numbers; only like atoms are exchanged.
@@ -49,71 +176,122 @@ def recover(
         rng: chooses the geometries where there are more than MOST_GEOMETRIES.
         largest: the largest group to accept.
     """
+    numbers = np.asarray(numbers)
+    bonded = bonded_share(numbers, positions)
     if len(positions) > MOST_GEOMETRIES:
         chosen = np.sort(rng.choice(len(positions), MOST_GEOMETRIES, replace=False))
         positions = positions[chosen]
-    found = _matchings(numbers, positions)
-    group = [tuple(range(len(numbers)))]
-    left_out = 0
-    for permutation, _ in sorted(found.items(), key=lambda item: (-item[1], item[0])):
-        if permutation in group:
-            continue
-        larger = close([*group, permutation], largest)
-        if larger is None:
-            left_out += 1
-        else:
-            group = larger
+    apart = distances(positions)
+    allows = partial(feasible, positions[0], bonded)
+    allowed = automorphisms(numbers, bonded, MOST_AUTOMORPHISMS)
+    if allowed is None:
+        matching = _by_modes(numbers, apart, allows)
+    else:
+        allowed = allowed[allows(allowed)]
+        matching = _by_trial(allowed, apart)
+    found = _on_spanning_tree(matching)
+    by_rank = [p for p, _ in sorted(found.items(), key=lambda item: (-item[1], item[0]))]
+    shown, refused = _grown([tuple(range(len(numbers)))], by_rank, largest)
+    unseen = turns(numbers, positions, bonded, MOST_AUTOMORPHISMS)
+    group, _ = _grown(shown, unseen, largest)
     warning = (
-        f"{left_out} of {len(found)} recovered permutations were left out, since with them the "
-        f"symmetry group has more than {largest} members; on sets that span several isomers "
-        "such groups are spurious: consider symmetry = false"
-        if left_out
+        f"{refused} of {len(found)} recovered permutations were left out, since with them the "
+        f"symmetry group has more than {largest} members: raise max_permutations, or give the "
+        "generators that matter"
+        if refused
         else None
     )
-    return Symmetry(np.array(sorted(group)), warning)
+    notes = _notes(len(shown), len(group), allowed, matching.left_out)
+    return Symmetry(np.array(group), warning, notes)
 
 
-def close(generators: list[tuple[int, ...]], largest: int) -> list[tuple[int, ...]] | None:
-    """The group that permutations generate, or None if it has more than `largest` members."""
-    members = {tuple(range(len(generators[0])))}
-    fresh = list(members)
-    while fresh:
-        products = {tuple(one[k] for k in other) for one in fresh for other in generators}
-        fresh = sorted(products - members)
-        members.update(fresh)
-        if len(members) > largest:
-            return None
-    return sorted(members)
+def _notes(shown: int, order: int, allowed: np.ndarray | None, left_out: int) -> tuple[str, ...]:
+    extent = f"more than {MOST_AUTOMORPHISMS}" if allowed is None else str(len(allowed))
+    notes = [f"the bonds allow {extent} permutations; the geometries show a group of {shown}"]
+    if order > shown:
+        notes.append(f"turns about single bonds that the geometries do not show make it {order}")
+    if left_out:
+        notes.append(
+            f"{left_out} permutations that match geometries but not their bonds were left out"
+        )
+    return tuple(notes)
 
 
-def _matchings(numbers: np.ndarray, positions: np.ndarray) -> Counter[tuple[int, ...]]:
-    """How often each permutation but the identity stands on an edge of the spanning tree."""
-    from scipy.sparse import csr_matrix
-    from scipy.sparse.csgraph import minimum_spanning_tree
+def _grown(
+    group: list[tuple[int, ...]], permutations: Sequence[tuple[int, ...]], largest: int
+) -> tuple[list[tuple[int, ...]], int]:
+    """The group with permutations added in turn, and how many would make it too large."""
+    generators = list(group)
+    refused = 0
+    for permutation in permutations:
+        if permutation in group:
+            continue
+        larger = close([*generators, permutation], largest)
+        if larger is None:
+            refused += 1
+        else:
+            generators.append(permutation)
+            group = larger
+    return group, refused
 
-    frames = len(positions)
-    apart = np.linalg.norm(positions[:, :, None] - positions[:, None], axis=-1)
+
+def _by_trial(allowed: np.ndarray, apart: np.ndarray) -> _Matching:
+    """Match every two geometries by the best of the allowed permutations.
+
+    Args:
+        allowed: (permutations, atoms), the identity first; it wins where others are no better.
+        apart: (frames, atoms, atoms) distances, in angstrom.
+    """
+    i, j = np.triu_indices(apart.shape[1], 1)
+    fixed = apart[:, i, j]
+    squares = (fixed**2).sum(axis=1)
+    margin = ROUNDING * squares.mean()
+    best = np.full((len(apart), len(apart)), np.inf)
+    which = np.zeros(best.shape, dtype=int)
+    for index, p in enumerate(allowed):
+        # |x P - y|^2 by products of matrices; a permutation does not change |x|.
+        left = squares[:, None] + squares - 2 * apart[:, p[i], p[j]] @ fixed.T
+        better = left < best - margin
+        best[better] = left[better]
+        which[better] = index
+    scores = np.sqrt(np.maximum(2 * best, 0.0))
+    return _Matching(scores, which, [tuple(row) for row in allowed.tolist()])
+
+
+def _by_modes(
+    numbers: np.ndarray, apart: np.ndarray, allows: Callable[[np.ndarray], np.ndarray]
+) -> _Matching:
+    """Match every two geometries by the eigenvectors of their distance matrices.
+
+    Args:
+        numbers: (atoms,) atomic numbers.
+        apart: (frames, atoms, atoms) distances, in angstrom.
+        allows: tells of permutations (rows, atoms) which may be, as (rows,) booleans.
+    """
+    frames = len(apart)
     modes = np.abs(np.linalg.eigh(apart)[1][:, :, ::-1])
     # No assignment of like atoms costs as much as one exchange of unlike ones.
     unlike = (numbers[:, None] != numbers) * (2.0 * len(numbers))
     scores = np.zeros((frames, frames))
-    kept: dict[tuple[int, int], tuple[int, ...]] = {}
+    which = np.zeros((frames, frames), dtype=int)
+    index = {tuple(range(len(numbers))): 0}
+    spurious: set[tuple[int, ...]] = set()
     for first in range(frames - 1):
-        later = slice(first + 1, frames)
         # Row: an atom of the later frame; column: the atom of the first that it matches.
-        orders = _assign(unlike - modes[later] @ modes[first].T)
+        orders = _assign(unlike - modes[first + 1 :] @ modes[first].T)
         relabelled = apart[first][orders[:, :, None], orders[:, None, :]]
-        before = np.linalg.norm(apart[first] - apart[later], axis=(1, 2))
-        after = np.linalg.norm(relabelled - apart[later], axis=(1, 2))
-        scores[first, later] = np.minimum(before, after)
-        better = (after < before) & ~np.isclose(after, before)
-        for index in np.flatnonzero(better):
-            kept[first, first + 1 + int(index)] = tuple(orders[index].tolist())
-    # The sparse matrix takes an exact zero, two equal frames, for no edge at all.
-    edges = csr_matrix(np.triu(scores + np.finfo(float).tiny, 1))
-    rows, columns = minimum_spanning_tree(edges).nonzero()
-    tree = zip(rows.tolist(), columns.tolist(), strict=True)
-    return Counter(kept[edge] for edge in tree if edge in kept)
+        before = np.linalg.norm(apart[first] - apart[first + 1 :], axis=(1, 2))
+        after = np.linalg.norm(relabelled - apart[first + 1 :], axis=(1, 2))
+        better = np.flatnonzero((after < before) & ~np.isclose(after, before))
+        scores[first, first + 1 :] = before
+        for k, kept in zip(better, allows(orders[better]), strict=True):
+            order = tuple(orders[k].tolist())
+            if kept:
+                scores[first, first + 1 + k] = after[k]
+                which[first, first + 1 + k] = index.setdefault(order, len(index))
+            else:
+                spurious.add(order)
+    return _Matching(scores, which, list(index), len(spurious))
 
 
 def _assign(costs: np.ndarray) -> np.ndarray:
@@ -121,3 +299,15 @@ def _assign(costs: np.ndarray) -> np.ndarray:
     from scipy.optimize import linear_sum_assignment
 
     return np.array([linear_sum_assignment(cost)[1] for cost in costs])
+
+
+def _on_spanning_tree(matching: _Matching) -> Counter[tuple[int, ...]]:
+    """How often each permutation but the identity stands on an edge of the spanning tree."""
+    from scipy.sparse import csr_matrix
+    from scipy.sparse.csgraph import minimum_spanning_tree
+
+    # The sparse matrix takes an exact zero, two equal frames, for no edge at all.
+    edges = csr_matrix(np.triu(matching.scores + np.finfo(float).tiny, 1))
+    tree = matching.which[minimum_spanning_tree(edges).nonzero()]
+    counts = Counter(tree[tree > 0].tolist())
+    return Counter({matching.permutations[k]: count for k, count in counts.items()})
