@@ -42,7 +42,10 @@ class Family(Protocol):
     name: ClassVar[str]
 
     def candidates(self) -> Sequence[Self]:
-        """The choices of hyperparameters to be tried; just itself where all are set."""
+        """The choices of hyperparameters to be tried; just itself where all are set.
+
+        Each of them has all set, so is the one candidate of its own.
+        """
 
     def fit(
         self,

@@ -10,11 +10,11 @@ from numpy.random import Generator
 
 from flexcalc.dataset import Dataset
 from flexcalc.errors import InputError
-from flexcalc.models.family import Family
+from flexcalc.models.family import Family, announce
 from flexcalc.progress import Progress, silent
 from flexcalc.training.clusters import cluster, pair_distances, shares, ward
 from flexcalc.training.memory import NOTHING, Memory
-from flexcalc.training.tuning import ENERGY, FORCE, Choice, fit_best
+from flexcalc.training.tuning import ENERGY, FORCE, Choice, Search
 from flexcalc.units import KCAL_MOL
 
 POOR = 1.1
@@ -67,7 +67,7 @@ def refine(
         start: indices of the first training points.
         points: training points in the end; every round adds an equal part of what lacks.
         rounds: how often points are added.
-        validation: frames that choose the hyperparameters; see `fit_best`.
+        validation: frames that choose the hyperparameters; see `training.tuning.fit_best`.
         rng: seeds the clustering and the training.
         progress: told the steps of each training.
         memory: what an earlier call with the same arguments had finished.
@@ -85,26 +85,26 @@ def refine(
     cluster_of = cluster(pool, np.random.default_rng(seed))
     taken = np.zeros(len(pool), dtype=bool)
     taken[start] = True
-    grid, squares = family, []
+    grid, notes = family, []
     for number in range(rounds + 1):
         fresh = np.random.default_rng([seed, number])
         part = memory.within(f"round-{number}")
-        choice = fit_best(grid, pool[taken], validation, fresh, progress, part)
+        search = Search(grid, validation, part, progress)
+        search.run(pool[taken], validation, fresh)
+        choice = search.choice()
         note = part.recall("points")
         if note is None:
-            note = {"points": int(taken.sum()), "squares": _squares(choice, pool), "added": []}
-            if number < rounds:
-                wanted = (points - int(taken.sum())) // (rounds - number)
-                force = np.array(note["squares"]["force"])
-                note["added"] = worst(force, cluster_of, pool, taken, wanted, fresh).tolist()
+            wanted = (points - int(taken.sum())) // max(rounds - number, 1)
+            note = _note(choice, pool, cluster_of, taken, wanted, fresh)
             part.remember("points", note)
-        squares.append(note)
+        notes.append(note)
         taken[note["added"]] = True
         grid = family if number + 1 == rounds else choice.family
+    announce(choice.potential)  # of the models before, nobody wants to know
     return Refined(
         choice,
         np.flatnonzero(taken),
-        [_row(note, cluster_of, taken) for note in squares],
+        [_row(note, cluster_of, taken) for note in notes],
         np.bincount(cluster_of).tolist(),
     )
 
@@ -148,13 +148,27 @@ def worst(
     return np.sort(np.concatenate(added))
 
 
-def _squares(choice: Choice, pool: Dataset) -> dict[str, list[float]]:
-    """Squared errors of each frame of the pool: mean over force components, and energy."""
+def _note(
+    choice: Choice,
+    pool: Dataset,
+    cluster_of: np.ndarray,
+    taken: np.ndarray,
+    wanted: int,
+    rng: Generator,
+) -> dict[str, Any]:
+    """Points of one training, squared errors of all frames, and which frames are to be added.
+
+    Errors are the mean square over a frame's force components, and its energy's square.
+    """
     energies, forces = pool.labels()
     found = choice.potential(pool.positions)
+    force = np.mean((found.forces - forces) ** 2, axis=(1, 2))
+    added = worst(force, cluster_of, pool, taken, wanted, rng) if wanted else np.array([], int)
     return {
-        "force": np.mean((found.forces - forces) ** 2, axis=(1, 2)).tolist(),
+        "points": int(taken.sum()),
+        "force": force.tolist(),
         "energy": ((found.energies - energies) ** 2).tolist(),
+        "added": added.tolist(),
     }
 
 
@@ -173,7 +187,7 @@ def _row(note: dict[str, Any], cluster_of: np.ndarray, taken: np.ndarray) -> dic
     row: dict[str, Any] = {"points": note["points"]}
     if taken.all():
         return row
-    force, energy = (np.array(note["squares"][key]) for key in ("force", "energy"))
+    force, energy = (np.array(note[key]) for key in ("force", "energy"))
     errors, there = _by_cluster(force, cluster_of, ~taken)
     by_cluster = [
         float(error) / KCAL_MOL if count else None

@@ -101,11 +101,11 @@ def fit_best(
     Raises:
         InputError: there are candidates to choose from and no validation frames.
     """
-    if validation is not None and not len(validation):
-        validation = None
     search = Search(family, validation, memory, progress)
     search.run(train, validation, rng)
-    return search.choice()
+    choice = search.choice()
+    announce(choice.potential)
+    return choice
 
 
 def best_row(table: Sequence[dict[str, Any]]) -> int:
@@ -131,9 +131,10 @@ class Search:
     """
 
     def __init__(self, family: Family, judged: Dataset | None, memory: Memory, progress: Progress):
-        self.family, self.judged, self.memory = family, judged, memory
+        self.family, self.memory = family, memory
+        self.judged = judged if judged is not None and len(judged) else None
         self.candidates = list(family.candidates())
-        if judged is None and len(self.candidates) > 1:
+        if self.judged is None and len(self.candidates) > 1:
             raise InputError(
                 f"{family.name}: no validation frames to choose between {len(self.candidates)} "
                 "candidates; keep some frames out of the training, or set the hyperparameters"
@@ -165,12 +166,11 @@ class Search:
             self._add(row, potential)
 
     def choice(self) -> Choice:
-        """The best of the candidates tried, with its warnings made known."""
+        """The best of the candidates tried; its warnings are in its facts."""
         best = self._best() if self.judged is not None else 0
         chosen = Choice(self.tried, best)
         if self.judged is not None and self.at_edge(chosen.family):
             note_edge(chosen.potential, chosen.table[best], len(self.tried))
-        announce(chosen.potential)
         return chosen
 
     def _unknown(self) -> Iterator[Family]:

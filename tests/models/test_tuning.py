@@ -248,6 +248,12 @@ def test_sgdml_offers_each_regularization_with_each_length_scale(ethanol, rng):
     assert np.array_equal(alone(frames).forces, choice.potential(frames).forces)
 
 
+@pytest.mark.parametrize("family", [SGDML(), SGDML(regularizations=(1e-9, 1e-3), sigma=2.0)])
+def test_a_candidate_is_the_one_candidate_of_its_own(family):
+    for candidate in family.candidates():
+        assert list(candidate.candidates()) == [candidate]
+
+
 # ---------------------------------------------------------------- memory
 
 

@@ -69,7 +69,7 @@ class SGDML:
         sigmas = sorted(self.sigmas) if self.sigma is None else (self.sigma,)
         regularizations = sorted(self.regularizations) or (self.regularization,)
         return tuple(
-            replace(self, sigma=sigma, regularization=regularization)
+            replace(self, sigma=sigma, regularization=regularization, regularizations=())
             for regularization in regularizations
             for sigma in sigmas
         )
