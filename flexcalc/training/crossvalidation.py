@@ -29,8 +29,9 @@ class CrossValidation:
 
     Args:
         family: the candidate that was chosen.
-        table: a row for each candidate tried in every fold: the hyperparameters in which they
-            differ, means of the errors over the folds and their spreads, in kcal/mol(/A).
+        table: a row for each candidate that one of the folds found worth a trial: the
+            hyperparameters in which they differ, means of the errors over the folds and their
+            spreads, in kcal/mol(/A).
         index: of the chosen candidate's row.
         folds: a row for each fold, with the errors of the chosen candidate trained there.
         best: index of the best fold.
@@ -119,13 +120,26 @@ def cross_validate(
         search.run(data[train], None, np.random.default_rng([seed, fold]))
         searches.append(search)
         splits.append((train, test))
+    _complete(searches, [data[train] for train, _ in splits], seed)
     return _judged(searches, splits)
+
+
+def _complete(searches: Sequence[Search], trains: Sequence[Dataset], seed: int) -> None:
+    """Try in every fold what was tried in one, since what a fold left out may win on average."""
+    everywhere: list[Family] = []
+    for search in searches:
+        tried = [one.family for one in search.tried]
+        everywhere += [candidate for candidate in tried if candidate not in everywhere]
+    for fold, (search, train) in enumerate(zip(searches, trains, strict=True)):
+        missing = [candidate for candidate in everywhere if not search.knows(candidate)]
+        search.run(train, None, np.random.default_rng([seed, fold]), missing)
 
 
 def _judged(
     searches: Sequence[Search], splits: Sequence[tuple[np.ndarray, np.ndarray]]
 ) -> CrossValidation:
-    candidates, trials = _trials(searches)
+    candidates = [one.family for one in searches[0].tried]
+    trials = [[_trial(search, candidate) for search in searches] for candidate in candidates]
     table = [_mean_row([one.row for one in trial]) for trial in trials]
     index = best_row(table)
     folds = [
@@ -134,30 +148,14 @@ def _judged(
     ]
     best = best_row(folds)
     potential = trials[index][best].potential
-    if all(search.at_edge(candidates[index]) for search in searches):
+    if searches[best].at_edge(candidates[index]):
         note_edge(potential, table[index], len(table))
     announce(potential)
     return CrossValidation(candidates[index], table, index, folds, best, potential, *splits[best])
 
 
-def _trials(searches: Sequence[Search]) -> tuple[list[Family], list[list[Tried]]]:
-    """The candidates tried in every fold, and their trials, fold by fold.
-
-    A search leaves out what is clearly worse, so one that is missing somewhere is not the best.
-    """
-    found = [
-        (one.family, [_trial(search, one.family) for search in searches])
-        for one in searches[0].tried
-    ]
-    everywhere = [(family, trials) for family, trials in found if None not in trials]
-    return (
-        [family for family, _ in everywhere],
-        [[one for one in trials if one is not None] for _, trials in everywhere],
-    )
-
-
-def _trial(search: Search, candidate: Family) -> Tried | None:
-    return next((one for one in search.tried if one.family == candidate), None)
+def _trial(search: Search, candidate: Family) -> Tried:
+    return next(one for one in search.tried if one.family == candidate)
 
 
 def _mean_row(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

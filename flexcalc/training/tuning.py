@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain, pairwise
 from typing import Any, cast
@@ -145,14 +145,22 @@ class Search:
         self.current = self.candidates[0]
         self.progress = _Counter(len(self.candidates), progress)
 
-    def run(self, train: Dataset, validation: Dataset | None, rng: Generator) -> None:
-        """Train and judge the candidates; those remembered are taken as they are.
+    def run(
+        self,
+        train: Dataset,
+        validation: Dataset | None,
+        rng: Generator,
+        candidates: Iterable[Family] | None = None,
+    ) -> None:
+        """Train and judge candidates: by default the family's, as far as they are promising.
+
+        Those remembered are taken as they are.
 
         `validation` is what `Family.fit` may use; it need not be what the candidates are judged
         by. Every candidate draws from the same seed, so that none depends on what was done before.
         """
         seed = int(rng.integers(2**62))
-        waiting = self._unknown()
+        waiting = self._unknown(self._ahead() if candidates is None else candidates)
         first = next(waiting, None)
         if first is None:
             return
@@ -173,9 +181,9 @@ class Search:
             note_edge(chosen.potential, chosen.table[best], len(self.tried))
         return chosen
 
-    def _unknown(self) -> Iterator[Family]:
+    def _unknown(self, candidates: Iterable[Family]) -> Iterator[Family]:
         """The candidates to be trained; each is asked for when the one before is judged."""
-        for candidate in self._ahead():
+        for candidate in candidates:
             self.current = candidate
             row = self.memory.recall(self._step())
             if row is None:
@@ -196,7 +204,7 @@ class Search:
             if self.judged is None:
                 return
             further = self._beyond(self.tried[self._best()].family)
-            if further is None or self._known(further):
+            if further is None or self.knows(further):
                 return
             yield further
 
@@ -210,11 +218,12 @@ class Search:
         """Whether nothing was tried on one side of a candidate, and something could be."""
         further = self._beyond(candidate)
         if further is not None:
-            return not self._known(further)
+            return not self.knows(further)
         ends = [end for group in self.groups if len(group) > 2 for end in (group[0], group[-1])]
         return candidate in ends
 
-    def _known(self, candidate: Family) -> bool:
+    def knows(self, candidate: Family) -> bool:
+        """Whether a candidate was tried."""
         return candidate in [one.family for one in self.tried]
 
     def _best(self) -> int:
