@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ import numpy as np
 from flexcalc.errors import BusyError, FileFormatError, InputError
 
 PARTIAL = ".partial"
-"""Ends the name of a file that is being written."""
+"""Ends the name of a file or of a model folder that is being written."""
 
 
 def sha256_file(path: Path) -> str:
@@ -187,7 +188,10 @@ def run_folder(path: Path) -> Iterator[Path]:
     try:
         _lock(handle, f"{path}: another flexcalc process is using this run folder")
         for leftover in path.glob(f".*{PARTIAL}"):  # of a write that was killed
-            leftover.unlink(missing_ok=True)
+            if leftover.is_dir():
+                shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                leftover.unlink(missing_ok=True)
         yield path
     finally:
         os.close(handle)

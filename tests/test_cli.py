@@ -24,6 +24,7 @@ from flexcalc.methods.dynamics import Langevin, VelocityVerlet
 from flexcalc.methods.optimisers import FIRE
 from flexcalc.methods.sampling import Displaced, Thermal
 from flexcalc.models.gdml import SGDML
+from flexcalc.training.memory import Notebook
 
 
 @pytest.fixture
@@ -464,8 +465,8 @@ def test_kills_at_random_moments_leave_the_dynamics_as_undisturbed(here, kills):
 
 @pytest.mark.data
 def test_a_killed_training_leaves_no_half_model(here):
-    words = ["train", "water.xyz", "--points", "20", "--validation-points", "10"]
-    for wait in (0.0, 0.2, 0.5):
+    words = [*SIZES, *TRAININGS["in rounds"]]
+    for wait in (0.0, 0.2, 0.5, 0.7):
         with started(*words, "-o", "broken") as process:
             wait_for(Path("broken/run.toml"), 1, process)
             time.sleep(wait)
@@ -473,8 +474,100 @@ def test_a_killed_training_leaves_no_half_model(here):
             process.communicate()
     assert run(*words, "-o", "broken") == 0
     assert run(*words, "-o", "whole") == 0
-    name = "sgdml.flex/weights.safetensors"
-    assert Path("broken", name).read_bytes() == Path("whole", name).read_bytes()
+    assert kept(here / "broken") == kept(here / "whole")
+
+
+TRAININGS = {
+    "at once": ["--points", "20", "--validation-points", "10", "--learning-curve", "5,10"],
+    "in rounds": ["--points", "20", "--validation-points", "10", "--refine-rounds", "2"],
+    "in folds": ["--points", "12", "--folds", "3", "--selection", "clusters"],
+}
+SIZES = ["train", "water.xyz", "--sigmas", "2,5,10", "--regularizations", "1e-12,1e-8"]
+
+
+def kept(folder):
+    """What a training leaves, but for the clock."""
+    timed = {"log.txt", "results.json", "report.html"}
+    files = {path.relative_to(folder): path.read_bytes() for path in tree(folder)}
+    results = json.loads((folder / "results.json").read_text())
+    del results["seconds"]
+    return {path: data for path, data in files.items() if path.name not in timed}, results
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("way", TRAININGS)
+def test_a_training_stopped_at_every_step_ends_as_if_undisturbed(way, here, monkeypatch):
+    """One step a start: each start has to find what the ones before it finished."""
+    words = [*SIZES, *TRAININGS[way]]
+    assert run(*words, "-o", "whole") == 0
+    remember, done = Notebook.remember, []
+
+    def interrupted(self, step, content, potential=None):
+        remember(self, step, content, potential)
+        done.append(self.folder / step)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Notebook, "remember", interrupted)
+        while run(*words, "-o", "broken") == 130:
+            assert len(done) < 100
+    assert len(done) == len(set(done)) >= 6
+    assert kept(here / "broken") == kept(here / "whole")
+    assert not (here / "broken/unfinished").exists()
+
+
+@pytest.mark.data
+def test_what_was_trained_on_other_labels_is_forgotten(here, monkeypatch):
+    """The same file name with other content: nothing of the interrupted run may be used."""
+    words = [*SIZES, "--points", "20", "--validation-points", "10"]
+    data = flexcalc.read("water.xyz")
+    flexcalc.write("changing.xyz", data[::-1])
+    words[1] = "changing.xyz"
+    with monkeypatch.context() as patched:
+        patched.setattr(flexcalc.workflows.fitting, "held_out", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run(*words, "-o", "broken")
+    assert Path("broken/unfinished").exists()
+    flexcalc.write("changing.xyz", data)
+    assert run(*words, "-o", "broken") == 0
+    assert run(*words, "-o", "whole") == 0
+    assert kept(here / "broken") == kept(here / "whole")
+
+
+def test_python_and_the_command_line_train_the_same_model(here):
+    words = ["--points", "12", "--sigma", "5", "--selection", "farthest", "--refine-rounds", "2"]
+    assert run("train", "water.xyz", *words, "--validation-points", "10", "--seed", "3") == 0
+    data = flexcalc.read("water.xyz")
+    model = flexcalc.train(
+        data,
+        points=12,
+        sigma=5.0,
+        selection="farthest",
+        refine_rounds=2,
+        validation_points=10,
+        seed=3,
+    )
+    other = flexcalc.load("train/sgdml.flex")
+    assert np.array_equal(model(data.positions).forces, other(data.positions).forces)
+
+
+def test_held_out_frames_are_those_that_took_no_part(here):
+    """Refined points come out of the rest; the folds' frames are all of them used."""
+    words = ["train", "water.xyz", "--sigmas", "5,10"]
+    assert run(*words, *TRAININGS["in rounds"], "-o", "rounds") == 0
+    assert len(flexcalc.read("rounds/heldout.xyz")) == 60 - 20 - 10
+    record = json.loads(Path("rounds/refinement.json").read_text())
+    validation = json.loads(Path("rounds/split.json").read_text())["validation"]
+    assert len(record["train"]) == 20
+    assert not set(record["train"]) & set(validation)
+    assert run(*words, *TRAININGS["in folds"], "-o", "folds") == 0
+    results = json.loads(Path("folds/results.json").read_text())
+    assert (results["training_points"], results["validation_points"]) == (12, 6)
+    assert len(flexcalc.read("folds/heldout.xyz")) == 60 - 18
+    rows = json.loads(Path("folds/folds.json").read_text())
+    forces = [row["force_rmse_kcal_mol_A"] for row in rows]
+    assert results["force_rmse_mean_kcal_mol_A"] == pytest.approx(np.mean(forces))
+    assert results["force_rmse_kcal_mol_A"] == pytest.approx(forces[results["best_fold"]])
 
 
 def test_a_second_process_on_one_folder_is_refused(here, capsys):

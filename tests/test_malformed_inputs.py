@@ -166,6 +166,20 @@ OTHER_TOML = {
     "learning curve of nothing": ("train", "learning_curve = [0]\n" + TRAIN, "learning_curve"),
     "learning curve too long": ("train", "learning_curve = [11]\n" + TRAIN, "learning_curve"),
     "unknown selection": ("train", 'selection = "best"\n' + TRAIN, "selection: expected"),
+    "one fold": ("train", "folds = 1\n" + TRAIN, "folds: expected 0 for none"),
+    "all folds to train on": ("train", "folds = 3\ntrain_folds = 3\n" + TRAIN, "train_folds: exp"),
+    "training folds of none": ("train", "train_folds = 1\n" + TRAIN, "train_folds: expected less"),
+    "folds of refined points": (
+        "train",
+        "folds = 3\nrefine_rounds = 1\n" + TRAIN,
+        "refine_rounds: a cross-validation",
+    ),
+    "more rounds than points": ("train", "refine_rounds = 10\n" + TRAIN, "refine_rounds: expected"),
+    "too few frames for the folds": (
+        "train",
+        "folds = 20\ntrain_folds = 1\n" + TRAIN,
+        "too few for 20 folds",
+    ),
     "unknown labels": ("train", 'labels = "older"\n' + TRAIN, "labels: expected 'new' or 'old'"),
     "optimiser is a number": (
         "path",

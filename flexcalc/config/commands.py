@@ -14,6 +14,7 @@ from flexcalc.fields import Address, Batch, Count, Natural, Port, Positive, Work
 from flexcalc.methods.dynamics import Dynamics, Langevin
 from flexcalc.methods.path import NEB
 from flexcalc.methods.sampling import Sampling, Thermal
+from flexcalc.training.selection import Selection
 
 FAMILY = "model family"
 """Marks a field that holds model families, looked up in the registry."""
@@ -73,8 +74,17 @@ class Train(LabelledFrames):
     """Training points."""
     validation_points: Count = 200
     """Frames that choose the hyperparameters."""
-    selection: Literal["stratified", "random"] = "stratified"
-    """How training points are chosen: by the distribution of energies, or at random."""
+    selection: Selection = "stratified"
+    """How training points are chosen: `stratified` follows the distribution of energies,
+    `random` nothing, `farthest` takes what is least like the points it has, `clusters` draws
+    from each group of like geometries and energies."""
+    refine_rounds: Natural = 0
+    """Rounds that add points where the model is worst, from an equal share up to `points`."""
+    folds: Natural = 0
+    """Folds of a cross-validation, whose mean errors choose the hyperparameters instead of
+    validation frames; the model kept is that of the best fold. 0 for none."""
+    train_folds: Count | None = None
+    """Folds that a model is trained on, `points` in all; by default all but one."""
     learning_curve: tuple[Count, ...] = ()
     """Smaller numbers of training points to train as well, with the hyperparameters found."""
     seed: Natural = 0

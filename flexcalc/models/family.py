@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
@@ -42,7 +42,10 @@ class Family(Protocol):
     name: ClassVar[str]
 
     def candidates(self) -> Sequence[Self]:
-        """The choices of hyperparameters to be tried; just itself where all are set."""
+        """The choices of hyperparameters to be tried; just itself where all are set.
+
+        Each of them has all set, so is the one candidate of its own.
+        """
 
     def fit(
         self,
@@ -64,13 +67,28 @@ class SharingFamily(Family, Protocol):
 
     def fit_many(
         self,
-        candidates: Sequence[Self],
+        candidates: Iterable[Self],
         train: Dataset,
         validation: Dataset | None,
         rng: Generator,
         progress: Progress = silent,
     ) -> Iterator[TrainedPotential]:
-        """Train the candidates one by one, each when it is asked for."""
+        """Train the candidates one by one, each when it is asked for.
+
+        The next candidate is taken when the one before has been yielded and judged; what it
+        becomes must not depend on which ones came before it, so that a search can be resumed.
+        """
+
+
+@runtime_checkable
+class GrowingFamily(Family, Protocol):
+    """A family whose grid of candidates goes on beyond its edges."""
+
+    def beyond(self, best: Self) -> Self | None:
+        """The next candidate outwards, where the best one is the outermost so far.
+
+        None where it lies inside the grid, or the grid ends here for good.
+        """
 
 
 class TrainingWarning(UserWarning):

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from flexcalc.errors import FileFormatError, InputError
-from flexcalc.storage import atomic_write, sha256_file, sync_folder, write_json
+from flexcalc.storage import PARTIAL, atomic_write, sha256_file, sync_folder, write_json
 
 FORMAT = "flexcalc model"
 VERSION = 1
@@ -60,7 +60,7 @@ def write_model(
     folder = Path(folder)
     _check_destination(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    fresh = Path(tempfile.mkdtemp(PARTIAL, f".{folder.name}.", folder.parent))
     try:
         atomic_write(fresh / WEIGHTS, _weights(arrays))
         content = {
@@ -181,7 +181,7 @@ def _replace(folder: Path, fresh: Path) -> None:
     """Put the fresh folder in place; the old one steps aside first and is then removed."""
     old = None
     if folder.exists():
-        old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.old."))
+        old = Path(tempfile.mkdtemp(PARTIAL, f".{folder.name}.old.", folder.parent))
         os.replace(folder, old)
     try:
         os.replace(fresh, folder)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,39 +20,13 @@ from flexcalc.models.family import TrainedPotential, TrainingWarning, errors
 from flexcalc.progress import Progress, silent
 from flexcalc.registry import family as family_class
 from flexcalc.storage import write_json
-from flexcalc.training import selection
-from flexcalc.training.tuning import fit_best
+from flexcalc.training.memory import NOTHING, Memory, Notebook
+from flexcalc.training.selection import Selection
+from flexcalc.workflows.choosing import Fitted, Split, fit, held_out, split
 from flexcalc.workflows.runs import Run, copy_tree, open_run
 
-
-@dataclass(frozen=True, eq=False)
-class Split:
-    """Frames of a dataset by their use; indices (frames,), ascending and disjoint."""
-
-    train: np.ndarray
-    validation: np.ndarray
-    rest: np.ndarray
-
-
-def split(
-    data: Dataset, points: int, validation_points: int, kind: str, rng: np.random.Generator
-) -> Split:
-    """Training points by `training.selection`, validation frames at random from the others.
-
-    Raises:
-        InputError: there are not enough frames.
-    """
-    energies, _ = data.labels()
-    if points + validation_points > len(data):
-        raise InputError(
-            f"{data.provenance.source}: {len(data)} frames are too few for {points} training "
-            f"points and {validation_points} validation points; ask for fewer or label more"
-        )
-    choose = {"stratified": selection.stratified, "random": selection.random}[kind]
-    train = choose(energies, points, rng)
-    others = np.setdiff1d(np.arange(len(data)), train)
-    validation = np.sort(rng.permutation(others)[:validation_points])
-    return Split(train, validation, np.setdiff1d(others, validation))
+UNFINISHED = "unfinished"
+"""Folder in a run folder for what a run that is interrupted goes on from."""
 
 
 def train(
@@ -60,7 +35,10 @@ def train(
     *,
     points: int = 200,
     validation_points: int | None = None,
-    selection: str = "stratified",
+    selection: Selection = "stratified",
+    refine_rounds: int = 0,
+    folds: int = 0,
+    train_folds: int | None = None,
     seed: int = 0,
     progress: Progress = silent,
     **hyperparameters: Any,
@@ -73,7 +51,9 @@ def train(
         points: training points.
         validation_points: frames that choose the hyperparameters; by default as many as there
             are training points, or all the others if those are fewer.
-        selection: "stratified" by energy, or "random".
+        selection: "stratified" by energy, "random", "farthest" or "clusters".
+        refine_rounds: rounds that add points where the model is worst.
+        folds, train_folds: cross-validate, and keep the model of the best fold.
         seed: of all random numbers.
         hyperparameters: fields of the family, such as sigma=20.
 
@@ -81,7 +61,8 @@ def train(
         the trained potential; `save` it, call it with a batch, or hand it to a Calculator.
 
     Raises:
-        InputError: too few frames, or a hyperparameter the family does not know.
+        InputError: too few frames, options that do not go together, or a hyperparameter the
+            family does not know.
         AddressError: no such family.
     """
     cls = family_class(family)
@@ -91,16 +72,27 @@ def train(
         raise InputError(f"{family}: {error}") from None
     if validation_points is None:
         validation_points = min(points, max(0, len(data) - points))
-    rng = np.random.default_rng(seed)
-    parts = split(data, points, validation_points, selection, rng)
-    return fit_best(chosen, data[parts.train], data[parts.validation], rng, progress)[0]
+    config = Train(
+        dataset=Path(data.provenance.source),
+        points=points,
+        validation_points=validation_points,
+        selection=selection,
+        refine_rounds=refine_rounds,
+        folds=folds,
+        train_folds=train_folds,
+        seed=seed,
+    )
+    parts = split(data, config, np.random.default_rng(seed))
+    rng = np.random.default_rng([seed, 0])
+    return fit(config, data, parts, chosen, rng, progress, NOTHING).potential
 
 
 def run_train(config: Train, output: Path) -> dict[str, Any]:
     """Train families on the same split; each becomes NAME.flex in the run folder.
 
     With an output named `NAME.flex` and one family, the model goes there and the run folder is
-    `NAME-train` beside it. Frames that were not used go to heldout.xyz.
+    `NAME-train` beside it. Frames that were not used go to heldout.xyz. A run that was
+    interrupted goes on after the last candidate, round or fold that it finished.
 
     Raises:
         InputError: the dataset or the split cannot be used; nothing is written.
@@ -111,30 +103,44 @@ def run_train(config: Train, output: Path) -> dict[str, Any]:
         force_unit=config.force_unit,
         labels=config.labels,
     )
-    rng = np.random.default_rng(config.seed)
-    parts = split(data, config.points, config.validation_points, config.selection, rng)
+    parts = split(data, config, np.random.default_rng(config.seed))
     if any(points > config.points for points in config.learning_curve):
         raise InputError(f"learning_curve: expected sizes up to points = {config.points}")
     output, target = _places(config, Path(output))
     with open_run("train", config, output) as run:
         if run.finished is not None:
+            shutil.rmtree(run.folder / UNFINISHED, ignore_errors=True)
             if target is not None and not target.exists():
                 copy_tree(run.folder / run.finished["model"], target)
             return run.finished
-        write_json(run.folder / "split.json", _split_record(data, parts))
-        if len(parts.rest):
-            files.write(run.folder / "heldout.xyz", data[parts.rest])
-        rows = []
-        for index, chosen in enumerate(config.family):
+        _take_up(run.folder, _split_record(data, parts))
+        fits, rows = [], []
+        for index, name in enumerate(_names(config)):
             with warned(run):
-                rows.append(_fit_one(config, run, data, parts, chosen, index))
+                fits.append(_fit_one(config, run, data, parts, name, index))
+            rows.append(_written(config, run, data, fits[-1], name, index))
+        rest = held_out(parts, fits)
+        if len(rest):
+            files.write(run.folder / "heldout.xyz", data[rest])
         models = [run.folder / row["model"] for row in rows]
         if target is not None:
             copy_tree(models[0], target)
             models = [target]
         run.say(f"model: {', '.join(map(str, models))}")
-        results = {**rows[0], "models": rows} if len(rows) > 1 else rows[0]
-        return run.finish(results)
+        results = run.finish({**rows[0], "models": rows} if len(rows) > 1 else rows[0])
+        shutil.rmtree(run.folder / UNFINISHED, ignore_errors=True)
+        return results
+
+
+def _take_up(folder: Path, record: dict[str, Any]) -> None:
+    """Note the split; what was remembered of another one, of changed labels, is forgotten."""
+    try:
+        same = json.loads((folder / "split.json").read_text()) == record
+    except (OSError, ValueError):
+        same = False
+    if not same:
+        shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
+        write_json(folder / "split.json", record)
 
 
 def _places(config: Train, output: Path) -> tuple[Path, Path | None]:
@@ -160,52 +166,68 @@ def _split_record(data: Dataset, parts: Split) -> dict[str, Any]:
     }
 
 
-def _fit_one(
-    config: Train, run: Run, data: Dataset, parts: Split, chosen: Any, index: int
-) -> dict[str, Any]:
-    """Fit one family, save it, and return its row of results."""
+def _names(config: Train) -> list[str]:
+    """Names of the models; the second of a family is NAME-2."""
+    families = [family.name for family in config.family]
+    before = [families[:index].count(name) for index, name in enumerate(families)]
+    return [name + (f"-{n + 1}" if n else "") for name, n in zip(families, before, strict=True)]
+
+
+def _notebook(run: Run, name: str) -> Notebook:
+    return Notebook(run.folder / UNFINISHED / name)
+
+
+def _fit_one(config: Train, run: Run, data: Dataset, parts: Split, name: str, index: int) -> Fitted:
+    """Fit one family and save it."""
     rng = np.random.default_rng([config.seed, index])
-    fitted, judged = data[parts.train], data[parts.validation]
-    with run.bar(f"train {chosen.name}") as progress:
-        potential, table = fit_best(chosen, fitted, judged, rng, progress)
-    names = [other.name for other in config.family[:index]]
-    name = chosen.name + (f"-{names.count(chosen.name) + 1}" if chosen.name in names else "")
-    potential.save(run.folder / f"{name}.flex")
+    with run.bar(f"train {name}") as progress:
+        fitted = fit(config, data, parts, config.family[index], rng, progress, _notebook(run, name))
+    fitted.potential.save(run.folder / f"{name}.flex")
+    return fitted
+
+
+def _written(
+    config: Train, run: Run, data: Dataset, fitted: Fitted, name: str, index: int
+) -> dict[str, Any]:
+    """Write the tables about a family that was fitted, and return its row of results."""
     suffix = "" if index == 0 else f"-{name}"
-    write_json(run.folder / f"table{suffix}.json", table)
-    found = errors(potential(judged.positions), judged)
+    judged, points = data[fitted.split.validation], len(fitted.split.train)
+    found = errors(fitted.potential(judged.positions), judged)
     run.say(
-        f"{name}: {len(fitted)} training points, validation force RMSE "
+        f"{name}: {points} training points, validation force RMSE "
         f"{found['force_rmse_kcal_mol_A']:.3f} kcal/mol/A, energy RMSE "
         f"{found['energy_rmse_kcal_mol']:.3f} kcal/mol"
     )
+    for kind, table in {"table": fitted.table, **fitted.tables}.items():
+        write_json(run.folder / f"{kind}{suffix}.json", table)
     if config.learning_curve:
-        rows = list(_learning_curve(config, potential, data, parts, chosen))
-        rows.append({"points": len(fitted), **found})
-        write_json(run.folder / f"learning{suffix}.json", rows)
+        rows = list(_learning_curve(config, data, fitted, _notebook(run, name)))
+        write_json(run.folder / f"learning{suffix}.json", [*rows, {"points": points, **found}])
     return {
-        "family": chosen.name,
+        "family": config.family[index].name,
         "model": f"{name}.flex",
-        "training_points": len(fitted),
+        "training_points": points,
         "validation_points": len(judged),
-        **_scalars(potential.facts.get("hyperparameters", {})),
+        **_scalars(fitted.potential.facts.get("hyperparameters", {})),
         **found,
+        **fitted.facts,
     }
 
 
 def _learning_curve(
-    config: Train, potential: TrainedPotential, data: Dataset, parts: Split, chosen: Any
+    config: Train, data: Dataset, fitted: Fitted, memory: Memory
 ) -> Iterator[dict[str, Any]]:
     """Errors of smaller training sets, nested, with the hyperparameters that were found."""
-    found = potential.facts.get("hyperparameters", {})
-    same = {key: value for key, value in found.items() if hasattr(chosen, key)}
-    fixed = replace(chosen, **same)
-    judged = data[parts.validation]
-    order = np.random.default_rng([config.seed, 1]).permutation(parts.train)
+    judged = data[fitted.split.validation]
+    order = np.random.default_rng([config.seed, 1]).permutation(fitted.split.train)
     for points in sorted(set(config.learning_curve) - {config.points}):
-        fewer = data[np.sort(order[:points])]
-        smaller = fixed.fit(fewer, judged, np.random.default_rng(config.seed))
-        yield {"points": points, **errors(smaller(judged.positions), judged)}
+        row = memory.recall(f"learning-{points}")
+        if row is None:
+            fewer = data[np.sort(order[:points])]
+            smaller = fitted.family.fit(fewer, judged, np.random.default_rng(config.seed))
+            row = {"points": points, **errors(smaller(judged.positions), judged)}
+            memory.remember(f"learning-{points}", row)
+        yield row
 
 
 def _scalars(values: dict[str, Any]) -> dict[str, Any]:

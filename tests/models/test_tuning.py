@@ -1,5 +1,6 @@
 """Choosing hyperparameters on validation frames."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -11,6 +12,7 @@ from flexcalc.errors import InputError
 from flexcalc.models.family import TrainedPotential, TrainingWarning
 from flexcalc.models.gdml import SGDML
 from flexcalc.potential import Evaluation
+from flexcalc.training.memory import Notebook
 from flexcalc.training.tuning import fit_best
 from flexcalc.units import KCAL_MOL
 
@@ -49,8 +51,12 @@ class Scripted:
 
 
 def choose(*script):
-    potential, table = fit_best(Scripted(script=script), DATA, DATA, np.random.default_rng(0))
-    return script.index((potential.force / KCAL_MOL, potential.energy / KCAL_MOL)), table
+    choice = fit_best(Scripted(script=script), DATA, DATA, np.random.default_rng(0))
+    potential = choice.potential
+    errors = potential.force / KCAL_MOL, potential.energy / KCAL_MOL
+    assert errors == pytest.approx(script[choice.index])
+    assert choice.family.width == choice.index
+    return choice.index, choice.table
 
 
 def test_the_lowest_force_error_wins():
@@ -92,9 +98,9 @@ def test_choosing_needs_validation_frames():
 
 
 def test_a_family_with_everything_set_needs_none(water, rng):
-    potential, table = fit_best(SGDML(sigma=10.0), water, None, rng)
-    assert potential.sigma == 10.0
-    assert [row["sigma"] for row in table] == [10.0]
+    choice = fit_best(SGDML(sigma=10.0), water, None, rng)
+    assert choice.potential.sigma == 10.0
+    assert [row["sigma"] for row in choice.table] == [10.0]
 
 
 def test_the_grid_of_sgdml_is_searched(ethanol, rng):
@@ -102,9 +108,10 @@ def test_the_grid_of_sgdml_is_searched(ethanol, rng):
     family = SGDML(sigmas=(40.0, 1.0, 80.0, 10.0))
     train, validation = ethanol[:40], ethanol[40:]
     notes = []
-    potential, table = fit_best(
+    choice = fit_best(
         family, train, validation, rng, lambda done, total, note: notes.append((done, total, note))
     )
+    potential, table = choice.potential, choice.table
     sigmas = [row["sigma"] for row in table]
     assert sigmas == [1.0, 10.0, 40.0, 80.0][: len(sigmas)]
     assert all(set(row) == {"sigma", *row} and len(row) == 3 for row in table)
@@ -116,3 +123,186 @@ def test_the_grid_of_sgdml_is_searched(ethanol, rng):
     assert mine["force_rmse_kcal_mol_A"] <= best + 0.1
     assert notes[-1][:2] == (40 * len(table), 160)
     assert "force RMSE" in notes[-1][2]
+
+
+# ---------------------------------------------------------------- beyond the edge
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slope(Scripted):
+    """A grid over a line on which errors fall towards `valley`, and which goes on both ways."""
+
+    script: tuple[tuple[float, float], ...] = ()
+    grid: tuple[int, ...] = (0, 1, 2, 3)
+    valley: int = 0
+    ends_at: int = 100
+
+    def candidates(self):
+        return [replace(self, width=width) for width in self.grid]
+
+    def beyond(self, best):
+        outwards = {self.grid[0]: -1, self.grid[-1]: 1}
+        if self.grid[0] < best.width < self.grid[-1] or abs(best.width) >= self.ends_at:
+            return None
+        step = outwards.get(best.width, -1 if best.width < self.grid[0] else 1)
+        return replace(best, width=best.width + step)
+
+    def fit(self, train, validation, rng, progress=None):
+        return Constant(1.0 + abs(self.width - self.valley), 1.0)
+
+    @classmethod
+    def load(cls, folder):
+        raise NotImplementedError
+
+
+def tried(family):
+    choice = fit_best(family, DATA, DATA, np.random.default_rng(0))
+    return choice.family.width, [row["width"] for row in choice.table]
+
+
+@pytest.mark.filterwarnings("error::flexcalc.models.family.TrainingWarning")
+def test_a_grid_that_can_grow_goes_on_until_the_best_lies_inside():
+    """One candidate beyond the best shows that it is the best; no warning is left to give."""
+    assert tried(Slope(valley=5)) == (5, [0, 1, 2, 3, 4, 5, 6])
+    assert tried(Slope(valley=-2)) == (-2, [0, 1, 2, -1, -2, -3])
+    assert tried(Slope(valley=2)) == (2, [0, 1, 2, 3])
+
+
+def test_a_grid_that_would_grow_for_ever_is_left_with_a_warning():
+    with pytest.warns(TrainingWarning, match=r"best of 8 candidates, width = 7, is at the edge"):
+        assert tried(Slope(valley=50)) == (7, [0, 1, 2, 3, 4, 5, 6, 7])
+
+
+@pytest.mark.filterwarnings("error::flexcalc.models.family.TrainingWarning")
+def test_the_outermost_candidate_is_no_edge_once_the_one_beyond_is_worse():
+    assert tried(Slope(valley=3)) == (3, [0, 1, 2, 3, 4])
+
+
+def test_sgdml_goes_on_in_the_proportions_of_its_grid():
+    family = SGDML()
+    first, *_, last = family.candidates()
+    lower, upper = [], []
+    for candidate, found in ((first, lower), (last, upper)):
+        for _ in range(2):
+            candidate = family.beyond(candidate)
+            found.append(candidate.sigma)
+    assert lower == [2.5, 1.25]
+    assert upper == [150.0, 225.0]
+    assert family.beyond(family.candidates()[3]) is None
+
+
+@pytest.mark.parametrize("family", [SGDML(sigma=5.0), SGDML(sigmas=(5.0, 10.0))])
+def test_length_scales_that_were_asked_for_are_not_left(family):
+    assert family.beyond(family.candidates()[0]) is None
+
+
+# ---------------------------------------------------------------- two dimensions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table(Scripted):
+    """Errors by row and column; the columns are swept within a row."""
+
+    script: tuple[tuple[float, ...], ...] = ()
+    height: int = 0
+
+    def candidates(self):
+        return [
+            replace(self, height=height, width=width)
+            for height, row in enumerate(self.script)
+            for width in range(len(row))
+        ]
+
+    def fit(self, train, validation, rng, progress=None):
+        return Constant(self.script[self.height][self.width], 1.0)
+
+
+def test_the_early_stop_holds_within_a_row_of_the_table():
+    """A first column that is worse than the row before ends nothing, nor does a row cut short."""
+    script = ((1.0, 2.0, 3.0, 0.1), (4.0, 2.0, 0.5, 3.0), (5.0, 6.0, 7.0, 0.1))
+    choice = fit_best(Table(script=script), DATA, DATA, np.random.default_rng(0))
+    places = [(row["height"], row["width"]) for row in choice.table]
+    assert places == [
+        *((0, n) for n in range(3)),
+        *((1, n) for n in range(4)),
+        *((2, n) for n in range(3)),
+    ]
+    assert (choice.family.height, choice.family.width) == (1, 2)
+
+
+@pytest.mark.parametrize("column", [0, 2])
+def test_the_edge_is_that_of_a_row(column):
+    script = ((3.0, 3.0, 3.0), tuple(1.0 + abs(column - n) for n in range(3)), (3.0, 3.0, 3.0))
+    with pytest.warns(TrainingWarning, match=f"width = {column}, height = 1, is at the edge"):
+        fit_best(Table(script=script), DATA, DATA, np.random.default_rng(0))
+
+
+def test_sgdml_offers_each_regularization_with_each_length_scale(ethanol, rng):
+    family = SGDML(sigmas=(20.0, 10.0), regularizations=(1e-3, 1e-12))
+    choice = fit_best(family, ethanol[:30], ethanol[30:], rng)
+    offered = [(row["regularization"], row["sigma"]) for row in choice.table]
+    assert offered == [(1e-12, 10.0), (1e-12, 20.0), (1e-3, 10.0), (1e-3, 20.0)]
+    assert "regularizations" not in choice.potential.facts["hyperparameters"]
+    alone = choice.family.fit(ethanol[:30], ethanol[30:], rng)
+    frames = ethanol[30:].positions
+    assert np.array_equal(alone(frames).forces, choice.potential(frames).forces)
+
+
+@pytest.mark.parametrize("family", [SGDML(), SGDML(regularizations=(1e-9, 1e-3), sigma=2.0)])
+def test_a_candidate_is_the_one_candidate_of_its_own(family):
+    for candidate in family.candidates():
+        assert list(candidate.candidates()) == [candidate]
+
+
+# ---------------------------------------------------------------- memory
+
+
+class Counting(SGDML):
+    """sGDML that counts its trainings."""
+
+    trainings: ClassVar[list] = []
+
+    def _train(self, *arguments):
+        self.trainings.append(self.sigma)
+        return super()._train(*arguments)
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing catches it."""
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("finished", [0, 1, 3, 4])
+def test_a_search_that_was_killed_goes_on_after_the_candidates_it_has(
+    finished, ethanol, tmp_path, monkeypatch
+):
+    """The same table and the same model to the byte, with no candidate trained twice."""
+    family = Counting(sigmas=(5.0, 10.0, 20.0, 30.0))
+    train, validation = ethanol[:30], ethanol[30:60]
+    whole = fit_best(family, train, validation, np.random.default_rng(3))
+
+    def killed(self, step, content, potential=None):
+        if len(list(self.folder.glob("*.json"))) == finished:
+            raise Killed
+        remember(self, step, content, potential)
+
+    remember = Notebook.remember
+    with monkeypatch.context() as patched:
+        patched.setattr(Notebook, "remember", killed)
+        with pytest.raises(Killed) if finished < 4 else nullcontext():
+            fit_best(
+                family, train, validation, np.random.default_rng(3), memory=Notebook(tmp_path / "n")
+            )
+    Counting.trainings.clear()
+    resumed = fit_best(
+        family, train, validation, np.random.default_rng(3), memory=Notebook(tmp_path / "n")
+    )
+    assert Counting.trainings == [5.0, 10.0, 20.0, 30.0][finished:]
+    assert resumed.table == whole.table
+    for name, choice in (("whole", whole), ("resumed", resumed)):
+        choice.potential.save(tmp_path / f"{name}.flex")
+    for name in ("model.json", "weights.safetensors"):
+        one, other = (
+            (tmp_path / f"{which}.flex" / name).read_bytes() for which in ("whole", "resumed")
+        )
+        assert one == other

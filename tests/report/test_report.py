@@ -185,6 +185,61 @@ def test_several_families_are_compared(run_of):
     assert [name for name, count in Counter(page.ids).items() if count > 1] == []
 
 
+def test_folds_are_shown_with_their_mean_and_spread(run_of):
+    """0.6, 0.7 and 0.8 have the mean 0.7 and the sample deviation 0.1."""
+    folder = run_of("train")
+    rows = [
+        {"fold": n, "force_rmse_kcal_mol_A": 0.6 + 0.1 * n, "energy_rmse_kcal_mol": 0.2 + 0.05 * n}
+        for n in range(3)
+    ]
+    (folder / "folds.json").write_text(json.dumps(rows))
+    page = Page(page_of(folder))
+    assert "force RMSE 0.700 ± 0.100, energy RMSE 0.250 ± 0.0500" in page.text
+    assert page_of(folder).count("<svg") == 3
+
+
+def test_a_refinement_shows_its_rounds_and_the_clusters(run_of):
+    folder = run_of("train")
+    key = "force_rmse_by_cluster_kcal_mol_A"
+    rounds = [
+        {"points": 50, "force_rmse_kcal_mol_A": 1.9, key: [3.0, None, 1.0]},
+        {"points": 100, "force_rmse_kcal_mol_A": 1.1, key: [1.4, None, 0.9]},
+    ]
+    record = {"frames": [20, 5, 10], "rounds": rounds, "train": [1, 2]}
+    (folder / "refinement.json").write_text(json.dumps(record))
+    page = Page(page_of(folder))
+    assert "Refinement: the points of each round" in page.text
+    assert page_of(folder).count("<svg") == 3
+    assert [name for name, count in Counter(page.ids).items() if count > 1] == []
+
+
+@pytest.mark.parametrize("rounds", [7, [], [3], [{}], [{"points": 5}] * 2, [{"points": "<b>"}]])
+def test_a_damaged_refinement_leaves_the_rest_of_the_page(rounds, run_of):
+    folder = run_of("train")
+    (folder / "refinement.json").write_text(json.dumps({"rounds": rounds}))
+    assert "Learning curve: errors" in Page(page_of(folder)).text
+
+
+def test_candidates_in_two_dimensions_are_a_curve_each(run_of):
+    """Force errors against sigma, one curve for each regularization, and all numbers below."""
+    folder = run_of("train")
+    rows = [
+        {
+            "sigma": sigma,
+            "regularization": regularization,
+            "force_rmse_kcal_mol_A": 1.0 + regularization,
+            "energy_rmse_kcal_mol": 0.5,
+        }
+        for regularization, sigmas in ((1e-10, (10, 20, 30)), (1e-2, (10, 20)))
+        for sigma in sigmas
+    ]
+    (folder / "table.json").write_text(json.dumps(rows))
+    page = Page(page_of(folder))
+    assert "Force errors on the validation points for each candidate sigma" in page.text
+    assert "regularization 1e-10" in page_of(folder)
+    assert "regularization 0.01" in page_of(folder)
+
+
 def test_the_worst_frames_carry_their_own_errors(run_of):
     """The force RMSE under a picture is that of the frame's rows in the parity file."""
     folder = run_of("evaluate")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -26,6 +26,9 @@ from flexcalc.progress import Progress, silent
 FIRST_POINTS, FIRST_SIGMA = 300, 10.0
 """Training points and length scale of the model that a metric is learned from."""
 FEWEST_TO_DIAGNOSE = 10
+GRID = (5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 60.0, 80.0, 100.0)
+DOWNWARDS, UPWARDS = 0.5, 1.5
+"""Length scales to try, and the factors by which they go on beyond the edges."""
 LEAST_CORRELATION = 0.95
 MOST_OFF_SCALE = 0.1
 """Correlation and slope of training energies that are still taken to be right; the figures are
@@ -45,10 +48,13 @@ class SGDML:
     sigma: Positive | None = None
     """Length scale of the kernel in the space of inverse distances; unset, the best of `sigmas`
     is taken."""
-    sigmas: tuple[Positive, ...] = (5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 60.0, 80.0, 100.0)
-    """Length scales to try, ascending, when `sigma` is not set."""
+    sigmas: tuple[Positive, ...] = GRID
+    """Length scales to try, ascending, when `sigma` is not set; the ones that are tried by
+    default go on beyond the edges where the best one lies there."""
     regularization: NonNegative = 1e-10
     """Added to the diagonal of the kernel matrix of forces scaled to unit deviation."""
+    regularizations: tuple[NonNegative, ...] = ()
+    """Regularizations to try, each with every length scale, instead of the one above."""
     symmetry: bool = True
     """Recover the permutations of like atoms from the training geometries and build them in."""
     generators: tuple[str, ...] = ()
@@ -62,10 +68,23 @@ class SGDML:
     """Largest symmetry group to accept; the rarest permutations beyond it are left out."""
 
     def candidates(self) -> Sequence[SGDML]:
-        """One family for each sigma to try; just itself where sigma is set."""
-        if self.sigma is not None:
-            return (self,)
-        return tuple(replace(self, sigma=sigma) for sigma in sorted(self.sigmas))
+        """One family for each sigma to try with each regularization; those set are not varied."""
+        sigmas = sorted(self.sigmas) if self.sigma is None else (self.sigma,)
+        regularizations = sorted(self.regularizations) or (self.regularization,)
+        return tuple(
+            replace(self, sigma=sigma, regularization=regularization, regularizations=())
+            for regularization in regularizations
+            for sigma in sigmas
+        )
+
+    def beyond(self, best: SGDML) -> SGDML | None:
+        """The next sigma outwards of the grid that is tried by default; see `GrowingFamily`."""
+        if self.sigma is not None or self.sigmas != GRID or best.sigma is None:
+            return None
+        if GRID[0] < best.sigma < GRID[-1]:
+            return None
+        factor = DOWNWARDS if best.sigma <= GRID[0] else UPWARDS
+        return replace(best, sigma=best.sigma * factor)
 
     def fit(
         self,
@@ -98,7 +117,7 @@ class SGDML:
 
     def fit_many(
         self,
-        candidates: Sequence[SGDML],
+        candidates: Iterable[SGDML],
         train: Dataset,
         validation: Dataset | None,
         rng: Generator,
@@ -291,8 +310,9 @@ def diagnosis(reference: np.ndarray, predicted: np.ndarray) -> str | None:
 
 
 def _plain(family: SGDML) -> dict[str, Any]:
-    """The hyperparameters one model has; the grid is not one of them."""
-    return {key: value for key, value in asdict(family).items() if key != "sigmas"}
+    """The hyperparameters one model has; the grids are not among them."""
+    grids = ("sigmas", "regularizations")
+    return {key: value for key, value in asdict(family).items() if key not in grids}
 
 
 def _shifted(evaluation: Evaluation, constant: float) -> Evaluation:

@@ -15,17 +15,26 @@ from flexcalc.report.numbers import number
 TITLE = "Training"
 KEYS = (
     *("family", "training_points", "validation_points", "sigma", "permutations"),
-    *("force_rmse_kcal_mol_A", "energy_rmse_kcal_mol", "seconds"),
+    *("force_rmse_kcal_mol_A", "energy_rmse_kcal_mol"),
+    *("force_rmse_mean_kcal_mol_A", "energy_rmse_mean_kcal_mol", "folds", "refine_rounds"),
+    "seconds",
 )
 ERRORS = {
     "force_rmse_kcal_mol_A": "force RMSE / kcal mol⁻¹ Å⁻¹",
     "energy_rmse_kcal_mol": "energy RMSE / kcal mol⁻¹",
 }
+SPREADS = {
+    "force_rmse_kcal_mol_A": "force_rmse_spread_kcal_mol_A",
+    "energy_rmse_kcal_mol": "energy_rmse_spread_kcal_mol",
+}
 HEADS = {
     "sigma": "sigma",
+    "fold": "fold",
     "points": "training points",
     "force_rmse_kcal_mol_A": "force RMSE, kcal/mol/Å",
     "energy_rmse_kcal_mol": "energy RMSE, kcal/mol",
+    "force_rmse_spread_kcal_mol_A": "spread of the force RMSE",
+    "energy_rmse_spread_kcal_mol": "spread of the energy RMSE",
 }
 
 
@@ -62,16 +71,24 @@ def _pictures(folder: RunFolder, suffix: str, sigma: float | None) -> str:
     """The tables of one family, whose files end in the suffix."""
     tuning = _rows(folder, f"table{suffix}.json")
     learning = _rows(folder, f"learning{suffix}.json")
-    name = html.heading(suffix.lstrip("-")) if suffix and (tuning or learning) else ""
-    return name + html.figures(
+    folds = _rows(folder, f"folds{suffix}.json")
+    refinement = folder.json(f"refinement{suffix}.json")
+    drawn = html.figures(
         _tuning(tuning, None if suffix else sigma, suffix) if tuning else "",
+        _folds(folds, suffix) if folds else "",
+        _refinement(refinement, suffix) if isinstance(refinement, dict) else "",
         _learning(learning, suffix) if learning else "",
     )
+    return (html.heading(suffix.lstrip("-")) if suffix and drawn else "") + drawn
 
 
 def _rows(folder: RunFolder, name: str) -> list[Mapping[str, Any]]:
     content = folder.json(name)
-    return [row for row in content if isinstance(row, dict)] if isinstance(content, list) else []
+    return [row for row in _listed(content) if isinstance(row, dict)]
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _column(rows: Sequence[Mapping[str, Any]], key: str) -> np.ndarray:
@@ -87,27 +104,127 @@ def _drawn(rows: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:
     keys = [key for key, value in rows[0].items() if not isinstance(value, dict | list)]
+    if not keys:
+        return ""
     head = [HEADS.get(key, key) for key in keys]
     return html.table(head, [[number(row.get(key)) for key in keys] for row in rows])
 
 
 def _tuning(rows: Sequence[Mapping[str, Any]], best: float | None, suffix: str) -> str:
-    sigma, columns = _column(rows, "sigma"), _drawn(rows)
-    if not np.isfinite(sigma).any() or not columns:
+    sigma = _column(rows, "sigma")
+    along = np.unique(sigma[np.isfinite(sigma)])
+    columns = _along_sigma(rows, along)
+    if not columns:
         caption = "Candidates and their errors on the validation points."
         return html.figure(_table(rows), caption)
-    order = np.argsort(sigma)
     svg = plots.curves(
-        sigma[order],
-        {label: values[order] for label, values in columns.items()},
+        along,
+        columns,
         ("kernel length sigma", "error on validation points"),
         f"train-sigma{_plain(suffix)}",
         "Validation errors against the kernel length sigma",
         log="y",
     )
     chosen = f" The model uses sigma = {number(best)}." if best is not None else ""
-    caption = f"Errors on the validation points for each candidate sigma.{chosen}"
+    several = any(label not in ERRORS.values() for label in columns)
+    what = "Force errors" if several else "Errors"
+    mean = ", means over the folds" if SPREADS.keys() & _spreads(rows) else ""
+    caption = f"{what} on the validation points for each candidate sigma{mean}.{chosen}"
     return html.figure(svg, caption, _table(rows))
+
+
+def _spreads(rows: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Errors whose spread over folds is known."""
+    return {key for key, name in SPREADS.items() if any(name in row for row in rows)}
+
+
+def _along_sigma(rows: Sequence[Mapping[str, Any]], along: np.ndarray) -> dict[str, np.ndarray]:
+    """Legend -> errors at each sigma: force and energy, or the force by what else was varied."""
+    known = {"sigma", *ERRORS, *SPREADS.values()}
+    others = [
+        key for key in rows[0] if key not in known and len({str(r.get(key)) for r in rows}) > 1
+    ]
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        name = ", ".join(f"{HEADS.get(key, key)} {_value(row.get(key))}" for key in others)
+        groups.setdefault(name, []).append(row)
+    if len(groups) == 1:
+        return _on(along, rows)
+    force = ERRORS["force_rmse_kcal_mol_A"]
+    found = {name: _on(along, group).get(force) for name, group in groups.items()}
+    return {name: values for name, values in found.items() if values is not None}
+
+
+def _on(along: np.ndarray, rows: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
+    """Legend -> errors at each value of `along`, not-a-number where a sigma was not tried."""
+    sigma, found = _column(rows, "sigma"), {}
+    for label, values in _drawn(rows).items():
+        placed = np.full(len(along), np.nan)
+        for at, value in zip(sigma, values, strict=True):
+            placed[along == at] = value
+        if np.isfinite(placed).any():
+            found[label] = placed
+    return found
+
+
+def _value(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, int | float) else str(value)
+
+
+def _folds(rows: Sequence[Mapping[str, Any]], suffix: str) -> str:
+    """Errors of the model of each fold, and their means and spreads."""
+    columns = _drawn(rows)
+    if not columns:
+        return html.figure(_table(rows), "Errors of the folds.")
+    svg = plots.curves(
+        np.arange(len(rows)),
+        columns,
+        ("fold", "error on the other frames"),
+        f"train-folds{_plain(suffix)}",
+        "Errors of the cross-validation by fold",
+    )
+    said = [
+        f"{label.split(' /')[0]} {number(float(np.nanmean(values)))} "
+        f"± {number(float(np.nanstd(values, ddof=1)) if np.isfinite(values).sum() > 1 else None)}"
+        for label, values in columns.items()
+    ]
+    caption = (
+        "Cross-validation: errors of each fold's model on frames that took no part in its "
+        f"training. Means and standard deviations: {', '.join(said)}, in kcal/mol(/Å)."
+    )
+    return html.figure(svg, caption, _table(rows))
+
+
+def _refinement(record: Mapping[str, Any], suffix: str) -> str:
+    """Force errors by cluster before the first and after the last round."""
+    rounds = [row for row in _listed(record.get("rounds")) if isinstance(row, dict)]
+    if not rounds:
+        return ""
+    key = "force_rmse_by_cluster_kcal_mol_A"
+    first, last = (
+        _column([{key: error} for error in _listed(row.get(key))], key)
+        for row in (rounds[0], rounds[-1])
+    )
+    plain = [{name: value for name, value in row.items() if name != key} for row in rounds]
+    caption = (
+        "Refinement: the points of each round were taken where the model before it was worst. "
+        "Errors are on frames that no round trained on"
+    )
+    if len(first) != len(last) or not np.isfinite(first).any():
+        return html.figure(_table(plain), f"{caption}.")
+    order = np.argsort(-np.nan_to_num(first, nan=-1.0), kind="stable")
+    order = order[np.isfinite(first[order])]
+    svg = plots.curves(
+        np.arange(1, len(order) + 1),
+        {
+            f"{rounds[n].get('points')} points": column[order]
+            for n, column in ((0, first), (-1, last))
+        },
+        ("cluster of frames, worst first", ERRORS["force_rmse_kcal_mol_A"]),
+        f"train-refinement{_plain(suffix)}",
+        "Force errors by cluster before and after the refinement",
+    )
+    return html.figure(svg, f"{caption}, by cluster of geometry and energy.", _table(plain))
 
 
 def _learning(rows: Sequence[Mapping[str, Any]], suffix: str) -> str:

@@ -1,0 +1,192 @@
+"""Which frames and which hyperparameters a training takes: the ways that `Train` offers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from flexcalc.config import Train
+from flexcalc.dataset import Dataset
+from flexcalc.errors import InputError
+from flexcalc.models.family import Family, TrainedPotential
+from flexcalc.progress import Progress
+from flexcalc.training.crossvalidation import SPREADS, cross_validate
+from flexcalc.training.memory import Memory
+from flexcalc.training.refinement import refine
+from flexcalc.training.selection import choose
+from flexcalc.training.tuning import fit_best
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Frames of a dataset by their use; indices (frames,), ascending and disjoint.
+
+    Before a cross-validation all its frames are in `train`; before a refinement only the first
+    points are.
+    """
+
+    train: np.ndarray
+    validation: np.ndarray
+    rest: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A family that was fitted.
+
+    Args:
+        family: the hyperparameters that were chosen.
+        potential: trained with them.
+        table: a row for each candidate.
+        split: the frames that this very potential was trained and judged on.
+        facts: what else belongs into its row of results.
+        tables: further JSON for the run folder, by name.
+    """
+
+    family: Family
+    potential: TrainedPotential
+    table: list[dict[str, Any]]
+    split: Split
+    facts: dict[str, Any] = field(default_factory=dict)
+    tables: dict[str, Any] = field(default_factory=dict)
+
+
+def split(data: Dataset, config: Train, rng: np.random.Generator) -> Split:
+    """Training points by their selection, validation frames at random from the others.
+
+    Raises:
+        InputError: there are not enough frames, or options do not go together.
+    """
+    data.labels()
+    _check(config)
+    points, validation_points = config.points, config.validation_points
+    if config.folds:
+        # Each fold's model has as many points as were asked for.
+        points, validation_points = -(-points * config.folds // _train_folds(config)), 0
+    if points + validation_points > len(data):
+        wanted = (
+            f"{config.folds} folds of {points // config.folds}"
+            if config.folds
+            else f"{points} training points and {validation_points} validation points"
+        )
+        raise InputError(
+            f"{data.provenance.source}: {len(data)} frames are too few for {wanted}; "
+            "ask for fewer or label more"
+        )
+    first = points // (config.refine_rounds + 1)
+    train = choose(config.selection, data, first, rng)
+    others = np.setdiff1d(np.arange(len(data)), train)
+    validation = np.sort(rng.permutation(others)[:validation_points])
+    return Split(train, validation, np.setdiff1d(others, validation))
+
+
+def _train_folds(config: Train) -> int:
+    return config.train_folds or config.folds - 1
+
+
+def _check(config: Train) -> None:
+    """Refuse options that do not go together, before anything is written."""
+    if config.folds == 1:
+        raise InputError("folds: expected 0 for none, or at least 2, got 1")
+    if config.train_folds is not None and config.train_folds >= max(config.folds, 1):
+        raise InputError(
+            f"train_folds: expected less than folds = {config.folds}, got {config.train_folds}"
+        )
+    if config.folds and config.refine_rounds:
+        raise InputError(
+            "refine_rounds: a cross-validation judges points that are drawn at random, so "
+            "points cannot be refined in it; leave out folds or refine_rounds"
+        )
+    if config.refine_rounds >= config.points:
+        raise InputError(
+            f"refine_rounds: expected fewer rounds than points = {config.points}, "
+            f"got {config.refine_rounds}"
+        )
+
+
+def fit(
+    config: Train,
+    data: Dataset,
+    parts: Split,
+    family: Family,
+    rng: np.random.Generator,
+    progress: Progress,
+    memory: Memory,
+) -> Fitted:
+    """Fit a family on a split in the way the config says: at once, in rounds or in folds."""
+    if config.folds:
+        return _in_folds(config, data, parts, family, rng, progress, memory)
+    if config.refine_rounds:
+        return _in_rounds(config, data, parts, family, rng, progress, memory)
+    fitted, judged = data[parts.train], data[parts.validation]
+    choice = fit_best(family, fitted, judged, rng, progress, memory)
+    return Fitted(choice.family, choice.potential, choice.table, parts)
+
+
+def _in_folds(
+    config: Train,
+    data: Dataset,
+    parts: Split,
+    family: Family,
+    rng: np.random.Generator,
+    progress: Progress,
+    memory: Memory,
+) -> Fitted:
+    """Cross-validate, and keep the model of the best fold."""
+    found = cross_validate(
+        family, data[parts.train], config.folds, _train_folds(config), rng, progress, memory
+    )
+    chosen = found.table[found.index]
+    means = {key.replace("_rmse_", "_rmse_mean_"): chosen[key] for key in SPREADS}
+    spreads = {name: chosen[name] for name in SPREADS.values()}
+    return Fitted(
+        found.family,
+        found.potential,
+        found.table,
+        Split(parts.train[found.train], parts.train[found.test], parts.rest),
+        {"folds": config.folds, "best_fold": found.best, **means, **spreads},
+        {"folds": found.folds},
+    )
+
+
+def _in_rounds(
+    config: Train,
+    data: Dataset,
+    parts: Split,
+    family: Family,
+    rng: np.random.Generator,
+    progress: Progress,
+    memory: Memory,
+) -> Fitted:
+    """Refine the training points, which may come from all frames but those of validation."""
+    pool = np.union1d(parts.train, parts.rest)
+    found = refine(
+        family,
+        data[pool],
+        np.searchsorted(pool, parts.train),
+        config.points,
+        config.refine_rounds,
+        data[parts.validation],
+        rng,
+        progress,
+        memory,
+    )
+    train = pool[found.train]
+    record = {"frames": found.frames, "rounds": found.rounds, "train": train.tolist()}
+    return Fitted(
+        found.choice.family,
+        found.choice.potential,
+        found.choice.table,
+        replace(parts, train=train, rest=np.setdiff1d(pool, train)),
+        {"refine_rounds": config.refine_rounds},
+        {"refinement": record},
+    )
+
+
+def held_out(parts: Split, fits: Sequence[Fitted]) -> np.ndarray:
+    """Frames that took part in no training and no choice, ascending indices."""
+    used = [frames for fit in fits for frames in (fit.split.train, fit.split.validation)]
+    return np.setdiff1d(parts.rest, np.concatenate(used))
