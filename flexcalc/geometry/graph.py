@@ -35,14 +35,30 @@ def consensus_bonds(numbers: np.ndarray, positions: np.ndarray) -> np.ndarray:
         numbers: (atoms,) atomic numbers.
         positions: (frames, atoms, 3) in angstrom.
     """
-    from ase.data import covalent_radii
+    return np.argwhere(np.triu(2 * bonded_share(numbers, positions) > 1, 1))
 
-    radii = covalent_radii[np.asarray(numbers, dtype=int)]
-    longest = BOND_STRETCH * (radii[:, None] + radii)
+
+def bonded_share(numbers: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """Share of the frames in which each pair is bonded, (atoms, atoms); zero on the diagonal.
+
+    Args:
+        numbers: (atoms,) atomic numbers.
+        positions: (frames, atoms, 3) in angstrom.
+    """
+    longest = BOND_STRETCH * covalent_lengths(numbers)
     bonded = np.zeros(longest.shape, dtype=int)
     for start in range(0, len(positions), FRAMES):
         bonded += (distances(positions[start : start + FRAMES]) < longest).sum(axis=0)
-    return np.argwhere(np.triu(2 * bonded > len(positions), 1))
+    np.fill_diagonal(bonded, 0)
+    return bonded / len(positions)
+
+
+def covalent_lengths(numbers: np.ndarray) -> np.ndarray:
+    """Sums of the covalent radii of all pairs, (atoms, atoms) in angstrom."""
+    from ase.data import covalent_radii
+
+    radii = covalent_radii[np.asarray(numbers, dtype=int)]
+    return radii[:, None] + radii
 
 
 def bonded_angles(bonds: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from flexcalc.geometry import distances
-from flexcalc.geometry.matching import BOND_STRETCH
+from flexcalc.geometry.graph import covalent_lengths
 
 SAME_BOND = 0.5
 """A pair may take the place of another if the shares of frames in which they are bonded differ
@@ -15,25 +15,6 @@ keeps the symmetry between them."""
 SINGLE_BOND = 0.94
 """A bond at least this multiple of the sum of its covalent radii is single, and turns: 1.01 in
 ethane, 0.97 in azobenzene (C-N), 0.92 in an amide (C-N), 0.88 in ethylene."""
-
-
-def bonded_share(numbers: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """Share of the frames in which each pair is bonded (atoms, atoms); see `geometry.bonds`.
-
-    Args:
-        numbers: (atoms,) atomic numbers.
-        positions: (frames, atoms, 3) in angstrom.
-    """
-    share = (distances(positions) < BOND_STRETCH * _radii_of_pairs(numbers)).mean(axis=0)
-    np.fill_diagonal(share, 0.0)
-    return share
-
-
-def _radii_of_pairs(numbers: np.ndarray) -> np.ndarray:
-    from ase.data import covalent_radii
-
-    radii = covalent_radii[np.asarray(numbers, dtype=int)]
-    return radii[:, None] + radii
 
 
 def keeps_bonds(bonded: np.ndarray, permutations: np.ndarray) -> np.ndarray:
@@ -113,7 +94,7 @@ def turns(
     """
     graph = bonded > SAME_BOND
     apart = distances(positions).mean(axis=0)
-    single = graph & (apart >= SINGLE_BOND * _radii_of_pairs(numbers))
+    single = graph & (apart >= SINGLE_BOND * covalent_lengths(numbers))
     found = []
     for axis, hub in np.argwhere(single):
         end = _end(graph, axis, hub)

@@ -1,23 +1,8 @@
-"""The trained sGDML potential: a batch is a handful of matrix products.
-
-With features x and training features X, both times sqrt(5)/sigma, with d = x - X, n = |d| and
-the contracted coefficients a (one row of X and a for every training point under every
-permutation), the kernel model reads
-
-    E   = sum (d.a) (1 + n) exp(-n) + c
-    F_x = sum exp(-n) [(d.a) d - (1 + n) a],    forces = J^T F_x sqrt(5)/sigma = -dE/dr.
-
-Expanding the squares and products turns the sums into four matrix products, x X^T, x a^T and
-two that collect the result, with elementwise steps between them on blocks that stay in cache.
-
-Source: Chmiela et al., Nat. Commun. 9, 3887 (2018), eqs. 3 to 5, with the Matern kernel of
-n = 2; arXiv:1912.06401.
-"""
+"""The trained sGDML potential: positions to features, `Contraction`, and slopes to forces."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from pathlib import Path
 from typing import Any
@@ -27,15 +12,15 @@ import numpy as np
 from flexcalc.errors import FileFormatError
 from flexcalc.models.family import TrainedPotential
 from flexcalc.models.folder import write_model
-from flexcalc.models.gdml.descriptor import Descriptor, InverseDistances, RootDistances
+from flexcalc.models.gdml.contraction import Contraction
+from flexcalc.models.gdml.descriptor import Descriptor, InverseDistances
+from flexcalc.models.gdml.engine import PROCESSOR, Engine, engine
 from flexcalc.potential import Evaluation
-from flexcalc.threads import cores, one_blas_thread
 
-GEOMETRIES = 64
-"""Geometries of a block; an even number."""
-
-IMAGES = 1024
-"""Training images of a block: with GEOMETRIES, temporaries of half a megabyte."""
+FEWEST, MOST = 4, 32
+"""Geometries that a core takes at a time: too few cost calls, too many leave the cache."""
+SHARES = 8
+"""Pieces into which a batch is cut between these bounds, so that the cores end together."""
 
 
 class GDMLPotential(TrainedPotential):
@@ -44,18 +29,18 @@ class GDMLPotential(TrainedPotential):
     Args:
         numbers: (atoms,) atomic numbers.
         permutations: (group, atoms) relabellings under which the model is symmetric, the
-            identity included.
-        features: (points, size) descriptors of the training points in 1/angstrom.
-        coefficients: (points, size) the dual coefficients contracted with the descriptor's
-            Jacobian, J alpha, in units of `scale`.
+            identity included; a closed group.
+        features: (points, size) descriptors of the training points.
+        coefficients: (points, size) the dual coefficients of the forces contracted with the
+            descriptor's Jacobian, J alpha, in units of `scale`.
         sigma: length scale in the unit of the features.
         scale: standard deviation of the training forces, in eV/angstrom.
         constant: constant of integration, in eV.
-        transform: (size, size), the learned metric of `RootDistances`; None for plain inverse
-            distances.
+        energies: (points,) the dual coefficients of the energies, in units of `scale`; None
+            where forces alone were fitted.
+        descriptor: of the features; the inverse distances of all pairs by default.
         facts: what is known of the training.
-
-    A row of a batch gets the same bits whatever stands in the other rows.
+        engine: where to compute.
     """
 
     def __init__(
@@ -68,80 +53,67 @@ class GDMLPotential(TrainedPotential):
         sigma: float,
         scale: float = 1.0,
         constant: float = 0.0,
-        transform: np.ndarray | None = None,
+        energies: np.ndarray | None = None,
+        descriptor: Descriptor | None = None,
         facts: Mapping[str, Any] | None = None,
+        engine: Engine = PROCESSOR,
     ):
         self.numbers = np.array(numbers, dtype=int)
         self.permutations = np.array(permutations, dtype=int)
         self.features = np.array(features, dtype=float, order="C")
         self.coefficients = np.array(coefficients, dtype=float, order="C")
+        self.energies = None if energies is None else np.array(energies, dtype=float)
         self.sigma = float(sigma)
         self.scale = float(scale)
         self.constant = float(constant)
+        self.descriptor: Descriptor = descriptor or InverseDistances(len(self.numbers))
         self.facts = dict(facts or {})
-        self.transform = transform
-        base = InverseDistances(len(self.numbers))
-        self.descriptor: Descriptor = base
-        if transform is not None:
-            self.descriptor = RootDistances(base, np.array(transform, dtype=float))
-        self._unroll()
+        self._prepare(engine)
 
-    def _unroll(self) -> None:
-        """Lay out the training points under every permutation, scaled as the products need."""
+    def _prepare(self, engine: Engine) -> None:
         order = self.descriptor.relabelled(self.permutations)
-        self._stretch = np.sqrt(5.0) / self.sigma
-        # Distances do not change when all features shift; near zero they keep their digits.
-        self._origin = self.features.mean(axis=0)
-        size = self.descriptor.size
-        images = (self.features[:, order].reshape(-1, size) - self._origin) * self._stretch
-        slopes = self.coefficients[:, order].reshape(-1, size)
-        slopes = slopes * (self.scale * np.sqrt(5.0) / (3.0 * self.sigma))
-        self._blocks = [
-            _Images(images[start : start + IMAGES], slopes[start : start + IMAGES])
-            for start in range(0, len(images), IMAGES)
-        ]
+        self._contraction = Contraction(self.features, order, self.sigma, engine)
+        slopes = self.coefficients * (self.scale * 5.0**0.5 / (3.0 * self.sigma))
+        self._contraction.set_coefficients(
+            slopes, None if self.energies is None else self.energies * self.scale
+        )
 
     def evaluate(self, positions: np.ndarray) -> Evaluation:
         """Energies and forces of positions (batch, atoms, 3)."""
-        rows = len(positions)
-        if rows % 2:
-            # The last of an odd number of rows takes another road through BLAS, and a single
-            # one does too, with other rounding.
-            positions = np.concatenate([positions, positions[-1:]])
         energies = np.empty(len(positions))
         forces = np.empty_like(positions)
+        share = self._contraction.engine.enlarged * min(
+            MOST, max(FEWEST, -(-len(positions) // SHARES))
+        )
 
-        def work(block: slice) -> None:
-            local = self.descriptor.linearise(positions[block])
-            energies[block], slope = self.contract(local.features)
-            forces[block] = local.pull(slope)
+        def work(start: int) -> None:
+            part = slice(start, start + share)
+            local = self.descriptor.linearise(positions[part])
+            energies[part], slope = self.contract(local.features)
+            forces[part] = local.pull(slope)
 
-        starts = range(0, len(positions), GEOMETRIES)
-        blocks = [slice(start, start + GEOMETRIES) for start in starts]
-        with one_blas_thread():
-            if len(blocks) <= 1:
-                for block in blocks:
-                    work(block)
-            else:
-                with ThreadPoolExecutor(min(cores(), len(blocks))) as pool:
-                    list(pool.map(work, blocks))
-        return Evaluation(energies[:rows], forces[:rows])
+        self._contraction.engine.each(work, range(0, len(positions), share))
+        return Evaluation(energies, forces)
 
     def contract(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Energies (batch,) in eV and -dE/dx (batch, size) of features (batch, size)."""
-        features = (features - self._origin) * self._stretch
-        energies = np.full(len(features), self.constant)
-        slope = np.zeros_like(features)
-        with np.errstate(invalid="ignore", over="ignore"):
-            for images in self._blocks:
-                images.add(features, energies, slope)
-        slope *= self._stretch
-        return energies, slope
+        energies, slope = self._contraction(features)
+        return energies + self.constant, slope
 
     def finished(self, constant: float, facts: Mapping[str, Any]) -> GDMLPotential:
         """The same model with another constant of integration, in eV, and other facts."""
         twin = copy(self)
         twin.constant, twin.facts = float(constant), dict(facts)
+        return twin
+
+    def on(self, device: str) -> GDMLPotential:
+        """The same model on "cpu", on "cuda", or on a GPU where there is one ("auto").
+
+        Raises:
+            InputError: there is no such device.
+        """
+        twin = copy(self)
+        twin._prepare(engine(device))
         return twin
 
     def save(self, folder: Path) -> None:
@@ -161,43 +133,19 @@ class GDMLPotential(TrainedPotential):
                 "coefficients": self.coefficients,
                 "scale": np.array(self.scale),
                 "constant": np.array(self.constant),
-                **({} if self.transform is None else {"transform": self.transform}),
+                **({} if self.energies is None else {"energies": self.energies}),
+                **self.descriptor.arrays(),
             },
             facts=self.facts,
         )
 
 
-class _Images:
-    """A block of training images, (images, size): features and slopes."""
-
-    def __init__(self, features: np.ndarray, slopes: np.ndarray):
-        self.features, self.slopes = features, slopes
-        self.squares = np.einsum("md,md->m", features, features)
-        self.offsets = np.einsum("md,md->m", features, slopes)
-
-    def add(self, x: np.ndarray, energies: np.ndarray, slope: np.ndarray) -> None:
-        """Add this block's part to energies (batch,) and to the slope (batch, size)."""
-        distance = x @ self.features.T
-        distance *= -2.0
-        distance += self.squares
-        distance += np.einsum("bd,bd->b", x, x)[:, None]
-        # Rounding can take a distance of zero just below it.
-        np.maximum(distance, 0.0, out=distance)
-        np.sqrt(distance, out=distance)
-        projection = x @ self.slopes.T
-        projection -= self.offsets
-        decay = np.exp(-distance)
-        distance += 1.0
-        distance *= decay
-        energies += np.einsum("bm,bm->b", projection, distance)
-        projection *= decay
-        slope += projection.sum(axis=1)[:, None] * x
-        slope -= projection @ self.features
-        slope -= distance @ self.slopes
-
-
 def check_model(
-    where: object, numbers: np.ndarray, arrays: Mapping[str, np.ndarray], sigma: Any
+    where: object,
+    numbers: np.ndarray,
+    arrays: Mapping[str, np.ndarray],
+    sigma: Any,
+    descriptor: Descriptor,
 ) -> None:
     """Refuse what has the right shapes and still is no sGDML model.
 
@@ -206,6 +154,7 @@ def check_model(
         numbers: (atoms,) atomic numbers.
         arrays: `permutations` (group, atoms) and `features` (points, size).
         sigma: anything at all.
+        descriptor: of the features.
 
     Raises:
         FileFormatError: says which of them cannot be used.
@@ -219,3 +168,15 @@ def check_model(
         raise FileFormatError(f"{where}: permutations: expected each atom once in every row")
     if (numbers[permutations] != numbers).any():
         raise FileFormatError(f"{where}: permutations exchange unlike atoms: another molecule's?")
+    if not is_group(permutations):
+        raise FileFormatError(f"{where}: permutations: expected a closed group, each member once")
+    if not descriptor.closed_under(permutations).all():
+        raise FileFormatError(f"{where}: permutations: they take features to others than these")
+
+
+def is_group(permutations: np.ndarray) -> bool:
+    """Whether permutations (group, atoms) are a closed group, each member once."""
+    members = {tuple(row) for row in permutations.tolist()}
+    # In a finite set closure suffices; each product moves the members onto themselves.
+    products = permutations[:, permutations].reshape(-1, permutations.shape[1])
+    return len(members) == len(permutations) and members >= {*map(tuple, products.tolist())}

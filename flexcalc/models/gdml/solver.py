@@ -1,129 +1,127 @@
-"""The exact solver: the kernel matrix of the forces and its Cholesky factor, in place.
+"""From kernel and labels to dual coefficients: which solver, in how much memory.
 
-The kernel matrix has one block K_ij for every two training points,
-
-    K_ij = sum_P J_i^T 5/(3 s^4) exp(-n/s) [s(s + n) 1 - 5 d d^T] P J_j,   d = x_i - P x_j,
-    n = sqrt(5) |d|,
-
-summed over the symmetry group. The Jacobians J do not see rigid motions, so the blocks are made
-in coordinates that leave these out: the same model, for that part of the dual coefficients
-alpha drops out of J alpha, from fewer unknowns (half the operations for glycine).
-
-Source: Chmiela et al., Nat. Commun. 9, 3887 (2018), eq. 5; arXiv:1912.06401.
+The exact solver keeps half of the kernel matrix (`exact`); the iterative one some of its columns
+(`iterative`). Energies that are fitted with the forces have an unknown mean, which is solved for
+together with the coefficients, as in ordinary kriging: it is the constant of integration.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
+from numpy.random import Generator
 
 from flexcalc.errors import InputError
-from flexcalc.models.gdml.descriptor import Descriptor
+from flexcalc.models.gdml.engine import Engine
+from flexcalc.models.gdml.exact import Halves, NotPositiveError, factorised, full_matrix
+from flexcalc.models.gdml.iterative import Conjugate, Nystroem, Operator, conjugate_gradients
+from flexcalc.models.gdml.kernel import BLOCK, Kernel
 from flexcalc.progress import Progress, silent
 
-BLOCK = 1 << 16
-"""Numbers in the Jacobians that are combined at a time: half a megabyte, near the cache's size."""
+Kind = Literal["auto", "exact", "iterative"]
 
-LINEAR = 1e-3
-"""Ratio of moments of rotation below which a geometry counts as linear."""
+COLUMNS = 0.1
+"""Share of the matrix's columns in the first preconditioner."""
+GROWTH = 1.6
+"""How many times more columns the next preconditioner has, where the residual stalls."""
+MOST_RESTARTS = 4
+REFACTORED = 1e-9
+"""Relative residual to which another regularization is solved with a factor at hand: below what
+rounding leaves of a Cholesky solution."""
+OVERHEAD = 192 << 20
+"""Bytes that Python, its libraries and blocks in the making take."""
 
-
-@dataclass(frozen=True)
-class TrainingPoints:
-    """What the kernel matrix is made of, whatever sigma.
-
-    Args:
-        features: (points, size), descriptors.
-        jacobians: (points, size, unknowns), their derivatives along the internal motions.
-        motions: (points, 3 atoms, unknowns), orthonormal motions that change the shape.
-        order: (group, size), how the features move under each permutation of the group.
-    """
-
-    features: np.ndarray
-    jacobians: np.ndarray
-    motions: np.ndarray
-    order: np.ndarray
-
-    @property
-    def rows(self) -> int:
-        """Rows of the kernel matrix."""
-        return self.jacobians.shape[0] * self.jacobians.shape[2]
+SINGULAR = (
+    "the kernel matrix is singular: look for frames that occur twice among the training points, "
+    "or raise regularization"
+)
 
 
-def prepare(
-    descriptor: Descriptor, positions: np.ndarray, permutations: np.ndarray
-) -> TrainingPoints:
-    """Compute what does not depend on sigma.
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """How to solve.
 
     Args:
-        descriptor: of the molecule.
-        positions: (points, atoms, 3) in angstrom.
-        permutations: (group, atoms), a closed group.
+        kind: which solver; "auto" takes the exact one where its memory is there.
+        columns: of the preconditioner, or None for COLUMNS of the rows.
+        tolerance: relative residual at which the iterative solver stops.
+        engine: where to compute.
     """
-    motions = internal_motions(positions)
-    features = descriptor.linearise(positions).features
-    return TrainingPoints(
-        features=features,
-        jacobians=descriptor.jacobian(positions) @ motions,
-        motions=motions,
-        order=descriptor.relabelled(permutations),
-    )
+
+    kind: Kind = "auto"
+    columns: int | None = None
+    tolerance: float = 1e-4
+    engine: Engine
+
+    def chosen(self, points: int, unknowns: int, size: int) -> Literal["exact", "iterative"]:
+        """The solver to use; see `exact_bytes` for the arguments.
+
+        Raises:
+            InputError: the memory is too small; says how much is needed, how much there is and
+                what to do.
+        """
+        available = available_bytes(self.engine)
+        fits = available is None or exact_bytes(points, unknowns, size) <= available
+        if self.kind == "exact" or (self.kind == "auto" and fits):
+            if not fits:
+                _refuse(points, unknowns, size, int(available or 0), exact_bytes)
+            return "exact"
+        needed = self.iterative_bytes(points, unknowns, size)
+        if available is not None and needed > available:
+            _refuse(points, unknowns, size, available, self.iterative_bytes)
+        return "iterative"
+
+    def drawn(self, rows: int) -> int:
+        """Columns of the first preconditioner."""
+        return min(rows, self.columns or max(1, int(COLUMNS * rows)))
+
+    def iterative_bytes(self, points: int, unknowns: int, size: int) -> int:
+        """Memory that the iterative solver takes; see `exact_bytes`."""
+        columns = self.drawn(points * unknowns)
+        matrices = columns * points * unknowns + 3 * columns**2
+        return 8 * (matrices + _fixed(points, unknowns, size)) + OVERHEAD
 
 
-def internal_motions(positions: np.ndarray) -> np.ndarray:
-    """Orthonormal motions (points, 3 atoms, unknowns) without translations and rotations.
-
-    Where a geometry is linear, and rotation about its axis no motion, the rotations stay in.
-    """
-    points, atoms, _ = positions.shape
-    vectors = np.zeros((points, atoms, 3, 6))
-    vectors[..., :3] = np.eye(3)
-    centred = positions - positions.mean(axis=1, keepdims=True)
-    # Column k of the rotations is the motion of every atom about axis k.
-    vectors[..., 3:] = np.cross(np.eye(3), centred[:, :, None]).swapaxes(2, 3)
-    rigid = vectors.reshape(points, 3 * atoms, 6)
-    moments = np.linalg.svd(rigid[..., 3:], compute_uv=False)
-    if (moments[:, -1] < LINEAR * moments[:, 0]).any():
-        rigid = rigid[..., :3]
-    basis = np.linalg.qr(rigid, mode="complete")[0]
-    return np.ascontiguousarray(basis[..., rigid.shape[2] :])
-
-
-def bytes_needed(count: int, atoms: int, size: int) -> int:
-    """Memory that training takes: the kernel matrix, and Jacobians before and after projection.
+def exact_bytes(points: int, unknowns: int, size: int) -> int:
+    """Memory that the exact solver takes: half the matrix, and the Jacobians.
 
     Args:
-        count: training points.
-        atoms: of the molecule.
+        points: training points.
+        unknowns: of each of them.
         size: features of the descriptor.
     """
-    unknowns = max(3 * atoms - 6, 3)
-    jacobians = count * (size + 3 * atoms) * (3 * atoms + unknowns)
-    block = BLOCK + 8 * unknowns * (size + 2 * unknowns)
-    return 8 * ((count * unknowns) ** 2 + jacobians + 4 * block)
+    side = (points + 1) // 2 * unknowns
+    return 8 * (2 * side**2 + _fixed(points, unknowns, size)) + OVERHEAD
 
 
-def check_memory(count: int, atoms: int, size: int) -> None:
-    """Refuse a training that does not fit into memory; for the arguments see `bytes_needed`.
+def _fixed(points: int, unknowns: int, size: int) -> int:
+    jacobians = points * (size + unknowns + 6) * (unknowns + 6)
+    return jacobians + 8 * (BLOCK + size * unknowns + 2 * unknowns**2)
 
-    Raises:
-        InputError: says how much is needed, how much there is and what to do.
-    """
-    needed, available = bytes_needed(count, atoms, size), available_bytes()
-    if available is None or needed <= available:
-        return
-    fitting = bisect_right(range(count), available, key=lambda n: bytes_needed(n, atoms, size)) - 1
+
+def _refuse(
+    points: int, unknowns: int, size: int, available: int, needed: Callable[[int, int, int], int]
+) -> None:
+    """Raise the error that says what would fit."""
+    count = bisect_right(range(points), available, key=lambda n: needed(n, unknowns, size)) - 1
+    remedy = f"train on {max(count, 0)} points or fewer"
+    if needed is exact_bytes:
+        remedy += ', or set solver = "iterative"'
     raise InputError(
-        f"training on {count} points takes {needed / 2**30:.1f} GiB of memory and "
-        f"{available / 2**30:.1f} GiB are free; train on {max(fitting, 0)} points or fewer"
+        f"training on {points} points takes {needed(points, unknowns, size) / 2**30:.1f} GiB of "
+        f"memory and {available / 2**30:.1f} GiB are free; {remedy}"
     )
 
 
-def available_bytes() -> int | None:
-    """Memory that this process may still take, in bytes; None where that cannot be known."""
+def available_bytes(engine: Engine) -> int | None:
+    """Memory that may still be taken, in bytes; None where that cannot be known."""
+    if engine.device == "cuda":
+        return int(engine.xp.cuda.mem_get_info()[0])
     limits = []
     try:
         for line in Path("/proc/meminfo").read_text().splitlines():
@@ -138,88 +136,163 @@ def available_bytes() -> int | None:
     return min(limits, default=None)
 
 
-def assemble(points: TrainingPoints, sigma: float, progress: Progress = silent) -> np.ndarray:
-    """The kernel matrix (rows, rows), both triangles.
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """Dual coefficients and what is to be told of them.
 
     Args:
-        points: from `prepare`.
-        sigma: length scale in the unit of the features.
-        progress: told the training points done.
+        beta: (rows,).
+        constant: mean of the energies, in the labels' unit; 0 where forces alone are fitted.
+        facts: plain values for `model.json`.
+        warning: what went wrong, as one line, or None.
     """
-    count, _, unknowns = points.jacobians.shape
-    width = _width(points)
-    kernel = np.empty((count, unknowns, count, unknowns))
-    for row in range(count):
-        for start in range(0, row + 1, width):
-            columns = slice(start, min(start + width, row + 1))
-            blocks = _blocks(points, sigma, row, columns)
-            kernel[row, :, columns] = blocks.transpose(1, 0, 2)
-            kernel[columns, :, row] = blocks.transpose(0, 2, 1)
-        progress(row + 1, count, "kernel matrix")
-    return kernel.reshape(points.rows, points.rows)
+
+    beta: np.ndarray
+    constant: float
+    facts: dict[str, Any] = field(default_factory=dict)
+    warning: str | None = None
 
 
-def _width(points: TrainingPoints) -> int:
-    """How many training points are combined with one at a time."""
-    return max(8, BLOCK // points.jacobians[0].size)
-
-
-def _blocks(points: TrainingPoints, sigma: float, row: int, columns: slice) -> np.ndarray:
-    """The blocks K_ij of one point i with points j, (columns, unknowns, unknowns).
-
-    As the group has with every P its inverse, P may act on point i instead, where it is done
-    once for all j.
-    """
-    size, unknowns = points.jacobians.shape[1:]
-    here = points.features[row][points.order]
-    slopes = points.jacobians[row][points.order]
-    there = points.jacobians[columns]
-    apart = here - points.features[columns, None]
-    distance = np.sqrt(5.0 * np.einsum("jgd,jgd->jg", apart, apart))
-    decay = np.exp(-distance / sigma) * (5.0 / (3.0 * sigma**4))
-    mixed = decay * (sigma * (sigma + distance)) @ slopes.reshape(len(slopes), -1)
-    mixed = mixed.reshape(-1, size, unknowns)
-    blocks = mixed.transpose(0, 2, 1) @ there
-    along_here = apart.transpose(1, 0, 2) @ slopes
-    along_there = apart @ there
-    along_here = along_here.transpose(1, 2, 0) * (5.0 * decay)[:, None]
-    blocks -= along_here @ along_there
-    return blocks
-
-
-def solve(kernel: np.ndarray, labels: np.ndarray, regularization: float) -> np.ndarray:
-    """Solve (K + lambda 1) beta = labels; the matrix is destroyed.
-
-    Cholesky in one triangle, in place. Where rounding has made the matrix indefinite, the other
-    triangle restores it for an LU factorisation.
+class Solver:
+    """Solves the systems of one kernel, whose regularization may vary.
 
     Args:
-        kernel: (rows, rows), symmetric; overwritten.
-        labels: (rows,).
-        regularization: lambda, added to the diagonal.
-
-    Returns:
-        beta, (rows,).
-
-    Raises:
-        InputError: the matrix is singular.
+        kernel: for one sigma.
+        setting: how to solve.
+        progress: told the steps.
     """
-    from scipy.linalg import lapack
 
-    kernel[np.diag_indices_from(kernel)] += regularization
-    diagonal = kernel.diagonal().copy()
-    # LAPACK counts columns first: its upper triangle of the transpose is our lower one.
-    _, failed = lapack.dpotrf(kernel.T, lower=0, overwrite_a=1, clean=0)
-    if not failed:
-        solution, failed = lapack.dpotrs(kernel.T, labels, lower=0)
-    else:
-        for row in range(len(kernel)):
-            kernel[row, :row] = kernel[:row, row]
-        kernel[np.diag_indices_from(kernel)] = diagonal
-        *_, solution, failed = lapack.dgesv(kernel.T, labels, overwrite_a=1)
-    if failed or not np.isfinite(solution).all():
-        raise InputError(
-            "the kernel matrix is singular: look for frames that occur twice among the "
-            "training points, or raise regularization"
-        )
-    return solution.reshape(len(labels))
+    def __init__(self, kernel: Kernel, setting: Setting, progress: Progress = silent):
+        self.kernel, self.setting, self.progress = kernel, setting, progress
+        self._factor: Halves | None = None
+
+    def solve(self, labels: np.ndarray, regularization: float, rng: Generator) -> Solution:
+        """Fit labels (points, unknowns), energies last where they are fitted.
+
+        Args:
+            labels: from `TrainingPoints.labels`.
+            regularization: lambda.
+            rng: draws the columns of a preconditioner.
+
+        Raises:
+            InputError: the memory is too small, or the matrix is singular.
+        """
+        points = self.kernel.points
+        kind = self.setting.chosen(len(points), points.unknowns, points.features.shape[1])
+        sets = [labels.ravel()]
+        if points.energies:
+            ones = np.zeros_like(labels)
+            ones[:, -1] = 1.0
+            sets.append(ones.ravel())
+        if kind == "exact":
+            columns, facts, warning = self._exactly(np.column_stack(sets), regularization)
+        else:
+            columns, facts, warning = self._iteratively(sets, regularization, rng)
+        if not np.isfinite(columns).all():
+            raise InputError(SINGULAR)
+        beta, constant = columns[:, 0], 0.0
+        if points.energies:
+            # The coefficients of the energies add up to zero: the mean is as free as can be.
+            sums = columns.reshape(len(points), points.unknowns, 2)[:, -1].sum(axis=0)
+            constant = float(sums[0] / sums[1])
+            beta = beta - constant * columns[:, 1]
+        return Solution(beta, constant, {"solver": kind, **facts}, warning)
+
+    def _exactly(
+        self, labels: np.ndarray, regularization: float
+    ) -> tuple[np.ndarray, dict[str, Any], str | None]:
+        if self._factor is not None and self._factor.regularization < regularization:
+            columns = self._refactored(labels, regularization)
+            if columns is not None:
+                return columns, {}, None
+        if self._factor is None or self._factor.regularization != regularization:
+            self._factor = None
+            try:
+                self._factor = factorised(self.kernel, regularization, self.progress)
+            except NotPositiveError:
+                return self._by_pivots(labels, regularization)
+        return self._factor.solve(labels), {}, None
+
+    def _refactored(self, labels: np.ndarray, regularization: float) -> np.ndarray | None:
+        """Solve with the factor of a smaller regularization for a preconditioner."""
+        product = Operator(self.kernel)
+        factor, columns = self._factor, []
+        for column in labels.T:
+            state = conjugate_gradients(
+                lambda v: product(v) + regularization * v,
+                lambda v: factor.solve(v[:, None])[:, 0],  # type: ignore[union-attr]
+                column,
+                REFACTORED,
+                most_steps=50,
+            )
+            if state.history[-1] > REFACTORED:
+                return None
+            columns.append(state.solution)
+        return np.column_stack(columns)
+
+    def _by_pivots(
+        self, labels: np.ndarray, regularization: float
+    ) -> tuple[np.ndarray, dict[str, Any], str | None]:
+        """Solve the whole matrix by a pivoted factorisation, which may be indefinite."""
+        from scipy.linalg import LinAlgError, solve
+
+        needed, available = 16 * self.kernel.points.rows**2, available_bytes(Engine())
+        if available is not None and needed > available:
+            raise InputError(
+                f"rounding has made the kernel matrix indefinite, and to solve it all the same "
+                f"takes {needed / 2**30:.1f} GiB of memory where {available / 2**30:.1f} are "
+                "free: raise regularization, or lower sigma"
+            )
+        matrix = full_matrix(self.kernel, self.progress)
+        matrix[np.diag_indices_from(matrix)] += regularization
+        try:
+            columns = solve(matrix, labels, assume_a="symmetric", overwrite_a=True)
+        except LinAlgError:
+            raise InputError(SINGULAR) from None
+        return columns, {"indefinite": True}, None
+
+    def _iteratively(
+        self, sets: list[np.ndarray], regularization: float, rng: Generator
+    ) -> tuple[np.ndarray, dict[str, Any], str | None]:
+        product = Operator(self.kernel)
+
+        def matrix(vector: np.ndarray) -> np.ndarray:
+            return product(vector) + regularization * vector
+
+        drawn, steps, columns = self.setting.drawn(self.kernel.points.rows), 0, []
+        inverse = Nystroem(self.kernel, drawn, regularization, rng, self.progress)
+        for labels in sets:
+            solution, residual, wanted = np.zeros_like(labels), 1.0, self.setting.tolerance
+            for restart in range(MOST_RESTARTS + 1):
+                if restart:
+                    drawn = self._grown(drawn)
+                    inverse = Nystroem(self.kernel, drawn, regularization, rng, self.progress)
+                left = labels - matrix(solution) if restart else labels
+                state: Conjugate = conjugate_gradients(
+                    matrix, inverse, left, wanted / residual, progress=self.progress
+                )
+                solution = solution + state.solution
+                steps += len(state.history)
+                residual *= state.history[-1]
+                if residual <= wanted:
+                    break
+            columns.append(solution)
+        facts = {"columns": drawn, "steps": steps, "residual": residual}
+        warning = None
+        if residual > self.setting.tolerance:
+            warning = (
+                f"the iterative solver stalled at a residual of {residual:.1e}, above the "
+                f"tolerance {self.setting.tolerance:g}: give it more columns, or raise "
+                "regularization"
+            )
+        return np.column_stack(columns), facts, warning
+
+    def _grown(self, drawn: int) -> int:
+        """Columns of the next preconditioner, as many as there is memory for."""
+        points = self.kernel.points
+        available = available_bytes(Engine())
+        more = min(points.rows, int(GROWTH * drawn))
+        if available is not None:
+            most = available // (8 * (points.rows + 3 * drawn)) + drawn
+            more = min(more, max(drawn, most))
+        return more

@@ -23,9 +23,9 @@ from numpy.random import Generator
 
 from flexcalc.errors import ConfigError
 from flexcalc.geometry import distances
+from flexcalc.geometry.graph import bonded_share
 from flexcalc.models.gdml.automorphisms import (
     automorphisms,
-    bonded_share,
     feasible,
     keeps_bonds,
     turns,
