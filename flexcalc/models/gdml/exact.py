@@ -176,9 +176,7 @@ class HalvesOnGPU(Halves):
         linalg = self.kernel.engine.xp.linalg
         self.square, failed = linalg.cholesky_ex(self.square)
         self._check(int(failed))
-        self.below = linalg.solve_triangular(
-            self.square.mT, self.below, upper=True, left=False
-        )
+        self.below = linalg.solve_triangular(self.square.mT, self.below, upper=True, left=False)
         self.other -= self.below @ self.below.mT
         self.other, failed = linalg.cholesky_ex(self.other)
         self._check(int(failed))

@@ -19,7 +19,7 @@ from flexcalc.errors import FileFormatError, InputError, MoleculeError, UnitErro
 from flexcalc.files.archive import Archive
 from flexcalc.files.units import energy_unit, length_unit
 from flexcalc.models.gdml.descriptor import InverseDistances
-from flexcalc.models.gdml.predictor import GDMLPotential, check_model
+from flexcalc.models.gdml.predictor import GDMLPotential, check_model, is_group
 from flexcalc.storage import atomic_write, sha256_file
 
 ENERGY_UNIT, LENGTH_UNIT = "kcal/mol", "angstrom"
@@ -55,13 +55,17 @@ def open_npz(path: Path) -> GDMLPotential:
             raise FileFormatError(f"{path}: not a whole sGDML model: the array {key} is missing")
     energy, length = _units(path, names["e_unit"], names["r_unit"])
     sigma = numerals["sig"]
-    check_model(path, numbers, arrays, sigma)
+    descriptor = InverseDistances(len(numbers))
+    found = len(arrays["permutations"]), len(arrays["features"])
+    arrays = _unrolled(descriptor, arrays)
+    check_model(path, numbers, arrays, sigma, descriptor)
     # Features, coefficients and sigma are all inverse lengths; the model depends on ratios.
     return GDMLPotential(
         numbers=numbers,
         permutations=arrays["permutations"],
         features=arrays["features"] / length[1],
         coefficients=arrays["coefficients"] / length[1],
+        energies=arrays.get("energies"),
         sigma=sigma / length[1],
         scale=numerals.get("std", 1.0) * energy[1],
         constant=numerals["c"] * energy[1],
@@ -72,8 +76,8 @@ def open_npz(path: Path) -> GDMLPotential:
             "source_sha256": sha256_file(path),
             "source_units": f"{energy[0]}, {length[0]}",
             "level": level,
-            "training_points": len(arrays["features"]),
-            "permutations": len(arrays["permutations"]),
+            "training_points": found[1],
+            "permutations": found[0],
         },
     )
 
@@ -96,12 +100,13 @@ def write_npz(potential: GDMLPotential, path: Path) -> None:
         path: the file, replaced whole.
 
     Raises:
-        InputError: the model has a learned metric, which sgdml does not know.
+        InputError: the model has another descriptor than all inverse distances, which is all
+            that sgdml knows.
     """
-    if potential.transform is not None:
+    if potential.descriptor.arrays():
         raise InputError(
-            f"{path}: the sgdml package knows plain inverse distances only; "
-            'train with metric = "plain" to export'
+            f"{path}: the sgdml package knows all inverse distances only; train with "
+            'descriptor = "distances", metric = "plain" and all features to export'
         )
     order = potential.descriptor.relabelled(potential.permutations)
     group, size = order.shape
@@ -121,6 +126,7 @@ def write_npz(potential: GDMLPotential, path: Path) -> None:
         R_d_desc_alpha=potential.coefficients,
         perms=potential.permutations,
         tril_perms_lin=linear,
+        **({} if potential.energies is None else {"alphas_E": potential.energies}),
         sig=np.array(potential.sigma),
         c=np.array(potential.constant),
         std=np.array(potential.scale),
@@ -134,11 +140,6 @@ def write_npz(potential: GDMLPotential, path: Path) -> None:
 def _check_kind(path: Path, archive: Archive) -> None:
     if "lattice" in archive:
         raise MoleculeError(f"{path}: a periodic model; flexcalc is for molecules in vacuum")
-    if "alphas_E" in archive:
-        raise FileFormatError(
-            f"{path}: trained with energy constraints (alphas_E), which cannot be read yet; "
-            "train it with use_E_cstr=False"
-        )
     kind = archive.text("type")
     if kind not in (None, "m") or "z" not in archive or "perms" not in archive:
         raise FileFormatError(f"{path}: expected an sGDML model, found an archive of another kind")
@@ -167,13 +168,38 @@ def _arrays(path: Path, archive: Archive, atoms: int) -> dict[str, np.ndarray]:
             f"{path}: {names[0]}: expected shape ({size}, points) for {atoms} atoms and "
             f"{names[1]} (points, {size}), found {features.shape} and {coefficients.shape}"
         )
-    if not (np.isfinite(features).all() and np.isfinite(coefficients).all()):
-        raise FileFormatError(f"{path}: {' or '.join(names)} has numbers that are not finite")
-    return {
+    arrays = {
         "permutations": permutations - permutations.min(initial=1),
         "features": features,
         "coefficients": coefficients,
     }
+    if "alphas_E" in archive:
+        energies = archive.array("alphas_E", "f").astype(float).ravel()
+        if len(energies) != len(features):
+            raise FileFormatError(
+                f"{path}: alphas_E: expected {len(features)} numbers, found {len(energies)}"
+            )
+        arrays["energies"] = energies
+    if not all(np.isfinite(array).all() for array in arrays.values()):
+        raise FileFormatError(f"{path}: {' or '.join(names)} has numbers that are not finite")
+    return arrays
+
+
+def _unrolled(descriptor: InverseDistances, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The same model without permutations, where these are not a group (as flexcalc's are)."""
+    permutations = arrays["permutations"]
+    atoms = permutations.shape[1]
+    valid = (np.sort(permutations) == np.arange(atoms)).all() and len(permutations)
+    if not valid or is_group(permutations):
+        return arrays  # what is not valid is refused by check_model
+    order = descriptor.relabelled(permutations)
+    unrolled: dict[str, np.ndarray] = {
+        key: arrays[key][:, order].reshape(-1, descriptor.size)
+        for key in ("features", "coefficients")
+    }
+    if "energies" in arrays:
+        unrolled["energies"] = np.repeat(arrays["energies"], len(order))
+    return unrolled | {"permutations": np.arange(atoms)[None]}
 
 
 def _number(path: Path, archive: Archive, key: str) -> float:

@@ -12,32 +12,38 @@ from numpy.random import Generator
 
 from flexcalc.dataset import Dataset
 from flexcalc.errors import ConfigError, FileFormatError, InputError
-from flexcalc.fields import Count, NonNegative, Positive
+from flexcalc.fields import Count, Fraction, NonNegative, Positive
 from flexcalc.models.family import announce, errors
 from flexcalc.models.folder import check_arrays, read_model
-from flexcalc.models.gdml import solver
-from flexcalc.models.gdml.descriptor import InverseDistances, RootDistances
+from flexcalc.models.gdml.descriptor import (
+    Descriptor,
+    InverseDistances,
+    RootDistances,
+    extended,
+    from_arrays,
+)
+from flexcalc.models.gdml.diagnosis import diagnosis
+from flexcalc.models.gdml.engine import engine
+from flexcalc.models.gdml.kernel import Kernel, TrainingPoints, prepare
 from flexcalc.models.gdml.metric import learn_metric
 from flexcalc.models.gdml.predictor import GDMLPotential, check_model
+from flexcalc.models.gdml.solver import Setting, Solver
 from flexcalc.models.gdml.symmetry import Symmetry, find
 from flexcalc.potential import Evaluation, check_molecule
 from flexcalc.progress import Progress, silent
 
 FIRST_POINTS, FIRST_SIGMA = 300, 10.0
 """Training points and length scale of the model that a metric is learned from."""
-FEWEST_TO_DIAGNOSE = 10
 GRID = (5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 60.0, 80.0, 100.0)
 DOWNWARDS, UPWARDS = 0.5, 1.5
 """Length scales to try, and the factors by which they go on beyond the edges."""
-LEAST_CORRELATION = 0.95
-MOST_OFF_SCALE = 0.1
-"""Correlation and slope of training energies that are still taken to be right; the figures are
-those of the sgdml package."""
+DIAGNOSED = 100
+"""Training points on which it is checked that energies and forces belong together."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SGDML:
-    """Symmetric gradient-domain machine learning on inverse distances.
+    """Symmetric gradient-domain machine learning.
 
     Source: Chmiela, Sauceda, Mueller, Tkatchenko, Nat. Commun. 9, 3887 (2018),
     doi:10.1038/s41467-018-06169-2.
@@ -46,8 +52,8 @@ class SGDML:
     name: ClassVar[str] = "sgdml"
 
     sigma: Positive | None = None
-    """Length scale of the kernel in the space of inverse distances; unset, the best of `sigmas`
-    is taken."""
+    """Length scale of the kernel in the space of the descriptor; unset, the best of `sigmas` is
+    taken."""
     sigmas: tuple[Positive, ...] = GRID
     """Length scales to try, ascending, when `sigma` is not set; the ones that are tried by
     default go on beyond the edges where the best one lies there."""
@@ -60,21 +66,42 @@ class SGDML:
     generators: tuple[str, ...] = ()
     """Permutations in cycle notation, atoms counted from 0, such as "(3 4 5)" or "(1 2)(7 8)":
     the group that they generate is built in instead of one recovered."""
-    metric: Literal["plain", "learned"] = "plain"
-    """How geometries are compared: `plain` by inverse distances, as in the sgdml package;
-    `learned` by the combinations of distances that the energy depends on, found by a first
-    model."""
     max_permutations: Count = 100
     """Largest symmetry group to accept; the rarest permutations beyond it are left out."""
+    descriptor: Literal["distances", "extended"] = "distances"
+    """What geometries are described by: all inverse `distances`, or those `extended` by every
+    bonded angle and dihedral."""
+    angle_weight: Positive = 1.0
+    """Weight of the angles against the inverse distances, in the extended descriptor."""
+    dihedral_weight: Positive = 1.0
+    """Weight of the dihedrals against the inverse distances, in the extended descriptor."""
+    metric: Literal["plain", "learned"] = "plain"
+    """How geometries are compared: `plain` by the descriptor, as in the sgdml package;
+    `learned` by the combinations of distances that the energy depends on, found by a first
+    model."""
+    energies: Literal["fitted", "labelled", "training"] = "labelled"
+    """What the energies are good for: `fitted` together with the forces; or only for the
+    constant of integration, from all `labelled` frames at hand (training and validation) or,
+    as in the sgdml package, from the `training` points."""
+    solver: Literal["auto", "exact", "iterative"] = "auto"
+    """`exact` stores half the kernel matrix, `iterative` some of its columns; `auto` takes the
+    exact one where memory allows."""
+    columns: Count | None = None
+    """Columns in the preconditioner of the iterative solver; a tenth of the matrix by default."""
+    tolerance: Fraction = 1e-4
+    """Residual, relative to the labels, at which the iterative solver stops."""
+    device: Literal["cpu", "cuda", "auto"] = "cpu"
+    """Where the kernel matrix is made and solved; `auto` is a GPU where torch finds one."""
 
     def candidates(self) -> Sequence[SGDML]:
-        """One family for each sigma to try with each regularization; those set are not varied."""
+        """One family for each sigma with each regularization; those that are set do not vary."""
         sigmas = sorted(self.sigmas) if self.sigma is None else (self.sigma,)
+        # Ascending, so that the factor for the first serves the others.
         regularizations = sorted(self.regularizations) or (self.regularization,)
         return tuple(
             replace(self, sigma=sigma, regularization=regularization, regularizations=())
-            for regularization in regularizations
             for sigma in sigmas
+            for regularization in regularizations
         )
 
     def beyond(self, best: SGDML) -> SGDML | None:
@@ -95,18 +122,15 @@ class SGDML:
     ) -> GDMLPotential:
         """Train with the sigma that is set.
 
-        The constant of integration is the mean of E_ref - E_model over all labelled frames at
-        hand, those of `validation` included: energies of flexible molecules are nearly
-        degenerate, and a constant from the training points alone can be off for the rest.
-
         Args:
             train: the training points, with energies and forces.
             validation: further labelled frames, or None.
-            rng: thins out the geometries of the symmetry search where there are many.
-            progress: told the steps of the kernel matrix.
+            rng: thins out the geometries of the symmetry search where there are many, and draws
+                the columns of a preconditioner.
+            progress: told the steps of the kernel matrix or of the iterations.
 
         Raises:
-            ConfigError: sigma is not set.
+            ConfigError: sigma is not set, or two hyperparameters contradict each other.
             InputError: the kernel matrix does not fit into memory or is singular.
             FileFormatError: a dataset has no labels.
             MoleculeError: the datasets are of different molecules.
@@ -125,28 +149,88 @@ class SGDML:
     ) -> Iterator[GDMLPotential]:
         """Train candidates that differ in sigma or regularization, each when it is asked for.
 
-        They share the symmetry search, the descriptors and their Jacobians. See `fit`.
+        They share the symmetry search, the descriptors and their Jacobians, and those of one
+        sigma the kernel matrix's factor. See `fit`.
         """
+        self._check(train, validation)
+        group = find(
+            train.numbers,
+            train.positions,
+            rng,
+            symmetry=self.symmetry,
+            generators=self.generators,
+            largest=self.max_permutations,
+        )
+        descriptor = self._descriptor(train, group, rng)
+        yield from self._fit_with(
+            descriptor, group, candidates, train, validation, int(rng.integers(2**62)), progress
+        )
+
+    def _fit_with(
+        self,
+        descriptor: Descriptor,
+        group: Symmetry,
+        candidates: Iterable[SGDML],
+        train: Dataset,
+        validation: Dataset | None,
+        seed: int,
+        progress: Progress,
+    ) -> Iterator[GDMLPotential]:
+        """See `fit_many`; every candidate draws from the same seed."""
+        points = prepare(descriptor, train.positions, group.permutations, self.energies == "fitted")
+        solver, suspicion = None, None
+        for candidate in candidates:
+            if candidate.sigma is None:
+                raise ConfigError(
+                    "sigma is not set: set it, or let training.tuning.fit_best choose from sigmas"
+                )
+            if solver is None:
+                suspicion = candidate._suspicion(descriptor, group, train)
+            if solver is None or solver.kernel.sigma != candidate.sigma:
+                solver = None  # its memory is needed
+                kernel = Kernel(points, candidate.sigma, engine(self.device))
+                solver = Solver(kernel, self._setting(), progress)
+            trained = candidate._trained(solver, descriptor, group, train, seed)
+            yield candidate._finished(trained, group, train, validation, suspicion)
+
+    def _check(self, train: Dataset, validation: Dataset | None) -> None:
+        """Refuse what cannot be trained on, before any work."""
         train.labels()
         if validation is not None:
             check_molecule(train.numbers, validation.numbers, "validation frames")
             validation.labels()
         if len(train.numbers) < 2 or not len(train):
             raise InputError("sgdml needs at least one training point of at least two atoms")
-        base = InverseDistances(len(train.numbers))
-        solver.check_memory(len(train), len(train.numbers), base.size)
-        group = self._group(train, rng)
-        transform = None
-        if self.metric == "learned":
-            transform = self._metric(base, group, train, rng)
-        points = solver.prepare(
-            base if transform is None else RootDistances(base, transform),
-            train.positions,
-            group.permutations,
+        if self.metric == "learned" and self.descriptor != "distances":
+            raise ConfigError('metric = "learned" works with descriptor = "distances" only')
+        if float(np.std(train.labels()[1])) == 0.0:
+            raise InputError("every training force is the same: there is nothing to learn")
+        atoms = len(train.numbers)
+        unknowns = max(3 * atoms - 6, 3) + (self.energies == "fitted")
+        self._setting().chosen(len(train), unknowns, InverseDistances(atoms).size)
+
+    def _setting(self) -> Setting:
+        return Setting(
+            kind=self.solver,
+            columns=self.columns,
+            tolerance=self.tolerance,
+            engine=engine(self.device),
         )
-        for candidate in candidates:
-            trained = candidate._train(points, group, train, transform, progress)
-            yield candidate._finished(trained, group, train, validation)
+
+    def _descriptor(self, train: Dataset, group: Symmetry, rng: Generator) -> Descriptor:
+        base = InverseDistances(len(train.numbers))
+        if self.descriptor == "extended":
+            weights = (1.0, self.angle_weight, self.dihedral_weight)
+            joined = extended(train.numbers, train.positions, weights)
+            if not joined.closed_under(group.permutations).all():
+                raise InputError(
+                    "the symmetry group exchanges atoms that are bonded differently, which the "
+                    "extended descriptor cannot: set symmetry = false, or give generators"
+                )
+            return joined
+        if self.metric == "learned":
+            return RootDistances(base, self._metric(base, group, train, rng))
+        return base
 
     def _metric(
         self, base: InverseDistances, group: Symmetry, train: Dataset, rng: Generator
@@ -157,52 +241,51 @@ class SGDML:
         setting = replace(self, sigma=FIRST_SIGMA)
 
         def fit(transform: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-            descriptor = RootDistances(base, transform)
-            points = solver.prepare(descriptor, first.positions, group.permutations)
-            model = setting._train(points, group, first, transform, silent)
+            model = setting._of_forces(RootDistances(base, transform), group, first)
             return lambda features: model.contract(features)[1]
 
         return learn_metric(base, train.positions, group.permutations, fit)
 
-    def _group(self, train: Dataset, rng: Generator) -> Symmetry:
-        return find(
-            train.numbers,
-            train.positions,
-            rng,
-            symmetry=self.symmetry,
-            generators=self.generators,
-            largest=self.max_permutations,
-        )
+    def _of_forces(self, descriptor: Descriptor, group: Symmetry, train: Dataset) -> GDMLPotential:
+        """A model of the forces alone, for what is to be learned about the labels."""
+        points = prepare(descriptor, train.positions, group.permutations)
+        solver = Solver(Kernel(points, float(self.sigma or FIRST_SIGMA)), self._setting())
+        return self._trained(solver, descriptor, group, train, 0)
 
-    def _train(
+    def _suspicion(self, descriptor: Descriptor, group: Symmetry, train: Dataset) -> str | None:
+        """What is wrong with the labels, found by a model that knows forces alone."""
+        if self.energies != "fitted":
+            return None  # the model itself tells
+        spread = np.linspace(0, len(train) - 1, min(DIAGNOSED, len(train))).astype(int)
+        some = train[np.unique(spread)]
+        model = self._of_forces(descriptor, group, some)
+        return diagnosis(some.labels()[0], model(some.positions).energies)
+
+    def _trained(
         self,
-        points: solver.TrainingPoints,
+        solver: Solver,
+        descriptor: Descriptor,
         group: Symmetry,
         train: Dataset,
-        transform: np.ndarray | None,
-        progress: Progress,
+        seed: int,
     ) -> GDMLPotential:
-        if self.sigma is None:
-            raise ConfigError(
-                "sigma is not set: set it, or let training.tuning.fit_best choose from sigmas"
-            )
-        _, forces = train.labels()
-        scale = float(np.std(forces))
-        if scale == 0.0:
-            raise InputError("every training force is the same: there is nothing to learn")
-        labels = forces.reshape(len(train), 1, -1) @ points.motions / scale
-        kernel = solver.assemble(points, self.sigma, progress)
-        beta = solver.solve(kernel, labels.ravel(), self.regularization)
-        del kernel
-        beta = beta.reshape(len(train), -1, 1)
+        energies, forces = train.labels()
+        points: TrainingPoints = solver.kernel.points
+        scale, mean = float(np.std(forces)), float(np.mean(energies))
+        labels = points.labels((energies - mean) / scale, forces / scale)
+        solution = solver.solve(labels, self.regularization, np.random.default_rng(seed))
+        slopes, weights = points.contracted(solution.beta)
         return GDMLPotential(
             numbers=train.numbers,
             permutations=group.permutations,
             features=points.features,
-            coefficients=-(points.jacobians @ beta)[..., 0],
-            sigma=self.sigma,
+            coefficients=-slopes,
+            energies=weights,
+            sigma=solver.kernel.sigma,
             scale=scale,
-            transform=transform,
+            constant=mean + scale * solution.constant,
+            descriptor=descriptor,
+            facts={"solution": solution.facts, "warnings": [solution.warning]},
         )
 
     def _finished(
@@ -211,29 +294,35 @@ class SGDML:
         group: Symmetry,
         train: Dataset,
         validation: Dataset | None,
+        suspicion: str | None,
     ) -> GDMLPotential:
         """The same model with its constant of integration and the facts about it."""
         sets = {"training": train}
         if validation is not None and len(validation):
             sets["validation"] = validation
         found = {name: trained(frames.positions) for name, frames in sets.items()}
-        offsets = [frames.labels()[0] - found[name].energies for name, frames in sets.items()]
-        constant = float(np.mean(np.concatenate(offsets)))
-        notes = (group.warning, diagnosis(train.labels()[0], found["training"].energies))
+        shift = 0.0
+        if self.energies != "fitted":
+            used = ["training"] if self.energies == "training" else list(sets)
+            offsets = [sets[name].labels()[0] - found[name].energies for name in used]
+            shift = float(np.mean(np.concatenate(offsets)))
+            suspicion = diagnosis(train.labels()[0], found["training"].energies)
+        notes = (group.warning, *trained.facts["warnings"], suspicion)
         facts: dict[str, Any] = {
             "hyperparameters": _plain(self),
             "training_sha256": train.sha256(),
             "training_points": len(train),
+            "features": trained.descriptor.size,
             "permutations": len(group.permutations),
             "symmetry": {"generators": group.generators(), "notes": list(group.notes)},
+            "solution": trained.facts["solution"],
             "level": train.provenance.level,
             "errors": {
-                name: errors(_shifted(found[name], constant), frames)
-                for name, frames in sets.items()
+                name: errors(_shifted(found[name], shift), frames) for name, frames in sets.items()
             },
             "warnings": [note for note in notes if note],
         }
-        return trained.finished(constant, facts)
+        return trained.finished(trained.constant + shift, facts)
 
     @classmethod
     def load(cls, folder: Path) -> GDMLPotential:
@@ -247,66 +336,35 @@ class SGDML:
             raise FileFormatError(
                 f"{folder}: expected a model of the family {cls.name}, found {facts['family']!r}"
             )
-        atoms = len(facts["numbers"])
-        size = InverseDistances(atoms).size
+        numbers = np.array(facts["numbers"])
+        if len(numbers) < 2:
+            raise FileFormatError(f"{folder}: expected at least two atoms")
+        descriptor = from_arrays(len(numbers), arrays, folder)
         points = len(arrays.get("features", ()))
-        shapes = {
-            "permutations": ("i", (None, atoms)),
-            "features": ("f", (None, size)),
-            "coefficients": ("f", (points, size)),
+        shapes: dict[str, tuple[str, tuple[int | None, ...]]] = {
+            "permutations": ("i", (None, len(numbers))),
+            "features": ("f", (None, descriptor.size)),
+            "coefficients": ("f", (points, descriptor.size)),
             "scale": ("f", ()),
             "constant": ("f", ()),
         }
-        if "transform" in arrays:
-            shapes["transform"] = ("f", (size, size))
+        if "energies" in arrays:
+            shapes["energies"] = ("f", (points,))
         check_arrays(folder, arrays, shapes)
         sigma = facts["hyperparameters"].get("sigma")
-        check_model(folder, np.array(facts["numbers"]), arrays, sigma)
+        check_model(folder, numbers, arrays, sigma, descriptor)
         return GDMLPotential(
-            numbers=np.array(facts["numbers"]),
+            numbers=numbers,
             permutations=arrays["permutations"],
             features=arrays["features"],
             coefficients=arrays["coefficients"],
+            energies=arrays.get("energies"),
             sigma=sigma,
             scale=float(arrays["scale"]),
             constant=float(arrays["constant"]),
-            transform=arrays.get("transform"),
+            descriptor=descriptor,
             facts=facts,
         )
-
-
-def diagnosis(reference: np.ndarray, predicted: np.ndarray) -> str | None:
-    """What is suspicious about the energies of training frames, as one line, or None.
-
-    The forces alone determine the predicted energies up to a constant: where the two disagree,
-    energies and forces do not belong together.
-
-    Args:
-        reference: (frames,) energies of the labels, in eV.
-        predicted: (frames,) energies of the model, with any offset.
-    """
-    reference, predicted = reference - reference.mean(), predicted - predicted.mean()
-    norms = float(np.linalg.norm(reference)), float(np.linalg.norm(predicted))
-    if len(reference) < FEWEST_TO_DIAGNOSE or min(norms) == 0.0:
-        return None
-    product = float(reference @ predicted)
-    correlation, slope = product / (norms[0] * norms[1]), product / norms[1] ** 2
-    if slope < 0:
-        return (
-            "the training energies fall where the forces say they rise "
-            f"(correlation {correlation:.2f}): gradients seem to have been given as forces"
-        )
-    if correlation < LEAST_CORRELATION:
-        return (
-            f"the training energies correlate by only {correlation:.2f} with those that the "
-            "forces give: too few training points, or labels that do not belong together"
-        )
-    if abs(slope - 1) > MOST_OFF_SCALE:
-        return (
-            f"the training energies vary {slope:.3g} times as much as the forces say: "
-            "check that energies and forces are in eV and eV/angstrom"
-        )
-    return None
 
 
 def _plain(family: SGDML) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from scipy.sparse import csc_array
 
 SAME = 1e-8
 """Eigenvalues and characters closer than this are equal; both are of order one or more apart
@@ -72,36 +73,39 @@ def harmonics(order: np.ndarray) -> Harmonics:
     Args:
         order: (group, size) feature indices, (P_g x) = x[order[g]]; a closed group.
     """
-    from scipy.sparse import csr_matrix
-
-    size = order.shape[1]
     kinds: list[_Kind] = []
     known: dict[bytes, list[tuple[int, np.ndarray]]] = {}
     for orbit in _orbits(order):
-        # The group's action on the orbit, by place within it.
-        place = np.full(size, -1)
-        place[orbit] = np.arange(len(orbit))
-        action = place[order[:, orbit]]
+        # How the group acts on the orbit, by place within it; often as on one before.
+        action = np.searchsorted(orbit, order[:, orbit])
         key = action.tobytes()
         if key not in known:
             known[key] = _irreducible(action, kinds)
-        for kind, vectors in known[key]:
-            kinds[kind].copies.append((orbit, vectors))
-    entries, rows, begin = [], [], 0
+        for index, vectors in known[key]:
+            kinds[index].copies.append((orbit, vectors))
+    return _laid_out(kinds, order.shape[1])
+
+
+def _laid_out(kinds: list[_Kind], size: int) -> Harmonics:
+    """Coordinates in the order of kind, row of the block, copy."""
+    places, values, rows = [], [], []
+    begin = 0
     for kind in kinds:
-        dimension, copies = kind.matrices.shape[1], len(kind.copies)
-        for column in range(dimension):
-            for copy, (orbit, vectors) in enumerate(kind.copies):
-                entries.append((orbit, begin + column * copies + copy, vectors[:, column]))
-        bounds = begin + copies * np.arange(dimension + 1)
-        rows.append(tuple(slice(int(a), int(b)) for a, b in zip(bounds, bounds[1:], strict=False)))
-        begin = int(bounds[-1])
-    values = np.concatenate([vector for _, _, vector in entries])
-    places = np.concatenate([orbit for orbit, _, _ in entries])
-    columns = np.concatenate([np.full(len(orbit), column) for orbit, column, _ in entries])
-    basis = csr_matrix((values, (places, columns)), shape=(size, size))
-    table = np.concatenate([kind.matrices.reshape(len(order), -1) for kind in kinds], axis=1)
-    return Harmonics(basis, tuple(rows), np.ascontiguousarray(table.T))
+        count = len(kind.copies)
+        for row in range(kind.matrices.shape[1]):
+            for orbit, vectors in kind.copies:
+                places.append(orbit)
+                values.append(vectors[:, row])
+        stops = [begin + count * (row + 1) for row in range(kind.matrices.shape[1])]
+        rows.append(tuple(slice(stop - count, stop) for stop in stops))
+        begin = stops[-1]
+    # Compressed columns: each coordinate has the places and values of one vector.
+    pointers = np.cumsum([0, *map(len, places)])
+    basis = csc_array((np.concatenate(values), np.concatenate(places), pointers), (size, size))
+    table = np.concatenate(
+        [kind.matrices.reshape(len(kind.matrices), -1) for kind in kinds], axis=1
+    )
+    return Harmonics(basis.tocsr(), tuple(rows), np.ascontiguousarray(table.T))
 
 
 class _Kind:
@@ -145,29 +149,19 @@ def _matrices(space: np.ndarray, action: np.ndarray) -> np.ndarray:
 
 
 def _is_irreducible(space: np.ndarray, action: np.ndarray) -> bool:
-    """Whether the mean square character is that of a real irreducible: 1, 2 or 4 by its type.
+    """Whether only multiples of the identity are symmetric and commute with the group.
 
-    Two irreducibles in one eigenspace, which a chance coincidence of eigenvalues would give,
-    have at least 2; those are told apart from a single one of complex type by being reducible
-    under a second random matrix, so another draw settles it.
+    A chance coincidence of eigenvalues would put two irreducible subspaces into one; another
+    random matrix settles it.
     """
     matrices = _matrices(space, action)
-    norm = np.mean(np.trace(matrices, axis1=1, axis2=2) ** 2)
-    return norm < 1.5 or _commutant_is_scalar(matrices)
-
-
-def _commutant_is_scalar(matrices: np.ndarray) -> bool:
-    """Whether only multiples of the identity are symmetric and commute with the matrices."""
-    dimension = matrices.shape[1]
+    dimension = space.shape[1]
     random = np.random.default_rng(dimension).standard_normal((dimension, dimension))
-    random += random.T
-    average = np.mean(matrices @ random @ matrices.transpose(0, 2, 1), axis=0)
+    average = np.mean(matrices @ (random + random.T) @ matrices.transpose(0, 2, 1), axis=0)
     return bool(np.ptp(np.linalg.eigvalsh(average)) < SAME)
 
 
-def _aligned(
-    space: np.ndarray, action: np.ndarray, kinds: list[_Kind]
-) -> tuple[int, np.ndarray]:
+def _aligned(space: np.ndarray, action: np.ndarray, kinds: list[_Kind]) -> tuple[int, np.ndarray]:
     """The kind of a subspace, and its basis turned so that the group acts by that kind's matrices.
 
     The average of rho(g) Q rho'(g)^T over the group intertwines two equivalent representations,
@@ -176,7 +170,10 @@ def _aligned(
     matrices = _matrices(space, action)
     character = np.trace(matrices, axis1=1, axis2=2)
     for index, kind in enumerate(kinds):
-        if len(kind.matrices[0]) != space.shape[1] or np.abs(character - kind.character).max() > SAME:
+        if (
+            len(kind.matrices[0]) != space.shape[1]
+            or np.abs(character - kind.character).max() > SAME
+        ):
             continue
         rng = np.random.default_rng(len(kinds))
         turn = np.zeros((space.shape[1],) * 2)
