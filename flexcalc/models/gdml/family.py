@@ -19,7 +19,7 @@ from flexcalc.models.gdml import solver
 from flexcalc.models.gdml.descriptor import InverseDistances, RootDistances
 from flexcalc.models.gdml.metric import learn_metric
 from flexcalc.models.gdml.predictor import GDMLPotential, check_model
-from flexcalc.models.gdml.symmetry import Symmetry, find
+from flexcalc.models.gdml.symmetry import Symmetry, check, find
 from flexcalc.potential import Evaluation, check_molecule
 from flexcalc.progress import Progress, silent
 
@@ -66,6 +66,19 @@ class SGDML:
         if self.sigma is not None:
             return (self,)
         return tuple(replace(self, sigma=sigma) for sigma in sorted(self.sigmas))
+
+    def check(self, numbers: np.ndarray) -> None:
+        """Refuse hyperparameters that do not fit the molecule of `numbers` (atoms,).
+
+        Raises:
+            ConfigError: the generators cannot be; see `symmetry.find`.
+        """
+        check(
+            numbers,
+            symmetry=self.symmetry,
+            generators=self.generators,
+            largest=self.max_permutations,
+        )
 
     def fit(
         self,
