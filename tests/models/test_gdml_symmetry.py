@@ -218,6 +218,14 @@ def test_a_group_beyond_the_limit_loses_its_rarest_members_and_says_so(rng):
     assert np.array_equal(recover(atoms.numbers, positions, rng, 1).permutations, [np.arange(5)])
 
 
+def test_turns_beyond_the_limit_are_left_out_and_told():
+    """Of the three methyl groups of isobutane two make a group of nine."""
+    atoms = molecule("isobutane")
+    found = recover(atoms.numbers, atoms.positions[None], np.random.default_rng(0), largest=9)
+    assert len(found.permutations) == 9
+    assert found.warning.startswith("1 permutations were left out")
+
+
 def test_what_was_left_out_stands_in_the_facts(toy, water, rng):
     with pytest.warns(UserWarning, match="left out"):
         potential = SGDML(sigma=10.0, max_permutations=1).fit(water, None, rng)

@@ -32,7 +32,7 @@ from flexcalc.models.gdml.automorphisms import (
 )
 from flexcalc.models.gdml.groups import close, cycles, generators_of, parsed
 
-MOST_GEOMETRIES = 500
+MOST_GEOMETRIES = 300
 """Geometries that are matched pair by pair; more are thinned out at random. Fifty give the
 known groups of ethanol, malonaldehyde, benzene, toluene, azobenzene, aspirin and glycine at
 500 K (tests/benchmarks/symmetry.py)."""
@@ -214,11 +214,11 @@ def recover(
     by_rank = [p for p, _ in sorted(found.items(), key=lambda item: (-item[1], item[0]))]
     shown, refused = _grown([tuple(range(len(numbers)))], by_rank, largest)
     unseen = turns(numbers, positions, bonded, MOST_AUTOMORPHISMS)
-    group, _ = _grown(shown, unseen, largest)
+    group, refused_turns = _grown(shown, unseen, largest)
+    refused += refused_turns
     warning = (
-        f"{refused} of {len(found)} recovered permutations were left out, since with them the "
-        f"symmetry group has more than {largest} members: raise max_permutations, or give the "
-        "generators that matter"
+        f"{refused} permutations were left out, since with them the symmetry group has more than "
+        f"{largest} members: raise max_permutations, or give the generators that matter"
         if refused
         else None
     )
