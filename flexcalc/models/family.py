@@ -91,6 +91,14 @@ class GrowingFamily(Family, Protocol):
         """
 
 
+@runtime_checkable
+class CheckingFamily(Family, Protocol):
+    """A family with hyperparameters that only fit some molecules, such as atom indices."""
+
+    def check(self, numbers: np.ndarray) -> None:
+        """Raise ConfigError where they do not fit the molecule, before anything is written."""
+
+
 class TrainingWarning(UserWarning):
     """Something about a training deserves a second look; the model is made all the same."""
 

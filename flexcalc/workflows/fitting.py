@@ -16,7 +16,7 @@ from flexcalc import files
 from flexcalc.config import Train
 from flexcalc.dataset import Dataset
 from flexcalc.errors import InputError
-from flexcalc.models.family import TrainedPotential, TrainingWarning, errors
+from flexcalc.models.family import CheckingFamily, TrainedPotential, TrainingWarning, errors
 from flexcalc.progress import Progress, silent
 from flexcalc.registry import family as family_class
 from flexcalc.storage import write_json
@@ -106,6 +106,9 @@ def run_train(config: Train, output: Path) -> dict[str, Any]:
     parts = split(data, config, np.random.default_rng(config.seed))
     if any(points > config.points for points in config.learning_curve):
         raise InputError(f"learning_curve: expected sizes up to points = {config.points}")
+    for chosen in config.family:
+        if isinstance(chosen, CheckingFamily):
+            chosen.check(data.numbers)
     output, target = _places(config, Path(output))
     with open_run("train", config, output) as run:
         if run.finished is not None:

@@ -7,6 +7,7 @@ import pytest
 from ase.build import molecule
 from ase.io import read
 
+import flexcalc
 from flexcalc.config import load
 from flexcalc.config.commands import Train
 from flexcalc.errors import ConfigError
@@ -14,6 +15,7 @@ from flexcalc.geometry import distances
 from flexcalc.models.gdml import SGDML, automorphisms, symmetry
 from flexcalc.models.gdml.groups import close, cycles, generators_of, parsed
 from flexcalc.models.gdml.symmetry import find, given, identity, recover
+from flexcalc.workflows.fitting import run_train
 
 INPUTS = Path(__file__).parents[2] / "inputs"
 
@@ -216,6 +218,14 @@ def test_a_group_beyond_the_limit_loses_its_rarest_members_and_says_so(rng):
     assert np.array_equal(recover(atoms.numbers, positions, rng, 1).permutations, [np.arange(5)])
 
 
+def test_turns_beyond_the_limit_are_left_out_and_told():
+    """Of the three methyl groups of isobutane two make a group of nine."""
+    atoms = molecule("isobutane")
+    found = recover(atoms.numbers, atoms.positions[None], np.random.default_rng(0), largest=9)
+    assert len(found.permutations) == 9
+    assert found.warning.startswith("1 permutations were left out")
+
+
 def test_what_was_left_out_stands_in_the_facts(toy, water, rng):
     with pytest.warns(UserWarning, match="left out"):
         potential = SGDML(sigma=10.0, max_permutations=1).fit(water, None, rng)
@@ -315,3 +325,14 @@ def test_generators_are_told_by_flag_and_by_table(tmp_path):
     assert load(Train, run).family[0].generators == ("(1 2)", "(3 4)")
     told = load(Train, run, {"family.generators": ["(5 6)"]})
     assert told.family[0].generators == ("(5 6)",)
+
+
+def test_generators_that_cannot_be_leave_no_run_folder(water, tmp_path):
+    flexcalc.write(tmp_path / "water.xyz", water)
+    family = (SGDML(generators=("(1 3)",)),)
+    with pytest.raises(ConfigError, match="expected atoms from 0 to 2, found 3"):
+        run_train(
+            Train(dataset=tmp_path / "water.xyz", family=family, points=20, validation_points=20),
+            tmp_path / "out",
+        )
+    assert not (tmp_path / "out").exists()

@@ -79,7 +79,7 @@ class Engine:
                 work(item)
             return
         with one_blas_thread():
-            if len(items) == 1 or cores() == 1:
+            if len(items) <= 1 or cores() == 1:
                 for item in items:
                     work(item)
                 return

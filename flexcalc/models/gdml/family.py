@@ -28,7 +28,7 @@ from flexcalc.models.gdml.kernel import Kernel, TrainingPoints, prepare
 from flexcalc.models.gdml.metric import learn_metric
 from flexcalc.models.gdml.predictor import GDMLPotential, check_model
 from flexcalc.models.gdml.solver import Setting, Solver
-from flexcalc.models.gdml.symmetry import Symmetry, find
+from flexcalc.models.gdml.symmetry import Symmetry, check, find
 from flexcalc.potential import Evaluation, check_molecule
 from flexcalc.progress import Progress, silent
 
@@ -112,6 +112,22 @@ class SGDML:
             return None
         factor = DOWNWARDS if best.sigma <= GRID[0] else UPWARDS
         return replace(best, sigma=best.sigma * factor)
+
+    def check(self, numbers: np.ndarray) -> None:
+        """Refuse hyperparameters that do not fit the molecule of `numbers` (atoms,).
+
+        Raises:
+            ConfigError: the generators cannot be, see `symmetry.find`; or two hyperparameters
+                contradict each other.
+        """
+        if self.metric == "learned" and self.descriptor != "distances":
+            raise ConfigError('metric = "learned" works with descriptor = "distances" only')
+        check(
+            numbers,
+            symmetry=self.symmetry,
+            generators=self.generators,
+            largest=self.max_permutations,
+        )
 
     def fit(
         self,
@@ -201,8 +217,7 @@ class SGDML:
             validation.labels()
         if len(train.numbers) < 2 or not len(train):
             raise InputError("sgdml needs at least one training point of at least two atoms")
-        if self.metric == "learned" and self.descriptor != "distances":
-            raise ConfigError('metric = "learned" works with descriptor = "distances" only')
+        self.check(train.numbers)
         if float(np.std(train.labels()[1])) == 0.0:
             raise InputError("every training force is the same: there is nothing to learn")
         atoms = len(train.numbers)

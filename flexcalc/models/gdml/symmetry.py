@@ -32,7 +32,7 @@ from flexcalc.models.gdml.automorphisms import (
 )
 from flexcalc.models.gdml.groups import close, cycles, generators_of, parsed
 
-MOST_GEOMETRIES = 500
+MOST_GEOMETRIES = 300
 """Geometries that are matched pair by pair; more are thinned out at random. Fifty give the
 known groups of ethanol, malonaldehyde, benzene, toluene, azobenzene, aspirin and glycine at
 500 K (tests/benchmarks/symmetry.py)."""
@@ -104,15 +104,28 @@ def find(
         ConfigError: generators without symmetry, that cannot be read, that exchange unlike
             atoms, or whose group has more than `largest` members.
     """
-    if generators and not symmetry:
-        raise ConfigError(
-            "generators: contradict symmetry = false (--no-symmetry): give one or the other"
-        )
+    check(numbers, symmetry=symmetry, generators=generators, largest=largest)
     if generators:
         return given(generators, numbers, positions, largest)
     if not symmetry:
         return identity(len(numbers))
     return recover(numbers, positions, rng, largest)
+
+
+def check(
+    numbers: np.ndarray,
+    *,
+    symmetry: bool = True,
+    generators: Sequence[str] = (),
+    largest: int = 100,
+) -> None:
+    """Refuse what `find` would, before there are geometries; see there."""
+    if generators and not symmetry:
+        raise ConfigError(
+            "generators: contradict symmetry = false (--no-symmetry): give one or the other"
+        )
+    if generators:
+        _generated(generators, numbers, largest)
 
 
 def identity(atoms: int) -> Symmetry:
@@ -137,13 +150,7 @@ def given(
     Raises:
         ConfigError: one cannot be read or exchanges unlike atoms, or the group is too large.
     """
-    permutations = [parsed(text, np.asarray(numbers)) for text in generators]
-    group = close(permutations, largest)
-    if group is None:
-        raise ConfigError(
-            f"generators: the group they generate has more than max_permutations = {largest} "
-            "members: raise max_permutations or give fewer generators"
-        )
+    permutations, group = _generated(generators, numbers, largest)
     keeps = keeps_bonds(bonded_share(numbers, positions), np.array(permutations))
     odd = [cycles(p) for p, kept in zip(permutations, keeps, strict=True) if not kept]
     warning = (
@@ -153,6 +160,20 @@ def given(
         else None
     )
     return Symmetry(np.array(group), warning, ("the group was given by its generators",))
+
+
+def _generated(
+    generators: Sequence[str], numbers: np.ndarray, largest: int
+) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
+    """The permutations that generators stand for, and the group they generate."""
+    permutations = [parsed(text, np.asarray(numbers)) for text in generators]
+    group = close(permutations, largest)
+    if group is None:
+        raise ConfigError(
+            f"generators: the group they generate has more than max_permutations = {largest} "
+            "members: raise max_permutations or give fewer generators"
+        )
+    return permutations, group
 
 
 def recover(
@@ -193,11 +214,11 @@ def recover(
     by_rank = [p for p, _ in sorted(found.items(), key=lambda item: (-item[1], item[0]))]
     shown, refused = _grown([tuple(range(len(numbers)))], by_rank, largest)
     unseen = turns(numbers, positions, bonded, MOST_AUTOMORPHISMS)
-    group, _ = _grown(shown, unseen, largest)
+    group, refused_turns = _grown(shown, unseen, largest)
+    refused += refused_turns
     warning = (
-        f"{refused} of {len(found)} recovered permutations were left out, since with them the "
-        f"symmetry group has more than {largest} members: raise max_permutations, or give the "
-        "generators that matter"
+        f"{refused} permutations were left out, since with them the symmetry group has more than "
+        f"{largest} members: raise max_permutations, or give the generators that matter"
         if refused
         else None
     )
