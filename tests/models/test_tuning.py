@@ -230,6 +230,16 @@ def test_the_early_stop_holds_within_a_row_of_the_table():
     assert (choice.family.height, choice.family.width) == (1, 2)
 
 
+def test_rows_whose_best_keep_getting_worse_end_the_search():
+    """By the rule that holds within a row, and a shallow rise ends nothing here either."""
+    steep = ((2.0, 3.0), (1.0, 0.9), (1.4, 8.0), (7.0, 1.5), (0.1, 0.1))
+    shallow = ((2.0, 3.0), (1.0, 0.9), (0.94, 8.0), (7.0, 0.98), (0.1, 0.1))
+    for script, rows, best in ((steep, 4, (1, 1)), (shallow, 5, (4, 0))):
+        choice = fit_best(Table(script=script), DATA, DATA, np.random.default_rng(0))
+        assert [row["height"] for row in choice.table] == [n for n in range(rows) for _ in "ab"]
+        assert (choice.family.height, choice.family.width) == best
+
+
 @pytest.mark.parametrize("column", [0, 2])
 def test_the_edge_is_that_of_a_row(column):
     script = ((3.0, 3.0, 3.0), tuple(1.0 + abs(column - n) for n in range(3)), (3.0, 3.0, 3.0))
@@ -240,8 +250,8 @@ def test_the_edge_is_that_of_a_row(column):
 def test_sgdml_offers_each_regularization_with_each_length_scale(ethanol, rng):
     family = SGDML(sigmas=(20.0, 10.0), regularizations=(1e-3, 1e-12))
     choice = fit_best(family, ethanol[:30], ethanol[30:], rng)
-    offered = [(row["regularization"], row["sigma"]) for row in choice.table]
-    assert offered == [(1e-12, 10.0), (1e-12, 20.0), (1e-3, 10.0), (1e-3, 20.0)]
+    offered = [(row["sigma"], row["regularization"]) for row in choice.table]
+    assert offered == [(10.0, 1e-12), (10.0, 1e-3), (20.0, 1e-12), (20.0, 1e-3)]
     assert "regularizations" not in choice.potential.facts["hyperparameters"]
     alone = choice.family.fit(ethanol[:30], ethanol[30:], rng)
     frames = ethanol[30:].positions
@@ -262,9 +272,9 @@ class Counting(SGDML):
 
     trainings: ClassVar[list] = []
 
-    def _train(self, *arguments):
+    def _trained(self, *arguments):
         self.trainings.append(self.sigma)
-        return super()._train(*arguments)
+        return super()._trained(*arguments)
 
 
 class Killed(BaseException):
