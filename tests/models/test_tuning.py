@@ -273,7 +273,7 @@ class Counting(SGDML):
     trainings: ClassVar[list] = []
 
     def _trained(self, *arguments):
-        self.trainings.append(self.sigma)
+        self.trainings.append((self.sigma, self.regularization))
         return super()._trained(*arguments)
 
 
@@ -283,11 +283,20 @@ class Killed(BaseException):
 
 @pytest.mark.data
 @pytest.mark.parametrize("finished", [0, 1, 3, 4])
+@pytest.mark.parametrize(
+    "grid",
+    [
+        {"sigmas": (5.0, 10.0, 20.0, 30.0)},
+        # The second is solved with the factor of the first, the third needs one of its own.
+        {"sigma": 20.0, "regularizations": (1e-7, 1e-12, 1e-9, 1.1e-12)},
+    ],
+)
+@pytest.mark.filterwarnings("ignore::flexcalc.models.family.TrainingWarning")
 def test_a_search_that_was_killed_goes_on_after_the_candidates_it_has(
-    finished, ethanol, tmp_path, monkeypatch
+    grid, finished, ethanol, tmp_path, monkeypatch
 ):
     """The same table and the same model to the byte, with no candidate trained twice."""
-    family = Counting(sigmas=(5.0, 10.0, 20.0, 30.0))
+    family = Counting(**grid)
     train, validation = ethanol[:30], ethanol[30:60]
     whole = fit_best(family, train, validation, np.random.default_rng(3))
 
@@ -307,7 +316,8 @@ def test_a_search_that_was_killed_goes_on_after_the_candidates_it_has(
     resumed = fit_best(
         family, train, validation, np.random.default_rng(3), memory=Notebook(tmp_path / "n")
     )
-    assert Counting.trainings == [5.0, 10.0, 20.0, 30.0][finished:]
+    offered = [(one.sigma, one.regularization) for one in family.candidates()]
+    assert Counting.trainings == offered[finished:]
     assert resumed.table == whole.table
     for name, choice in (("whole", whole), ("resumed", resumed)):
         choice.potential.save(tmp_path / f"{name}.flex")

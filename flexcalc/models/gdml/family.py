@@ -205,7 +205,7 @@ class SGDML:
             if solver is None or solver.kernel.sigma != candidate.sigma:
                 solver = None  # its memory is needed
                 kernel = Kernel(points, candidate.sigma, engine(self.device))
-                solver = Solver(kernel, self._setting(), progress)
+                solver = Solver(kernel, self._setting(), progress, self.regularizations)
             trained = candidate._trained(solver, descriptor, group, train, seed)
             yield candidate._finished(trained, group, train, validation, suspicion)
 
