@@ -32,10 +32,11 @@ dataset = {"type": "d", "name": np.array("toy"), "theory": np.array("Morse"), "z
 geometries = given["test"].reshape(len(given["test"]), -1)
 trainer = GDMLTrain(max_processes=1)
 found = {}
-for name in ("symmetric", "plain"):
+for name in ("symmetric", "plain", "fitted"):
     # Stratified sampling is beside the point: draw one point less, then put all in.
     task = trainer.create_task(dataset, len(given["R"]) - 1, dataset, 1, given["sigma"].item(),
-                               lam=1e-10, perms=given[name], use_sym=True)
+                               lam=1e-10, perms=given[name], use_sym=True,
+                               use_E_cstr=name == "fitted")
     task |= {"R_train": given["R"], "E_train": given["E"], "F_train": given["F"]}
     model = trainer.train(task)
     np.savez_compressed(name + "-sgdml.npz", **model)
@@ -48,19 +49,25 @@ np.savez("found.npz", **found)
 """
 
 
-def labelled(rng, count):
-    """Rattled methanol on Morse springs between all pairs."""
-    atoms = molecule("CH3OH")
-    positions = atoms.positions + rng.normal(scale=0.07, size=(count, len(atoms), 3))
-    i, j = np.triu_indices(len(atoms), 1)
+def labels(positions):
+    """Energies and forces of methanol on Morse springs between all pairs."""
+    numbers = molecule("CH3OH").numbers
+    i, j = np.triu_indices(len(numbers), 1)
     apart = positions[:, i] - positions[:, j]
     distance = np.linalg.norm(apart, axis=2)
-    decay = np.exp(-0.6 * (distance - 2.0 - 0.05 * (atoms.numbers[i] + atoms.numbers[j])))
+    decay = np.exp(-0.6 * (distance - 2.0 - 0.05 * (numbers[i] + numbers[j])))
     pull = (-1.2 * (1 - decay) * decay / distance)[..., None] * apart
     forces = np.zeros_like(positions)
     np.add.at(forces, (slice(None), i), pull)
     np.add.at(forces, (slice(None), j), -pull)
-    return Dataset(atoms.numbers, positions, ((1 - decay) ** 2).sum(axis=1), forces)
+    return ((1 - decay) ** 2).sum(axis=1), forces
+
+
+def labelled(rng, count):
+    """Rattled methanol."""
+    atoms = molecule("CH3OH")
+    positions = atoms.positions + rng.normal(scale=0.07, size=(count, len(atoms), 3))
+    return Dataset(atoms.numbers, positions, *labels(positions))
 
 
 @pytest.fixture(scope="module")
@@ -69,9 +76,9 @@ def comparison(tmp_path_factory):
     folder = tmp_path_factory.mktemp("peer")
     rng = np.random.default_rng(3)
     train, test = labelled(rng, 30), labelled(rng, 20).positions
+    given = {"symmetric": {}, "plain": {"symmetry": False}, "fitted": {"energies": "fitted"}}
     potentials = {
-        name: SGDML(sigma=10, symmetry=name == "symmetric").fit(train, None, rng)
-        for name in ("symmetric", "plain")
+        name: SGDML(sigma=10, **changes).fit(train, None, rng) for name, changes in given.items()
     }
     groups = {name: potential.permutations for name, potential in potentials.items()}
     arrays = {"z": train.numbers, "R": train.positions, "E": train.energies, "F": train.forces}
@@ -106,14 +113,30 @@ def test_the_same_task_gives_the_same_model(comparison, name):
     check_agreement(found[f"{name}_E"], found[f"{name}_F"], potentials[name](test), 1e-8)
 
 
-@pytest.mark.parametrize("name", ["symmetric", "plain"])
+@pytest.mark.parametrize("name", ["symmetric", "plain", "fitted"])
 def test_an_exported_model_predicts_the_same_in_sgdml(comparison, name):
     _, potentials, test, found = comparison
     exported = found[f"{name}_export_E"], found[f"{name}_export_F"]
     check_agreement(*exported, potentials[name](test), 1e-9)
 
 
-@pytest.mark.parametrize("name", ["symmetric", "plain"])
+def test_both_fit_the_energies_with_the_same_sign(comparison):
+    """sgdml scales forces and energies together and takes the mean for the constant, so that the
+    two models differ, by little against what either has learned."""
+    folder, potentials, test, found = comparison
+    energies, forces = labels(test)
+    assert np.ptp(found["fitted_E"] - energies) < 0.05 * np.ptp(energies)
+    assert np.ptp(potentials["fitted"](test).energies - energies) < 0.05 * np.ptp(energies)
+    with np.load(folder / "fitted-sgdml.npz", allow_pickle=False) as saved:
+        theirs = saved["alphas_E"] * saved["std"]
+    ours = potentials["fitted"].energies * potentials["fitted"].scale
+    assert len(theirs) == len(ours) == 30
+    # They add up to zero here and not there.
+    assert np.corrcoef(theirs, ours)[0, 1] > 0.5
+    assert np.abs(forces - potentials["fitted"](test).forces).max() < 0.1 * np.abs(forces).max()
+
+
+@pytest.mark.parametrize("name", ["symmetric", "plain", "fitted"])
 def test_a_model_that_sgdml_saved_predicts_the_same_here(comparison, name):
     """It names no unit, so energies come in kcal/mol: its eV are taken for kcal/mol here."""
     folder, _, test, found = comparison
