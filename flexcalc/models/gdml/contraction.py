@@ -7,7 +7,12 @@ model reads
     E    = sum (d.a) (1 + n) exp(-n) + e (1 + n + n^2/3) exp(-n)
     -E'  = sum exp(-n) [(d.a) + e (1 + n)/3] d - (1 + n) exp(-n) a,
 
-summed over training points and permutations. Expanding squares and products turns the sums into
+summed over training points and permutations. The coefficients of a well-fitted model are many
+orders of magnitude larger than what their sum leaves, and n is small. So the part of (1 + n)
+exp(-n) that is one, x . A - B + C with the sums A of a, B of X.a and C of e, is taken out of the
+sum: what is left is smaller by n^2 and so is its rounding, which would make the energy rough.
+
+Expanding squares and products turns the sums into
 products of x with X and a, taken in the harmonics of the group (see `harmonics`), and two more
 that collect the slope, with elementwise steps between them on blocks that stay in cache.
 
@@ -63,6 +68,7 @@ class Contraction:
         # The permutations leave this origin alone.
         self.origin = features.mean(axis=0)[order].mean(axis=0)
         self.harmonics: Harmonics = harmonics(order)
+        self._order = order
         self._features = self._coordinates(features)
         self._table = engine.array(self.harmonics.table)
         self._table_back = engine.array(self.harmonics.table.T)
@@ -79,6 +85,12 @@ class Contraction:
             self._block(slice(start, min(start + step, len(slopes))), coordinates, energies)
             for start in range(0, len(slopes), step)
         ]
+        # Sums over the group as well; the mean over it takes everything else out of A.
+        total = self.group * slopes.sum(axis=0)[self._order].mean(axis=0)
+        self._slope = self.engine.array(self.harmonics.forward(total))
+        self._offset = -self.group * float(np.einsum("md,md->", self._features, coordinates))
+        if energies is not None:
+            self._offset += self.group * float(energies.sum())
         widest = self._blocks[0].points
         images = self.group * (widest.stop - widest.start)
         self._batch = max(1, PAIRS * self.engine.enlarged // images)
@@ -103,8 +115,8 @@ class Contraction:
         engine = self.engine
         with np.errstate(invalid="ignore", over="ignore"):
             x = engine.array(self._coordinates(features))
-            energies = engine.zeros(len(features))
-            slope = engine.zeros(*features.shape)
+            energies = x @ self._slope + self._offset
+            slope = engine.zeros(*features.shape) - self._slope
             for start in range(0, len(features), self._batch):
                 batch = slice(start, start + self._batch)
                 for block in self._blocks:
@@ -152,19 +164,22 @@ class Contraction:
         xp.clip(distance, 0.0, None, out=distance)
         xp.sqrt(distance, out=distance)
         projection -= block.offsets
-        decay = xp.exp(-distance)
+        fall = xp.expm1(-distance)
+        decay = fall + 1.0
         if block.energies is not None:
             curved = distance * distance
             curved *= decay
             curved *= block.energies / 3.0
             energies += xp.einsum("gbm->b", curved)
-        distance += 1.0
+        # From here on (1 + n) exp(-n) - 1.
         distance *= decay
+        distance += fall
         energies += xp.einsum("gbm,gbm->b", projection, distance)
         decay *= projection
         if block.energies is not None:
             flat = distance * block.energies
             energies += xp.einsum("gbm->b", flat)
+            flat += block.energies
             flat *= 1.0 / 3.0
             decay += flat
         projection[...] = distance
