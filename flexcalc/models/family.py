@@ -72,8 +72,11 @@ class SharingFamily(Family, Protocol):
         validation: Dataset | None,
         rng: Generator,
         progress: Progress = silent,
+        folder: Path | None = None,
     ) -> Iterator[TrainedPotential]:
         """Train the candidates one by one, each when it is asked for.
+
+        In `folder`, if there is one, a long candidate may keep what it has done.
 
         The next candidate is taken when the one before has been yielded and judged; what it
         becomes must not depend on which ones came before it, so that a search can be resumed.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from numpy.random import Generator
@@ -39,6 +39,16 @@ DOWNWARDS, UPWARDS = 0.5, 1.5
 """Length scales to try, and the factors by which they go on beyond the edges."""
 DIAGNOSED = 100
 """Training points on which it is checked that energies and forces belong together."""
+
+
+class _Work(NamedTuple):
+    """What the candidates of one search have in common; see `SGDML.fit_many`."""
+
+    train: Dataset
+    validation: Dataset | None
+    seed: int
+    progress: Progress
+    folder: Path | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +89,7 @@ class SGDML:
     """How geometries are compared: `plain` by the descriptor, as in the sgdml package;
     `learned` by the combinations of distances that the energy depends on, found by a first
     model."""
-    energies: Literal["fitted", "labelled", "training"] = "labelled"
+    energies: Literal["fitted", "labelled", "training"] = "fitted"
     """What the energies are good for: `fitted` together with the forces; or only for the
     constant of integration, from all `labelled` frames at hand (training and validation) or,
     as in the sgdml package, from the `training` points."""
@@ -162,11 +172,13 @@ class SGDML:
         validation: Dataset | None,
         rng: Generator,
         progress: Progress = silent,
+        folder: Path | None = None,
     ) -> Iterator[GDMLPotential]:
         """Train candidates that differ in sigma or regularization, each when it is asked for.
 
         They share the symmetry search, the descriptors and their Jacobians, and those of one
-        sigma the kernel matrix's factor. See `fit`.
+        sigma the kernel matrix's factor. See `fit`; `folder` is where the iterative solver may
+        keep what it has done, to go on from there.
         """
         self._check(train, validation)
         group = find(
@@ -178,22 +190,20 @@ class SGDML:
             largest=self.max_permutations,
         )
         descriptor = self._descriptor(train, group, rng)
-        yield from self._fit_with(
-            descriptor, group, candidates, train, validation, int(rng.integers(2**62)), progress
-        )
+        work = _Work(train, validation, int(rng.integers(2**62)), progress, folder)
+        yield from self._fit_with(descriptor, group, candidates, work)
 
     def _fit_with(
         self,
         descriptor: Descriptor,
         group: Symmetry,
         candidates: Iterable[SGDML],
-        train: Dataset,
-        validation: Dataset | None,
-        seed: int,
-        progress: Progress,
+        work: _Work,
     ) -> Iterator[GDMLPotential]:
         """See `fit_many`; every candidate draws from the same seed."""
-        points = prepare(descriptor, train.positions, group.permutations, self.energies == "fitted")
+        train, fitted = work.train, self.energies == "fitted"
+        points = prepare(descriptor, train.positions, group.permutations, fitted)
+        setting = replace(self._setting(), folder=work.folder)
         solver, suspicion = None, None
         for candidate in candidates:
             if candidate.sigma is None:
@@ -205,9 +215,9 @@ class SGDML:
             if solver is None or solver.kernel.sigma != candidate.sigma:
                 solver = None  # its memory is needed
                 kernel = Kernel(points, candidate.sigma, engine(self.device))
-                solver = Solver(kernel, self._setting(), progress)
-            trained = candidate._trained(solver, descriptor, group, train, seed)
-            yield candidate._finished(trained, group, train, validation, suspicion)
+                solver = Solver(kernel, setting, work.progress)
+            trained = candidate._trained(solver, descriptor, group, train, work.seed)
+            yield candidate._finished(trained, group, train, work.validation, suspicion)
 
     def _check(self, train: Dataset, validation: Dataset | None) -> None:
         """Refuse what cannot be trained on, before any work."""
@@ -288,7 +298,7 @@ class SGDML:
         points: TrainingPoints = solver.kernel.points
         scale, mean = float(np.std(forces)), float(np.mean(energies))
         labels = points.labels((energies - mean) / scale, forces / scale)
-        solution = solver.solve(labels, self.regularization, np.random.default_rng(seed))
+        solution = solver.solve(labels, self.regularization, seed)
         slopes, weights = points.contracted(solution.beta)
         return GDMLPotential(
             numbers=train.numbers,
