@@ -78,12 +78,12 @@ class SGDML:
     the group that they generate is built in instead of one recovered."""
     max_permutations: Count = 100
     """Largest symmetry group to accept; the rarest permutations beyond it are left out."""
-    descriptor: Literal["distances", "extended"] = "distances"
-    """What geometries are described by: all inverse `distances`, or those `extended` by every
-    bonded angle and dihedral."""
-    angle_weight: Positive = 1.0
+    descriptor: Literal["extended", "distances"] = "extended"
+    """What geometries are described by: all inverse `distances`, as in the sgdml package, or
+    those `extended` by every bonded angle and dihedral."""
+    angle_weight: Positive = 0.5
     """Weight of the angles against the inverse distances, in the extended descriptor."""
-    dihedral_weight: Positive = 1.0
+    dihedral_weight: Positive = 0.15
     """Weight of the dihedrals against the inverse distances, in the extended descriptor."""
     metric: Literal["plain", "learned"] = "plain"
     """How geometries are compared: `plain` by the descriptor, as in the sgdml package;
@@ -246,13 +246,7 @@ class SGDML:
         base = InverseDistances(len(train.numbers))
         if self.descriptor == "extended":
             weights = (1.0, self.angle_weight, self.dihedral_weight)
-            joined = extended(train.numbers, train.positions, weights)
-            if not joined.closed_under(group.permutations).all():
-                raise InputError(
-                    "the symmetry group exchanges atoms that are bonded differently, which the "
-                    "extended descriptor cannot: set symmetry = false, or give generators"
-                )
-            return joined
+            return extended(train.numbers, train.positions, weights, group.permutations)
         if self.metric == "learned":
             return RootDistances(base, self._metric(base, group, train, rng))
         return base

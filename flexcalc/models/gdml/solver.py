@@ -29,9 +29,9 @@ COLUMNS = 0.1
 """Share of the matrix's columns in the first preconditioner."""
 CHECKPOINT = "iterations.checkpoint"
 """File of the iterative solver's half-done work."""
-REFACTORED = 1e-9
-"""Relative residual to which another regularization is solved with a factor at hand: below what
-rounding leaves of a Cholesky solution."""
+REFACTORED, REFACTORED_STEPS = 1e-8, 100
+"""Relative residual to which another regularization is solved with a factor at hand, about what
+rounding leaves of a Cholesky solution, and steps that this may take, less than a new factor."""
 OVERHEAD = 192 << 20
 """Bytes that Python, its libraries and blocks in the making take."""
 
@@ -224,7 +224,7 @@ class Solver:
                 lambda v: factor.solve(v[:, None])[:, 0],  # type: ignore[union-attr]
                 column,
                 REFACTORED,
-                most_steps=50,
+                most_steps=REFACTORED_STEPS,
             )
             if state.history[-1] > REFACTORED:
                 return None
