@@ -27,7 +27,8 @@ AS_GOOD = 0.1
 """Force RMSE in kcal/mol/angstrom within which two candidates count as equally good."""
 
 PATIENCE = 2
-"""Candidates in a row that may be worse than the ones before until the rest are left out."""
+"""Candidates, or groups of them, in a row that may be worse than the ones before until the rest
+are left out."""
 
 MOST_BEYOND = 4
 """Candidates beyond the edge of a grid that are tried while the best one is the outermost."""
@@ -84,9 +85,10 @@ def fit_best(
 
     Candidates that differ in other fields than the first two do are searched in groups, one
     after another. Within a group they come in the order of their length scale or size; once
-    PATIENCE in a row got worse, by more than AS_GOOD in all, the rest of it is not tried. While
-    the best is the outermost of a grid that can grow, up to MOST_BEYOND further candidates are.
-    A best one that still is at an edge earns a warning.
+    PATIENCE in a row got worse, by more than AS_GOOD in all, the rest of it is not tried. The
+    groups, each judged by its best, end by the same rule. While the best is the outermost of a
+    grid that can grow, up to MOST_BEYOND further candidates are tried. A best one that still is
+    at an edge earns a warning.
 
     Source: Vassilev-Galindo et al., J. Chem. Phys. 154, 094119 (2021), section II.
 
@@ -192,17 +194,21 @@ class Search:
                 self._add(row, self.memory.potential(self._step(), self.family))
 
     def _ahead(self) -> Iterator[Family]:
+        if self.judged is None:
+            yield from self.candidates  # there is but one
+            return
+        bests: list[float] = []
         for group in self.groups:
-            begin = len(self.tried)
+            forces: list[float] = []
             for candidate in group:
                 yield candidate
-                if self.judged is not None and _worsening(
-                    [one.row[FORCE] for one in self.tried[begin:]]
-                ):
+                forces.append(self.tried[-1].row[FORCE])
+                if _worsening(forces):
                     break
+            bests.append(min(forces))
+            if _worsening(bests):
+                break
         for _ in range(MOST_BEYOND):
-            if self.judged is None:
-                return
             further = self._beyond(self.tried[self._best()].family)
             if further is None or self.knows(further):
                 return

@@ -12,6 +12,7 @@ from flexcalc.config import load
 from flexcalc.config.commands import Train
 from flexcalc.errors import ConfigError
 from flexcalc.geometry import distances
+from flexcalc.geometry.graph import bonded_share
 from flexcalc.models.gdml import SGDML, automorphisms, symmetry
 from flexcalc.models.gdml.groups import close, cycles, generators_of, parsed
 from flexcalc.models.gdml.symmetry import find, given, identity, recover
@@ -163,7 +164,7 @@ def test_only_single_bonds_turn_and_no_centre_is_mirrored(name, order, rng):
 def test_no_tetrahedral_centre_is_mirrored_alone(name, order):
     """Of the twelve automorphisms of ethanol six are feasible, of the 288 of butane 36."""
     atoms = molecule(name)
-    bonded = automorphisms.bonded_share(atoms.numbers, atoms.positions[None])
+    bonded = bonded_share(atoms.numbers, atoms.positions[None])
     rows = automorphisms.automorphisms(atoms.numbers, bonded, 300)
     assert automorphisms.feasible(atoms.positions, bonded, rows).sum() == order
 

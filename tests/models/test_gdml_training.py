@@ -1,4 +1,4 @@
-"""Training: the kernel matrix, its solution, the constant, the diagnosis of labels."""
+"""Training: what is learned, the constant, the diagnosis of labels."""
 
 from dataclasses import replace
 
@@ -8,34 +8,9 @@ import pytest
 from flexcalc.dataset import Dataset
 from flexcalc.errors import ConfigError, FileFormatError, InputError, MoleculeError
 from flexcalc.models.family import TrainingWarning
-from flexcalc.models.gdml import SGDML, solver
+from flexcalc.models.gdml import SGDML
 from flexcalc.models.gdml.descriptor import InverseDistances
-from flexcalc.models.gdml.family import diagnosis
-
-SWAP = np.array([[0, 1, 2], [0, 2, 1]])
-
-
-def kernel(x, y, sigma):
-    """Matern 5/2 in the features."""
-    n = np.sqrt(5 * np.sum((x - y) ** 2)) / sigma
-    return (1 + n + n**2 / 3) * np.exp(-n)
-
-
-def literal_block(one, other, permutations, sigma):
-    """K_ij of two geometries (atoms, 3) from the formula, in Cartesian coordinates."""
-    descriptor = InverseDistances(len(one))
-    order = descriptor.relabelled(permutations)
-    (x, y), (J, L) = (
-        descriptor.linearise(np.array([one, other])).features,
-        descriptor.jacobian(np.array([one, other])),
-    )
-    block = np.zeros((J.shape[1],) * 2)
-    for permuted in order:
-        d = x - y[permuted]
-        n = np.sqrt(5) * np.linalg.norm(d)
-        hessian = sigma * (sigma + n) * np.eye(len(d)) - 5 * np.outer(d, d)
-        block += 5 / (3 * sigma**4) * np.exp(-n / sigma) * J.T @ hessian @ L[permuted]
-    return block
+from flexcalc.models.gdml.diagnosis import diagnosis
 
 
 def test_the_jacobian_is_the_derivative_of_the_features(rng):
@@ -68,52 +43,6 @@ def test_relabelling_atoms_relabels_features(rng):
     assert np.array_equal(found, expected)
 
 
-def test_the_kernel_matrix_is_the_second_derivative_of_the_kernel(rng, toy):
-    """The literal block against differences of the kernel itself, which fixes sign and factor."""
-    _, (one, other) = toy.water_frames(2, rng)
-    descriptor, step, sigma = InverseDistances(3), 1e-3, 3.0
-    block = literal_block(one, other, SWAP[:1], sigma)
-
-    def value(a, b):
-        features = descriptor.linearise(np.array([a, b])).features
-        return kernel(*features, sigma)
-
-    for row, column in [(0, 0), (1, 5), (4, 2), (8, 8)]:
-        a, b = np.zeros((2, 3, 3))
-        a.flat[row] = b.flat[column] = step
-        mixed = value(one + a, other + b) - value(one + a, other - b)
-        mixed += value(one - a, other - b) - value(one - a, other + b)
-        assert mixed / (4 * step**2) == pytest.approx(block[row, column], abs=1e-5)
-
-
-def test_assembly_gives_the_blocks_of_the_formula(rng, toy, monkeypatch):
-    """More points than are combined at a time, in the coordinates without rigid motions."""
-    monkeypatch.setattr(solver, "BLOCK", 1)
-    _, positions = toy.water_frames(27, rng)
-    points = solver.prepare(InverseDistances(3), positions, SWAP)
-    matrix = solver.assemble(points, sigma=5.0)
-    count, unknowns = len(positions), 3
-    assert matrix.shape == (3 * count, 3 * count)
-    blocks = matrix.reshape(count, unknowns, count, unknowns)
-    for i, j in [(0, 0), (3, 1), (1, 3), (count - 1, 2), (20, count - 1)]:
-        literal = literal_block(positions[i], positions[j], SWAP, 5.0)
-        expected = points.motions[i].T @ literal @ points.motions[j]
-        assert np.abs(blocks[i, :, j] - expected).max() < 1e-13
-    assert np.linalg.eigvalsh(matrix).min() > 0
-
-
-def test_internal_motions_leave_out_rigid_ones(rng, toy):
-    """They are orthonormal, and the Jacobian loses nothing by the projection."""
-    _, positions = toy.water_frames(4, rng)
-    motions = solver.internal_motions(positions)
-    assert motions.shape == (4, 9, 3)
-    gram = motions.transpose(0, 2, 1) @ motions
-    assert np.abs(gram - np.eye(3)).max() < 1e-14
-    jacobian = InverseDistances(3).jacobian(positions)
-    kept = jacobian @ motions @ motions.transpose(0, 2, 1)
-    assert np.abs(kept - jacobian).max() < 1e-14
-
-
 @pytest.mark.parametrize("shape", ["linear", "diatomic"])
 def test_linear_molecules_can_be_trained(shape, rng, toy):
     """They have one rotation less; nothing of the Jacobian may get lost."""
@@ -124,48 +53,6 @@ def test_linear_molecules_can_be_trained(shape, rng, toy):
     potential = SGDML(sigma=5.0).fit(data[:15], data[15:], rng)
     error = potential(data.positions[15:]).forces - data.forces[15:]
     assert np.sqrt(np.mean(error**2)) < 0.01 * data.forces.std()
-
-
-def test_solving_agrees_with_numpy(rng):
-    root = rng.normal(size=(40, 40))
-    matrix, labels = root @ root.T, rng.normal(size=40)
-    expected = np.linalg.solve(matrix + 0.1 * np.eye(40), labels)
-    assert np.allclose(solver.solve(matrix.copy(), labels, 0.1), expected, rtol=1e-9)
-
-
-def test_an_indefinite_matrix_is_solved_all_the_same(rng):
-    """Rounding can make a kernel matrix indefinite: Cholesky fails half-way, LU takes over."""
-    matrix = rng.normal(size=(40, 40))
-    matrix, labels = matrix + matrix.T, rng.normal(size=40)
-    expected = np.linalg.solve(matrix + 0.1 * np.eye(40), labels)
-    assert np.allclose(solver.solve(matrix.copy(), labels, 0.1), expected, rtol=1e-9)
-
-
-def test_a_singular_matrix_is_refused():
-    with pytest.raises(InputError, match="occur twice"):
-        solver.solve(np.zeros((4, 4)), np.ones(4), 0.0)
-
-
-def test_more_points_than_fit_into_memory_are_refused(water, rng, monkeypatch):
-    """Before anything is made, and with a number that would fit."""
-    available = solver.bytes_needed(30, 3, 3)
-    monkeypatch.setattr(solver, "available_bytes", lambda: available)
-    with pytest.raises(InputError, match="points or fewer") as caught:
-        SGDML(sigma=10.0).fit(water, None, rng)
-    fitting = int(str(caught.value).split()[-4])
-    assert fitting == 30
-    SGDML(sigma=10.0).fit(water[:fitting], None, rng)
-
-
-def test_the_kernel_matrix_is_what_takes_the_memory():
-    """Azobenzene with 1000 points: 66,000 rows without rigid motions, 32.5 GiB."""
-    needed = solver.bytes_needed(1000, 24, 276)
-    assert 66_000**2 * 8 < needed < 1.05 * 66_000**2 * 8
-
-
-def test_the_memory_at_hand_is_known():
-    available = solver.available_bytes()
-    assert available is None or 1 << 20 < available < 1 << 50
 
 
 def test_training_forces_are_reproduced(water, rng):

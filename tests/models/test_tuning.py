@@ -230,6 +230,16 @@ def test_the_early_stop_holds_within_a_row_of_the_table():
     assert (choice.family.height, choice.family.width) == (1, 2)
 
 
+def test_rows_whose_best_keep_getting_worse_end_the_search():
+    """By the rule that holds within a row, and a shallow rise ends nothing here either."""
+    steep = ((2.0, 3.0), (1.0, 0.9), (1.4, 8.0), (7.0, 1.5), (0.1, 0.1))
+    shallow = ((2.0, 3.0), (1.0, 0.9), (0.94, 8.0), (7.0, 0.98), (0.1, 0.1))
+    for script, rows, best in ((steep, 4, (1, 1)), (shallow, 5, (4, 0))):
+        choice = fit_best(Table(script=script), DATA, DATA, np.random.default_rng(0))
+        assert [row["height"] for row in choice.table] == [n for n in range(rows) for _ in "ab"]
+        assert (choice.family.height, choice.family.width) == best
+
+
 @pytest.mark.parametrize("column", [0, 2])
 def test_the_edge_is_that_of_a_row(column):
     script = ((3.0, 3.0, 3.0), tuple(1.0 + abs(column - n) for n in range(3)), (3.0, 3.0, 3.0))
@@ -240,8 +250,8 @@ def test_the_edge_is_that_of_a_row(column):
 def test_sgdml_offers_each_regularization_with_each_length_scale(ethanol, rng):
     family = SGDML(sigmas=(20.0, 10.0), regularizations=(1e-3, 1e-12))
     choice = fit_best(family, ethanol[:30], ethanol[30:], rng)
-    offered = [(row["regularization"], row["sigma"]) for row in choice.table]
-    assert offered == [(1e-12, 10.0), (1e-12, 20.0), (1e-3, 10.0), (1e-3, 20.0)]
+    offered = [(row["sigma"], row["regularization"]) for row in choice.table]
+    assert offered == [(10.0, 1e-12), (10.0, 1e-3), (20.0, 1e-12), (20.0, 1e-3)]
     assert "regularizations" not in choice.potential.facts["hyperparameters"]
     alone = choice.family.fit(ethanol[:30], ethanol[30:], rng)
     frames = ethanol[30:].positions
@@ -262,9 +272,9 @@ class Counting(SGDML):
 
     trainings: ClassVar[list] = []
 
-    def _train(self, *arguments):
-        self.trainings.append(self.sigma)
-        return super()._train(*arguments)
+    def _trained(self, *arguments):
+        self.trainings.append((self.sigma, self.regularization))
+        return super()._trained(*arguments)
 
 
 class Killed(BaseException):
@@ -273,11 +283,20 @@ class Killed(BaseException):
 
 @pytest.mark.data
 @pytest.mark.parametrize("finished", [0, 1, 3, 4])
+@pytest.mark.parametrize(
+    "grid",
+    [
+        {"sigmas": (5.0, 10.0, 20.0, 30.0)},
+        # The second is solved with the factor of the first, the third needs one of its own.
+        {"sigma": 20.0, "regularizations": (1e-7, 1e-12, 1e-9, 1.1e-12)},
+    ],
+)
+@pytest.mark.filterwarnings("ignore::flexcalc.models.family.TrainingWarning")
 def test_a_search_that_was_killed_goes_on_after_the_candidates_it_has(
-    finished, ethanol, tmp_path, monkeypatch
+    grid, finished, ethanol, tmp_path, monkeypatch
 ):
     """The same table and the same model to the byte, with no candidate trained twice."""
-    family = Counting(sigmas=(5.0, 10.0, 20.0, 30.0))
+    family = Counting(**grid)
     train, validation = ethanol[:30], ethanol[30:60]
     whole = fit_best(family, train, validation, np.random.default_rng(3))
 
@@ -297,7 +316,8 @@ def test_a_search_that_was_killed_goes_on_after_the_candidates_it_has(
     resumed = fit_best(
         family, train, validation, np.random.default_rng(3), memory=Notebook(tmp_path / "n")
     )
-    assert Counting.trainings == [5.0, 10.0, 20.0, 30.0][finished:]
+    offered = [(one.sigma, one.regularization) for one in family.candidates()]
+    assert Counting.trainings == offered[finished:]
     assert resumed.table == whole.table
     for name, choice in (("whole", whole), ("resumed", resumed)):
         choice.potential.save(tmp_path / f"{name}.flex")

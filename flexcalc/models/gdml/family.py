@@ -215,7 +215,7 @@ class SGDML:
             if solver is None or solver.kernel.sigma != candidate.sigma:
                 solver = None  # its memory is needed
                 kernel = Kernel(points, candidate.sigma, engine(self.device))
-                solver = Solver(kernel, setting, work.progress)
+                solver = Solver(kernel, setting, work.progress, self.regularizations)
             trained = candidate._trained(solver, descriptor, group, train, work.seed)
             yield candidate._finished(trained, group, train, work.validation, suspicion)
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -38,6 +38,7 @@ class Stage:
         restart: how many there were before it.
         steps: done with them, over all sets.
         residual: of the present set before this preconditioner, relative to its labels.
+        worst: residual of the sets that are done.
         done: the sets solved, (rows,) each.
         solution: (rows,) of the present set before this preconditioner, or None at zero.
         state: of the conjugate gradients that go on from there, or None at their beginning.
@@ -47,6 +48,7 @@ class Stage:
     restart: int = 0
     steps: int = 0
     residual: float = 1.0
+    worst: float = 0.0
     done: tuple[np.ndarray, ...] = ()
     solution: np.ndarray | None = None
     state: Conjugate | None = None
@@ -84,11 +86,11 @@ class Iterations:
         """Solve (K + lambda 1) x = labels for every set of labels (rows,).
 
         Returns:
-            The last stage: `done` has the solutions, `residual` the worst of them.
+            The last stage: `done` has the solutions, `worst` how good they are.
         """
         key = self._key(sets)
         stage = self._recalled(key, sets[0].size) or Stage(self.columns)
-        inverse, worst = None, 0.0
+        inverse = None
         while len(stage.done) < len(sets):
             if inverse is None:
                 rng = np.random.default_rng([self.seed, stage.restart])
@@ -102,12 +104,16 @@ class Iterations:
                 stage = replace(stage, columns=more, restart=stage.restart + 1)
                 inverse = None
                 continue
-            worst = max(worst, stage.residual)
-            solved = stage.solution if stage.solution is not None else np.zeros_like(sets[0])
-            stage = replace(stage, done=(*stage.done, solved), solution=None, residual=1.0)
+            stage = replace(
+                stage,
+                done=(*stage.done, cast(np.ndarray, stage.solution)),
+                worst=max(stage.worst, stage.residual),
+                solution=None,
+                residual=1.0,
+            )
         if self.checkpoint is not None:
             self.checkpoint.unlink(missing_ok=True)
-        return replace(stage, residual=worst)
+        return stage
 
     def _matrix(self, vector: np.ndarray) -> np.ndarray:
         return self.product(vector) + self.regularization * vector
@@ -157,7 +163,7 @@ class Iterations:
         if stage.solution is not None:
             arrays["solution"] = stage.solution
         facts: dict[str, Any] = {"key": key, "columns": stage.columns, "restart": stage.restart}
-        facts |= {"steps": stage.steps, "residual": stage.residual}
+        facts |= {"steps": stage.steps, "residual": stage.residual, "worst": stage.worst}
         if state is not None:
             arrays |= {"x": state.solution, "r": state.residual, "p": state.direction}
             facts |= {"product": state.product, "history": list(state.history)}
@@ -184,6 +190,7 @@ class Iterations:
             restart=facts["restart"],
             steps=facts["steps"],
             residual=facts["residual"],
+            worst=facts["worst"],
             done=tuple(done),
             solution=arrays.get("solution"),
             state=state,

@@ -8,7 +8,7 @@ together with the coefficients, as in ordinary kriging: it is the constant of in
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -161,11 +161,22 @@ class Solver:
         kernel: for one sigma.
         setting: how to solve.
         progress: told the steps.
+        ladder: regularizations that are to be solved one after another, ascending. Those before
+            the first that is asked for are gone through, so that a search that is taken up
+            again has the very factors of an undisturbed one.
     """
 
-    def __init__(self, kernel: Kernel, setting: Setting, progress: Progress = silent):
+    def __init__(
+        self,
+        kernel: Kernel,
+        setting: Setting,
+        progress: Progress = silent,
+        ladder: Sequence[float] = (),
+    ):
         self.kernel, self.setting, self.progress = kernel, setting, progress
+        self.ladder = sorted(ladder)
         self._factor: Halves | None = None
+        self._last = -np.inf
 
     def solve(self, labels: np.ndarray, regularization: float, seed: int) -> Solution:
         """Fit labels (points, unknowns), energies last where they are fitted.
@@ -202,17 +213,28 @@ class Solver:
     def _exactly(
         self, labels: np.ndarray, regularization: float
     ) -> tuple[np.ndarray, dict[str, Any], str | None]:
+        for earlier in self.ladder:
+            if self._last < earlier < regularization:
+                self._with_factor(labels, earlier)
+        columns = self._with_factor(labels, regularization)
+        if columns is None:
+            return self._by_pivots(labels, regularization)
+        return columns, {}, None
+
+    def _with_factor(self, labels: np.ndarray, regularization: float) -> np.ndarray | None:
+        """Solve with the factor at hand, else with a new one; None where there is none."""
+        self._last = regularization
         if self._factor is not None and self._factor.regularization < regularization:
             columns = self._refactored(labels, regularization)
             if columns is not None:
-                return columns, {}, None
+                return columns
         if self._factor is None or self._factor.regularization != regularization:
-            self._factor = None
+            self._factor = None  # its memory is needed
             try:
                 self._factor = factorised(self.kernel, regularization, self.progress)
             except NotPositiveError:
-                return self._by_pivots(labels, regularization)
-        return self._factor.solve(labels), {}, None
+                return None
+        return self._factor.solve(labels)
 
     def _refactored(self, labels: np.ndarray, regularization: float) -> np.ndarray | None:
         """Solve with the factor of a smaller regularization for a preconditioner."""
@@ -266,11 +288,11 @@ class Solver:
             progress=self.progress,
         )
         end = task.solve(sets)
-        facts = {"columns": end.columns, "steps": end.steps, "residual": end.residual}
+        facts = {"columns": end.columns, "steps": end.steps, "residual": end.worst}
         warning = None
-        if end.residual > self.setting.tolerance:
+        if end.worst > self.setting.tolerance:
             warning = (
-                f"the iterative solver stalled at a residual of {end.residual:.1e}, above the "
+                f"the iterative solver stalled at a residual of {end.worst:.1e}, above the "
                 f"tolerance {self.setting.tolerance:g}: give it more columns, or raise "
                 "regularization"
             )
