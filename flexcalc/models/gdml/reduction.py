@@ -16,7 +16,6 @@ arXiv:2209.03985.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,8 @@ from flexcalc.models.gdml.predictor import GDMLPotential
 from flexcalc.progress import Progress, silent
 from flexcalc.units import KCAL_MOL
 
+IMPORTANCE = "importance_kcal_mol_A"
+"""Column of `table`."""
 BLOCK = 1 << 18
 """Numbers (geometries times images times features) that are made at a time, two megabytes."""
 
@@ -81,7 +82,7 @@ class _Images:
         self.count = len(self.features) * len(self.order)
 
     def squares(self, positions: np.ndarray) -> np.ndarray:
-        """Mean squares (batch, size) of the changes of the forces at positions (batch, atoms, 3)."""
+        """Mean squares (batch, size) of how the forces change, at positions (batch, atoms, 3)."""
         x = self.descriptor.linearise(positions).features * self.stretch
         jacobian = self.descriptor.jacobian(positions) * self.stretch
         change = np.zeros_like(jacobian)
@@ -165,3 +166,51 @@ def kept(importances: np.ndarray, order: np.ndarray, percentile: float) -> np.nd
     """
     means = over_orbits(importances, order)
     return np.flatnonzero(means >= np.percentile(means, percentile, method="lower"))
+
+
+def table(
+    potential: GDMLPotential, positions: np.ndarray, progress: Progress = silent
+) -> list[dict[str, Any]]:
+    """A row for each feature: its coordinate, its atoms, their distance and its importance.
+
+    The distance is that of the outermost atoms, on average over the positions. Importances are
+    averages over the features that the model's group exchanges, in kcal/mol/angstrom.
+
+    Args:
+        potential: a trained model.
+        positions: (frames, atoms, 3) in angstrom; see `importance`.
+        progress: told the frames done.
+    """
+    descriptor = potential.descriptor
+    found = over_orbits(
+        importance(potential, positions, progress), descriptor.relabelled(potential.permutations)
+    )
+    columns = zip(
+        descriptor.names, descriptor.atoms_of, lengths(descriptor, positions), found, strict=True
+    )
+    return [
+        {
+            "feature": name,
+            "atoms": list(atoms),
+            "distance_A": float(length),
+            IMPORTANCE: float(size) / KCAL_MOL,
+        }
+        for name, atoms, length, size in columns
+    ]
+
+
+def lengths(descriptor: Descriptor, positions: np.ndarray) -> np.ndarray:
+    """Mean distance (size,) of the outermost atoms of each feature, in angstrom.
+
+    Args:
+        descriptor: of the features.
+        positions: (frames, atoms, 3) in angstrom.
+    """
+    first, last = np.array([(atoms[0], atoms[-1]) for atoms in descriptor.atoms_of]).T
+    apart = positions[:, first] - positions[:, last]
+    return np.linalg.norm(apart, axis=2).mean(axis=0)
+
+
+def facts(descriptor: Descriptor, positions: np.ndarray) -> dict[str, Any]:
+    """What a reduced model says of its features: the longest distance kept, in angstrom."""
+    return {"longest_feature_A": float(lengths(descriptor, positions).max())}
