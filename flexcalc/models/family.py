@@ -101,7 +101,7 @@ class ReducingFamily(Family, Protocol):
 
     @property
     def reduction_tolerance(self) -> float:
-        """Share by which the validation force RMSE may rise for fewer features."""
+        """Share by which the validation force RMSE may rise over the lowest, for fewer features."""
 
     @property
     def kept(self) -> Sequence[int]:

@@ -55,8 +55,10 @@ def reduce(
 ) -> Reduction:
     """Drop the features that matter least, as many as the family's tolerance allows.
 
-    The errors rise with the percentile, apart from noise, so the highest one allowed is found by
-    bisection. Every percentile is trained with the hyperparameters of the full model.
+    The error often falls at first, as what is dropped was noise to a small training set, and
+    rises steeply in the end. So the bound is the tolerance above the lowest error met, and the
+    highest percentile below it is sought by bisection. Every percentile is trained with the
+    hyperparameters of the full model.
 
     Source: Kabylda, Vassilev-Galindo, Chmiela, Poltavsky, Tkatchenko, Nat. Commun. 14, 3562
     (2023), arXiv:2209.03985.
@@ -107,13 +109,12 @@ def _thinned(sets: Sequence[Dataset], rng: Generator) -> np.ndarray:
 def _note(
     chosen: TrainedPotential, full: TrainedPotential, row: dict[str, Any], features: int
 ) -> None:
-    """Tell in the chosen potential's facts how it came about, and what the full one's warned of."""
-    notes = [*full.facts.get("warnings", ()), *chosen.facts.get("warnings", ())]
-    chosen.facts["warnings"] = list(dict.fromkeys(notes))
+    """Tell in the chosen potential's facts how it came about, and what the full one warned of."""
     chosen.facts["reduction"] = {
         "percentile": row["percentile"],
         "features": row["features"],
         "of": features,
+        "warnings_before": list(full.facts.get("warnings", ())),
     }
 
 
@@ -146,17 +147,21 @@ class _Trials:
 
     def highest(self) -> int:
         """Index of the highest percentile within the tolerance, found by bisection."""
-        bound = (1.0 + self.family.reduction_tolerance) * self.done[0].row[FORCE]
         percentiles = self.family.reductions()
         good, bad = 0, len(percentiles) + 1
         while bad - good > 1:
             index = (good + bad) // 2
             self.done[index] = self._trained(percentiles[index - 1])
-            if self.done[index].row[FORCE] <= bound:
+            if self._is_good(index):
                 good = index
             else:
                 bad = index
-        return good
+        return max(filter(self._is_good, self.done))
+
+    def _is_good(self, index: int) -> bool:
+        """Whether the error is within the tolerance of the lowest one met so far."""
+        lowest = min(trial.row[FORCE] for trial in self.done.values())
+        return self.done[index].row[FORCE] <= (1.0 + self.family.reduction_tolerance) * lowest
 
     def _trained(self, percentile: float) -> _Trial:
         reduced = self.family.reduced(self.done[0].potential, self.importances, percentile)

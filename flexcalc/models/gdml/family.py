@@ -84,11 +84,11 @@ class SGDML:
     """Which features are used: `all`; or, `reduced`, those that matter: once the best model with
     all of them is found, it is trained again without the least important ones."""
     percentiles: tuple[Percentile, ...] = PERCENTILES
-    """Percentiles of importance below which features may be dropped; the highest that
-    `reduction_tolerance` allows is taken."""
+    """Percentiles of importance below which features may be dropped; of those that come
+    within `reduction_tolerance` the highest is taken."""
     reduction_tolerance: Fraction = 0.05
-    """Rise of the validation force RMSE over that of the model with all features that is allowed
-    for fewer of them."""
+    """Rise of the validation force RMSE, over the lowest that any number of features gives, that
+    is allowed for fewer of them."""
     kept: tuple[Natural, ...] = ()
     """The features to use, ascending and counted from 0, where they are known; all by default."""
     metric: Literal["plain", "learned"] = "plain"
