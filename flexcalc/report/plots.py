@@ -27,9 +27,6 @@ FEW = 1500
 DENSITY_COLOUR = (0.31, 0.55, 0.80)
 """Readable on white and on black, as an image cannot follow the reader's colour scheme."""
 
-KEPT_COLOUR = (0.75, 0.42, 0.25)
-"""Likewise, for what was chosen."""
-
 
 def histogram(
     groups: Mapping[str, np.ndarray],
@@ -156,9 +153,10 @@ def pairs(values: np.ndarray, chosen: np.ndarray, label: str, name: str, title: 
             interpolation="nearest",
         )  # fmt: skip
         marks = np.zeros((*chosen.shape, 4))
-        marks[chosen] = (*KEPT_COLOUR, 1.0)
+        marks[chosen] = (*DENSITY_COLOUR, 1.0)
         axes.imshow(marks, aspect="equal", interpolation="nearest")
-        bar = figure.colorbar(image, ax=axes, shrink=0.85)
+        bar = figure.colorbar(image, ax=axes, shrink=0.8, aspect=25, pad=0.02)
+        log_axis(bar.ax, "y")
         bar.outline.set_visible(False)
         bar.set_label(label)
         axes.set(xlabel="atom", ylabel="atom")
