@@ -18,7 +18,9 @@ from flexcalc.training.memory import NOTHING, Memory
 from flexcalc.training.tuning import FORCE, Search
 
 GEOMETRIES = 300
-"""Geometries over which the importance of features is averaged; more are thinned out."""
+"""Geometries over which the importance of features is averaged; more are thinned out. Ten rank
+azobenzene's features as 320 do, but for one orbit at the border (tests/benchmarks/reduction.py
+prints the like)."""
 CALLS = 3
 """Calls of which the fastest is taken for the cost of a prediction."""
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from flexcalc.config import Train
-from flexcalc.errors import ConfigError
+from flexcalc.errors import ConfigError, InputError
 from flexcalc.models.family import ReducingFamily, errors
 from flexcalc.models.gdml import SGDML, GDMLPotential
 from flexcalc.models.gdml.reduction import importance, kept, lengths, over_orbits, table
@@ -200,3 +200,14 @@ def test_training_writes_what_was_reduced(family, ethanol, tmp_path):
 def test_a_learned_metric_cannot_be_reduced(field, ethanol, rng):
     with pytest.raises(ConfigError, match="none can be left out"):
         SGDML(sigma=10.0, metric="learned", **field).fit(ethanol[:20], None, rng)
+
+
+@pytest.mark.inputs
+@pytest.mark.parametrize(
+    ("indices", "message"),
+    [((3, 36), "below 36, got 36"), ((3, 1), "ascending"), ((3,), "takes its place")],
+)
+def test_features_that_cannot_be_kept_are_refused(indices, message, ethanol, rng):
+    """Not there, out of order, or not closed under the recovered symmetry."""
+    with pytest.raises(InputError, match=message):
+        SGDML(sigma=10.0, kept=indices).fit(ethanol[:20], None, rng)

@@ -163,6 +163,7 @@ class SGDML:
         Raises:
             ConfigError: the generators cannot be, see `symmetry.find`; or two hyperparameters
                 contradict each other.
+            InputError: the features to keep are none of the molecule's.
         """
         if self.metric == "learned" and self.descriptor != "distances":
             raise ConfigError('metric = "learned" works with descriptor = "distances" only')
@@ -171,6 +172,8 @@ class SGDML:
                 'metric = "learned" mixes all distances, so none can be left out: set features = '
                 '"all" and no kept, or metric = "plain"'
             )
+        if self.kept and self.descriptor == "distances":
+            InverseDistances(len(numbers)).subset(np.array(self.kept))
         check(
             numbers,
             symmetry=self.symmetry,
