@@ -5,11 +5,12 @@ The bounds are plain annotations: `config` enforces them on TOML and flags.
 
 from typing import Annotated
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, Lt
 
 Positive = Annotated[float, Gt(0)]
 NonNegative = Annotated[float, Ge(0)]
 Fraction = Annotated[float, Gt(0), Le(1)]
+Percentile = Annotated[float, Gt(0), Lt(100)]
 Count = Annotated[int, Ge(1), Le(10**9)]
 Natural = Annotated[int, Ge(0), Le(10**9)]
 Batch = Annotated[int, Ge(1), Le(10**5)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
@@ -72,8 +72,11 @@ class SharingFamily(Family, Protocol):
         validation: Dataset | None,
         rng: Generator,
         progress: Progress = silent,
+        folder: Path | None = None,
     ) -> Iterator[TrainedPotential]:
         """Train the candidates one by one, each when it is asked for.
+
+        In `folder`, if there is one, a long candidate may keep what it has done.
 
         The next candidate is taken when the one before has been yielded and judged; what it
         becomes must not depend on which ones came before it, so that a search can be resumed.
@@ -92,6 +95,48 @@ class GrowingFamily(Family, Protocol):
 
 
 @runtime_checkable
+class ReducingFamily(Family, Protocol):
+    """A family that can do without some features of the molecule.
+
+    Once its best candidate is trained on all of them, `training.reduction` drops the least
+    important ones.
+    """
+
+    @property
+    def reduction_tolerance(self) -> float:
+        """Share by which the validation force RMSE may rise over the lowest, for fewer features."""
+
+    @property
+    def kept(self) -> Sequence[int]:
+        """Indices of the features it is trained on, in the full set; empty for all."""
+
+    def reductions(self) -> Sequence[float]:
+        """Percentiles of importance below which to drop features, ascending.
+
+        Empty where no reduction is wanted.
+        """
+
+    def importances(
+        self, potential: TrainedPotential, positions: np.ndarray, progress: Progress = silent
+    ) -> list[dict[str, Any]]:
+        """A row for each feature that says how much a potential of this family depends on it.
+
+        Args:
+            potential: trained on all features.
+            positions: (frames, atoms, 3) in angstrom, over which is averaged.
+            progress: told the steps.
+
+        Returns:
+            rows that JSON can hold, for `reduced` and for people to read.
+        """
+
+    def reduced(
+        self, potential: TrainedPotential, importances: list[dict[str, Any]], percentile: float
+    ) -> Self:
+        """The family that keeps the features from the percentile on."""
+
+
+@runtime_checkable
 class CheckingFamily(Family, Protocol):
     """A family with hyperparameters that only fit some molecules, such as atom indices."""
 
@@ -103,10 +148,11 @@ class TrainingWarning(UserWarning):
     """Something about a training deserves a second look; the model is made all the same."""
 
 
-def announce(potential: TrainedPotential) -> None:
-    """Warn of what the training noted in `facts["warnings"]`."""
+def announce(potential: TrainedPotential, told: Collection[str] = ()) -> None:
+    """Warn of what the training noted in `facts["warnings"]`, but for what was told before."""
     for note in potential.facts.get("warnings", ()):
-        warnings.warn(note, TrainingWarning, stacklevel=3)
+        if note not in told:
+            warnings.warn(note, TrainingWarning, stacklevel=3)
 
 
 def errors(evaluation: Evaluation, labels: Dataset) -> dict[str, float]:

@@ -18,6 +18,8 @@ FIGURES = {
     "training_points": ("training points", ""),
     "validation_points": ("validation points", ""),
     "permutations": ("permutations of like atoms", ""),
+    "kept_features": ("features kept", ""),
+    "all_features": ("features in all", ""),
     "sigma": ("kernel length sigma", ""),
     "force_rmse_kcal_mol_A": ("force RMSE, per component", "kcal/mol/Å"),
     "force_rmse_mean_kcal_mol_A": ("force RMSE, mean of the folds", "kcal/mol/Å"),

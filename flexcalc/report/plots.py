@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -28,9 +29,21 @@ DENSITY_COLOUR = (0.31, 0.55, 0.80)
 
 
 def histogram(
-    groups: Mapping[str, np.ndarray], label: str, name: str, title: str, bins: int = 36
+    groups: Mapping[str, np.ndarray],
+    label: str,
+    name: str,
+    title: str,
+    bins: int = 36,
+    counted: str = "frames",
 ) -> str:
-    """Stacked counts of each group's values."""
+    """Stacked counts of each group's values.
+
+    Args:
+        groups: legend -> values.
+        label: of the values.
+        bins: how many.
+        counted: what each value is of.
+    """
     with house_style():
         figure, axes = new_figure(SMALL)
         columns = list(groups.values())
@@ -44,7 +57,7 @@ def histogram(
             label=list(groups),
             rwidth=0.9,
         )
-        axes.set(xlabel=label, ylabel="frames")
+        axes.set(xlabel=label, ylabel=counted)
         if len(groups) > 1:
             legend(axes, 3)
         return inlined(figure, name, title)
@@ -118,6 +131,46 @@ def _density(x: np.ndarray, y: np.ndarray, limits: tuple[float, float]) -> np.nd
     image[..., :3] = DENSITY_COLOUR
     image[..., 3] = np.where(counts > 0, 0.45 + 0.55 * opacity, 0).round(2)
     return image.swapaxes(0, 1)
+
+
+def pairs(values: np.ndarray, chosen: np.ndarray, label: str, name: str, title: str) -> str:
+    """A triangular matrix of values on a logarithmic scale, and in the other triangle a choice.
+
+    Args:
+        values: (size, size), not-a-number where there is none or above the diagonal.
+        chosen: (size, size) of bool, above the diagonal.
+        label: of the values.
+    """
+    from matplotlib.colors import LogNorm
+
+    with house_style():
+        figure, axes = new_figure((SMALL[0], 4.1))
+        found = values[np.isfinite(values) & (values > 0)]
+        low, high = (found.min(), found.max()) if found.size else (1.0, 1.0)
+        shown = np.where(values > 0, values, np.nan)
+        image = axes.imshow(
+            shown, norm=LogNorm(low, max(high, 1.001 * low)), cmap=_shades(), aspect="equal",
+            interpolation="nearest",
+        )  # fmt: skip
+        marks = np.zeros((*chosen.shape, 4))
+        marks[chosen] = (*DENSITY_COLOUR, 1.0)
+        axes.imshow(marks, aspect="equal", interpolation="nearest")
+        bar = figure.colorbar(image, ax=axes, shrink=0.8, aspect=25, pad=0.02)
+        log_axis(bar.ax, "y")
+        bar.outline.set_visible(False)
+        bar.set_label(label)
+        axes.set(xlabel="atom", ylabel="atom")
+        axes.grid(visible=False)
+        return inlined(figure, name, title)
+
+
+def _shades() -> Any:
+    """From clear to the colour of densities, readable on white and on black."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list(
+        "shades", [(*DENSITY_COLOUR, 0.05), (*DENSITY_COLOUR, 1.0)]
+    )
 
 
 def regions(

@@ -17,6 +17,11 @@ class Memory:
     can hold and, where it gave one, a potential.
     """
 
+    @property
+    def scratch(self) -> Path | None:
+        """A folder in which a step may keep its half-done work, or None."""
+        return None
+
     def within(self, part: str) -> Memory:
         """The memory of a part of the work, such as a fold; its steps may be named alike."""
         return self
@@ -45,6 +50,11 @@ class Notebook(Memory):
 
     def __init__(self, folder: Path):
         self.folder = Path(folder)
+
+    @property
+    def scratch(self) -> Path:
+        """The notebook's own folder."""
+        return self.folder
 
     def within(self, part: str) -> Notebook:
         """The notebook of a part, in a folder of its own."""

@@ -167,7 +167,7 @@ class Search:
         if first is None:
             return
         for potential in _train(
-            self.family, chain([first], waiting), train, validation, seed, self.progress
+            self.family, chain([first], waiting), train, validation, seed, self
         ):
             row = self._row(self.current)
             if self.judged is not None:
@@ -271,12 +271,13 @@ def _train(
     train: Dataset,
     validation: Dataset | None,
     seed: int,
-    progress: Progress,
+    search: Search,
 ) -> Iterator[TrainedPotential]:
+    progress, folder = search.progress, search.memory.scratch
     if isinstance(family, SharingFamily):
         shared = cast(Iterator[SharingFamily], candidates)
         rng = np.random.default_rng(seed)
-        yield from family.fit_many(shared, train, validation, rng, progress)
+        yield from family.fit_many(shared, train, validation, rng, progress, folder)
         return
     for candidate in candidates:
         yield candidate.fit(train, validation, np.random.default_rng(seed), progress)

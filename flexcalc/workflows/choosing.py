@@ -11,10 +11,11 @@ import numpy as np
 from flexcalc.config import Train
 from flexcalc.dataset import Dataset
 from flexcalc.errors import InputError
-from flexcalc.models.family import Family, TrainedPotential
+from flexcalc.models.family import Family, ReducingFamily, TrainedPotential, announce
 from flexcalc.progress import Progress
 from flexcalc.training.crossvalidation import SPREADS, cross_validate
 from flexcalc.training.memory import Memory
+from flexcalc.training.reduction import reduce
 from flexcalc.training.refinement import refine
 from flexcalc.training.selection import choose
 from flexcalc.training.tuning import fit_best
@@ -116,14 +117,43 @@ def fit(
     progress: Progress,
     memory: Memory,
 ) -> Fitted:
-    """Fit a family on a split in the way the config says: at once, in rounds or in folds."""
+    """Fit a family on a split in the way the config says: at once, in rounds or in folds.
+
+    Where the family wants it, the model that comes of that is trained again on fewer features.
+    """
     if config.folds:
-        return _in_folds(config, data, parts, family, rng, progress, memory)
-    if config.refine_rounds:
-        return _in_rounds(config, data, parts, family, rng, progress, memory)
-    fitted, judged = data[parts.train], data[parts.validation]
-    choice = fit_best(family, fitted, judged, rng, progress, memory)
-    return Fitted(choice.family, choice.potential, choice.table, parts)
+        fitted = _in_folds(config, data, parts, family, rng, progress, memory)
+    elif config.refine_rounds:
+        fitted = _in_rounds(config, data, parts, family, rng, progress, memory)
+    else:
+        train, judged = data[parts.train], data[parts.validation]
+        choice = fit_best(family, train, judged, rng, progress, memory)
+        fitted = Fitted(choice.family, choice.potential, choice.table, parts)
+    return _with_fewer_features(data, fitted, rng, progress, memory)
+
+
+def _with_fewer_features(
+    data: Dataset, fitted: Fitted, rng: np.random.Generator, progress: Progress, memory: Memory
+) -> Fitted:
+    """The same with the least important features dropped, if the family has that in mind."""
+    family, parts = fitted.family, fitted.split
+    if not isinstance(family, ReducingFamily) or not family.reductions():
+        return fitted
+    train, judged = data[parts.train], data[parts.validation]
+    found = reduce(
+        family, fitted.potential, train, judged, rng, progress, memory.within("reduction")
+    )
+    told = fitted.potential.facts.get("warnings", ())
+    announce(found.potential, told)
+    record = {"tried": found.table, "percentile": found.percentile, "features": found.features}
+    kept = sum(row["kept"] for row in found.features)
+    return replace(
+        fitted,
+        family=found.family,
+        potential=found.potential,
+        facts={**fitted.facts, "kept_features": kept, "all_features": len(found.features)},
+        tables={**fitted.tables, "reduction": record},
+    )
 
 
 def _in_folds(

@@ -105,7 +105,7 @@ def _train(config: Demo, labels: Path) -> Train:
     curve = tuple(sorted({max(10, config.points // 4), max(10, config.points // 2)}))
     return Train(
         dataset=labels,
-        family=(family("sgdml")(metric="learned"),),
+        family=(family("sgdml")(),),
         points=config.points,
         validation_points=config.validation_points,
         learning_curve=tuple(size for size in curve if size < config.points),

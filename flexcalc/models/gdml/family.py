@@ -5,25 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple, cast
 
 import numpy as np
 from numpy.random import Generator
 
 from flexcalc.dataset import Dataset
 from flexcalc.errors import ConfigError, FileFormatError, InputError
-from flexcalc.fields import Count, Fraction, NonNegative, Positive
-from flexcalc.models.family import announce, errors
+from flexcalc.fields import Count, Fraction, Natural, NonNegative, Percentile, Positive
+from flexcalc.models.family import TrainedPotential, announce, errors
 from flexcalc.models.folder import check_arrays, read_model
+from flexcalc.models.gdml import reduction
 from flexcalc.models.gdml.descriptor import (
     Descriptor,
     InverseDistances,
+    Joined,
     RootDistances,
     extended,
     from_arrays,
 )
 from flexcalc.models.gdml.diagnosis import diagnosis
 from flexcalc.models.gdml.engine import engine
+from flexcalc.models.gdml.groups import generators_of
 from flexcalc.models.gdml.kernel import Kernel, TrainingPoints, prepare
 from flexcalc.models.gdml.metric import learn_metric
 from flexcalc.models.gdml.predictor import GDMLPotential, check_model
@@ -37,8 +40,20 @@ FIRST_POINTS, FIRST_SIGMA = 300, 10.0
 GRID = (5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 60.0, 80.0, 100.0)
 DOWNWARDS, UPWARDS = 0.5, 1.5
 """Length scales to try, and the factors by which they go on beyond the edges."""
+PERCENTILES = (10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0)
+"""Percentiles of importance below which features may be dropped, by default."""
 DIAGNOSED = 100
 """Training points on which it is checked that energies and forces belong together."""
+
+
+class _Work(NamedTuple):
+    """What the candidates of one search have in common; see `SGDML.fit_many`."""
+
+    train: Dataset
+    validation: Dataset | None
+    seed: int
+    progress: Progress
+    folder: Path | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,18 +83,29 @@ class SGDML:
     the group that they generate is built in instead of one recovered."""
     max_permutations: Count = 100
     """Largest symmetry group to accept; the rarest permutations beyond it are left out."""
-    descriptor: Literal["distances", "extended"] = "distances"
-    """What geometries are described by: all inverse `distances`, or those `extended` by every
-    bonded angle and dihedral."""
-    angle_weight: Positive = 1.0
+    descriptor: Literal["extended", "distances"] = "extended"
+    """What geometries are described by: all inverse `distances`, as in the sgdml package, or
+    those `extended` by every bonded angle and dihedral."""
+    angle_weight: Positive = 0.5
     """Weight of the angles against the inverse distances, in the extended descriptor."""
-    dihedral_weight: Positive = 1.0
+    dihedral_weight: Positive = 0.15
     """Weight of the dihedrals against the inverse distances, in the extended descriptor."""
+    features: Literal["all", "reduced"] = "all"
+    """Which features are used: `all`; or, `reduced`, those that matter: once the best model with
+    all of them is found, it is trained again without the least important ones."""
+    percentiles: tuple[Percentile, ...] = PERCENTILES
+    """Percentiles of importance below which features may be dropped; of those that come
+    within `reduction_tolerance` the highest is taken."""
+    reduction_tolerance: Fraction = 0.05
+    """Rise of the validation force RMSE, over the lowest that any number of features gives, that
+    is allowed for fewer of them."""
+    kept: tuple[Natural, ...] = ()
+    """The features to use, ascending and counted from 0, where they are known; all by default."""
     metric: Literal["plain", "learned"] = "plain"
     """How geometries are compared: `plain` by the descriptor, as in the sgdml package;
     `learned` by the combinations of distances that the energy depends on, found by a first
     model."""
-    energies: Literal["fitted", "labelled", "training"] = "labelled"
+    energies: Literal["fitted", "labelled", "training"] = "fitted"
     """What the energies are good for: `fitted` together with the forces; or only for the
     constant of integration, from all `labelled` frames at hand (training and validation) or,
     as in the sgdml package, from the `training` points."""
@@ -113,15 +139,51 @@ class SGDML:
         factor = DOWNWARDS if best.sigma <= GRID[0] else UPWARDS
         return replace(best, sigma=best.sigma * factor)
 
+    def reductions(self) -> Sequence[float]:
+        """The percentiles to try, ascending, if a reduction is wanted; see `ReducingFamily`."""
+        return sorted(self.percentiles) if self.features == "reduced" and not self.kept else ()
+
+    def importances(
+        self, potential: TrainedPotential, positions: np.ndarray, progress: Progress = silent
+    ) -> list[dict[str, Any]]:
+        """How much each feature matters to a model of this family; see `reduction.table`."""
+        return reduction.table(cast(GDMLPotential, potential), positions, progress)
+
+    def reduced(
+        self, potential: TrainedPotential, importances: list[dict[str, Any]], percentile: float
+    ) -> SGDML:
+        """This family without the features below a percentile; with the potential's own group.
+
+        The group is pinned, as features that it exchanges were kept or dropped together.
+        """
+        model = cast(GDMLPotential, potential)
+        found = np.array([row[reduction.IMPORTANCE] for row in importances])
+        order = model.descriptor.relabelled(model.permutations)
+        generators = tuple(generators_of(model.permutations))
+        return replace(
+            self,
+            kept=tuple(reduction.kept(found, order, percentile).tolist()),
+            symmetry=bool(generators),
+            generators=generators,
+        )
+
     def check(self, numbers: np.ndarray) -> None:
         """Refuse hyperparameters that do not fit the molecule of `numbers` (atoms,).
 
         Raises:
             ConfigError: the generators cannot be, see `symmetry.find`; or two hyperparameters
                 contradict each other.
+            InputError: the features to keep are none of the molecule's.
         """
         if self.metric == "learned" and self.descriptor != "distances":
             raise ConfigError('metric = "learned" works with descriptor = "distances" only')
+        if self.metric == "learned" and (self.kept or self.features == "reduced"):
+            raise ConfigError(
+                'metric = "learned" mixes all distances, so none can be left out: set features = '
+                '"all" and no kept, or metric = "plain"'
+            )
+        if self.kept and self.descriptor == "distances":
+            InverseDistances(len(numbers)).subset(np.array(self.kept))
         check(
             numbers,
             symmetry=self.symmetry,
@@ -162,11 +224,13 @@ class SGDML:
         validation: Dataset | None,
         rng: Generator,
         progress: Progress = silent,
+        folder: Path | None = None,
     ) -> Iterator[GDMLPotential]:
         """Train candidates that differ in sigma or regularization, each when it is asked for.
 
         They share the symmetry search, the descriptors and their Jacobians, and those of one
-        sigma the kernel matrix's factor. See `fit`.
+        sigma the kernel matrix's factor. See `fit`; `folder` is where the iterative solver may
+        keep what it has done, to go on from there.
         """
         self._check(train, validation)
         group = find(
@@ -178,22 +242,20 @@ class SGDML:
             largest=self.max_permutations,
         )
         descriptor = self._descriptor(train, group, rng)
-        yield from self._fit_with(
-            descriptor, group, candidates, train, validation, int(rng.integers(2**62)), progress
-        )
+        work = _Work(train, validation, int(rng.integers(2**62)), progress, folder)
+        yield from self._fit_with(descriptor, group, candidates, work)
 
     def _fit_with(
         self,
         descriptor: Descriptor,
         group: Symmetry,
         candidates: Iterable[SGDML],
-        train: Dataset,
-        validation: Dataset | None,
-        seed: int,
-        progress: Progress,
+        work: _Work,
     ) -> Iterator[GDMLPotential]:
         """See `fit_many`; every candidate draws from the same seed."""
-        points = prepare(descriptor, train.positions, group.permutations, self.energies == "fitted")
+        train, fitted = work.train, self.energies == "fitted"
+        points = prepare(descriptor, train.positions, group.permutations, fitted)
+        setting = replace(self._setting(), folder=work.folder)
         solver, suspicion = None, None
         for candidate in candidates:
             if candidate.sigma is None:
@@ -205,9 +267,9 @@ class SGDML:
             if solver is None or solver.kernel.sigma != candidate.sigma:
                 solver = None  # its memory is needed
                 kernel = Kernel(points, candidate.sigma, engine(self.device))
-                solver = Solver(kernel, self._setting(), progress, self.regularizations)
-            trained = candidate._trained(solver, descriptor, group, train, seed)
-            yield candidate._finished(trained, group, train, validation, suspicion)
+                solver = Solver(kernel, setting, work.progress, self.regularizations)
+            trained = candidate._trained(solver, descriptor, group, train, work.seed)
+            yield candidate._finished(trained, group, train, work.validation, suspicion)
 
     def _check(self, train: Dataset, validation: Dataset | None) -> None:
         """Refuse what cannot be trained on, before any work."""
@@ -234,15 +296,12 @@ class SGDML:
 
     def _descriptor(self, train: Dataset, group: Symmetry, rng: Generator) -> Descriptor:
         base = InverseDistances(len(train.numbers))
+        if self.kept:
+            everything = replace(self, kept=())._descriptor(train, group, rng)
+            return cast(InverseDistances | Joined, everything).subset(np.array(self.kept))
         if self.descriptor == "extended":
             weights = (1.0, self.angle_weight, self.dihedral_weight)
-            joined = extended(train.numbers, train.positions, weights)
-            if not joined.closed_under(group.permutations).all():
-                raise InputError(
-                    "the symmetry group exchanges atoms that are bonded differently, which the "
-                    "extended descriptor cannot: set symmetry = false, or give generators"
-                )
-            return joined
+            return extended(train.numbers, train.positions, weights, group.permutations)
         if self.metric == "learned":
             return RootDistances(base, self._metric(base, group, train, rng))
         return base
@@ -288,7 +347,7 @@ class SGDML:
         points: TrainingPoints = solver.kernel.points
         scale, mean = float(np.std(forces)), float(np.mean(energies))
         labels = points.labels((energies - mean) / scale, forces / scale)
-        solution = solver.solve(labels, self.regularization, np.random.default_rng(seed))
+        solution = solver.solve(labels, self.regularization, seed)
         slopes, weights = points.contracted(solution.beta)
         return GDMLPotential(
             numbers=train.numbers,
@@ -328,6 +387,7 @@ class SGDML:
             "training_sha256": train.sha256(),
             "training_points": len(train),
             "features": trained.descriptor.size,
+            **(reduction.facts(trained.descriptor, train.positions) if self.kept else {}),
             "permutations": len(group.permutations),
             "symmetry": {"generators": group.generators(), "notes": list(group.notes)},
             "solution": trained.facts["solution"],
@@ -383,9 +443,9 @@ class SGDML:
 
 
 def _plain(family: SGDML) -> dict[str, Any]:
-    """The hyperparameters one model has; the grids are not among them."""
-    grids = ("sigmas", "regularizations")
-    return {key: value for key, value in asdict(family).items() if key not in grids}
+    """The hyperparameters one model has; the grids are not among them, nor what arrays hold."""
+    others = ("sigmas", "regularizations", "percentiles", "kept")
+    return {key: value for key, value in asdict(family).items() if key not in others}
 
 
 def _shifted(evaluation: Evaluation, constant: float) -> Evaluation:

@@ -51,17 +51,16 @@ class Harmonics:
         return tuple((i, j) for block in self.rows for i in block for j in block)
 
     def forward(self, features: np.ndarray) -> np.ndarray:
-        """Coordinates (..., size) of features (..., size)."""
-        return self._times(features, self.basis)
+        """Coordinates (batch, size) of features (batch, size)."""
+        return np.ascontiguousarray((self._transposed @ features.T).T)
 
     def backward(self, coordinates: np.ndarray) -> np.ndarray:
-        """Features (..., size) of coordinates (..., size)."""
-        return self._times(coordinates, self.basis.T)
+        """Features (batch, size) of coordinates (batch, size)."""
+        return np.ascontiguousarray((self.basis @ coordinates.T).T)
 
-    @staticmethod
-    def _times(rows: np.ndarray, matrix: Any) -> np.ndarray:
-        flat = rows.reshape(-1, rows.shape[-1])
-        return np.ascontiguousarray((matrix.T @ flat.T).T).reshape(rows.shape)
+    @cached_property
+    def _transposed(self) -> Any:
+        return self.basis.T.tocsr()
 
 
 def harmonics(order: np.ndarray) -> Harmonics:

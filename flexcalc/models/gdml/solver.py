@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.random import Generator
 
 from flexcalc.errors import InputError
 from flexcalc.models.gdml.engine import Engine
 from flexcalc.models.gdml.exact import Halves, NotPositiveError, factorised, full_matrix
-from flexcalc.models.gdml.iterative import Conjugate, Nystroem, Operator, conjugate_gradients
+from flexcalc.models.gdml.iterations import GROWTH, Iterations
+from flexcalc.models.gdml.iterative import Operator, conjugate_gradients
 from flexcalc.models.gdml.kernel import BLOCK, Kernel
 from flexcalc.progress import Progress, silent
 
@@ -27,12 +27,11 @@ Kind = Literal["auto", "exact", "iterative"]
 
 COLUMNS = 0.1
 """Share of the matrix's columns in the first preconditioner."""
-GROWTH = 1.6
-"""How many times more columns the next preconditioner has, where the residual stalls."""
-MOST_RESTARTS = 4
-REFACTORED = 1e-9
-"""Relative residual to which another regularization is solved with a factor at hand: far below
-what a model leaves of the labels."""
+CHECKPOINT = "iterations.checkpoint"
+"""File of the iterative solver's half-done work."""
+REFACTORED, REFACTORED_STEPS = 1e-8, 100
+"""Relative residual to which another regularization is solved with a factor at hand, about what
+rounding leaves of a Cholesky solution, and steps that this may take, less than a new factor."""
 OVERHEAD = 192 << 20
 """Bytes that Python, its libraries and blocks in the making take."""
 
@@ -51,12 +50,14 @@ class Setting:
         columns: of the preconditioner, or None for COLUMNS of the rows.
         tolerance: relative residual at which the iterative solver stops.
         engine: where to compute.
+        folder: where half-done work may be kept, or None.
     """
 
     kind: Kind = "auto"
     columns: int | None = None
     tolerance: float = 1e-4
     engine: Engine
+    folder: Path | None = None
 
     def chosen(self, points: int, unknowns: int, size: int) -> Literal["exact", "iterative"]:
         """The solver to use; see `exact_bytes` for the arguments.
@@ -177,13 +178,13 @@ class Solver:
         self._factor: Halves | None = None
         self._last = -np.inf
 
-    def solve(self, labels: np.ndarray, regularization: float, rng: Generator) -> Solution:
+    def solve(self, labels: np.ndarray, regularization: float, seed: int) -> Solution:
         """Fit labels (points, unknowns), energies last where they are fitted.
 
         Args:
             labels: from `TrainingPoints.labels`.
             regularization: lambda.
-            rng: draws the columns of a preconditioner.
+            seed: of the drawing of a preconditioner's columns.
 
         Raises:
             InputError: the memory is too small, or the matrix is singular.
@@ -198,7 +199,7 @@ class Solver:
         if kind == "exact":
             columns, facts, warning = self._exactly(np.column_stack(sets), regularization)
         else:
-            columns, facts, warning = self._iteratively(sets, regularization, rng)
+            columns, facts, warning = self._iteratively(sets, regularization, seed)
         if not np.isfinite(columns).all():
             raise InputError(SINGULAR)
         beta, constant = columns[:, 0], 0.0
@@ -245,7 +246,7 @@ class Solver:
                 lambda v: factor.solve(v[:, None])[:, 0],  # type: ignore[union-attr]
                 column,
                 REFACTORED,
-                most_steps=50,
+                most_steps=REFACTORED_STEPS,
             )
             if state.history[-1] > REFACTORED:
                 return None
@@ -274,42 +275,28 @@ class Solver:
         return columns, {"indefinite": True}, None
 
     def _iteratively(
-        self, sets: list[np.ndarray], regularization: float, rng: Generator
+        self, sets: list[np.ndarray], regularization: float, seed: int
     ) -> tuple[np.ndarray, dict[str, Any], str | None]:
-        product = Operator(self.kernel)
-
-        def matrix(vector: np.ndarray) -> np.ndarray:
-            return product(vector) + regularization * vector
-
-        drawn, steps, worst = self.setting.drawn(self.kernel.points.rows), 0, 0.0
-        columns = []
-        inverse = Nystroem(self.kernel, drawn, regularization, rng, self.progress)
-        for labels in sets:
-            solution, residual, wanted = np.zeros_like(labels), 1.0, self.setting.tolerance
-            for restart in range(MOST_RESTARTS + 1):
-                if restart:
-                    drawn = self._grown(drawn)
-                    inverse = Nystroem(self.kernel, drawn, regularization, rng, self.progress)
-                left = labels - matrix(solution) if restart else labels
-                state: Conjugate = conjugate_gradients(
-                    matrix, inverse, left, wanted / residual, progress=self.progress
-                )
-                solution = solution + state.solution
-                steps += len(state.history)
-                residual *= state.history[-1]
-                if residual <= wanted:
-                    break
-            columns.append(solution)
-            worst = max(worst, residual)
-        facts = {"columns": drawn, "steps": steps, "residual": worst}
+        task = Iterations(
+            kernel=self.kernel,
+            regularization=regularization,
+            tolerance=self.setting.tolerance,
+            columns=self.setting.drawn(self.kernel.points.rows),
+            grown=self._grown,
+            seed=seed,
+            checkpoint=self.setting.folder and self.setting.folder / CHECKPOINT,
+            progress=self.progress,
+        )
+        end = task.solve(sets)
+        facts = {"columns": end.columns, "steps": end.steps, "residual": end.worst}
         warning = None
-        if worst > self.setting.tolerance:
+        if end.worst > self.setting.tolerance:
             warning = (
-                f"the iterative solver stalled at a residual of {worst:.1e}, above the "
+                f"the iterative solver stalled at a residual of {end.worst:.1e}, above the "
                 f"tolerance {self.setting.tolerance:g}: give it more columns, or raise "
                 "regularization"
             )
-        return np.column_stack(columns), facts, warning
+        return np.column_stack(end.done), facts, warning
 
     def _grown(self, drawn: int) -> int:
         """Columns of the next preconditioner, as many as there is memory for."""

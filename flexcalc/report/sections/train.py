@@ -11,10 +11,12 @@ import numpy as np
 from flexcalc.report import facts, html, plots
 from flexcalc.report.folder import RunFolder
 from flexcalc.report.numbers import number
+from flexcalc.report.sections import features
 
 TITLE = "Training"
 KEYS = (
     *("family", "training_points", "validation_points", "sigma", "permutations"),
+    *("kept_features", "all_features"),
     *("force_rmse_kcal_mol_A", "energy_rmse_kcal_mol"),
     *("force_rmse_mean_kcal_mol_A", "energy_rmse_mean_kcal_mol", "folds", "refine_rounds"),
     "seconds",
@@ -33,6 +35,9 @@ HEADS = {
     "points": "training points",
     "force_rmse_kcal_mol_A": "force RMSE, kcal/mol/Å",
     "energy_rmse_kcal_mol": "energy RMSE, kcal/mol",
+    "percentile": "percentile of importance",
+    "features": "features kept",
+    "prediction_ms": "prediction, ms a geometry",
     "force_rmse_spread_kcal_mol_A": "spread of the force RMSE",
     "energy_rmse_spread_kcal_mol": "spread of the energy RMSE",
 }
@@ -79,6 +84,11 @@ def _pictures(folder: RunFolder, suffix: str, sigma: float | None) -> str:
         _refinement(refinement, suffix) if isinstance(refinement, dict) else "",
         _learning(learning, suffix) if learning else "",
     )
+    reduction = folder.json(f"reduction{suffix}.json")
+    if isinstance(reduction, dict):
+        tried = [row for row in _listed(reduction.get("tried")) if isinstance(row, dict)]
+        table = _table(tried) if tried else ""
+        drawn += features.figures(reduction, f"train-features{_plain(suffix)}", table)
     return (html.heading(suffix.lstrip("-")) if suffix and drawn else "") + drawn
 
 

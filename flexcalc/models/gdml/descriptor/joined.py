@@ -153,29 +153,29 @@ def extended(
     numbers: np.ndarray,
     positions: np.ndarray,
     weights: tuple[float, float, float] = (1.0, 1.0, 1.0),
-) -> Joined:
-    """All inverse distances, and every bonded angle and dihedral.
+    permutations: np.ndarray | None = None,
+) -> Joined | InverseDistances:
+    """All inverse distances, and every bonded angle and dihedral, if there are any.
 
-    Source: Vassilev-Galindo et al., J. Chem. Phys. 154, 094119 (2021).
+    Source: Vassilev-Galindo et al., J. Chem. Phys. 154, 094119 (2021), where all weights are one.
 
     Args:
         numbers: (atoms,) atomic numbers.
         positions: (frames, atoms, 3) or (atoms, 3) in angstrom; a pair is bonded where it is so
             in more than half of the frames.
         weights: of the distances, the angles and the dihedrals.
-
-    Raises:
-        InputError: the molecule has no bonded angle.
+        permutations: (group, atoms) symmetries that the features are to be closed under: the
+            images of a bond are bonds.
     """
     atoms = len(numbers)
     frames = np.asarray(positions)
     bonds = consensus_bonds(numbers, frames if frames.ndim == 3 else frames[None])
+    if permutations is not None:
+        images = np.sort(permutations[:, bonds].reshape(-1, 2), axis=1)
+        bonds = np.unique(images, axis=0)
     angles, dihedrals = bonded_angles(bonds), bonded_dihedrals(bonds)
     if not len(angles):
-        raise InputError(
-            f"the extended descriptor needs bonded angles, and the {atoms} atoms have none in "
-            "most frames: use plain inverse distances"
-        )
+        return InverseDistances(atoms)
     parts: list[InternalCoordinates] = [InverseDistances(atoms), Angles(atoms, angles)]
     if len(dihedrals):
         parts.append(Dihedrals(atoms, dihedrals))

@@ -1,0 +1,197 @@
+"""Iterative solutions from beginning to end: preconditioners that grow, and a checkpoint.
+
+Where conjugate gradients stall, they begin anew from what they have, with a preconditioner of
+more columns. A run that is stopped goes on from its last checkpoint and gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from flexcalc.errors import FileFormatError
+from flexcalc.models.gdml.iterative import Conjugate, Nystroem, Operator, conjugate_gradients
+from flexcalc.models.gdml.kernel import Kernel
+from flexcalc.progress import Progress, silent
+from flexcalc.storage import load_checkpoint, save_checkpoint
+
+MOST_RESTARTS = 4
+"""Preconditioners after the first."""
+GROWTH = 1.6
+"""How many times more columns the next preconditioner has."""
+SECONDS = 20.0
+"""Between two checkpoints."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """How far the solution of several sets of labels has come.
+
+    Args:
+        columns: of the present preconditioner.
+        restart: how many there were before it.
+        steps: done with them, over all sets.
+        residual: of the present set before this preconditioner, relative to its labels.
+        worst: residual of the sets that are done.
+        done: the sets solved, (rows,) each.
+        solution: (rows,) of the present set before this preconditioner, or None at zero.
+        state: of the conjugate gradients that go on from there, or None at their beginning.
+    """
+
+    columns: int
+    restart: int = 0
+    steps: int = 0
+    residual: float = 1.0
+    worst: float = 0.0
+    done: tuple[np.ndarray, ...] = ()
+    solution: np.ndarray | None = None
+    state: Conjugate | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Iterations:
+    """The task: all that a solution depends on.
+
+    Args:
+        kernel: the matrix K.
+        regularization: lambda.
+        tolerance: relative residual to reach.
+        columns: of the first preconditioner.
+        grown: how many columns the next one may have, from those of the last.
+        seed: of the drawing of columns.
+        checkpoint: where to keep what is done, or None.
+        progress: told the steps.
+    """
+
+    kernel: Kernel
+    regularization: float
+    tolerance: float
+    columns: int
+    grown: Callable[[int], int]
+    seed: int
+    checkpoint: Path | None = None
+    progress: Progress = silent
+    product: Operator = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "product", Operator(self.kernel))
+
+    def solve(self, sets: Sequence[np.ndarray]) -> Stage:
+        """Solve (K + lambda 1) x = labels for every set of labels (rows,).
+
+        Returns:
+            The last stage: `done` has the solutions, `worst` how good they are.
+        """
+        key = self._key(sets)
+        stage = self._recalled(key, sets[0].size) or Stage(self.columns)
+        inverse = None
+        while len(stage.done) < len(sets):
+            if inverse is None:
+                rng = np.random.default_rng([self.seed, stage.restart])
+                inverse = Nystroem(
+                    self.kernel, stage.columns, self.regularization, rng, self.progress
+                )
+            stage = self._advanced(stage, sets[len(stage.done)], inverse, key)
+            enough = stage.residual <= self.tolerance
+            more = self.grown(stage.columns)
+            if not enough and stage.restart < MOST_RESTARTS and more > stage.columns:
+                stage = replace(stage, columns=more, restart=stage.restart + 1)
+                inverse = None
+                continue
+            stage = replace(
+                stage,
+                done=(*stage.done, cast(np.ndarray, stage.solution)),
+                worst=max(stage.worst, stage.residual),
+                solution=None,
+                residual=1.0,
+            )
+        if self.checkpoint is not None:
+            self.checkpoint.unlink(missing_ok=True)
+        return stage
+
+    def _matrix(self, vector: np.ndarray) -> np.ndarray:
+        return self.product(vector) + self.regularization * vector
+
+    def _advanced(self, stage: Stage, labels: np.ndarray, inverse: Nystroem, key: str) -> Stage:
+        """The stage after conjugate gradients with one preconditioner."""
+        left = labels if stage.solution is None else labels - self._matrix(stage.solution)
+        saved = time.monotonic()
+
+        def keep(state: Conjugate) -> None:
+            nonlocal saved
+            if self.checkpoint is not None and time.monotonic() - saved > SECONDS:
+                self._save(replace(stage, state=state), key)
+                saved = time.monotonic()
+
+        state = conjugate_gradients(
+            self._matrix,
+            inverse,
+            left,
+            self.tolerance / stage.residual,
+            state=stage.state,
+            keep=keep,
+            progress=self.progress,
+        )
+        last = state.history[-1] if state.history else 1.0
+        return replace(
+            stage,
+            steps=stage.steps + len(state.history),
+            residual=stage.residual * last,
+            solution=state.solution + (0.0 if stage.solution is None else stage.solution),
+            state=None,
+        )
+
+    def _key(self, sets: Sequence[np.ndarray]) -> str:
+        """What tells this task from others."""
+        digest = hashlib.sha256()
+        points = self.kernel.points
+        settings = (self.kernel.sigma, self.regularization, self.tolerance, self.columns, self.seed)
+        digest.update(repr(settings).encode())
+        for array in (points.features, points.jacobians, points.order, *sets):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+    def _save(self, stage: Stage, key: str) -> None:
+        arrays = {f"done{index}": solution for index, solution in enumerate(stage.done)}
+        state = stage.state
+        if stage.solution is not None:
+            arrays["solution"] = stage.solution
+        facts: dict[str, Any] = {"key": key, "columns": stage.columns, "restart": stage.restart}
+        facts |= {"steps": stage.steps, "residual": stage.residual, "worst": stage.worst}
+        if state is not None:
+            arrays |= {"x": state.solution, "r": state.residual, "p": state.direction}
+            facts |= {"product": state.product, "history": list(state.history)}
+        if self.checkpoint is not None:
+            self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+            save_checkpoint(self.checkpoint, arrays, facts)
+
+    def _recalled(self, key: str, rows: int) -> Stage | None:
+        """The stage of the checkpoint, if there is one of this very task."""
+        try:
+            found = load_checkpoint(self.checkpoint) if self.checkpoint is not None else None
+        except FileFormatError:
+            return None  # damaged: nothing is lost but time
+        if found is None or found[1].get("key") != key:
+            return None
+        arrays, facts = found
+        done = [arrays[name] for name in sorted(arrays) if name.startswith("done")]
+        state = None
+        if "x" in arrays:
+            history = tuple(facts["history"])
+            state = Conjugate(arrays["x"], arrays["r"], arrays["p"], facts["product"], history)
+        return Stage(
+            columns=facts["columns"],
+            restart=facts["restart"],
+            steps=facts["steps"],
+            residual=facts["residual"],
+            worst=facts["worst"],
+            done=tuple(done),
+            solution=arrays.get("solution"),
+            state=state,
+        )
