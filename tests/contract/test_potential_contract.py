@@ -71,9 +71,12 @@ def trained(name, **hyperparameters):
 
 MAKERS = {
     **{name: lambda name=name: trained(name) for name in registry.FAMILIES},
-    "sgdml-learned": lambda: trained("sgdml", metric="learned"),
-    "sgdml-extended": lambda: trained("sgdml", descriptor="extended"),
-    "sgdml-fitted": lambda: trained("sgdml", energies="fitted"),
+    "sgdml-learned": lambda: trained(
+        "sgdml", metric="learned", descriptor="distances", energies="labelled"
+    ),
+    "sgdml-plain": lambda: trained("sgdml", descriptor="distances", energies="labelled"),
+    "sgdml-extended": lambda: trained("sgdml", descriptor="extended", energies="labelled"),
+    "sgdml-fitted": lambda: trained("sgdml", descriptor="distances", energies="fitted"),
     "sgdml-iterative": lambda: trained("sgdml", solver="iterative", sigma=5.0),
     "xtb": lambda: flexcalc.load("xtb:GFN2-xTB", NUMBERS),
     "dft": lambda: flexcalc.load("dft:LDA/STO-3G?density_fit=no", NUMBERS),

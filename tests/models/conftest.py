@@ -114,8 +114,9 @@ def ethanol():
 
 @pytest.fixture(scope="session")
 def model(ethanol):
-    """An sGDML model of ethanol on the toy surface."""
+    """An sGDML model of ethanol on the toy surface, of the form of the sgdml package."""
     from flexcalc.models.gdml import SGDML
 
     rng = np.random.default_rng(0)
-    return SGDML(sigma=10.0).fit(ethanol[:50], ethanol[50:], rng)
+    plain = SGDML(sigma=10.0, descriptor="distances", energies="labelled")
+    return plain.fit(ethanol[:50], ethanol[50:], rng)

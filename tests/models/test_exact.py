@@ -96,7 +96,7 @@ def test_an_indefinite_matrix_is_solved_all_the_same(toy, rng):
     values = np.linalg.eigvalsh(full_matrix(kernel))
     shift = -float(values[[10, 11]].mean())
     labels = rng.normal(size=(9, 3))
-    found = solver.Solver(kernel, setting(kind="exact")).solve(labels, shift, rng)
+    found = solver.Solver(kernel, setting(kind="exact")).solve(labels, shift, 0)
     matrix = full_matrix(kernel) + shift * np.eye(27)
     expected = np.linalg.solve(matrix, labels.ravel())
     assert np.abs(found.beta - expected).max() < 1e-9 * np.abs(expected).max()
@@ -108,7 +108,7 @@ def test_pivots_that_do_not_fit_into_memory_are_refused(toy, rng, monkeypatch):
     free = iter([1 << 40, 1 << 10])
     monkeypatch.setattr(solver, "available_bytes", lambda where: next(free))
     with pytest.raises(InputError, match="raise regularization"):
-        solver.Solver(kernel, setting(kind="exact")).solve(np.ones((9, 3)), -1.0, rng)
+        solver.Solver(kernel, setting(kind="exact")).solve(np.ones((9, 3)), -1.0, 0)
 
 
 def test_a_singular_matrix_is_refused(toy, rng):
@@ -116,7 +116,7 @@ def test_a_singular_matrix_is_refused(toy, rng):
     kernel = kernel_of(toy, rng, 4, energies=False)
     kernel.blocks = lambda row, columns: np.zeros((columns.stop - columns.start, 3, 3))
     with pytest.raises(InputError, match="occur twice"):
-        solver.Solver(kernel, setting(kind="exact")).solve(np.ones((4, 3)), 0.0, rng)
+        solver.Solver(kernel, setting(kind="exact")).solve(np.ones((4, 3)), 0.0, 0)
 
 
 # ---------------------------------------------------------------- several regularizations
@@ -135,8 +135,8 @@ def test_one_factor_serves_all_regularizations(toy, rng, monkeypatch):
     front = solver.Solver(kernel, setting(kind="exact"))
     labels = rng.normal(size=(12, 4))
     for regularization in (1e-6, 2e-6, 1e-5):
-        found = front.solve(labels, regularization, rng)
-        alone = solver.Solver(kernel, setting(kind="exact")).solve(labels, regularization, rng)
+        found = front.solve(labels, regularization, 0)
+        alone = solver.Solver(kernel, setting(kind="exact")).solve(labels, regularization, 0)
         matrix = full_matrix(kernel) + regularization * np.eye(48)
         ones = np.tile([0.0, 0, 0, 1], 12)
         residual = labels.ravel() - found.constant * ones - matrix @ found.beta
@@ -154,8 +154,8 @@ def test_a_regularization_too_far_off_gets_a_factor_of_its_own(toy, rng, monkeyp
     front = solver.Solver(kernel, setting(kind="exact"))
     labels = rng.normal(size=(12, 4))
     for regularization in (1e-6, 1e-2, 1e-9):
-        found = front.solve(labels, regularization, rng)
-        alone = solver.Solver(kernel, setting(kind="exact")).solve(labels, regularization, rng)
+        found = front.solve(labels, regularization, 0)
+        alone = solver.Solver(kernel, setting(kind="exact")).solve(labels, regularization, 0)
         assert np.array_equal(found.beta, alone.beta)
 
 
@@ -175,17 +175,19 @@ def test_the_memory_at_hand_is_known():
 
 def test_more_points_than_fit_into_memory_are_refused(water, rng, monkeypatch):
     """Before anything is made, with a number that would fit and with the other solver."""
+    family = SGDML(sigma=10.0, solver="exact", descriptor="distances", energies="labelled")
     available = solver.exact_bytes(30, 3, 3)
     monkeypatch.setattr(solver, "available_bytes", lambda where: available)
     with pytest.raises(InputError, match='train on 30 points or fewer, or set solver = "iter'):
-        SGDML(sigma=10.0, solver="exact").fit(water, None, rng)
-    SGDML(sigma=10.0, solver="exact").fit(water[:30], None, rng)
+        family.fit(water, None, rng)
+    family.fit(water[:30], None, rng)
 
 
 def test_auto_takes_the_exact_solver_where_its_memory_is_there(water, rng, monkeypatch):
+    family = SGDML(sigma=3.0, regularization=1e-6, descriptor="distances", energies="labelled")
     monkeypatch.setattr(solver, "available_bytes", lambda where: solver.exact_bytes(40, 3, 3))
     for count, kind in ((40, "exact"), (60, "iterative")):
-        made = SGDML(sigma=3.0, regularization=1e-6).fit(water[:count], None, rng)
+        made = family.fit(water[:count], None, rng)
         assert made.facts["solution"]["solver"] == kind
 
 

@@ -116,6 +116,7 @@ def test_it_is_the_gaussian_process_of_energies_and_forces(solver, water, rng):
     train, test = water[:8], water[8:14]
     family = SGDML(
         sigma=3.0,
+        descriptor="distances",
         energies="fitted",
         regularization=1e-4,
         generators=("(1 2)",),

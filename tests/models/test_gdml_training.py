@@ -167,4 +167,4 @@ def test_a_metric_cannot_be_learned_from_geometries_that_are_alike(alike, rng):
     numbers = np.array([8, 1, 1])
     data = Dataset(numbers, [frame] * alike, np.zeros(alike), [forces] * alike)
     with pytest.raises(InputError, match='set metric = "plain"'):
-        SGDML(sigma=10.0, metric="learned").fit(data, None, rng)
+        SGDML(sigma=10.0, metric="learned", descriptor="distances").fit(data, None, rng)

@@ -59,7 +59,7 @@ def test_the_basis_is_orthogonal(group):
 def test_going_back_undoes_going_forward(group, rng):
     order, _ = group
     found = harmonics(order)
-    features = rng.normal(size=(3, 2, order.shape[1]))
+    features = rng.normal(size=(4, order.shape[1]))
     assert np.abs(found.backward(found.forward(features)) - features).max() < 1e-13
 
 

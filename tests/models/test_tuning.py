@@ -272,9 +272,9 @@ class Counting(SGDML):
 
     trainings: ClassVar[list] = []
 
-    def _trained(self, *arguments):
+    def _finished(self, *arguments):
         self.trainings.append((self.sigma, self.regularization))
-        return super()._trained(*arguments)
+        return super()._finished(*arguments)
 
 
 class Killed(BaseException):

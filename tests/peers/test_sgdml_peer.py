@@ -76,9 +76,14 @@ def comparison(tmp_path_factory):
     folder = tmp_path_factory.mktemp("peer")
     rng = np.random.default_rng(3)
     train, test = labelled(rng, 30), labelled(rng, 20).positions
-    given = {"symmetric": {}, "plain": {"symmetry": False}, "fitted": {"energies": "fitted"}}
+    given = {
+        "symmetric": {"energies": "training"},
+        "plain": {"energies": "training", "symmetry": False},
+        "fitted": {"energies": "fitted"},
+    }
     potentials = {
-        name: SGDML(sigma=10, **changes).fit(train, None, rng) for name, changes in given.items()
+        name: SGDML(sigma=10, descriptor="distances", **changes).fit(train, None, rng)
+        for name, changes in given.items()
     }
     groups = {name: potential.permutations for name, potential in potentials.items()}
     arrays = {"z": train.numbers, "R": train.positions, "E": train.energies, "F": train.forces}
