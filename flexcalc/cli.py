@@ -66,6 +66,7 @@ def build(words: Sequence[str]) -> typer.Typer:
     app.command("init")(init)
     app.command("report")(report)
     app.command("info")(info)
+    app.command("export")(export)
     return app
 
 
@@ -244,6 +245,20 @@ def info(
 
         for line in workflows.lines(workflows.describe(place)):
             print(line)
+
+    return work
+
+
+def export(
+    model: Annotated[str, typer.Argument(help="Address of an sGDML model.", metavar="MODEL")],
+    file: Annotated[Path, typer.Argument(help="File to write.", metavar="FILE.npz")],
+) -> Work:
+    """Write a model as a file of the sgdml package."""
+
+    def work() -> None:
+        from flexcalc import workflows
+
+        print(workflows.export_model(model, file))
 
     return work
 

@@ -59,7 +59,7 @@ def complaint(capsys):
 def test_overview_names_every_command(capsys):
     assert run("--help") == 0
     shown = capsys.readouterr().out
-    for name in (*COMMANDS, "init", "report", "info"):
+    for name in (*COMMANDS, "init", "report", "info", "export"):
         assert re.search(rf"^  {name} ", shown, re.MULTILINE)
 
 
@@ -393,6 +393,15 @@ def test_info_does_not_read_weights(here, tmp_path, capsys):
     (copy / "model.json").write_bytes(Path("water.flex/model.json").read_bytes())
     assert run("info", copy) == 0
     assert "training_points: 20" in capsys.readouterr().out
+
+
+def test_export_writes_a_file_that_opens_as_the_same_model(here, capsys):
+    words = ("train", "water.xyz", "--points", "20", "--validation-points", "9", "--sigma", "10")
+    assert run(*words, "--descriptor", "distances", "-o", "published.flex") == 0
+    assert run("export", "published.flex", "published.npz") == 0
+    positions = flexcalc.read("water.xyz").positions
+    one, other = (flexcalc.load(name)(positions) for name in ("published.flex", "published.npz"))
+    assert np.abs(one.forces - other.forces).max() < 1e-12
 
 
 # ---------------------------------------------------------------- signals

@@ -426,6 +426,10 @@ WORDS = {
     "report of a model": (["report", "water.flex"], "water.flex"),
     "info of nothing": (["info", "nothing"], "nothing"),
     "info of a text": (["info", "notes.txt"], "notes.txt"),
+    "export of nothing": (["export", "nothing", "out.npz"], "nothing"),
+    "export of a reference": (["export", "xtb:GFN2-xTB", "out.npz"], "xtb"),
+    "export to another format": (["export", "water.flex", "out.xyz"], "out.xyz"),
+    "export of the extended descriptor": (["export", "water.flex", "out.npz"], "descriptor"),
 }
 
 SOCKETS = [

@@ -73,7 +73,7 @@ def table(title, cell):
 
 
 def test_command_table_is_complete():
-    assert table("Commands", r"^\| `flexcalc (\w+)") == {*RUNS, "init", "report", "info"}
+    assert table("Commands", r"^\| `flexcalc (\w+)") == {*RUNS, "init", "report", "info", "export"}
 
 
 def test_extras_table_is_complete():

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from flexcalc.workflows.demo import run_demo
     from flexcalc.workflows.evaluate import run_evaluate
+    from flexcalc.workflows.export import export_model
     from flexcalc.workflows.fitting import run_train, train
     from flexcalc.workflows.info import describe, lines, toml_template
     from flexcalc.workflows.ipi import run_ipi, run_serve
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "describe": "info",
+    "export_model": "export",
     "lines": "info",
     "run_demo": "demo",
     "run_evaluate": "evaluate",
@@ -32,6 +34,7 @@ _HOMES = {
 
 __all__ = [
     "describe",
+    "export_model",
     "lines",
     "run_demo",
     "run_evaluate",

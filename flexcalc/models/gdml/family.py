@@ -86,9 +86,9 @@ class SGDML:
     descriptor: Literal["extended", "distances"] = "extended"
     """What geometries are described by: all inverse `distances`, as in the sgdml package, or
     those `extended` by every bonded angle and dihedral."""
-    angle_weight: Positive = 0.5
+    angle_weight: Positive = 0.3
     """Weight of the angles against the inverse distances, in the extended descriptor."""
-    dihedral_weight: Positive = 0.15
+    dihedral_weight: Positive = 0.1
     """Weight of the dihedrals against the inverse distances, in the extended descriptor."""
     features: Literal["all", "reduced"] = "all"
     """Which features are used: `all`; or, `reduced`, those that matter: once the best model with
