@@ -87,6 +87,12 @@ MAKERS = {
 }
 SLOW = {"dft": 1}
 """Geometries for the derivative test of what takes long."""
+ROUNDING = {
+    **dict.fromkeys(("sgdml", "sgdml-fitted", "sgdml-iterative", "sum"), 5e-9),
+    "sgdml-extended": 1e-11,
+}
+"""eV; what rounding leaves of kernel sums of methanol, whose terms are 1e8 (of fitted energies)
+or 1e5 (of forces) times as large, once their constant and linear parts are taken out."""
 SCF = 1e-4
 """eV/angstrom; forces of an SCF whose energy is converged to 1e-9 hartree may differ by the
 square root of that times the stiffness, depending on where it starts."""
@@ -112,8 +118,9 @@ def test_a_batch_equals_its_rows(subject):
     energies = np.concatenate([row.energies for row in rows])
     forces = np.concatenate([row.forces for row in rows])
     dft = subject.label == "dft"
-    assert whole.energies == pytest.approx(energies, abs=1e-6 if dft else 1e-12)
-    assert np.abs(whole.forces - forces).max() < (SCF if dft else 1e-12)
+    tolerance = ROUNDING.get(subject.label, 1e-12)
+    assert whole.energies == pytest.approx(energies, abs=1e-6 if dft else tolerance)
+    assert np.abs(whole.forces - forces).max() < (SCF if dft else tolerance)
 
 
 @pytest.mark.physics

@@ -362,10 +362,10 @@ def test_the_inversion_of_azobenzene_is_smooth():
     assert np.abs(slopes).max() < 2 / (1.2 * np.sin(5 * WINDOW / 16))
 
 
-@pytest.mark.inputs
-def test_a_molecule_without_angles_has_no_extended_descriptor():
-    with pytest.raises(InputError, match="use plain inverse distances"):
-        extended(np.array([7, 7]), np.array([[0.0, 0, 0], [1.1, 0, 0]]))
+def test_a_molecule_without_angles_is_described_by_its_distances():
+    found = extended(np.array([7, 7]), np.array([[0.0, 0, 0], [1.1, 0, 0]]))
+    assert isinstance(found, InverseDistances)
+    assert found.size == 1
 
 
 def test_water_is_extended_by_its_angle(toy, rng):

@@ -94,7 +94,13 @@ def test_a_row_tells_feature_atoms_distance_and_importance(model, ethanol):
 
 @pytest.fixture(scope="module")
 def family():
-    return SGDML(sigma=10.0, features="reduced", reduction_tolerance=TOLERANCE)
+    return SGDML(
+        sigma=10.0,
+        descriptor="distances",
+        energies="labelled",
+        features="reduced",
+        reduction_tolerance=TOLERANCE,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +205,9 @@ def test_training_writes_what_was_reduced(family, ethanol, tmp_path):
 @pytest.mark.parametrize("field", [{"features": "reduced"}, {"kept": (0, 1)}])
 def test_a_learned_metric_cannot_be_reduced(field, ethanol, rng):
     with pytest.raises(ConfigError, match="none can be left out"):
-        SGDML(sigma=10.0, metric="learned", **field).fit(ethanol[:20], None, rng)
+        SGDML(sigma=10.0, descriptor="distances", metric="learned", **field).fit(
+            ethanol[:20], None, rng
+        )
 
 
 @pytest.mark.inputs
@@ -210,4 +218,4 @@ def test_a_learned_metric_cannot_be_reduced(field, ethanol, rng):
 def test_features_that_cannot_be_kept_are_refused(indices, message, ethanol, rng):
     """Not there, out of order, or not closed under the recovered symmetry."""
     with pytest.raises(InputError, match=message):
-        SGDML(sigma=10.0, kept=indices).fit(ethanol[:20], None, rng)
+        SGDML(sigma=10.0, descriptor="distances", kept=indices).fit(ethanol[:20], None, rng)

@@ -97,11 +97,21 @@ def comparison(tmp_path_factory):
     return folder, potentials, test, dict(np.load(folder / "found.npz"))
 
 
-def check_agreement(energies, forces, evaluation, tolerance):
+def check_agreement(energies, forces, evaluation, tolerance, rounding=0.0):
     """Relative to the largest force, and to the range of the energies."""
     forces = forces.reshape(evaluation.forces.shape)
     assert np.abs(evaluation.forces - forces).max() < tolerance * np.abs(forces).max()
-    assert np.abs(evaluation.energies - energies).max() < tolerance * np.ptp(energies)
+    bound = tolerance * np.ptp(energies) + rounding
+    assert np.abs(evaluation.energies - energies).max() < bound
+
+
+def rounding_of(potential):
+    """What summing the coefficients of fitted energies, 1e7 times as large as what they add up
+    to, costs sgdml in energy."""
+    if potential.energies is None:
+        return 0.0
+    terms = len(potential.permutations) * potential.scale * np.abs(potential.energies)
+    return np.finfo(float).eps * terms.sum()
 
 
 def test_the_group_has_the_methyl_rotations_and_the_mirror(comparison):
@@ -122,7 +132,7 @@ def test_the_same_task_gives_the_same_model(comparison, name):
 def test_an_exported_model_predicts_the_same_in_sgdml(comparison, name):
     _, potentials, test, found = comparison
     exported = found[f"{name}_export_E"], found[f"{name}_export_F"]
-    check_agreement(*exported, potentials[name](test), 1e-9)
+    check_agreement(*exported, potentials[name](test), 1e-9, rounding_of(potentials[name]))
 
 
 def test_both_fit_the_energies_with_the_same_sign(comparison):
@@ -149,4 +159,4 @@ def test_a_model_that_sgdml_saved_predicts_the_same_here(comparison, name):
     assert potential.facts["source_units"] == "kcal/mol, angstrom"
     factor = KCAL_MOL
     saved = factor * found[f"{name}_E"], factor * found[f"{name}_F"]
-    check_agreement(*saved, potential(test), 1e-9)
+    check_agreement(*saved, potential(test), 1e-9, rounding_of(potential))
