@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -17,6 +18,20 @@ _limit: Any = None
 def cores() -> int:
     """Processors this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def pool() -> ThreadPoolExecutor:
+    """Threads of this process, one for each core, for work that itself asks for no threads.
+
+    They are kept: to start them takes as long as a small batch.
+    """
+    return _pool(os.getpid())
+
+
+@cache
+def _pool(process: int) -> ThreadPoolExecutor:
+    """A forked process has none of its parent's threads."""
+    return ThreadPoolExecutor(cores(), thread_name_prefix="flexcalc")
 
 
 @contextmanager

@@ -7,7 +7,6 @@ The formulas of the kernel use only what both libraries spell alike (`matmul`, `
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from flexcalc.errors import InputError
-from flexcalc.threads import cores, one_blas_thread
+from flexcalc.threads import cores, one_blas_thread, pool
 
 Array = Any
 """A float64 array of the engine: numpy.ndarray or torch.Tensor."""
@@ -83,9 +82,8 @@ class Engine:
                 for item in items:
                     work(item)
                 return
-            with ThreadPoolExecutor(min(cores(), len(items))) as pool:
-                # list() raises what a piece of work has raised.
-                list(pool.map(work, items))
+            # list() raises what a piece of work has raised.
+            list(pool().map(work, items))
 
 
 PROCESSOR = Engine()
