@@ -32,7 +32,7 @@ class Reduction:
     Args:
         family: with the features that are kept; the full one if none could be dropped.
         potential: trained with them.
-        percentile: of importance below which features were dropped; 0 if none were.
+        percentile: percentage of the features that was to be dropped; 0 if none were.
         table: a row for each percentile tried, 0 for all features: features kept, errors on the
             validation frames in kcal/mol(/A), and milliseconds to predict one geometry of them.
         features: a row for each feature, see `ReducingFamily.importances`, and whether it is

@@ -92,6 +92,17 @@ def test_a_row_tells_feature_atoms_distance_and_importance(model, ethanol):
     assert all(row["importance_kcal_mol_A"] > 0 for row in rows)
 
 
+def test_features_can_be_ranked_by_distance_as_well(model, ethanol):
+    """No dropped orbit's mean distance is below that of a kept one."""
+    rows = table(model, ethanol.positions[50:60])
+    family = SGDML(sigma=10.0, features="reduced", ranking="distance")
+    inside = list(family.reduced(model, rows, 60.0).kept)
+    order = model.descriptor.relabelled(model.permutations)
+    distance = over_orbits(np.array([row["distance_A"] for row in rows]), order)
+    outside = np.setdiff1d(np.arange(len(rows)), inside)
+    assert distance[inside].max() < distance[outside].min()
+
+
 @pytest.fixture(scope="module")
 def family():
     return SGDML(sigma=10.0, features="reduced", reduction_tolerance=TOLERANCE)

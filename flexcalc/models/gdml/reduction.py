@@ -16,7 +16,7 @@ arXiv:2209.03985.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -26,8 +26,8 @@ from flexcalc.models.gdml.predictor import GDMLPotential
 from flexcalc.progress import Progress, silent
 from flexcalc.units import KCAL_MOL
 
-IMPORTANCE = "importance_kcal_mol_A"
-"""Column of `table`."""
+IMPORTANCE, DISTANCE = "importance_kcal_mol_A", "distance_A"
+"""Columns of `table`."""
 BLOCK = 1 << 18
 """Numbers (geometries times images times features) that are made at a time, two megabytes."""
 
@@ -160,7 +160,7 @@ def kept(importances: np.ndarray, order: np.ndarray, percentile: float) -> np.nd
     """Indices of the features from the percentile of importance on, ascending, whole orbits only.
 
     Args:
-        importances: (size,).
+        importances: (size,), or anything else to rank by.
         order: (group, size) feature indices of a closed group.
         percentile: 0 keeps all, 100 the most important orbit.
     """
@@ -192,11 +192,18 @@ def table(
         {
             "feature": name,
             "atoms": list(atoms),
-            "distance_A": float(length),
+            DISTANCE: float(length),
             IMPORTANCE: float(size) / KCAL_MOL,
         }
         for name, atoms, length, size in columns
     ]
+
+
+def ranks(rows: list[dict[str, Any]], ranking: Literal["importance", "distance"]) -> np.ndarray:
+    """What the features of `table`, (size,), are to be kept by, the larger the sooner."""
+    if ranking == "distance":
+        return np.array([-row[DISTANCE] for row in rows])
+    return np.array([row[IMPORTANCE] for row in rows])
 
 
 def lengths(descriptor: Descriptor, positions: np.ndarray) -> np.ndarray:
