@@ -84,7 +84,8 @@ def main():
     rng = np.random.default_rng(0)
     order = rng.permutation(len(data))
     train, test = data[np.sort(order[: options.points])], data[np.sort(order[-300:])]
-    others = data[np.sort(order[-900:-600])]  # to set the constant, and for the importances
+    # To set the constant, and for the importances:
+    others = data[np.sort(order[options.points : -300][:300])]
 
     def fit(family):
         return family.fit(train, others, np.random.default_rng(0))

@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from flexcalc.errors import InputError
 from flexcalc.models.gdml.descriptor import Descriptor
 from flexcalc.models.gdml.engine import PROCESSOR
 from flexcalc.models.gdml.predictor import GDMLPotential
@@ -44,7 +45,12 @@ def importance(
 
     Returns:
         (size,), of each feature by itself; see `over_orbits` for models with symmetries.
+
+    Raises:
+        InputError: there are no positions.
     """
+    if not len(positions):
+        raise InputError("importance of features: expected at least one geometry, got none")
     images = _Images(potential)
     batch = max(1, BLOCK // (min(images.count, images.step) * potential.descriptor.size))
     squares = np.zeros((len(positions), potential.descriptor.size))
