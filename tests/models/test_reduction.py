@@ -69,6 +69,7 @@ def test_orbits_are_kept_or_dropped_whole(model, rng):
         left = kept(found, order, percentile)
         assert np.array_equal(np.unique(order[:, left]), left)
         assert model.descriptor.subset(left).closed_under(model.permutations).all()
+        assert len(left) <= (1 - percentile / 100) * model.descriptor.size or percentile == 100
         sizes.append(len(left))
     assert sizes[0] == model.descriptor.size
     assert sizes == sorted(sizes, reverse=True)

@@ -163,15 +163,20 @@ def over_orbits(importances: np.ndarray, order: np.ndarray) -> np.ndarray:
 
 
 def kept(importances: np.ndarray, order: np.ndarray, percentile: float) -> np.ndarray:
-    """Indices of the features from the percentile of importance on, ascending, whole orbits only.
+    """Indices of the features above a percentile of importance, ascending, whole orbits only.
 
     Args:
         importances: (size,), or anything else to rank by.
         order: (group, size) feature indices of a closed group.
-        percentile: 0 keeps all, 100 the most important orbit.
+        percentile: at least so many percent of the features are dropped, but never the most
+            important orbit; 0 keeps all.
     """
     means = over_orbits(importances, order)
-    return np.flatnonzero(means >= np.percentile(means, percentile, method="lower"))
+    dropped = int(np.ceil(percentile * len(means) / 100.0))
+    if dropped == 0:
+        return np.arange(len(means))
+    bound = np.sort(means)[dropped - 1]
+    return np.flatnonzero((means > bound) | (means == means.max()))
 
 
 def table(
