@@ -1,7 +1,7 @@
 """Features are dropped by how much they matter, whole orbits at a time, as errors allow."""
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -69,11 +69,17 @@ def test_orbits_are_kept_or_dropped_whole(model, rng):
         left = kept(found, order, percentile)
         assert np.array_equal(np.unique(order[:, left]), left)
         assert model.descriptor.subset(left).closed_under(model.permutations).all()
-        assert len(left) <= (1 - percentile / 100) * model.descriptor.size or percentile == 100
         sizes.append(len(left))
     assert sizes[0] == model.descriptor.size
     assert sizes == sorted(sizes, reverse=True)
     assert 0 < sizes[-1] < sizes[1]
+
+
+def test_sixty_percent_dropped_leaves_forty():
+    """Without symmetry the numbers are those of the percentile, rounded down."""
+    found, alone = np.random.default_rng(0).permutation(861), np.arange(861)[None]
+    assert [len(kept(found, alone, q)) for q in (0, 60, 70, 100)] == [861, 344, 258, 1]
+    assert found[kept(found, alone, 60)].min() == 517
 
 
 def test_importances_are_averaged_over_orbits():
@@ -106,7 +112,12 @@ def test_features_can_be_ranked_by_distance_as_well(model, ethanol):
 
 @pytest.fixture(scope="module")
 def family():
-    return SGDML(sigma=10.0, features="reduced", reduction_tolerance=TOLERANCE)
+    return SGDML(
+        sigma=10.0,
+        features="reduced",
+        percentiles=(5.0, 10.0, 50.0),
+        reduction_tolerance=TOLERANCE,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +194,7 @@ def test_a_reduction_goes_on_where_it_was_interrupted(family, full, found, ethan
 
     arguments = full, ethanol[:50], ethanol[50:]
     first = reduce(family, *arguments, np.random.default_rng(1), memory=Notebook(tmp_path))
-    tired = Tired(sigma=10.0, features="reduced", reduction_tolerance=TOLERANCE)
+    tired = Tired(**{item.name: getattr(family, item.name) for item in fields(family)})
     second = reduce(tired, *arguments, np.random.default_rng(1), memory=Notebook(tmp_path))
     assert second.percentile == first.percentile == found.percentile
     assert np.array_equal(second.potential.coefficients, found.potential.coefficients)

@@ -163,20 +163,17 @@ def over_orbits(importances: np.ndarray, order: np.ndarray) -> np.ndarray:
 
 
 def kept(importances: np.ndarray, order: np.ndarray, percentile: float) -> np.ndarray:
-    """Indices of the features above a percentile of importance, ascending, whole orbits only.
+    """Indices of the features from a percentile of importance on, ascending, whole orbits only.
 
     Args:
         importances: (size,), or anything else to rank by.
         order: (group, size) feature indices of a closed group.
-        percentile: at least so many percent of the features are dropped, but never the most
-            important orbit; 0 keeps all.
+        percentile: so many percent of the features are dropped, but none of an orbit that is
+            partly above; 0 keeps all, 100 the most important orbit.
     """
     means = over_orbits(importances, order)
-    dropped = int(np.ceil(percentile * len(means) / 100.0))
-    if dropped == 0:
-        return np.arange(len(means))
-    bound = np.sort(means)[dropped - 1]
-    return np.flatnonzero((means > bound) | (means == means.max()))
+    first = min(int(np.ceil(percentile * len(means) / 100.0)), len(means) - 1)
+    return np.flatnonzero(means >= np.sort(means)[first])
 
 
 def table(
