@@ -111,10 +111,7 @@ class ReducingFamily(Family, Protocol):
         """Indices of the features it is trained on, in the full set; empty for all."""
 
     def reductions(self) -> Sequence[float]:
-        """Percentiles of importance below which to drop features, ascending.
-
-        Empty where no reduction is wanted.
-        """
+        """Percentages of the features to drop, ascending; empty where no reduction is wanted."""
 
     def importances(
         self, potential: TrainedPotential, positions: np.ndarray, progress: Progress = silent
@@ -133,7 +130,7 @@ class ReducingFamily(Family, Protocol):
     def reduced(
         self, potential: TrainedPotential, importances: list[dict[str, Any]], percentile: float
     ) -> Self:
-        """The family that keeps the features from the percentile on."""
+        """The family that drops this percentage of the features, those that count least."""
 
 
 @runtime_checkable

@@ -23,8 +23,7 @@ from ase.data import chemical_symbols
 from flexcalc import files
 from flexcalc.models.family import errors
 from flexcalc.models.gdml import SGDML
-from flexcalc.models.gdml.groups import generators_of
-from flexcalc.models.gdml.reduction import IMPORTANCE, lengths, over_orbits, table
+from flexcalc.models.gdml.reduction import IMPORTANCE, lengths, table
 
 BATCH, TIMED = 256, 15
 
@@ -85,7 +84,8 @@ def main():
     rng = np.random.default_rng(0)
     order = rng.permutation(len(data))
     train, test = data[np.sort(order[: options.points])], data[np.sort(order[-300:])]
-    others = data[np.sort(order[-900:-600])]  # to set the constant, and for the importances
+    # To set the constant, and for the importances:
+    others = data[np.sort(order[options.points : -300][:300])]
 
     def fit(family):
         return family.fit(train, others, np.random.default_rng(0))
@@ -113,30 +113,25 @@ def main():
         model = fit(reduced)
         tell(f"percentile {percentile:g}", model, full, train, test, begun)
         print("   ", survivors(everywhere, kinds(full.descriptor, data.numbers, reduced.kept)))
-    pinned = replace(
-        reduced,
-        symmetry=len(full.permutations) > 1,
-        generators=tuple(generators_of(full.permutations)),
-    )
-    feature_order = full.descriptor.relabelled(full.permutations)
     if options.again:
         begun = time.perf_counter()
-        anew = [r[IMPORTANCE] for r in table(model, others.positions)]
-        chosen = np.array(reduced.kept)[np.argsort(anew)[len(anew) // 2 :]]
-        tell("half of these, anew", fit(replace(pinned, kept=closed(chosen, feature_order))),
-             full, train, test, begun)  # fmt: skip
+        anew = np.argsort([row[IMPORTANCE] for row in table(model, others.positions)])
+        chosen = np.array(reduced.kept)[anew[len(anew) // 3 :]]
+        family_anew = replace(reduced, kept=closed(chosen, full))
+        tell("a third less, anew", fit(family_anew), full, train, test, begun)
     if options.compare:
-        count = len(reduced.kept)
-        length = lengths(full.descriptor, train.positions)
-        for name, score in (("shortest", length), ("random", rng.random(len(length)))):
-            chosen = np.argsort(over_orbits(score, feature_order))[:count]
-            begun = time.perf_counter()
-            model = fit(replace(pinned, kept=closed(chosen, feature_order)))
-            tell(name, model, full, train, test, begun)
+        begun = time.perf_counter()
+        shortest = replace(family, ranking="distance").reduced(full, rows, percentile)
+        tell("the shortest", fit(shortest), full, train, test, begun)
+        begun = time.perf_counter()
+        chosen = rng.permutation(full.descriptor.size)[: len(reduced.kept)]
+        model = fit(replace(reduced, kept=closed(chosen, full)))
+        tell("at random", model, full, train, test, begun)
 
 
-def closed(chosen, order):
+def closed(chosen, potential):
     """Features with all those that the group takes them to, ascending, as plain integers."""
+    order = potential.descriptor.relabelled(potential.permutations)
     return tuple(np.unique(order[:, chosen]).tolist())
 
 

@@ -1,7 +1,7 @@
 """Features are dropped by how much they matter, whole orbits at a time, as errors allow."""
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -75,6 +75,13 @@ def test_orbits_are_kept_or_dropped_whole(model, rng):
     assert 0 < sizes[-1] < sizes[1]
 
 
+def test_sixty_percent_dropped_leaves_forty():
+    """Without symmetry the numbers are those of the percentile, rounded down."""
+    found, alone = np.random.default_rng(0).permutation(861), np.arange(861)[None]
+    assert [len(kept(found, alone, q)) for q in (0, 60, 70, 100)] == [861, 344, 258, 1]
+    assert found[kept(found, alone, 60)].min() == 517
+
+
 def test_importances_are_averaged_over_orbits():
     """Features 0 and 2 change places; each of the others stays."""
     order = np.array([[0, 1, 2, 3], [2, 1, 0, 3]])
@@ -92,6 +99,17 @@ def test_a_row_tells_feature_atoms_distance_and_importance(model, ethanol):
     assert all(row["importance_kcal_mol_A"] > 0 for row in rows)
 
 
+def test_features_can_be_ranked_by_distance_as_well(model, ethanol):
+    """No dropped orbit's mean distance is below that of a kept one."""
+    rows = table(model, ethanol.positions[50:60])
+    family = SGDML(sigma=10.0, features="reduced", ranking="distance")
+    inside = list(family.reduced(model, rows, 60.0).kept)
+    order = model.descriptor.relabelled(model.permutations)
+    distance = over_orbits(np.array([row["distance_A"] for row in rows]), order)
+    outside = np.setdiff1d(np.arange(len(rows)), inside)
+    assert distance[inside].max() < distance[outside].min()
+
+
 @pytest.fixture(scope="module")
 def family():
     return SGDML(
@@ -99,6 +117,7 @@ def family():
         descriptor="distances",
         energies="labelled",
         features="reduced",
+        percentiles=(5.0, 10.0, 50.0),
         reduction_tolerance=TOLERANCE,
     )
 
@@ -177,7 +196,7 @@ def test_a_reduction_goes_on_where_it_was_interrupted(family, full, found, ethan
 
     arguments = full, ethanol[:50], ethanol[50:]
     first = reduce(family, *arguments, np.random.default_rng(1), memory=Notebook(tmp_path))
-    tired = Tired(sigma=10.0, features="reduced", reduction_tolerance=TOLERANCE)
+    tired = Tired(**{item.name: getattr(family, item.name) for item in fields(family)})
     second = reduce(tired, *arguments, np.random.default_rng(1), memory=Notebook(tmp_path))
     assert second.percentile == first.percentile == found.percentile
     assert np.array_equal(second.potential.coefficients, found.potential.coefficients)

@@ -220,6 +220,36 @@ def test_a_damaged_refinement_leaves_the_rest_of_the_page(rounds, run_of):
     assert "Learning curve: errors" in Page(page_of(folder)).text
 
 
+def test_features_are_shown_by_distance_and_by_pair(run_of):
+    """Two pictures; what is kept is counted, and an angle has no place among the pairs."""
+    folder = run_of("train")
+    before = page_of(folder).count("<svg")
+    rows = [
+        {"atoms": atoms, "distance_A": length, "importance_kcal_mol_A": 0.5, "kept": length < 2.5}
+        for atoms, length in (([1, 0], 1.5), ([2, 0], 3.0), ([2, 1], 1.5), ([0, 1, 2], 3.0))
+    ]
+    tried = [{"percentile": 0.0, "features": 4}, {"percentile": 50.0, "features": 2}]
+    (folder / "reduction.json").write_text(json.dumps({"features": rows, "tried": tried}))
+    page = Page(page_of(folder))
+    assert "2 of 4 features are kept; the longest kept spans 1.5" in page.text
+    assert page_of(folder).count("<svg") == before + 2
+    assert [name for name, count in Counter(page.ids).items() if count > 1] == []
+
+
+def feature_row(atoms, length):
+    return {"atoms": atoms, "distance_A": length, "importance_kcal_mol_A": 1.0}
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [7, [], [3], [{}], [feature_row([0, 10**9], 1.0)], [feature_row([0, 1], "<b>")]],
+)
+def test_a_damaged_reduction_leaves_the_rest_of_the_page(rows, run_of):
+    folder = run_of("train")
+    (folder / "reduction.json").write_text(json.dumps({"features": rows, "tried": rows}))
+    assert "Learning curve: errors" in Page(page_of(folder)).text
+
+
 def test_candidates_in_two_dimensions_are_a_curve_each(run_of):
     """Force errors against sigma, one curve for each regularization, and all numbers below."""
     folder = run_of("train")

@@ -130,14 +130,14 @@ class Contraction:
         products = self.engine.empty(len(terms), batch, 2 * points)
         for term, (here, there) in zip(products, terms, strict=True):
             xp.matmul(x[:, here], block.rows[there.start].T, out=term)
-        images = self.engine.empty(self.group, batch, 2 * points)
-        flat = images.reshape(self.group, -1), products.reshape(len(terms), -1)
-        xp.matmul(self._table_back, flat[1], out=flat[0])
-        total = self._weigh(
-            block, xp.einsum("bd,bd->b", x, x), images[..., :points], images[..., points:], energies
-        )
+        flat = products.reshape(len(terms), -1)
+        images = self._table_back @ flat if self.group > 1 else flat
+        split = images.reshape(self.group, batch, 2 * points)
+        norms = xp.einsum("bd,bd->b", x, x)
+        total = self._weigh(block, norms, split[..., :points], split[..., points:], energies)
         slope += total[:, None] * x
-        xp.matmul(self._table, flat[0], out=flat[1])
+        if self.group > 1:
+            xp.matmul(self._table, images, out=flat)
         for term, (here, there) in zip(products, terms, strict=True):
             slope[:, here] -= term @ block.rows[there.start]
 

@@ -41,7 +41,7 @@ GRID = (5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 60.0, 80.0, 100.0)
 DOWNWARDS, UPWARDS = 0.5, 1.5
 """Length scales to try, and the factors by which they go on beyond the edges."""
 PERCENTILES = (10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0)
-"""Percentiles of importance below which features may be dropped, by default."""
+"""Percentages of the features that may be dropped, by default."""
 DIAGNOSED = 100
 """Training points on which it is checked that energies and forces belong together."""
 
@@ -93,9 +93,12 @@ class SGDML:
     features: Literal["all", "reduced"] = "all"
     """Which features are used: `all`; or, `reduced`, those that matter: once the best model with
     all of them is found, it is trained again without the least important ones."""
+    ranking: Literal["importance", "distance"] = "importance"
+    """Which features are dropped first: those that the model's forces depend on least, or those
+    between the most distant atoms, which may do better with few training points."""
     percentiles: tuple[Percentile, ...] = PERCENTILES
-    """Percentiles of importance below which features may be dropped; of those that come
-    within `reduction_tolerance` the highest is taken."""
+    """Percentages of the features that may be dropped; of those that come within
+    `reduction_tolerance` the highest is taken."""
     reduction_tolerance: Fraction = 0.05
     """Rise of the validation force RMSE, over the lowest that any number of features gives, that
     is allowed for fewer of them."""
@@ -152,17 +155,17 @@ class SGDML:
     def reduced(
         self, potential: TrainedPotential, importances: list[dict[str, Any]], percentile: float
     ) -> SGDML:
-        """This family without the features below a percentile; with the potential's own group.
+        """This family without the features that rank lowest; with the potential's own group.
 
         The group is pinned, as features that it exchanges were kept or dropped together.
         """
         model = cast(GDMLPotential, potential)
-        found = np.array([row[reduction.IMPORTANCE] for row in importances])
         order = model.descriptor.relabelled(model.permutations)
+        rank = reduction.ranks(importances, self.ranking)
         generators = tuple(generators_of(model.permutations))
         return replace(
             self,
-            kept=tuple(reduction.kept(found, order, percentile).tolist()),
+            kept=tuple(reduction.kept(rank, order, percentile).tolist()),
             symmetry=bool(generators),
             generators=generators,
         )

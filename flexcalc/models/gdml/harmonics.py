@@ -52,11 +52,20 @@ class Harmonics:
 
     def forward(self, features: np.ndarray) -> np.ndarray:
         """Coordinates (batch, size) of features (batch, size)."""
+        if self._trivial:
+            return features
         return np.ascontiguousarray((self._transposed @ features.T).T)
 
     def backward(self, coordinates: np.ndarray) -> np.ndarray:
         """Features (batch, size) of coordinates (batch, size)."""
+        if self._trivial:
+            return coordinates
         return np.ascontiguousarray((self.basis @ coordinates.T).T)
+
+    @property
+    def _trivial(self) -> bool:
+        """Whether the group is the identity alone, whose coordinates are the features."""
+        return self.table.shape[1] == 1
 
     @cached_property
     def _transposed(self) -> Any:

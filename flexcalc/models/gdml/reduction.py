@@ -16,18 +16,19 @@ arXiv:2209.03985.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
+from flexcalc.errors import InputError
 from flexcalc.models.gdml.descriptor import Descriptor
 from flexcalc.models.gdml.engine import PROCESSOR
 from flexcalc.models.gdml.predictor import GDMLPotential
 from flexcalc.progress import Progress, silent
 from flexcalc.units import KCAL_MOL
 
-IMPORTANCE = "importance_kcal_mol_A"
-"""Column of `table`."""
+IMPORTANCE, DISTANCE = "importance_kcal_mol_A", "distance_A"
+"""Columns of `table`."""
 BLOCK = 1 << 18
 """Numbers (geometries times images times features) that are made at a time, two megabytes."""
 
@@ -44,7 +45,12 @@ def importance(
 
     Returns:
         (size,), of each feature by itself; see `over_orbits` for models with symmetries.
+
+    Raises:
+        InputError: there are no positions.
     """
+    if not len(positions):
+        raise InputError("importance of features: expected at least one geometry, got none")
     images = _Images(potential)
     batch = max(1, BLOCK // (min(images.count, images.step) * potential.descriptor.size))
     squares = np.zeros((len(positions), potential.descriptor.size))
@@ -157,15 +163,17 @@ def over_orbits(importances: np.ndarray, order: np.ndarray) -> np.ndarray:
 
 
 def kept(importances: np.ndarray, order: np.ndarray, percentile: float) -> np.ndarray:
-    """Indices of the features from the percentile of importance on, ascending, whole orbits only.
+    """Indices of the features from a percentile of importance on, ascending, whole orbits only.
 
     Args:
-        importances: (size,).
+        importances: (size,), or anything else to rank by.
         order: (group, size) feature indices of a closed group.
-        percentile: 0 keeps all, 100 the most important orbit.
+        percentile: so many percent of the features are dropped, but none of an orbit that is
+            partly above; 0 keeps all, 100 the most important orbit.
     """
     means = over_orbits(importances, order)
-    return np.flatnonzero(means >= np.percentile(means, percentile, method="lower"))
+    first = min(int(np.ceil(percentile * len(means) / 100.0)), len(means) - 1)
+    return np.flatnonzero(means >= np.sort(means)[first])
 
 
 def table(
@@ -192,11 +200,18 @@ def table(
         {
             "feature": name,
             "atoms": list(atoms),
-            "distance_A": float(length),
+            DISTANCE: float(length),
             IMPORTANCE: float(size) / KCAL_MOL,
         }
         for name, atoms, length, size in columns
     ]
+
+
+def ranks(rows: list[dict[str, Any]], ranking: Literal["importance", "distance"]) -> np.ndarray:
+    """What the features of `table`, (size,), are to be kept by, the larger the sooner."""
+    if ranking == "distance":
+        return np.array([-row[DISTANCE] for row in rows])
+    return np.array([row[IMPORTANCE] for row in rows])
 
 
 def lengths(descriptor: Descriptor, positions: np.ndarray) -> np.ndarray:

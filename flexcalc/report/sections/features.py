@@ -21,11 +21,11 @@ def figures(record: Mapping[str, Any], name: str, table: str) -> str:
     Args:
         record: what reduction.json holds: the rows of `features`.
         name: prefix of the pictures' ids, unique in the page.
-        table: HTML of the percentiles that were tried.
+        table: HTML of what was tried.
     """
     rows = [row for row in _listed(record.get("features")) if _is_feature(row)]
     if not rows:
-        return html.figures(html.figure(table, "Percentiles of importance tried.") if table else "")
+        return html.figures(html.figure(table, "Numbers of features tried.") if table else "")
     kept = np.array([bool(row.get("kept")) for row in rows])
     distance = np.array([float(row["distance_A"]) for row in rows])
     longest = number(float(distance[kept].max())) if kept.any() else "none"
@@ -38,7 +38,7 @@ def figures(record: Mapping[str, Any], name: str, table: str) -> str:
             counted="features",
         ),
         f"{int(kept.sum())} of {len(rows)} features are kept; the longest kept spans {longest} Å. "
-        "Dropped are those whose absence moves the model's forces least.",
+        "The table has the errors on the validation points with more and with fewer.",
         table,
     )
     return html.figures(by_distance, _pairs(rows, name))

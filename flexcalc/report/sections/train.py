@@ -35,7 +35,7 @@ HEADS = {
     "points": "training points",
     "force_rmse_kcal_mol_A": "force RMSE, kcal/mol/Å",
     "energy_rmse_kcal_mol": "energy RMSE, kcal/mol",
-    "percentile": "percentile of importance",
+    "percentile": "features to drop, %",
     "features": "features kept",
     "prediction_ms": "prediction, ms a geometry",
     "force_rmse_spread_kcal_mol_A": "spread of the force RMSE",
