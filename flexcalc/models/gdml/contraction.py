@@ -7,7 +7,9 @@ model reads
     E    = sum (d.a) (1 + n) exp(-n) + e (1 + n + n^2/3) exp(-n)
     -E'  = sum exp(-n) [(d.a) + e (1 + n)/3] d - (1 + n) exp(-n) a,
 
-summed over training points and permutations. Expanding squares and products turns the sums into
+summed over training points and permutations. The e are large and add up to next to nothing, so
+that it is their kernel less one that is summed, and one times their sum that is added: else
+energies round at some 1e-7 eV. Expanding squares and products turns the sums into
 products of x with X and a, taken in the harmonics of the group (see `harmonics`), and two more
 that collect the slope, with elementwise steps between them on blocks that stay in cache.
 
@@ -74,6 +76,7 @@ class Contraction:
     def set_coefficients(self, slopes: np.ndarray, energies: np.ndarray | None = None) -> None:
         """Set a = J alpha times sqrt(5)/(3 sigma) (points, size), and e (points,) or None."""
         coordinates = self.harmonics.forward(slopes)
+        self._level = 0.0 if energies is None else self.group * float(np.sum(energies))
         step = max(FEWEST, IMAGES * self.engine.enlarged // self.group)
         self._blocks = [
             self._block(slice(start, min(start + step, len(slopes))), coordinates, energies)
@@ -109,7 +112,8 @@ class Contraction:
                 batch = slice(start, start + self._batch)
                 for block in self._blocks:
                     self._add(block, x[batch], energies[batch], slope[batch])
-        return engine.numpy(energies), self.harmonics.backward(engine.numpy(slope)) * self.stretch
+        found = engine.numpy(energies) + self._level
+        return found, self.harmonics.backward(engine.numpy(slope)) * self.stretch
 
     def _add(self, block: _Block, x: Array, energies: Array, slope: Array) -> None:
         """Add a block's part to the energies (batch,) and to the slope (batch, size)."""
@@ -152,21 +156,24 @@ class Contraction:
         xp.clip(distance, 0.0, None, out=distance)
         xp.sqrt(distance, out=distance)
         projection -= block.offsets
-        decay = xp.exp(-distance)
-        if block.energies is not None:
+        if block.energies is None:
+            decay = xp.exp(-distance)
+        else:
+            below = xp.expm1(-distance)
+            decay = below + 1.0
             curved = distance * distance
+            curved *= 1.0 / 3.0
+            curved += distance
             curved *= decay
-            curved *= block.energies / 3.0
+            curved += below
+            curved *= block.energies
             energies += xp.einsum("gbm->b", curved)
         distance += 1.0
         distance *= decay
         energies += xp.einsum("gbm,gbm->b", projection, distance)
         decay *= projection
         if block.energies is not None:
-            flat = distance * block.energies
-            energies += xp.einsum("gbm->b", flat)
-            flat *= 1.0 / 3.0
-            decay += flat
+            decay += distance * (block.energies / 3.0)
         projection[...] = distance
         distance[...] = decay
         return xp.einsum("gbm->b", decay)
