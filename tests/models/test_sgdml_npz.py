@@ -14,7 +14,8 @@ from flexcalc.units import BOHR, KCAL_MOL
 
 @pytest.fixture
 def potential(water, rng):
-    return SGDML(sigma=10.0).fit(water[:12], water[12:], rng)
+    family = SGDML(sigma=10.0, descriptor="distances", energies="training")
+    return family.fit(water[:12], water[12:], rng)
 
 
 @pytest.fixture

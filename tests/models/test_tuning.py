@@ -268,13 +268,13 @@ def test_a_candidate_is_the_one_candidate_of_its_own(family):
 
 
 class Counting(SGDML):
-    """sGDML that counts its trainings."""
+    """sGDML that counts its trainings; models for the diagnosis of labels are none."""
 
     trainings: ClassVar[list] = []
 
-    def _trained(self, *arguments):
+    def _finished(self, *arguments):
         self.trainings.append((self.sigma, self.regularization))
-        return super()._trained(*arguments)
+        return super()._finished(*arguments)
 
 
 class Killed(BaseException):

@@ -6,6 +6,7 @@ It must: it replaces the logger class, ends the process on errors, and may train
 import importlib.util
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ pytestmark = pytest.mark.skipif(
 
 PEER = """
 import sys
+from dataclasses import replace
 import numpy as np
 from sgdml.predict import GDMLPredict
 from sgdml.train import GDMLTrain
@@ -69,8 +71,9 @@ def comparison(tmp_path_factory):
     folder = tmp_path_factory.mktemp("peer")
     rng = np.random.default_rng(3)
     train, test = labelled(rng, 30), labelled(rng, 20).positions
+    published = SGDML(sigma=10, descriptor="distances", energies="training")
     potentials = {
-        name: SGDML(sigma=10, symmetry=name == "symmetric").fit(train, None, rng)
+        name: replace(published, symmetry=name == "symmetric").fit(train, None, rng)
         for name in ("symmetric", "plain")
     }
     groups = {name: potential.permutations for name, potential in potentials.items()}
