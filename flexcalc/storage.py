@@ -230,6 +230,12 @@ def load_checkpoint(path: Path) -> tuple[dict[str, np.ndarray], dict] | None:
     return None
 
 
+def remove_checkpoint(path: Path) -> None:
+    """Remove a checkpoint and the one before it; neither needs to be there."""
+    for candidate in (Path(path), _previous(path)):
+        candidate.unlink(missing_ok=True)
+
+
 def _previous(path: Path) -> Path:
     return Path(path).with_name(Path(path).name + ".previous")
 

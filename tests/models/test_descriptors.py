@@ -10,7 +10,7 @@ from ase.io import read
 
 from flexcalc import geometry
 from flexcalc.errors import FileFormatError, InputError
-from flexcalc.geometry.graph import neighbours
+from flexcalc.geometry.graph import bonded_share, neighbours
 from flexcalc.models.gdml.descriptor import (
     Angles,
     Dihedrals,
@@ -21,6 +21,7 @@ from flexcalc.models.gdml.descriptor import (
     from_arrays,
 )
 from flexcalc.models.gdml.descriptor.angular import WINDOW
+from flexcalc.models.gdml.groups import close, parsed
 
 INPUTS = Path(__file__).parents[2] / "inputs"
 KINDS = ["distances", "some distances", "angles", "dihedrals", "joined", "some joined", "roots"]
@@ -366,6 +367,34 @@ def test_a_molecule_without_angles_is_described_by_its_distances():
     found = extended(np.array([7, 7]), np.array([[0.0, 0, 0], [1.1, 0, 0]]))
     assert isinstance(found, InverseDistances)
     assert found.size == 1
+
+
+@pytest.mark.parametrize("gone", [0.6, 1.0])
+def test_the_extended_features_are_closed_under_a_group(gone, toy, rng):
+    """A hydrogen of the methyl group is far away in most frames: bonded as its likes are."""
+    numbers, positions = toy.ethanol_frames(10, rng)
+    group = np.array(close([parsed(text, numbers) for text in ("(3 4 5)", "(3 4)")], 10))
+    expected = extended(numbers, positions)
+    positions[: int(10 * gone), 3] += 8.0
+    assert (bonded_share(numbers, positions)[3] <= 1 - gone).all()
+    alone = extended(numbers, positions)
+    assert not alone.closed_under(group).all()
+    found = extended(numbers, positions, permutations=group)
+    assert found.closed_under(group).all()
+    assert found.names == expected.names
+    moved = found.linearise(positions[:, group[1]]).features
+    plain = found.linearise(positions).features
+    assert np.abs(plain[:, found.relabelled(group)[1]] - moved).max() < 1e-12
+
+
+def test_images_of_bonds_can_be_what_makes_an_angle():
+    """One hydrogen of water far away: without the group there is no angle."""
+    numbers, frame = np.array([8, 1, 1]), np.array([[0.0, 0, 0], [0.96, 0, 0], [0, 9.0, 0]])
+    assert type(extended(numbers, frame)) is InverseDistances
+    swap = np.array([[0, 1, 2], [0, 2, 1]])
+    found = extended(numbers, frame, permutations=swap)
+    assert found.names[3:] == ("angle 1 0 2",)
+    assert found.closed_under(swap).all()
 
 
 def test_water_is_extended_by_its_angle(toy, rng):

@@ -76,11 +76,12 @@ def test_no_net_force_and_no_net_torque(model, ethanol, rng):
     assert np.abs(np.cross(positions, forces).sum(axis=1)).max() < 1e-8
 
 
-def test_prediction_is_the_sum_over_training_points(model, ethanol, rng):
+def test_prediction_is_the_sum_over_training_points(published, ethanol, rng):
     """Against the unexpanded formula, one geometry, training point and permutation at a time.
 
     Energies are sums of terms that reach `size`, so they agree to some 1e-13 of it.
     """
+    model = published
     positions = distorted(model, ethanol, rng, 5)
     found = model(positions)
     sigma, scale = model.sigma, model.scale

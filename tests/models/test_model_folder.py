@@ -22,6 +22,14 @@ def saved(model, tmp_path):
 
 
 @pytest.fixture
+def bare(published, tmp_path):
+    """A folder without arrays of a descriptor, which would not fit either."""
+    path = tmp_path / "published.flex"
+    published.save(path)
+    return path
+
+
+@pytest.fixture
 def small(water, rng, tmp_path):
     """A model folder of a few kilobytes."""
     path = tmp_path / "water.flex"
@@ -185,10 +193,10 @@ def test_weights_that_are_not_finite_are_refused(saved, value):
         ([7, 6, 8, 8, 1, 1, 1, 1, 1], "exchange unlike atoms"),
     ],
 )
-def test_wrong_species_are_refused(saved, numbers, message):
-    rewrite(saved, numbers=numbers)
+def test_wrong_species_are_refused(bare, numbers, message):
+    rewrite(bare, numbers=numbers)
     with pytest.raises(FileFormatError, match=message):
-        SGDML.load(saved)
+        SGDML.load(bare)
 
 
 @pytest.mark.security
@@ -240,12 +248,12 @@ def test_facts_that_lie_are_refused(saved, change, message):
         ({"constant": None}, "constant"),
     ],
 )
-def test_arrays_that_do_not_fit_are_refused(saved, change, message):
-    _, arrays = read_model(saved)
+def test_arrays_that_do_not_fit_are_refused(bare, change, message):
+    _, arrays = read_model(bare)
     arrays = {key: value for key, value in (arrays | change).items() if value is not None}
-    rewrite_weights(saved, save(arrays))
+    rewrite_weights(bare, save(arrays))
     with pytest.raises(FileFormatError, match=message):
-        SGDML.load(saved)
+        SGDML.load(bare)
 
 
 @pytest.mark.security

@@ -268,7 +268,7 @@ def test_a_candidate_is_the_one_candidate_of_its_own(family):
 
 
 class Counting(SGDML):
-    """sGDML that counts its trainings."""
+    """sGDML that counts its trainings; models for the diagnosis of labels are none."""
 
     trainings: ClassVar[list] = []
 

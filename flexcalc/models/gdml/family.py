@@ -287,7 +287,15 @@ class SGDML:
             raise InputError("every training force is the same: there is nothing to learn")
         atoms = len(train.numbers)
         unknowns = max(3 * atoms - 6, 3) + (self.energies == "fitted")
-        self._setting().chosen(len(train), unknowns, InverseDistances(atoms).size)
+        self._setting().chosen(len(train), unknowns, self._size(train))
+
+    def _size(self, train: Dataset) -> int:
+        """Features, as far as that is known before the symmetry is."""
+        if self.kept:
+            return len(self.kept)
+        if self.descriptor == "extended":
+            return extended(train.numbers, train.positions).size
+        return InverseDistances(len(train.numbers)).size
 
     def _setting(self) -> Setting:
         return Setting(

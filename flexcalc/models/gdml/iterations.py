@@ -19,7 +19,7 @@ from flexcalc.errors import FileFormatError
 from flexcalc.models.gdml.iterative import Conjugate, Nystroem, Operator, conjugate_gradients
 from flexcalc.models.gdml.kernel import Kernel
 from flexcalc.progress import Progress, silent
-from flexcalc.storage import load_checkpoint, save_checkpoint
+from flexcalc.storage import load_checkpoint, remove_checkpoint, save_checkpoint
 
 MOST_RESTARTS = 4
 """Preconditioners after the first."""
@@ -89,7 +89,7 @@ class Iterations:
             The last stage: `done` has the solutions, `worst` how good they are.
         """
         key = self._key(sets)
-        stage = self._recalled(key, sets[0].size) or Stage(self.columns)
+        stage = self._recalled(key) or Stage(self.columns)
         inverse = None
         while len(stage.done) < len(sets):
             if inverse is None:
@@ -112,7 +112,7 @@ class Iterations:
                 residual=1.0,
             )
         if self.checkpoint is not None:
-            self.checkpoint.unlink(missing_ok=True)
+            remove_checkpoint(self.checkpoint)
         return stage
 
     def _matrix(self, vector: np.ndarray) -> np.ndarray:
@@ -171,7 +171,7 @@ class Iterations:
             self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
             save_checkpoint(self.checkpoint, arrays, facts)
 
-    def _recalled(self, key: str, rows: int) -> Stage | None:
+    def _recalled(self, key: str) -> Stage | None:
         """The stage of the checkpoint, if there is one of this very task."""
         try:
             found = load_checkpoint(self.checkpoint) if self.checkpoint is not None else None
