@@ -45,6 +45,17 @@ class Calculator(ASECalculator):
         else:
             self.potential = open_potential(potential, trust=trust)
 
+    def check_state(self, atoms: ase.Atoms, tol: float = 1e-15) -> list[str]:
+        """What has changed since the last calculation, of what a potential depends on.
+
+        ASE's own comparison takes longer than a small model; this one is exact.
+        """
+        if self.atoms is None or len(self.atoms) != len(atoms) or not self.use_cache:
+            return list(all_changes)
+        old, new = self.atoms.arrays, atoms.arrays
+        changed = [name for name in ("positions", "numbers") if (old[name] != new[name]).any()]
+        return changed + ["pbc"] * bool((self.atoms.pbc != atoms.pbc).any())
+
     def calculate(
         self,
         atoms: ase.Atoms | None = None,

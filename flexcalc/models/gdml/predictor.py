@@ -17,7 +17,7 @@ from flexcalc.models.gdml.descriptor import Descriptor, InverseDistances
 from flexcalc.models.gdml.engine import PROCESSOR, Engine, engine
 from flexcalc.potential import Evaluation
 
-FEWEST, MOST = 4, 32
+FEWEST, MOST = 8, 32
 """Geometries that a core takes at a time: too few cost calls, too many leave the cache."""
 SHARES = 8
 """Pieces into which a batch is cut between these bounds, so that the cores end together."""
