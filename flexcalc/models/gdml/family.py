@@ -386,11 +386,12 @@ class SGDML:
         if validation is not None and len(validation):
             sets["validation"] = validation
         found = {name: trained(frames.positions) for name, frames in sets.items()}
-        shift = 0.0
+        # Fitted energies leave the mean over the training points at zero but for the tolerance
+        # of the solver, which this takes away.
+        used = list(sets) if self.energies == "labelled" else ["training"]
+        offsets = [sets[name].labels()[0] - found[name].energies for name in used]
+        shift = float(np.mean(np.concatenate(offsets)))
         if self.energies != "fitted":
-            used = ["training"] if self.energies == "training" else list(sets)
-            offsets = [sets[name].labels()[0] - found[name].energies for name in used]
-            shift = float(np.mean(np.concatenate(offsets)))
             suspicion = diagnosis(train.labels()[0], found["training"].energies)
         notes = (group.warning, *trained.facts["warnings"], suspicion)
         facts: dict[str, Any] = {
