@@ -59,8 +59,11 @@ def peak_bytes():
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def theirs(frames, sigma, symmetry=True):
-    """The package's model of these frames, and the seconds its training takes."""
+def theirs(frames, sigma, permutations=None):
+    """The package's model of these frames, and the seconds its training takes.
+
+    With the permutations given, or those it finds.
+    """
     from sgdml.train import GDMLTrain
 
     dataset = {
@@ -76,7 +79,9 @@ def theirs(frames, sigma, symmetry=True):
         "r_unit": np.array("Ang"),
     }
     trainer = GDMLTrain()
-    task = trainer.create_task(dataset, len(frames), dataset, 0, sigma, lam=1e-10, use_sym=symmetry)
+    task = trainer.create_task(
+        dataset, len(frames), dataset, 0, sigma, lam=1e-10, perms=permutations
+    )
     begun = time.perf_counter()
     model = trainer.train(task)
     return model, time.perf_counter() - begun
@@ -189,10 +194,10 @@ def agree(options):
     from sgdml.predict import GDMLPredict
 
     frames, test = read(options.data)[np.arange(options.points)], read(options.test)
-    model, _ = theirs(frames, options.sigma, options.symmetry)
+    mine, _ = ours(frames, options.sigma, symmetry=options.symmetry)
+    model, _ = theirs(frames, options.sigma, mine.permutations)
     energies, forces = GDMLPredict(model).predict(test.positions.reshape(len(test), -1))
     forces = forces.reshape(test.forces.shape)
-    mine, _ = ours(frames, options.sigma, symmetry=options.symmetry)
     found = mine(test.positions)
     for what, apart, size in (
         ("energies", found.energies - energies, energies - energies.mean()),
