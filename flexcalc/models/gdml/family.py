@@ -334,7 +334,8 @@ class SGDML:
     def _of_forces(self, descriptor: Descriptor, group: Symmetry, train: Dataset) -> GDMLPotential:
         """A model of the forces alone, for what is to be learned about the labels."""
         points = prepare(descriptor, train.positions, group.permutations)
-        solver = Solver(Kernel(points, float(self.sigma or FIRST_SIGMA)), self._setting())
+        kernel = Kernel(points, self.sigma or FIRST_SIGMA, engine(self.device))
+        solver = Solver(kernel, replace(self._setting(), kind="auto"))
         return self._trained(solver, descriptor, group, train, 0)
 
     def _suspicion(self, descriptor: Descriptor, group: Symmetry, train: Dataset) -> str | None:

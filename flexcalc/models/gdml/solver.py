@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 
@@ -25,6 +25,9 @@ from flexcalc.progress import Progress, silent
 
 Kind = Literal["auto", "exact", "iterative"]
 
+SQUARES, SQUARES_ON_GPU = 2, 5
+"""Matrices of half the points that the exact solver holds: on a GPU one more, see
+`exact.HalvesOnGPU`, and two in the making."""
 COLUMNS = 0.1
 """Share of the matrix's columns in the first preconditioner."""
 CHECKPOINT = "iterations.checkpoint"
@@ -66,15 +69,21 @@ class Setting:
             InputError: the memory is too small; says how much is needed, how much there is and
                 what to do.
         """
-        available = available_bytes(self.engine)
-        fits = available is None or exact_bytes(points, unknowns, size) <= available
-        if self.kind == "exact" or (self.kind == "auto" and fits):
-            if not fits:
-                _refuse(points, unknowns, size, int(available or 0), exact_bytes)
-            return "exact"
-        needed = self.iterative_bytes(points, unknowns, size)
-        if available is not None and needed > available:
-            _refuse(points, unknowns, size, available, self.iterative_bytes)
+        if self.kind != "iterative":
+            squares = SQUARES if self.engine.device is None else SQUARES_ON_GPU
+            available = available_bytes(self.engine)
+            if available is None or exact_bytes(points, unknowns, size, squares) <= available:
+                return "exact"
+            if self.kind == "exact":
+                _refuse(
+                    points,
+                    available,
+                    lambda n: exact_bytes(n, unknowns, size, squares),
+                    ', or set solver = "iterative"',
+                )
+        available = available_bytes(Engine())  # the columns are kept there
+        if available is not None and self.iterative_bytes(points, unknowns, size) > available:
+            _refuse(points, available, lambda n: self.iterative_bytes(n, unknowns, size))
         return "iterative"
 
     def drawn(self, rows: int) -> int:
@@ -88,16 +97,17 @@ class Setting:
         return 8 * (matrices + _fixed(points, unknowns, size)) + OVERHEAD
 
 
-def exact_bytes(points: int, unknowns: int, size: int) -> int:
+def exact_bytes(points: int, unknowns: int, size: int, squares: int = SQUARES) -> int:
     """Memory that the exact solver takes: half the matrix, and the Jacobians.
 
     Args:
         points: training points.
         unknowns: of each of them.
         size: features of the descriptor.
+        squares: matrices of half the points.
     """
     side = (points + 1) // 2 * unknowns
-    return 8 * (2 * side**2 + _fixed(points, unknowns, size)) + OVERHEAD
+    return 8 * (squares * side**2 + _fixed(points, unknowns, size)) + OVERHEAD
 
 
 def _fixed(points: int, unknowns: int, size: int) -> int:
@@ -106,16 +116,13 @@ def _fixed(points: int, unknowns: int, size: int) -> int:
 
 
 def _refuse(
-    points: int, unknowns: int, size: int, available: int, needed: Callable[[int, int, int], int]
-) -> None:
+    points: int, available: int, needed: Callable[[int], int], remedy: str = ""
+) -> NoReturn:
     """Raise the error that says what would fit."""
-    count = bisect_right(range(points), available, key=lambda n: needed(n, unknowns, size)) - 1
-    remedy = f"train on {max(count, 0)} points or fewer"
-    if needed is exact_bytes:
-        remedy += ', or set solver = "iterative"'
+    count = bisect_right(range(points), available, key=needed) - 1
     raise InputError(
-        f"training on {points} points takes {needed(points, unknowns, size) / 2**30:.1f} GiB of "
-        f"memory and {available / 2**30:.1f} GiB are free; {remedy}"
+        f"training on {points} points takes {needed(points) / 2**30:.1f} GiB of memory and "
+        f"{available / 2**30:.1f} GiB are free; train on {max(count, 0)} points or fewer{remedy}"
     )
 
 
@@ -164,6 +171,9 @@ class Solver:
         ladder: regularizations that are to be solved one after another, ascending. Those before
             the first that is asked for are gone through, so that a search that is taken up
             again has the very factors of an undisturbed one.
+
+    Raises:
+        InputError: the memory is too small.
     """
 
     def __init__(
@@ -175,6 +185,9 @@ class Solver:
     ):
         self.kernel, self.setting, self.progress = kernel, setting, progress
         self.ladder = sorted(ladder)
+        # Chosen once: a factor that is kept takes memory, and must not change the choice.
+        points = kernel.points
+        self.kind = setting.chosen(len(points), points.unknowns, points.features.shape[1])
         self._factor: Halves | None = None
         self._last = -np.inf
 
@@ -187,16 +200,15 @@ class Solver:
             seed: of the drawing of a preconditioner's columns.
 
         Raises:
-            InputError: the memory is too small, or the matrix is singular.
+            InputError: the matrix is singular.
         """
         points = self.kernel.points
-        kind = self.setting.chosen(len(points), points.unknowns, points.features.shape[1])
         sets = [labels.ravel()]
         if points.energies:
             ones = np.zeros_like(labels)
             ones[:, -1] = 1.0
             sets.append(ones.ravel())
-        if kind == "exact":
+        if self.kind == "exact":
             columns, facts, warning = self._exactly(np.column_stack(sets), regularization)
         else:
             columns, facts, warning = self._iteratively(sets, regularization, seed)
@@ -208,7 +220,7 @@ class Solver:
             sums = columns.reshape(len(points), points.unknowns, 2)[:, -1].sum(axis=0)
             constant = float(sums[0] / sums[1])
             beta = beta - constant * columns[:, 1]
-        return Solution(beta, constant, {"solver": kind, **facts}, warning)
+        return Solution(beta, constant, {"solver": self.kind, **facts}, warning)
 
     def _exactly(
         self, labels: np.ndarray, regularization: float
