@@ -1,5 +1,6 @@
 """Permutation groups recovered from geometries, against the known groups of molecules."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from flexcalc.errors import ConfigError
 from flexcalc.geometry import distances
 from flexcalc.geometry.graph import bonded_share
 from flexcalc.models.gdml import SGDML, automorphisms, symmetry
-from flexcalc.models.gdml.groups import close, cycles, generators_of, parsed
+from flexcalc.models.gdml.groups import close, cycles, generators_of, is_group, parsed
 from flexcalc.models.gdml.symmetry import find, given, identity, recover
 from flexcalc.workflows.fitting import run_train
 
@@ -337,3 +338,11 @@ def test_generators_that_cannot_be_leave_no_run_folder(water, tmp_path):
             tmp_path / "out",
         )
     assert not (tmp_path / "out").exists()
+
+
+def test_a_group_is_closed_and_has_each_member_once():
+    everything = np.array(list(itertools.permutations(range(4))))
+    assert is_group(everything)
+    assert is_group(everything[:1])
+    for rows in (everything[1:], everything[:-1], everything[1:2], everything[[0, 0]]):
+        assert not is_group(rows)

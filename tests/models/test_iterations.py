@@ -1,6 +1,5 @@
 """Half-done iterative solutions: a solve that was stopped goes on and gives the same bytes."""
 
-
 import numpy as np
 import pytest
 

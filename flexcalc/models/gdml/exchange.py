@@ -19,7 +19,8 @@ from flexcalc.errors import FileFormatError, InputError, MoleculeError, UnitErro
 from flexcalc.files.archive import Archive
 from flexcalc.files.units import energy_unit, length_unit
 from flexcalc.models.gdml.descriptor import InverseDistances
-from flexcalc.models.gdml.predictor import GDMLPotential, check_model, is_group
+from flexcalc.models.gdml.groups import is_group
+from flexcalc.models.gdml.predictor import GDMLPotential, check_model
 from flexcalc.storage import atomic_write, sha256_file
 
 ENERGY_UNIT, LENGTH_UNIT = "kcal/mol", "angstrom"

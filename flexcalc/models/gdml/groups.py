@@ -66,13 +66,28 @@ def generators_of(permutations: np.ndarray) -> list[str]:
     """
     rows = [tuple(row) for row in np.asarray(permutations, dtype=int).tolist()]
     rest = sorted(rows, key=lambda row: (sum(k != atom for k, atom in enumerate(row)), row))
+    chosen = _generating(rest)
+    return [cycles(row) for row in (rest if chosen is None else chosen)]
+
+
+def is_group(permutations: np.ndarray) -> bool:
+    """Whether permutations (group, atoms) are a closed group, each member once."""
+    rows = [tuple(row) for row in permutations.tolist()]
+    return len(set(rows)) == len(rows) and _generating(rows) is not None
+
+
+def _generating(rows: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]] | None:
+    """Those rows that the ones before do not generate; None if all generate more than the rows."""
     chosen: list[tuple[int, ...]] = []
     reached = {tuple(range(len(rows[0])))}
-    for row in rest:
+    for row in rows:
         if row not in reached:
             chosen.append(row)
-            reached = set(close(chosen, len(rows)) or rows)
-    return [cycles(row) for row in chosen]
+            group = close(chosen, len(rows))
+            if group is None:
+                return None
+            reached = set(group)
+    return chosen if len(reached) == len(rows) else None
 
 
 def parsed(text: str, numbers: np.ndarray) -> tuple[int, ...]:

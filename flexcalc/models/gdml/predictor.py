@@ -15,6 +15,7 @@ from flexcalc.models.folder import write_model
 from flexcalc.models.gdml.contraction import Contraction
 from flexcalc.models.gdml.descriptor import Descriptor, InverseDistances
 from flexcalc.models.gdml.engine import PROCESSOR, Engine, engine
+from flexcalc.models.gdml.groups import is_group
 from flexcalc.potential import Evaluation
 
 FEWEST, MOST = 8, 32
@@ -172,11 +173,3 @@ def check_model(
         raise FileFormatError(f"{where}: permutations: expected a closed group, each member once")
     if not descriptor.closed_under(permutations).all():
         raise FileFormatError(f"{where}: permutations: they take features to others than these")
-
-
-def is_group(permutations: np.ndarray) -> bool:
-    """Whether permutations (group, atoms) are a closed group, each member once."""
-    members = {tuple(row) for row in permutations.tolist()}
-    # In a finite set closure suffices; each product moves the members onto themselves.
-    products = permutations[:, permutations].reshape(-1, permutations.shape[1])
-    return len(members) == len(permutations) and members >= {*map(tuple, products.tolist())}
