@@ -395,6 +395,13 @@ def test_info_does_not_read_weights(here, tmp_path, capsys):
     assert "training_points: 20" in capsys.readouterr().out
 
 
+def test_too_little_memory_is_said_at_once_and_leaves_no_folder(here, capsys, monkeypatch):
+    monkeypatch.setattr("flexcalc.models.gdml.solver.available_bytes", lambda engine: 1000)
+    assert run("train", "water.xyz", "--points", "20", "--validation-points", "9", "-o", "big") == 2
+    assert "GiB are free; train on 0 points or fewer" in complaint(capsys)
+    assert not Path("big").exists()
+
+
 def test_export_writes_a_file_that_opens_as_the_same_model(here, capsys):
     words = ("train", "water.xyz", "--points", "20", "--validation-points", "9", "--sigma", "10")
     assert run(*words, "--descriptor", "distances", "-o", "published.flex") == 0

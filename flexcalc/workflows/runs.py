@@ -85,7 +85,7 @@ def open_run(command: str, config: Any, folder: Path) -> Iterator[Run]:
         yield run
 
 
-OWN_FILES = frozenset({".lock", "run.toml", "log.txt"})
+OWN_FILES = frozenset({".lock", "run.toml", "log.txt", "split.json"})
 """What a run folder has before any work is done."""
 
 

@@ -176,8 +176,10 @@ class SGDML:
         Raises:
             ConfigError: the generators cannot be, see `symmetry.find`; or two hyperparameters
                 contradict each other.
-            InputError: the features to keep are none of the molecule's.
+            InputError: the features to keep are none of the molecule's, or there is no such
+                device.
         """
+        engine(self.device)
         if self.metric == "learned" and self.descriptor != "distances":
             raise ConfigError('metric = "learned" works with descriptor = "distances" only')
         if self.metric == "learned" and (self.kept or self.features == "reduced"):
