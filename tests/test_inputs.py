@@ -23,7 +23,8 @@ RUNS = {
     "label.toml": ["label", "--frames", "40", *SAMPLING, "--workers", "1"],
     "train.toml": [
         *["train", "--points", "20", "--validation-points", "10"],
-        *["--sigmas", "10", "--learning-curve", "10"],
+        # Fitted energies round at 1e-11 of the forces, and differently in batches of beads.
+        *["--sigmas", "10", "--learning-curve", "10", "--energies", "labelled"],
     ],
     "evaluate.toml": ["evaluate", "--bins", "4", "--frames", "20"],
     "path.toml": ["path", "--images", "5", "--steps", "3"],
