@@ -27,6 +27,8 @@ from flexcalc.workflows.runs import Run, copy_tree, open_run
 
 UNFINISHED = "unfinished"
 """Folder in a run folder for what a run that is interrupted goes on from."""
+TOLD = ("permutations",)
+"""Facts of a model that stand among the results of its training."""
 
 
 def train(
@@ -212,6 +214,7 @@ def _written(
         "training_points": points,
         "validation_points": len(judged),
         **_scalars(fitted.potential.facts.get("hyperparameters", {})),
+        **{key: fitted.potential.facts[key] for key in TOLD if key in fitted.potential.facts},
         **found,
         **fitted.facts,
     }

@@ -79,7 +79,7 @@ def _pictures(folder: RunFolder, suffix: str, sigma: float | None) -> str:
     folds = _rows(folder, f"folds{suffix}.json")
     refinement = folder.json(f"refinement{suffix}.json")
     drawn = html.figures(
-        _tuning(tuning, None if suffix else sigma, suffix) if tuning else "",
+        _tuning(tuning, None if suffix else sigma, suffix) if len(tuning) > 1 else "",
         _folds(folds, suffix) if folds else "",
         _refinement(refinement, suffix) if isinstance(refinement, dict) else "",
         _learning(learning, suffix) if learning else "",
