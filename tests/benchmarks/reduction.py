@@ -75,6 +75,7 @@ def main():
     parser.add_argument("--points", type=int, default=150)
     parser.add_argument("--sigma", type=float, default=20.0)
     parser.add_argument("--max-permutations", type=int, default=1, help="1: no symmetry")
+    parser.add_argument("--descriptor", default="distances")
     parser.add_argument("--percentiles", type=float, nargs="+", default=[60, 70, 80])
     parser.add_argument("--again", action="store_true", help="measure importances anew as well")
     parser.add_argument("--compare", action="store_true", help="the shortest and random ones too")
@@ -91,7 +92,12 @@ def main():
         return family.fit(train, others, np.random.default_rng(0))
 
     largest = options.max_permutations
-    family = SGDML(sigma=options.sigma, symmetry=largest > 1, max_permutations=largest)
+    family = SGDML(
+        sigma=options.sigma,
+        symmetry=largest > 1,
+        max_permutations=largest,
+        descriptor=options.descriptor,
+    )
     begun = time.perf_counter()
     full = fit(family)
     print(
