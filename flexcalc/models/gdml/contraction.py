@@ -12,9 +12,9 @@ orders of magnitude larger than what their sum leaves, and n is small. So the pa
 exp(-n) that is one, x . A - B + C with the sums A of a, B of X.a and C of e, is taken out of the
 sum: what is left is smaller by n^2 and so is its rounding, which would make the energy rough.
 
-Expanding squares and products turns the sums into
-products of x with X and a, taken in the harmonics of the group (see `harmonics`), and two more
-that collect the slope, with elementwise steps between them on blocks that stay in cache.
+Expanding squares and products turns the sums into products of x with X and a, taken in the
+harmonics of the group (see `harmonics`), and two more that collect the slope, with elementwise
+steps between them on blocks that stay in cache.
 
 Source: Chmiela et al., Nat. Commun. 9, 3887 (2018), eqs. 3 to 5, with the Matern kernel of
 n = 2; arXiv:1912.06401.
