@@ -113,6 +113,18 @@ def test_a_batch_gives_what_its_rows_give(model, ethanol, rng):
     assert np.abs(batch.forces - forces).max() < 1e-9
 
 
+def test_a_model_that_was_moved_predicts_the_same_and_leaves_the_original(model, ethanol):
+    """To torch, here on the processor, and back; other products, other rounding."""
+    pytest.importorskip("torch")
+    before = model(ethanol.positions[:5])
+    moved = model.on("torch")
+    found, back = moved(ethanol.positions[:5]), moved.on("cpu")(ethanol.positions[:5])
+    assert np.abs(found.energies - before.energies).max() < 1e-7
+    assert np.abs(found.forces - before.forces).max() < 1e-7
+    assert np.array_equal(back.forces, before.forces)
+    assert np.array_equal(model(ethanol.positions[:5]).forces, before.forces)
+
+
 def test_an_empty_batch_gives_nothing(model):
     found = model(np.empty((0, 9, 3)))
     assert found.energies.shape == (0,)

@@ -209,7 +209,8 @@ class Solver:
             ones[:, -1] = 1.0
             sets.append(ones.ravel())
         if self.kind == "exact":
-            columns, facts, warning = self._exactly(np.column_stack(sets), regularization)
+            columns, facts = self._exactly(np.column_stack(sets), regularization)
+            warning = None
         else:
             columns, facts, warning = self._iteratively(sets, regularization, seed)
         if not np.isfinite(columns).all():
@@ -224,14 +225,14 @@ class Solver:
 
     def _exactly(
         self, labels: np.ndarray, regularization: float
-    ) -> tuple[np.ndarray, dict[str, Any], str | None]:
+    ) -> tuple[np.ndarray, dict[str, Any]]:
         for earlier in self.ladder:
             if self._last < earlier < regularization:
                 self._with_factor(labels, earlier)
         columns = self._with_factor(labels, regularization)
         if columns is None:
-            return self._by_pivots(labels, regularization)
-        return columns, {}, None
+            return self._by_pivots(labels, regularization), {"indefinite": True}
+        return columns, {}
 
     def _with_factor(self, labels: np.ndarray, regularization: float) -> np.ndarray | None:
         """Solve with the factor at hand, else with a new one; None where there is none."""
@@ -265,9 +266,7 @@ class Solver:
             columns.append(state.solution)
         return np.column_stack(columns)
 
-    def _by_pivots(
-        self, labels: np.ndarray, regularization: float
-    ) -> tuple[np.ndarray, dict[str, Any], str | None]:
+    def _by_pivots(self, labels: np.ndarray, regularization: float) -> np.ndarray:
         """Solve the whole matrix by a pivoted factorisation, which may be indefinite."""
         from scipy.linalg import LinAlgError, solve
 
@@ -281,10 +280,9 @@ class Solver:
         matrix = full_matrix(self.kernel, self.progress)
         matrix[np.diag_indices_from(matrix)] += regularization
         try:
-            columns = solve(matrix, labels, assume_a="symmetric", overwrite_a=True)
+            return solve(matrix, labels, assume_a="symmetric", overwrite_a=True)
         except LinAlgError:
             raise InputError(SINGULAR) from None
-        return columns, {"indefinite": True}, None
 
     def _iteratively(
         self, sets: list[np.ndarray], regularization: float, seed: int
