@@ -32,7 +32,10 @@ REFERENCES: Mapping[str, str] = {
 FOREIGN: Mapping[str, str] = {
     ".npz": "flexcalc.models.gdml.exchange:open_npz",
 }
-"""Openers of other packages' model files by suffix."""
+"""Openers of other packages' model files, by suffix or by the name of a file without one.
+
+An opener is called with the path, the atomic numbers (atoms,) of the molecule or None, the
+options that followed the path (`?energy_unit=eV`), and whether code in the file may be run."""
 
 EXAMPLES = "a model folder (NAME.flex), a model file (.npz), xtb:GFN2-xTB, dft:PBE-D4/def2-SVP"
 
@@ -72,7 +75,7 @@ def open_potential(
     numbers = None if numbers is None else np.asarray(numbers, dtype=int)
     if is_reference(address):
         return _open_reference(address, numbers)
-    potential = _open_model(address, trust)
+    potential = _open_model(address, numbers, trust)
     if numbers is not None:
         check_molecule(potential.numbers, numbers, address)
     return potential
@@ -107,9 +110,10 @@ def _open_reference(address: Address, numbers: np.ndarray | None) -> Potential:
     return _home(REFERENCES[scheme]).from_address(text, numbers, options)
 
 
-def _open_model(address: Address, trust: bool) -> Potential:
-    path = Path(address)
+def _open_model(address: Address, numbers: np.ndarray | None, trust: bool) -> Potential:
     try:
+        text, _, query = (address, "", "") if Path(address).exists() else address.partition("?")
+        path = Path(text)
         path.exists()
     except OSError as error:
         raise AddressError(f"{address[:80]!r}: no such model: {error.strerror}") from None
@@ -120,12 +124,14 @@ def _open_model(address: Address, trust: bool) -> Potential:
 
         return family(read_facts(path)["family"]).load(path)
     if path.is_file():
-        if path.suffix not in FOREIGN:
+        kind = path.suffix or path.name
+        if kind not in FOREIGN:
             raise AddressError(
                 f"{address!r}: no model file is known by the suffix {path.suffix!r}; "
                 f"expected {EXAMPLES}"
             )
-        return _home(FOREIGN[path.suffix])(path)
+        options = dict(parse_qsl(query, keep_blank_values=True))
+        return _home(FOREIGN[kind])(path, numbers, options, trust)
     scheme = re.match(r"([A-Za-z]+):", address)
     if scheme:
         hint = _hint(scheme[1].lower(), REFERENCES)

@@ -42,6 +42,7 @@ def write_model(
     hyperparameters: Mapping[str, Any],
     arrays: Mapping[str, np.ndarray],
     facts: Mapping[str, Any],
+    files: Mapping[str, bytes] | None = None,
 ) -> None:
     """Write a model whole, or not at all: a folder beside the destination, then a rename.
 
@@ -50,8 +51,9 @@ def write_model(
         family: name of the family, which can load it.
         numbers: (atoms,) atomic numbers.
         hyperparameters: plain values.
-        arrays: float64 or int64 arrays.
+        arrays: float64, float32 or int64 arrays.
         facts: anything else JSON can hold, such as errors at training time.
+        files: further files by name, of families whose weights are not arrays.
 
     Raises:
         InputError: the destination exists and is something else than a model folder.
@@ -62,8 +64,9 @@ def write_model(
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(PARTIAL, f".{folder.name}.", folder.parent))
     try:
-        atomic_write(fresh / WEIGHTS, _weights(arrays))
-        content = {
+        for name, content in {WEIGHTS: _weights(arrays), **(files or {})}.items():
+            atomic_write(fresh / name, content)
+        told = {
             "format": FORMAT,
             "version": VERSION,
             "family": family,
@@ -76,9 +79,9 @@ def write_model(
                 "numpy": np.__version__,
                 "python": platform.python_version(),
             },
-            "files": {WEIGHTS: sha256_file(fresh / WEIGHTS)},
+            "files": {path.name: sha256_file(path) for path in sorted(fresh.iterdir())},
         }
-        write_json(fresh / FACTS, content | {"sha256": _digest(content)})
+        write_json(fresh / FACTS, told | {"sha256": _digest(told)})
         fresh.chmod(0o755)
         _replace(folder, fresh)
     except BaseException:
@@ -212,8 +215,10 @@ def _read_weights(path: Path) -> dict[str, np.ndarray]:
     except (SafetensorError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise FileFormatError(f"{path}: not whole safetensors: {error}") from None
     for name, array in arrays.items():
-        if array.dtype not in (np.float64, np.int64):
-            raise FileFormatError(f"{path}: {name}: expected float64 or int64, got {array.dtype}")
+        if array.dtype not in (np.float64, np.float32, np.int64):
+            raise FileFormatError(
+                f"{path}: {name}: expected float64, float32 or int64, got {array.dtype}"
+            )
         if not np.isfinite(array).all():
             raise FileFormatError(f"{path}: {name}: has numbers that are not finite")
     return arrays

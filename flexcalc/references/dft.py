@@ -14,9 +14,10 @@ from numpy.typing import ArrayLike
 from flexcalc.errors import AddressError, InputError, LabelError, MissingExtraError
 from flexcalc.fields import Count, Natural, Positive
 from flexcalc.potential import CheckedPotential, Evaluation
+from flexcalc.query import choice, hint, read_options
 from flexcalc.references import dispersion as ts
 from flexcalc.references import scf
-from flexcalc.references.options import check_electrons, choice, failed, hint, read_options
+from flexcalc.references.electrons import check_electrons, failed
 from flexcalc.units import BOHR, HARTREE
 
 Spin = Literal["restricted", "unrestricted", "broken-symmetry"]

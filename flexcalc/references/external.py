@@ -14,7 +14,8 @@ from numpy.typing import ArrayLike
 
 from flexcalc.errors import AddressError
 from flexcalc.potential import CheckedPotential, Evaluation
-from flexcalc.references.options import failed, hint
+from flexcalc.query import hint
+from flexcalc.references.electrons import failed
 
 
 class ASEPotential(CheckedPotential):

@@ -13,7 +13,8 @@ from numpy.typing import ArrayLike
 from flexcalc.errors import AddressError, InputError, MissingExtraError
 from flexcalc.fields import Count, Positive
 from flexcalc.potential import CheckedPotential, Evaluation
-from flexcalc.references.options import check_electrons, choice, failed, read_options
+from flexcalc.query import choice, read_options
+from flexcalc.references.electrons import check_electrons, failed
 from flexcalc.units import BOHR, HARTREE, KB
 
 Method = Literal["GFN2-xTB", "GFN1-xTB"]

@@ -241,7 +241,7 @@ def test_facts_that_lie_are_refused(saved, change, message):
         ({"features": np.ones((50, 35))}, "features"),
         ({"features": np.ones((49, 36))}, "coefficients"),
         ({"features": np.ones((0, 36)), "coefficients": np.ones((0, 36))}, "one training point"),
-        ({"features": np.ones((50, 36), dtype=np.float32)}, "float32"),
+        ({"features": np.ones((50, 36), dtype=np.float16)}, "float16"),
         ({"permutations": np.zeros((6, 9), dtype=int)}, "each atom once"),
         ({"permutations": np.ones((6, 9))}, "permutations"),
         ({"scale": np.ones(3)}, "scale"),

@@ -11,6 +11,7 @@ Source: sgdml 0.3 to 1.0.3, sgdml/train.py (create_model) and sgdml/predict.py.
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +22,23 @@ from flexcalc.files.units import energy_unit, length_unit
 from flexcalc.models.gdml.descriptor import InverseDistances
 from flexcalc.models.gdml.groups import is_group
 from flexcalc.models.gdml.predictor import GDMLPotential, check_model
+from flexcalc.query import read_options
 from flexcalc.storage import atomic_write, sha256_file
 
 ENERGY_UNIT, LENGTH_UNIT = "kcal/mol", "angstrom"
 """What sgdml takes units to be that the file does not name."""
 
 
-def open_npz(path: Path) -> GDMLPotential:
+def no_options() -> None:
+    """The options that may follow the path of an sGDML file: none."""
+
+
+def open_npz(
+    path: Path,
+    numbers: np.ndarray | None = None,
+    options: Mapping[str, str] | None = None,
+    trust: bool = False,
+) -> GDMLPotential:
     """Open a model of the sgdml package.
 
     Energies are in the unit the file names (`e_unit`), kcal/mol where it names none; `facts`
@@ -35,13 +46,17 @@ def open_npz(path: Path) -> GDMLPotential:
 
     Args:
         path: the .npz file.
+        numbers, options, trust: as any opener of `registry.FOREIGN` has them. The file names its
+            atoms and units itself, and is read without running code.
 
     Raises:
+        AddressError: there are options.
         FileFormatError: damaged, no sGDML model, or with features not supported.
         MoleculeError: a periodic model.
         UnitError: the file names an unknown unit.
     """
     path = Path(path)
+    read_options(no_options, options or {}, str(path))
     with Archive(path) as archive:
         _check_kind(path, archive)
         numbers = archive.array("z", "iu").ravel().astype(int)

@@ -1,7 +1,7 @@
-"""Options in the query of a reference's address, and the electron count they must fit.
+"""Options in the query of an address, such as `?charge=1&density_fit=no`.
 
-An option is declared once, as a keyword-only argument of the reference's constructor; its type
-says how its text is read: `bool`, `int`, `float`, a `Literal` of choices, with bounds from
+An option is declared once, as a keyword-only argument of what the address opens; its type says
+how its text is read: `bool`, `int`, `float`, `str`, a `Literal` of choices, with bounds from
 `flexcalc.fields`.
 """
 
@@ -13,11 +13,9 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
-import numpy as np
 from annotated_types import Ge, Gt, Le
 
-from flexcalc.errors import AddressError, LabelError
-from flexcalc.potential import formula
+from flexcalc.errors import AddressError
 
 SWITCH = {"yes": True, "true": True, "on": True, "1": True} | {
     "no": False,
@@ -66,31 +64,6 @@ def choice(name: str, known: Iterable[str], what: str) -> str:
     if not isinstance(name, str) or name.lower() not in names:
         raise AddressError(f"{what} {name!r} is unknown{hint(str(name), names.values())}")
     return names[name.lower()]
-
-
-def check_electrons(numbers: np.ndarray, charge: int, multiplicity: int) -> int:
-    """The number of unpaired electrons, if charge and multiplicity fit the molecule.
-
-    Raises:
-        AddressError: the number of electrons is not positive, or has the other parity.
-    """
-    electrons = int(np.sum(numbers)) - charge
-    unpaired = multiplicity - 1
-    if electrons < 1:
-        raise AddressError(f"charge={charge} leaves {formula(numbers)} without electrons")
-    if unpaired < 0 or unpaired > electrons or (electrons - unpaired) % 2:
-        raise AddressError(
-            f"multiplicity={multiplicity} does not fit the {electrons} electrons of "
-            f"{formula(numbers)} with charge={charge}; use an "
-            f"{'odd' if electrons % 2 == 0 else 'even'} multiplicity"
-        )
-    return unpaired
-
-
-def failed(row: int, what: str, error: BaseException) -> LabelError:
-    """The error of one geometry for which a foreign code gave no label."""
-    reason = " ".join(str(error).split()) or "no message"
-    return LabelError(f"batch row {row}: {what} failed: {type(error).__name__}: {reason}")
 
 
 def _read(text: str, kind: Any, where: str) -> Any:
