@@ -19,6 +19,9 @@ from flexcalc.potential import Potential, check_molecule
 
 FAMILIES: Mapping[str, str] = {
     "sgdml": "flexcalc.models.gdml:SGDML",
+    "schnet": "flexcalc.models.schnetpack:SchNet",
+    "painn": "flexcalc.models.schnetpack:PaiNN",
+    "so3net": "flexcalc.models.schnetpack:SO3Net",
 }
 """Model families by the name that stands in `model.json` and after `--family`."""
 

@@ -203,7 +203,10 @@ def _written(
         f"{found['force_rmse_kcal_mol_A']:.3f} kcal/mol/A, energy RMSE "
         f"{found['energy_rmse_kcal_mol']:.3f} kcal/mol"
     )
-    for kind, table in {"table": fitted.table, **fitted.tables}.items():
+    tables = {"table": fitted.table, **fitted.tables}
+    if "curve" in fitted.potential.facts:
+        tables["curve"] = fitted.potential.facts["curve"]
+    for kind, table in tables.items():
         write_json(run.folder / f"{kind}{suffix}.json", table)
     if config.learning_curve:
         rows = list(_learning_curve(config, data, fitted, _notebook(run, name)))

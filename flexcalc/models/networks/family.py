@@ -1,0 +1,210 @@
+"""The hyperparameters that all families of networks share, and the training that they steer."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.random import Generator
+
+from flexcalc.dataset import Dataset
+from flexcalc.errors import FileFormatError, InputError
+from flexcalc.fields import Count, Fraction, NonNegative, Positive
+from flexcalc.models.family import announce
+from flexcalc.potential import check_molecule
+from flexcalc.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from flexcalc.models.networks.potential import NetworkPotential
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkFamily(ABC):
+    """A kind of network: how it is built, and how it is trained.
+
+    A subclass adds the hyperparameters of its architecture and builds the network.
+    """
+
+    name: ClassVar[str]
+    extra: ClassVar[str]
+    """The extra of pyproject.toml that brings its packages."""
+
+    epochs: Count = 2000
+    """Most passes over the training points."""
+    batch_size: Count = 10
+    """Training points in a step."""
+    learning_rate: Positive = 1e-3
+    """Step size at the start."""
+    schedule: Literal["plateau", "cosine"] = "plateau"
+    """How the step size falls: `plateau` reduces it when the validation loss gets no better,
+    `cosine` along half a wave that ends with the last epoch."""
+    optimizer: Literal["adam", "adamw"] = "adam"
+    """`adam`, or `adamw` with the weight decay below."""
+    weight_decay: NonNegative = 0.01
+    """Decay of the weights in `adamw`."""
+    energy_weight: NonNegative = 0.01
+    """Weight of the squared error of energies in the loss, in energies over angstrom squared."""
+    force_weight: Positive = 0.99
+    """Weight of the squared error of force components in the loss."""
+    plateau: Count = 50
+    """Epochs without a better validation loss after which the step size is reduced."""
+    decay: Fraction = 0.7
+    """Factor by which the step size is reduced."""
+    smallest_learning_rate: Positive = 1e-6
+    """Step size below which the training ends."""
+    early_stopping: Count = 500
+    """Epochs without a better validation loss after which the training ends."""
+    averaging: Fraction = 0.995
+    """Share of its past that the running average of the weights keeps in a step; the average
+    is what is validated and kept."""
+    clip: Positive = 10.0
+    """Largest norm of the loss gradient; longer ones are shortened to it."""
+    time_limit_min: Positive | None = None
+    """Minutes of training after which it ends; unlike the rest, this makes the outcome depend on
+    how fast the machine is."""
+    compiled: Literal["auto", "yes", "no"] = "auto"
+    """Compile the training step: `auto` does for long trainings where there is a compiler."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train; `auto` is a GPU where torch finds one."""
+    precision: Literal["float64", "float32"] = "float64"
+    """Arithmetic of the trained potential; training is in float32. Single precision is faster in
+    batches, and its forces are minus the gradient to about 1e-3 eV/angstrom only."""
+
+    @abstractmethod
+    def build(self, numbers: np.ndarray, positions: np.ndarray) -> nn.Module:
+        """A network with fresh weights, drawn from torch's global generator.
+
+        Args:
+            numbers: (atoms,) atomic numbers.
+            positions: (frames, atoms, 3) in angstrom, the training points, for what depends on
+                them (scales, say). A network that is loaded is built on one frame, and what was
+                drawn from the points must be among its buffers.
+
+        Returns:
+            a module that maps positions (batch, atoms, 3) to energies (batch,), per unit of the
+            scale of the labels, in the precision of its parameters.
+        """
+
+    def fast(self, network: nn.Module, dtype: Any) -> Any | None:
+        """A faster form of a trained network for inference, or None.
+
+        It maps a tensor of positions (batch, atoms, 3) to energies (batch,) and their gradient
+        (batch, atoms, 3).
+        """
+        return None
+
+    def check(self, numbers: np.ndarray) -> None:
+        """Refuse what cannot be trained on the molecule of `numbers` (atoms,).
+
+        Raises:
+            InputError: the packages are missing, or there is no such device.
+        """
+        from importlib.util import find_spec
+
+        for package in self.packages():
+            if find_spec(package) is None:
+                raise InputError(
+                    f"{self.name} needs the package {package}: pip install 'flexcalc[{self.extra}]'"
+                )
+        from flexcalc.models.networks.potential import device
+
+        device(self.device)
+
+    @classmethod
+    def packages(cls) -> Sequence[str]:
+        """Packages that the family needs."""
+        return ("torch",)
+
+    def candidates(self) -> Sequence[Self]:
+        """Just itself: a network has no grid of hyperparameters."""
+        return (self,)
+
+    def fit(
+        self,
+        train: Dataset,
+        validation: Dataset | None,
+        rng: Generator,
+        progress: Progress = silent,
+    ) -> NetworkPotential:
+        """Train; see `fit_many`."""
+        return next(self.fit_many((self,), train, validation, rng, progress))
+
+    def fit_many(
+        self,
+        candidates: Iterable[Self],
+        train: Dataset,
+        validation: Dataset | None,
+        rng: Generator,
+        progress: Progress = silent,
+        folder: Path | None = None,
+    ) -> Iterator[NetworkPotential]:
+        """Train candidates one by one.
+
+        Args:
+            candidates: of this family.
+            train: the training points, with energies and forces.
+            validation: judges when to reduce the step size, when to stop, and which weights are
+                the best; without any the training loss does.
+            rng: draws the first weights and the order of the points.
+            progress: told the epochs, and the validation errors.
+            folder: where the training keeps checkpoints, to go on from exactly there.
+
+        Raises:
+            InputError: a package is missing, or the datasets cannot be trained on.
+            FileFormatError: a dataset has no labels.
+            MoleculeError: the datasets are of different molecules.
+        """
+        train.labels()
+        if not len(train) or float(np.std(train.labels()[1])) == 0.0:
+            raise InputError(f"{self.name} needs training points whose forces differ")
+        if validation is not None:
+            check_molecule(train.numbers, validation.numbers, "validation frames")
+            validation.labels()
+        self.check(train.numbers)
+        from flexcalc.models.networks.trainer import Trainer
+
+        seed = int(rng.integers(2**62))
+        for index, candidate in enumerate(candidates):
+            place = None if folder is None else folder / f"network-{index}"
+            potential = Trainer(candidate, train, validation, seed, place).run(progress)
+            announce(potential)
+            yield potential
+
+    def hyperparameters(self) -> dict[str, Any]:
+        """All fields as plain values."""
+        return asdict(self)
+
+    @classmethod
+    def load(cls, folder: Path) -> NetworkPotential:
+        """Read a model folder.
+
+        Raises:
+            FileFormatError: damaged, of another family, or its weights do not fit.
+            InputError: a package is missing.
+        """
+        from flexcalc.models.folder import read_model
+
+        facts, arrays = read_model(folder)
+        if facts["family"] != cls.name:
+            raise FileFormatError(
+                f"{folder}: expected a model of the family {cls.name}, found {facts['family']!r}"
+            )
+        try:
+            family = cls(
+                **{
+                    key: tuple(value) if isinstance(value, list) else value
+                    for key, value in facts["hyperparameters"].items()
+                }
+            )
+        except TypeError as error:
+            raise FileFormatError(f"{folder}: hyperparameters: {error}") from None
+        family.check(np.array(facts["numbers"]))
+        from flexcalc.models.networks.potential import NetworkPotential
+
+        return NetworkPotential.from_arrays(family, facts, arrays, folder)

@@ -1,0 +1,333 @@
+"""Training a network on energies and forces, from the first weights to the trained potential."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+
+from flexcalc.dataset import Dataset
+from flexcalc.errors import InputError
+from flexcalc.models.family import errors
+from flexcalc.models.networks.potential import NetworkPotential, device
+from flexcalc.models.networks.step import (
+    Flat,
+    Step,
+    compiled_step,
+    plain_step,
+    worth_compiling,
+)
+from flexcalc.progress import Progress
+from flexcalc.storage import load_checkpoint, save_checkpoint
+from flexcalc.units import KCAL_MOL
+
+if TYPE_CHECKING:
+    from flexcalc.models.networks.family import NetworkFamily
+
+CHECKPOINT_S = 30.0
+"""Seconds between two checkpoints, at the end of an epoch."""
+CURVE = 400
+"""Most rows of the training curve that a model keeps."""
+VALIDATED = 256
+"""Validation frames that are evaluated at a time."""
+
+
+class Labelled(NamedTuple):
+    """Frames on the device, in the units of the network.
+
+    Shapes: positions (frames, atoms, 3) in angstrom, energies (frames,) and forces
+    (frames, atoms, 3) over the scale of the labels.
+    """
+
+    positions: torch.Tensor
+    energies: torch.Tensor
+    forces: torch.Tensor
+
+
+class Trainer:
+    """A training that can be stopped at any moment and goes on exactly where it was.
+
+    The labels are shifted by the mean energy of the training points (for a fixed composition
+    that is the offset per atom) and divided by the deviation of their forces, in float64; the
+    network sees them in float32. What is validated and kept is a running average of the weights.
+
+    Args:
+        family: the hyperparameters.
+        train, validation: checked by the family; without validation frames the training points
+            are validated on.
+        seed: of the first weights, and with the number of an epoch of the order of its points.
+        folder: for checkpoints, or None.
+    """
+
+    def __init__(
+        self,
+        family: NetworkFamily,
+        train: Dataset,
+        validation: Dataset | None,
+        seed: int,
+        folder: Path | None,
+    ):
+        self.family, self.seed = family, seed
+        self.train = train
+        self.validation = validation if validation is not None and len(validation) else None
+        self.judged = self.validation or train
+        self.device = device(family.device)
+        energies, forces = train.labels()
+        self.constant, self.scale = float(np.mean(energies)), float(np.std(forces))
+        torch.manual_seed(seed % 2**63)
+        self.network = family.build(train.numbers, train.positions).to(self.device, torch.float32)
+        self.flat = Flat(self.network)
+        self.data, self.checked = self._labelled(train), self._labelled(self.judged)
+        self.batch = min(family.batch_size, len(train))
+        self.checkpoint = None if folder is None else folder / "checkpoint.npz"
+        self._begin()
+
+    def _begin(self) -> None:
+        """The state of a training that has not begun; all of it is in a checkpoint."""
+        self.weights = self.flat.vector().requires_grad_()
+        self.average, self.best = self.weights.detach().clone(), self.weights.detach().clone()
+        self.optimizer = self._optimizer()
+        self.epoch, self.steps, self.seconds = 0, 0, 0.0
+        self.lowest, self.since_best, self.since_drop = float("inf"), 0, 0
+        self.rate = self.family.learning_rate
+        self.curve: list[dict[str, float]] = []
+        self.ended = ""
+
+    def run(self, progress: Progress) -> NetworkPotential:
+        """Train until it ends, and return the potential of the best weights.
+
+        Raises:
+            InputError: the loss became infinite or no number.
+        """
+        self._resume()
+        step = self._step()
+        saved = time.monotonic()
+        while not self.ended:
+            begun = time.monotonic()
+            self._epoch(step)
+            self._judge()
+            self.seconds += time.monotonic() - begun
+            self.ended = self._end()
+            progress(self.epoch, self.family.epochs, self._note())
+            if self.ended or time.monotonic() - saved > CHECKPOINT_S:
+                self._save()
+                saved = time.monotonic()
+        return self._potential()
+
+    def _optimizer(self) -> torch.optim.Optimizer:
+        family = self.family
+        if family.optimizer == "adamw":
+            return torch.optim.AdamW(
+                [self.weights], family.learning_rate, weight_decay=family.weight_decay
+            )
+        return torch.optim.Adam([self.weights], family.learning_rate)
+
+    def _labelled(self, data: Dataset) -> Labelled:
+        energies, forces = data.labels()
+        arrays = data.positions, (energies - self.constant) / self.scale, forces / self.scale
+        return Labelled(
+            *(torch.tensor(array, dtype=torch.float32, device=self.device) for array in arrays)
+        )
+
+    def _step(self) -> Step:
+        plain = plain_step(self.flat, self.family.energy_weight, self.family.force_weight)
+        per_epoch = len(self.train) // self.batch
+        if not worth_compiling(self.family.compiled, self.family.epochs * per_epoch):
+            return plain
+        example = [part[: self.batch] for part in self.data]
+        try:
+            return compiled_step(plain, (self.weights.detach(), *example))
+        except Exception as error:  # a compiler may raise anything; the plain step is the same
+            if self.family.compiled == "yes":
+                raise InputError(
+                    f'compiled = "yes": torch cannot compile the step here: {error}'.split("\n")[0]
+                ) from error
+            return plain
+
+    def _epoch(self, step: Step) -> None:
+        """Every point once, in an order that depends on the seed and the epoch alone.
+
+        Points left over by the size of a batch wait for another epoch's order.
+        """
+        if self.family.schedule == "cosine":
+            wave = 0.5 + 0.5 * np.cos(np.pi * self.epoch / self.family.epochs)
+            floor = self.family.smallest_learning_rate
+            self._set_rate(max(self.family.learning_rate * float(wave), floor))
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.train))
+        total = torch.zeros((), device=self.device)
+        batches = len(order) // self.batch
+        for row in order[: batches * self.batch].reshape(batches, self.batch):
+            chosen = torch.from_numpy(row).to(self.device)
+            loss, gradient = step(self.weights.detach(), *(part[chosen] for part in self.data))
+            norm = torch.linalg.vector_norm(gradient)
+            self.weights.grad = gradient * torch.clamp(self.family.clip / (norm + 1e-12), max=1.0)
+            self.optimizer.step()
+            self.steps += 1
+            # A young average forgets faster, so that it is not held back by the first weights.
+            keep = min(self.family.averaging, (1 + self.steps) / (10 + self.steps))
+            self.average.lerp_(self.weights.detach(), 1 - keep)
+            total += loss
+        self.epoch += 1
+        self.loss = float(total) / batches
+        if not np.isfinite(self.loss):
+            raise InputError(
+                f"{self.family.name}: the loss is {self.loss} after {self.epoch} epochs; choose a "
+                f"smaller learning_rate than {self.family.learning_rate:g}, or look for frames "
+                "with wrong labels"
+            )
+
+    def _judge(self) -> None:
+        """Validate the running average, and reduce the step size where that got no better."""
+        energies, forces = self._predict(self.average)
+        off_energy, off_force = energies - self.checked.energies, forces - self.checked.forces
+        loss = float(
+            self.family.energy_weight * torch.mean(off_energy**2)
+            + self.family.force_weight * torch.mean(off_force**2)
+        )
+        unit = self.scale / KCAL_MOL
+        self.curve.append(
+            {
+                "epoch": self.epoch,
+                "loss": self.loss,
+                "validation_loss": loss,
+                "force_mae_kcal_mol_A": float(torch.mean(off_force.abs())) * unit,
+                "energy_mae_kcal_mol": float(torch.mean(off_energy.abs())) * unit,
+                "force_rmse_kcal_mol_A": float(torch.mean(off_force**2)) ** 0.5 * unit,
+                "energy_rmse_kcal_mol": float(torch.mean(off_energy**2)) ** 0.5 * unit,
+                "learning_rate": self.rate,
+                "minutes": round(self.seconds / 60, 4),
+            }
+        )
+        self.since_best, self.since_drop = self.since_best + 1, self.since_drop + 1
+        if loss < self.lowest:
+            self.lowest, self.since_best, self.since_drop = loss, 0, 0
+            self.best.copy_(self.average)
+        elif self.family.schedule == "plateau" and self.since_drop >= self.family.plateau:
+            self.since_drop = 0
+            self._set_rate(self.rate * self.family.decay)
+
+    def _set_rate(self, rate: float) -> None:
+        self.rate = rate
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+
+    def _predict(self, vector: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Energies and forces of the validation frames, over the scale."""
+        named = {key: value.detach() for key, value in self.flat.named(vector).items()}
+        energies, forces = [], []
+        for positions in self.checked.positions.split(VALIDATED):
+            positions = positions.detach().requires_grad_()
+            found = torch.func.functional_call(self.network, named, (positions,))
+            (slope,) = torch.autograd.grad(found.sum(), positions)
+            energies.append(found.detach())
+            forces.append(-slope)
+        return torch.cat(energies), torch.cat(forces)
+
+    def _end(self) -> str:
+        """Why the training ends here, if it does."""
+        family, limit = self.family, self.family.time_limit_min
+        if self.epoch >= family.epochs:
+            return "all epochs are done"
+        if self.rate < family.smallest_learning_rate:
+            return "the step size is as small as it may get"
+        if self.since_best >= family.early_stopping:
+            return f"no better validation loss in {family.early_stopping} epochs"
+        if limit is not None and self.seconds >= 60 * limit:
+            return "the time is up"
+        return ""
+
+    def _note(self) -> str:
+        row = self.curve[-1]
+        return (
+            f"F {row['force_mae_kcal_mol_A']:.3f} kcal/mol/A  E {row['energy_mae_kcal_mol']:.3f} "
+            f"kcal/mol  step {self.rate:.1e}"
+        )
+
+    def _run(self) -> str:
+        """What this training is; a checkpoint of another one is of no use."""
+        told = {
+            "family": self.family.name,
+            "hyperparameters": self.family.hyperparameters(),
+            "train": self.train.sha256(),
+            "judged": self.judged.sha256(),
+            "seed": self.seed,
+        }
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+    def _save(self) -> None:
+        if self.checkpoint is None:
+            return
+        state = self.optimizer.state[self.weights]
+        tensors = {
+            "weights": self.weights,
+            "average": self.average,
+            "best": self.best,
+            "first": state["exp_avg"],
+            "second": state["exp_avg_sq"],
+        }
+        arrays = {key: value.detach().cpu().numpy() for key, value in tensors.items()}
+        kept = ("epoch", "steps", "seconds", "since_best", "since_drop", "rate", "loss", "ended")
+        facts = {key: getattr(self, key) for key in kept}
+        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        save_checkpoint(
+            self.checkpoint,
+            arrays,
+            {**facts, "lowest": self.lowest, "curve": self.curve, "run": self._run()},
+        )
+
+    def _resume(self) -> None:
+        """Go on from the last checkpoint of this very training, if there is one."""
+        found = None if self.checkpoint is None else load_checkpoint(self.checkpoint)
+        if found is None or found[1].get("run") != self._run():
+            return
+        arrays, facts = found
+        tensors = {key: torch.tensor(value).to(self.device) for key, value in arrays.items()}
+        self.weights.detach().copy_(tensors["weights"])
+        self.average.copy_(tensors["average"])
+        self.best.copy_(tensors["best"])
+        self.optimizer.state[self.weights] = {
+            "step": torch.tensor(float(facts["steps"])),
+            "exp_avg": tensors["first"],
+            "exp_avg_sq": tensors["second"],
+        }
+        for key, value in facts.items():
+            if key not in ("run", "rate"):
+                setattr(self, key, value)
+        self._set_rate(facts["rate"])
+
+    def _potential(self) -> NetworkPotential:
+        """The potential of the best weights, with the facts about them."""
+        self.flat.write(self.best)
+        potential = NetworkPotential(
+            self.family, self.train.numbers, self.network, self.constant, self.scale, {}
+        )
+        sets = {"training": self.train}
+        if self.validation is not None:
+            sets["validation"] = self.validation
+        keep = np.unique(np.linspace(0, len(self.curve) - 1, CURVE).astype(int))
+        notes = []
+        if self.ended == "all epochs are done" and self.since_best < self.family.plateau // 2:
+            notes.append(
+                f"{self.family.name} was still getting better after {self.epoch} epochs; more "
+                "epochs would give a better model"
+            )
+        potential.facts = {
+            "training_sha256": self.train.sha256(),
+            "training_points": len(self.train),
+            "level": self.train.provenance.level,
+            "parameters": int(self.weights.numel()),
+            "epochs_done": self.epoch,
+            "ended": self.ended,
+            "training_minutes": self.seconds / 60,
+            "curve": [self.curve[index] for index in keep],
+            "errors": {
+                name: errors(potential(frames.positions), frames) for name, frames in sets.items()
+            },
+            "warnings": notes,
+        }
+        return potential
