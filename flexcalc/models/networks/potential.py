@@ -18,7 +18,7 @@ from flexcalc.potential import Evaluation
 if TYPE_CHECKING:
     from flexcalc.models.networks.family import NetworkFamily
 
-LARGEST_BATCH = 1 << 14
+LARGEST_BATCH = 4096
 """Pairs of atoms that are evaluated at a time: what they need should stay in the cache."""
 
 
