@@ -69,7 +69,9 @@ class NetworkPotential(TrainedPotential):
         forces = np.empty(positions.shape)
         for start in range(0, len(positions), rows):
             part = slice(start, start + rows)
-            there = torch.as_tensor(positions[part]).to(self.device, self.dtype)
+            # About the centre single precision has the most digits.
+            centred = positions[part] - positions[part].mean(axis=1, keepdims=True)
+            there = torch.as_tensor(centred).to(self.device, self.dtype)
             energy, gradient = (self._fast or self.gradient)(there)
             energies[part] = self.constant + self.scale * energy.double().cpu().numpy()
             forces[part] = -self.scale * gradient.double().cpu().numpy()

@@ -79,12 +79,13 @@ class Tabulated:
         Args:
             distances: (batch, pairs) in angstrom.
         """
-        place = distances.reshape(-1).clamp(max=self.cutoff) * (self.points / self.cutoff)
+        place = distances.reshape(-1) * (self.points / self.cutoff)
         left = place.floor().clamp(max=self.points - 1)
-        rows = 2 * left.long()[:, None] + torch.arange(4)
-        cubic = _hermite(place - left, self.points / self.cutoff)
+        rows = 4 * left.long()[:, None] + torch.arange(4)
+        inside = (place < self.points).to(place.dtype)[:, None]
+        powers = _powers(place - left, self.points / self.cutoff) * inside.repeat(2, 1)
         found = embedding_bag(
-            rows.repeat(2, 1), self.table, mode="sum", per_sample_weights=cubic
+            rows.repeat(2, 1), self.table, mode="sum", per_sample_weights=powers
         ).view(2, *distances.shape, len(self.blocks), -1)
         return list(found[0].unbind(-2)), list(found[1].unbind(-2))
 
@@ -144,20 +145,19 @@ def _gathered(filter: torch.Tensor, features: torch.Tensor, ends: Ends) -> torch
     return total
 
 
-def _hermite(t: torch.Tensor, scale: float) -> torch.Tensor:
-    """Weights (2 rows, 4) of the values and of the slopes of a cubic at t in [0, 1]."""
-    one = 1 - t
-    value = torch.stack(
-        [(1 + 2 * t) * one**2, t * one**2, t**2 * (3 - 2 * t), -(t**2) * one], dim=1
-    )
-    slope = torch.stack(
-        [-6 * t * one, one * (1 - 3 * t), 6 * t * one, t * (3 * t - 2)], dim=1
-    )
+def _powers(t: torch.Tensor, scale: float) -> torch.Tensor:
+    """Factors of a cubic's coefficients (2 rows, 4): for its values at t, then for its slopes."""
+    zero, one = torch.zeros_like(t), torch.ones_like(t)
+    value = torch.stack([one, t, t**2, t**3], dim=1)
+    slope = torch.stack([zero, one, 2 * t, 3 * t**2], dim=1)
     return torch.cat([value, slope * scale])
 
 
 def _table(network: Any, points: int) -> torch.Tensor:
-    """Rows of values and of slopes times the spacing, in turn: (2 (points + 1), all filters)."""
+    """Coefficients of the cubics, four rows an interval: (4 points, all filters), in float64.
+
+    Coefficients, and not the values at both ends, whose differences would lose digits.
+    """
     model = network.representation
     spacing = float(model.cutoff) / points
     distances = torch.arange(points + 1, dtype=torch.float64) * spacing
@@ -174,6 +174,8 @@ def _table(network: Any, points: int) -> torch.Tensor:
         values, slopes = torch.func.jvp(filters, (distances,), (torch.ones_like(distances),))
     finally:
         network.to(dtype)
-    # The cutoff is zero at its end with a slope of zero; rounding must not say otherwise.
-    values[-1], slopes[-1] = 0.0, 0.0
-    return torch.stack([values, slopes * spacing], dim=1).flatten(0, 1).detach()
+    left, right = values[:-1], values[1:]
+    start, end = slopes[:-1] * spacing, slopes[1:] * spacing
+    square = 3 * (right - left) - 2 * start - end
+    cube = 2 * (left - right) + start + end
+    return torch.stack([left, start, square, cube], dim=1).flatten(0, 1).detach()

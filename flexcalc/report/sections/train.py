@@ -25,6 +25,10 @@ ERRORS = {
     "force_rmse_kcal_mol_A": "force RMSE / kcal mol⁻¹ Å⁻¹",
     "energy_rmse_kcal_mol": "energy RMSE / kcal mol⁻¹",
 }
+CURVE = {
+    "force_mae_kcal_mol_A": "force MAE / kcal mol⁻¹ Å⁻¹",
+    "energy_mae_kcal_mol": "energy MAE / kcal mol⁻¹",
+}
 SPREADS = {
     "force_rmse_kcal_mol_A": "force_rmse_spread_kcal_mol_A",
     "energy_rmse_kcal_mol": "energy_rmse_spread_kcal_mol",
@@ -78,7 +82,9 @@ def _pictures(folder: RunFolder, suffix: str, sigma: float | None) -> str:
     learning = _rows(folder, f"learning{suffix}.json")
     folds = _rows(folder, f"folds{suffix}.json")
     refinement = folder.json(f"refinement{suffix}.json")
+    curve = _rows(folder, f"curve{suffix}.json")
     drawn = html.figures(
+        _curve(curve, suffix) if len(curve) > 1 else "",
         _tuning(tuning, None if suffix else sigma, suffix) if len(tuning) > 1 else "",
         _folds(folds, suffix) if folds else "",
         _refinement(refinement, suffix) if isinstance(refinement, dict) else "",
@@ -179,6 +185,37 @@ def _on(along: np.ndarray, rows: Sequence[Mapping[str, Any]]) -> dict[str, np.nd
 
 def _value(value: Any) -> str:
     return f"{value:g}" if isinstance(value, int | float) else str(value)
+
+
+def _curve(rows: Sequence[Mapping[str, Any]], suffix: str) -> str:
+    """Validation errors over the epochs of a network's training."""
+    epochs = _column(rows, "epoch")
+    columns = {
+        label: values
+        for key, label in CURVE.items()
+        if np.isfinite(values := _column(rows, key)).any()
+    }
+    if not columns or not np.isfinite(epochs).all():
+        return ""
+    svg = plots.curves(
+        epochs,
+        columns,
+        ("epoch", "error on validation points"),
+        f"train-curve{_plain(suffix)}",
+        "Training curve: validation errors over the epochs",
+        log="xy",
+        markers=False,
+    )
+    last, force = rows[-1], _column(rows, "force_mae_kcal_mol_A")
+    best = rows[int(np.nanargmin(force))] if np.isfinite(force).any() else last
+    caption = (
+        f"Training curve over {number(last.get('epoch'))} epochs, "
+        f"{number(last.get('minutes'))} minutes: mean absolute errors on the validation points "
+        "of the running average of the weights, on logarithmic axes. The lowest force error, "
+        f"{number(best.get('force_mae_kcal_mol_A'))} kcal/mol/Å, is at epoch "
+        f"{number(best.get('epoch'))}."
+    )
+    return html.figure(svg, caption)
 
 
 def _folds(rows: Sequence[Mapping[str, Any]], suffix: str) -> str:

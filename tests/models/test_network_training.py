@@ -1,0 +1,248 @@
+"""Training of networks: exact resume, a compiled step that is the plain one, early ends."""
+
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flexcalc.dataset import Dataset
+from flexcalc.errors import InputError
+from flexcalc.potential import CheckedPotential, Evaluation
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("schnetpack")
+
+from flexcalc.models.networks.step import Flat, compiled_step, plain_step  # noqa: E402
+from flexcalc.models.networks.trainer import Trainer  # noqa: E402
+from flexcalc.models.schnetpack import PaiNN, SchNet  # noqa: E402
+from flexcalc.progress import silent  # noqa: E402
+
+NUMBERS = np.array([8, 1, 1])
+WATER = np.array([[0.0, 0.0, 0.0], [0.96, 0.0, 0.0], [-0.24, 0.93, 0.0]])
+SMALL = SchNet(
+    features=8, interactions=2, radial_functions=8, epochs=12, batch_size=4, compiled="no"
+)
+
+
+class Springs(CheckedPotential):
+    """E = sum over pairs of 5 (r - r0)^2 / 2 eV."""
+
+    numbers = NUMBERS
+
+    def evaluate(self, positions):
+        energies, forces = np.zeros(len(positions)), np.zeros_like(positions)
+        for i, j in ((0, 1), (0, 2), (1, 2)):
+            apart = positions[:, j] - positions[:, i]
+            distance = np.linalg.norm(apart, axis=1)
+            stretch = distance - np.linalg.norm(WATER[j] - WATER[i])
+            energies += 2.5 * stretch**2
+            pull = (5.0 * stretch / distance)[:, None] * apart
+            forces[:, i] += pull
+            forces[:, j] -= pull
+        return Evaluation(energies, forces)
+
+
+def frames(count, seed):
+    noise = np.random.default_rng(seed).normal(scale=0.06, size=(count, 3, 3))
+    labels = Springs()(WATER + noise)
+    return Dataset(NUMBERS, WATER + noise, labels.energies, labels.forces)
+
+
+TRAIN, JUDGED = frames(18, seed=1), frames(6, seed=2)
+
+
+def weights(potential):
+    return torch.cat([value.reshape(-1) for value in potential.network.state_dict().values()])
+
+
+class StoppedError(Exception):
+    pass
+
+
+def stop_at(epoch):
+    def progress(done, total, note):
+        if done == epoch:
+            raise StoppedError
+
+    return progress
+
+
+@pytest.mark.physics
+@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
+@pytest.mark.parametrize("schedule", ["plateau", "cosine"])
+def test_a_training_that_was_stopped_gives_the_same_weights(
+    tmp_path, monkeypatch, optimizer, schedule
+):
+    """On the processor not a bit differs, wherever it was stopped."""
+    monkeypatch.setattr("flexcalc.models.networks.trainer.CHECKPOINT_S", 0.0)
+    family = replace(SMALL, optimizer=optimizer, schedule=schedule, plateau=2)
+    whole = Trainer(family, TRAIN, JUDGED, 7, None).run(silent)
+    for epoch in (1, 5, 11):
+        with pytest.raises(StoppedError):
+            Trainer(family, TRAIN, JUDGED, 7, tmp_path).run(stop_at(epoch))
+    resumed = Trainer(family, TRAIN, JUDGED, 7, tmp_path)
+    resumed._resume()
+    assert resumed.epoch >= 10
+    again = Trainer(family, TRAIN, JUDGED, 7, tmp_path).run(silent)
+    assert torch.equal(weights(whole), weights(again))
+    curves = [[{**row, "minutes": 0} for row in p.facts["curve"]] for p in (whole, again)]
+    assert curves[0] == curves[1]
+
+
+@pytest.mark.data
+def test_a_training_that_was_killed_gives_the_same_weights(tmp_path):
+    """kill -9 in another process, resumed in this one."""
+    script = textwrap.dedent(f"""
+        import sys
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        import test_network_training as here
+        from flexcalc.models.networks import trainer
+        trainer.CHECKPOINT_S = 0.0
+        def told(done, total, note):
+            print(done, flush=True)
+        family = here.replace(here.SMALL, epochs=400)
+        folder = here.Path({str(tmp_path)!r})
+        here.Trainer(family, here.TRAIN, here.JUDGED, 3, folder).run(told)
+    """)
+    child = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    for line in child.stdout:
+        if int(line) >= 20:
+            break
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    family = replace(SMALL, epochs=400)
+    resumed = Trainer(family, TRAIN, JUDGED, 3, tmp_path)
+    resumed._resume()
+    assert 19 <= resumed.epoch < 400
+    again = Trainer(family, TRAIN, JUDGED, 3, tmp_path).run(silent)
+    whole = Trainer(family, TRAIN, JUDGED, 3, None).run(silent)
+    assert torch.equal(weights(whole), weights(again))
+
+
+def test_a_checkpoint_of_another_training_is_not_taken(tmp_path, monkeypatch):
+    monkeypatch.setattr("flexcalc.models.networks.trainer.CHECKPOINT_S", 0.0)
+    with pytest.raises(StoppedError):
+        Trainer(SMALL, TRAIN, JUDGED, 7, tmp_path).run(stop_at(5))
+    for other in (
+        Trainer(replace(SMALL, learning_rate=2e-3), TRAIN, JUDGED, 7, tmp_path),
+        Trainer(SMALL, TRAIN[np.arange(17)], JUDGED, 7, tmp_path),
+        Trainer(SMALL, TRAIN, JUDGED, 8, tmp_path),
+    ):
+        other._resume()
+        assert other.epoch == 0
+
+
+@pytest.mark.parametrize("family", [SMALL, PaiNN(features=8, interactions=2)])
+def test_the_step_is_the_gradient_of_the_loss(family):
+    """Central differences of the loss in float64: error h^2 and rounding over h."""
+    torch.manual_seed(0)
+    network = family.build(NUMBERS, TRAIN.positions).double()
+    flat = Flat(network)
+    batch = [torch.tensor(a[:4]) for a in (TRAIN.positions, *TRAIN.labels())]
+    step = plain_step(flat, 0.3, 0.7)
+    vector = flat.vector()
+    _, gradient = step(vector, *batch)
+    rng = torch.Generator().manual_seed(1)
+    for _ in range(3):
+        direction = torch.randn(vector.shape, generator=rng, dtype=torch.float64)
+        direction /= direction.norm()
+        above, below = (step(vector + sign * 1e-4 * direction, *batch)[0] for sign in (1, -1))
+        slope = float(above - below) / 2e-4
+        assert slope == pytest.approx(float(gradient @ direction), rel=1e-5, abs=1e-8)
+
+
+def test_a_traced_step_is_the_plain_step():
+    """What the compiler is given; it is run here without one."""
+    torch.manual_seed(0)
+    flat = Flat(SMALL.build(NUMBERS, TRAIN.positions).double())
+    step = plain_step(flat, 0.3, 0.7)
+    first, second = (
+        [torch.tensor(a[part]) for a in (TRAIN.positions, *TRAIN.labels())]
+        for part in (slice(0, 4), slice(4, 8))
+    )
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    traced = make_fx(step)(flat.vector(), *first)
+    for found, expected in zip(
+        traced(flat.vector(), *second), step(flat.vector(), *second), strict=True
+    ):
+        assert torch.allclose(found, expected, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.long
+def test_a_compiled_step_is_the_plain_step():
+    torch.manual_seed(0)
+    flat = Flat(SMALL.build(NUMBERS, TRAIN.positions))
+    step = plain_step(flat, 0.3, 0.7)
+    batch = [torch.tensor(a[:4], dtype=torch.float32) for a in (TRAIN.positions, *TRAIN.labels())]
+    compiled = compiled_step(step, (flat.vector(), *batch))
+    for found, expected in zip(
+        compiled(flat.vector(), *batch), step(flat.vector(), *batch), strict=True
+    ):
+        assert torch.allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_compiler_that_fails_leaves_the_plain_step(monkeypatch):
+    def broken(*args):
+        raise RuntimeError("no compiler\nsecond line")
+
+    monkeypatch.setattr("flexcalc.models.networks.trainer.compiled_step", broken)
+    monkeypatch.setattr("flexcalc.models.networks.trainer.worth_compiling", lambda *a: True)
+    plain = Trainer(SMALL, TRAIN, JUDGED, 7, None).run(silent)
+    quiet = Trainer(replace(SMALL, compiled="auto"), TRAIN, JUDGED, 7, None).run(silent)
+    assert torch.equal(weights(plain), weights(quiet))
+    with pytest.raises(InputError, match=r"no compiler$"):
+        Trainer(replace(SMALL, compiled="yes"), TRAIN, JUDGED, 7, None).run(silent)
+
+
+def test_a_training_learns_and_says_so():
+    potential = Trainer(replace(SMALL, epochs=150), TRAIN, JUDGED, 7, None).run(silent)
+    curve = potential.facts["curve"]
+    assert curve[-1]["force_mae_kcal_mol_A"] < 0.5 * curve[0]["force_mae_kcal_mol_A"]
+    # The kept weights are those of the lowest validation loss.
+    from flexcalc.models.family import errors
+
+    found = errors(potential(JUDGED.positions), JUDGED)
+    best = min(curve, key=lambda row: row["validation_loss"])
+    assert found["force_rmse_kcal_mol_A"] == pytest.approx(best["force_rmse_kcal_mol_A"], rel=1e-3)
+
+
+def test_a_training_ends_early_where_nothing_gets_better():
+    family = replace(SMALL, epochs=500, learning_rate=1e-12, early_stopping=5, plateau=2)
+    family = replace(family, smallest_learning_rate=1e-30)
+    potential = Trainer(family, TRAIN, JUDGED, 7, None).run(silent)
+    assert potential.facts["epochs_done"] < 500
+    assert "no better validation loss" in potential.facts["ended"]
+
+
+def test_a_training_ends_when_its_time_is_up():
+    family = replace(SMALL, epochs=10**6, time_limit_min=0.01)
+    begun = time.monotonic()
+    potential = Trainer(family, TRAIN, JUDGED, 7, None).run(silent)
+    assert potential.facts["ended"] == "the time is up"
+    assert time.monotonic() - begun < 30
+
+
+def test_a_loss_that_grows_beyond_bounds_is_one_clear_line():
+    family = replace(SMALL, epochs=500, learning_rate=1e18, clip=1e30, averaging=0.001)
+    with pytest.raises(InputError, match="smaller learning_rate"):
+        Trainer(family, TRAIN, JUDGED, 7, None).run(silent)
+
+
+def test_a_gpu_that_is_not_there_is_refused():
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    with pytest.raises(InputError, match="no GPU"):
+        replace(SMALL, device="cuda").fit(TRAIN, JUDGED, np.random.default_rng(0))
+
+
+def test_labels_that_are_all_the_same_are_refused():
+    flat = Dataset(NUMBERS, TRAIN.positions, np.zeros(18), np.zeros((18, 3, 3)))
+    with pytest.raises(InputError, match="forces differ"):
+        SMALL.fit(flat, None, np.random.default_rng(0))

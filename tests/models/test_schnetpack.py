@@ -1,0 +1,150 @@
+"""SchNet, PaiNN and SO3net: the dense form is SchNetPack's, the tabulated one is the dense one."""
+
+import copy
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+schnetpack = pytest.importorskip("schnetpack")
+
+from flexcalc.models.networks.potential import NetworkPotential  # noqa: E402
+from flexcalc.models.schnetpack import PaiNN, SchNet, SO3Net  # noqa: E402
+
+NUMBERS = np.array([6, 6, 8, 1, 1, 1, 1, 1, 1])
+ETHANOL = np.array(
+    [
+        [1.17, -0.35, 0.0], [0.0, 0.6, 0.0], [-1.19, -0.19, 0.0], [2.1, 0.2, 0.0],
+        [1.15, -0.99, 0.88], [1.15, -0.99, -0.88], [0.03, 1.24, 0.89], [0.03, 1.24, -0.89],
+        [-1.94, 0.4, 0.0],
+    ]
+)  # fmt: skip
+SMALL = {"features": 16, "interactions": 2, "radial_functions": 12}
+FAMILIES = [
+    SchNet(**SMALL),
+    SchNet(**SMALL, filters=8),
+    PaiNN(**SMALL),
+    PaiNN(**SMALL, radial_basis="bessel"),
+    SO3Net(**SMALL),
+]
+
+
+def geometries(count, seed, scale=0.1):
+    noise = np.random.default_rng(seed).normal(scale=scale, size=(count, 9, 3))
+    return ETHANOL + noise
+
+
+def built(family, dtype=torch.float64):
+    """A network with weights far from the ones it starts with."""
+    torch.manual_seed(3)
+    network = family.build(NUMBERS, ETHANOL[None]).to(dtype)
+    with torch.no_grad():
+        for value in network.parameters():
+            value += 0.1 * torch.randn_like(value)
+    return network
+
+
+def theirs(network, positions):
+    """The energies of SchNetPack's own model with the same modules."""
+    import schnetpack.properties as keys
+    from schnetpack.atomistic import Atomwise
+
+    batch, atoms = positions.shape[:2]
+    i, j = map(torch.from_numpy, np.nonzero(~np.eye(atoms, dtype=bool)))
+    shift = (torch.arange(batch) * atoms)[:, None]
+    inputs = {
+        keys.Z: network.numbers.repeat(batch),
+        keys.Rij: (positions[:, j] - positions[:, i]).reshape(-1, 3),
+        keys.idx_i: (i + shift).reshape(-1),
+        keys.idx_j: (j + shift).reshape(-1),
+        keys.idx_m: torch.arange(batch).repeat_interleave(atoms),
+        keys.n_atoms: torch.full((batch,), atoms),
+    }
+    output = Atomwise(n_in=SMALL["features"], output_key="energy").to(positions.dtype)
+    output.outnet = network.output
+    return output(network.representation(inputs))["energy"]
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=repr)
+def test_all_pairs_give_what_schnetpack_gives(family):
+    """The same sums in another order, in float64; SO3net keeps constants in float32."""
+    network, positions = built(family), torch.tensor(geometries(4, seed=1))
+    previous = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        expected = theirs(network, positions)
+    finally:
+        torch.set_default_dtype(previous)
+    tolerance = 1e-6 if isinstance(family, SO3Net) else 1e-12
+    assert torch.allclose(network(positions), expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.physics
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+def test_tabulated_filters_give_the_forces_of_computed_ones(precision):
+    """2000 points over 5 angstrom; in float32 rounding is larger than the table's error."""
+    family = SchNet(**SMALL, precision=precision)
+    network = built(family, getattr(torch, precision))
+    potential = NetworkPotential(family, NUMBERS, network, 0.0, 1.0, {})
+    positions = torch.tensor(geometries(50, seed=2, scale=0.2), dtype=potential.dtype)
+    energies, gradient = potential._fast(positions)
+    expected = potential.gradient(positions)
+    largest = float(expected[1].abs().max())
+    assert largest > 0.1
+    bound = 1e-6 if precision == "float64" else 1e-5
+    assert float((gradient - expected[1]).abs().max()) < bound * max(1.0, largest)
+    assert float((energies - expected[0]).abs().max()) < bound * float(expected[0].abs().max())
+
+
+@pytest.mark.physics
+def test_the_error_of_a_table_falls_as_it_should():
+    """Energies with the fourth and forces with the third power of the spacing."""
+    errors = []
+    for table in (50, 100, 200):
+        family = SchNet(**SMALL, table=table)
+        potential = NetworkPotential(family, NUMBERS, built(family), 0.0, 1.0, {})
+        positions = torch.tensor(geometries(40, seed=4, scale=0.2))
+        found, exact = potential._fast(positions), potential.gradient(positions)
+        errors.append([float((a - b).abs().max()) for a, b in zip(found, exact, strict=True)])
+    ratio = np.array(errors[:-1]) / np.array(errors[1:])
+    assert np.all(ratio[:, 0] > 2**3)
+    assert np.all(ratio[:, 1] > 2**2)
+
+
+@pytest.mark.physics
+@pytest.mark.parametrize("family", [SchNet(**SMALL), PaiNN(**SMALL)], ids=repr)
+def test_an_atom_that_crosses_the_cutoff_is_not_felt(family):
+    """The cosine cutoff ends with a slope of zero: the energy changes with the square."""
+    potential = NetworkPotential(family, NUMBERS, built(family), 0.0, 1.0, {})
+    apart = ETHANOL.copy()
+    apart[8] = [0.0, 0.0, 0.0]
+    away = np.array([1.0, 0.0, 0.0])
+    furthest = max(ETHANOL[:8] @ away)
+    rows = np.stack([apart.copy() for _ in range(2)])
+    for row, shift in zip(rows, (-1e-6, 1e-6), strict=True):
+        row[8] = [furthest + 5.0 + shift, *ETHANOL[np.argmax(ETHANOL[:8] @ away)][1:]]
+    found = potential(rows)
+    assert abs(np.diff(found.energies)[0]) < 1e-8
+    assert np.abs(np.diff(found.forces, axis=0)).max() < 2e-6
+
+
+def test_a_row_does_not_depend_on_its_batch_nor_on_far_pairs():
+    family = SchNet(**SMALL, cutoff=2.5)
+    potential = NetworkPotential(family, NUMBERS, built(family), 0.0, 1.0, {})
+    positions = geometries(6, seed=5)
+    together = potential(positions)
+    alone = [potential(row[None]) for row in positions]
+    assert np.abs(together.energies - [row.energies[0] for row in alone]).max() < 1e-12
+    assert np.abs(together.forces - np.concatenate([row.forces for row in alone])).max() < 1e-12
+
+
+def test_a_copy_of_a_potential_shares_nothing():
+    family = SchNet(**SMALL)
+    potential = NetworkPotential(family, NUMBERS, built(family, torch.float32), 0.5, 2.0, {})
+    positions = geometries(2, seed=6)
+    expected = potential(positions)
+    other = copy.deepcopy(potential)
+    with torch.no_grad():
+        for value in potential.network.parameters():
+            value.zero_()
+    assert np.array_equal(other(positions).forces, expected.forces)
