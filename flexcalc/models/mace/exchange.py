@@ -8,6 +8,8 @@ Source: mace-torch 0.3.16, mace/calculators/mace.py.
 
 from __future__ import annotations
 
+import hashlib
+import io
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -20,7 +22,6 @@ from flexcalc.fields import Count
 from flexcalc.models.foreign import require_trust
 from flexcalc.potential import CheckedPotential, Evaluation
 from flexcalc.query import choice, read_options
-from flexcalc.storage import sha256_file
 
 KINDS = ("MACE", "ScaleShiftMACE")
 """Classes of mace-torch that give an energy and need no more than positions, charge and spin."""
@@ -31,7 +32,7 @@ class MACEPotential(CheckedPotential):
 
     Args:
         numbers: (atoms,) atomic numbers.
-        model: the module.
+        content: of the model file, already trusted; copies are made from it.
         path: where it comes from, for messages and facts.
         precision: arithmetic.
         head: name of the readout, for modules that have several.
@@ -39,14 +40,14 @@ class MACEPotential(CheckedPotential):
 
     Raises:
         AddressError: no such head, or a charge the module knows nothing about.
-        FileFormatError: a kind of module that is not supported.
+        FileFormatError: no module of mace-torch, or of a kind that is not supported.
         MoleculeError: an element that the module does not know.
     """
 
     def __init__(
         self,
         numbers: np.ndarray,
-        model: Any,
+        content: bytes,
         path: Path,
         *,
         precision: Literal["float64", "float32"] = "float64",
@@ -60,6 +61,10 @@ class MACEPotential(CheckedPotential):
         from flexcalc.models.networks.potential import device, differentiated
 
         self.numbers = np.asarray(numbers, dtype=int)
+        options: dict[str, Any] = {"precision": precision, "head": head}
+        options |= {"charge": charge, "multiplicity": multiplicity}
+        self._made_of = content, path, options
+        model = _unpickled(content, path, trust=True)
         _check_elements(path, self.numbers, model.atomic_numbers.tolist())
         _check_conditions(path, model, charge, multiplicity)
         self.device, self.dtype = device("auto"), getattr(torch, precision)
@@ -70,7 +75,7 @@ class MACEPotential(CheckedPotential):
             "family": "mace",
             "format": f"{type(model).__name__} of mace-torch",
             "source": path.name,
-            "source_sha256": sha256_file(path),
+            "source_sha256": hashlib.sha256(content).hexdigest(),
             "source_units": "eV, angstrom",
         }
 
@@ -80,6 +85,11 @@ class MACEPotential(CheckedPotential):
 
         energies, gradient = in_parts(self._evaluate, positions, self.device, self.dtype)
         return Evaluation(energies, -gradient)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy is read from the file's content, as TorchScript inside the module warns a lot."""
+        content, path, options = self._made_of
+        return partial(MACEPotential, **options), (self.numbers, content, path)
 
 
 def open_model(
@@ -107,22 +117,20 @@ def open_model(
     if numbers is None:
         raise AddressError(f"{path}: a model for many molecules: say which one is meant")
     require_trust(path, trust)
-    return MACEPotential(numbers, _unpickled(path, trust), path, **chosen)
+    return MACEPotential(numbers, path.read_bytes(), path, **chosen)
 
 
-def _unpickled(path: Path, trust: bool) -> Any:
-    try:
-        import mace  # noqa: F401
-    except ImportError:
-        raise MissingExtraError("mace-torch", "mace") from None
+def _unpickled(content: bytes, path: Path, trust: bool) -> Any:
     import torch
 
-    from flexcalc.models.mace.network import quietly
-
+    try:
+        from flexcalc.models.mace.network import quietly
+    except ImportError:
+        raise MissingExtraError("mace-torch", "mace") from None
     require_trust(path, trust)
     try:
         with quietly():
-            model = torch.load(path, map_location="cpu", weights_only=False)
+            model = torch.load(io.BytesIO(content), map_location="cpu", weights_only=False)
     except Exception as error:  # a pickle may raise anything
         reason = " ".join(str(error).split())
         raise FileFormatError(f"{path}: not a model of mace-torch: {reason}") from None

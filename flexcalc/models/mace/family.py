@@ -30,7 +30,7 @@ class MACE(NetworkFamily):
     """Features of an atom for each component of an angular momentum."""
     max_L: Natural = 1
     """Highest angular momentum of the features that atoms pass on; 0 for scalars alone."""
-    max_ell: Count = 3
+    max_ell: Count = 2
     """Highest angular momentum of the spherical harmonics of an edge."""
     correlation: Count = 3
     """Neighbours in a product: messages are of one body more than this."""

@@ -65,7 +65,7 @@ def in_parts(
     energies, vectors = np.empty(len(positions)), np.empty(positions.shape)
     for start in range(0, len(positions), rows):
         part = slice(start, start + rows)
-        energy, vector = evaluate(torch.as_tensor(positions[part]).to(device, dtype))
+        energy, vector = evaluate(torch.tensor(positions[part], dtype=dtype, device=device))
         energies[part] = energy.double().cpu().numpy()
         vectors[part] = vector.double().cpu().numpy()
     return energies, vectors
