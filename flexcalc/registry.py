@@ -22,6 +22,7 @@ FAMILIES: Mapping[str, str] = {
     "schnet": "flexcalc.models.schnetpack:SchNet",
     "painn": "flexcalc.models.schnetpack:PaiNN",
     "so3net": "flexcalc.models.schnetpack:SO3Net",
+    "mace": "flexcalc.models.mace:MACE",
 }
 """Model families by the name that stands in `model.json` and after `--family`."""
 
@@ -34,13 +35,22 @@ REFERENCES: Mapping[str, str] = {
 
 FOREIGN: Mapping[str, str] = {
     ".npz": "flexcalc.models.gdml.exchange:open_npz",
+    ".model": "flexcalc.models.mace.exchange:open_model",
+    ".pt": "flexcalc.models.schnetpack.exchange:open_model",
+    "best_model": "flexcalc.models.schnetpack.exchange:open_model",
 }
 """Openers of other packages' model files, by suffix or by the name of a file without one.
 
 An opener is called with the path, the atomic numbers (atoms,) of the molecule or None, the
 options that followed the path (`?energy_unit=eV`), and whether code in the file may be run."""
 
-EXAMPLES = "a model folder (NAME.flex), a model file (.npz), xtb:GFN2-xTB, dft:PBE-D4/def2-SVP"
+MANY_MOLECULES = (".model", ".pt", "best_model")
+"""Which of these are for many molecules, and are bound to one on opening."""
+
+EXAMPLES = (
+    "a model folder (NAME.flex), a model file (.npz, .model, best_model), xtb:GFN2-xTB, "
+    "dft:PBE-D4/def2-SVP"
+)
 
 
 def family(name: str) -> Any:
@@ -57,6 +67,17 @@ def family(name: str) -> Any:
 def is_reference(address: Address) -> bool:
     """Whether an address names a reference method, which is bound to a molecule on opening."""
     return ":" in address and address.split(":", 1)[0] in REFERENCES
+
+
+def needs_molecule(address: Address) -> bool:
+    """Whether an address can only be opened for a molecule that is named."""
+    if is_reference(address):
+        return True
+    try:
+        path = Path(address if Path(address).exists() else address.partition("?")[0])
+        return path.is_file() and (path.suffix or path.name) in MANY_MOLECULES
+    except OSError:
+        return False
 
 
 def open_potential(

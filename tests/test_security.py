@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -23,7 +24,13 @@ FORBIDDEN_CALLS = {
     "pickle.load",
     "pickle.loads",
     "joblib.load",
+    "load_model",
 }
+TRUSTED = {
+    "flexcalc/models/mace/exchange.py": "torch.load",
+    "flexcalc/models/schnetpack/exchange.py": "load_model",
+}
+"""The one call of each opener that unpickles; SchNetPack's `load_model` is a torch.load."""
 FORBIDDEN_KEYWORDS = {("allow_pickle", "True"), ("shell", "True")}
 
 
@@ -44,9 +51,33 @@ def test_the_scan_sees_what_it_should():
     assert len(list(offences(ast.parse(bad)))) == 4
 
 
+def calls(tree):
+    """Calls of a module or function by the name that is called, in the order of their lines."""
+    found = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    return [ast.unparse(node.func) for node in sorted(found, key=lambda node: node.lineno)]
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_no_source_unpickles_evaluates_or_starts_a_shell(path):
-    assert list(offences(ast.parse(path.read_text()))) == []
+    allowed = TRUSTED.get(path.relative_to(ROOT).as_posix())
+    found = list(offences(ast.parse(path.read_text())))
+    if allowed is None:
+        assert found == []
+    else:
+        assert len(found) == 1
+        assert f" {allowed}(" in found[0]
+
+
+@pytest.mark.parametrize("name", TRUSTED)
+def test_what_unpickles_asks_for_trust_first(name):
+    functions = [
+        node
+        for node in ast.walk(ast.parse((ROOT / name).read_text()))
+        if isinstance(node, ast.FunctionDef) and TRUSTED[name] in calls(node)
+    ]
+    assert len(functions) == 1
+    order = calls(functions[0])
+    assert order.index("require_trust") < order.index(TRUSTED[name])
 
 
 WATCHED = """
@@ -81,6 +112,8 @@ def hostile(tmp_path):
     canary = tmp_path / "canary"
     bomb = np.array([Bomb(canary)], dtype=object)
     np.savez(tmp_path / "model.npz", R_desc=bomb, perms=np.zeros((1, 3), int), z=np.ones(3, int))
+    for name in ("bomb.model", "bomb.pt", "best_model"):
+        (tmp_path / name).write_bytes(pickle.dumps(Bomb(canary)))
     np.savez(tmp_path / "data.npz", R=bomb, z=np.ones(3, int), E=bomb, F=bomb)
     folder = tmp_path / "model.flex"
     folder.mkdir()
@@ -88,6 +121,7 @@ def hostile(tmp_path):
     (folder / "weights.safetensors").write_bytes(b"cos\nsystem\n(S'touch canary'\ntR.")
     code = f"__import__('os').mknod({str(canary)!r})"
     (tmp_path / "frames.xyz").write_text(f'1\nenergy="{code}" pbc="{code}"\nH 0 0 {code}\n')
+    (tmp_path / "water.xyz").write_text("3\n\nO 0 0 0\nH 0.96 0 0\nH -0.24 0.93 0\n")
     (tmp_path / "run.toml").write_text(f'model = "ase:os:system?{code}"\nstart = "{code}"\n')
     return tmp_path
 
@@ -102,6 +136,9 @@ def hostile(tmp_path):
         ("md", "run.toml"),
         ("md", "model.flex", "frames.xyz"),
         ("evaluate", "model.npz", "data.npz", "--energy-unit", "eV"),
+        ("md", "bomb.model", "water.xyz"),
+        ("md", "bomb.pt", "water.xyz"),
+        ("md", "best_model", "water.xyz"),
         ("evaluate", "model.flex", "frames.xyz"),
         ("train", "data.npz", "--energy-unit", "__import__('os')"),
         ("train", "frames.xyz", "--family", "os:system"),

@@ -13,7 +13,7 @@ from ase.calculators.calculator import all_changes
 from flexcalc.errors import MoleculeError
 from flexcalc.fields import Address
 from flexcalc.potential import Potential, check_molecule
-from flexcalc.registry import is_reference, open_potential
+from flexcalc.registry import needs_molecule, open_potential
 
 
 class Calculator(ASECalculator):
@@ -24,8 +24,8 @@ class Calculator(ASECalculator):
     be copied, pickled to another process and shared by several Atoms in turn.
 
     Args:
-        potential: a Potential, or the address of one. A reference such as `xtb:GFN2-xTB` takes
-            its molecule from the first atoms it meets.
+        potential: a Potential, or the address of one. A reference such as `xtb:GFN2-xTB`, or
+            a foreign model for many molecules, takes its molecule from the first atoms it meets.
         trust: open files that can only be read by running code they contain.
 
     Raises:
@@ -37,10 +37,11 @@ class Calculator(ASECalculator):
     def __init__(self, potential: Potential | Address, *, trust: bool = False, **kwargs: Any):
         super().__init__(**kwargs)
         self._reference: Address | None = None
+        self._trust = trust
         self.potential: Potential | None = None
         if not isinstance(potential, str):
             self.potential = potential
-        elif is_reference(potential):
+        elif needs_molecule(potential):
             self._reference = potential
         else:
             self.potential = open_potential(potential, trust=trust)
@@ -93,7 +94,7 @@ class Calculator(ASECalculator):
         bound = self.potential
         fits = bound is not None and np.array_equal(bound.numbers, numbers)
         if self._reference is not None and not fits:
-            bound = self.potential = open_potential(self._reference, numbers)
+            bound = self.potential = open_potential(self._reference, numbers, trust=self._trust)
         if bound is None:
             raise MoleculeError("this calculator has no potential")
         check_molecule(bound.numbers, numbers)

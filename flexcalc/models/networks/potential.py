@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,45 @@ def device(name: str) -> torch.device:
     if name == "cuda" and not found:
         raise InputError('device = "cuda": torch finds no GPU here; set device = "cpu"')
     return torch.device("cuda" if found and name != "cpu" else "cpu")
+
+
+def differentiated(
+    energy: Callable[[torch.Tensor], torch.Tensor], positions: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Energies (batch,) of positions (batch, atoms, 3), and their gradient (batch, atoms, 3)."""
+    with torch.enable_grad():
+        positions = positions.detach().requires_grad_()
+        energies = energy(positions)
+        (gradient,) = torch.autograd.grad(energies.sum(), positions)
+    return energies.detach(), gradient
+
+
+def in_parts(
+    evaluate: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]],
+    positions: np.ndarray,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Evaluate a batch (batch, atoms, 3) in parts that fit the cache.
+
+    Args:
+        evaluate: maps a part to energies (rows,) and an array (rows, atoms, 3).
+        positions: (batch, atoms, 3) in angstrom.
+        device, dtype: where the parts go, and their precision.
+
+    Returns:
+        energies (batch,) and the arrays (batch, atoms, 3), in float64.
+    """
+    rows = max(1, LARGEST_BATCH // positions.shape[1] ** 2) if device.type == "cpu" else 512
+    energies, vectors = np.empty(len(positions)), np.empty(positions.shape)
+    for start in range(0, len(positions), rows):
+        part = slice(start, start + rows)
+        # About the centre single precision has the most digits.
+        centred = positions[part] - positions[part].mean(axis=1, keepdims=True)
+        energy, vector = evaluate(torch.tensor(centred, dtype=dtype, device=device))
+        energies[part] = energy.double().cpu().numpy()
+        vectors[part] = vector.double().cpu().numpy()
+    return energies, vectors
 
 
 class NetworkPotential(TrainedPotential):
@@ -64,26 +103,14 @@ class NetworkPotential(TrainedPotential):
 
     def evaluate(self, positions: np.ndarray) -> Evaluation:
         """Evaluate a batch, in parts that fit the cache."""
-        rows = max(1, LARGEST_BATCH // len(self.numbers) ** 2) if self.device.type == "cpu" else 512
-        energies = np.empty(len(positions))
-        forces = np.empty(positions.shape)
-        for start in range(0, len(positions), rows):
-            part = slice(start, start + rows)
-            # About the centre single precision has the most digits.
-            centred = positions[part] - positions[part].mean(axis=1, keepdims=True)
-            there = torch.as_tensor(centred).to(self.device, self.dtype)
-            energy, gradient = (self._fast or self.gradient)(there)
-            energies[part] = self.constant + self.scale * energy.double().cpu().numpy()
-            forces[part] = -self.scale * gradient.double().cpu().numpy()
-        return Evaluation(energies, forces)
+        energies, gradient = in_parts(
+            self._fast or self.gradient, positions, self.device, self.dtype
+        )
+        return Evaluation(self.constant + self.scale * energies, -self.scale * gradient)
 
     def gradient(self, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Energies (batch,) and their gradient (batch, atoms, 3), by differentiating."""
-        with torch.enable_grad():
-            positions = positions.detach().requires_grad_()
-            energies = self.network(positions)
-            (gradient,) = torch.autograd.grad(energies.sum(), positions)
-        return energies.detach(), gradient
+        return differentiated(self.network, positions)
 
     def save(self, folder: Path) -> None:
         """Write the model as a folder."""

@@ -7,6 +7,7 @@ everywhere.
 
 from __future__ import annotations
 
+import logging
 import shutil
 import warnings
 from collections.abc import Callable
@@ -87,6 +88,8 @@ def compiled_step(step: Step, example: tuple[torch.Tensor, ...]) -> Step:
     """
     from torch.fx.experimental.proxy_tensor import make_fx
 
+    # Without a GPU the compiler logs that there is none.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         graph = make_fx(step)(*example)

@@ -1,0 +1,72 @@
+"""The hyperparameters of MACE; nothing heavy is imported here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+
+from flexcalc.fields import Count, Natural, Positive
+from flexcalc.models.networks.family import NetworkFamily
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class MACE(NetworkFamily):
+    """MACE, a network that passes messages of many bodies.
+
+    Source: Batatia, Kovács, Simm, Ortner, Csányi, NeurIPS 35 (2022), arXiv:2206.07697;
+    mace-torch 0.3.
+    """
+
+    name: ClassVar[str] = "mace"
+    extra: ClassVar[str] = "mace"
+
+    channels: Count = 32
+    """Features of an atom for each component of an angular momentum."""
+    max_L: Natural = 1
+    """Highest angular momentum of the features that atoms pass on; 0 for scalars alone."""
+    max_ell: Count = 2
+    """Highest angular momentum of the spherical harmonics of an edge."""
+    correlation: Count = 3
+    """Neighbours in a product: messages are of one body more than this."""
+    interactions: Count = 2
+    """Interaction blocks."""
+    radial_functions: Count = 8
+    """Functions that a distance is expanded in."""
+    radial_basis: Literal["bessel", "gaussian"] = "bessel"
+    """Kind of those functions."""
+    radial_layers: Count = 3
+    """Hidden layers of the network that turns them into weights."""
+    radial_features: Count = 64
+    """Features of those layers."""
+    readout_features: Count = 16
+    """Features of the hidden layer of the last readout."""
+    cutoff: Positive = 5.0
+    """Distance in angstrom beyond which atoms do not see each other."""
+    cutoff_power: Count = 5
+    """Power of the polynomial that fades at the cutoff; the higher, the later it falls."""
+
+    @classmethod
+    def packages(cls) -> Sequence[str]:
+        """Packages that the family needs."""
+        return ("torch", "mace")
+
+    def build(self, numbers: np.ndarray, positions: np.ndarray) -> nn.Module:
+        """See `NetworkFamily.build`; the mean number of neighbours depends on the positions."""
+        from flexcalc.models.mace.network import Graph, mean_neighbours, module
+
+        elements = sorted({int(number) for number in numbers})
+        return Graph(numbers, module(self, elements, mean_neighbours(positions, self.cutoff)))
+
+    def fast(self, network: Any, dtype: Any) -> Any:
+        """The network on the pairs within the cutoff."""
+        from functools import partial
+
+        from flexcalc.models.networks.potential import differentiated
+
+        return partial(differentiated, network.near)
