@@ -21,6 +21,7 @@ FAMILIES: Mapping[str, str] = {
     "sgdml": "flexcalc.models.gdml:SGDML",
     "schnet": "flexcalc.models.schnetpack:SchNet",
     "painn": "flexcalc.models.schnetpack:PaiNN",
+    "bpnn": "flexcalc.models.bpnn:BPNN",
     "so3net": "flexcalc.models.schnetpack:SO3Net",
     "mace": "flexcalc.models.mace:MACE",
 }

@@ -62,10 +62,11 @@ def rattled(count, seed, scale=0.05):
 
 
 QUICK = {
-    "schnet": {"epochs": 3, "features": 8, "interactions": 1, "compiled": "no", "table": 0},
+    "schnet": {"epochs": 3, "features": 8, "interactions": 1, "compiled": "no"},
     "painn": {"epochs": 3, "features": 8, "interactions": 1, "compiled": "no"},
     "so3net": {"epochs": 3, "features": 8, "interactions": 1, "compiled": "no"},
     "mace": {"epochs": 3, "channels": 4, "max_ell": 2, "correlation": 2, "compiled": "no"},
+    "bpnn": {"epochs": 10, "radial_functions": 4, "angular_widths": 2, "hidden": (8,)},
 }
 """Hyperparameters of families whose training would take long."""
 

@@ -1,0 +1,61 @@
+"""The hyperparameters of Behler-Parrinello networks; nothing heavy is imported here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+
+from flexcalc.fields import Count, Positive
+from flexcalc.models.bpnn import parameters
+from flexcalc.models.networks.family import NetworkFamily
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class BPNN(NetworkFamily):
+    """Behler-Parrinello networks on symmetry functions G2 and G4.
+
+    Source: Behler and Parrinello, Phys. Rev. Lett. 98, 146401 (2007),
+    doi:10.1103/PhysRevLett.98.146401; Behler, J. Chem. Phys. 134, 074106 (2011),
+    doi:10.1063/1.3553717; the choice of functions by Imbalzano et al., J. Chem. Phys. 148, 241730
+    (2018), doi:10.1063/1.5024611.
+    """
+
+    name: ClassVar[str] = "bpnn"
+    extra: ClassVar[str] = "bpnn"
+
+    cutoff: Positive = 6.0
+    """Distance in angstrom beyond which atoms do not see each other."""
+    radial_functions: Count = 16
+    """Radial functions for each element of the neighbour."""
+    angular_widths: Count = 4
+    """Radial widths of the angular functions for each two elements of the neighbours."""
+    zetas: tuple[Count, ...] = (1, 2, 4, 16)
+    """Powers of the cosine in the angular functions; each is used with both signs of it."""
+    hidden: tuple[Count, ...] = (30, 30)
+    """Neurons in the hidden layers of the network of an element."""
+    activation: Literal["silu", "tanh", "softplus"] = "silu"
+    """What the neurons do with their input."""
+
+    def build(self, numbers: np.ndarray, positions: np.ndarray) -> nn.Module:
+        """See `NetworkFamily.build`; the scales of the functions depend on the positions."""
+        import torch
+
+        from flexcalc.models.bpnn.functions import SymmetryFunctions
+        from flexcalc.models.bpnn.network import BehlerParrinello
+
+        functions = SymmetryFunctions(
+            numbers,
+            parameters.radial(self.radial_functions, self.cutoff),
+            parameters.angular(self.angular_widths, self.cutoff),
+            self.zetas,
+            self.cutoff,
+        )
+        network = BehlerParrinello(numbers, functions, self.hidden, self.activation)
+        network.standardise(torch.tensor(positions, dtype=torch.float64))
+        # A trained potential is the float32 network, read in another precision.
+        return network.float()
