@@ -19,6 +19,7 @@ from flexcalc.potential import Potential, check_molecule
 
 FAMILIES: Mapping[str, str] = {
     "sgdml": "flexcalc.models.gdml:SGDML",
+    "gap": "flexcalc.models.gap:GAP",
 }
 """Model families by the name that stands in `model.json` and after `--family`."""
 
@@ -31,13 +32,16 @@ REFERENCES: Mapping[str, str] = {
 
 FOREIGN: Mapping[str, str] = {
     ".npz": "flexcalc.models.gdml.exchange:open_npz",
+    ".xml": "flexcalc.models.gap.exchange:open_xml",
 }
 """Openers of other packages' model files, by suffix or by the name of a file without one.
 
 An opener is called with the path, the atomic numbers (atoms,) of the molecule or None, the
 options that followed the path (`?energy_unit=eV`), and whether code in the file may be run."""
 
-EXAMPLES = "a model folder (NAME.flex), a model file (.npz), xtb:GFN2-xTB, dft:PBE-D4/def2-SVP"
+EXAMPLES = (
+    "a model folder (NAME.flex), a model file (.npz, .xml), xtb:GFN2-xTB, dft:PBE-D4/def2-SVP"
+)
 
 
 def family(name: str) -> Any:
