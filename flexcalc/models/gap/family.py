@@ -165,6 +165,7 @@ class GAP:
         descriptors = self._descriptors(train)
         frames = frames_of(train, self._sigmas(train))
         files, log = run(self._arguments(descriptors, seed), frames, len(descriptors), progress)
+        log.check_labels(*train.positions.shape[:2])
         potential = GAPPotential(numbers=train.numbers, files=files)
         sets = {"training": train[spread(len(train), MEASURED)]}
         if validation is not None and len(validation):

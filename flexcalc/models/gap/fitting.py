@@ -30,11 +30,14 @@ from flexcalc.progress import Progress
 from flexcalc.threads import cores
 
 FRAMES = "train.xyz"
+BOX = b'Lattice="100 0 0 0 100 0 0 0 100"'
 GIB_IN_MB = 1024
-FAILED = re.compile(r"SYSTEM ABORT|\bERROR\b|^Error|Program received signal|Fortran runtime error")
-UNTOLD = re.compile(
-    r"^(SYSTEM ABORT:\s*)?(Traceback|Exit:|STOP \d|#\d|Backtrace|Error termination)"
+FOUND = re.compile(r"Number of target (energies|forces) .*found: +(\d+)")
+FAILED = re.compile(
+    r"SYSTEM ABORT|unknown key|\bERROR\b|^Error|Program received signal|Fortran runtime error"
 )
+UNTOLD = re.compile(r"SYSTEM ABORT:\s*(Traceback|Exit: Mandatory|$)|STOP")
+"""What is printed when gap_fit fails, and what of that says nothing by itself."""
 
 
 @dataclass
@@ -75,15 +78,27 @@ class Log:
             self.steps += 1
             self._tell()
 
+    def check_labels(self, frames: int, atoms: int) -> None:
+        """Refuse a fit that did not see every label.
+
+        Raises:
+            InputError: says how many of which it saw.
+        """
+        found = {match[1]: int(match[2]) for match in map(FOUND.match, self.lines) if match}
+        for kind, expected in (("energies", frames), ("forces", 3 * frames * atoms)):
+            if found.get(kind) != expected:
+                raise InputError(
+                    f"gap: gap_fit took {found.get(kind, 0)} of the {expected} {kind}; check extra"
+                )
+
     def reason(self) -> str:
         """Why the fit failed, in gap_fit's own words."""
-        telling = [k for k, line in enumerate(self.lines) if FAILED.search(line)]
+        telling = [index for index, line in enumerate(self.lines) if FAILED.search(line)]
         for index in telling:
-            # The text of an abort may stand on the line itself, or on the ones around it.
-            for line in self.lines[index : index + 3]:
-                text = re.sub(r"^SYSTEM ABORT:\s*", "", line).strip()
-                if text and not UNTOLD.match(line):
-                    return text[:300]
+            # The text of an abort stands on the line itself, or on the one before.
+            for line in (self.lines[index], *self.lines[max(index - 1, 0) : index]):
+                if not UNTOLD.match(line):
+                    return line.removeprefix("SYSTEM ABORT:").strip()[:300]
         return self.lines[-1][:300] if self.lines else "it printed nothing"
 
     def version(self) -> str:
@@ -191,8 +206,11 @@ def frames_of(data: Dataset, sigmas: Sequence[dict[str, float]] | None = None) -
     """Training frames as extxyz for gap_fit, with tags of each frame such as `force_sigma`."""
     energies, forces = data.labels()
     tags: Sequence[dict[str, Any]] = sigmas or [{}] * len(data)
+    # QUIP overlooks the energy of a frame that has no box, though the box stands for nothing here.
     return b"".join(
-        frame_bytes(data.numbers, geometry, float(energy), force, **tag)
+        frame_bytes(data.numbers, geometry, float(energy), force, **tag).replace(
+            b"Properties=", BOX + b" Properties=", 1
+        )
         for geometry, energy, force, tag in zip(data.positions, energies, forces, tags, strict=True)
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import time
 import weakref
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,14 +14,17 @@ import numpy as np
 
 from flexcalc.models.family import TrainedPotential
 from flexcalc.models.folder import write_model
-from flexcalc.models.gap.quip import Quip, require_quippy
+from flexcalc.models.gap.quip import Quip, Results, require_quippy
 from flexcalc.models.gap.workers import Pool, Worker
 from flexcalc.models.gap.xml import MAIN, check_elements, check_files
 from flexcalc.potential import Evaluation
 from flexcalc.threads import cores
 
-SHARED = 8
-"""Rows of a batch from which it is shared among processes."""
+STARTING_S = 1.0
+"""Seconds that batches must have taken until processes are started to share them: about as long
+as it takes to start one."""
+PIECE = 4
+"""Rows after which it is asked again whether to share the rest."""
 
 
 class GAPPotential(TrainedPotential):
@@ -63,6 +67,7 @@ class GAPPotential(TrainedPotential):
         self._folder: _Folder | None = None
         self._quip: Quip | None = None
         self._pool: Pool | None = None
+        self._seconds = 0.0
 
     def evaluate(self, positions: np.ndarray) -> Evaluation:
         """Energies and forces of positions (batch, atoms, 3).
@@ -71,15 +76,19 @@ class GAPPotential(TrainedPotential):
             FileFormatError: QUIP cannot read the files.
         """
         quip = self._opened()
-        if len(positions) < SHARED or cores() == 1:
-            return Evaluation(*quip(positions))
-        if self._pool is None:
-            self._pool = Pool(cores() - 1, self._worker)
-        try:
-            return Evaluation(*self._pool(positions, quip))
-        except BaseException:
-            self._pool = None  # it has ended its workers
-            raise
+        parts, rest = [], positions
+        while len(rest) and not self._shares(len(rest)):
+            part, rest = rest[:PIECE], rest[PIECE:]
+            begun = time.perf_counter()
+            parts.append(quip(part))
+            # A single geometry has nothing to share, however many of them come.
+            self._seconds += (time.perf_counter() - begun) * (len(positions) > 1)
+        if self._pool is not None and len(rest):
+            parts.append(self._shared(self._pool, rest, quip))
+        if not parts:
+            return Evaluation(*quip(positions))  # an empty batch
+        energies, forces = zip(*parts, strict=True)
+        return Evaluation(np.concatenate(energies), np.concatenate(forces))
 
     def save(self, folder: Path) -> None:
         """Write the model as a folder.
@@ -102,6 +111,21 @@ class GAPPotential(TrainedPotential):
         if self._pool is not None:
             self._pool.close()
         self._pool = self._quip = self._folder = None
+
+    def _shares(self, rows: int) -> bool:
+        """Whether rows are shared among processes, which are started once that is worth it."""
+        if rows < 2 or cores() == 1:
+            return False
+        if self._pool is None and self._seconds > STARTING_S:
+            self._pool = Pool(cores() - 1, self._worker)
+        return self._pool is not None
+
+    def _shared(self, pool: Pool, positions: np.ndarray, quip: Quip) -> Results:
+        try:
+            return pool(positions, quip)
+        except BaseException:
+            self._pool = None  # it has ended its workers
+            raise
 
     def _opened(self) -> Quip:
         if self._quip is None:

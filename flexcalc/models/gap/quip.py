@@ -20,6 +20,10 @@ _lock = threading.Lock()
 """QUIP keeps what it computes in variables of its modules: one call at a time."""
 
 
+Results = tuple[np.ndarray, np.ndarray]
+"""Energies (batch,) in eV and forces (batch, atoms, 3) in eV/angstrom."""
+
+
 def require_quippy() -> None:
     """Raise MissingExtraError where quippy-ase is not installed."""
     try:
@@ -59,7 +63,7 @@ class Quip:
             self._atoms.set_atoms(self._atoms.z)
             self._positions = self._atoms.pos
 
-    def __call__(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, positions: np.ndarray) -> Results:
         """Energies (batch,) in eV and forces (batch, atoms, 3) in eV/angstrom."""
         energies = np.empty(len(positions))
         forces = np.empty(positions.shape)

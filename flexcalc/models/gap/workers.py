@@ -18,6 +18,8 @@ from typing import IO, cast
 
 import numpy as np
 
+from flexcalc.models.gap.quip import Quip, Results
+
 GRACE_S = 2.0
 """Time for a worker to end by itself."""
 
@@ -54,7 +56,7 @@ class Worker:
         """
         self._write(np.int64(len(positions)).tobytes() + positions.tobytes())
 
-    def answer(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+    def answer(self, count: int) -> Results:
         """Energies (count,) and forces (count, atoms, 3) of the last question.
 
         Raises:
@@ -84,8 +86,8 @@ class Pool:
     def __call__(
         self,
         positions: np.ndarray,
-        here: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
-    ) -> tuple[np.ndarray, np.ndarray]:
+        here: Callable[[np.ndarray], Results],
+    ) -> Results:
         """Evaluate a batch, the last share of it in this process.
 
         What a worker that died leaves undone is done here, and another takes its place.
@@ -119,7 +121,7 @@ class Pool:
             return self._replace(index)
         return True
 
-    def _answer(self, index: int, share: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    def _answer(self, index: int, share: np.ndarray) -> Results | None:
         try:
             return self._workers[index].answer(len(share))
         except OSError:
@@ -142,8 +144,6 @@ def main() -> None:
 
 def serve(source: IO[bytes], sink: IO[bytes]) -> None:
     """Answer the batches of `source` until it ends; see `main`."""
-    from flexcalc.models.gap.quip import Quip
-
     job = json.loads(source.readline())
     numbers = np.array(job["numbers"])
     quip = Quip(Path(job["path"]), numbers, job["init_args"])
