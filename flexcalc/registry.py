@@ -24,6 +24,7 @@ FAMILIES: Mapping[str, str] = {
     "bpnn": "flexcalc.models.bpnn:BPNN",
     "so3net": "flexcalc.models.schnetpack:SO3Net",
     "mace": "flexcalc.models.mace:MACE",
+    "gap": "flexcalc.models.gap:GAP",
 }
 """Model families by the name that stands in `model.json` and after `--family`."""
 
@@ -39,17 +40,18 @@ FOREIGN: Mapping[str, str] = {
     ".model": "flexcalc.models.mace.exchange:open_model",
     ".pt": "flexcalc.models.schnetpack.exchange:open_model",
     "best_model": "flexcalc.models.schnetpack.exchange:open_model",
+    ".xml": "flexcalc.models.gap.exchange:open_xml",
 }
 """Openers of other packages' model files, by suffix or by the name of a file without one.
 
 An opener is called with the path, the atomic numbers (atoms,) of the molecule or None, the
 options that followed the path (`?energy_unit=eV`), and whether code in the file may be run."""
 
-MANY_MOLECULES = (".model", ".pt", "best_model")
+MANY_MOLECULES = (".model", ".pt", ".xml", "best_model")
 """Which of these are for many molecules, and are bound to one on opening."""
 
 EXAMPLES = (
-    "a model folder (NAME.flex), a model file (.npz, .model, best_model), xtb:GFN2-xTB, "
+    "a model folder (NAME.flex), a model file (.npz, .xml, .model, best_model), xtb:GFN2-xTB, "
     "dft:PBE-D4/def2-SVP"
 )
 

@@ -62,6 +62,7 @@ def rattled(count, seed, scale=0.05):
 
 
 QUICK = {
+    "gap": {"n_max": 4, "l_max": 3, "n_sparse": 20},
     "schnet": {"epochs": 3, "features": 8, "interactions": 1, "compiled": "no"},
     "painn": {"epochs": 3, "features": 8, "interactions": 1, "compiled": "no"},
     "so3net": {"epochs": 3, "features": 8, "interactions": 1, "compiled": "no"},
@@ -77,7 +78,7 @@ def trained(name, **hyperparameters):
     positions = rattled(60, seed=1)
     labels = Springs()(positions)
     data = Dataset(NUMBERS, positions, labels.energies, labels.forces)
-    return flexcalc.train(data, name, points=30, seed=0, **hyperparameters)
+    return flexcalc.train(data, name, points=30, seed=0, **QUICK.get(name, {}), **hyperparameters)
 
 
 MAKERS = {
