@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,15 @@ FOREIGN: Mapping[str, str] = {
 An opener is called with the path, the atomic numbers (atoms,) of the molecule or None, the
 options that followed the path (`?energy_unit=eV`), and whether code in the file may be run."""
 
+JOINED: Mapping[str, str] = {
+    "committee": "flexcalc.models.committee:Committee",
+}
+"""Models made of other potentials, by the name that stands in `model.json`. Each has `load`, which
+is handed a function that opens what it is made of by its address."""
+
+COMMITTEE = "committee:"
+"""What an address of several potentials begins with; commas stand between their addresses."""
+
 EXAMPLES = "a model folder (NAME.flex), a model file (.npz), xtb:GFN2-xTB, dft:PBE-D4/def2-SVP"
 
 
@@ -52,8 +62,18 @@ def family(name: str) -> Any:
 
 
 def is_reference(address: Address) -> bool:
-    """Whether an address names a reference method, which is bound to a molecule on opening."""
+    """Whether an address names a reference method, which is bound to a molecule on opening.
+
+    A committee is one where all its members are.
+    """
+    if address.startswith(COMMITTEE):
+        return all(map(is_reference, members_of(address)))
     return ":" in address and address.split(":", 1)[0] in REFERENCES
+
+
+def members_of(address: Address) -> list[Address]:
+    """The addresses in `committee:A,B,...`."""
+    return address.removeprefix(COMMITTEE).split(",")
 
 
 def open_potential(
@@ -62,8 +82,9 @@ def open_potential(
     """Open any potential by its address.
 
     Args:
-        address: a model folder, a foreign model file, or a reference method with its options,
-            such as `dft:PBE-D4/def2-SVP?charge=1&multiplicity=2`.
+        address: a model folder, a foreign model file, a reference method with its options, such
+            as `dft:PBE-D4/def2-SVP?charge=1&multiplicity=2`, or several of them as the members of
+            a committee, such as `committee:a.flex,b.flex`.
         numbers: (atoms,) atomic numbers of the molecule. Needed for a reference; a model knows
             its own and must agree.
         trust: open files that can only be read by running code they contain.
@@ -73,6 +94,8 @@ def open_potential(
         MoleculeError: the model is for another molecule.
     """
     numbers = None if numbers is None else np.asarray(numbers, dtype=int)
+    if address.startswith(COMMITTEE):
+        return _open_committee(address, numbers, trust)
     if is_reference(address):
         return _open_reference(address, numbers)
     potential = _open_model(address, numbers, trust)
@@ -94,6 +117,20 @@ def load(address: Address, molecule: Any = None, *, trust: bool = False) -> Pote
     """
     numbers = getattr(molecule, "numbers", molecule)
     return open_potential(address, numbers, trust=trust)
+
+
+def _open_committee(address: Address, numbers: np.ndarray | None, trust: bool) -> Potential:
+    from flexcalc.models.committee import Committee
+
+    members = members_of(address)
+    if not all(members) or len(members) < 2:
+        raise AddressError(f"{address!r}: expected at least two members, as in {COMMITTEE}A,B")
+    models = [member for member in members if not is_reference(member)]
+    if numbers is None and models:
+        numbers = open_potential(models[0], trust=trust).numbers
+    return Committee(
+        [open_potential(member, numbers, trust=trust) for member in members], {"members": members}
+    )
 
 
 def _open_reference(address: Address, numbers: np.ndarray | None) -> Potential:
@@ -122,7 +159,10 @@ def _open_model(address: Address, numbers: np.ndarray | None, trust: bool) -> Po
             raise AddressError(f"{address!r}: a folder without model.json; expected {EXAMPLES}")
         from flexcalc.models.folder import read_facts
 
-        return family(read_facts(path)["family"]).load(path)
+        name = read_facts(path)["family"]
+        if name in JOINED:
+            return _home(JOINED[name]).load(path, partial(open_potential, trust=trust))
+        return family(name).load(path)
     if path.is_file():
         kind = path.suffix or path.name
         if kind not in FOREIGN:

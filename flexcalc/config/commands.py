@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from flexcalc.fields import Address, Batch, Count, Natural, Port, Positive, Workers
+from flexcalc.fields import Address, Batch, Count, Members, Natural, Port, Positive, Workers
 from flexcalc.methods.dynamics import Dynamics, Langevin
 from flexcalc.methods.path import NEB
 from flexcalc.methods.sampling import Sampling, Thermal
@@ -85,6 +85,10 @@ class Train(LabelledFrames):
     validation frames; the model kept is that of the best fold. 0 for none."""
     train_folds: Count | None = None
     """Folds that a model is trained on, `points` in all; by default all but one."""
+    committee: Members = 1
+    """Models of a committee, each trained without another part of the points and with the
+    hyperparameters that all points chose; their spread tells how sure the forces are. 1 for a
+    single model."""
     learning_curve: tuple[Count, ...] = ()
     """Smaller numbers of training points to train as well, with the hyperparameters found."""
     seed: Natural = 0

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from flexcalc.config.commands import FAMILY
-from flexcalc.registry import FAMILIES, family, is_reference
+from flexcalc.registry import COMMITTEE, FAMILIES, family, is_reference, members_of
 
 PLACES = frozenset(
     {"dataset", "start", "starts", "end", "model", "models", "relabel", "sampler", "reference"}
@@ -118,6 +118,8 @@ def located(option: Option, value: Any, folder: Path) -> Any:
     if isinstance(value, list | tuple):
         return [located(option, entry, folder) for entry in value]
     text = str(value) if isinstance(value, str | Path) else ""
+    if text.startswith(COMMITTEE):
+        return COMMITTEE + ",".join(located(option, members_of(text), folder))
     script = re.fullmatch(r"ase:([^?]+\.py)(:.*)", text)
     if script:
         return f"ase:{_joined(folder, script[1])}{script[2]}"

@@ -41,6 +41,7 @@ def train(
     refine_rounds: int = 0,
     folds: int = 0,
     train_folds: int | None = None,
+    committee: int = 1,
     seed: int = 0,
     progress: Progress = silent,
     **hyperparameters: Any,
@@ -56,6 +57,7 @@ def train(
         selection: "stratified" by energy, "random", "farthest" or "clusters".
         refine_rounds: rounds that add points where the model is worst.
         folds, train_folds: cross-validate, and keep the model of the best fold.
+        committee: members of a committee, 1 for a single model; see `training.committee`.
         seed: of all random numbers.
         hyperparameters: fields of the family, such as sigma=20.
 
@@ -82,6 +84,7 @@ def train(
         refine_rounds=refine_rounds,
         folds=folds,
         train_folds=train_folds,
+        committee=committee,
         seed=seed,
     )
     parts = split(data, config, np.random.default_rng(seed))
