@@ -148,7 +148,7 @@ class Md:
     """Run molecular dynamics of many replicas in one batch."""
 
     positional: ClassVar[tuple[str, ...]] = ("model", "start")
-    changeable: ClassVar[tuple[str, ...]] = ("steps",)
+    changeable: ClassVar[tuple[str, ...]] = ("steps", "max_deviation_eV_A")
 
     model: Address
     """Potential to run on."""
@@ -162,6 +162,8 @@ class Md:
     """Replicas in the batch."""
     frame_every: Count = 20
     """Steps between two frames on disk."""
+    max_deviation_eV_A: Positive | None = None
+    """Deviation of a committee's force on any atom at which the run stops, in eV/angstrom."""
     seed: Natural = 0
     """Seed of all random numbers."""
 

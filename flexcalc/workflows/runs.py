@@ -170,9 +170,11 @@ def in_chunks(
     for begin in range(0, len(positions), size):
         parts.append(potential(positions[begin : begin + size]))
         progress(min(begin + size, len(positions)), len(positions), "frames")
+    known = all(part.deviation is not None for part in parts)
     return Evaluation(
         np.concatenate([part.energies for part in parts]),
         np.concatenate([part.forces for part in parts]),
+        np.concatenate([part.deviation for part in parts]) if known else None,
     )
 
 
