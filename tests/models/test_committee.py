@@ -186,3 +186,32 @@ def test_facts_without_members_are_refused(three, members):
     rewrite(folder, members=members)
     with pytest.raises(FileFormatError, match="members"):
         flexcalc.load(str(folder))
+
+
+def test_stretched_bonds_deviate_more_than_what_was_trained_on(toy, rng):
+    """A small form of tests/benchmarks/committee.py: 0.3 to 0.5 angstrom beyond the longest."""
+    numbers, frames = toy.ethanol_frames(400, rng)
+    data = toy.labelled(numbers, frames)
+    committee = fit_committee(SGDML(sigma=10.0), data[:60], data[60:100], 4, rng)
+    inside = deviation_of(committee, data[100:].positions)
+    oxygen, hydrogen = hydroxyl_bond(numbers, frames[0])
+    longest = np.linalg.norm(frames[:, hydrogen] - frames[:, oxygen], axis=1).max()
+    moved = frames[100:200].copy()
+    along = moved[:, hydrogen] - moved[:, oxygen]
+    along /= np.linalg.norm(along, axis=1, keepdims=True)
+    lengths = longest + rng.uniform(0.3, 0.5, (100, 1))
+    moved[:, hydrogen] = moved[:, oxygen] + lengths * along
+    outside = deviation_of(committee, moved)
+    assert (outside > np.percentile(inside, 99)).sum() >= 95
+
+
+def deviation_of(committee, positions):
+    """Root mean square over the atoms (batch,)."""
+    return np.sqrt(np.mean(committee(positions).deviation ** 2, axis=1))
+
+
+def hydroxyl_bond(numbers, geometry):
+    """The oxygen of a geometry and the hydrogen nearest to it."""
+    oxygen = int(np.flatnonzero(numbers == 8)[0])
+    apart = np.linalg.norm(geometry - geometry[oxygen], axis=1)
+    return oxygen, int(np.where(numbers == 1, apart, np.inf).argmin())
