@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import re
 from collections.abc import Mapping
-from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,9 @@ from numpy.typing import ArrayLike
 
 from flexcalc.errors import AddressError
 from flexcalc.fields import Address
+from flexcalc.models.foreign import require_trust
 from flexcalc.potential import Potential, check_molecule
+from flexcalc.storage import sha256_file
 
 FAMILIES: Mapping[str, str] = {
     "sgdml": "flexcalc.models.gdml:SGDML",
@@ -26,6 +28,7 @@ FAMILIES: Mapping[str, str] = {
 REFERENCES: Mapping[str, str] = {
     "xtb": "flexcalc.references.xtb:XTB",
     "dft": "flexcalc.references.dft:DFT",
+    "dispersion": "flexcalc.references.correction:Dispersion",
     "ase": "flexcalc.references.external:ASEPotential",
 }
 """Reference methods by the scheme of their address."""
@@ -40,12 +43,17 @@ options that followed the path (`?energy_unit=eV`), and whether code in the file
 
 JOINED: Mapping[str, str] = {
     "committee": "flexcalc.models.committee:Committee",
+    "delta": "flexcalc.models.delta:DeltaModel",
 }
 """Models made of other potentials, by the name that stands in `model.json`. Each has `load`, which
-is handed a function that opens what it is made of by its address."""
+is handed what opens its parts by their address (`Parts`)."""
 
 COMMITTEE = "committee:"
 """What an address of several potentials begins with; commas stand between their addresses."""
+
+HARMLESS = re.compile(r"(xtb|dft|dispersion):[^/]*(/[^/]*)?")
+"""Addresses that a model folder may name without its user's trust: they run no code of others and
+read no files."""
 
 EXAMPLES = "a model folder (NAME.flex), a model file (.npz), xtb:GFN2-xTB, dft:PBE-D4/def2-SVP"
 
@@ -161,7 +169,7 @@ def _open_model(address: Address, numbers: np.ndarray | None, trust: bool) -> Po
 
         name = read_facts(path)["family"]
         if name in JOINED:
-            return _home(JOINED[name]).load(path, partial(open_potential, trust=trust))
+            return _home(JOINED[name]).load(path, Parts(path, trust))
         return family(name).load(path)
     if path.is_file():
         kind = path.suffix or path.name
@@ -181,6 +189,51 @@ def _open_model(address: Address, numbers: np.ndarray | None, trust: bool) -> Po
     )
     hint = f"; did you mean {path.parent / near[0]}?" if near else f"; expected {EXAMPLES}"
     raise AddressError(f"{address!r}: no such model{hint}")
+
+
+class Parts:
+    """Opens what a model folder is made of.
+
+    Args:
+        folder: whose `model.json` names the parts.
+        trust: also open parts by which the folder could have any code run.
+    """
+
+    def __init__(self, folder: Path, trust: bool):
+        self.folder, self.trust = folder, trust
+
+    def __call__(self, address: Address, numbers: ArrayLike | None = None) -> Potential:
+        """Open a folder inside, or a part by its address.
+
+        Raises:
+            AddressError: no such part, or one that needs trust.
+        """
+        named = members_of(address) if address.startswith(COMMITTEE) else [address]
+        inside = Path(address).parent == self.folder
+        if not inside and not all(HARMLESS.fullmatch(one) for one in named):
+            why = f"it names {address}, which may mean"
+            require_trust(self.folder, self.trust, why)
+        return open_potential(address, numbers, trust=self.trust)
+
+    def sha256(self, address: Address) -> str | None:
+        """See `content_sha256`."""
+        return content_sha256(address)
+
+
+def content_sha256(address: Address) -> str | None:
+    """The hash of what an address names on this machine, None where that is no file.
+
+    Of a model folder it is the hash of its model.json, which has those of all other files; of a
+    committee the hash of its members' hashes.
+    """
+    if address.startswith(COMMITTEE):
+        found = [content_sha256(member) for member in members_of(address)]
+        return hashlib.sha256(repr(found).encode()).hexdigest() if any(found) else None
+    text = address.partition("?")[0] if not Path(address).exists() else address
+    script = re.fullmatch(r"ase:(.+\.py):[^:]*", text)
+    path = Path(script[1] if script else text)
+    path = path / "model.json" if path.is_dir() else path
+    return sha256_file(path) if path.is_file() else None
 
 
 def _siblings(path: Path) -> list[Path]:

@@ -37,6 +37,7 @@ class Calculator(ASECalculator):
     def __init__(self, potential: Potential | Address, *, trust: bool = False, **kwargs: Any):
         super().__init__(**kwargs)
         self._reference: Address | None = None
+        self._trust = trust
         self.potential: Potential | None = None
         if not isinstance(potential, str):
             self.potential = potential
@@ -93,7 +94,7 @@ class Calculator(ASECalculator):
         bound = self.potential
         fits = bound is not None and np.array_equal(bound.numbers, numbers)
         if self._reference is not None and not fits:
-            bound = self.potential = open_potential(self._reference, numbers)
+            bound = self.potential = open_potential(self._reference, numbers, trust=self._trust)
         if bound is None:
             raise MoleculeError("this calculator has no potential")
         check_molecule(bound.numbers, numbers)

@@ -16,6 +16,15 @@ from flexcalc.methods.path import NEB
 from flexcalc.methods.sampling import Sampling, Thermal
 from flexcalc.training.selection import Selection
 
+
+@dataclass(frozen=True, kw_only=True)
+class OpensPotentials:
+    """What a command is allowed in opening potentials."""
+
+    trust: bool = False
+    """Open model files that can only be read by running code they contain."""
+
+
 FAMILY = "model family"
 """Marks a field that holds model families, looked up in the registry."""
 
@@ -33,7 +42,7 @@ class LabelledFrames:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Label:
+class Label(OpensPotentials):
     """Sample geometries of a molecule and label them with a reference method."""
 
     positional: ClassVar[tuple[str, ...]] = ("reference", "*starts")
@@ -60,7 +69,7 @@ class Label:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Train(LabelledFrames):
+class Train(LabelledFrames, OpensPotentials):
     """Train one or several model families on a dataset."""
 
     positional: ClassVar[tuple[str, ...]] = ("dataset",)
@@ -89,6 +98,9 @@ class Train(LabelledFrames):
     """Models of a committee, each trained without another part of the points and with the
     hyperparameters that all points chose; their spread tells how sure the forces are. 1 for a
     single model."""
+    baseline: Address | None = None
+    """Potential whose energies and forces are taken from the labels first, such as xtb:GFN2-xTB or
+    dispersion:D4/PBE; the model is its sum with what is learned of the rest."""
     learning_curve: tuple[Count, ...] = ()
     """Smaller numbers of training points to train as well, with the hyperparameters found."""
     seed: Natural = 0
@@ -96,7 +108,7 @@ class Train(LabelledFrames):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluate(LabelledFrames):
+class Evaluate(LabelledFrames, OpensPotentials):
     """Measure the errors of potentials on a dataset, overall and by region."""
 
     positional: ClassVar[tuple[str, ...]] = ("*models", "dataset")
@@ -119,7 +131,7 @@ class Evaluate(LabelledFrames):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PathSearch:
+class PathSearch(OpensPotentials):
     """Find a minimum-energy path between two geometries."""
 
     positional: ClassVar[tuple[str, ...]] = ("model", "start", "end")
@@ -144,7 +156,7 @@ class PathSearch:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Md:
+class Md(OpensPotentials):
     """Run molecular dynamics of many replicas in one batch."""
 
     positional: ClassVar[tuple[str, ...]] = ("model", "start")
@@ -169,7 +181,7 @@ class Md:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Serve:
+class Serve(OpensPotentials):
     """Serve a potential to a running i-PI."""
 
     positional: ClassVar[tuple[str, ...]] = ("model", "start")

@@ -42,7 +42,9 @@ def run_evaluate(config: Evaluate, output: Path) -> dict[str, Any]:
     coordinates = [Coordinate.parse(text) for text in config.by]
     for coordinate in coordinates:
         coordinate.values(data.positions[:1])
-    potentials = [open_potential(address, data.numbers) for address in config.models]
+    potentials = [
+        open_potential(address, data.numbers, trust=config.trust) for address in config.models
+    ]
     with open_run("evaluate", config, output) as run:
         if run.finished is not None:
             return run.finished

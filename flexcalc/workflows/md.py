@@ -34,7 +34,7 @@ def run_md(config: Md, output: Path) -> dict[str, Any]:
             what went before is on disk.
     """
     start = files.read(config.start)
-    potential = open_potential(config.model, start.numbers)
+    potential = open_potential(config.model, start.numbers, trust=config.trust)
     positions = start.positions[np.arange(config.replicas) % len(start)]
     guards = []
     if config.max_deviation_eV_A is not None:
