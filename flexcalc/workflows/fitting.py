@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -148,10 +148,22 @@ def run_train(config: Train, output: Path) -> dict[str, Any]:
         if target is not None:
             copy_tree(models[0], target)
             models = [target]
+        if len(rows) > 1:
+            run.table(*_compared(rows))
         run.say(f"model: {', '.join(map(str, models))}")
         results = run.finish({**rows[0], "models": rows} if len(rows) > 1 else rows[0])
         shutil.rmtree(run.folder / UNFINISHED, ignore_errors=True)
         return results
+
+
+def _compared(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of the table of several models."""
+    head = ["model (kcal/mol/A and kcal/mol)", "points", "force RMSE", "energy RMSE"]
+    errors = ("force_rmse_kcal_mol_A", "energy_rmse_kcal_mol")
+    return head, [
+        [row["model"], str(row["training_points"]), *(f"{row[key]:.3f}" for key in errors)]
+        for row in rows
+    ]
 
 
 def _take_up(folder: Path, record: dict[str, Any]) -> None:
