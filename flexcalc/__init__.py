@@ -17,6 +17,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Calculator": "flexcalc.adapters.ase",
+    "Committee": "flexcalc.models.committee",
     "Dataset": "flexcalc.dataset",
     "Evaluation": "flexcalc.potential",
     "FlexcalcError": "flexcalc.errors",
@@ -31,6 +32,7 @@ _HOMES = {
 
 __all__ = [
     "Calculator",
+    "Committee",
     "Dataset",
     "Evaluation",
     "FlexcalcError",
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     from flexcalc.dataset import Dataset
     from flexcalc.errors import FlexcalcError
     from flexcalc.files import read, write
+    from flexcalc.models.committee import Committee
     from flexcalc.potential import Evaluation, Potential, Sum
     from flexcalc.registry import load
     from flexcalc.workflows import train

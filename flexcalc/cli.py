@@ -250,10 +250,12 @@ def info(
 
 
 def export(
-    model: Annotated[str, typer.Argument(help="Address of an sGDML model.", metavar="MODEL")],
-    file: Annotated[Path, typer.Argument(help="File to write.", metavar="FILE.npz")],
+    model: Annotated[str, typer.Argument(help="Address of a model.", metavar="MODEL")],
+    file: Annotated[
+        Path, typer.Argument(help="What to write: FILE.npz or NAME.flex.", metavar="FILE")
+    ],
 ) -> Work:
-    """Write a model as a file of the sgdml package."""
+    """Write a model as a file of the sgdml package (.npz), or a committee as one folder (.flex)."""
 
     def work() -> None:
         from flexcalc import workflows

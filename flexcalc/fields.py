@@ -17,6 +17,8 @@ Batch = Annotated[int, Ge(1), Le(10**5)]
 """How many of a thing are held in memory at the same time."""
 Images = Annotated[int, Ge(3), Le(10**4)]
 Workers = Annotated[int, Ge(1), Le(1000)]
+Members = Annotated[int, Ge(1), Le(100)]
+"""Models of a committee; 1 for a single model."""
 Port = Annotated[int, Ge(1), Le(65535)]
 
 Address = str

@@ -94,7 +94,7 @@ def check(evaluation: Evaluation, positions: np.ndarray) -> Evaluation:
     """Return the evaluation if it is whole and finite.
 
     Raises:
-        ShapeError: energies or forces do not fit the positions.
+        ShapeError: energies, forces or deviations do not fit the positions.
         NonFiniteError: names the first batch row whose energy or force is not finite.
     """
     batch = len(positions)
@@ -109,7 +109,14 @@ def check(evaluation: Evaluation, positions: np.ndarray) -> Evaluation:
         good = np.isfinite(energies) & np.isfinite(forces).all(axis=(1, 2))
         row = int(np.flatnonzero(~good)[0])
         raise NonFiniteError(f"energy or forces of batch row {row} are not finite")
-    return Evaluation(energies, forces, evaluation.deviation)
+    deviation = evaluation.deviation
+    if deviation is not None:
+        deviation = np.asarray(deviation, dtype=np.float64)
+        if deviation.shape != positions.shape[:2]:
+            raise ShapeError(
+                f"a potential returned deviations {deviation.shape} for positions {positions.shape}"
+            )
+    return Evaluation(energies, forces, deviation)
 
 
 def check_molecule(expected: np.ndarray, found: ArrayLike, what: str = "atoms") -> None:

@@ -17,6 +17,15 @@ def silent(done: int, total: int, note: str = "") -> None:
     """The progress of a caller who does not want to see any."""
 
 
+def part(index: int, parts: int, progress: Progress) -> Progress:
+    """Progress of one of several equal parts, told as progress of all of them."""
+
+    def told(done: int, total: int, note: str = "") -> None:
+        progress(index * total + done, parts * total, note)
+
+    return told
+
+
 @contextmanager
 def bar(title: str) -> Iterator[Progress]:
     """A bar on standard error with the time left; nothing when that is no terminal.

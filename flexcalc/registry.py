@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import re
 from collections.abc import Mapping
 from importlib import import_module
@@ -15,7 +16,9 @@ from numpy.typing import ArrayLike
 
 from flexcalc.errors import AddressError
 from flexcalc.fields import Address
+from flexcalc.models.foreign import require_trust
 from flexcalc.potential import Potential, check_molecule
+from flexcalc.storage import sha256_file
 
 FAMILIES: Mapping[str, str] = {
     "sgdml": "flexcalc.models.gdml:SGDML",
@@ -31,6 +34,7 @@ FAMILIES: Mapping[str, str] = {
 REFERENCES: Mapping[str, str] = {
     "xtb": "flexcalc.references.xtb:XTB",
     "dft": "flexcalc.references.dft:DFT",
+    "dispersion": "flexcalc.references.correction:Dispersion",
     "ase": "flexcalc.references.external:ASEPotential",
 }
 """Reference methods by the scheme of their address."""
@@ -46,6 +50,20 @@ FOREIGN: Mapping[str, str] = {
 
 An opener is called with the path, the atomic numbers (atoms,) of the molecule or None, the
 options that followed the path (`?energy_unit=eV`), and whether code in the file may be run."""
+
+JOINED: Mapping[str, str] = {
+    "committee": "flexcalc.models.committee:Committee",
+    "delta": "flexcalc.models.delta:DeltaModel",
+}
+"""Models made of other potentials, by the name that stands in `model.json`. Each has `load`, which
+is handed what opens its parts by their address (`Parts`)."""
+
+COMMITTEE = "committee:"
+"""What an address of several potentials begins with; commas stand between their addresses."""
+
+HARMLESS = re.compile(r"(xtb|dft|dispersion):[^/]*(/[^/]*)?")
+"""Addresses that a model folder may name without its user's trust: they run no code of others and
+read no files."""
 
 MANY_MOLECULES = (".model", ".pt", ".xml", "best_model")
 """Which of these are for many molecules, and are bound to one on opening."""
@@ -68,7 +86,12 @@ def family(name: str) -> Any:
 
 
 def is_reference(address: Address) -> bool:
-    """Whether an address names a reference method, which is bound to a molecule on opening."""
+    """Whether an address names a reference method, which is bound to a molecule on opening.
+
+    A committee is one where all its members are.
+    """
+    if address.startswith(COMMITTEE):
+        return all(map(is_reference, members_of(address)))
     return ":" in address and address.split(":", 1)[0] in REFERENCES
 
 
@@ -83,14 +106,20 @@ def needs_molecule(address: Address) -> bool:
         return False
 
 
+def members_of(address: Address) -> list[Address]:
+    """The addresses in `committee:A,B,...`."""
+    return address.removeprefix(COMMITTEE).split(",")
+
+
 def open_potential(
     address: Address, numbers: ArrayLike | None = None, *, trust: bool = False
 ) -> Potential:
     """Open any potential by its address.
 
     Args:
-        address: a model folder, a foreign model file, or a reference method with its options,
-            such as `dft:PBE-D4/def2-SVP?charge=1&multiplicity=2`.
+        address: a model folder, a foreign model file, a reference method with its options, such
+            as `dft:PBE-D4/def2-SVP?charge=1&multiplicity=2`, or several of them as the members of
+            a committee, such as `committee:a.flex,b.flex`.
         numbers: (atoms,) atomic numbers of the molecule. Needed for a reference; a model knows
             its own and must agree.
         trust: open files that can only be read by running code they contain.
@@ -100,6 +129,8 @@ def open_potential(
         MoleculeError: the model is for another molecule.
     """
     numbers = None if numbers is None else np.asarray(numbers, dtype=int)
+    if address.startswith(COMMITTEE):
+        return _open_committee(address, numbers, trust)
     if is_reference(address):
         return _open_reference(address, numbers)
     potential = _open_model(address, numbers, trust)
@@ -121,6 +152,20 @@ def load(address: Address, molecule: Any = None, *, trust: bool = False) -> Pote
     """
     numbers = getattr(molecule, "numbers", molecule)
     return open_potential(address, numbers, trust=trust)
+
+
+def _open_committee(address: Address, numbers: np.ndarray | None, trust: bool) -> Potential:
+    from flexcalc.models.committee import Committee
+
+    members = members_of(address)
+    if not all(members) or len(members) < 2:
+        raise AddressError(f"{address!r}: expected at least two members, as in {COMMITTEE}A,B")
+    models = [member for member in members if not is_reference(member)]
+    if numbers is None and models:
+        numbers = open_potential(models[0], trust=trust).numbers
+    return Committee(
+        [open_potential(member, numbers, trust=trust) for member in members], {"members": members}
+    )
 
 
 def _open_reference(address: Address, numbers: np.ndarray | None) -> Potential:
@@ -149,7 +194,10 @@ def _open_model(address: Address, numbers: np.ndarray | None, trust: bool) -> Po
             raise AddressError(f"{address!r}: a folder without model.json; expected {EXAMPLES}")
         from flexcalc.models.folder import read_facts
 
-        return family(read_facts(path)["family"]).load(path)
+        name = read_facts(path)["family"]
+        if name in JOINED:
+            return _home(JOINED[name]).load(path, Parts(path, trust))
+        return family(name).load(path)
     if path.is_file():
         kind = path.suffix or path.name
         if kind not in FOREIGN:
@@ -168,6 +216,51 @@ def _open_model(address: Address, numbers: np.ndarray | None, trust: bool) -> Po
     )
     hint = f"; did you mean {path.parent / near[0]}?" if near else f"; expected {EXAMPLES}"
     raise AddressError(f"{address!r}: no such model{hint}")
+
+
+class Parts:
+    """Opens what a model folder is made of.
+
+    Args:
+        folder: whose `model.json` names the parts.
+        trust: also open parts by which the folder could have any code run.
+    """
+
+    def __init__(self, folder: Path, trust: bool):
+        self.folder, self.trust = folder, trust
+
+    def __call__(self, address: Address, numbers: ArrayLike | None = None) -> Potential:
+        """Open a folder inside, or a part by its address.
+
+        Raises:
+            AddressError: no such part, or one that needs trust.
+        """
+        named = members_of(address) if address.startswith(COMMITTEE) else [address]
+        inside = Path(address).parent == self.folder
+        if not inside and not all(HARMLESS.fullmatch(one) for one in named):
+            why = f"it names {address}, which may mean"
+            require_trust(self.folder, self.trust, why)
+        return open_potential(address, numbers, trust=self.trust)
+
+    def sha256(self, address: Address) -> str | None:
+        """See `content_sha256`."""
+        return content_sha256(address)
+
+
+def content_sha256(address: Address) -> str | None:
+    """The hash of what an address names on this machine, None where that is no file.
+
+    Of a model folder it is the hash of its model.json, which has those of all other files; of a
+    committee the hash of its members' hashes.
+    """
+    if address.startswith(COMMITTEE):
+        found = [content_sha256(member) for member in members_of(address)]
+        return hashlib.sha256(repr(found).encode()).hexdigest() if any(found) else None
+    text = address.partition("?")[0] if not Path(address).exists() else address
+    script = re.fullmatch(r"ase:(.+\.py):[^:]*", text)
+    path = Path(script[1] if script else text)
+    path = path / "model.json" if path.is_dir() else path
+    return sha256_file(path) if path.is_file() else None
 
 
 def _siblings(path: Path) -> list[Path]:

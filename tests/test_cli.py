@@ -411,6 +411,50 @@ def test_export_writes_a_file_that_opens_as_the_same_model(here, capsys):
     assert np.abs(one.forces - other.forces).max() < 1e-12
 
 
+def test_a_committee_is_one_folder_and_folders_make_a_committee(here, capsys):
+    words = ("train", "water.xyz", "--points", "20", "--validation-points", "9", "--sigma", "5")
+    assert run(*words, "--committee", "3", "-o", "three.flex") == 0
+    results = json.loads(Path("three-train/results.json").read_text())
+    assert (results["committee"], results["sigma"], results["members"]) == (3, 5.0, 3)
+    assert results["single_force_rmse_kcal_mol_A"] > 0
+    assert run("export", "committee:three.flex,water.flex", "joined.flex") == 0
+    Path("three.flex").rename("elsewhere")
+    positions = flexcalc.read("water.xyz").positions
+    assert flexcalc.load("joined.flex")(positions).deviation.shape == positions.shape[:2]
+    capsys.readouterr()
+    assert run("info", "joined.flex") == 0
+    assert "family: committee" in capsys.readouterr().out
+    assert run("export", "xtb:GFN2-xTB", "no.flex") == 2
+
+
+def test_several_models_are_compared_in_one_table(here, capsys):
+    words = ("train", "water.xyz", "--points", "20", "--validation-points", "9", "--sigma", "5")
+    assert run(*words, "--family", "sgdml", "--family", "sgdml", "-o", "two") == 0
+    said = capsys.readouterr().out.splitlines()
+    at = next(n for n, line in enumerate(said) if line.startswith("model ("))
+    results = json.loads(Path("two/results.json").read_text())["models"]
+    for row, line in zip(results, said[at + 1 : at + 3], strict=True):
+        expected = (row["force_rmse_kcal_mol_A"], row["energy_rmse_kcal_mol"])
+        assert line.split() == [row["model"], "20", *(f"{error:.3f}" for error in expected)]
+    assert len({len(line) for line in said[at : at + 3]}) == 1
+    models = ("two/sgdml.flex", "water.flex")
+    assert run("evaluate", *models, "water.xyz", "-o", "check") == 0
+    said = capsys.readouterr().out.splitlines()
+    at = next(n for n, line in enumerate(said) if line.startswith("model ("))
+    assert said[at].endswith("force MAE  force RMSE  energy MAE  energy RMSE")
+    for model, line in zip(models, said[at + 1 : at + 3], strict=True):
+        assert line.split()[0] == model
+        assert len(line.split()) == 5
+    assert len({len(line) for line in said[at : at + 3]}) == 1
+
+
+def test_paths_in_a_committee_count_from_the_folder_of_the_file(tmp_path):
+    path = tmp_path / "md.toml"
+    path.write_text('model = "committee:a.flex,../b.flex,xtb:GFN2-xTB"\nstart = "s.xyz"')
+    expected = f"committee:{tmp_path}/a.flex,{tmp_path.parent}/b.flex,xtb:GFN2-xTB"
+    assert load(Md, path).model == expected
+
+
 # ---------------------------------------------------------------- signals
 
 
@@ -496,6 +540,7 @@ def test_a_killed_training_leaves_no_half_model(here):
 TRAININGS = {
     "at once": ["--points", "20", "--validation-points", "10", "--learning-curve", "5,10"],
     "in rounds": ["--points", "20", "--validation-points", "10", "--refine-rounds", "2"],
+    "a committee": ["--points", "20", "--validation-points", "10", "--committee", "3"],
     "in folds": ["--points", "12", "--folds", "3", "--selection", "clusters"],
 }
 SIZES = ["train", "water.xyz", "--sigmas", "2,5,10", "--regularizations", "1e-12,1e-8"]

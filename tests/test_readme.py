@@ -15,7 +15,7 @@ import pytest
 
 import flexcalc
 from flexcalc.cli import RUNS
-from flexcalc.registry import FOREIGN, REFERENCES
+from flexcalc.registry import COMMITTEE, FOREIGN, REFERENCES
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()
@@ -88,7 +88,7 @@ def test_address_table_names_every_kind_of_address():
     rows = table("Addresses", r"^\| `([^`]*)`")
     schemes = {row.split(":")[0] for row in rows if ":" in row}
     suffixes = {Path(row).suffix for row in rows if ":" not in row}
-    assert schemes == set(REFERENCES)
+    assert {f"{scheme}:" for scheme in schemes} == {f"{name}:" for name in REFERENCES} | {COMMITTEE}
     assert suffixes == {".flex", *FOREIGN}
 
 

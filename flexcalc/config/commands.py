@@ -10,11 +10,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from flexcalc.fields import Address, Batch, Count, Natural, Port, Positive, Workers
+from flexcalc.fields import Address, Batch, Count, Members, Natural, Port, Positive, Workers
 from flexcalc.methods.dynamics import Dynamics, Langevin
 from flexcalc.methods.path import NEB
 from flexcalc.methods.sampling import Sampling, Thermal
 from flexcalc.training.selection import Selection
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpensPotentials:
+    """What a command is allowed in opening potentials."""
+
+    trust: bool = False
+    """Open model files that can only be read by running code they contain."""
+
 
 FAMILY = "model family"
 """Marks a field that holds model families, looked up in the registry."""
@@ -33,7 +42,7 @@ class LabelledFrames:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Label:
+class Label(OpensPotentials):
     """Sample geometries of a molecule and label them with a reference method."""
 
     positional: ClassVar[tuple[str, ...]] = ("reference", "*starts")
@@ -60,7 +69,7 @@ class Label:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Train(LabelledFrames):
+class Train(LabelledFrames, OpensPotentials):
     """Train one or several model families on a dataset."""
 
     positional: ClassVar[tuple[str, ...]] = ("dataset",)
@@ -85,6 +94,13 @@ class Train(LabelledFrames):
     validation frames; the model kept is that of the best fold. 0 for none."""
     train_folds: Count | None = None
     """Folds that a model is trained on, `points` in all; by default all but one."""
+    committee: Members = 1
+    """Models of a committee, each trained without another part of the points and with the
+    hyperparameters that all points chose; their spread tells how sure the forces are. 1 for a
+    single model."""
+    baseline: Address | None = None
+    """Potential whose energies and forces are taken from the labels first, such as xtb:GFN2-xTB or
+    dispersion:D4/PBE; the model is its sum with what is learned of the rest."""
     learning_curve: tuple[Count, ...] = ()
     """Smaller numbers of training points to train as well, with the hyperparameters found."""
     seed: Natural = 0
@@ -92,7 +108,7 @@ class Train(LabelledFrames):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluate(LabelledFrames):
+class Evaluate(LabelledFrames, OpensPotentials):
     """Measure the errors of potentials on a dataset, overall and by region."""
 
     positional: ClassVar[tuple[str, ...]] = ("*models", "dataset")
@@ -115,7 +131,7 @@ class Evaluate(LabelledFrames):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PathSearch:
+class PathSearch(OpensPotentials):
     """Find a minimum-energy path between two geometries."""
 
     positional: ClassVar[tuple[str, ...]] = ("model", "start", "end")
@@ -140,11 +156,11 @@ class PathSearch:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Md:
+class Md(OpensPotentials):
     """Run molecular dynamics of many replicas in one batch."""
 
     positional: ClassVar[tuple[str, ...]] = ("model", "start")
-    changeable: ClassVar[tuple[str, ...]] = ("steps",)
+    changeable: ClassVar[tuple[str, ...]] = ("steps", "max_deviation_eV_A")
 
     model: Address
     """Potential to run on."""
@@ -158,12 +174,14 @@ class Md:
     """Replicas in the batch."""
     frame_every: Count = 20
     """Steps between two frames on disk."""
+    max_deviation_eV_A: Positive | None = None
+    """Deviation of a committee's force on any atom at which the run stops, in eV/angstrom."""
     seed: Natural = 0
     """Seed of all random numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Serve:
+class Serve(OpensPotentials):
     """Serve a potential to a running i-PI."""
 
     positional: ClassVar[tuple[str, ...]] = ("model", "start")

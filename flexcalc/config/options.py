@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from flexcalc.config.commands import FAMILY
-from flexcalc.registry import FAMILIES, family, is_reference
+from flexcalc.registry import COMMITTEE, FAMILIES, family, is_reference, members_of
 
 PLACES = frozenset(
     {"dataset", "start", "starts", "end", "model", "models", "relabel", "sampler", "reference"}
-    | {"input"}
+    | {"input", "baseline"}
 )
 """Fields that hold files or addresses."""
 
@@ -117,12 +117,18 @@ def located(option: Option, value: Any, folder: Path) -> Any:
         return value
     if isinstance(value, list | tuple):
         return [located(option, entry, folder) for entry in value]
-    text = str(value) if isinstance(value, str | Path) else ""
+    return placed(str(value), folder) if isinstance(value, str | Path) and str(value) else value
+
+
+def placed(text: str, folder: Path) -> str:
+    """A file's name or an address whose relative paths count from a folder."""
+    if text.startswith(COMMITTEE):
+        return COMMITTEE + ",".join(placed(member, folder) for member in members_of(text))
     script = re.fullmatch(r"ase:([^?]+\.py)(:.*)", text)
     if script:
         return f"ase:{_joined(folder, script[1])}{script[2]}"
     if not text or is_reference(text) or text.startswith("smiles:"):
-        return value
+        return text
     return _joined(folder, text)
 
 

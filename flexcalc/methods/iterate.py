@@ -8,7 +8,7 @@ and Evaluations that hold all an exact restart needs besides the random generato
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, Protocol, get_type_hints
@@ -16,7 +16,7 @@ from typing import Any, Protocol, get_type_hints
 import numpy as np
 from numpy.random import Generator
 
-from flexcalc.errors import FileFormatError
+from flexcalc.errors import FileFormatError, GuardError
 from flexcalc.potential import Potential
 from flexcalc.storage import AppendLog, load_checkpoint, save_checkpoint
 
@@ -59,7 +59,7 @@ def iterate[S: State](
         observers: called with every new state.
 
     Raises:
-        GuardError: from an observer or the potential; the checkpoint on disk is the last good.
+        GuardError: from a guard among the observers, or from the potential.
     """
     observers = tuple(observers)
     converged = getattr(method, "converged", None)
@@ -123,11 +123,11 @@ class Checkpoint:
         if time.monotonic() - self._last >= self.seconds:
             self.save(state)
 
-    def save(self, state: State) -> None:
-        """Write the checkpoint now."""
+    def save(self, state: State, generator: Mapping[str, Any] | None = None) -> None:
+        """Write the checkpoint now; with the generator's state then, if it has gone on since."""
         self.flush()
         arrays, facts = pack(state)
-        facts["rng"] = self.rng.bit_generator.state
+        facts["rng"] = self.rng.bit_generator.state if generator is None else generator
         facts["logs"] = [recorder.log.size for recorder in self.recorders]
         save_checkpoint(self.path, arrays, facts)
         self._last = time.monotonic()
@@ -162,6 +162,22 @@ class Checkpoint:
         return state
 
 
+class LastGood:
+    """An observer that holds on to the state before the one that is stopped by a guard.
+
+    Args:
+        rng: the generator the run draws from.
+    """
+
+    def __init__(self, rng: Generator):
+        self.rng = rng
+        self.state: State | None = None
+        self.generator: Mapping[str, Any] = {}
+
+    def __call__(self, state: State) -> None:
+        self.state, self.generator = state, self.rng.bit_generator.state
+
+
 def run[S: State](
     method: Method[S],
     potential: Potential,
@@ -171,6 +187,7 @@ def run[S: State](
     steps: int,
     checkpoint: Checkpoint,
     observers: Iterable[Observer] = (),
+    guards: Iterable[Observer] = (),
 ) -> S:
     """Start a method, or take it up at its checkpoint, and iterate with everything recorded.
 
@@ -180,20 +197,32 @@ def run[S: State](
         steps: total number of steps.
         checkpoint: where the run is kept; its generator is the run's.
         observers: called with every state, after the recorders.
+        guards: called with every state before the recorders; they raise a GuardError to end the
+            run (`methods/guard.py`).
 
     Raises:
         FileFormatError: the checkpoint on disk is damaged or of another method.
-        GuardError: the run was stopped; its records up to there are on disk.
+        GuardError: the run was stopped; its records up to there are on disk, and the checkpoint
+            is the last good state.
     """
-    rng = checkpoint.rng
-    watchers: tuple[Observer, ...] = (*checkpoint.recorders, *observers, checkpoint)
+    rng, last, guards = checkpoint.rng, LastGood(checkpoint.rng), tuple(guards)
+    recorded: tuple[Observer, ...] = (*checkpoint.recorders, *observers, checkpoint)
+    watchers: tuple[Observer, ...] = (*guards, *recorded, last)
     state = checkpoint.restore(kind)
     try:
+        if state is not None:
+            for guard in guards:
+                guard(state)
+            last(state)
         if state is None:
             state = method.init(potential, positions, rng)
             for watcher in watchers:
                 watcher(state)
         state = iterate(method, potential, state, steps=steps, rng=rng, observers=watchers)
+    except GuardError:
+        if last.state is not None:
+            checkpoint.save(last.state, last.generator)
+        raise
     except BaseException:
         checkpoint.flush()
         raise

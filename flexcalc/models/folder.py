@@ -1,7 +1,9 @@
 """A model on disk: a folder NAME.flex with model.json and weights.safetensors.
 
 `model.json` tells what the model is, the SHA-256 of every other file and of itself. Nothing is
-unpickled, and nothing is used before its hash, its type and its size have been checked.
+unpickled, and nothing is used before its hash, its type and its size have been checked. A model
+made of others, such as a committee, holds their folders; it has the SHA-256 of each one's
+model.json, which has those of the files beside it.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -30,7 +32,10 @@ WEIGHTS = "weights.safetensors"
 LARGEST_FACTS = 16 << 20
 """Bytes that model.json may have."""
 
-OWN = ("format", "version", "family", "numbers", "units", "hyperparameters", "versions", "files")
+OWN = (
+    *("format", "version", "family", "numbers", "units", "hyperparameters", "versions", "files"),
+    "members",
+)
 """Keys of model.json that `write_model` sets itself."""
 
 
@@ -43,6 +48,7 @@ def write_model(
     arrays: Mapping[str, np.ndarray],
     facts: Mapping[str, Any],
     files: Mapping[str, bytes] | None = None,
+    members: Mapping[str, Callable[[Path], None]] | None = None,
 ) -> None:
     """Write a model whole, or not at all: a folder beside the destination, then a rename.
 
@@ -54,6 +60,7 @@ def write_model(
         arrays: float64, float32 or int64 arrays.
         facts: anything else JSON can hold, such as errors at training time.
         files: further files by name, of families whose weights are not arrays.
+        members: names of the folders of the models it is made of, and what writes each.
 
     Raises:
         InputError: the destination exists and is something else than a model folder.
@@ -66,6 +73,8 @@ def write_model(
     try:
         for name, content in {WEIGHTS: _weights(arrays), **(files or {})}.items():
             atomic_write(fresh / name, content)
+        for name, save in (members or {}).items():
+            save(fresh / name)
         told = {
             "format": FORMAT,
             "version": VERSION,
@@ -79,8 +88,12 @@ def write_model(
                 "numpy": np.__version__,
                 "python": platform.python_version(),
             },
-            "files": {path.name: sha256_file(path) for path in sorted(fresh.iterdir())},
+            "files": {
+                path.name: sha256_file(path) for path in sorted(fresh.iterdir()) if path.is_file()
+            },
         }
+        if members:
+            told["members"] = {name: sha256_file(fresh / name / FACTS) for name in members}
         write_json(fresh / FACTS, told | {"sha256": _digest(told)})
         fresh.chmod(0o755)
         _replace(folder, fresh)
@@ -133,6 +146,29 @@ def read_model(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         if sha256_file(path) != digest:
             raise FileFormatError(f"{path}: damaged: its hash is not the one in {FACTS}")
     return facts, _read_weights(folder / WEIGHTS)
+
+
+def read_members(folder: Path, facts: Mapping[str, Any]) -> dict[str, Path]:
+    """The folders of the models that a model is made of, by name, none of them changed.
+
+    Each one's files are checked when it is opened itself.
+
+    Args:
+        folder: the model folder.
+        facts: from `read_facts` or `read_model`.
+
+    Raises:
+        FileFormatError: one is missing, a link, or not the one that was written.
+    """
+    found = {}
+    for name, digest in facts.get("members", {}).items():
+        path = Path(folder) / name
+        if path.is_symlink() or not (path / FACTS).is_file():
+            raise FileFormatError(f"{path}: missing from the model folder")
+        if sha256_file(path / FACTS) != digest:
+            raise FileFormatError(f"{path}: not the model that was written here; its hash differs")
+        found[name] = path
+    return found
 
 
 def check_arrays(
@@ -230,7 +266,10 @@ def _check_facts(path: Path, facts: Mapping[str, Any]) -> None:
         raise FileFormatError(f"{path}: numbers: expected atomic numbers from 1 to 118")
     if not isinstance(files, dict) or WEIGHTS not in files or not _all_are(str, files.values()):
         raise FileFormatError(f"{path}: files: expected a SHA-256 for {WEIGHTS}")
-    if any(Path(name).name != name or name in (".", "..") for name in files):
+    members = facts.get("members", {})
+    if not isinstance(members, dict) or (members and not _all_are(str, members.values())):
+        raise FileFormatError(f"{path}: members: expected a SHA-256 for each")
+    if any(Path(name).name != name or name in (".", "..") for name in [*files, *members]):
         raise FileFormatError(f"{path}: files: expected names inside the folder")
     if facts.get("units") != {"energy": "eV", "length": "angstrom"}:
         raise FileFormatError(f"{path}: units: expected eV and angstrom")

@@ -13,25 +13,16 @@ from numpy.typing import ArrayLike
 
 from flexcalc.errors import AddressError, InputError, LabelError, MissingExtraError
 from flexcalc.fields import Count, Natural, Positive
-from flexcalc.potential import CheckedPotential, Evaluation
+from flexcalc.potential import CheckedPotential, Evaluation, check_positions
 from flexcalc.query import choice, hint, read_options
 from flexcalc.references import dispersion as ts
 from flexcalc.references import scf
+from flexcalc.references.correction import DISPERSIONS, require_parameters
 from flexcalc.references.electrons import check_electrons, failed
 from flexcalc.units import BOHR, HARTREE
 
 Spin = Literal["restricted", "unrestricted", "broken-symmetry"]
 Device = Literal["auto", "cpu", "gpu"]
-
-DISPERSIONS: Mapping[str, str] = {
-    "D3": "d3bj",
-    "D3BJ": "d3bj",
-    "D3(BJ)": "d3bj",
-    "D3(0)": "d3zero",
-    "D4": "d4",
-    "TS": "ts",
-}
-"""Suffix of a functional -> what adds the dispersion; D3 without more is D3(BJ)."""
 
 SUFFIX = re.compile(
     "-(" + "|".join(re.escape(name) for name in DISPERSIONS) + ")$", flags=re.IGNORECASE
@@ -169,7 +160,33 @@ class DFT(CheckedPotential):
                     raise failed(row, self.level, error) from error
         return Evaluation(energies, forces)
 
+    def volumes(self, positions: ArrayLike) -> np.ndarray:
+        """Hirshfeld volumes relative to the free atoms', as TS dispersion takes them.
+
+        Args:
+            positions: (batch, atoms, 3) in angstrom.
+
+        Returns:
+            (batch, atoms); the `volumes` of `dispersion:TS/...`.
+
+        Raises:
+            ShapeError: the positions do not fit the molecule.
+            LabelError: the SCF of a row did not converge.
+        """
+        geometries = check_positions(positions, self.numbers)
+        return np.array([self._volumes(self._converged(geometry)) for geometry in geometries])
+
     def _row(self, positions: np.ndarray) -> tuple[float, np.ndarray]:
+        mf = self._converged(positions)
+        energy, gradient = float(mf.e_tot) * HARTREE, self._gradient(mf)
+        forces = -gradient * (HARTREE / BOHR)
+        if self._disp == "ts":
+            extra, push = ts.pairwise(self.numbers, positions[None], self._volumes(mf), self._scale)
+            energy, forces = energy + float(extra[0]), forces + push[0]
+        return energy, forces
+
+    def _converged(self, positions: np.ndarray) -> Any:
+        """A converged PySCF object, whose orbitals are remembered."""
         guess = self._guess(positions)
         plan = scf.Plan(self.tries, self.max_cycle)
         if self.spin == "broken-symmetry":
@@ -184,12 +201,7 @@ class DFT(CheckedPotential):
             mf = scf.converge(lambda: self._mean_field(positions, unrestricted), plan, guess)
             memory = scf.orbitals(mf)
         self._memory = memory.at(positions)
-        energy, gradient = float(mf.e_tot) * HARTREE, self._gradient(mf)
-        forces = -gradient * (HARTREE / BOHR)
-        if self._disp == "ts":
-            extra, push = ts.pairwise(self.numbers, positions[None], self._volumes(mf), self._scale)
-            energy, forces = energy + float(extra[0]), forces + push[0]
-        return energy, forces
+        return mf
 
     def _mean_field(self, positions: np.ndarray, unrestricted: bool) -> Any:
         """A fresh PySCF object for a geometry, on the device."""
@@ -299,7 +311,8 @@ def _functional(functional: str, dispersion: str | None, level: str) -> tuple[st
         raise AddressError(
             f"dft:{level}: {functional} has a dispersion of its own; leave out -{dispersion}"
         )
-    _check_damping(xc, own, level)
+    if own is not None:
+        require_parameters(xc, own, f"dft:{level}")
     return xc, nlc, "ts" if disp == "ts" else own
 
 
@@ -314,31 +327,6 @@ def _check_functional(xc: str, functional: str, level: str) -> None:
         if "-" in functional:
             near += f"; a dispersion is one of -{', -'.join(DISPERSIONS)}"
         raise AddressError(f"dft:{level}: PySCF knows no functional {functional!r}{near}") from None
-
-
-def _check_damping(functional: str, disp: str | None, level: str) -> None:
-    """Refuse a dispersion that has no parameters for the functional, before any SCF."""
-    if disp is None:
-        return
-    try:
-        from pyscf.dispersion import dftd3, dftd4
-    except ImportError:
-        raise MissingExtraError("pyscf-dispersion", "dft") from None
-    from pyscf import gto
-    from pyscf.scf.dispersion import parse_disp
-
-    method, version, three_body = parse_disp(functional, disp)
-    hydrogen = gto.M(atom="H 0 0 0; H 0 0 1", verbose=0)
-    try:
-        if version == "d4":
-            dftd4.DFTD4Dispersion(hydrogen, xc=method, atm=three_body)
-        else:
-            dftd3.DFTD3Dispersion(hydrogen, xc=method, version=version, atm=three_body)
-    except RuntimeError:
-        raise AddressError(
-            f"dft:{level}: no parameters of {version} are known for {functional!r}; "
-            "use another dispersion or functional"
-        ) from None
 
 
 def _effective_cores(numbers: np.ndarray, basis: str) -> dict[str, str]:

@@ -12,7 +12,7 @@ from numpy.random import Generator
 from flexcalc.dataset import Dataset
 from flexcalc.errors import InputError
 from flexcalc.models.family import Family, TrainedPotential, announce
-from flexcalc.progress import Progress, silent
+from flexcalc.progress import Progress, part, silent
 from flexcalc.training.memory import NOTHING, Memory
 from flexcalc.training.tuning import ENERGY, FORCE, Search, Tried, best_row, note_edge
 
@@ -115,7 +115,7 @@ def cross_validate(
         train = np.sort(np.concatenate([parts[(fold + n) % count] for n in range(train_folds)]))
         test = np.setdiff1d(np.arange(len(data)), train)
         search = Search(
-            family, data[test], memory.within(f"fold-{fold}"), _part(fold, count, progress)
+            family, data[test], memory.within(f"fold-{fold}"), part(fold, count, progress)
         )
         search.run(data[train], None, np.random.default_rng([seed, fold]))
         searches.append(search)
@@ -165,12 +165,3 @@ def _mean_row(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         name: float(np.std([row[key] for row in rows], ddof=1)) for key, name in SPREADS.items()
     }
     return rows[0] | means | spreads
-
-
-def _part(index: int, parts: int, progress: Progress) -> Progress:
-    """Progress of one of several equal parts as progress of all."""
-
-    def told(done: int, total: int, note: str = "") -> None:
-        progress(index * total + done, parts * total, note)
-
-    return told

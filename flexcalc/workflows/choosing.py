@@ -13,6 +13,7 @@ from flexcalc.dataset import Dataset
 from flexcalc.errors import InputError
 from flexcalc.models.family import Family, ReducingFamily, TrainedPotential, announce
 from flexcalc.progress import Progress
+from flexcalc.training.committee import fit_committee
 from flexcalc.training.crossvalidation import SPREADS, cross_validate
 from flexcalc.training.memory import Memory
 from flexcalc.training.reduction import reduce
@@ -101,6 +102,11 @@ def _check(config: Train) -> None:
             "refine_rounds: a cross-validation judges points that are drawn at random, so "
             "points cannot be refined in it; leave out folds or refine_rounds"
         )
+    if config.committee > config.points:
+        raise InputError(
+            f"committee: expected no more members than points = {config.points}, "
+            f"got {config.committee}"
+        )
     if config.refine_rounds >= config.points:
         raise InputError(
             f"refine_rounds: expected fewer rounds than points = {config.points}, "
@@ -120,6 +126,7 @@ def fit(
     """Fit a family on a split in the way the config says: at once, in rounds or in folds.
 
     Where the family wants it, the model that comes of that is trained again on fewer features.
+    A committee is trained with the hyperparameters that all this has found.
     """
     if config.folds:
         fitted = _in_folds(config, data, parts, family, rng, progress, memory)
@@ -129,7 +136,35 @@ def fit(
         train, judged = data[parts.train], data[parts.validation]
         choice = fit_best(family, train, judged, rng, progress, memory)
         fitted = Fitted(choice.family, choice.potential, choice.table, parts)
-    return _with_fewer_features(data, fitted, rng, progress, memory)
+    fitted = _with_fewer_features(data, fitted, rng, progress, memory)
+    if config.committee > 1:
+        return _as_committee(config, data, fitted, rng, progress, memory)
+    return fitted
+
+
+def _as_committee(
+    config: Train,
+    data: Dataset,
+    fitted: Fitted,
+    rng: np.random.Generator,
+    progress: Progress,
+    memory: Memory,
+) -> Fitted:
+    """A committee on the same training points in place of the single model."""
+    train, judged = data[fitted.split.train], data[fitted.split.validation]
+    found = fit_committee(
+        fitted.family, train, judged, config.committee, rng, progress, memory.within("committee")
+    )
+    announce(found, fitted.potential.facts.get("warnings", ()))
+    scale = "force_error_over_deviation"
+    told = {key: found.facts[key] for key in (scale,) if key in found.facts}
+    single = fitted.potential.facts.get("errors", {}).get("validation", {})
+    before = {f"single_{key}": value for key, value in single.items()}
+    return replace(
+        fitted,
+        potential=found,
+        facts={**fitted.facts, "committee": config.committee, **told, **before},
+    )
 
 
 def _with_fewer_features(

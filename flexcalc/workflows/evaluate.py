@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,9 @@ def run_evaluate(config: Evaluate, output: Path) -> dict[str, Any]:
     coordinates = [Coordinate.parse(text) for text in config.by]
     for coordinate in coordinates:
         coordinate.values(data.positions[:1])
-    potentials = [open_potential(address, data.numbers) for address in config.models]
+    potentials = [
+        open_potential(address, data.numbers, trust=config.trust) for address in config.models
+    ]
     with open_run("evaluate", config, output) as run:
         if run.finished is not None:
             return run.finished
@@ -63,6 +66,8 @@ def run_evaluate(config: Evaluate, output: Path) -> dict[str, Any]:
             if index == 0:
                 files.write(run.folder / "worst.xyz", data[np.array(found.worst)])
             _say(run, tables[-1])
+        if len(tables) > 1:
+            run.table(*_compared(tables))
         write_json(run.folder / "errors.json", tables)
         flat = [
             {key: value for key, value in table.items() if not isinstance(value, list)}
@@ -86,6 +91,19 @@ def _write_parity(path: Path, data: Any, evaluation: Any) -> None:
     stream = io.BytesIO()
     np.savez_compressed(stream, **arrays)
     atomic_write(path, stream.getvalue())
+
+
+def _compared(tables: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of the errors of several models."""
+    keys = {
+        f"{name}_{what}_{unit}": f"{name} {what.upper()}"
+        for name, unit in (("force", "kcal_mol_A"), ("energy", "kcal_mol"))
+        for what in ("mae", "rmse")
+    }
+    known = [key for key in keys if key in tables[0]]
+    units = " and ".join(UNITS[u] for u in UNITS if any(key.endswith(f"_{u}") for key in known))
+    head = [f"model ({units})", *(keys[key] for key in known)]
+    return head, [[table["model"], *(f"{table[key]:.3f}" for key in known)] for table in tables]
 
 
 def _say(run: Run, table: dict[str, Any]) -> None:

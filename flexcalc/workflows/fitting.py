@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,15 @@ from flexcalc import files
 from flexcalc.config import Train
 from flexcalc.dataset import Dataset
 from flexcalc.errors import InputError
+from flexcalc.fields import Address
 from flexcalc.models.family import CheckingFamily, TrainedPotential, TrainingWarning, errors
+from flexcalc.potential import Potential
 from flexcalc.progress import Progress, silent
 from flexcalc.registry import family as family_class
 from flexcalc.storage import write_json
 from flexcalc.training.memory import NOTHING, Memory, Notebook
 from flexcalc.training.selection import Selection
+from flexcalc.workflows.baseline import Baseline, Task, open_baseline, task
 from flexcalc.workflows.choosing import Fitted, Split, fit, held_out, split
 from flexcalc.workflows.runs import Run, copy_tree, open_run
 
@@ -41,6 +44,8 @@ def train(
     refine_rounds: int = 0,
     folds: int = 0,
     train_folds: int | None = None,
+    committee: int = 1,
+    baseline: Address | Potential | None = None,
     seed: int = 0,
     progress: Progress = silent,
     **hyperparameters: Any,
@@ -56,6 +61,10 @@ def train(
         selection: "stratified" by energy, "random", "farthest" or "clusters".
         refine_rounds: rounds that add points where the model is worst.
         folds, train_folds: cross-validate, and keep the model of the best fold.
+        committee: members of a committee, 1 for a single model; see `training.committee`.
+        baseline: potential, or the address of one, whose energies and forces are taken from the
+            labels first; the model is its sum with what is learned of the rest. A file that can
+            only be read by running code has to be opened by `flexcalc.load(..., trust=True)`.
         seed: of all random numbers.
         hyperparameters: fields of the family, such as sigma=20.
 
@@ -82,11 +91,15 @@ def train(
         refine_rounds=refine_rounds,
         folds=folds,
         train_folds=train_folds,
+        committee=committee,
         seed=seed,
     )
     parts = split(data, config, np.random.default_rng(seed))
+    below = open_baseline(baseline, data.numbers, trust=False)
+    work = task(config, data, parts, below, NOTHING, progress)
     rng = np.random.default_rng([seed, 0])
-    return fit(config, data, parts, chosen, rng, progress, NOTHING).potential
+    fitted = fit(config, work.data, work.split, chosen, rng, progress, NOTHING)
+    return work.finished(fitted).potential
 
 
 def run_train(config: Train, output: Path) -> dict[str, Any]:
@@ -111,6 +124,7 @@ def run_train(config: Train, output: Path) -> dict[str, Any]:
     for chosen in config.family:
         if isinstance(chosen, CheckingFamily):
             chosen.check(data.numbers)
+    baseline = open_baseline(config.baseline, data.numbers, config.trust)
     output, target = _places(config, Path(output))
     with open_run("train", config, output) as run:
         if run.finished is not None:
@@ -118,12 +132,15 @@ def run_train(config: Train, output: Path) -> dict[str, Any]:
             if target is not None and not target.exists():
                 copy_tree(run.folder / run.finished["model"], target)
             return run.finished
-        _take_up(run.folder, _split_record(data, parts))
+        _take_up(run.folder, _split_record(data, parts, baseline))
+        with run.bar("baseline") if baseline else nullcontext(silent) as progress:
+            memory = _notebook(run, "baseline")
+            work = task(config, data, parts, baseline, memory, progress)
         fits, rows = [], []
         for index, name in enumerate(_names(config)):
             with warned(run):
-                fits.append(_fit_one(config, run, data, parts, name, index))
-            rows.append(_written(config, run, data, fits[-1], name, index))
+                fits.append(_fit_one(config, run, work, name, index))
+            rows.append(_written(config, run, work, fits[-1], name, index))
         rest = held_out(parts, fits)
         if len(rest):
             files.write(run.folder / "heldout.xyz", data[rest])
@@ -131,10 +148,22 @@ def run_train(config: Train, output: Path) -> dict[str, Any]:
         if target is not None:
             copy_tree(models[0], target)
             models = [target]
+        if len(rows) > 1:
+            run.table(*_compared(rows))
         run.say(f"model: {', '.join(map(str, models))}")
         results = run.finish({**rows[0], "models": rows} if len(rows) > 1 else rows[0])
         shutil.rmtree(run.folder / UNFINISHED, ignore_errors=True)
         return results
+
+
+def _compared(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of the table of several models."""
+    head = ["model (kcal/mol/A and kcal/mol)", "points", "force RMSE", "energy RMSE"]
+    errors = ("force_rmse_kcal_mol_A", "energy_rmse_kcal_mol")
+    return head, [
+        [row["model"], str(row["training_points"]), *(f"{row[key]:.3f}" for key in errors)]
+        for row in rows
+    ]
 
 
 def _take_up(folder: Path, record: dict[str, Any]) -> None:
@@ -162,12 +191,13 @@ def _places(config: Train, output: Path) -> tuple[Path, Path | None]:
     return output.with_name(f"{output.stem}-train"), output
 
 
-def _split_record(data: Dataset, parts: Split) -> dict[str, Any]:
+def _split_record(data: Dataset, parts: Split, baseline: Baseline | None) -> dict[str, Any]:
     return {
         "dataset": data.provenance.source,
         "dataset_sha256": data.sha256(),
         "train": parts.train.tolist(),
         "validation": parts.validation.tolist(),
+        **(baseline.facts if baseline is not None else {}),
     }
 
 
@@ -182,21 +212,23 @@ def _notebook(run: Run, name: str) -> Notebook:
     return Notebook(run.folder / UNFINISHED / name)
 
 
-def _fit_one(config: Train, run: Run, data: Dataset, parts: Split, name: str, index: int) -> Fitted:
+def _fit_one(config: Train, run: Run, work: Task, name: str, index: int) -> Fitted:
     """Fit one family and save it."""
-    rng = np.random.default_rng([config.seed, index])
+    rng, family = np.random.default_rng([config.seed, index]), config.family[index]
     with run.bar(f"train {name}") as progress:
-        fitted = fit(config, data, parts, config.family[index], rng, progress, _notebook(run, name))
+        memory = _notebook(run, name)
+        fitted = fit(config, work.data, work.split, family, rng, progress, memory)
+    fitted = work.finished(fitted)
     fitted.potential.save(run.folder / f"{name}.flex")
     return fitted
 
 
 def _written(
-    config: Train, run: Run, data: Dataset, fitted: Fitted, name: str, index: int
+    config: Train, run: Run, work: Task, fitted: Fitted, name: str, index: int
 ) -> dict[str, Any]:
     """Write the tables about a family that was fitted, and return its row of results."""
     suffix = "" if index == 0 else f"-{name}"
-    judged, points = data[fitted.split.validation], len(fitted.split.train)
+    judged, points = work.whole[fitted.split.validation], len(fitted.split.train)
     found = errors(fitted.potential(judged.positions), judged)
     run.say(
         f"{name}: {points} training points, validation force RMSE "
@@ -209,7 +241,7 @@ def _written(
     for kind, table in tables.items():
         write_json(run.folder / f"{kind}{suffix}.json", table)
     if config.learning_curve:
-        rows = list(_learning_curve(config, data, fitted, _notebook(run, name)))
+        rows = list(_learning_curve(config, work, fitted, _notebook(run, name)))
         write_json(run.folder / f"learning{suffix}.json", [*rows, {"points": points, **found}])
     return {
         "family": config.family[index].name,
@@ -224,15 +256,15 @@ def _written(
 
 
 def _learning_curve(
-    config: Train, data: Dataset, fitted: Fitted, memory: Memory
+    config: Train, work: Task, fitted: Fitted, memory: Memory
 ) -> Iterator[dict[str, Any]]:
     """Errors of smaller training sets, nested, with the hyperparameters that were found."""
-    judged = data[fitted.split.validation]
+    judged = work.labels(fitted.split.validation)
     order = np.random.default_rng([config.seed, 1]).permutation(fitted.split.train)
     for points in sorted(set(config.learning_curve) - {config.points}):
         row = memory.recall(f"learning-{points}")
         if row is None:
-            fewer = data[np.sort(order[:points])]
+            fewer = work.labels(np.sort(order[:points]))
             smaller = fitted.family.fit(fewer, judged, np.random.default_rng(config.seed))
             row = {"points": points, **errors(smaller(judged.positions), judged)}
             memory.remember(f"learning-{points}", row)

@@ -28,6 +28,7 @@ def run_serve(config: Serve) -> int:
         port=config.port,
         timeout_s=config.timeout_s,
         allow_remote=config.allow_remote,
+        trust=config.trust,
     )
 
 

@@ -35,9 +35,10 @@ def run_label(config: Label, output: Path) -> dict[str, Any]:
     """
     written = [_read_start(text) for text in config.starts if not text.startswith(SMILES)]
     numbers = _one_molecule(config.starts, written)
-    reference = open_potential(config.reference, numbers)
+    opened = partial(open_potential, numbers=numbers.tolist(), trust=config.trust)
+    reference = opened(config.reference)
     sampler_address = config.sampler or _default_sampler(config.reference, config.workers)
-    sampler = open_potential(sampler_address, numbers)
+    sampler = opened(sampler_address)
     _check_scheduler(config.scheduler)
     with open_run("label", config, output) as run:
         if run.finished is not None:
@@ -45,7 +46,7 @@ def run_label(config: Label, output: Path) -> dict[str, Any]:
         geometries = _geometries(config, run, written, reference, sampler)
         with run.bar("label") as progress:
             count = label(
-                partial(open_potential, config.reference, numbers.tolist()),
+                partial(opened, config.reference),
                 geometries,
                 run.folder,
                 workers=config.workers,

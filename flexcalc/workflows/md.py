@@ -16,6 +16,7 @@ from flexcalc.methods.dynamics import (
     kinetic_energy,
     temperature,
 )
+from flexcalc.methods.guard import DeviationGuard, check_deviation_known
 from flexcalc.methods.iterate import Checkpoint, Recorder, run
 from flexcalc.registry import open_potential
 from flexcalc.storage import AppendLog, whole_lines
@@ -29,11 +30,18 @@ def run_md(config: Md, output: Path) -> dict[str, Any]:
 
     Raises:
         InputError: the start or the potential cannot be used; nothing is written.
-        GuardError: an energy or a force was not finite; what went before is on disk.
+        GuardError: an energy or a force was not finite, or the members of a committee disagree;
+            what went before is on disk.
     """
     start = files.read(config.start)
-    potential = open_potential(config.model, start.numbers)
+    potential = open_potential(config.model, start.numbers, trust=config.trust)
     positions = start.positions[np.arange(config.replicas) % len(start)]
+    guards = []
+    if config.max_deviation_eV_A is not None:
+        check_deviation_known(potential, positions, config.model)
+        guards.append(
+            DeviationGuard(numbers=potential.numbers, max_deviation_eV_A=config.max_deviation_eV_A)
+        )
     render = _Render(config, potential.numbers)
     with (
         open_run("md", config, output) as here,
@@ -66,6 +74,7 @@ def run_md(config: Md, output: Path) -> dict[str, Any]:
                 steps=config.steps,
                 checkpoint=checkpoint,
                 observers=[watch],
+                guards=guards,
             )
         rate = begun[1] / max(time.monotonic() - begun[0], 1e-9)
         results = _results(config, state, here.folder / "scalars.csv", len(potential.numbers))
@@ -85,6 +94,7 @@ class _Render:
 
     def frames(self, state: DynamicsState) -> bytes:
         time_fs = state.step * self.config.method.timestep_fs
+        deviation = state.evaluation.deviation
         return b"".join(
             files.frame_bytes(
                 self.numbers,
@@ -93,6 +103,7 @@ class _Render:
                 state.evaluation.forces[replica],
                 replica=replica,
                 time_fs=time_fs,
+                **({} if deviation is None else {"deviation_max_eV_A": deviation[replica].max()}),
             )
             for replica in range(len(state.positions))
         )

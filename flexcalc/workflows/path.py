@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +34,11 @@ def run_path(config: PathSearch, output: Path) -> dict[str, Any]:
         raise InputError(
             f"{config.start}: {len(start)} frames are no path; name an end geometry too"
         )
-    potential = open_potential(config.model, start.numbers)
+    opened = partial(open_potential, numbers=start.numbers, trust=config.trust)
+    potential = opened(config.model)
     if end is not None:
         check_molecule(start.numbers, end.numbers, str(config.end))
-    reference = None if config.relabel is None else open_potential(config.relabel, start.numbers)
+    reference = None if config.relabel is None else opened(config.relabel)
     with open_run("path", config, output) as here:
         if here.finished is not None:
             return here.finished

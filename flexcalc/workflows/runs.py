@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -41,6 +41,14 @@ class Run:
         print(text, flush=True)
         with open(self.folder / "log.txt", "a") as log:
             log.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {text}\n")
+
+    def table(self, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """A table for the reader and for the log; the first column to the left, others right."""
+        widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+        for cells in (head, *rows):
+            rest = zip(cells[1:], widths[1:], strict=True)
+            words = [cells[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in rest)]
+            self.say("  ".join(words).rstrip())
 
     def finish(self, results: Mapping[str, Any]) -> dict[str, Any]:
         """Write results.json and report.html, and return the results."""
@@ -170,9 +178,11 @@ def in_chunks(
     for begin in range(0, len(positions), size):
         parts.append(potential(positions[begin : begin + size]))
         progress(min(begin + size, len(positions)), len(positions), "frames")
+    known = all(part.deviation is not None for part in parts)
     return Evaluation(
         np.concatenate([part.energies for part in parts]),
         np.concatenate([part.forces for part in parts]),
+        np.concatenate([part.deviation for part in parts]) if known else None,
     )
 
 

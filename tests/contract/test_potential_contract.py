@@ -90,6 +90,13 @@ MAKERS = {
     "sgdml-extended": lambda: trained("sgdml", descriptor="extended", energies="labelled"),
     "sgdml-fitted": lambda: trained("sgdml", descriptor="distances", energies="fitted"),
     "sgdml-iterative": lambda: trained("sgdml", solver="iterative", sigma=5.0),
+    "committee": lambda: trained("sgdml", committee=3),
+    "delta": lambda: trained("sgdml", committee=2, baseline="dispersion:D4/PBE"),
+    "dispersion": lambda: flexcalc.load("dispersion:D4/PBE", NUMBERS),
+    "dispersion-d3": lambda: flexcalc.load("dispersion:D3(BJ)/PBE", NUMBERS),
+    "dispersion-ts": lambda: flexcalc.load(
+        "dispersion:TS/PBE?volumes=0.85,0.9,0.62,0.62,0.62,0.58", NUMBERS
+    ),
     "xtb": lambda: flexcalc.load("xtb:GFN2-xTB", NUMBERS),
     "dft": lambda: flexcalc.load("dft:LDA/STO-3G?density_fit=no", NUMBERS),
     "ase": lambda: flexcalc.load(
@@ -97,10 +104,13 @@ MAKERS = {
     ),
     "sum": lambda: Sum(Springs(), trained("sgdml")),
 }
+SAVED = (*registry.FAMILIES, *registry.JOINED)
+"""Makers whose potentials are kept in model folders."""
 SLOW = {"dft": 1}
 """Geometries for the derivative test of what takes long."""
 ROUNDING = {
-    **dict.fromkeys(("sgdml", "sgdml-fitted", "sgdml-iterative", "sum"), 5e-9),
+    **dict.fromkeys(("sgdml", "sgdml-fitted", "sgdml-iterative"), 5e-9),
+    **dict.fromkeys(("committee", "delta", "sum"), 5e-9),
     "sgdml-extended": 1e-11,
 }
 """eV; what rounding leaves of kernel sums of methanol, whose terms are 1e8 (of fitted energies)
@@ -129,6 +139,9 @@ def test_a_batch_equals_its_rows(subject):
     rows = [subject(row[None]) for row in positions]
     energies = np.concatenate([row.energies for row in rows])
     forces = np.concatenate([row.forces for row in rows])
+    if whole.deviation is not None:
+        deviation = np.concatenate([row.deviation for row in rows])
+        assert np.abs(whole.deviation - deviation).max() < 1e-8
     dft = subject.label == "dft"
     tolerance = ROUNDING.get(subject.label, 1e-12)
     assert whole.energies == pytest.approx(energies, abs=1e-6 if dft else tolerance)
@@ -208,6 +221,10 @@ def test_ase_gives_the_numbers_of_the_direct_call(subject):
     assert isinstance(energy, float)
     assert energy == pytest.approx(expected.energies[0], abs=1e-6 if dft else 1e-12)
     assert np.abs(atoms.get_forces() - expected.forces[0]).max() <= (SCF if dft else 1e-12)
+    assert ("deviation" in atoms.calc.results) == (expected.deviation is not None)
+    if expected.deviation is not None:
+        found = atoms.calc.get_property("deviation", atoms)
+        assert np.abs(found - expected.deviation[0]).max() <= 1e-12
 
 
 def test_ipi_gives_the_numbers_of_the_direct_call(subject):
@@ -223,23 +240,24 @@ def test_ipi_gives_the_numbers_of_the_direct_call(subject):
     assert np.abs(forces - expected.forces).max() <= (SCF if dft else 1e-11 * scale)
 
 
-@pytest.mark.parametrize("name", registry.FAMILIES)
+@pytest.mark.parametrize("name", SAVED)
 def test_a_model_folder_gives_the_same_bytes_back(name, tmp_path):
-    potential = trained(name)
+    potential = MAKERS[name]()
     positions = rattled(3, seed=12)
     potential.save(tmp_path / "model.flex")
     loaded = flexcalc.load(tmp_path.joinpath("model.flex").as_posix())
     before, after = potential(positions), loaded(positions)
     assert np.array_equal(before.energies, after.energies)
     assert np.array_equal(before.forces, after.forces)
+    assert np.array_equal(before.deviation, after.deviation)
     with pytest.raises(MoleculeError, match="expected the molecule CH4O"):
         flexcalc.load(str(tmp_path / "model.flex"), ase.Atoms("CO"))
 
 
-@pytest.mark.parametrize("name", registry.FAMILIES)
+@pytest.mark.parametrize("name", SAVED)
 def test_training_is_repeatable(name):
     positions = rattled(2, seed=13)
-    first, second = trained(name)(positions), trained(name)(positions)
+    first, second = MAKERS[name]()(positions), MAKERS[name]()(positions)
     assert np.array_equal(first.forces, second.forces)
 
 

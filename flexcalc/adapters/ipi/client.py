@@ -45,6 +45,7 @@ def serve(
     timeout_s: float = 600.0,
     connect_timeout_s: float = 60.0,
     allow_remote: bool = False,
+    trust: bool = False,
     socket_prefix: str = SOCKET_PREFIX,
     log: Callable[[str], None] = say,
 ) -> int:
@@ -60,6 +61,7 @@ def serve(
         timeout_s: longest silence of a server, in the middle of a message or between two.
         connect_timeout_s: how long to wait for a server that is not there yet.
         allow_remote: let `host` be another machine.
+        trust: open files that can only be read by running code they contain.
         socket_prefix: stands before `unix`; the `-S` option of i-PI.
         log: takes one line at a time.
 
@@ -77,7 +79,7 @@ def serve(
     if (unix is None) == (port is None):
         raise ConfigError("say where i-PI listens: either unix, or port (and host)")
     numbers, template = molecule(atoms)
-    potential = _bound(potential, numbers)
+    potential = _bound(potential, numbers, trust)
     surface = Surface(potential, template)
     conversation = Conversation(surface, len(numbers))
     if unix is not None:
@@ -192,11 +194,11 @@ def socket_path(name: str, prefix: str = SOCKET_PREFIX) -> str:
     return prefix + name
 
 
-def _bound(potential: Potential | Address, numbers: np.ndarray) -> Potential:
+def _bound(potential: Potential | Address, numbers: np.ndarray, trust: bool) -> Potential:
     if isinstance(potential, str):
         from flexcalc.registry import open_potential
 
-        return open_potential(potential, numbers)
+        return open_potential(potential, numbers, trust=trust)
     check_molecule(potential.numbers, numbers, "template")
     return potential
 

@@ -15,8 +15,8 @@ from flexcalc.report.sections import features
 
 TITLE = "Training"
 KEYS = (
-    *("family", "training_points", "validation_points", "sigma", "permutations"),
-    *("kept_features", "all_features"),
+    *("family", "baseline", "training_points", "validation_points", "sigma", "permutations"),
+    *("kept_features", "all_features", "committee", "force_error_over_deviation"),
     *("force_rmse_kcal_mol_A", "energy_rmse_kcal_mol"),
     *("force_rmse_mean_kcal_mol_A", "energy_rmse_mean_kcal_mol", "folds", "refine_rounds"),
     "seconds",

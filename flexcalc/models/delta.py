@@ -1,0 +1,119 @@
+"""A baseline, and a model of what it gets wrong: delta learning.
+
+Kept as one folder that holds the model and, where the baseline is a trained model itself, a copy
+of that; any other baseline is kept by its address, with the hash of the file it names if it names
+one, so that it can neither get lost nor change without notice.
+
+Source: Ramakrishnan, Dral, Rupp, von Lilienfeld, J. Chem. Theory Comput. 11, 2087 (2015),
+doi:10.1021/acs.jctc.5b00099.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, cast
+
+from numpy.typing import ArrayLike
+
+from flexcalc.errors import FileFormatError, InputError
+from flexcalc.fields import Address
+from flexcalc.models.family import TrainedPotential
+from flexcalc.models.folder import read_members, read_model, write_model
+from flexcalc.potential import Potential, Sum
+
+MODEL, BASELINE = "model.flex", "baseline.flex"
+"""Names of the folders inside."""
+
+
+class Parts(Protocol):
+    """Opens what a model is made of; `flexcalc.registry.Parts` is one."""
+
+    def __call__(self, address: Address, numbers: ArrayLike | None = None) -> Potential: ...
+
+    def sha256(self, address: Address) -> str | None:
+        """The hash of what an address names on this machine, None where that is no file."""
+
+
+class DeltaModel(Sum, TrainedPotential):
+    """The sum of a baseline and a model that was trained on the rest.
+
+    Args:
+        baseline: any potential.
+        model: trained on what the labels are beyond it.
+        facts: of the whole; `baseline` is the address of the baseline and `baseline_sha256` the
+            hash of the file it names. What is not there is taken from the model's facts.
+
+    Raises:
+        MoleculeError: they are for different molecules.
+    """
+
+    name: ClassVar[str] = "delta"
+
+    def __init__(
+        self, baseline: Potential, model: TrainedPotential, facts: Mapping[str, Any] | None = None
+    ):
+        super().__init__(baseline, model)
+        self.baseline, self.model = baseline, model
+        self.facts = {**model.facts, **(facts or {})}
+
+    def save(self, folder: Path) -> None:
+        """Write one model folder.
+
+        Raises:
+            InputError: the baseline is no trained model and has no address; or the destination
+                is no model folder.
+        """
+        members = {MODEL: self.model.save}
+        if _can_be_saved(self.baseline):
+            members[BASELINE] = cast(TrainedPotential, self.baseline).save
+        elif not isinstance(self.facts.get("baseline"), str):
+            raise InputError(
+                f"the baseline, a {type(self.baseline).__name__}, is no trained model: give it by "
+                "its address to save what was trained on it"
+            )
+        write_model(
+            folder,
+            family=self.name,
+            numbers=self.numbers,
+            hyperparameters=self.facts.get("hyperparameters", {}),
+            arrays={},
+            facts=self.facts,
+            members=members,
+        )
+
+    @classmethod
+    def load(cls, folder: Path, parts: Parts) -> DeltaModel:
+        """Read a model folder.
+
+        Args:
+            folder: of such a model.
+            parts: opens the model and the baseline, and knows the hash of a file.
+
+        Raises:
+            FileFormatError: damaged, a part is missing, or the baseline has changed.
+        """
+        facts, _ = read_model(folder)
+        paths, address = read_members(folder, facts), facts.get("baseline")
+        if MODEL not in paths or not isinstance(address, str | None):
+            raise FileFormatError(f"{folder}: expected the folder {MODEL} and a baseline")
+        model = parts(str(paths[MODEL]), facts["numbers"])
+        if not isinstance(model, TrainedPotential):
+            raise FileFormatError(f"{paths[MODEL]}: expected a trained model")
+        if BASELINE in paths:
+            return cls(parts(str(paths[BASELINE]), facts["numbers"]), model, facts)
+        if address is None:
+            raise FileFormatError(f"{folder}: expected the folder {BASELINE} or a baseline")
+        expected = facts.get("baseline_sha256")
+        if expected is not None and parts.sha256(address) != expected:
+            raise FileFormatError(
+                f"{folder}: its baseline {address} is not the one it was trained on: the file has "
+                "changed or is gone; put it back, or train again"
+            )
+        return cls(parts(address, facts["numbers"]), model, facts)
+
+
+def _can_be_saved(potential: Potential) -> bool:
+    """Whether it is a trained model, and so are all that it is made of."""
+    parts = getattr(potential, "members", ())
+    return isinstance(potential, TrainedPotential) and all(map(_can_be_saved, parts))
