@@ -195,13 +195,13 @@ class NetworkFamily(ABC):
             raise FileFormatError(
                 f"{folder}: expected a model of the family {cls.name}, found {facts['family']!r}"
             )
+        # JSON has lists where a family has tuples.
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in facts["hyperparameters"].items()
+        }
         try:
-            family = cls(
-                **{
-                    key: tuple(value) if isinstance(value, list) else value
-                    for key, value in facts["hyperparameters"].items()
-                }
-            )
+            family = cls(**values)
         except TypeError as error:
             raise FileFormatError(f"{folder}: hyperparameters: {error}") from None
         family.check(np.array(facts["numbers"]))

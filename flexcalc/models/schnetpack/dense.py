@@ -9,7 +9,7 @@ is computed once for the two directions of a pair. The cutoff makes far pairs ex
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -48,6 +48,13 @@ class PairNetwork(nn.Module):
         representation: a module of SchNetPack.
         output: maps features to an energy.
     """
+
+    representation: Any
+    output: Any
+    numbers: torch.Tensor
+    first: torch.Tensor
+    second: torch.Tensor
+    square: torch.Tensor
 
     def __init__(self, numbers: np.ndarray, representation: nn.Module, output: nn.Module):
         super().__init__()
@@ -139,9 +146,7 @@ class PaiNNNetwork(PairNetwork):
         return atom[None] - atom[:, None]
 
     @staticmethod
-    def _mixed(
-        mixing: nn.Module, q: torch.Tensor, mu: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def _mixed(mixing: Any, q: torch.Tensor, mu: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Features after a mixing block, which acts on each atom by itself."""
         left, right = mixing.mu_channel_mix(mu).chunk(2, dim=-1)
         length = torch.sqrt((left**2).sum(2) + mixing.epsilon)

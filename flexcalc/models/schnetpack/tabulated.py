@@ -171,7 +171,7 @@ def _table(network: Any, points: int) -> torch.Tensor:
         )
 
     try:
-        values, slopes = torch.func.jvp(filters, (distances,), (torch.ones_like(distances),))
+        values, slopes, *_ = torch.func.jvp(filters, (distances,), (torch.ones_like(distances),))
     finally:
         network.to(dtype)
     left, right = values[:-1], values[1:]
