@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 LARGEST_BATCH = 1 << 14
 """Pairs of atoms that are evaluated at a time: what they need should stay in the cache."""
+LARGEST_ON_GPU = 1 << 20
+"""The same where only memory is the limit, some GB of it."""
 
 
 def device(name: str) -> torch.device:
@@ -64,7 +66,11 @@ class NetworkPotential(TrainedPotential):
 
     def evaluate(self, positions: np.ndarray) -> Evaluation:
         """Evaluate a batch, in parts that fit the cache."""
-        rows = max(1, LARGEST_BATCH // len(self.numbers) ** 2) if self.device.type == "cpu" else 512
+        size = self.family.size(len(self.numbers))
+        if self.device.type == "cpu":
+            rows = max(1, LARGEST_BATCH // size)
+        else:
+            rows = min(512, max(1, LARGEST_ON_GPU // size))
         energies = np.empty(len(positions))
         forces = np.empty(positions.shape)
         for start in range(0, len(positions), rows):
