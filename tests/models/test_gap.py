@@ -340,12 +340,19 @@ def test_what_is_no_gap_is_refused_before_quip_sees_it(tmp_path, text, says):
 
 
 @pytest.mark.inputs
-def test_a_gap_that_quip_cannot_read_is_one_line(by_hand, water):
-    """Its layout is sound, but not what it is a layout of."""
-    content = by_hand.read_bytes().replace(b"soap ", b"soup ")
-    by_hand.write_bytes(content.replace(b"soup ", b"soap n_max=x ", 1))
-    with pytest.raises((FileFormatError, MoleculeError)) as caught:
-        flexcalc.load(str(by_hand), water.numbers)(water.positions[:1])
+@pytest.mark.parametrize(
+    ("sound", "broken", "says"),
+    [
+        ("<descriptor>soap ", "<descriptor>soap n_max=x ", "could not convert"),
+        ('dimensions="', 'dimensions="x', "Bad integer"),
+        ('init_args="IP GAP', 'init_args="IP NONE', ""),
+    ],
+)
+def test_a_gap_that_quip_cannot_read_ends_no_process_of_ours(by_hand, water, sound, broken, says):
+    """Its layout is sound; QUIP would end the process that opened it."""
+    by_hand.write_text(by_hand.read_text().replace(sound, broken, 1))
+    with pytest.raises(FileFormatError, match=f"QUIP cannot open it: .*{says}") as caught:
+        flexcalc.load(str(by_hand), water.numbers)
     assert "\n" not in str(caught.value)
 
 

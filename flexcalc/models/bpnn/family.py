@@ -41,6 +41,10 @@ class BPNN(NetworkFamily):
     activation: Literal["silu", "tanh", "softplus"] = "silu"
     """What the neurons do with their input."""
 
+    def size(self, atoms: int) -> int:
+        """The triplets, four of which take about as much as a pair does in other networks."""
+        return max(1, atoms**3 // 8)
+
     def build(self, numbers: np.ndarray, positions: np.ndarray) -> nn.Module:
         """See `NetworkFamily.build`; the scales of the functions depend on the positions."""
         import torch

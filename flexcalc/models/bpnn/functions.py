@@ -57,10 +57,11 @@ class SymmetryFunctions(nn.Module):
         order = np.argsort(code, kind="stable")
         one, two, code = one[order], two[order], code[order]
         starts = np.flatnonzero(np.diff(code, prepend=-1))
-        self.blocks = list(zip(starts, [*starts[1:], len(code)], strict=True))
+        self.blocks = [int(size) for size in np.diff(starts, append=len(code))]
+        """Pairs of neighbours of the same two elements, which stand side by side."""
         self.pairs = [
             (int(elements[low[order][start]]), int(elements[high[order][start]]))
-            for start, _ in self.blocks
+            for start in starts
         ]
         """The elements of the neighbours of each block of angular functions."""
         self.elements = [int(element) for element in elements]
@@ -86,7 +87,7 @@ class SymmetryFunctions(nn.Module):
         ones by the elements of the neighbours (`pairs`), eta, lambda (1, then -1) and zeta.
         """
         apart = positions[:, self.second] - positions[:, self.first]
-        squared = (apart**2).sum(-1)[:, None]
+        squared = (apart * apart).sum(-1)[:, None]
         distances = torch.sqrt(squared)
         fading = self.fading(distances)
         shells = torch.exp(-self.radial[:, :1] * (distances - self.radial[:, 1:]) ** 2) * fading
@@ -112,31 +113,39 @@ class SymmetryFunctions(nn.Module):
             squared, distances: (batch, 1, pairs).
             sides: w of the pairs (batch, etas, pairs).
         """
-        around = self.squared(torch.cat([sides, 1 / distances, squared], dim=1)).transpose(1, 2)
-        to_first, to_second = around[..., self.first], around[..., self.second]
         etas = len(self.widths)
-        product = to_first[:, :, : etas + 1] * to_second[:, :, : etas + 1]
-        weights = product[:, :, :etas] * sides[:, None]
-        excess = to_first[:, :, etas + 1 :] + to_second[:, :, etas + 1 :] - squared[:, None]
-        half_cosine = 0.25 * excess * product[:, :, etas:]
+        around = self.squared(torch.cat([sides, 1 / distances, squared], dim=1)).transpose(1, 2)
+        factors, terms = around.split([etas + 1, 1], dim=2)
+        product = taken(factors, self.first) * taken(factors, self.second)
+        weights, inverse = product.split([etas, 1], dim=2)
+        excess = taken(terms, self.first) + taken(terms, self.second) - squared[:, None]
+        half_cosine = 0.25 * excess * inverse
         signs = torch.cat([0.5 + half_cosine, 0.5 - half_cosine], dim=2)
         lobes = torch.stack(powers(signs, self.zetas), dim=3).flatten(2, 3)
-        return [
-            2 * (weights[..., a:b] @ lobes[..., a:b].transpose(2, 3)).flatten(2)
-            for a, b in self.blocks
-        ]
+        # Splitting, unlike slicing, has a derivative that does not fill a tensor for every part.
+        parts = zip(
+            (2 * weights * sides[:, None]).split(self.blocks, dim=-1),
+            lobes.split(self.blocks, dim=-1),
+            strict=True,
+        )
+        return [(weight @ lobe.transpose(2, 3)).flatten(2) for weight, lobe in parts]
 
     def squared(self, values: torch.Tensor) -> torch.Tensor:
         """Values of pairs (batch, n, pairs) as (batch, n, atoms, atoms), zero on the diagonal."""
         padded = nn.functional.pad(values, (0, 1))
-        return padded[..., self.square].view(*values.shape[:2], self.atoms, self.atoms)
+        return taken(padded, self.square).view(*values.shape[:2], self.atoms, self.atoms)
+
+
+def taken(values: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """`values[..., index]`, by the operation with the fastest derivative."""
+    return values.gather(-1, index.expand(*values.shape[:-1], -1))
 
 
 def powers(base: torch.Tensor, exponents: Sequence[int]) -> list[torch.Tensor]:
     """Whole powers by repeated squaring, which is fast, and smooth where the base is zero."""
     squares = [base]
     while 2 ** len(squares) <= max(exponents):
-        squares.append(squares[-1] ** 2)
+        squares.append(squares[-1] * squares[-1])
     found = []
     for exponent in exponents:
         factors = [squares[bit] for bit in range(exponent.bit_length()) if exponent >> bit & 1]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from flexcalc.errors import AddressError
+from flexcalc.errors import AddressError, FileFormatError
+from flexcalc.models.gap import workers
+from flexcalc.models.gap.fitting import Log
 from flexcalc.models.gap.predictor import GAPPotential
-from flexcalc.models.gap.xml import read_files
+from flexcalc.models.gap.quip import require_quippy
+from flexcalc.models.gap.xml import MAIN, check_elements, layout, read_files
 from flexcalc.query import read_options
 from flexcalc.storage import sha256_file
 
@@ -50,6 +54,9 @@ def open_xml(
             f'as in flexcalc.load("{path}", atoms)'
         )
     files = read_files(path)
+    require_quippy()
+    check_elements(layout(files[MAIN], path), numbers, path)
+    _try_out(path, numbers, **values)
     potential = GAPPotential(numbers=numbers, files=files, where=path, **values)
     potential.facts = {
         "family": "gap",
@@ -61,3 +68,21 @@ def open_xml(
         "descriptors": list(potential.layout.descriptors),
     }
     return potential
+
+
+def _try_out(path: Path, numbers: np.ndarray, init_args: str = "") -> None:
+    """Let another process open a file first: QUIP ends the process that gives it a bad one.
+
+    Raises:
+        FileFormatError: says why, in QUIP's words.
+    """
+    chain = np.zeros((1, len(numbers), 3))
+    chain[0, :, 0] = 1.5 * np.arange(len(numbers))
+    first = workers.job(path, np.asarray(numbers), init_args) + workers.question(chain)
+    run = subprocess.run(input=first, capture_output=True, check=False, **workers.command())
+    if run.returncode or len(run.stdout) != 8 * (1 + chain.size):
+        log = Log(0)
+        for line in run.stderr.decode(errors="replace").splitlines():
+            if line.strip():
+                log.read(line.strip())
+        raise FileFormatError(f"{path}: QUIP cannot open it: {log.reason()}")

@@ -26,7 +26,7 @@ from flexcalc.dataset import Dataset
 from flexcalc.errors import InputError, MissingExtraError
 from flexcalc.files import frame_bytes
 from flexcalc.models.gap.xml import MAIN, read_files, relabelled
-from flexcalc.progress import Progress
+from flexcalc.progress import Progress, silent
 from flexcalc.threads import cores
 
 FRAMES = "train.xyz"
@@ -34,7 +34,8 @@ BOX = b'Lattice="100 0 0 0 100 0 0 0 100"'
 GIB_IN_MB = 1024
 FOUND = re.compile(r"Number of target (energies|forces) .*found: +(\d+)")
 FAILED = re.compile(
-    r"SYSTEM ABORT|unknown key|\bERROR\b|^Error|Program received signal|Fortran runtime error"
+    r"SYSTEM ABORT|flexcalc\.errors|unknown key|\bERROR\b|^Error|Program received signal|"
+    r"Fortran runtime error"
 )
 UNTOLD = re.compile(r"SYSTEM ABORT:\s*(Traceback|Exit: Mandatory|$)|STOP")
 """What is printed when gap_fit fails, and what of that says nothing by itself."""
@@ -50,7 +51,7 @@ class Log:
     """
 
     descriptors: int
-    progress: Progress
+    progress: Progress = silent
     lines: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     steps: int = 0
@@ -98,7 +99,8 @@ class Log:
             # The text of an abort stands on the line itself, or on the one before.
             for line in (self.lines[index], *self.lines[max(index - 1, 0) : index]):
                 if not UNTOLD.match(line):
-                    return line.removeprefix("SYSTEM ABORT:").strip()[:300]
+                    text = re.sub(r"^(SYSTEM ABORT|flexcalc\.errors\.\w+):", "", line)
+                    return " ".join(text.split())[:300]
         return self.lines[-1][:300] if self.lines else "it printed nothing"
 
     def version(self) -> str:

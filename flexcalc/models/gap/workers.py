@@ -14,7 +14,7 @@ import sys
 import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 import numpy as np
 
@@ -22,6 +22,27 @@ from flexcalc.models.gap.quip import Quip, Results
 
 GRACE_S = 2.0
 """Time for a worker to end by itself."""
+
+
+def command() -> dict[str, Any]:
+    """What starts a worker, for `subprocess`."""
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    return {
+        "args": [sys.executable, "-P", "-c", f"from {__name__} import main; main()"],
+        "env": {**os.environ, **threads, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        "start_new_session": True,  # Ctrl-C is for the parent, which ends its workers itself
+    }
+
+
+def job(path: Path, numbers: np.ndarray, init_args: str) -> bytes:
+    """The first line that a worker reads."""
+    told = {"path": str(path), "numbers": numbers.tolist(), "init_args": init_args}
+    return json.dumps(told).encode() + b"\n"
+
+
+def question(positions: np.ndarray) -> bytes:
+    """A batch (batch, atoms, 3), as a worker reads it."""
+    return np.int64(len(positions)).tobytes() + positions.tobytes()
 
 
 class Worker:
@@ -34,19 +55,15 @@ class Worker:
     """
 
     def __init__(self, path: Path, numbers: np.ndarray, init_args: str):
-        threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-c", f"from {__name__} import main; main()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={**os.environ, **threads, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-            start_new_session=True,  # Ctrl-C is for the parent, which ends its workers itself
+            **command(),
         )
         self._shape = (len(numbers), 3)
         self.close = weakref.finalize(self, _end, self._process)
-        job = {"path": str(path), "numbers": numbers.tolist(), "init_args": init_args}
-        self._write(json.dumps(job).encode() + b"\n")
+        self._write(job(path, numbers, init_args))
 
     def ask(self, positions: np.ndarray) -> None:
         """Send positions (batch, atoms, 3).
@@ -54,7 +71,7 @@ class Worker:
         Raises:
             OSError: the worker is gone.
         """
-        self._write(np.int64(len(positions)).tobytes() + positions.tobytes())
+        self._write(question(positions))
 
     def answer(self, count: int) -> Results:
         """Energies (count,) and forces (count, atoms, 3) of the last question.
@@ -144,9 +161,9 @@ def main() -> None:
 
 def serve(source: IO[bytes], sink: IO[bytes]) -> None:
     """Answer the batches of `source` until it ends; see `main`."""
-    job = json.loads(source.readline())
-    numbers = np.array(job["numbers"])
-    quip = Quip(Path(job["path"]), numbers, job["init_args"])
+    told = json.loads(source.readline())
+    numbers = np.array(told["numbers"])
+    quip = Quip(Path(told["path"]), numbers, told["init_args"])
     while True:
         try:
             count = int(_read(source, (1,), np.int64)[0])

@@ -83,7 +83,9 @@ class MACEPotential(CheckedPotential):
         """Evaluate a batch on the pairs within the cutoff."""
         from flexcalc.models.networks.potential import in_parts
 
-        energies, gradient = in_parts(self._evaluate, positions, self.device, self.dtype)
+        energies, gradient = in_parts(
+            self._evaluate, positions, self.device, self.dtype, len(self.numbers) ** 2
+        )
         return Evaluation(energies, -gradient)
 
     def __reduce__(self) -> tuple[Any, ...]:

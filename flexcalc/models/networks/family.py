@@ -99,6 +99,13 @@ class NetworkFamily(ABC):
         """
         return None
 
+    def size(self, atoms: int) -> int:
+        """Values that are computed of a geometry, in units of what a pair of atoms takes.
+
+        It bounds the geometries that are evaluated at a time.
+        """
+        return atoms**2
+
     def check(self, numbers: np.ndarray) -> None:
         """Refuse what cannot be trained on the molecule of `numbers` (atoms,).
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 LARGEST_BATCH = 4096
 """Pairs of atoms that are evaluated at a time: what they need should stay in the cache."""
+LARGEST_ON_GPU = 1 << 20
+"""The same where only memory is the limit, some GB of it."""
 
 
 def device(name: str) -> torch.device:
@@ -50,6 +52,7 @@ def in_parts(
     positions: np.ndarray,
     device: torch.device,
     dtype: torch.dtype,
+    size: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Evaluate a batch (batch, atoms, 3) in parts that fit the cache.
 
@@ -57,11 +60,13 @@ def in_parts(
         evaluate: maps a part to energies (rows,) and an array (rows, atoms, 3).
         positions: (batch, atoms, 3) in angstrom.
         device, dtype: where the parts go, and their precision.
+        size: pairs of atoms, or as much work as so many pairs are, in a row.
 
     Returns:
         energies (batch,) and the arrays (batch, atoms, 3), in float64.
     """
-    rows = max(1, LARGEST_BATCH // positions.shape[1] ** 2) if device.type == "cpu" else 512
+    most = LARGEST_BATCH if device.type == "cpu" else LARGEST_ON_GPU
+    rows = max(1, most // size)
     energies, vectors = np.empty(len(positions)), np.empty(positions.shape)
     for start in range(0, len(positions), rows):
         part = slice(start, start + rows)
@@ -104,7 +109,11 @@ class NetworkPotential(TrainedPotential):
     def evaluate(self, positions: np.ndarray) -> Evaluation:
         """Evaluate a batch, in parts that fit the cache."""
         energies, gradient = in_parts(
-            self._fast or self.gradient, positions, self.device, self.dtype
+            self._fast or self.gradient,
+            positions,
+            self.device,
+            self.dtype,
+            self.family.size(len(self.numbers)),
         )
         return Evaluation(self.constant + self.scale * energies, -self.scale * gradient)
 

@@ -14,7 +14,7 @@ import torch
 from flexcalc.dataset import Dataset
 from flexcalc.errors import InputError
 from flexcalc.models.family import errors
-from flexcalc.models.networks.potential import NetworkPotential, device
+from flexcalc.models.networks.potential import LARGEST_ON_GPU, NetworkPotential, device
 from flexcalc.models.networks.step import (
     Flat,
     Step,
@@ -34,7 +34,7 @@ CHECKPOINT_S = 30.0
 CURVE = 400
 """Most rows of the training curve that a model keeps."""
 VALIDATED = 256
-"""Validation frames that are evaluated at a time."""
+"""Most validation frames that are evaluated at a time."""
 
 
 class Labelled(NamedTuple):
@@ -220,7 +220,9 @@ class Trainer:
         """Energies and forces of the validation frames, over the scale."""
         named = {key: value.detach() for key, value in self.flat.named(vector).items()}
         energies, forces = [], []
-        for positions in self.checked.positions.split(VALIDATED):
+        size = self.family.size(len(self.train.numbers))
+        rows = min(VALIDATED, max(1, LARGEST_ON_GPU // size))
+        for positions in self.checked.positions.split(rows):
             positions = positions.detach().requires_grad_()
             found = torch.func.functional_call(self.network, named, (positions,))
             (slope,) = torch.autograd.grad(found.sum(), positions)

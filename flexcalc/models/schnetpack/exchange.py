@@ -98,7 +98,9 @@ class SchNetPackPotential(CheckedPotential):
         from flexcalc.models.networks.potential import in_parts
 
         energy, length = self.energy[1], self.length[1]
-        energies, forces = in_parts(self.evaluator, positions / length, self.device, self.dtype)
+        energies, forces = in_parts(
+            self.evaluator, positions / length, self.device, self.dtype, len(self.numbers) ** 2
+        )
         return Evaluation(energy * energies, energy / length * forces)
 
 
