@@ -1,0 +1,1 @@
+"""A package, as mace-torch installs one of the name tests, which would hide this one."""
