@@ -12,7 +12,7 @@ import numpy as np
 from numpy.random import Generator
 
 from flexcalc.dataset import Dataset
-from flexcalc.errors import FileFormatError, InputError
+from flexcalc.errors import FileFormatError, InputError, MissingExtraError
 from flexcalc.fields import Count, Fraction, NonNegative, Positive
 from flexcalc.models.family import announce
 from flexcalc.potential import check_molecule
@@ -110,15 +110,14 @@ class NetworkFamily(ABC):
         """Refuse what cannot be trained on the molecule of `numbers` (atoms,).
 
         Raises:
-            InputError: the packages are missing, or there is no such device.
+            MissingExtraError: a package is not installed.
+            InputError: there is no such device.
         """
         from importlib.util import find_spec
 
         for package in self.packages():
             if find_spec(package) is None:
-                raise InputError(
-                    f"{self.name} needs the package {package}: pip install 'flexcalc[{self.extra}]'"
-                )
+                raise MissingExtraError(package, self.extra)
         from flexcalc.models.networks.potential import device
 
         device(self.device)
