@@ -81,6 +81,16 @@ def trained(name, **hyperparameters):
     return flexcalc.train(data, name, points=30, seed=0, **hyperparameters)
 
 
+def toy():
+    """The family of toy_family.py, fitted to springs."""
+    from tests.contract.toy_family import Toy
+
+    positions = rattled(60, seed=1)
+    labels = Springs()(positions)
+    data = Dataset(NUMBERS, positions, labels.energies, labels.forces)
+    return Toy().fit(data, None, np.random.default_rng(0))
+
+
 MAKERS = {
     **{name: lambda name=name: trained(name) for name in registry.FAMILIES},
     "sgdml-learned": lambda: trained(
@@ -102,6 +112,7 @@ MAKERS = {
     "ase": lambda: flexcalc.load(
         "ase:ase.calculators.lj:LennardJones?sigma=0.9&epsilon=0.05&rc=40", NUMBERS
     ),
+    "toy": lambda: toy(),
     "sum": lambda: Sum(Springs(), trained("sgdml")),
 }
 SAVED = (*registry.FAMILIES, *registry.JOINED)
