@@ -10,6 +10,7 @@ from ase.build import molecule
 torch = pytest.importorskip("torch")
 
 from flexcalc.dataset import Dataset  # noqa: E402
+from flexcalc.errors import InputError  # noqa: E402
 from flexcalc.models.bpnn import BPNN, parameters  # noqa: E402
 from flexcalc.models.bpnn.functions import SymmetryFunctions, powers  # noqa: E402
 
@@ -181,3 +182,13 @@ def test_a_molecule_with_one_atom_of_each_kind_can_be_trained():
     )
     model = BPNN(epochs=3, hidden=(4,)).fit(data, None, np.random.default_rng(0))
     assert np.isfinite(model(frames).forces).all()
+
+
+@pytest.mark.inputs
+@pytest.mark.parametrize(
+    ("family", "numbers", "message"),
+    [(BPNN(zetas=()), [6, 8], "one power at least"), (BPNN(), [6], "two atoms at least")],
+)
+def test_what_has_no_symmetry_functions_is_refused(family, numbers, message):
+    with pytest.raises(InputError, match=message):
+        family.check(np.array(numbers))

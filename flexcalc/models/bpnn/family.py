@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
+from flexcalc.errors import InputError
 from flexcalc.fields import Count, Positive
 from flexcalc.models.bpnn import parameters
 from flexcalc.models.networks.family import NetworkFamily
@@ -42,8 +43,20 @@ class BPNN(NetworkFamily):
     """What the neurons do with their input."""
 
     def size(self, atoms: int) -> int:
-        """The triplets, four of which take about as much as a pair does in other networks."""
-        return max(1, atoms**3 // 8)
+        """The triplets, eight of which take about as much as a pair does in other networks."""
+        return max(1, atoms**3 // 16)
+
+    def check(self, numbers: np.ndarray) -> None:
+        """See `NetworkFamily.check`.
+
+        Raises:
+            InputError: there are no powers, no two atoms, or see there.
+        """
+        super().check(numbers)
+        if not self.zetas:
+            raise InputError("zetas: expected one power at least, as in zetas = [1, 4]")
+        if len(numbers) < 2:
+            raise InputError("bpnn needs a molecule of two atoms at least")
 
     def build(self, numbers: np.ndarray, positions: np.ndarray) -> nn.Module:
         """See `NetworkFamily.build`; the scales of the functions depend on the positions."""
