@@ -82,7 +82,8 @@ def test_it_works_in_a_worker_process():
     assert np.array_equal(forces_elsewhere(again, water.positions), here)
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         there = pool.apply(_elsewhere, (payload, water.positions))
-    assert np.array_equal(there, here)
+    # Another process may have loaded another OpenMP library, which sums in another order.
+    assert np.abs(there - here).max() < 1e-12
 
 
 def _elsewhere(payload, positions):

@@ -394,8 +394,10 @@ def test_kills_in_a_gfn2_run_lose_nothing_and_repeat_nothing(tmp_path, kills):
     def check(found: Dataset) -> None:
         np.testing.assert_array_equal(found.positions, faulty.ethanol(frames).positions)
         direct = reference(found.positions)
-        np.testing.assert_array_equal(found.energies, direct.energies)
-        np.testing.assert_array_equal(found.forces, direct.forces)
+        # The rounding of GFN2-xTB depends on which OpenMP library a process has loaded, and this
+        # one may have torch's; labels of different frames differ by far more.
+        np.testing.assert_allclose(found.energies, direct.energies, rtol=1e-13)
+        np.testing.assert_allclose(found.forces, direct.forces, rtol=0, atol=1e-11)
 
     check_kills(start, check, tmp_path, kills, frames)
 
