@@ -51,7 +51,7 @@ class Calculator(ASECalculator):
 
         ASE's own comparison takes longer than a small model; this one is exact.
         """
-        if self.atoms is None or len(self.atoms) != len(atoms) or not self.use_cache:
+        if self.atoms is None or len(self.atoms) != len(atoms):
             return list(all_changes)
         old, new = self.atoms.arrays, atoms.arrays
         changed = [name for name in ("positions", "numbers") if (old[name] != new[name]).any()]

@@ -19,6 +19,7 @@ from ase.optimize import BFGS
 import flexcalc
 from flexcalc.errors import AddressError, MoleculeError
 from flexcalc.methods.path import joined_ends
+from flexcalc.potential import Evaluation
 
 INPUTS = Path(__file__).parents[2] / "inputs"
 
@@ -141,3 +142,23 @@ def test_another_molecule_is_refused():
 def test_an_address_that_names_nothing_is_refused_at_once(address, message):
     with pytest.raises(AddressError, match=message):
         flexcalc.Calculator(address)
+
+
+def test_energy_and_forces_of_one_geometry_are_one_evaluation():
+    calls = []
+
+    class Counting:
+        numbers = np.array([8, 1, 1])
+
+        def __call__(self, positions):
+            calls.append(positions.copy())
+            return Evaluation(np.zeros(1), np.zeros((1, 3, 3)))
+
+    water = ase.Atoms("OH2", [[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]])
+    water.calc = flexcalc.Calculator(Counting())
+    for expected in (1, 2):
+        water.get_potential_energy()
+        water.get_forces()
+        water.get_potential_energy()
+        assert len(calls) == expected
+        water.positions[1, 0] += 1e-12  # in place, and by little

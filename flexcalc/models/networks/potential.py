@@ -14,6 +14,7 @@ from flexcalc.errors import FileFormatError, InputError
 from flexcalc.models.family import TrainedPotential
 from flexcalc.models.folder import write_model
 from flexcalc.potential import Evaluation
+from flexcalc.threads import cores, pool
 
 if TYPE_CHECKING:
     from flexcalc.models.networks.family import NetworkFamily
@@ -65,17 +66,33 @@ def in_parts(
     Returns:
         energies (batch,) and the arrays (batch, atoms, 3), in float64.
     """
-    most = LARGEST_BATCH if device.type == "cpu" else LARGEST_ON_GPU
-    rows = max(1, most // size)
     energies, vectors = np.empty(len(positions)), np.empty(positions.shape)
-    for start in range(0, len(positions), rows):
-        part = slice(start, start + rows)
+
+    def part(start: int, rows: int) -> None:
+        there = slice(start, start + rows)
         # About the centre single precision has the most digits.
-        centred = positions[part] - positions[part].mean(axis=1, keepdims=True)
+        centred = positions[there] - positions[there].mean(axis=1, keepdims=True)
         energy, vector = evaluate(torch.tensor(centred, dtype=dtype, device=device))
-        energies[part] = energy.double().cpu().numpy()
-        vectors[part] = vector.double().cpu().numpy()
+        energies[there] = energy.double().cpu().numpy()
+        vectors[there] = vector.double().cpu().numpy()
+
+    if device.type != "cpu":
+        rows = max(1, LARGEST_ON_GPU // size)
+        for start in range(0, len(positions), rows):
+            part(start, rows)
+        return energies, vectors
+    # Operations on so few atoms are faster on one thread; the cores take parts of the batch.
+    rows = max(1, min(LARGEST_BATCH // size, -(-len(positions) // cores())))
+    starts = range(0, len(positions), rows)
+    list(pool().map(lambda start: _alone(part, start, rows), starts))
     return energies, vectors
+
+
+def _alone(part: Callable[[int, int], None], start: int, rows: int) -> None:
+    """Evaluate a part on a thread of the pool that shares its work with no other."""
+    if torch.get_num_threads() != 1:
+        torch.set_num_threads(1)  # of this thread, not of the process
+    part(start, rows)
 
 
 class NetworkPotential(TrainedPotential):

@@ -128,8 +128,8 @@ class Tabulated:
         for index in reversed(range(len(self.blocks))):
             block, (inward, before) = self.blocks[index], kept[index]
             message = (pull @ block.second.weight) * torch.sigmoid(before) @ block.first.weight
-            both = message[:, first] * inward[:, second]
-            both.addcmul_(message[:, second], inward[:, first])
+            both = message.index_select(1, first) * inward.index_select(1, second)
+            both.addcmul_(message.index_select(1, second), inward.index_select(1, first))
             tension += torch.einsum("bpf,bpf->bp", both, slopes[index])
             if index:  # the features before the first block are constant
                 pull = pull + _gathered(filters[index], message, ends) @ block.inward
@@ -140,8 +140,8 @@ def _gathered(filter: torch.Tensor, features: torch.Tensor, ends: Ends) -> torch
     """Features of the partners of each atom times the filters between them, summed."""
     first, second = ends
     total = torch.zeros_like(features)
-    total.index_add_(1, first, filter * features[:, second])
-    total.index_add_(1, second, filter * features[:, first])
+    total.index_add_(1, first, filter * features.index_select(1, second))
+    total.index_add_(1, second, filter * features.index_select(1, first))
     return total
 
 
