@@ -111,6 +111,7 @@ class Peer:
 
     def step(self, inputs, energies, forces):
         """Loss and gradient, as SchNetPack's task has it, without its neighbour list."""
+        self.model.train()  # only then do its forces keep their graph
         parameters = [p for p in self.model.parameters() if p.requires_grad]
 
         frozen = {k: v.detach() if torch.is_tensor(v) else v for k, v in inputs.items()}
