@@ -48,8 +48,9 @@ FOREIGN: Mapping[str, str] = {
 }
 """Openers of other packages' model files, by suffix or by the name of a file without one.
 
-An opener is called with the path, the atomic numbers (atoms,) of the molecule or None, the
-options that followed the path (`?energy_unit=eV`), and whether code in the file may be run."""
+An opener is called with the path; the atomic numbers (atoms,) of the molecule or, unless it is one
+of MANY_MOLECULES, None; the options that followed the path (`?energy_unit=eV`); and whether code
+in the file may be run."""
 
 JOINED: Mapping[str, str] = {
     "committee": "flexcalc.models.committee:Committee",
@@ -174,10 +175,7 @@ def _open_reference(address: Address, numbers: np.ndarray | None) -> Potential:
     if not text:
         raise AddressError(f"{address!r}: nothing stands after {scheme}:; expected {EXAMPLES}")
     if numbers is None:
-        raise AddressError(
-            f"{address!r} is a method for any molecule: say which one, "
-            f'as in flexcalc.load("{address}", atoms)'
-        )
+        raise _which_molecule(address)
     options = dict(parse_qsl(query, keep_blank_values=True))
     return _home(REFERENCES[scheme]).from_address(text, numbers, options)
 
@@ -205,6 +203,8 @@ def _open_model(address: Address, numbers: np.ndarray | None, trust: bool) -> Po
                 f"{address!r}: no model file is known by the suffix {path.suffix!r}; "
                 f"expected {EXAMPLES}"
             )
+        if numbers is None and kind in MANY_MOLECULES:
+            raise _which_molecule(address)
         options = dict(parse_qsl(query, keep_blank_values=True))
         return _home(FOREIGN[kind])(path, numbers, options, trust)
     scheme = re.match(r"([A-Za-z]+):", address)
@@ -216,6 +216,12 @@ def _open_model(address: Address, numbers: np.ndarray | None, trust: bool) -> Po
     )
     hint = f"; did you mean {path.parent / near[0]}?" if near else f"; expected {EXAMPLES}"
     raise AddressError(f"{address!r}: no such model{hint}")
+
+
+def _which_molecule(address: Address) -> AddressError:
+    return AddressError(
+        f'{address!r} is for any molecule: say which one, as in flexcalc.load("{address}", atoms)'
+    )
 
 
 class Parts:

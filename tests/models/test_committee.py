@@ -133,7 +133,7 @@ def test_references_can_be_members_too(three, water):
     _, folder = three
     mixed = flexcalc.load(f"committee:{folder},xtb:GFN2-xTB")
     assert mixed(water.positions[:2]).deviation.shape == (2, 3)
-    with pytest.raises(AddressError, match="is a method for any molecule"):
+    with pytest.raises(AddressError, match="is for any molecule: say which one"):
         flexcalc.load("committee:xtb:GFN2-xTB,xtb:GFN1-xTB")
     both = flexcalc.load("committee:xtb:GFN2-xTB,xtb:GFN1-xTB", water.numbers)
     assert both(water.positions[:1]).deviation.shape == (1, 3)

@@ -275,7 +275,7 @@ def test_a_file_of_gap_fit_agrees_with_quippy(by_hand, water):
 
 
 def test_a_file_of_gap_fit_needs_a_molecule(by_hand):
-    with pytest.raises(AddressError, match="a model for any molecule: say which one"):
+    with pytest.raises(AddressError, match="is for any molecule: say which one"):
         flexcalc.load(str(by_hand))
 
 

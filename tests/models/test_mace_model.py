@@ -192,5 +192,5 @@ def test_what_is_no_model_of_mace_is_refused(tmp_path, path):
         flexcalc.load(str(place), ETHANOL, trust=True)
     with pytest.raises(AddressError, match="does not depend on the charge"):
         flexcalc.load(f"{path}?charge=1", ETHANOL, trust=True)
-    with pytest.raises(AddressError, match="which one is meant"):
+    with pytest.raises(AddressError, match="say which one, as in"):
         flexcalc.load(str(path), trust=True)

@@ -214,7 +214,7 @@ def test_options_that_do_not_fit_are_refused(folder):
     }.items():
         with pytest.raises(AddressError, match=message):
             flexcalc.load(f"{path}?energy_unit=eV&{query}", METHANOL, trust=True)
-    with pytest.raises(AddressError, match="which one is meant"):
+    with pytest.raises(AddressError, match="say which one, as in"):
         flexcalc.load(f"{path}?energy_unit=eV", trust=True)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from flexcalc.errors import AddressError, FileFormatError
+from flexcalc.errors import FileFormatError
 from flexcalc.models.gap import workers
 from flexcalc.models.gap.fitting import Log
 from flexcalc.models.gap.predictor import GAPPotential
@@ -28,7 +28,7 @@ def xml_options(*, init_args: str = "") -> None:
 
 def open_xml(
     path: Path,
-    numbers: np.ndarray | None = None,
+    numbers: np.ndarray,
     options: Mapping[str, str] | None = None,
     trust: bool = False,
 ) -> GAPPotential:
@@ -36,23 +36,18 @@ def open_xml(
 
     Args:
         path: the main file.
-        numbers: (atoms,) atomic numbers of the molecule; needed, as the file tells none.
+        numbers: (atoms,) atomic numbers of the molecule, which the file does not tell.
         options: see `xml_options`.
         trust: not needed; no code is run.
 
     Raises:
-        AddressError: no molecule, or an unknown option.
+        AddressError: an unknown option.
         FileFormatError: no GAP, damaged, or a file of sparse points is missing.
         MissingExtraError: quippy-ase is not installed.
         MoleculeError: an element of the molecule is none that the model knows.
     """
     path = Path(path)
     values = read_options(xml_options, options or {}, str(path))
-    if numbers is None:
-        raise AddressError(
-            f"{str(path)!r} is a model for any molecule: say which one, "
-            f'as in flexcalc.load("{path}", atoms)'
-        )
     files = read_files(path)
     require_quippy()
     check_elements(layout(files[MAIN], path), numbers, path)

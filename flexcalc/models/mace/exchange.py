@@ -32,8 +32,9 @@ class MACEPotential(CheckedPotential):
 
     Args:
         numbers: (atoms,) atomic numbers.
-        content: of the model file, already trusted; copies are made from it.
+        content: of the model file; copies are made from it.
         path: where it comes from, for messages and facts.
+        trust: the content may run code.
         precision: arithmetic.
         head: name of the readout, for modules that have several.
         charge, multiplicity: of the molecule, for modules that depend on them.
@@ -49,12 +50,14 @@ class MACEPotential(CheckedPotential):
         numbers: np.ndarray,
         content: bytes,
         path: Path,
+        trust: bool,
         *,
         precision: Literal["float64", "float32"] = "float64",
         head: str = "",
         charge: int = 0,
         multiplicity: Count = 1,
     ):
+        model = _unpickled(content, path, trust)  # or refuses, before anything is imported
         import torch
 
         from flexcalc.models.mace.network import Graph
@@ -64,7 +67,6 @@ class MACEPotential(CheckedPotential):
         options: dict[str, Any] = {"precision": precision, "head": head}
         options |= {"charge": charge, "multiplicity": multiplicity}
         self._made_of = content, path, options
-        model = _unpickled(content, path, trust=True)
         _check_elements(path, self.numbers, model.atomic_numbers.tolist())
         _check_conditions(path, model, charge, multiplicity)
         self.device, self.dtype = device("auto"), getattr(torch, precision)
@@ -91,12 +93,12 @@ class MACEPotential(CheckedPotential):
     def __reduce__(self) -> tuple[Any, ...]:
         """A copy is read from the file's content, as TorchScript inside the module warns a lot."""
         content, path, options = self._made_of
-        return partial(MACEPotential, **options), (self.numbers, content, path)
+        return partial(MACEPotential, **options), (self.numbers, content, path, True)
 
 
 def open_model(
     path: Path,
-    numbers: np.ndarray | None = None,
+    numbers: np.ndarray,
     options: Mapping[str, str] | None = None,
     trust: bool = False,
 ) -> MACEPotential:
@@ -109,27 +111,24 @@ def open_model(
         trust: the file may run code.
 
     Raises:
-        AddressError: no molecule, no trust, or an option that does not fit.
+        AddressError: no trust, or an option that does not fit.
         FileFormatError: no model of MACE.
         MissingExtraError: mace-torch is not installed.
         MoleculeError: an element that the model does not know.
     """
     path = Path(path)
     chosen = read_options(MACEPotential.__init__, options or {}, str(path))
-    if numbers is None:
-        raise AddressError(f"{path}: a model for many molecules: say which one is meant")
-    require_trust(path, trust)
-    return MACEPotential(numbers, path.read_bytes(), path, **chosen)
+    return MACEPotential(numbers, path.read_bytes(), path, trust, **chosen)
 
 
 def _unpickled(content: bytes, path: Path, trust: bool) -> Any:
+    require_trust(path, trust)
     import torch
 
     try:
         from flexcalc.models.mace.network import quietly
     except ImportError:
         raise MissingExtraError("mace-torch", "mace") from None
-    require_trust(path, trust)
     try:
         with quietly():
             model = torch.load(io.BytesIO(content), map_location="cpu", weights_only=False)

@@ -106,7 +106,7 @@ class SchNetPackPotential(CheckedPotential):
 
 def open_model(
     path: Path,
-    numbers: np.ndarray | None = None,
+    numbers: np.ndarray,
     options: Mapping[str, str] | None = None,
     trust: bool = False,
 ) -> SchNetPackPotential:
@@ -119,7 +119,7 @@ def open_model(
         trust: the file may run code.
 
     Raises:
-        AddressError: no molecule, no trust, or an option that does not fit.
+        AddressError: no trust, or an option that does not fit.
         FileFormatError: no model of SchNetPack.
         MissingExtraError: SchNetPack is not installed.
         MoleculeError: an element that the model does not know.
@@ -127,22 +127,19 @@ def open_model(
     """
     path = Path(path)
     chosen = read_options(SchNetPackPotential.__init__, options or {}, str(path))
-    if numbers is None:
-        raise AddressError(f"{path}: a model for many molecules: say which one is meant")
-    require_trust(path, trust)
     return SchNetPackPotential(numbers, _unpickled(path, trust), path, **chosen)
 
 
 def _unpickled(path: Path, trust: bool) -> Any:
     import warnings
 
+    require_trust(path, trust)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             from schnetpack.utils import load_model
     except ImportError:
         raise MissingExtraError("schnetpack", "schnet") from None
-    require_trust(path, trust)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
