@@ -9,6 +9,7 @@ is computed once for the two directions of a pair. The cutoff makes far pairs ex
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,22 +23,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import schnetpack.nn as snn
     import schnetpack.properties as keys
-
-
-def radial(family: SchNetPackFamily) -> nn.Module:
-    """The functions that a distance is expanded in."""
-    kind = {"gaussian": snn.GaussianRBF, "bessel": snn.BesselRBF}[family.radial_basis]
-    return kind(family.radial_functions, family.cutoff)
-
-
-def cutoff(family: SchNetPackFamily) -> nn.Module:
-    """The cosine cutoff."""
-    return snn.CosineCutoff(family.cutoff)
-
-
-def output(family: SchNetPackFamily) -> nn.Module:
-    """The network from the features of an atom to its energy, as SchNetPack's Atomwise has it."""
-    return snn.build_mlp(family.features, 1, n_layers=family.output_layers)
+    import schnetpack.representation as representations
 
 
 class PairNetwork(nn.Module):
@@ -82,13 +68,13 @@ class PairNetwork(nn.Module):
 
     def pairs(self, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Differences r_second - r_first (batch, pairs, 3) and distances (batch, pairs)."""
-        apart = positions[:, self.second] - positions[:, self.first]
+        apart = positions.index_select(1, self.second) - positions.index_select(1, self.first)
         return apart, torch.linalg.vector_norm(apart, dim=-1)
 
     def squared(self, values: torch.Tensor) -> torch.Tensor:
         """Values of pairs (batch, pairs, n) as (batch, atoms, atoms, n), zero on the diagonal."""
         padded = nn.functional.pad(values, (0, 0, 0, 1))
-        return padded[:, self.square].view(len(values), self.atoms, self.atoms, -1)
+        return padded.index_select(1, self.square).view(len(values), self.atoms, self.atoms, -1)
 
 
 class SchNetNetwork(PairNetwork):
@@ -173,3 +159,33 @@ class SO3NetNetwork(PairNetwork):
         }
         found = self.representation(inputs)["scalar_representation"]
         return found.view(batch, atoms, -1)
+
+
+NETWORKS: dict[type[nn.Module], type[PairNetwork]] = {
+    representations.SchNet: SchNetNetwork,
+    representations.PaiNN: PaiNNNetwork,
+    representations.SO3net: SO3NetNetwork,
+}
+"""Which network evaluates which of SchNetPack's modules."""
+
+
+def network(family: SchNetPackFamily, numbers: np.ndarray, own: Mapping[str, Any]) -> PairNetwork:
+    """A network of SchNetPack's modules with fresh weights.
+
+    Args:
+        family: the hyperparameters.
+        numbers: (atoms,) atomic numbers.
+        own: further arguments of the architecture's module.
+    """
+    kind = getattr(representations, family.module)
+    basis = {"gaussian": snn.GaussianRBF, "bessel": snn.BesselRBF}[family.radial_basis]
+    representation = kind(
+        n_atom_basis=family.features,
+        n_interactions=family.interactions,
+        radial_basis=basis(family.radial_functions, family.cutoff),
+        cutoff_fn=snn.CosineCutoff(family.cutoff),
+        **own,
+    )
+    # As SchNetPack's Atomwise has it.
+    output = snn.build_mlp(family.features, 1, n_layers=family.output_layers)
+    return NETWORKS[kind](numbers, representation, output)

@@ -20,6 +20,8 @@ class SchNetPackFamily(NetworkFamily):
     """What the architectures of SchNetPack have in common."""
 
     extra: ClassVar[str] = "schnet"
+    module: ClassVar[str]
+    """Its class in `schnetpack.representation`."""
 
     features: Count = 128
     """Features of an atom."""
@@ -41,15 +43,13 @@ class SchNetPackFamily(NetworkFamily):
 
     def build(self, numbers: np.ndarray, positions: np.ndarray) -> nn.Module:
         """See `NetworkFamily.build`; nothing depends on the positions."""
-        from flexcalc.models.schnetpack import dense
+        from flexcalc.models.schnetpack.dense import network
 
-        representation = self.representation(dense.radial(self), dense.cutoff(self))
-        kind = getattr(dense, f"{type(self).__name__}Network")
-        return kind(numbers, representation, dense.output(self))
+        return network(self, numbers, self.own())
 
-    def representation(self, radial: nn.Module, cutoff: nn.Module) -> nn.Module:
-        """SchNetPack's module with fresh weights."""
-        raise NotImplementedError
+    def own(self) -> dict[str, Any]:
+        """What SchNetPack's module of this architecture takes besides what all of them do."""
+        return {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +61,7 @@ class SchNet(SchNetPackFamily):
     """
 
     name: ClassVar[str] = "schnet"
+    module: ClassVar[str] = "SchNet"
 
     features: Count = 64
     """Features of an atom."""
@@ -69,19 +70,13 @@ class SchNet(SchNetPackFamily):
     filters: Natural = 0
     """Filters of an interaction; as many as there are features by default."""
     table: Natural = 2000
-    """Points at which the filters are tabulated for inference; 0 to compute them every time."""
+    """Intervals of the table of filters for inference on the processor, 0 to compute them every
+    time. With 2000, forces of ethanol are off by 3e-7 eV/angstrom in double precision, and by the
+    third power of the spacing with others."""
 
-    def representation(self, radial: nn.Module, cutoff: nn.Module) -> nn.Module:
-        """SchNetPack's module with fresh weights."""
-        from schnetpack.representation import SchNet as Representation
-
-        return Representation(
-            n_atom_basis=self.features,
-            n_interactions=self.interactions,
-            radial_basis=radial,
-            cutoff_fn=cutoff,
-            n_filters=self.filters or None,
-        )
+    def own(self) -> dict[str, Any]:
+        """See `SchNetPackFamily.own`."""
+        return {"n_filters": self.filters or None}
 
     def fast(self, network: nn.Module, dtype: Any) -> Any | None:
         """SchNet with tabulated filters, on the processor."""
@@ -100,17 +95,7 @@ class PaiNN(SchNetPackFamily):
     """
 
     name: ClassVar[str] = "painn"
-
-    def representation(self, radial: nn.Module, cutoff: nn.Module) -> nn.Module:
-        """SchNetPack's module with fresh weights."""
-        from schnetpack.representation import PaiNN as Representation
-
-        return Representation(
-            n_atom_basis=self.features,
-            n_interactions=self.interactions,
-            radial_basis=radial,
-            cutoff_fn=cutoff,
-        )
+    module: ClassVar[str] = "PaiNN"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,20 +107,13 @@ class SO3Net(SchNetPackFamily):
     """
 
     name: ClassVar[str] = "so3net"
+    module: ClassVar[str] = "SO3net"
 
     features: Count = 64
     """Features of an atom."""
     angular_momentum: Count = 2
     """Highest angular momentum of the spherical harmonics."""
 
-    def representation(self, radial: nn.Module, cutoff: nn.Module) -> nn.Module:
-        """SchNetPack's module with fresh weights."""
-        from schnetpack.representation import SO3net as Representation
-
-        return Representation(
-            n_atom_basis=self.features,
-            n_interactions=self.interactions,
-            lmax=self.angular_momentum,
-            radial_basis=radial,
-            cutoff_fn=cutoff,
-        )
+    def own(self) -> dict[str, Any]:
+        """See `SchNetPackFamily.own`."""
+        return {"lmax": self.angular_momentum}

@@ -1,7 +1,8 @@
 """Models of SchNetPack, evaluated on all pairs of one molecule.
 
-A plain SchNet or PaiNN goes through `dense`; any other model through its own forward pass, with
-the pairs of all atoms in place of a neighbour list. Its cutoff makes far pairs exactly zero.
+A plain model of a kind that `dense` knows goes through it; any other through its own forward
+pass, with the pairs of all atoms in place of a neighbour list. Its cutoff makes far pairs exactly
+zero.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from torch import nn
 
 from flexcalc.errors import AddressError
 from flexcalc.models.networks.potential import differentiated
-from flexcalc.models.schnetpack.dense import PaiNNNetwork, PairNetwork, SchNetNetwork, keys
+from flexcalc.models.schnetpack.dense import NETWORKS, PairNetwork, keys
 from flexcalc.query import choice
 
 
@@ -54,13 +55,11 @@ def forces_name(path: Path, model: Any, energy: str, wanted: str) -> str | None:
 
 
 def dense(numbers: np.ndarray, model: Any, energy: str) -> PairNetwork | None:
-    """The model as one of our networks, where it is nothing but SchNet or PaiNN and a sum."""
+    """The model as one of our networks, where it is nothing but a representation and a sum."""
     import schnetpack.atomistic as parts
-    from schnetpack.representation import PaiNN, SchNet
 
     outputs, inputs = list(model.output_modules), list(model.input_modules)
-    kinds: dict[type, type[PairNetwork]] = {SchNet: SchNetNetwork, PaiNN: PaiNNNetwork}
-    kind = kinds.get(type(model.representation))
+    kind = NETWORKS.get(type(model.representation))
     plain = (
         kind is not None
         and not len(model.representation.electronic_embeddings)

@@ -9,6 +9,7 @@ by sqrt(3)/216 h^3 max|W''''| (de Boor, A Practical Guide to Splines, chapter IV
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any, NamedTuple
 
@@ -158,11 +159,9 @@ def _table(network: Any, points: int) -> torch.Tensor:
 
     Coefficients, and not the values at both ends, whose differences would lose digits.
     """
-    model = network.representation
+    model = copy.deepcopy(network.representation).to(torch.float64)
     spacing = float(model.cutoff) / points
     distances = torch.arange(points + 1, dtype=torch.float64) * spacing
-    dtype = next(network.parameters()).dtype
-    network.to(torch.float64)
 
     def filters(r: torch.Tensor) -> torch.Tensor:
         expanded, fading = model.radial_basis(r), model.cutoff_fn(r)[:, None]
@@ -170,10 +169,7 @@ def _table(network: Any, points: int) -> torch.Tensor:
             [block.filter_network(expanded) * fading for block in model.interactions], dim=1
         )
 
-    try:
-        values, slopes, *_ = torch.func.jvp(filters, (distances,), (torch.ones_like(distances),))
-    finally:
-        network.to(dtype)
+    values, slopes, *_ = torch.func.jvp(filters, (distances,), (torch.ones_like(distances),))
     left, right = values[:-1], values[1:]
     start, end = slopes[:-1] * spacing, slopes[1:] * spacing
     square = 3 * (right - left) - 2 * start - end
