@@ -16,7 +16,8 @@ import numpy as np
 from numpy.random import Generator
 
 from flexcalc.dataset import Dataset
-from flexcalc.potential import CheckedPotential, Evaluation
+from flexcalc.errors import InputError
+from flexcalc.potential import CheckedPotential, Evaluation, check_molecule
 from flexcalc.progress import Progress, silent
 from flexcalc.units import KCAL_MOL
 
@@ -150,6 +151,27 @@ def announce(potential: TrainedPotential, told: Collection[str] = ()) -> None:
     for note in potential.facts.get("warnings", ()):
         if note not in told:
             warnings.warn(note, TrainingWarning, stacklevel=3)
+
+
+def check_sets(name: str, train: Dataset, validation: Dataset | None) -> None:
+    """Refuse datasets that no family can be trained on, before any work.
+
+    Args:
+        name: of the family, for the message.
+        train: the training points.
+        validation: further frames, or None.
+
+    Raises:
+        FileFormatError: a dataset has no labels.
+        InputError: there is no training point, or only one atom.
+        MoleculeError: the datasets are of different molecules.
+    """
+    train.labels()
+    if validation is not None:
+        check_molecule(train.numbers, validation.numbers, "validation frames")
+        validation.labels()
+    if len(train.numbers) < 2 or not len(train):
+        raise InputError(f"{name} needs at least one training point of at least two atoms")
 
 
 def errors(evaluation: Evaluation, labels: Dataset) -> dict[str, float]:

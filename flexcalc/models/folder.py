@@ -130,15 +130,25 @@ def read_facts(folder: Path) -> dict[str, Any]:
     return facts
 
 
-def read_model(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def read_model(
+    folder: Path, family: str | None = None
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Facts and arrays of a model folder, checked.
+
+    Args:
+        folder: the model folder.
+        family: the family that the model must be of; any by default.
 
     Raises:
         FileFormatError: a file is missing, damaged, of another size than it says, or has
-            numbers that are not finite.
+            numbers that are not finite; or it is of another family.
     """
     folder = Path(folder)
     facts = read_facts(folder)
+    if family is not None and facts["family"] != family:
+        raise FileFormatError(
+            f"{folder}: expected a model of the family {family}, found {facts['family']!r}"
+        )
     for name, digest in facts["files"].items():
         path = folder / name
         if not path.is_file():

@@ -5,14 +5,15 @@ import subprocess
 import sys
 import textwrap
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from flexcalc.dataset import Dataset
-from flexcalc.errors import InputError
+from flexcalc.errors import FileFormatError, InputError
+from flexcalc.models.folder import write_model
 from flexcalc.potential import CheckedPotential, Evaluation
 
 torch = pytest.importorskip("torch")
@@ -197,6 +198,7 @@ def test_a_compiler_that_fails_leaves_the_plain_step(monkeypatch):
     plain = Trainer(SMALL, TRAIN, JUDGED, 7, None).run(silent)
     quiet = Trainer(replace(SMALL, compiled="auto"), TRAIN, JUDGED, 7, None).run(silent)
     assert torch.equal(weights(plain), weights(quiet))
+    assert any("no compiler; trained without" in note for note in quiet.facts["warnings"])
     with pytest.raises(InputError, match=r"no compiler$"):
         Trainer(replace(SMALL, compiled="yes"), TRAIN, JUDGED, 7, None).run(silent)
 
@@ -246,3 +248,48 @@ def test_labels_that_are_all_the_same_are_refused():
     flat = Dataset(NUMBERS, TRAIN.positions, np.zeros(18), np.zeros((18, 3, 3)))
     with pytest.raises(InputError, match="forces differ"):
         SMALL.fit(flat, None, np.random.default_rng(0))
+
+
+def test_torchs_own_generator_is_left_as_it_was(tmp_path):
+    torch.manual_seed(11)
+    expected = torch.rand(3)
+    torch.manual_seed(11)
+    potential = SMALL.fit(TRAIN, JUDGED, np.random.default_rng(0))
+    potential.save(tmp_path / "model.flex")
+    SchNet.load(tmp_path / "model.flex")
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_model_trained_on_a_gpu_opens_without_one(tmp_path):
+    potential = Trainer(SMALL, TRAIN, JUDGED, 7, None).run(silent)
+    potential.family = replace(potential.family, device="cuda")
+    potential.save(tmp_path / "model.flex")
+    positions = JUDGED.positions
+    found = SchNet.load(tmp_path / "model.flex")(positions)
+    assert np.array_equal(found.forces, potential(positions).forces)
+
+
+@pytest.mark.security
+@pytest.mark.parametrize(
+    "change", [{"features": "many"}, {"radial_basis": "none"}, {"output_layers": -1}, {"new": 1}]
+)
+def test_hyperparameters_that_make_no_network_are_refused(tmp_path, change):
+    potential = Trainer(SMALL, TRAIN, JUDGED, 7, None).run(silent)
+    values = asdict(potential.family) | change
+    write_model(
+        tmp_path / "model.flex",
+        family="schnet",
+        numbers=NUMBERS,
+        hyperparameters=values,
+        arrays={"constant": np.array(0.0), "scale": np.array(1.0)},
+        facts={},
+    )
+    with pytest.raises(FileFormatError, match=r"model\.flex"):
+        SchNet.load(tmp_path / "model.flex")
+
+
+def test_a_schedule_that_ends_at_its_best_earns_no_warning():
+    cosine = Trainer(replace(SMALL, schedule="cosine"), TRAIN, JUDGED, 7, None).run(silent)
+    plateau = Trainer(SMALL, TRAIN, JUDGED, 7, None).run(silent)
+    assert cosine.facts["warnings"] == []
+    assert "still getting better" in plateau.facts["warnings"][0]

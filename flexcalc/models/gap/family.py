@@ -13,15 +13,14 @@ import numpy as np
 from numpy.random import Generator
 
 from flexcalc.dataset import Dataset
-from flexcalc.errors import ConfigError, FileFormatError, InputError
+from flexcalc.errors import ConfigError, FileFormatError
 from flexcalc.fields import Count, Natural, NonNegative, Positive
-from flexcalc.models.family import errors
+from flexcalc.models.family import check_sets, errors
 from flexcalc.models.folder import read_model
 from flexcalc.models.gap.fitting import frames_of, run, sparse_counts, spread
 from flexcalc.models.gap.predictor import GAPPotential
 from flexcalc.models.gap.quip import require_quippy
 from flexcalc.models.gap.xml import LARGEST
-from flexcalc.potential import check_molecule
 from flexcalc.progress import Progress, silent
 
 MEASURED = 200
@@ -29,20 +28,15 @@ MEASURED = 200
 SOFTEST = 0.1
 """Least factor on the sigmas of a frame with small forces."""
 OURS = frozenset(
-    (
-        *(
-            "at_file",
-            "atoms_filename",
-            "gp_file",
-            "gap_file",
-            "gap",
-            "config_file",
-            "template_file",
-        ),
-        *("do_copy_at_file", "do_copy_atoms_file", "sparse_separate_file", "sparse_jitter"),
-        *("default_sigma", "default_kernel_regularisation", "e0", "e0_method", "rnd_seed"),
+    {
+        # what is fitted, and where it goes
+        *("at_file", "atoms_filename", "gp_file", "gap_file", "config_file", "template_file"),
+        *("do_copy_at_file", "do_copy_atoms_file", "sparse_separate_file"),
         *("energy_parameter_name", "force_parameter_name"),
-    )
+        # what fields stand for
+        *("gap", "sparse_jitter", "default_sigma", "default_kernel_regularisation"),
+        *("e0", "e0_method", "rnd_seed"),
+    }
 )
 """Arguments of gap_fit that fields stand for, or that the training sets itself."""
 
@@ -198,11 +192,7 @@ class GAP:
             MissingExtraError: quippy-ase is not installed.
         """
         folder = Path(folder)
-        facts, _ = read_model(folder)
-        if facts["family"] != cls.name:
-            raise FileFormatError(
-                f"{folder}: expected a model of the family {cls.name}, found {facts['family']!r}"
-            )
+        facts, _ = read_model(folder, cls.name)
         names = [name for name in facts["files"] if not name.endswith(".safetensors")]
         for name in names:
             if (folder / name).stat().st_size > LARGEST:
@@ -217,12 +207,7 @@ class GAP:
 
     def _check(self, train: Dataset, validation: Dataset | None) -> None:
         """Refuse what cannot be trained on, before any work."""
-        train.labels()
-        if validation is not None:
-            check_molecule(train.numbers, validation.numbers, "validation frames")
-            validation.labels()
-        if len(train.numbers) < 2 or not len(train):
-            raise InputError("gap needs at least one training point of at least two atoms")
+        check_sets(self.name, train, validation)
         if self.cutoff is None:
             raise ConfigError(
                 "cutoff is not set: set it, or let training.tuning.fit_best choose from cutoffs"

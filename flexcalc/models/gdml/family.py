@@ -13,7 +13,7 @@ from numpy.random import Generator
 from flexcalc.dataset import Dataset
 from flexcalc.errors import ConfigError, FileFormatError, InputError
 from flexcalc.fields import Count, Fraction, Natural, NonNegative, Percentile, Positive
-from flexcalc.models.family import TrainedPotential, announce, errors
+from flexcalc.models.family import TrainedPotential, announce, check_sets, errors
 from flexcalc.models.folder import check_arrays, read_model
 from flexcalc.models.gdml import reduction
 from flexcalc.models.gdml.descriptor import (
@@ -32,7 +32,7 @@ from flexcalc.models.gdml.metric import learn_metric
 from flexcalc.models.gdml.predictor import GDMLPotential, check_model
 from flexcalc.models.gdml.solver import Setting, Solver
 from flexcalc.models.gdml.symmetry import Symmetry, check, find
-from flexcalc.potential import Evaluation, check_molecule
+from flexcalc.potential import Evaluation
 from flexcalc.progress import Progress, silent
 
 FIRST_POINTS, FIRST_SIGMA = 300, 10.0
@@ -278,12 +278,7 @@ class SGDML:
 
     def _check(self, train: Dataset, validation: Dataset | None) -> None:
         """Refuse what cannot be trained on, before any work."""
-        train.labels()
-        if validation is not None:
-            check_molecule(train.numbers, validation.numbers, "validation frames")
-            validation.labels()
-        if len(train.numbers) < 2 or not len(train):
-            raise InputError("sgdml needs at least one training point of at least two atoms")
+        check_sets(self.name, train, validation)
         self.check(train.numbers)
         if float(np.std(train.labels()[1])) == 0.0:
             raise InputError("every training force is the same: there is nothing to learn")
@@ -421,11 +416,7 @@ class SGDML:
         Raises:
             FileFormatError: damaged, of another family, or its arrays do not fit together.
         """
-        facts, arrays = read_model(folder)
-        if facts["family"] != cls.name:
-            raise FileFormatError(
-                f"{folder}: expected a model of the family {cls.name}, found {facts['family']!r}"
-            )
+        facts, arrays = read_model(folder, cls.name)
         numbers = np.array(facts["numbers"])
         if len(numbers) < 2:
             raise FileFormatError(f"{folder}: expected at least two atoms")

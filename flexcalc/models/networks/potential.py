@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 LARGEST_BATCH = 4096
 """Pairs of atoms that are evaluated at a time: what they need should stay in the cache."""
 LARGEST_ON_GPU = 1 << 20
-"""The same where only memory is the limit, some GB of it."""
+"""The same on a GPU, where memory is the limit; an estimate, never tried on one."""
 
 
 def device(name: str) -> torch.device:
@@ -35,6 +36,25 @@ def device(name: str) -> torch.device:
     if name == "cuda" and not found:
         raise InputError('device = "cuda": torch finds no GPU here; set device = "cpu"')
     return torch.device("cuda" if found and name != "cpu" else "cpu")
+
+
+def built(
+    family: NetworkFamily, numbers: np.ndarray, positions: np.ndarray | None = None, seed: int = 0
+) -> nn.Module:
+    """A family's network with fresh weights; torch's own generator is left as it was.
+
+    Args:
+        family: builds it.
+        numbers: (atoms,) atomic numbers.
+        positions: (frames, atoms, 3) in angstrom, the training points; any, where the weights are
+            to be replaced.
+        seed: of the weights.
+    """
+    if positions is None:
+        positions = np.arange(3.0 * len(numbers)).reshape(1, -1, 3)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed % 2**63)
+        return family.build(numbers, positions)
 
 
 def differentiated(
@@ -144,7 +164,7 @@ class NetworkPotential(TrainedPotential):
             folder,
             family=self.family.name,
             numbers=self.numbers,
-            hyperparameters=self.family.hyperparameters(),
+            hyperparameters=asdict(self.family),
             arrays={
                 "constant": np.array(self.constant),
                 "scale": np.array(self.scale),
@@ -164,19 +184,20 @@ class NetworkPotential(TrainedPotential):
         """The potential of a model folder's arrays.
 
         Raises:
-            FileFormatError: an array is missing, or is not of the network's shape.
+            FileFormatError: the hyperparameters make no network, or an array is missing or is not
+                of its shape.
         """
         numbers = np.array(facts["numbers"])
-        network = family.build(numbers, np.arange(3.0 * len(numbers)).reshape(1, -1, 3))
         weights = {
             key.removeprefix("network."): torch.from_numpy(np.array(value))
             for key, value in arrays.items()
             if key.startswith("network.")
         }
         try:
+            network = built(family, numbers)
             network.load_state_dict(weights)
             constant, scale = float(arrays["constant"]), float(arrays["scale"])
-        except (RuntimeError, KeyError, TypeError) as error:
+        except (RuntimeError, LookupError, TypeError, ValueError, AttributeError) as error:
             reason = " ".join(str(error).split())
             raise FileFormatError(f"{folder}: weights do not fit the network: {reason}") from None
         return cls(family, numbers, network, constant, scale, facts)
@@ -188,8 +209,6 @@ class NetworkPotential(TrainedPotential):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         weights = state.pop("weights")
-        atoms = len(state["numbers"])
-        positions = np.arange(3.0 * atoms).reshape(1, atoms, 3)
-        network = state["family"].build(state["numbers"], positions)
+        network = built(state["family"], state["numbers"])
         network.load_state_dict(weights)
         self.__init__(network=network, **state)  # type: ignore[misc]

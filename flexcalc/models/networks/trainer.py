@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,7 +15,7 @@ import torch
 from flexcalc.dataset import Dataset
 from flexcalc.errors import InputError
 from flexcalc.models.family import errors
-from flexcalc.models.networks.potential import LARGEST_ON_GPU, NetworkPotential, device
+from flexcalc.models.networks.potential import LARGEST_ON_GPU, NetworkPotential, built, device
 from flexcalc.models.networks.step import (
     Flat,
     Step,
@@ -79,12 +80,13 @@ class Trainer:
         self.device = device(family.device)
         energies, forces = train.labels()
         self.constant, self.scale = float(np.mean(energies)), float(np.std(forces))
-        torch.manual_seed(seed % 2**63)
-        self.network = family.build(train.numbers, train.positions).to(self.device, torch.float32)
+        fresh = built(family, train.numbers, train.positions, seed)
+        self.network = fresh.to(self.device, torch.float32)
         self.flat = Flat(self.network)
         self.data, self.checked = self._labelled(train), self._labelled(self.judged)
         self.batch = min(family.batch_size, len(train))
         self.checkpoint = None if folder is None else folder / "checkpoint.npz"
+        self.notes: list[str] = []
         self._begin()
 
     def _begin(self) -> None:
@@ -143,10 +145,10 @@ class Trainer:
         try:
             return compiled_step(plain, (self.weights.detach(), *example))
         except Exception as error:  # a compiler may raise anything; the plain step is the same
+            reason = f"torch cannot compile the step here: {error}".split("\n")[0]
             if self.family.compiled == "yes":
-                raise InputError(
-                    f'compiled = "yes": torch cannot compile the step here: {error}'.split("\n")[0]
-                ) from error
+                raise InputError(f'compiled = "yes": {reason}') from error
+            self.notes.append(f"{self.family.name}: {reason}; trained without, which is slower")
             return plain
 
     def _epoch(self, step: Step) -> None:
@@ -254,7 +256,7 @@ class Trainer:
         """What this training is; a checkpoint of another one is of no use."""
         told = {
             "family": self.family.name,
-            "hyperparameters": self.family.hyperparameters(),
+            "hyperparameters": asdict(self.family),
             "train": self.train.sha256(),
             "judged": self.judged.sha256(),
             "seed": self.seed,
@@ -312,9 +314,9 @@ class Trainer:
         if self.validation is not None:
             sets["validation"] = self.validation
         keep = np.unique(np.linspace(0, len(self.curve) - 1, CURVE).astype(int))
-        notes = []
-        if self.ended == "all epochs are done" and self.since_best < self.family.plateau // 2:
-            notes.append(
+        unfinished = self.family.schedule == "plateau" and self.ended == "all epochs are done"
+        if unfinished and self.since_best < self.family.plateau // 2:
+            self.notes.append(
                 f"{self.family.name} was still getting better after {self.epoch} epochs; more "
                 "epochs would give a better model"
             )
@@ -330,6 +332,6 @@ class Trainer:
             "errors": {
                 name: errors(potential(frames.positions), frames) for name, frames in sets.items()
             },
-            "warnings": notes,
+            "warnings": self.notes,
         }
         return potential
