@@ -5,7 +5,7 @@
 
 The files are in the style of rMD17, in kcal/mol. `accuracy` trains on the first points of TRAIN
 with the hyperparameters given, defaults otherwise, and prints the errors on the first 1000 frames
-of TEST. `speed` prints ratios (quippy's time over ours, larger is better), measured in turns in one
+of TEST, or on all where there are fewer. `speed` prints ratios (quippy's time over ours, larger is better), measured in turns in one
 run: of a batch of 32 against a Python loop over `quippy.potential.Potential`, and of ASE calls.
 """
 
@@ -49,7 +49,8 @@ def read(path):
 
 
 def accuracy(options):
-    data, test = read(options.data), read(options.test)[np.arange(TESTED)]
+    data, test = read(options.data), read(options.test)
+    test = test[np.arange(min(TESTED, len(test)))]
     choices = dict(pair.split("=", 1) for pair in options.choices)
     choices = {key: _literal(text) for key, text in choices.items()}
     family = GAP(**{"cutoff": CUTOFF, **choices})
