@@ -20,6 +20,10 @@ import typer
 Work = Callable[[], None]
 """What a command comes down to when its words have been read."""
 
+Trust = Annotated[
+    bool, typer.Option("--trust", help="Open model files that can only be read by running code.")
+]
+
 USAGE_ERROR: Any = typer.BadParameter.__base__
 """Typer's name for what is wrong with the words; it has no public one."""
 
@@ -237,13 +241,14 @@ def report(
 
 def info(
     place: Annotated[str, typer.Argument(help="Its file or folder.", metavar="PLACE")],
+    trust: Trust = False,
 ) -> Work:
     """Say what a model, a dataset or a run folder is."""
 
     def work() -> None:
         from flexcalc import workflows
 
-        for line in workflows.lines(workflows.describe(place)):
+        for line in workflows.lines(workflows.describe(place, trust=trust)):
             print(line)
 
     return work
@@ -254,13 +259,14 @@ def export(
     file: Annotated[
         Path, typer.Argument(help="What to write: FILE.npz or NAME.flex.", metavar="FILE")
     ],
+    trust: Trust = False,
 ) -> Work:
     """Write a model as a file of the sgdml package (.npz), or a committee as one folder (.flex)."""
 
     def work() -> None:
         from flexcalc import workflows
 
-        print(workflows.export_model(model, file))
+        print(workflows.export_model(model, file, trust=trust))
 
     return work
 

@@ -92,6 +92,16 @@ def test_a_command_refuses_in_one_line_and_opens_when_trusted(name, here, capsys
         assert run(*words, "--trust") == 0
 
 
+def test_info_and_export_take_trust_too(here, capsys):
+    joined = "committee:water.flex,water.loaded"
+    for words in (["info", joined], ["export", joined, "both.flex"]):
+        assert run(*words) == 2
+        assert "running code it contains" in capsys.readouterr().err
+    assert run("info", joined, "--trust") == 0
+    assert run("export", joined, "both.flex", "--trust") == 2
+    assert "is no trained model" in capsys.readouterr().err
+
+
 def test_serving_hands_trust_on(here, monkeypatch):
     given = []
     monkeypatch.setattr("flexcalc.workflows.ipi.serve", lambda *_, **how: given.append(how) or 0)

@@ -11,7 +11,7 @@ from flexcalc.registry import open_potential
 SUFFIX, FOLDER = ".npz", ".flex"
 
 
-def export_model(model: str, file: Path) -> Path:
+def export_model(model: str, file: Path, *, trust: bool = False) -> Path:
     """Write a model as a model folder, or an sGDML model for the sgdml package.
 
     Args:
@@ -19,6 +19,7 @@ def export_model(model: str, file: Path) -> Path:
             holds its members.
         file: .flex folder or .npz file to write, in eV and angstrom; a model that is there is
             replaced.
+        trust: open files that can only be read by running code they contain.
 
     Raises:
         InputError: not a trained model; or for .npz no sGDML model, or one that the package
@@ -33,7 +34,7 @@ def export_model(model: str, file: Path) -> Path:
             f"{file}: expected a name that ends in {FOLDER}, a model folder, or {SUFFIX}, the "
             "sgdml package's format"
         )
-    potential = open_potential(model)
+    potential = open_potential(model, trust=trust)
     if file.suffix == FOLDER:
         if not isinstance(potential, TrainedPotential):
             raise InputError(f"{model}: expected a trained model, which can be saved")

@@ -18,8 +18,12 @@ from flexcalc.registry import open_potential
 from flexcalc.units import KCAL_MOL
 
 
-def describe(place: str) -> dict[str, Any]:
+def describe(place: str, *, trust: bool = False) -> dict[str, Any]:
     """Facts of a model, a dataset or a run folder, in the order to be shown.
+
+    Args:
+        place: file, folder or address.
+        trust: open files that can only be read by running code they contain.
 
     Raises:
         InputError: it is none of these.
@@ -28,7 +32,7 @@ def describe(place: str) -> dict[str, Any]:
     if (path / "run.toml").exists() or (path / "results.json").exists():
         return _run_facts(path)
     if path.is_dir() or not path.exists() or _is_model_file(path):
-        return _model_facts(place)
+        return _model_facts(place, trust)
     return _dataset_facts(path)
 
 
@@ -73,13 +77,13 @@ def _run_facts(path: Path) -> dict[str, Any]:
     return {"what": "run folder", **facts}
 
 
-def _model_facts(place: str) -> dict[str, Any]:
+def _model_facts(place: str, trust: bool) -> dict[str, Any]:
     if (Path(place) / "model.json").exists():
         facts = read_facts(Path(place))
         facts.pop("files")
         numbers = facts.pop("numbers")
     else:
-        potential = open_potential(place)
+        potential = open_potential(place, trust=trust)
         facts, numbers = dict(getattr(potential, "facts", {})), potential.numbers
     return {"what": "model", "molecule": formula(np.array(numbers)), **facts}
 

@@ -5,8 +5,9 @@
 
 The files are in the style of rMD17, in kcal/mol. `accuracy` trains on the first points of TRAIN
 with the hyperparameters given, defaults otherwise, and prints the errors on the first 1000 frames
-of TEST, or on all where there are fewer. `speed` prints ratios (quippy's time over ours, larger is better), measured in turns in one
-run: of a batch of 32 against a Python loop over `quippy.potential.Potential`, and of ASE calls.
+of TEST, or on all where there are fewer. `speed` prints ratios (quippy's time over ours, larger is
+better), measured in turns in one run: of a batch of 32 against a Python loop over
+`quippy.potential.Potential`, and of ASE calls.
 """
 
 from __future__ import annotations
