@@ -79,5 +79,3 @@ def power(values: np.ndarray, exponent: float) -> np.ndarray:
     for _ in range(whole):
         result *= values
     return result
-
-

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 
 import numpy as np
 
@@ -28,12 +27,12 @@ class Neighbours:
         species: Sequence[np.ndarray],
         cutoff: float,
     ):
-        self._centres, self._atoms = centres, positions.shape[1]
+        self._centres = centres
         places = np.ascontiguousarray(positions.transpose(2, 1, 0))  # (3, atoms, rows)
-        near = np.zeros((len(centres), self._atoms), dtype=bool)
-        for index, centre in enumerate(centres):
-            apart = places - places[:, centre, None]
-            near[index] = (np.einsum("kar,kar->ar", apart, apart) < cutoff**2).any(axis=1)
+        squares = np.zeros((len(centres), *places.shape[1:]))
+        for along in places:
+            squares += (along - along[centres, None]) ** 2
+        near = squares.min(axis=2) < cutoff**2
         near[np.arange(len(centres)), centres] = False
         self.slices, found = [], [np.empty((len(centres), 0), dtype=int)]
         start = 0
@@ -55,7 +54,7 @@ class Neighbours:
         """(3, centres * rows * neighbours) unit vectors from the centres."""
 
     def scatter(self, gradient: np.ndarray, out: np.ndarray) -> None:
-        """Subtract a gradient from the forces.
+        """Add to the forces.
 
         Args:
             gradient: (3, centres * rows * neighbours), derivatives by the vectors to neighbours.
@@ -63,18 +62,7 @@ class Neighbours:
         """
         count, most = self.atoms.shape
         parts = gradient.reshape(3, count, len(out), most).transpose(1, 3, 2, 0)
-        flat = parts.reshape(count * most, -1)
-        out += (self._incidence @ flat).reshape(self._atoms, len(out), 3).transpose(1, 0, 2)
-
-    @cached_property
-    def _incidence(self):
-        """(atoms, centres * neighbours): +1 at a centre, -1 at its neighbour."""
-        from scipy.sparse import csr_array
-
-        count, most = self.atoms.shape
-        columns = np.arange(count * most)
-        rows = np.concatenate([np.repeat(self._centres, most), self.atoms.ravel()])
-        signs = np.repeat([1.0, -1.0], count * most)
-        return csr_array(
-            (signs, (rows, np.tile(columns, 2))), shape=(self._atoms, count * most)
-        )
+        pairs = np.zeros((count, out.shape[1], *parts.shape[2:]))
+        pairs[np.arange(count)[:, None], self.atoms] = parts
+        out[:, self._centres] += pairs.sum(axis=1).transpose(1, 0, 2)
+        out -= pairs.sum(axis=0).transpose(1, 0, 2)

@@ -18,7 +18,7 @@ from flexcalc.errors import FileFormatError
 from flexcalc.models.gap.pairs import PairEnergies, Pairs
 from flexcalc.models.gap.soap import Soap
 from flexcalc.models.gap.terms import Energies, Kernel, SoapEnergies
-from flexcalc.models.gap.words import Odd, descriptor, number, whole
+from flexcalc.models.gap.words import OddError, descriptor, number, whole
 from flexcalc.models.gap.xml import MAIN
 
 OLDEST = 1426512068
@@ -63,13 +63,15 @@ def energies(
     """
     try:
         if init_args:
-            raise Odd("init_args")
+            raise OddError("init_args")
         data, sparse = _parts(ElementTree.fromstring(files[MAIN]))
         constants = {whole(one.get("Z")): number(one.get("value")) for one in data}
         constant = sum(constants.get(int(one), 0.0) for one in numbers)
         # All lines first: files of sparse points may be large.
-        found = [(descriptor(" ".join((one.findtext("descriptor") or "").split())), one)
-                 for one in sparse]
+        found = [
+            (descriptor(" ".join((one.findtext("descriptor") or "").split())), one)
+            for one in sparse
+        ]
         for (told, _), one in found:
             _check_kernel(told, one)
         entries = [
@@ -77,7 +79,7 @@ def energies(
             for (told, centre), one in found
         ]
         return Energies(float(constant), _terms(entries, numbers))
-    except Odd:
+    except OddError:
         return None
 
 
@@ -85,21 +87,21 @@ def _parts(root: Element) -> tuple[Element, list[Element]]:
     """The elements of the energies of atoms, and those of the descriptors."""
     potential, params = _only(root, "Potential"), _only(root, "GAP_params")
     if {child.tag for child in root} != {"Potential", "GAP_params"}:
-        raise Odd("the main file")
+        raise OddError("the main file")
     told = re.fullmatch(r"IP GAP(?: label=(\S+))?", potential.get("init_args", ""))
     if told is None or potential.get("label") != params.get("label"):
-        raise Odd("the potential")
+        raise OddError("the potential")
     if {child.tag for child in params} - KNOWN or _version(params) < OLDEST:
-        raise Odd("the parameters")
+        raise OddError("the parameters")
     data, sparse = _only(params, "GAP_data"), _only(params, "gpSparse")
     labels = {told[1], params.get("label"), sparse.get("label")} - {None}
     if len(labels) > 1 or set(data.attrib) - {"do_core"} or data.get("do_core", "F") != "F":
-        raise Odd("the data")
+        raise OddError("the data")
     entries = list(sparse)
     if whole(sparse.get("n_coordinate")) != len(entries) or sparse.get("fitted", "T") != "T":
-        raise Odd("n_coordinate")
+        raise OddError("n_coordinate")
     if {one.tag for one in entries} != {"gpCoordinates"} or {one.tag for one in data} - {"e0"}:
-        raise Odd("an element")
+        raise OddError("an element")
     return data, entries
 
 
@@ -107,14 +109,14 @@ def _version(params: Element) -> int:
     """Version of the gap_fit that wrote a file."""
     text = params.get("gap_version", "")
     if not re.fullmatch(r"[0-9]{1,12}", text):
-        raise Odd("gap_version")
+        raise OddError("gap_version")
     return int(text)
 
 
 def _only(element: Element, tag: str) -> Element:
     found = list(element.iter(tag))
     if len(found) != 1:
-        raise Odd(f"{len(found)} {tag}")
+        raise OddError(f"{len(found)} {tag}")
     return found[0]
 
 
@@ -122,12 +124,12 @@ def _check_kernel(told: Soap | Pairs, entry: Element) -> None:
     """Leave to QUIP what is no kernel known here."""
     kind = DOT_PRODUCT if isinstance(told, Soap) else ARD_SE
     if entry.get("covariance_type") != kind or entry.get("sparsified") != "T":
-        raise Odd("covariance_type")
+        raise OddError("covariance_type")
     if entry.get("n_permutations") != "1" or entry.get("sparseX_filename") is None:
-        raise Odd("permutations, or sparse points within the main file")
+        raise OddError("permutations, or sparse points within the main file")
     inside = {child.tag for child in entry} - {"descriptor", "permutation", "sparseX"}
     if inside != ({"theta"} if kind == ARD_SE else set()):
-        raise Odd("theta")
+        raise OddError("theta")
 
 
 def _points(
@@ -149,7 +151,7 @@ def _points(
             f"{entry.get('dimensions')}"
         )
     if not count:
-        raise Odd("no sparse points")
+        raise OddError("no sparse points")
     if [row.get("i") for row in rows] != [str(index + 1) for index in range(count)]:
         raise FileFormatError(f"{where}: expected sparseX 1 to {count}, found {len(rows)} of them")
     values = _numbers(files[name], count * size)

@@ -52,6 +52,8 @@ class PairEnergies:
         first, second = ((numbers == one) | (one == 0) for one in pairs.elements)
         chosen = first[:, None] & second | second[:, None] & first
         self._first, self._second = np.nonzero(np.triu(chosen, 1))
+        atoms = np.arange(len(numbers))[:, None]
+        self._incidence = (atoms == self._first).astype(float) - (atoms == self._second)
         self._cutoff = pairs.cutoff, pairs.cutoff_transition_width
         self._sparse, self._theta = sparse, theta
         self._weights = 2.0 * delta**2 * weights
@@ -72,8 +74,4 @@ class PairEnergies:
         slopes = (kernel * steps) @ (self._weights / self._theta)
         fade, fade_slope = cutoff_function(distances, *self._cutoff)
         pull = ((slopes * fade + values * fade_slope) / distances)[..., None] * apart
-        forces = np.zeros_like(positions)
-        everywhere = slice(None)
-        np.add.at(forces, (everywhere, self._first), pull)
-        np.add.at(forces, (everywhere, self._second), -pull)
-        return np.einsum("rp,rp->r", values, fade), forces
+        return np.einsum("rp,rp->r", values, fade), self._incidence @ pull

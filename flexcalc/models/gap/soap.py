@@ -87,7 +87,7 @@ class Environments:
     """
 
     def __init__(self, soap: Soap, numbers: np.ndarray, centres: np.ndarray):
-        self.soap, self.centres = soap, centres
+        self.soap, self.centres, self._numbers = soap, centres, numbers
         everywhere = soap.central_reference_all_species
         kept = [
             index
@@ -95,9 +95,7 @@ class Environments:
             if everywhere or number == 0 or number in numbers
         ]
         chosen = np.array([soap.species[index] for index in kept], dtype=int)
-        self._members = [
-            np.flatnonzero((numbers == number) | (number == 0)) for number in chosen
-        ]
+        self._members = [np.flatnonzero((numbers == number) | (number == 0)) for number in chosen]
         own = (chosen == numbers[centres, None]) | (chosen == 0) | everywhere
         self._own = own.astype(float)  # (centres, species)
         channels = (np.array(kept, dtype=int)[:, None] * soap.n_max + np.arange(soap.n_max)).ravel()
@@ -118,8 +116,10 @@ class Environments:
 
     @property
     def size(self) -> int:
-        """Float64 numbers that an environment takes, about, without those of its neighbours."""
-        return 2 * len(self.columns) + 2 * len(self._square)
+        """Float64 numbers that an environment takes, at most."""
+        degrees, most = self.soap.l_max + 1, len(self._numbers)
+        neighbour = 6 * degrees * self.soap.n_max + 6 * degrees**2 + 20
+        return 2 * len(self.columns) + 2 * len(self._square) + most * neighbour
 
     def __call__(self, positions: np.ndarray) -> Expansion:
         """The environments of geometries (rows, atoms, 3) in angstrom."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,13 +10,16 @@ import numpy as np
 from flexcalc.models.gap.kernel import DotProduct
 from flexcalc.models.gap.pairs import PairEnergies
 from flexcalc.models.gap.soap import Environments, Soap
-from flexcalc.threads import cores, one_blas_thread, pool
+from flexcalc.threads import each
 
 Results = tuple[np.ndarray, np.ndarray]
 """Energies (batch,) in eV and forces (batch, atoms, 3) in eV/angstrom."""
 
-BLOCK = 1 << 21
-"""Float64 numbers that a block of geometries may take: as many as products of matrices gain by."""
+BLOCK = 1 << 22
+"""Float64 numbers that a block of geometries may take, about."""
+FEWEST, SHARES = 4, 4
+"""Geometries that a core takes at a time, if they fit, and pieces into which a batch is cut where
+they are more: products of large matrices are faster, but no core should wait for another."""
 
 
 @dataclass(frozen=True)
@@ -94,30 +97,22 @@ class Energies:
 
     def __init__(self, constant: float, terms: Sequence[SoapEnergies | PairEnergies]):
         self._constant, self._terms = constant, terms
-        self._rows = max(1, BLOCK // max((term.size for term in terms), default=1))
+        self._most = max(1, BLOCK // max((term.size for term in terms), default=1))
 
     def __call__(self, positions: np.ndarray) -> Results:
         """Energies (batch,) in eV and forces (batch, atoms, 3) of positions (batch, atoms, 3)."""
         energies = np.full(len(positions), self._constant)
         forces = np.zeros(positions.shape)
 
+        rows = min(self._most, max(FEWEST, -(-len(positions) // SHARES)))
+
         def work(start: int) -> None:
-            part = slice(start, start + self._rows)
+            part = slice(start, start + rows)
             with np.errstate(all="ignore"):  # what is not finite is found at the end
                 for term in self._terms:
                     energy, force = term(positions[part])
                     energies[part] += energy
                     forces[part] += force
 
-        _each(work, range(0, len(positions), self._rows))
+        each(work, range(0, len(positions), rows))
         return energies, forces
-
-
-def _each(work: Callable[[int], None], items: Sequence[int]) -> None:
-    with one_blas_thread():
-        if len(items) <= 1 or cores() == 1:
-            for item in items:
-                work(item)
-            return
-        # list() raises what a piece of work has raised.
-        list(pool().map(work, items))

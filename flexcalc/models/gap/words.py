@@ -9,6 +9,7 @@ Source: QUIP 0.10.3, src/GAP/descriptors.F90 and gap_fit_module.F90.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -45,7 +46,7 @@ LARGEST_N, LARGEST_L = 64, 30
 WORD = re.compile(r"(\w+)=(?:\{+([^{}]*)\}+|([^\s{}\"']+))(?:\s+|$)")
 
 
-class Odd(Exception):
+class OddError(Exception):
     """Something that is left to QUIP; says what."""
 
 
@@ -64,7 +65,7 @@ class Words:
         while place < len(rest):
             match = WORD.match(rest, place)
             if match is None or match[1] in words.left:
-                raise Odd(f"the line {line!r}")
+                raise OddError(f"the line {line!r}")
             words.left[match[1]] = (match[2] if match[2] is not None else match[3]).strip()
             place = match.end()
         return words
@@ -72,8 +73,8 @@ class Words:
     def text(self, *names: str, default: str | None = None) -> str:
         """The value of a word that may have several names, or its default."""
         found = [self.left.pop(name) for name in names if name in self.left]
-        if len(found) > 1 or not found and default is None:
-            raise Odd(f"{names[0]}, {len(found)} times")
+        if len(found) > 1 or (not found and default is None):
+            raise OddError(f"{names[0]}, {len(found)} times")
         return found[0] if found else str(default)
 
     def number(self, *names: str, default: str | None = None) -> float:
@@ -88,27 +89,26 @@ class Words:
         """T or F."""
         text = self.text(*names, default=default)
         if text not in ("T", "F"):
-            raise Odd(f"{names[0]}={text}")
+            raise OddError(f"{names[0]}={text}")
         return text == "T"
 
     def end(self) -> None:
         """Leave no word that means something."""
         rest = set(self.left) - OF_FITS
         if rest:
-            raise Odd(", ".join(sorted(rest)))
+            raise OddError(", ".join(sorted(rest)))
 
 
 def descriptor(line: str) -> tuple[Soap | Pairs, int]:
     """The parameters of a descriptor, and the atomic number of its centre (0: any).
 
     Raises:
-        Odd: it is not one that is known here.
+        OddError: it is not one that is known here.
     """
     words = Words.read(line)
-    found = {"soap": _soap, "distance_2b": _pairs}.get(words.kind)
-    if found is None:
-        raise Odd(f"the descriptor {words.kind}")
-    result = found(words)
+    if words.kind not in KINDS:
+        raise OddError(f"the descriptor {words.kind}")
+    result = KINDS[words.kind](words)
     words.end()
     return result
 
@@ -116,12 +116,12 @@ def descriptor(line: str) -> tuple[Soap | Pairs, int]:
 def _soap(words: Words) -> tuple[Soap, int]:
     for name, value in ALWAYS.items():
         if words.text(name, default=value) != value:
-            raise Odd(name)
+            raise OddError(name)
     listed = words.text("species_Z", default="0").split()
     species = tuple(whole(number) for number in listed)
     told = words.count("n_species", default="1")
-    if told != len(species) or len(set(species)) < told or 0 in species[:told] and told > 1:
-        raise Odd("species_Z")
+    if told != len(species) or len(set(species)) < told or (0 in species[:told] and told > 1):
+        raise OddError("species_Z")
     everywhere = words.truth("central_reference_all_species", default="FT"[told == 1])
     soap = Soap(
         species=species,
@@ -138,15 +138,15 @@ def _soap(words: Words) -> tuple[Soap, int]:
     )
     _check_lengths(soap)
     if soap.atom_sigma <= 0 or soap.basis_error_exponent < 0:
-        raise Odd("atom_sigma, basis_error_exponent")
+        raise OddError("atom_sigma, basis_error_exponent")
     if not (1 <= soap.n_max <= LARGEST_N and soap.l_max <= LARGEST_L):
-        raise Odd("n_max, l_max")
+        raise OddError("n_max, l_max")
     try:
-        usable = np.isfinite(soap.radial.transform).all()
+        usable = bool(np.isfinite(soap.radial.transform).all())
     except np.linalg.LinAlgError:
         usable = False
     if not usable:
-        raise Odd("a radial basis that is not independent")
+        raise OddError("a radial basis that is not independent")
     return soap, words.count("Z", default="0")
 
 
@@ -160,23 +160,29 @@ def _pairs(words: Words) -> tuple[Pairs, int]:
     return pairs, 0
 
 
+KINDS: dict[str, Callable[[Words], tuple[Soap | Pairs, int]]] = {
+    "soap": _soap,
+    "distance_2b": _pairs,
+}
+
+
 def _check_lengths(found: Soap | Pairs) -> None:
     if found.cutoff <= 0 or found.cutoff_transition_width <= 0:
-        raise Odd("cutoff, cutoff_transition_width")
+        raise OddError("cutoff, cutoff_transition_width")
 
 
 def number(text: str | None) -> float:
     """A finite number.
 
     Raises:
-        Odd: none, or in a notation of Fortran's own.
+        OddError: none, or in a notation of Fortran's own.
     """
     try:
         value = float(text or "")
     except ValueError:
-        raise Odd(f"the number {text}") from None
+        raise OddError(f"the number {text}") from None
     if not np.isfinite(value):
-        raise Odd(f"the number {text}")
+        raise OddError(f"the number {text}")
     return value
 
 
@@ -184,8 +190,8 @@ def whole(text: str | None) -> int:
     """A whole number that is not negative, of at most six digits.
 
     Raises:
-        Odd: none.
+        OddError: none.
     """
     if not re.fullmatch(r"[0-9]{1,6}", text or ""):
-        raise Odd(f"the number {text}")
+        raise OddError(f"the number {text}")
     return int(text or "")
