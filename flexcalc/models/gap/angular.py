@@ -89,7 +89,7 @@ class Harmonics:
                     if abs(other) < degree:
                         lower = _row(degree - 1, other)
                         found[axis, lower, row] += factor * self._norms[row] / self._norms[lower]
-        return found.reshape(3 * size, -1)
+        return found.reshape(3 * size, (self.l_max + 1) ** 2)
 
 
 def _row(degree: int, order: int) -> int:

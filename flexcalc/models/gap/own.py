@@ -167,7 +167,10 @@ def _numbers(content: bytes, count: int) -> np.ndarray | None:
         return None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # where it ends before the text does
-        values = np.fromstring(content, sep=" ")
+        try:
+            values = np.fromstring(content, sep=" ")
+        except ValueError:
+            return None
     return values if len(values) == count and np.isfinite(values).all() else None
 
 

@@ -165,7 +165,7 @@ class Expansion:
                     angular[:, :, there].transpose(0, 2, 1),
                     out=sums[:, :, index, part].transpose(1, 0, 2),
                 )
-        found = soap.radial.transform.T @ sums.reshape(soap.n_max, -1)
+        found = soap.radial.transform.T @ sums.reshape(soap.n_max, sums[0].size)
         found = found.reshape(sums.shape)
         own = np.repeat(self._of._own, self._rows, axis=0)
         scale = soap.central_weight / sqrt(4.0 * pi)
@@ -185,7 +185,7 @@ class Expansion:
         full = np.empty((self._count, self._soap.l_max + 1, channels, channels))
         for degree, part in enumerate(self._coefficients):
             np.matmul(part, part.transpose(0, 2, 1), out=full[:, degree])
-        flat = full.reshape(self._count, -1)
+        flat = full.reshape(self._count, full[0].size)
         self.lengths = np.sqrt(np.einsum("ec,ec->e", flat, flat))
         """(environments,) of the power spectra."""
         self.features = np.empty((self._count, size))
@@ -265,4 +265,4 @@ class Expansion:
     def _by_centre(self, *arrays: np.ndarray) -> list[np.ndarray]:
         """Views (environments, functions, neighbours) of arrays (functions, points)."""
         shape = self._count, self._near.atoms.shape[1]
-        return [array.reshape(-1, *shape).transpose(1, 0, 2) for array in arrays]
+        return [array.reshape(len(array), *shape).transpose(1, 0, 2) for array in arrays]
