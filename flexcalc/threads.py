@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
@@ -32,6 +32,18 @@ def pool() -> ThreadPoolExecutor:
 def _pool(process: int) -> ThreadPoolExecutor:
     """A forked process has none of its parent's threads."""
     return ThreadPoolExecutor(cores(), thread_name_prefix="flexcalc")
+
+
+def each(work: Callable[[Any], None], items: Iterable[Any]) -> None:
+    """Do independent pieces of work on all cores at once, each on one thread."""
+    items = list(items)
+    with one_blas_thread():
+        if len(items) <= 1 or cores() == 1:
+            for item in items:
+                work(item)
+            return
+        # list() raises what a piece of work has raised.
+        list(pool().map(work, items))
 
 
 @contextmanager

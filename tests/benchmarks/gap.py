@@ -103,7 +103,6 @@ def speed(options):
     found = model(batch)
     apart = np.abs(found.energies - energies).max(), np.abs(found.forces - forces).max()
     print(f"energies and forces differ by {apart[0]:.1e} eV and {apart[1]:.1e} eV/A at most")
-    model(np.tile(batch, (8, 1, 1)))  # long enough for the workers to be started
     theirs, ours = in_turns(loop, lambda: model(batch))
     print(f"batch of {BATCH}: ours {ours / BATCH * 1e3:.2f} ms a geometry, quippy ", end="")
     print(f"{theirs / BATCH * 1e3:.2f}, ratio {theirs / ours:.2f}")

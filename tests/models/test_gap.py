@@ -1,7 +1,8 @@
 """The GAP family: fits, their failures, files, and agreement with quippy's own calculator."""
 
+import copy
+import gc
 import hashlib
-import os
 import signal
 import sys
 import time
@@ -49,6 +50,19 @@ def by_hand(gap, tmp_path):
     for name, content in gap.files.items():
         (tmp_path / name).write_bytes(content)
     return tmp_path / MAIN
+
+
+def by_quip(path, data, count):
+    """Energies and forces of the first frames, by QUIP's own calculator."""
+    from quippy.potential import Potential as Quippy
+
+    atoms = ase.Atoms(data.numbers, calculator=Quippy(param_filename=str(path)))
+    energies, forces = [], []
+    for geometry in data.positions[:count]:
+        atoms.positions = geometry
+        energies.append(atoms.get_potential_energy())
+        forces.append(atoms.get_forces())
+    return np.array(energies), np.array(forces)
 
 
 def fitted(family, data):
@@ -200,7 +214,9 @@ def test_a_missing_package_names_the_extra(gap, water, monkeypatch):
     monkeypatch.setitem(sys.modules, "quippy.potential", None)
     for work in (
         lambda: fitted(SMALL, water[:3]),
-        lambda: predictor.GAPPotential(numbers=gap.numbers, files=gap.files),
+        lambda: predictor.GAPPotential(
+            numbers=gap.numbers, files=gap.files, init_args="IP GAP label=GAP_flexcalc"
+        ),
     ):
         with pytest.raises(MissingExtraError, match=r"pip install 'flexcalc\[gap\]'"):
             work()
@@ -263,15 +279,12 @@ def test_a_changed_file_of_a_model_folder_is_refused(gap, tmp_path, which):
 
 
 def test_a_file_of_gap_fit_agrees_with_quippy(by_hand, water):
-    from quippy.potential import Potential as Quippy
-
-    ours = flexcalc.load(str(by_hand), water.numbers)(water.positions)
-    assert isinstance(flexcalc.load(str(by_hand), water.numbers), Potential)
-    atoms = ase.Atoms(water.numbers, calculator=Quippy(param_filename=str(by_hand)))
-    for row, geometry in enumerate(water.positions):
-        atoms.positions = geometry
-        assert ours.energies[row] == pytest.approx(atoms.get_potential_energy(), abs=1e-10)
-        assert np.abs(ours.forces[row] - atoms.get_forces()).max() < 1e-10
+    loaded = flexcalc.load(str(by_hand), water.numbers)
+    assert isinstance(loaded, Potential)
+    found = loaded(water.positions)
+    energies, forces = by_quip(by_hand, water, len(water))
+    assert np.abs(found.energies - energies).max() < 1e-10
+    assert np.abs(found.forces - forces).max() < 1e-10
 
 
 def test_a_file_of_gap_fit_needs_a_molecule(by_hand):
@@ -356,74 +369,58 @@ def test_a_gap_that_quip_cannot_read_ends_no_process_of_ours(by_hand, water, sou
     assert "\n" not in str(caught.value)
 
 
-# Processes
+# What is left to QUIP
 
 
-@pytest.fixture
-def shared(gap, monkeypatch):
-    """The model with one worker, whatever the machine, from its first batch on."""
-    monkeypatch.setattr(predictor, "cores", lambda: 2)
-    monkeypatch.setattr(predictor, "STARTING_S", -1.0)
-    twin = predictor.GAPPotential(numbers=gap.numbers, files=gap.files)
-    yield twin
-    twin.close()
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"soap_extra": "diagonal_radial=T"},
+        {"soap_extra": "cutoff_dexp=2"},
+        {"soap_extra": "theta_uniform=1.0", "covariance_type": "ard_se"},
+    ],
+)
+def test_what_is_not_evaluated_here_is_by_quip(water, tmp_path, choice):
+    """From the fit, from its folder, and from the file that gap_fit has written."""
+    potential = fitted(replace(SMALL, **choice), water[:10])
+    assert potential.needs_quip
+    for name, content in potential.files.items():
+        (tmp_path / name).write_bytes(content)
+    energies, forces = by_quip(tmp_path / MAIN, water, 5)
+    potential.save(tmp_path / "odd.flex")
+    for found in (
+        potential,
+        flexcalc.load(str(tmp_path / "odd.flex")),
+        flexcalc.load(str(tmp_path / MAIN), water.numbers),
+        copy.deepcopy(potential),
+    ):
+        result = found(water.positions[:5])
+        assert np.abs(result.energies - energies).max() < 1e-10
+        assert np.abs(result.forces - forces).max() < 1e-10
 
 
-def test_a_batch_shared_among_processes_equals_its_rows(shared, gap, water):
-    """To the last bit: the same code runs, on one thread, wherever a row goes."""
-    for count in (2, 3, 60):
-        whole = shared(water.positions[:count])
-        for row in range(count):
-            alone = gap(water.positions[row : row + 1])
-            assert whole.energies[row] == alone.energies[0]
-            assert np.array_equal(whole.forces[row], alone.forces[0])
-    assert shared._pool is not None
-
-
-@pytest.mark.guard
-def test_what_a_killed_worker_leaves_is_done_all_the_same(shared, gap, water):
-    expected = gap(water.positions[:1])
-    for _ in range(2):
-        shared(water.positions)
-        process = shared._pool._workers[0]._process
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        found = shared(water.positions)
-        assert np.array_equal(found.forces[0], expected.forces[0])
-
-
-@pytest.mark.guard
-def test_ctrl_c_leaves_no_worker_and_no_answer_behind(shared, water, monkeypatch):
-    before = shared(water.positions)
-    process = shared._pool._workers[0]._process
-
-    def interrupted(positions):
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        shared._shared(shared._pool, water.positions, interrupted)
-    assert process.poll() is not None
-    assert np.array_equal(shared(water.positions).forces, before.forces)
-
-
-def test_workers_and_files_go_with_the_potential(shared, water):
-    shared(water.positions)
-    process, folder = shared._pool._workers[0]._process, shared._folder.path
+def test_files_go_with_the_potential(by_hand, water):
+    address = f"{by_hand}?init_args=IP GAP"
+    potential = flexcalc.load(address, water.numbers)
+    assert potential.needs_quip
+    potential(water.positions[:1])
+    folder = potential._folder.path
     assert folder.is_dir()
-    shared.close()
-    assert process.poll() is not None
+    del potential
+    gc.collect()
     assert not folder.exists()
 
 
-def test_single_geometries_start_no_processes(shared, water):
-    shared(water.positions[:1])
-    assert shared._pool is None
-
-
-def test_short_batches_start_no_processes(gap, water):
-    twin = predictor.GAPPotential(numbers=gap.numbers, files=gap.files)
-    twin(water.positions[:3])
-    assert twin._pool is None
+@pytest.mark.parametrize("zeta", [1.0, 2.0, 2.5, 4.0])
+def test_a_fit_is_evaluated_here_as_by_quip(water, tmp_path, zeta):
+    potential = fitted(replace(SMALL, zeta=zeta, distance_2b=True, n_sparse_2b=10), water[:10])
+    assert not potential.needs_quip
+    for name, content in potential.files.items():
+        (tmp_path / name).write_bytes(content)
+    energies, forces = by_quip(tmp_path / MAIN, water, 10)
+    found = potential(water.positions[:10])
+    assert np.abs(found.energies - energies).max() < 1e-10
+    assert np.abs(found.forces - forces).max() < 1e-10
 
 
 @pytest.mark.physics

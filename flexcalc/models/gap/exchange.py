@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from flexcalc.errors import FileFormatError
-from flexcalc.models.gap import workers
+from flexcalc.models.gap import trial
 from flexcalc.models.gap.fitting import Log
 from flexcalc.models.gap.predictor import GAPPotential
-from flexcalc.models.gap.quip import require_quippy
-from flexcalc.models.gap.xml import MAIN, check_elements, layout, read_files
+from flexcalc.models.gap.xml import read_files
 from flexcalc.query import read_options
 from flexcalc.storage import sha256_file
 
@@ -43,16 +44,15 @@ def open_xml(
     Raises:
         AddressError: an unknown option.
         FileFormatError: no GAP, damaged, or a file of sparse points is missing.
-        MissingExtraError: quippy-ase is not installed.
+        MissingExtraError: QUIP must evaluate it, and quippy-ase is not installed.
         MoleculeError: an element of the molecule is none that the model knows.
     """
     path = Path(path)
     values = read_options(xml_options, options or {}, str(path))
     files = read_files(path)
-    require_quippy()
-    check_elements(layout(files[MAIN], path), numbers, path)
-    _try_out(path, numbers, **values)
     potential = GAPPotential(numbers=numbers, files=files, where=path, **values)
+    if potential.needs_quip:
+        _try_out(path, numbers, **values)
     potential.facts = {
         "family": "gap",
         "format": "GAP of gap_fit",
@@ -71,11 +71,16 @@ def _try_out(path: Path, numbers: np.ndarray, init_args: str = "") -> None:
     Raises:
         FileFormatError: says why, in QUIP's words.
     """
-    chain = np.zeros((1, len(numbers), 3))
-    chain[0, :, 0] = 1.5 * np.arange(len(numbers))
-    first = workers.job(path, np.asarray(numbers), init_args) + workers.question(chain)
-    run = subprocess.run(input=first, capture_output=True, check=False, **workers.command())
-    if run.returncode or len(run.stdout) != 8 * (1 + chain.size):
+    chain = np.zeros((len(numbers), 3))
+    chain[:, 0] = 1.5 * np.arange(len(numbers))
+    run = subprocess.run(
+        [sys.executable, "-P", "-c", f"from {trial.__name__} import main; main()"],
+        input=trial.question(path, np.asarray(numbers), init_args, chain),
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        check=False,
+    )
+    if run.returncode or run.stdout != trial.DONE:
         log = Log(0)
         for line in run.stderr.decode(errors="replace").splitlines():
             if line.strip():

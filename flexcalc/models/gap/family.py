@@ -66,7 +66,7 @@ class GAP:
     cutoff_transition_width: Positive = 0.5
     """Width in angstrom over which neighbours fade out at the cutoff."""
     zeta: Positive = 2.0
-    """Power of the kernel: how sharply environments are told apart."""
+    """Power of the dot product as a kernel: how sharply environments are told apart."""
     delta: Positive = 0.25
     """Expected deviation in eV of the energies of atoms."""
     atom_sigma: Positive = 0.3
@@ -221,10 +221,11 @@ class GAP:
         """
         numbers, counts = np.unique(train.numbers, return_counts=True)
         listed = " ".join(str(number) for number in numbers)
+        zeta = f"zeta={self.zeta!r} " if self.covariance_type == "dot_product" else ""
         soap = (
             f"soap add_species=F n_species={len(numbers)} species_Z={{{{{listed}}}}} "
             f"cutoff={self.cutoff!r} cutoff_transition_width={self.cutoff_transition_width!r} "
-            f"zeta={self.zeta!r} delta={self.delta!r} atom_sigma={self.atom_sigma!r} "
+            f"{zeta}delta={self.delta!r} atom_sigma={self.atom_sigma!r} "
             f"n_max={self.n_max} l_max={self.l_max} sparse_method={self.sparse_method} "
             f"covariance_type={self.covariance_type}"
         )

@@ -1,10 +1,9 @@
-"""The GAP potential: a family of files, and QUIP to evaluate them."""
+"""The GAP potential: a family of files, and what evaluates them."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
-import time
 import weakref
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,17 +13,11 @@ import numpy as np
 
 from flexcalc.models.family import TrainedPotential
 from flexcalc.models.folder import write_model
-from flexcalc.models.gap.quip import Quip, Results, require_quippy
-from flexcalc.models.gap.workers import Pool, Worker
+from flexcalc.models.gap.own import energies
+from flexcalc.models.gap.quip import Quip, require_quippy
+from flexcalc.models.gap.terms import Energies
 from flexcalc.models.gap.xml import MAIN, check_elements, check_files
 from flexcalc.potential import Evaluation
-from flexcalc.threads import cores
-
-STARTING_S = 1.0
-"""Seconds that batches must have taken until processes are started to share them: about as long
-as it takes to start one."""
-PIECE = 4
-"""Rows after which it is asked again whether to share the rest."""
 
 
 class GAPPotential(TrainedPotential):
@@ -40,11 +33,13 @@ class GAPPotential(TrainedPotential):
         facts: what is known of the training.
         init_args: which potential of the files, for QUIP; the first by default.
 
-    The result of a row depends neither on the other rows nor on the number of cores.
+    Models of SOAP with the dot-product kernel, and of distances, are evaluated here (`own`), whole
+    batches on all cores; whatever else a file may hold is left to QUIP, row by row. The result of
+    a row does not depend on the number of cores.
 
     Raises:
         FileFormatError: a file is missing or damaged.
-        MissingExtraError: quippy-ase is not installed.
+        MissingExtraError: QUIP must evaluate it, and quippy-ase is not installed.
         MoleculeError: the model does not know an element.
     """
 
@@ -57,7 +52,6 @@ class GAPPotential(TrainedPotential):
         init_args: str = "",
         where: object = "GAP",
     ):
-        require_quippy()
         self.numbers = np.array(numbers, dtype=int)
         self.files = dict(files)
         self.layout = check_files(self.files, where)
@@ -65,9 +59,13 @@ class GAPPotential(TrainedPotential):
         self.facts = dict(facts or {})
         self.init_args = init_args
         self._folder: _Folder | None = None
-        self._quip: Quip | None = None
-        self._pool: Pool | None = None
-        self._seconds = 0.0
+        self._energies: Energies | Quip | None = energies(
+            self.files, self.numbers, init_args, where
+        )
+        self.needs_quip = self._energies is None
+        """Whether the files hold something that QUIP alone can evaluate."""
+        if self.needs_quip:
+            require_quippy()
 
     def evaluate(self, positions: np.ndarray) -> Evaluation:
         """Energies and forces of positions (batch, atoms, 3).
@@ -75,20 +73,7 @@ class GAPPotential(TrainedPotential):
         Raises:
             FileFormatError: QUIP cannot read the files.
         """
-        quip = self._opened()
-        parts, rest = [], positions
-        while len(rest) and not self._shares(len(rest)):
-            part, rest = rest[:PIECE], rest[PIECE:]
-            begun = time.perf_counter()
-            parts.append(quip(part))
-            # A single geometry has nothing to share, however many of them come.
-            self._seconds += (time.perf_counter() - begun) * (len(positions) > 1)
-        if self._pool is not None and len(rest):
-            parts.append(self._shared(self._pool, rest, quip))
-        if not parts:
-            return Evaluation(*quip(positions))  # an empty batch
-        energies, forces = zip(*parts, strict=True)
-        return Evaluation(np.concatenate(energies), np.concatenate(forces))
+        return Evaluation(*self._opened()(positions))
 
     def save(self, folder: Path) -> None:
         """Write the model as a folder.
@@ -106,43 +91,16 @@ class GAPPotential(TrainedPotential):
             files=self.files,
         )
 
-    def close(self) -> None:
-        """End the processes and remove the temporary files; both come back when needed."""
-        if self._pool is not None:
-            self._pool.close()
-        self._pool = self._quip = self._folder = None
-
-    def _shares(self, rows: int) -> bool:
-        """Whether rows are shared among processes, which are started once that is worth it."""
-        if rows < 2 or cores() == 1:
-            return False
-        if self._pool is None and self._seconds > STARTING_S:
-            self._pool = Pool(cores() - 1, self._worker)
-        return self._pool is not None
-
-    def _shared(self, pool: Pool, positions: np.ndarray, quip: Quip) -> Results:
-        try:
-            return pool(positions, quip)
-        except BaseException:
-            self._pool = None  # it has ended its workers
-            raise
-
-    def _opened(self) -> Quip:
-        if self._quip is None:
-            self._quip = Quip(self._main(), self.numbers, self.init_args)
-        return self._quip
-
-    def _worker(self) -> Worker:
-        return Worker(self._main(), self.numbers, self.init_args)
-
-    def _main(self) -> Path:
-        """Path of the main file, where QUIP can read it."""
-        if self._folder is None:
+    def _opened(self) -> Energies | Quip:
+        if self._energies is None and not self.needs_quip:
+            self._energies = energies(self.files, self.numbers, self.init_args, "GAP")
+        if self._energies is None:
             self._folder = _Folder(self.files)
-        return self._folder.path / MAIN
+            self._energies = Quip(self._folder.path / MAIN, self.numbers, self.init_args)
+        return self._energies
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_folder": None, "_quip": None, "_pool": None}
+        return self.__dict__ | {"_folder": None, "_energies": None}
 
 
 class _Folder:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from flexcalc.errors import InputError
-from flexcalc.threads import cores, one_blas_thread, pool
+from flexcalc.threads import each
 
 Array = Any
 """A float64 array of the engine: numpy.ndarray or torch.Tensor."""
@@ -72,18 +72,11 @@ class Engine:
 
     def each(self, work: Callable[[Any], None], items: Iterable[Any]) -> None:
         """Do independent pieces of work, on the processor on all cores at once."""
-        items = list(items)
-        if self.device is not None:
-            for item in items:
-                work(item)
+        if self.device is None:
+            each(work, items)
             return
-        with one_blas_thread():
-            if len(items) <= 1 or cores() == 1:
-                for item in items:
-                    work(item)
-                return
-            # list() raises what a piece of work has raised.
-            list(pool().map(work, items))
+        for item in items:
+            work(item)
 
 
 PROCESSOR = Engine()
