@@ -151,6 +151,53 @@ def test_beads_give_the_same_energies_batched_and_one_by_one(tmp_path):
     assert np.ptp(batched[2]) > 0.1  # the potential moved
 
 
+def test_replicas_that_exchange_their_ensembles_are_told_apart(tmp_path):
+    """Each of the shipped four is somewhere at every step, as i-PI's own record says."""
+    path = tmp_path / "given.xml"
+    text = (ROOT / "inputs" / "ipi-remd.xml").read_text()
+    path.write_text(text.replace("<stride> 10 </stride>", "<stride> 2 </stride>"))
+    outcome = launch(path, ADDRESS, GLYCINE, tmp_path, steps=30, start=GLYCINE, compare=True)
+    assert outcome.force_difference_max_relative < 1e-11
+    scalars = outcome.scalars
+    assert scalars["step"].tolist() == np.repeat(np.arange(31), 4).tolist()
+    assert scalars["replica"].tolist() == [0, 1, 2, 3] * 31
+    kelvin = np.array([300, 360, 430, 520])
+    has = abs(scalars["ensemble_K"].reshape(31, 4, 1) - kelvin).argmin(axis=2)
+    assert (np.sort(has, axis=1) == np.arange(4)).all()
+    swaps = np.loadtxt(tmp_path / "remd.remd_idx", dtype=int, ndmin=2)
+    assert len(swaps) > 3
+    for step, *expected in swaps:
+        assert has[step + 1].tolist() == expected
+    assert_nothing_runs(tmp_path)
+
+
+def test_a_path_that_i_pi_seeks_comes_back_with_its_images(tmp_path):
+    """The ends stay; what is between goes down in energy."""
+    from flexcalc import files
+    from flexcalc.registry import open_potential
+
+    first = files.read(ROOT / "inputs" / "glycine-path.xyz")
+    given = ROOT / "inputs" / "ipi-neb.xml"
+    start = ROOT / "inputs" / "glycine-path.xyz"
+    outcome = launch(given, ADDRESS, start, tmp_path, steps=5, start=start)
+    assert np.abs(outcome.images[[0, -1]] - first.positions[[0, -1]]).max() < 1e-8
+    springs = open_potential(ADDRESS, first.numbers)
+    before, after = springs(first.positions).energies, springs(outcome.images).energies
+    assert after[1:-1].sum() < before[1:-1].sum()
+
+
+def test_an_i_pi_that_refuses_its_input_is_quoted(tmp_path):
+    """i-PI 3.3 has a string method, but will not run it; its exit code would be 0."""
+    text = (ROOT / "inputs" / "ipi-neb.xml").read_text()
+    for old, new in (("mode='neb'", "mode='string'"), ("neb_optimizer", "string_optimizer")):
+        text = text.replace(old, new)
+    (tmp_path / "given.xml").write_text(text)
+    start = ROOT / "inputs" / "glycine-path.xyz"
+    with pytest.raises(ProtocolError, match=r"i-PI stopped early; .*comment out this trigger"):
+        launch(tmp_path / "given.xml", ADDRESS, start, tmp_path, start=start)
+    assert_nothing_runs(tmp_path)
+
+
 @pytest.mark.inputs
 def test_the_shipped_in_process_input_runs_without_a_client(tmp_path):
     address = "xtb:GFN2-xTB"

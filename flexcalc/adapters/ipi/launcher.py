@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 POLL_S = 0.05
 MOST_LINES = 2000
 """Scalars are written often enough for this many lines in a run."""
-COLUMNS = ("step", "time_fs", "temperature_K", "potential_eV", "conserved_eV")
+COLUMNS = ("step", "time_fs", "temperature_K", "potential_eV", "conserved_eV", "ensemble_K")
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +39,11 @@ class Outcome:
 
     Args:
         scalars: columns `step`, `time_fs`, `temperature_K`, `potential_eV` and `conserved_eV`,
-            each (lines,). With beads the potential is their mean.
+            each (lines,). With beads the potential is their mean. With several systems also
+            `ensemble_K`, the temperature of the ensemble that each has just then, and
+            `replica`, which of them it is.
+        images: (images, atoms, 3) in angstrom of a path that i-PI sought, as it is at the end;
+            None otherwise.
         force_difference_max_relative: largest difference between a force component that i-PI
             received and the direct call's, over the largest force; None unless asked for.
         energy_difference_max_relative: the same of the energies.
@@ -47,6 +51,7 @@ class Outcome:
     """
 
     scalars: dict[str, np.ndarray]
+    images: np.ndarray | None
     force_difference_max_relative: float | None
     energy_difference_max_relative: float | None
     seconds: float
@@ -115,14 +120,13 @@ def launch(
         if path is not None:
             jobs = [client | where] * (clients if where else 0)
             _run(folder, path, keep, jobs, root, timeout_s, progress)
-    scalars = _columns(inputs.output_file(root, folder, inputs.SCALARS))
+    scalars = _scalars(root, folder)
+    images = inputs.images(inputs.load(folder / "RESTART")) if inputs.is_path(root) else None
     force = energy = None
     if compare:
-        force, energy = _differences(
-            surface, _columns(inputs.output_file(root, folder, inputs.FORCES))
-        )
-    named = dict(zip(COLUMNS, scalars.T, strict=True))
-    return Outcome(named, force, energy, time.monotonic() - begun)
+        rows = np.concatenate(_of_each_system(root, folder, inputs.FORCES))
+        force, energy = _differences(surface, rows)
+    return Outcome(scalars, images, force, energy, time.monotonic() - begun)
 
 
 def _prepared(
@@ -225,7 +229,8 @@ def _watch(
         ProtocolError, ServerLostError: i-PI stopped early, crashed or fell silent.
         FlexcalcError: what a client failed with.
     """
-    scalars = inputs.output_file(root, server.log.parent, inputs.SCALARS)
+    first = inputs.systems(root)[0]
+    scalars = inputs.output_file(root, server.log.parent, inputs.SCALARS, first)
     steps = inputs.total_steps(root, "input.xml")
     size, changed = -1, time.monotonic()
     while server.code is None:
@@ -255,6 +260,22 @@ def _report(scalars: Path, steps: int, progress: Progress) -> None:
     if lines and not lines[-1].startswith(b"#"):
         step, _, temperature, *_ = map(float, lines[-1].split())
         progress(min(int(step) + 1, steps), steps, f"{temperature:.0f} K")
+
+
+def _of_each_system(root: Element, folder: Path, name: str) -> list[np.ndarray]:
+    """The numbers of a property file (lines, columns), for each system."""
+    systems = inputs.systems(root)
+    return [_columns(inputs.output_file(root, folder, name, system)) for system in systems]
+
+
+def _scalars(root: Element, folder: Path) -> dict[str, np.ndarray]:
+    """The columns of `Outcome.scalars`; with several systems a line of each in turn."""
+    tables = np.stack(_of_each_system(root, folder, inputs.SCALARS), axis=1)
+    lines, systems, columns = tables.shape
+    named = dict(zip(COLUMNS[:columns], tables.reshape(-1, columns).T, strict=True))
+    if systems > 1:
+        named["replica"] = np.tile(np.arange(systems), lines)
+    return named
 
 
 def _columns(path: Path) -> np.ndarray:
