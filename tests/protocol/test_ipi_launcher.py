@@ -345,6 +345,53 @@ def test_a_run_that_was_stopped_five_times_is_the_uninterrupted_one(tmp_path):
     assert np.abs(found["conserved_eV"] / expected["conserved_eV"] - 1).max() < 1e-11
 
 
+def part_of(folder, log):
+    """The process of a run that writes that log, once it is there."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        for process in processes_of(folder):
+            try:
+                if os.readlink(f"/proc/{process}/fd/1").endswith(log):
+                    return process
+            except OSError:
+                continue
+        time.sleep(0.02)
+    raise AssertionError(f"no process writes {log}")
+
+
+TRAJECTORY = "<trajectory stride='7' filename='positions' format='ase'> positions </trajectory>"
+
+
+@pytest.mark.parametrize("kills", [2, pytest.param(12, marks=pytest.mark.long)])
+@pytest.mark.parametrize("victim", ["i-pi.log", "client-0.log"])
+def test_a_run_killed_at_random_moments_ends_as_the_undisturbed_one(tmp_path, victim, kills):
+    """kill -9 leaves no RESTART of that moment; nothing is lost, nothing is twice."""
+    path, rng = tmp_path / "given.xml", random.Random(victim)
+    path.write_text(input_xml(over_socket("killed"), steps=400, outputs=TRAJECTORY))
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    for folder in (whole, broken):
+        folder.mkdir()
+    expected = launch(path, ADDRESS, GLYCINE, whole).scalars
+    with ThreadPoolExecutor(1) as pool:
+        for _ in range(kills):
+            run = pool.submit(launch, path, ADDRESS, GLYCINE, broken, timeout_s=60.0)
+            process = part_of(broken, victim)
+            time.sleep(rng.uniform(0, 4))
+            if run.done():
+                break
+            os.kill(process, signal.SIGKILL)
+            with pytest.raises(ProtocolError, match="died"):
+                run.result(60)
+            assert_nothing_runs(broken)
+    found = launch(path, ADDRESS, GLYCINE, broken).scalars
+    assert found["step"].tolist() == list(range(401))
+    assert np.abs(found["conserved_eV"] / expected["conserved_eV"] - 1).max() < 1e-11
+    for name in ("run.positions_0.extxyz", "run.flexcalc"):
+        sizes = [len((folder / name).read_text().splitlines()) for folder in (whole, broken)]
+        assert sizes[0] == sizes[1] > 400
+    assert not list(broken.glob("*flexcalc-restart*"))
+
+
 def test_a_silent_i_pi_is_given_up(tmp_path):
     """A client waits for its i-PI, and i-PI for a client that never comes."""
     (tmp_path / "given.xml").write_text(input_xml(over_socket("silent"), steps=20))

@@ -299,8 +299,8 @@ def _without_steps(root: Element) -> bytes:
     copy = deepcopy(root)
     for element in copy.findall("total_steps"):
         copy.remove(element)
-    for element in copy.iter("properties"):
-        if element.get("filename") in (SCALARS, FORCES):
+    for element in copy.iterfind("output/*"):
+        if element.get("filename", "").startswith(SCALARS):
             element.attrib.pop("stride", None)
     return ElementTree.canonicalize(ElementTree.tostring(copy), strip_text=True).encode()
 

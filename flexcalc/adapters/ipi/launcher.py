@@ -13,7 +13,7 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from flexcalc.adapters.ipi import inputs
+from flexcalc.adapters.ipi import inputs, resume
 from flexcalc.adapters.ipi.client import molecule, resolve, say
 from flexcalc.adapters.ipi.processes import Worker, owned_socket, worker
 from flexcalc.errors import ConfigError, MissingExtraError, ProtocolError, ServerLostError
@@ -116,12 +116,13 @@ def launch(
         "timeout_s": timeout_s,
     }
     with _listener(root, str(input_file), folder, allow_remote) as (where, keep):
-        path = _input_in(folder, root, trust)
+        path = _input_in(folder, root, len(numbers), trust)
         if path is not None:
             jobs = [client | where] * (clients if where else 0)
             _run(folder, path, keep, jobs, root, timeout_s, progress)
+    resume.clear(root, folder)
     scalars = _scalars(root, folder)
-    images = inputs.images(inputs.load(folder / "RESTART")) if inputs.is_path(root) else None
+    images = inputs.images(inputs.load(folder / resume.RESTART)) if inputs.is_path(root) else None
     force = energy = None
     if compare:
         rows = np.concatenate(_of_each_system(root, folder, inputs.FORCES))
@@ -141,6 +142,7 @@ def _prepared(
     inputs.check_output_prefix(root, str(source))
     stride = max(1, inputs.total_steps(root, str(source)) // MOST_LINES)
     inputs.add_outputs(root, stride, forces_of)
+    resume.add_checkpoints(root, inputs.total_steps(root, str(source)))
     return root
 
 
@@ -172,31 +174,34 @@ def _listener(
         yield {"host": host, "port": sockets[0].port, "allow_remote": allow_remote}, ()
 
 
-def _input_in(folder: Path, root: Element, trust: bool) -> Path | None:
+def _input_in(folder: Path, root: Element, atoms: int, trust: bool) -> Path | None:
     """Write the input into the run folder; take up the run that was stopped there, if any.
 
     Returns:
-        The file i-PI has to read, made from the input or from the RESTART of the same input;
-        None if that run had all its steps already.
+        The file i-PI has to read, made from the input or from the newest checkpoint of the same
+        input; None if that run had all its steps already.
 
     Raises:
         ConfigError: the folder holds a run of another input, or i-PI would run a Python file
             that it names.
     """
-    path, restart = folder / "input.xml", folder / "RESTART"
+    path = folder / "input.xml"
     inputs.check_trust(root, trust)
-    if not (path.is_file() and restart.is_file()):
+    resumed = resume.newest(root, folder) if path.is_file() else None
+    if resumed is None:
         atomic_write(path, inputs.to_bytes(root))
         return path
     if not inputs.alike(inputs.load(path), root):
         raise ConfigError(f"{folder}: holds a run of another i-PI input; choose another --output")
-    resumed = inputs.load(restart)
     inputs.check_trust(resumed, trust)
+    steps = inputs.steps_done(resumed)
     inputs.take_up(resumed, root)
-    if inputs.steps_done(resumed) >= inputs.total_steps(root, str(path)):
+    if steps >= inputs.total_steps(root, str(path)):
         return None
-    path = folder / "resume.xml"
+    path = folder / resume.RESUME
     atomic_write(path, inputs.to_bytes(resumed))
+    resume.cut_back(resumed, folder, steps, atoms)
+    resume.clear(resumed, folder)
     return path
 
 
