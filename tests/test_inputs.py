@@ -31,6 +31,8 @@ RUNS = {
     "md.toml": ["md", "--steps", "20"],
     "ipi.toml": ["ipi", "--steps", "3"],
     "ipi-pimd.xml": ["ipi", "--steps", "2"],
+    "ipi-remd.xml": ["ipi", "--steps", "2"],
+    "ipi-neb.xml": ["ipi", "--steps", "2"],
 }
 """Files that are run in a chain, with the command and the flags that shorten it."""
 
@@ -41,6 +43,7 @@ GEOMETRIES = {
     "ethanol.xyz": "C2H6O",
     "glycine-IIIp.xyz": "C2H5NO2",
     "glycine-Ip.xyz": "C2H5NO2",
+    "glycine-path.xyz": "C2H5NO2",
 }
 
 ELSEWHERE = {"serve.toml", "ipi-nvt.xml", "demo.toml", "label-fhi-aims.toml", "fhi_aims.py"}
@@ -72,7 +75,8 @@ def run(name):
         if not (folder / "results.json").exists():
             words = [f"inputs/{earlier}"]
             if earlier.endswith(".xml"):
-                words = [f"inputs/{earlier}", "train/sgdml.flex", "inputs/glycine-Ip.xyz"]
+                start = "glycine-path.xyz" if earlier == "ipi-neb.xml" else "glycine-Ip.xyz"
+                words = [f"inputs/{earlier}", "train/sgdml.flex", f"inputs/{start}"]
             main([command, *words, *flags, "--output", str(folder)])
         if earlier == name:
             return json.loads((folder / "results.json").read_text())
@@ -134,7 +138,7 @@ def test_md_writes_a_frame_of_every_replica(here):
     assert list(flexcalc.read("md/trajectory.xyz").tags["replica"]) == [*range(8), *range(8)]
 
 
-@pytest.mark.parametrize("name", ["ipi.toml", "ipi-pimd.xml"])
+@pytest.mark.parametrize("name", [name for name in RUNS if RUNS[name][0] == "ipi"])
 def test_ipi_gets_the_numbers_of_the_direct_call(here, name):
     results = run(name)
     assert results["force_difference_max_relative"] < 1e-11

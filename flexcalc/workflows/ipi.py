@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from flexcalc.adapters.ipi import launch, serve
+from flexcalc import files
+from flexcalc.adapters.ipi import Outcome, launch, serve
 from flexcalc.config import Ipi, Serve
+from flexcalc.dataset import Dataset, Provenance
+from flexcalc.methods.path import path_length
+from flexcalc.registry import open_potential
 from flexcalc.storage import atomic_write
+from flexcalc.units import KCAL_MOL
 from flexcalc.workflows.runs import open_run
 
 
@@ -33,7 +39,7 @@ def run_serve(config: Serve) -> int:
 
 
 def run_ipi(config: Ipi, output: Path) -> dict[str, Any]:
-    """Run i-PI with its clients; writes scalars.csv beside i-PI's own files.
+    """Run i-PI with its clients; writes scalars.csv beside i-PI's own files, path.xyz of a path.
 
     Raises:
         InputError: the input or the potential cannot be used.
@@ -57,20 +63,58 @@ def run_ipi(config: Ipi, output: Path) -> dict[str, Any]:
                 timeout_s=config.timeout_s,
                 progress=progress,
             )
-        names = list(outcome.scalars)
-        rows = np.column_stack([outcome.scalars[name] for name in names])
-        lines = [",".join(names), *(",".join(repr(float(v)) for v in row) for row in rows)]
-        atomic_write(here.folder / "scalars.csv", "\n".join(lines) + "\n")
-        kelvin = outcome.scalars["temperature_K"]
+        _write_scalars(here.folder / "scalars.csv", outcome.scalars)
         results: dict[str, Any] = {
             "input": str(config.input),
             "model": config.model,
             "clients": config.clients,
             "steps": int(outcome.scalars["step"][-1]),
-            "temperature_mean_K": float(kelvin.mean()),
         }
         if outcome.force_difference_max_relative is not None:
             results["force_difference_max_relative"] = outcome.force_difference_max_relative
             results["energy_difference_max_relative"] = outcome.energy_difference_max_relative
-        here.say(f"i-PI: {results['steps']} steps, mean temperature {kelvin.mean():.1f} K")
+        if outcome.images is None:
+            results |= _thermal(outcome)
+            said = f"mean temperature {results['temperature_mean_K']:.1f} K"
+        else:
+            results |= _path(config, outcome.images, here.folder / "path.xyz")
+            said = f"barrier {results['barrier_model_kcal_mol']:.3f} kcal/mol"
+        here.say(f"i-PI: {results['steps']} steps, {said}")
         return here.finish(results)
+
+
+def _write_scalars(path: Path, scalars: Mapping[str, np.ndarray]) -> None:
+    rows = np.column_stack(list(scalars.values()))
+    lines = [",".join(scalars), *(",".join(repr(float(v)) for v in row) for row in rows)]
+    atomic_write(path, "\n".join(lines) + "\n")
+
+
+def _thermal(outcome: Outcome) -> dict[str, Any]:
+    """What is known of a run that has a temperature."""
+    kelvin = outcome.scalars["temperature_K"]
+    found: dict[str, Any] = {"temperature_mean_K": float(kelvin.mean())}
+    ensemble = outcome.scalars.get("ensemble_K")
+    if ensemble is not None:
+        by_replica = ensemble.reshape(-1, len(np.unique(outcome.scalars["replica"])))
+        found["exchanges_seen"] = int((np.diff(by_replica, axis=0) != 0).any(axis=1).sum())
+        found["ensembles_K"] = np.unique(ensemble).tolist()
+        found["ensembles_mean_K"] = [
+            float(kelvin[ensemble == which].mean()) for which in np.unique(ensemble)
+        ]
+    return found
+
+
+def _path(config: Ipi, images: np.ndarray, path: Path) -> dict[str, Any]:
+    """What is known of a path that i-PI sought; writes it, with the direct call's labels."""
+    numbers = files.read(config.start).numbers
+    found = open_potential(config.model, numbers, trust=config.trust)(images)
+    tags = {"image": np.arange(len(images)), "coordinate": path_length(images)}
+    provenance = Provenance(level=config.model)
+    files.write(path, Dataset(numbers, images, found.energies, found.forces, tags, provenance))
+    energies = found.energies / KCAL_MOL
+    return {
+        "images": len(images),
+        "barrier_model_kcal_mol": float(energies.max() - energies[0]),
+        "barrier_back_model_kcal_mol": float(energies.max() - energies[-1]),
+        "reaction_energy_model_kcal_mol": float(energies[-1] - energies[0]),
+    }

@@ -151,6 +151,53 @@ def test_beads_give_the_same_energies_batched_and_one_by_one(tmp_path):
     assert np.ptp(batched[2]) > 0.1  # the potential moved
 
 
+def test_replicas_that_exchange_their_ensembles_are_told_apart(tmp_path):
+    """Each of the shipped four is somewhere at every step, as i-PI's own record says."""
+    path = tmp_path / "given.xml"
+    text = (ROOT / "inputs" / "ipi-remd.xml").read_text()
+    path.write_text(text.replace("<stride> 10 </stride>", "<stride> 2 </stride>"))
+    outcome = launch(path, ADDRESS, GLYCINE, tmp_path, steps=30, start=GLYCINE, compare=True)
+    assert outcome.force_difference_max_relative < 1e-11
+    scalars = outcome.scalars
+    assert scalars["step"].tolist() == np.repeat(np.arange(31), 4).tolist()
+    assert scalars["replica"].tolist() == [0, 1, 2, 3] * 31
+    kelvin = np.array([300, 360, 430, 520])
+    has = abs(scalars["ensemble_K"].reshape(31, 4, 1) - kelvin).argmin(axis=2)
+    assert (np.sort(has, axis=1) == np.arange(4)).all()
+    swaps = np.loadtxt(tmp_path / "remd.remd_idx", dtype=int, ndmin=2)
+    assert len(swaps) > 3
+    for step, *expected in swaps:
+        assert has[step + 1].tolist() == expected
+    assert_nothing_runs(tmp_path)
+
+
+def test_a_path_that_i_pi_seeks_comes_back_with_its_images(tmp_path):
+    """The ends stay; what is between goes down in energy."""
+    from flexcalc import files
+    from flexcalc.registry import open_potential
+
+    first = files.read(ROOT / "inputs" / "glycine-path.xyz")
+    given = ROOT / "inputs" / "ipi-neb.xml"
+    start = ROOT / "inputs" / "glycine-path.xyz"
+    outcome = launch(given, ADDRESS, start, tmp_path, steps=5, start=start)
+    assert np.abs(outcome.images[[0, -1]] - first.positions[[0, -1]]).max() < 1e-8
+    springs = open_potential(ADDRESS, first.numbers)
+    before, after = springs(first.positions).energies, springs(outcome.images).energies
+    assert after[1:-1].sum() < before[1:-1].sum()
+
+
+def test_an_i_pi_that_refuses_its_input_is_quoted(tmp_path):
+    """i-PI 3.3 has a string method, but will not run it; its exit code would be 0."""
+    text = (ROOT / "inputs" / "ipi-neb.xml").read_text()
+    for old, new in (("mode='neb'", "mode='string'"), ("neb_optimizer", "string_optimizer")):
+        text = text.replace(old, new)
+    (tmp_path / "given.xml").write_text(text)
+    start = ROOT / "inputs" / "glycine-path.xyz"
+    with pytest.raises(ProtocolError, match=r"i-PI stopped early; .*comment out this trigger"):
+        launch(tmp_path / "given.xml", ADDRESS, start, tmp_path, start=start)
+    assert_nothing_runs(tmp_path)
+
+
 @pytest.mark.inputs
 def test_the_shipped_in_process_input_runs_without_a_client(tmp_path):
     address = "xtb:GFN2-xTB"
@@ -296,6 +343,53 @@ def test_a_run_that_was_stopped_five_times_is_the_uninterrupted_one(tmp_path):
     for steps in (50, 120, 121, 300, 400):
         found = launch(path, ADDRESS, GLYCINE, broken, steps=steps).scalars
     assert np.abs(found["conserved_eV"] / expected["conserved_eV"] - 1).max() < 1e-11
+
+
+def part_of(folder, log):
+    """The process of a run that writes that log, once it is there."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        for process in processes_of(folder):
+            try:
+                if os.readlink(f"/proc/{process}/fd/1").endswith(log):
+                    return process
+            except OSError:
+                continue
+        time.sleep(0.02)
+    raise AssertionError(f"no process writes {log}")
+
+
+TRAJECTORY = "<trajectory stride='7' filename='positions' format='ase'> positions </trajectory>"
+
+
+@pytest.mark.parametrize("kills", [2, pytest.param(12, marks=pytest.mark.long)])
+@pytest.mark.parametrize("victim", ["i-pi.log", "client-0.log"])
+def test_a_run_killed_at_random_moments_ends_as_the_undisturbed_one(tmp_path, victim, kills):
+    """kill -9 leaves no RESTART of that moment; nothing is lost, nothing is twice."""
+    path, rng = tmp_path / "given.xml", random.Random(victim)
+    path.write_text(input_xml(over_socket("killed"), steps=400, outputs=TRAJECTORY))
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    for folder in (whole, broken):
+        folder.mkdir()
+    expected = launch(path, ADDRESS, GLYCINE, whole).scalars
+    with ThreadPoolExecutor(1) as pool:
+        for _ in range(kills):
+            run = pool.submit(launch, path, ADDRESS, GLYCINE, broken, timeout_s=60.0)
+            process = part_of(broken, victim)
+            time.sleep(rng.uniform(0, 4))
+            if run.done():
+                break
+            os.kill(process, signal.SIGKILL)
+            with pytest.raises(ProtocolError, match="died"):
+                run.result(60)
+            assert_nothing_runs(broken)
+    found = launch(path, ADDRESS, GLYCINE, broken).scalars
+    assert found["step"].tolist() == list(range(401))
+    assert np.abs(found["conserved_eV"] / expected["conserved_eV"] - 1).max() < 1e-11
+    for name in ("run.positions_0.extxyz", "run.flexcalc"):
+        sizes = [len((folder / name).read_text().splitlines()) for folder in (whole, broken)]
+        assert sizes[0] == sizes[1] > 400
+    assert not list(broken.glob("*flexcalc-restart*"))
 
 
 def test_a_silent_i_pi_is_given_up(tmp_path):

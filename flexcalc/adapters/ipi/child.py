@@ -37,12 +37,12 @@ def simulate(path: str) -> int:
     from ipi.engine.simulation import Simulation
     from ipi.utils.softexit import softexit
 
-    with open(path) as stream:
-        simulation = Simulation.load_from_xml(stream, request_banner=True)
     try:
+        with open(path) as stream:
+            simulation = Simulation.load_from_xml(stream, request_banner=True)
         simulation.run()
     except SystemExit:
-        return STOPPED
+        return STOPPED  # also of an input that i-PI refuses
     stopped = softexit.triggered
     softexit.cleanup(simulation.exit_status, simulation.exit_message)
     return STOPPED if stopped else 0

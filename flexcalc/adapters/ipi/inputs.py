@@ -12,8 +12,12 @@ from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
+
+import numpy as np
 
 from flexcalc.errors import ConfigError, FileFormatError
+from flexcalc.units import BOHR
 
 LARGEST_FILE = 50_000_000
 SCALARS, FORCES = "flexcalc", "flexcalc-forces"
@@ -24,7 +28,11 @@ OUTPUT_PREFIX = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 UNREADABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 SEPARATORS = re.compile(r"[{},]")
 
+PATH_MOTIONS = {"neb", "string"}
+"""Motions whose beads are the images of a path."""
 SCALAR_PROPERTIES = "step, time{femtosecond}, temperature{kelvin}, potential{ase}, conserved{ase}"
+ENSEMBLE = "ensemble_temperature{kelvin}"
+"""Asked for too where there are several systems, which may exchange it."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +44,7 @@ class Socket:
     port: int
 
 
-def load(path: Path) -> ElementTree.Element:
+def load(path: Path) -> Element:
     """The `<simulation>` of an i-PI input file.
 
     Raises:
@@ -60,7 +68,7 @@ def load(path: Path) -> ElementTree.Element:
     return root
 
 
-def sockets(root: ElementTree.Element, name: str) -> list[Socket]:
+def sockets(root: Element, name: str) -> list[Socket]:
     """The sockets of an input, with i-PI's defaults where it is silent.
 
     Args:
@@ -82,7 +90,7 @@ def sockets(root: ElementTree.Element, name: str) -> list[Socket]:
     return found
 
 
-def total_steps(root: ElementTree.Element, name: str) -> int:
+def total_steps(root: Element, name: str) -> int:
     """The number of steps the input asks for.
 
     Raises:
@@ -91,7 +99,7 @@ def total_steps(root: ElementTree.Element, name: str) -> int:
     return _whole_number(root, "total_steps", "1000", name)
 
 
-def steps_done(restart: ElementTree.Element) -> int:
+def steps_done(restart: Element) -> int:
     """The number of steps behind a RESTART of i-PI.
 
     Raises:
@@ -100,7 +108,7 @@ def steps_done(restart: ElementTree.Element) -> int:
     return _whole_number(restart, "step", "0", "RESTART")
 
 
-def check_trust(root: ElementTree.Element, trust: bool) -> None:
+def check_trust(root: Element, trust: bool) -> None:
     """Make sure that i-PI runs no Python file of a stranger.
 
     Raises:
@@ -114,7 +122,7 @@ def check_trust(root: ElementTree.Element, trust: bool) -> None:
         )
 
 
-def check_output_prefix(root: ElementTree.Element, name: str) -> None:
+def check_output_prefix(root: Element, name: str) -> None:
     """Make sure that i-PI's output files stay in its working directory.
 
     Raises:
@@ -128,17 +136,54 @@ def check_output_prefix(root: ElementTree.Element, name: str) -> None:
         )
 
 
-def output_file(root: ElementTree.Element, folder: Path, filename: str) -> Path:
-    """Where i-PI, working in a folder, writes the output of that name."""
-    return folder / f"{_prefix(root)}.{filename}"
+def systems(root: Element) -> list[str]:
+    """The prefix of each system, in i-PI's order; empty for one that has none."""
+    found = [system.get("prefix", "").strip() for system in root.findall("system")]
+    for template in root.findall("system_template"):
+        labels = _words(template.findtext("labels"))
+        system = template.find("template/system")
+        prefix = "" if system is None else system.get("prefix", "")
+        for instance in template.findall("instance"):
+            name = prefix
+            for label, value in zip(labels, _words(instance.text), strict=False):
+                name = name.replace(label, value)
+            found.append(name.strip())
+    return found
 
 
-def set_steps(root: ElementTree.Element, steps: int) -> None:
+def is_path(root: Element) -> bool:
+    """Whether the beads are the images of a path."""
+    return any(motion.get("mode") in PATH_MOTIONS for motion in root.iter("motion"))
+
+
+def images(restart: Element) -> np.ndarray:
+    """Positions of all beads (beads, atoms, 3) in angstrom, from a RESTART of i-PI.
+
+    Raises:
+        FileFormatError: it has no beads.
+    """
+    beads = restart.find("system/beads")
+    try:
+        if beads is None:
+            raise ValueError("it has no <beads>")
+        values = np.array(_words(beads.findtext("q")), dtype=float)
+        return BOHR * values.reshape(int(beads.get("nbeads", "")), int(beads.get("natoms", "")), 3)
+    except ValueError as error:
+        raise FileFormatError(f"RESTART: not a checkpoint of i-PI: {error}") from None
+
+
+def output_file(root: Element, folder: Path, filename: str, system: str = "") -> Path:
+    """Where i-PI, working in a folder, writes the output of that name for a system."""
+    before = f"{system}_" if system else ""
+    return folder / f"{before}{_prefix(root)}.{filename}"
+
+
+def set_steps(root: Element, steps: int) -> None:
     """Ask for another number of steps."""
     _put(_child(root, "total_steps"), str(steps))
 
 
-def set_start(root: ElementTree.Element, start: Path) -> None:
+def set_start(root: Element, start: Path) -> None:
     """Start from another geometry, an extended XYZ file in angstrom.
 
     Raises:
@@ -152,7 +197,7 @@ def set_start(root: ElementTree.Element, start: Path) -> None:
         _put(file, str(Path(start).resolve()))
 
 
-def make_paths_absolute(root: ElementTree.Element, folder: Path) -> None:
+def make_paths_absolute(root: Element, folder: Path) -> None:
     """Let every relative path of an input mean what it meant beside the input.
 
     Args:
@@ -178,7 +223,7 @@ def make_paths_absolute(root: ElementTree.Element, folder: Path) -> None:
             element.text = _absolute_parameters(element.text or "", folder)
 
 
-def add_outputs(root: ElementTree.Element, stride: int, forces_of: int | None) -> None:
+def add_outputs(root: Element, stride: int, forces_of: int | None) -> None:
     """Add the outputs the launcher reads, in full digits.
 
     Args:
@@ -189,7 +234,8 @@ def add_outputs(root: ElementTree.Element, stride: int, forces_of: int | None) -
     """
     root.set("floatformat", FULL_DIGITS)
     output = _child(root, "output")
-    wanted = {SCALARS: SCALAR_PROPERTIES}
+    several = len(systems(root)) > 1
+    wanted = {SCALARS: f"{SCALAR_PROPERTIES}, {ENSEMBLE}" if several else SCALAR_PROPERTIES}
     if forces_of is not None:
         wanted[FORCES] = ", ".join(
             [
@@ -205,7 +251,7 @@ def add_outputs(root: ElementTree.Element, stride: int, forces_of: int | None) -
         element.text = f"[ {properties} ]"
 
 
-def set_socket_prefix(root: ElementTree.Element, prefix: str) -> None:
+def set_socket_prefix(root: Element, prefix: str) -> None:
     """Put i-PI's unix sockets elsewhere than /tmp/ipi_NAME.
 
     Raises:
@@ -214,18 +260,18 @@ def set_socket_prefix(root: ElementTree.Element, prefix: str) -> None:
     root.set("sockets_prefix", checked(prefix))
 
 
-def alike(first: ElementTree.Element, second: ElementTree.Element) -> bool:
+def alike(first: Element, second: Element) -> bool:
     """Whether two prepared inputs differ in the number of steps at most."""
     return _without_steps(first) == _without_steps(second)
 
 
-def take_up(restart: ElementTree.Element, root: ElementTree.Element) -> None:
+def take_up(restart: Element, root: Element) -> None:
     """Give a RESTART of i-PI, in place, the steps and the socket of a prepared input."""
     set_steps(restart, total_steps(root, "input"))
     restart.set("sockets_prefix", root.get("sockets_prefix", "/tmp/ipi_"))
 
 
-def to_bytes(root: ElementTree.Element) -> bytes:
+def to_bytes(root: Element) -> bytes:
     """The input as a file."""
     return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True) + b"\n"
 
@@ -244,35 +290,40 @@ def checked(text: str) -> str:
     return text
 
 
-def _prefix(root: ElementTree.Element) -> str:
+def _prefix(root: Element) -> str:
     output = root.find("output")
     return "i-pi" if output is None else output.get("prefix", "i-pi").strip()
 
 
-def _without_steps(root: ElementTree.Element) -> bytes:
+def _without_steps(root: Element) -> bytes:
     copy = deepcopy(root)
     for element in copy.findall("total_steps"):
         copy.remove(element)
-    for element in copy.iter("properties"):
-        if element.get("filename") in (SCALARS, FORCES):
+    for element in copy.iterfind("output/*"):
+        if element.get("filename", "").startswith(SCALARS):
             element.attrib.pop("stride", None)
     return ElementTree.canonicalize(ElementTree.tostring(copy), strip_text=True).encode()
 
 
-def _put(element: ElementTree.Element, text: str) -> None:
+def _words(text: str | None) -> list[str]:
+    """The entries of a list of i-PI, as in [ a, b ]."""
+    return [word.strip() for word in (text or "").strip().strip("[]").split(",")]
+
+
+def _put(element: Element, text: str) -> None:
     element.text = checked(text)
 
 
-def _child(root: ElementTree.Element, tag: str) -> ElementTree.Element:
+def _child(root: Element, tag: str) -> Element:
     found = root.find(tag)
     return ElementTree.SubElement(root, tag) if found is None else found
 
 
-def _text(element: ElementTree.Element, tag: str, default: str) -> str:
+def _text(element: Element, tag: str, default: str) -> str:
     return (element.findtext(tag) or default).strip()
 
 
-def _whole_number(element: ElementTree.Element, tag: str, default: str, name: str) -> int:
+def _whole_number(element: Element, tag: str, default: str, name: str) -> int:
     text = _text(element, tag, default)
     if not text.isdecimal() or len(text) > 12:
         raise ConfigError(f"{name}: {tag}: expected a whole number, found {text[:40]!r}")

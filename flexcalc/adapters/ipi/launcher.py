@@ -13,7 +13,7 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from flexcalc.adapters.ipi import inputs
+from flexcalc.adapters.ipi import inputs, resume
 from flexcalc.adapters.ipi.client import molecule, resolve, say
 from flexcalc.adapters.ipi.processes import Worker, owned_socket, worker
 from flexcalc.errors import ConfigError, MissingExtraError, ProtocolError, ServerLostError
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 POLL_S = 0.05
 MOST_LINES = 2000
 """Scalars are written often enough for this many lines in a run."""
-COLUMNS = ("step", "time_fs", "temperature_K", "potential_eV", "conserved_eV")
+COLUMNS = ("step", "time_fs", "temperature_K", "potential_eV", "conserved_eV", "ensemble_K")
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +39,11 @@ class Outcome:
 
     Args:
         scalars: columns `step`, `time_fs`, `temperature_K`, `potential_eV` and `conserved_eV`,
-            each (lines,). With beads the potential is their mean.
+            each (lines,). With beads the potential is their mean. With several systems also
+            `ensemble_K`, the temperature of the ensemble that each has just then, and
+            `replica`, which of them it is.
+        images: (images, atoms, 3) in angstrom of a path that i-PI sought, as it is at the end;
+            None otherwise.
         force_difference_max_relative: largest difference between a force component that i-PI
             received and the direct call's, over the largest force; None unless asked for.
         energy_difference_max_relative: the same of the energies.
@@ -47,6 +51,7 @@ class Outcome:
     """
 
     scalars: dict[str, np.ndarray]
+    images: np.ndarray | None
     force_difference_max_relative: float | None
     energy_difference_max_relative: float | None
     seconds: float
@@ -111,18 +116,18 @@ def launch(
         "timeout_s": timeout_s,
     }
     with _listener(root, str(input_file), folder, allow_remote) as (where, keep):
-        path = _input_in(folder, root, trust)
+        path = _input_in(folder, root, len(numbers), trust)
         if path is not None:
             jobs = [client | where] * (clients if where else 0)
             _run(folder, path, keep, jobs, root, timeout_s, progress)
-    scalars = _columns(inputs.output_file(root, folder, inputs.SCALARS))
+    resume.clear(root, folder)
+    scalars = _scalars(root, folder)
+    images = inputs.images(inputs.load(folder / resume.RESTART)) if inputs.is_path(root) else None
     force = energy = None
     if compare:
-        force, energy = _differences(
-            surface, _columns(inputs.output_file(root, folder, inputs.FORCES))
-        )
-    named = dict(zip(COLUMNS, scalars.T, strict=True))
-    return Outcome(named, force, energy, time.monotonic() - begun)
+        rows = np.concatenate(_of_each_system(root, folder, inputs.FORCES))
+        force, energy = _differences(surface, rows)
+    return Outcome(scalars, images, force, energy, time.monotonic() - begun)
 
 
 def _prepared(
@@ -137,6 +142,7 @@ def _prepared(
     inputs.check_output_prefix(root, str(source))
     stride = max(1, inputs.total_steps(root, str(source)) // MOST_LINES)
     inputs.add_outputs(root, stride, forces_of)
+    resume.add_checkpoints(root, inputs.total_steps(root, str(source)))
     return root
 
 
@@ -168,31 +174,34 @@ def _listener(
         yield {"host": host, "port": sockets[0].port, "allow_remote": allow_remote}, ()
 
 
-def _input_in(folder: Path, root: Element, trust: bool) -> Path | None:
+def _input_in(folder: Path, root: Element, atoms: int, trust: bool) -> Path | None:
     """Write the input into the run folder; take up the run that was stopped there, if any.
 
     Returns:
-        The file i-PI has to read, made from the input or from the RESTART of the same input;
-        None if that run had all its steps already.
+        The file i-PI has to read, made from the input or from the newest checkpoint of the same
+        input; None if that run had all its steps already.
 
     Raises:
         ConfigError: the folder holds a run of another input, or i-PI would run a Python file
             that it names.
     """
-    path, restart = folder / "input.xml", folder / "RESTART"
+    path = folder / "input.xml"
     inputs.check_trust(root, trust)
-    if not (path.is_file() and restart.is_file()):
+    resumed = resume.newest(root, folder) if path.is_file() else None
+    if resumed is None:
         atomic_write(path, inputs.to_bytes(root))
         return path
     if not inputs.alike(inputs.load(path), root):
         raise ConfigError(f"{folder}: holds a run of another i-PI input; choose another --output")
-    resumed = inputs.load(restart)
     inputs.check_trust(resumed, trust)
+    steps = inputs.steps_done(resumed)
     inputs.take_up(resumed, root)
-    if inputs.steps_done(resumed) >= inputs.total_steps(root, str(path)):
+    if steps >= inputs.total_steps(root, str(path)):
         return None
-    path = folder / "resume.xml"
+    path = folder / resume.RESUME
     atomic_write(path, inputs.to_bytes(resumed))
+    resume.cut_back(resumed, folder, steps, atoms)
+    resume.clear(resumed, folder)
     return path
 
 
@@ -225,7 +234,8 @@ def _watch(
         ProtocolError, ServerLostError: i-PI stopped early, crashed or fell silent.
         FlexcalcError: what a client failed with.
     """
-    scalars = inputs.output_file(root, server.log.parent, inputs.SCALARS)
+    first = inputs.systems(root)[0]
+    scalars = inputs.output_file(root, server.log.parent, inputs.SCALARS, first)
     steps = inputs.total_steps(root, "input.xml")
     size, changed = -1, time.monotonic()
     while server.code is None:
@@ -255,6 +265,22 @@ def _report(scalars: Path, steps: int, progress: Progress) -> None:
     if lines and not lines[-1].startswith(b"#"):
         step, _, temperature, *_ = map(float, lines[-1].split())
         progress(min(int(step) + 1, steps), steps, f"{temperature:.0f} K")
+
+
+def _of_each_system(root: Element, folder: Path, name: str) -> list[np.ndarray]:
+    """The numbers of a property file (lines, columns), for each system."""
+    systems = inputs.systems(root)
+    return [_columns(inputs.output_file(root, folder, name, system)) for system in systems]
+
+
+def _scalars(root: Element, folder: Path) -> dict[str, np.ndarray]:
+    """The columns of `Outcome.scalars`; with several systems a line of each in turn."""
+    tables = np.stack(_of_each_system(root, folder, inputs.SCALARS), axis=1)
+    lines, systems, columns = tables.shape
+    named = dict(zip(COLUMNS[:columns], tables.reshape(-1, columns).T, strict=True))
+    if systems > 1:
+        named["replica"] = np.tile(np.arange(systems), lines)
+    return named
 
 
 def _columns(path: Path) -> np.ndarray:
