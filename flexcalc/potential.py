@@ -119,7 +119,7 @@ def check(evaluation: Evaluation, positions: np.ndarray) -> Evaluation:
             f"for positions {positions.shape}"
         )
     if not (np.isfinite(energies).all() and np.isfinite(forces).all()):
-        good = np.isfinite(forces).all(axis=2)
+        good = np.all(np.isfinite(forces), axis=2)
         rows = np.flatnonzero(~(np.isfinite(energies) & good.all(axis=1)))
         atoms = ", ".join(map(str, np.flatnonzero(~good[rows[0]])))
         where = f" (forces on atoms {atoms})" if atoms else " (the energy)"

@@ -69,7 +69,7 @@ class Guards:
     """Stop where a geometry is farther from all training points than this multiple of the largest
     distance that one of them has to its nearest other one; for sGDML."""
     max_deviation_eV_A: Positive | None = None
-    """Stop where the forces of a committee deviate on any atom by more than this, in eV/angstrom."""
+    """Stop where a committee's forces deviate on any atom by more than this, in eV/angstrom."""
     max_rms_deviation_eV_A: Positive | None = None
     """The same for the root mean square over a replica's atoms, in eV/angstrom, which tells good
     from bad geometries more surely than the worst atom does."""
@@ -229,19 +229,19 @@ class DistanceGuard:
 
     def _found(self, row: int, i: int, j: int, distance: float) -> tuple[str, str]:
         """The reason and what it is about."""
-        off = "(set keep_bonds = false for reactions that the model knows)"
+        off = "A (set keep_bonds = false for reactions that the model knows)"
+        longest, shortest = self.longest[row, i, j], self.shortest[row, i, j]
         if distance < self.contact[i, j]:
             return "close contact", (
                 f"they are {distance:.3g} A apart, less than {self.contact[i, j]:.3g} A by "
                 "min_contact"
             )
-        if distance > self.longest[row, i, j]:
-            return "broken bond", (
-                f"their bond broke at {distance:.3g} A, beyond {self.longest[row, i, j]:.3g} A {off}"
+        if distance > longest:
+            return (
+                "broken bond",
+                f"their bond broke at {distance:.3g} A, beyond {longest:.3g} {off}",
             )
-        return "formed bond", (
-            f"a bond formed at {distance:.3g} A, below {self.shortest[row, i, j]:.3g} A {off}"
-        )
+        return "formed bond", f"a bond formed at {distance:.3g} A, below {shortest:.3g} {off}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -37,7 +37,7 @@ class NoseHoover(Bath):
     kind: ClassVar[str] = "nose-hoover"
     chain_length: ClassVar[int] = 3
 
-    rigid_motion: Literal["removed at start", "removed"] = "removed at start"  # type: ignore[assignment]
+    rigid_motion: Literal["removed at start", "removed"] = "removed at start"
     """Drift and rotation of the molecule as a whole, which the chain keeps as they are:
     `removed at start`, or `removed` at every step."""
     relaxation_fs: Positive = 50.0

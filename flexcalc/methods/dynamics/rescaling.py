@@ -34,7 +34,7 @@ class VelocityRescaling(Bath):
 
     kind: ClassVar[str] = "rescaling"
 
-    rigid_motion: Literal["removed at start", "removed"] = "removed at start"  # type: ignore[assignment]
+    rigid_motion: Literal["removed at start", "removed"] = "removed at start"
     """Drift and rotation of the molecule as a whole, which the scaling keeps as they are:
     `removed at start`, or `removed` at every step."""
     relaxation_fs: Positive = 100.0
