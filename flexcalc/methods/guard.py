@@ -1,7 +1,8 @@
 """Guards: what ends a run before it goes where the potential is no good.
 
 A guard is called with every new state before anything is recorded of it, and raises a GuardError.
-`iterate.run` then keeps the state before it, and the geometries that were no good.
+`iterate.run` then keeps the state before it, and the geometries that were no good. Energies, forces
+and positions that are not finite need no guard here: `potential.check` and the integrator raise.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ class Guards:
             InputError: the potential does not know what a guard has to look at.
         """
         numbers = potential.numbers
-        found: list[Guard] = [MomentumGuard(numbers=numbers)]
+        found: list[Guard] = []
         if self.min_contact > 0 or self.keep_bonds:
             found.append(
                 DistanceGuard.around(numbers, positions, self.min_contact, self.keep_bonds)
@@ -137,29 +138,6 @@ def stop(state: Evaluated, reason: str, bad: np.ndarray, row: int, what: str) ->
         rows,
         state.positions[rows],
     )
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class MomentumGuard:
-    """Stops before momenta that are not finite make positions that are not.
-
-    Args:
-        numbers: (atoms,) atomic numbers.
-    """
-
-    numbers: np.ndarray
-
-    def __call__(self, state: Moving) -> None:
-        """Let a state pass, or stop the run.
-
-        Raises:
-            GuardError: names the replica and atom.
-        """
-        bad = ~np.isfinite(state.momenta).all(axis=2)
-        if bad.any():
-            row, atom = np.argwhere(bad)[0]
-            what = f"{named(self.numbers, atom)}: its momentum is not finite"
-            raise stop(state, "not finite", bad.any(axis=1), row, what)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

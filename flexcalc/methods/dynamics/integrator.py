@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.random import Generator
 
-from flexcalc.errors import InputError
+from flexcalc.errors import InputError, NonFiniteError
 from flexcalc.fields import NonNegative, Positive
 from flexcalc.methods.dynamics import noise
 from flexcalc.methods.dynamics.momenta import rigid_freedom, scaled, without_rigid_motion
@@ -96,7 +96,7 @@ class Integrator:
 
         Raises:
             ShapeError: the positions do not fit the molecule.
-            NonFiniteError: an energy or a force is not finite.
+            NonFiniteError: an energy, a force or a position is not finite.
         """
         h, numbers = self.timestep_fs * FS, potential.numbers
         pace = 0.5 * h / masses(numbers)
@@ -107,7 +107,7 @@ class Integrator:
             kept = without_rigid_motion(momenta, positions, numbers)
             heat = heat + kinetic_energy(kept, numbers) - kinetic_energy(momenta, numbers)
             momenta = kept
-        positions = positions + pace * momenta
+        positions = _finite(positions + pace * momenta, state)
         evaluation = potential(positions)
         return replace(
             state,
@@ -133,6 +133,19 @@ class Integrator:
             Momenta, the heat (batch,) in eV that went into the replicas, and the chain.
         """
         return momenta, np.zeros(len(momenta)), state.chain
+
+
+def _finite(positions: np.ndarray, state: DynamicsState) -> np.ndarray:
+    """The positions, unless a replica has gone to infinity; then its last ones are reported."""
+    if np.isfinite(positions).all():
+        return positions
+    rows = np.flatnonzero(~np.isfinite(positions).all(axis=(1, 2)))
+    raise NonFiniteError(
+        f"positions of batch row {rows[0]} are not finite",
+        "not finite",
+        rows,
+        state.positions[rows],
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,8 +15,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.random import Generator, Philox
 
-START, NORMAL, GAMMA = 0, 1, 2
-"""Streams of one key: first momenta; normal and gamma noise of the steps."""
+START, NORMAL, GAMMA, CHAIN = 0, 1, 2, 3
+"""Streams of one key: first momenta; normal and gamma noise of the steps; a first chain."""
 
 BLOCK = 16
 """Steps whose noise is drawn at a time: most of a short draw's cost is setting up the generator."""
@@ -27,9 +27,9 @@ def draw_keys(rng: Generator, batch: int) -> np.ndarray:
     return rng.integers(0, 2**64, size=(batch, 2), dtype=np.uint64)
 
 
-def first_normal(keys: np.ndarray, size: int) -> np.ndarray:
+def first_normal(keys: np.ndarray, size: int, stream: int = START) -> np.ndarray:
     """Standard normal numbers (batch, size) for the start of replicas with keys (batch, 2)."""
-    return _drawn(keys, START, 0, lambda rng: rng.standard_normal(size))
+    return _drawn(keys, stream, 0, lambda rng: rng.standard_normal(size))
 
 
 def normal(keys: np.ndarray, step: int, size: int) -> np.ndarray:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import numpy as np
+from numpy.random import Generator
 
 from flexcalc.fields import Positive
+from flexcalc.methods.dynamics import noise
 from flexcalc.methods.dynamics.bath import Bath
 from flexcalc.methods.dynamics.state import DynamicsState, kinetic_energy
+from flexcalc.potential import Potential
 from flexcalc.units import FS, KB
 
 SUZUKI_YOSHIDA = np.array([1.0, -(2 ** (1 / 3)), 1.0]) / (2 - 2 ** (1 / 3))
@@ -43,27 +46,41 @@ class NoseHoover(Bath):
     relaxation_fs: Positive = 50.0
     """Time scale of the chain, in femtoseconds."""
 
+    def init(self, potential: Potential, positions: np.ndarray, rng: Generator) -> DynamicsState:
+        """Start replicas, and their chains, with thermal momenta; see `Integrator.init`."""
+        state = super().init(potential, positions, rng)
+        kT = KB * self.target_K(0, len(state.heat))
+        chain = self._chain(state.chain, kT, potential.numbers)
+        thermal = noise.first_normal(state.keys, self.chain_length, noise.CHAIN).T
+        speed = thermal * np.sqrt(kT / chain.inertia)
+        return replace(state, chain=_packed(chain.place, speed))
+
+    def _chain(self, chain: np.ndarray, kT: np.ndarray, numbers: np.ndarray) -> _Chain:
+        freedom = 3 * len(numbers) - self.fixed(numbers)
+        return _Chain(*chain.transpose(1, 2, 0).copy(), kT, freedom, self.relaxation_fs * FS)
+
     def stir(
         self, state: DynamicsState, momenta: np.ndarray, numbers: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Move the chain by a timestep, and scale the momenta with it."""
-        place, speed = state.chain.transpose(1, 2, 0).copy()
-        kT = KB * self.target_K(state.step, len(momenta))
-        chain = _Chain(
-            place, speed, kT, momenta[0].size - self.fixed(numbers), self.relaxation_fs * FS
-        )
+        chain = self._chain(state.chain, KB * self.target_K(state.step, len(momenta)), numbers)
         kinetic, before = kinetic_energy(momenta, numbers), chain.energy()
         scale = np.ones(len(momenta))
         for weight in SUZUKI_YOSHIDA:
             h = weight * self.timestep_fs * FS
             for which in reversed(range(self.chain_length)):
                 chain.kick(which, kinetic * scale**2, 0.5 * h)
-            scale = scale * np.exp(-h * speed[0])
-            place += h * speed
+            scale = scale * np.exp(-h * chain.speed[0])
+            chain.place += h * chain.speed
             for which in range(self.chain_length):
                 chain.kick(which, kinetic * scale**2, 0.5 * h)
-        moved = np.ascontiguousarray(np.stack([place, speed]).transpose(2, 0, 1))
-        return scale[:, None, None] * momenta, before - chain.energy(), moved
+        heat = before - chain.energy()
+        return scale[:, None, None] * momenta, heat, _packed(chain.place, chain.speed)
+
+
+def _packed(place: np.ndarray, speed: np.ndarray) -> np.ndarray:
+    """Chains (batch, 2, length) of positions and velocities (length, batch)."""
+    return np.ascontiguousarray(np.stack([place, speed]).transpose(2, 0, 1))
 
 
 class _Chain:

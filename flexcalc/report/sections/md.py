@@ -19,6 +19,8 @@ KEYS = (
 )
 COLUMNS = ("time_fs", "temperature_K", "potential_eV", "conserved_eV")
 MOST_PICTURES = 8
+LARGEST_A = 100.0
+"""Extent of a geometry in angstrom beyond which no picture is made of it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,7 +156,11 @@ def _stopped(folder: RunFolder) -> str:
     frames = folder.frames("stopped.xyz")
     if frames is None:
         return ""
-    shown = frames[:MOST_PICTURES]
+    # What has flown apart altogether cannot be drawn.
+    drawable = np.flatnonzero(np.ptp(frames.positions, axis=1).max(axis=1) < LARGEST_A)
+    shown = frames[drawable[:MOST_PICTURES]]
+    if not len(shown):
+        return html.heading("Where a guard stopped it") + html.paragraph("See log.txt.")
     view = molecule.look(shown.numbers, shown.positions)
     tiles = []
     for index, replica in enumerate(shown.tags["replica"]):
