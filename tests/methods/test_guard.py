@@ -278,7 +278,7 @@ def test_a_planted_fault_ends_the_run_within_a_step_and_leaves_what_is_needed(
     assert "the state before is kept" in line
     step = int(re.search(r"step (\d+)", line)[1])
     # The fault acts on forces; what it does to positions takes a few steps.
-    assert step in (9, 10) if reason == "not finite" else 10 < step < 60
+    assert step in (9, 10) if reason == "not finite" else 9 <= step < 60
     kept = flexcalc.read("run/trajectory.xyz")
     assert len(kept) == 2 * step
     arrays, facts = load_checkpoint(Path("run/md.checkpoint"))
@@ -293,14 +293,15 @@ def test_a_planted_fault_ends_the_run_within_a_step_and_leaves_what_is_needed(
     assert not (stopped.positions[0] == kept.positions[-2 + replica]).all()
     assert "stopped: step" in Path("run/log.txt").read_text()
     assert "Where a guard stopped it" in Path("run/report.html").read_text()
-    # The same again stops again, and does not keep the geometry twice.
-    again = Path("run/stopped.xyz").read_bytes()
+    # The same again stops again, and does not keep a geometry twice.
     Path(words[1].split(":")[1]).write_text(
         SURFACES + f"\n\ndef make():\n    return Springs({fault}, 1)\n"
     )
-    assert command(*words) == 3
-    if reason == "not finite":
-        assert Path("run/stopped.xyz").read_bytes() == again
+    found = []
+    for _ in range(2):
+        assert command(*words) == 3
+        found.append(Path("run/stopped.xyz").read_bytes())
+    assert found[0] == found[1]
 
 
 def test_a_bond_that_forms_ends_the_run_unless_it_may():

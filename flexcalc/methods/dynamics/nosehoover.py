@@ -57,7 +57,8 @@ class NoseHoover(Bath):
 
     def _chain(self, chain: np.ndarray, kT: np.ndarray, numbers: np.ndarray) -> _Chain:
         freedom = 3 * len(numbers) - self.fixed(numbers)
-        return _Chain(*chain.transpose(1, 2, 0).copy(), kT, freedom, self.relaxation_fs * FS)
+        place, speed = chain.transpose(1, 2, 0).copy()
+        return _Chain(place, speed, kT, freedom, self.relaxation_fs * FS)
 
     def stir(
         self, state: DynamicsState, momenta: np.ndarray, numbers: np.ndarray
