@@ -19,6 +19,13 @@
 Messages are one line: what was expected, what was found, where, and what to do.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
 
 class FlexcalcError(Exception):
     """Base of all errors raised on purpose."""
@@ -82,9 +89,26 @@ class ServerLostError(ProtocolError):
 
 
 class GuardError(FlexcalcError):
-    """A guard stopped the run; the last good state is kept."""
+    """A guard stopped the run; the last good state is kept.
+
+    Args:
+        message: one line.
+        reason: why, in two or three words.
+        rows: (stopped,) rows of the batch for which the run was stopped, where they are known.
+        positions: (stopped, atoms, 3) in angstrom, their geometries.
+    """
 
     exit_code = 3
+
+    def __init__(
+        self,
+        message: str,
+        reason: str = "stopped",
+        rows: np.ndarray | None = None,
+        positions: np.ndarray | None = None,
+    ):
+        super().__init__(message)
+        self.reason, self.rows, self.positions = reason, rows, positions
 
 
 class NonFiniteError(GuardError):

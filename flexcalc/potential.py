@@ -7,6 +7,7 @@ bias, a sum) is bound to the atomic numbers of one molecule and is called with a
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -67,6 +68,18 @@ class CheckedPotential(ABC):
     def evaluate(self, positions: np.ndarray) -> Evaluation:
         """Evaluate positions (batch, atoms, 3) that have already been checked."""
 
+    def distance(self, positions: np.ndarray) -> np.ndarray | None:
+        """How far geometries are from the training set, where the potential knows.
+
+        Args:
+            positions: (batch, atoms, 3) in angstrom.
+
+        Returns:
+            (batch,) the distance to the nearest training point, in multiples of the largest
+            distance that a training point has to its own nearest one; or None.
+        """
+        return None
+
 
 def check_positions(positions: ArrayLike, numbers: np.ndarray) -> np.ndarray:
     """Return positions as a contiguous float64 array (batch, atoms, 3).
@@ -106,9 +119,16 @@ def check(evaluation: Evaluation, positions: np.ndarray) -> Evaluation:
             f"for positions {positions.shape}"
         )
     if not (np.isfinite(energies).all() and np.isfinite(forces).all()):
-        good = np.isfinite(energies) & np.isfinite(forces).all(axis=(1, 2))
-        row = int(np.flatnonzero(~good)[0])
-        raise NonFiniteError(f"energy or forces of batch row {row} are not finite")
+        good = np.all(np.isfinite(forces), axis=2)
+        rows = np.flatnonzero(~(np.isfinite(energies) & good.all(axis=1)))
+        atoms = ", ".join(map(str, np.flatnonzero(~good[rows[0]])))
+        where = f" (forces on atoms {atoms})" if atoms else " (the energy)"
+        raise NonFiniteError(
+            f"energy or forces of batch row {rows[0]} are not finite{where}",
+            "not finite",
+            rows,
+            positions[rows],
+        )
     deviation = evaluation.deviation
     if deviation is not None:
         deviation = np.asarray(deviation, dtype=np.float64)
@@ -176,3 +196,15 @@ class Sum(CheckedPotential):
             forces=np.sum([part.forces for part in parts], axis=0),
             deviation=np.sqrt(np.sum(spreads, axis=0)) if spreads else None,
         )
+
+    def distance(self, positions: np.ndarray) -> np.ndarray | None:
+        """The largest distance (batch,) that a term knows, see `CheckedPotential.distance`."""
+        return largest_distance(self.terms, positions)
+
+
+def largest_distance(parts: Iterable[Potential], positions: np.ndarray) -> np.ndarray | None:
+    """The largest distance (batch,) from their training sets that potentials know, or None."""
+    asked = [getattr(part, "distance", None) for part in parts]
+    found = [ask(positions) for ask in asked if ask is not None]
+    known = [distance for distance in found if distance is not None]
+    return np.max(known, axis=0) if known else None

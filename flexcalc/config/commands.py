@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from flexcalc.fields import Address, Batch, Count, Members, Natural, Port, Positive, Workers
 from flexcalc.methods.dynamics import Dynamics, Langevin
+from flexcalc.methods.guard import Guards
 from flexcalc.methods.path import NEB
 from flexcalc.methods.sampling import Sampling, Thermal
 from flexcalc.training.selection import Selection
@@ -156,26 +157,25 @@ class PathSearch(OpensPotentials):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Md(OpensPotentials):
+class Md(Guards, OpensPotentials):
     """Run molecular dynamics of many replicas in one batch."""
 
     positional: ClassVar[tuple[str, ...]] = ("model", "start")
-    changeable: ClassVar[tuple[str, ...]] = ("steps", "max_deviation_eV_A")
+    changeable: ClassVar[tuple[str, ...]] = ("steps", *Guards.changeable_guards)
 
     model: Address
     """Potential to run on."""
     start: Path
     """First geometry; of several frames, replicas take them in turn."""
     method: Dynamics = field(default_factory=Langevin)
-    """Integrator."""
+    """Integrator: `nve` keeps the energy; `langevin`, `rescaling` (Bussi) and `nose-hoover` keep a
+    temperature."""
     steps: Count = 10000
     """Timesteps."""
     replicas: Batch = 1
     """Replicas in the batch."""
     frame_every: Count = 20
     """Steps between two frames on disk."""
-    max_deviation_eV_A: Positive | None = None
-    """Deviation of a committee's force on any atom at which the run stops, in eV/angstrom."""
     seed: Natural = 0
     """Seed of all random numbers."""
 

@@ -57,10 +57,12 @@ class Option:
 
 @cache
 def options(config: Any) -> tuple[Option, ...]:
-    """The options of a config dataclass, in their order."""
+    """The options of a config dataclass: its own in their order, then those of its bases."""
     hints = get_type_hints(config, include_extras=True)
     texts = field_texts(config)
-    return tuple(_option(item, hints[item.name], texts) for item in fields(config))
+    own = config.__annotations__
+    ordered = sorted(fields(config), key=lambda item: item.name not in own)
+    return tuple(_option(item, hints[item.name], texts) for item in ordered)
 
 
 def _option(item: Any, hint: Any, texts: dict[str, str]) -> Option:

@@ -1,28 +1,258 @@
 """Guards: what ends a run before it goes where the potential is no good.
 
 A guard is called with every new state before anything is recorded of it, and raises a GuardError.
-`iterate.run` then keeps the state before it.
+`iterate.run` then keeps the state before it, and the geometries that were no good. Energies, forces
+and positions that are not finite need no guard here: `potential.check` and the integrator raise.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from functools import cached_property
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
 from flexcalc.errors import GuardError, InputError
+from flexcalc.fields import NonNegative, Positive
+from flexcalc.geometry.graph import bonds, covalent_lengths
+from flexcalc.methods.dynamics import masses, temperature
+from flexcalc.methods.iterate import STOPPED
 from flexcalc.potential import Evaluation, Potential
+
+BROKEN, FORMED = 1.6, 1.15
+"""A bond is broken beyond, and a new one formed below, these multiples of the sum of the covalent
+radii. Heat takes bonds to about 1.3; strong hydrogen bonds stay above 1.25."""
 
 
 class Evaluated(Protocol):
-    """A state with the evaluation at its positions."""
+    """A state with its positions (batch, atoms, 3) and the evaluation there."""
 
     @property
     def step(self) -> int: ...
 
     @property
+    def positions(self) -> np.ndarray: ...
+
+    @property
     def evaluation(self) -> Evaluation: ...
+
+
+class Moving(Evaluated, Protocol):
+    """A state that also has momenta (batch, atoms, 3)."""
+
+    @property
+    def momenta(self) -> np.ndarray: ...
+
+
+Guard = Callable[[Any], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guards:
+    """What dynamics is guarded against; a mixin of configs."""
+
+    changeable_guards: ClassVar[tuple[str, ...]] = (
+        *("min_contact", "keep_bonds", "max_temperature_K", "max_training_distance"),
+        *("max_deviation_eV_A", "max_rms_deviation_eV_A"),
+    )
+
+    min_contact: NonNegative = 0.6
+    """Stop where two atoms come closer than this multiple of the sum of their covalent radii."""
+    keep_bonds: bool = True
+    """Stop where a bond of the start breaks or a new one forms: beyond 1.6 and below 1.15 times
+    the sum of the covalent radii."""
+    max_temperature_K: Positive | None = None
+    """Stop where the kinetic temperature of a replica exceeds this, in kelvin; that of few atoms
+    spreads widely without any fault."""
+    max_training_distance: Positive | None = None
+    """Stop where a geometry is farther from all training points than this multiple of the largest
+    distance that one of them has to its nearest other one; for sGDML."""
+    max_deviation_eV_A: Positive | None = None
+    """Stop where a committee's forces deviate on any atom by more than this, in eV/angstrom."""
+    max_rms_deviation_eV_A: Positive | None = None
+    """The same for the root mean square over a replica's atoms, in eV/angstrom, which tells good
+    from bad geometries more surely than the worst atom does."""
+
+    def guards(
+        self, potential: Potential, positions: np.ndarray, fixed: int, address: str
+    ) -> list[Guard]:
+        """The guards that are asked for, cheapest first.
+
+        Args:
+            potential: that the dynamics runs on.
+            positions: (batch, atoms, 3) in angstrom, where its replicas start.
+            fixed: degrees of freedom without motion.
+            address: of the potential, for messages.
+
+        Raises:
+            InputError: the potential does not know what a guard has to look at.
+        """
+        numbers = potential.numbers
+        found: list[Guard] = []
+        if self.min_contact > 0 or self.keep_bonds:
+            found.append(
+                DistanceGuard.around(numbers, positions, self.min_contact, self.keep_bonds)
+            )
+        if self.max_temperature_K is not None:
+            found.append(TemperatureGuard(numbers, fixed, self.max_temperature_K))
+        bounds = {
+            option: getattr(self, option)
+            for option in ("max_deviation_eV_A", "max_rms_deviation_eV_A")
+            if getattr(self, option) is not None
+        }
+        if bounds:
+            check_deviation_known(potential, positions, address, next(iter(bounds)))
+            found.append(DeviationGuard(numbers=numbers, **bounds))
+        if self.max_training_distance is not None:
+            check_distance_known(potential, positions, address)
+            found.append(TrainingGuard(potential, self.max_training_distance))
+        return found
+
+
+def named(numbers: np.ndarray, *atoms: int) -> str:
+    """Atoms for a message: `atoms 0 (C) and 3 (H)`."""
+    from ase.data import chemical_symbols
+
+    words = [f"{atom} ({chemical_symbols[numbers[atom]]})" for atom in atoms]
+    return f"atom{'s' if len(words) > 1 else ''} {' and '.join(words)}"
+
+
+def stop(state: Evaluated, reason: str, bad: np.ndarray, row: int, what: str) -> GuardError:
+    """The error for a state that is no good.
+
+    Args:
+        state: the state.
+        reason: two or three words.
+        bad: (batch,) of bool, the replicas to keep the geometries of.
+        row: the replica that `what` is about.
+        what: which atoms, what was found, and which option sets the bound.
+    """
+    rows = np.flatnonzero(bad)
+    more = f" (and {len(rows) - 1} more)" if len(rows) > 1 else ""
+    return GuardError(
+        f"step {state.step}: replica {row}{more}, {what}; the state before is kept, and the "
+        f"geometry is in {STOPPED}",
+        reason,
+        rows,
+        state.positions[rows],
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DistanceGuard:
+    """Stops where atoms come too close, a bond breaks, or a new one forms.
+
+    Args:
+        numbers: (atoms,) atomic numbers.
+        contact: (atoms, atoms) least distance in angstrom at all.
+        shortest: (batch, atoms, atoms) distance in angstrom below which a new bond is formed.
+        longest: (batch, atoms, atoms) distance in angstrom beyond which a bond is broken.
+    """
+
+    numbers: np.ndarray
+    contact: np.ndarray
+    shortest: np.ndarray
+    longest: np.ndarray
+
+    @classmethod
+    def around(
+        cls, numbers: np.ndarray, positions: np.ndarray, min_contact: float, keep_bonds: bool
+    ) -> DistanceGuard:
+        """The guard for replicas that start at positions (batch, atoms, 3) in angstrom."""
+        lengths = covalent_lengths(numbers)
+        contact = min_contact * lengths
+        np.fill_diagonal(contact, -1.0)
+        shortest = np.repeat(contact[None], len(positions), axis=0)
+        longest = np.full(shortest.shape, np.inf)
+        if keep_bonds:
+            bonded = np.zeros(shortest.shape, dtype=bool)
+            for row, frame in enumerate(positions):
+                i, j = bonds(numbers, frame).T
+                bonded[row, i, j] = bonded[row, j, i] = True
+            longest = np.where(bonded, BROKEN * lengths, np.inf)
+            others = ~bonded & ~np.eye(len(numbers), dtype=bool)
+            shortest = np.where(others, np.maximum(FORMED * lengths, contact), shortest)
+        return cls(numbers=numbers, contact=contact, shortest=shortest, longest=longest)
+
+    @cached_property
+    def squared_bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """The squares of `shortest` and `longest`; the diagonal stays below all squares."""
+        return np.copysign(self.shortest**2, self.shortest), self.longest**2
+
+    def __call__(self, state: Evaluated) -> None:
+        """Let a state pass, or stop the run.
+
+        Raises:
+            GuardError: names the replica and the two atoms.
+        """
+        # From one atom on, so that the difference of squares keeps its digits far from the origin.
+        arms = state.positions - state.positions[:, :1]
+        products = arms @ arms.swapaxes(1, 2)
+        norms = np.einsum("bii->bi", products)
+        squares = norms[:, :, None] + norms[:, None, :] - 2.0 * products
+        least, most = self.squared_bounds
+        bad = (squares < least) | (squares > most)
+        if bad.any():
+            row, i, j = np.argwhere(bad)[0]
+            reason, what = self._found(row, i, j, float(np.sqrt(max(squares[row, i, j], 0.0))))
+            raise stop(
+                state,
+                reason,
+                bad.any(axis=(1, 2)),
+                row,
+                f"{named(self.numbers, i, j)}: {what}",
+            )
+
+    def _found(self, row: int, i: int, j: int, distance: float) -> tuple[str, str]:
+        """The reason and what it is about."""
+        off = "A (set keep_bonds = false for reactions that the model knows)"
+        longest, shortest = self.longest[row, i, j], self.shortest[row, i, j]
+        if distance < self.contact[i, j]:
+            return "close contact", (
+                f"they are {distance:.3g} A apart, less than {self.contact[i, j]:.3g} A by "
+                "min_contact"
+            )
+        if distance > longest:
+            return (
+                "broken bond",
+                f"their bond broke at {distance:.3g} A, beyond {longest:.3g} {off}",
+            )
+        return "formed bond", f"a bond formed at {distance:.3g} A, below {shortest:.3g} {off}"
+
+
+@dataclass(frozen=True, eq=False)
+class TemperatureGuard:
+    """Stops where a replica becomes hot.
+
+    Args:
+        numbers: (atoms,) atomic numbers.
+        fixed: degrees of freedom without motion.
+        max_temperature_K: largest kinetic temperature of a replica.
+    """
+
+    numbers: np.ndarray
+    fixed: int
+    max_temperature_K: float
+
+    def __call__(self, state: Moving) -> None:
+        """Let a state pass, or stop the run.
+
+        Raises:
+            GuardError: names the hottest replica and its fastest atom.
+        """
+        kelvin = temperature(state.momenta, self.numbers, self.fixed)
+        bad = kelvin > self.max_temperature_K
+        if bad.any():
+            row = int(kelvin.argmax())
+            share = (state.momenta[row] ** 2 / masses(self.numbers)).sum(axis=1)
+            atom = int(share.argmax())
+            what = (
+                f"{named(self.numbers, atom)}: {kelvin[row]:.4g} K, {share[atom] / share.sum():.0%}"
+                f" of it on this atom, is more than max_temperature_K = {self.max_temperature_K:g}"
+            )
+            raise stop(state, "temperature spike", bad, row, what)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -32,10 +262,12 @@ class DeviationGuard:
     Args:
         numbers: (atoms,) atomic numbers, for the message.
         max_deviation_eV_A: largest deviation of the force on any atom of any replica.
+        max_rms_deviation_eV_A: largest root mean square over the atoms of a replica.
     """
 
     numbers: np.ndarray
-    max_deviation_eV_A: float
+    max_deviation_eV_A: float = np.inf
+    max_rms_deviation_eV_A: float = np.inf
 
     def __call__(self, state: Evaluated) -> None:
         """Let a state pass, or stop the run.
@@ -44,32 +276,91 @@ class DeviationGuard:
             GuardError: names the replica and atom with the largest deviation.
         """
         deviation = state.evaluation.deviation
-        if deviation is None or deviation.max() <= self.max_deviation_eV_A:
+        if deviation is None:
             return
-        from ase.data import chemical_symbols
+        largest, rms = deviation.max(axis=1), np.sqrt((deviation**2).mean(axis=1))
+        for values, bound, option in (
+            (largest, self.max_deviation_eV_A, "max_deviation_eV_A"),
+            (rms, self.max_rms_deviation_eV_A, "max_rms_deviation_eV_A"),
+        ):
+            bad = values > bound
+            if bad.any():
+                row = int(values.argmax())
+                atom = int(deviation[row].argmax())
+                over = "" if values is largest else " in the root mean square over all atoms"
+                what = (
+                    f"{named(self.numbers, atom)}: the committee's forces deviate by "
+                    f"{values[row]:.3g} eV/A{over}, more than {option} = {bound:g}; train on "
+                    "geometries like it"
+                )
+                raise stop(state, "committee deviation", bad, row, what)
 
-        replica, atom = np.unravel_index(deviation.argmax(), deviation.shape)
-        raise GuardError(
-            f"step {state.step}: replica {replica}, atom {atom} "
-            f"({chemical_symbols[self.numbers[atom]]}): the committee's forces deviate by "
-            f"{deviation[replica, atom]:.3g} eV/A, more than max_deviation_eV_A = "
-            f"{self.max_deviation_eV_A:g}; the state before is kept: train on geometries like it"
-        )
+
+@dataclass(frozen=True, eq=False)
+class TrainingGuard:
+    """Stops where a geometry is far from all that the model was trained on.
+
+    Args:
+        potential: knows its distance (`CheckedPotential.distance`).
+        max_training_distance: largest one, in multiples of that between training points.
+    """
+
+    potential: Any
+    max_training_distance: float
+
+    def __call__(self, state: Evaluated) -> None:
+        """Let a state pass, or stop the run.
+
+        Raises:
+            GuardError: names the replica.
+        """
+        distance = self.potential.distance(state.positions)
+        bad = distance > self.max_training_distance
+        if bad.any():
+            row = int(distance.argmax())
+            what = (
+                f"all atoms: {distance[row]:.3g} times as far from every training point as those "
+                f"are from each other, more than max_training_distance = "
+                f"{self.max_training_distance:g}; train on geometries like it"
+            )
+            raise stop(state, "far from training", bad, row, what)
 
 
-def check_deviation_known(potential: Potential, positions: np.ndarray, address: str) -> None:
+def check_deviation_known(
+    potential: Potential, positions: np.ndarray, address: str, option: str = "max_deviation_eV_A"
+) -> None:
     """Refuse a bound on the deviation for a potential that knows none.
 
     Args:
         potential: called with one geometry.
         positions: (batch, atoms, 3) in angstrom.
         address: of the potential, for the message.
+        option: that sets the bound.
 
     Raises:
         InputError: it knows no deviation.
     """
     if potential(positions[:1]).deviation is None:
         raise InputError(
-            f"max_deviation_eV_A: {address} knows no deviation of its forces; use a committee "
+            f"{option}: {address} knows no deviation of its forces; use a committee "
             "(flexcalc train --committee 4, or committee:A.flex,B.flex)"
+        )
+
+
+def check_distance_known(potential: Potential, positions: np.ndarray, address: str) -> None:
+    """Refuse a bound on the distance to the training set for a potential that knows none.
+
+    Args:
+        potential: asked for one geometry.
+        positions: (batch, atoms, 3) in angstrom.
+        address: of the potential, for the message.
+
+    Raises:
+        InputError: it knows no distance.
+    """
+    ask = getattr(potential, "distance", None)
+    if ask is None or ask(positions[:1]) is None:
+        raise InputError(
+            f"max_training_distance: {address} does not know how far a geometry is from its "
+            "training set; use an sGDML model, or a committee and max_rms_deviation_eV_A"
         )

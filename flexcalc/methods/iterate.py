@@ -16,9 +16,10 @@ from typing import Any, Protocol, get_type_hints
 import numpy as np
 from numpy.random import Generator
 
-from flexcalc.errors import FileFormatError, GuardError
+from flexcalc.errors import FileFormatError, GuardError, NonFiniteError
+from flexcalc.files import frame_bytes
 from flexcalc.potential import Potential
-from flexcalc.storage import AppendLog, load_checkpoint, save_checkpoint
+from flexcalc.storage import AppendLog, atomic_write, load_checkpoint, save_checkpoint
 
 
 class State(Protocol):
@@ -202,8 +203,8 @@ def run[S: State](
 
     Raises:
         FileFormatError: the checkpoint on disk is damaged or of another method.
-        GuardError: the run was stopped; its records up to there are on disk, and the checkpoint
-            is the last good state.
+        GuardError: the run was stopped; its records up to there are on disk, the checkpoint is
+            the last good state, and the geometries that were no good are in stopped.xyz beside it.
     """
     rng, last, guards = checkpoint.rng, LastGood(checkpoint.rng), tuple(guards)
     recorded: tuple[Observer, ...] = (*checkpoint.recorders, *observers, checkpoint)
@@ -219,15 +220,41 @@ def run[S: State](
             for watcher in watchers:
                 watcher(state)
         state = iterate(method, potential, state, steps=steps, rng=rng, observers=watchers)
-    except GuardError:
+    except GuardError as error:
         if last.state is not None:
             checkpoint.save(last.state, last.generator)
+        _keep_geometries(checkpoint.path.with_name(STOPPED), potential.numbers, error)
+        if isinstance(error, NonFiniteError) and error.positions is not None:
+            step = 0 if last.state is None else last.state.step + 1
+            raise NonFiniteError(
+                f"step {step}: {error}; the state before is kept, and the geometry is in {STOPPED}",
+                error.reason,
+                error.rows,
+                error.positions,
+            ) from None
         raise
     except BaseException:
         checkpoint.flush()
         raise
     checkpoint.save(state)
     return state
+
+
+STOPPED = "stopped.xyz"
+"""File beside a checkpoint for the geometries that runs were stopped for, to be labelled."""
+
+
+def _keep_geometries(path: Path, numbers: np.ndarray, error: GuardError) -> None:
+    """Add the geometries of an error to a file, unless it has them from the last attempt."""
+    if error.rows is None or error.positions is None:
+        return
+    frames = b"".join(
+        frame_bytes(numbers, positions, replica=int(row), reason=error.reason)
+        for row, positions in zip(error.rows, error.positions, strict=True)
+    )
+    before = path.read_bytes() if path.exists() else b""
+    if frames not in before:
+        atomic_write(path, before + frames)
 
 
 def pack(state: State) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

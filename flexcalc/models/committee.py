@@ -18,7 +18,7 @@ from flexcalc.errors import FileFormatError, InputError
 from flexcalc.fields import Address
 from flexcalc.models.family import TrainedPotential
 from flexcalc.models.folder import read_members, read_model, write_model
-from flexcalc.potential import Evaluation, Potential, check_molecule
+from flexcalc.potential import Evaluation, Potential, check_molecule, largest_distance
 
 
 class Committee(TrainedPotential):
@@ -67,6 +67,10 @@ class Committee(TrainedPotential):
             forces=mean,
             deviation=np.sqrt(squares / (len(parts) - 1)),
         )
+
+    def distance(self, positions: np.ndarray) -> np.ndarray | None:
+        """The largest distance (batch,) that a member knows."""
+        return largest_distance(self.members, positions)
 
     def save(self, folder: Path) -> None:
         """Write one model folder that holds the members' folders.

@@ -50,6 +50,8 @@ FIGURES = {
     "temperature_K": ("temperature asked for", "K"),
     "temperature_mean_K": ("mean temperature", "K"),
     "timestep_fs": ("timestep", "fs"),
+    "steps_per_second": ("steps a second", ""),
+    "ns_per_day": ("of all replicas together", "ns/day"),
     "force_difference_max_relative": ("largest relative force difference", ""),
     "energy_difference_max_relative": ("largest relative energy difference", ""),
     "seconds": ("time taken", ""),

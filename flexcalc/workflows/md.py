@@ -10,14 +10,15 @@ import numpy as np
 
 from flexcalc import files
 from flexcalc.config import Md
+from flexcalc.errors import GuardError
 from flexcalc.methods.dynamics import (
     DynamicsState,
     conserved_energy,
     kinetic_energy,
     temperature,
 )
-from flexcalc.methods.guard import DeviationGuard, check_deviation_known
 from flexcalc.methods.iterate import Checkpoint, Recorder, run
+from flexcalc.progress import Progress
 from flexcalc.registry import open_potential
 from flexcalc.storage import AppendLog, whole_lines
 from flexcalc.workflows.runs import open_run
@@ -30,18 +31,14 @@ def run_md(config: Md, output: Path) -> dict[str, Any]:
 
     Raises:
         InputError: the start or the potential cannot be used; nothing is written.
-        GuardError: an energy or a force was not finite, or the members of a committee disagree;
-            what went before is on disk.
+        GuardError: a guard stopped the run (`methods/guard.py`); what went before is on disk, and
+            the geometries that were no good are in stopped.xyz.
     """
     start = files.read(config.start)
     potential = open_potential(config.model, start.numbers, trust=config.trust)
     positions = start.positions[np.arange(config.replicas) % len(start)]
-    guards = []
-    if config.max_deviation_eV_A is not None:
-        check_deviation_known(potential, positions, config.model)
-        guards.append(
-            DeviationGuard(numbers=potential.numbers, max_deviation_eV_A=config.max_deviation_eV_A)
-        )
+    fixed = config.method.fixed(potential.numbers)
+    guards = config.guards(potential, positions, fixed, config.model)
     render = _Render(config, potential.numbers)
     with (
         open_run("md", config, output) as here,
@@ -57,33 +54,61 @@ def run_md(config: Md, output: Path) -> dict[str, Any]:
         checkpoint = Checkpoint(
             here.folder / "md.checkpoint", np.random.default_rng(config.seed), recorders
         )
-        begun = [time.monotonic(), 0]
-        with here.bar("md") as progress:
-
-            def watch(state: DynamicsState) -> None:
-                begun[1] += 1
-                if state.step % 10 == 0 or state.step == config.steps:
-                    kelvin = temperature(state.momenta, potential.numbers, config.method.fixed)
-                    progress(state.step, config.steps, f"{kelvin.mean():.0f} K")
-
-            state = run(
-                config.method,
-                potential,
-                positions,
-                DynamicsState,
-                steps=config.steps,
-                checkpoint=checkpoint,
-                observers=[watch],
-                guards=guards,
-            )
-        rate = begun[1] / max(time.monotonic() - begun[0], 1e-9)
+        try:
+            with here.bar("md") as progress:
+                watch = _Watch(config, potential.numbers, progress)
+                state = run(
+                    config.method,
+                    potential,
+                    positions,
+                    DynamicsState,
+                    steps=config.steps,
+                    checkpoint=checkpoint,
+                    observers=[watch],
+                    guards=guards,
+                )
+        except GuardError as error:
+            here.stopped(error)
+            raise
         results = _results(config, state, here.folder / "scalars.csv", len(potential.numbers))
-        results["steps_per_second"] = round(rate, 1)
+        results |= watch.speed()
         here.say(
             f"{config.replicas} replicas, {state.step} steps of {config.method.timestep_fs:g} fs; "
-            f"mean temperature {results['temperature_mean_K']:.1f} K; {rate:.0f} steps/s"
+            f"mean temperature {results['temperature_mean_K']:.1f} K; {watch.told()}"
         )
         return here.finish(results)
+
+
+class _Watch:
+    """Tells the progress of a run, and how fast it is.
+
+    Args:
+        config: of the run.
+        numbers: (atoms,) atomic numbers.
+        progress: is told.
+    """
+
+    def __init__(self, config: Md, numbers: np.ndarray, progress: Progress):
+        self.config, self.numbers, self.progress = config, numbers, progress
+        self.fixed = config.method.fixed(numbers)
+        self.begun, self.steps = time.monotonic(), 0
+
+    def __call__(self, state: DynamicsState) -> None:
+        self.steps += 1
+        if state.step % 10 == 0 or state.step == self.config.steps:
+            kelvin = temperature(state.momenta, self.numbers, self.fixed).mean()
+            self.progress(state.step, self.config.steps, f"{kelvin:.0f} K, {self.told()}")
+
+    def speed(self) -> dict[str, float]:
+        """Steps a second, and nanoseconds a day of all replicas together."""
+        rate = self.steps / max(time.monotonic() - self.begun, 1e-9)
+        day = rate * self.config.replicas * self.config.method.timestep_fs * 1e-6 * 86400
+        return {"steps_per_second": round(rate, 1), "ns_per_day": float(f"{day:.4g}")}
+
+    def told(self) -> str:
+        """The same in words."""
+        speed = self.speed()
+        return f"{speed['steps_per_second']:.0f} steps/s, {speed['ns_per_day']:.3g} ns/day"
 
 
 class _Render:
@@ -91,6 +116,7 @@ class _Render:
 
     def __init__(self, config: Md, numbers: np.ndarray):
         self.config, self.numbers = config, numbers
+        self.fixed = config.method.fixed(numbers)
 
     def frames(self, state: DynamicsState) -> bytes:
         time_fs = state.step * self.config.method.timestep_fs
@@ -110,7 +136,7 @@ class _Render:
 
     def scalars(self, state: DynamicsState) -> bytes:
         columns = (
-            temperature(state.momenta, self.numbers, self.config.method.fixed),
+            temperature(state.momenta, self.numbers, self.fixed),
             state.evaluation.energies,
             kinetic_energy(state.momenta, self.numbers),
             conserved_energy(state, self.numbers),

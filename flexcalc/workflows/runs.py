@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from flexcalc.config import to_toml
-from flexcalc.errors import InputError
+from flexcalc.errors import GuardError, InputError
 from flexcalc.progress import Progress, bar
 from flexcalc.storage import atomic_write, run_folder, write_json
 
@@ -39,8 +39,18 @@ class Run:
     def say(self, text: str) -> None:
         """One line for the reader and for the log."""
         print(text, flush=True)
+        self._log(text)
+
+    def _log(self, text: str) -> None:
         with open(self.folder / "log.txt", "a") as log:
             log.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {text}\n")
+
+    def stopped(self, error: GuardError) -> None:
+        """Log why a guard stopped the run, and report what there is so far."""
+        from flexcalc.report import write_report
+
+        self._log(f"stopped: {error}")
+        write_report(self.folder)
 
     def table(self, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """A table for the reader and for the log; the first column to the left, others right."""

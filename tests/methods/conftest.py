@@ -58,6 +58,12 @@ def rng():
     return np.random.default_rng(11)
 
 
+@pytest.fixture(scope="session")
+def pairs():
+    """The class of springs between all pairs."""
+    return Pairs
+
+
 @pytest.fixture
 def ammonia():
     """A pyramid of three H under N, with its inversion barrier in closed form."""

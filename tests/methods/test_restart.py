@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from flexcalc.errors import FileFormatError
-from flexcalc.methods.dynamics import DynamicsState, Langevin, VelocityVerlet
+from flexcalc.methods.dynamics import (
+    DynamicsState,
+    Langevin,
+    NoseHoover,
+    VelocityRescaling,
+    VelocityVerlet,
+)
 from flexcalc.methods.iterate import Checkpoint, Recorder, pack, run, unpack
 from flexcalc.methods.optimisers import FIRE, LBFGS
 from flexcalc.methods.path import NEB, PathState, interpolate
@@ -19,6 +25,17 @@ DOWN = UP * [1, 1, -1]
 METHODS = {
     "nve": (VelocityVerlet(), DynamicsState, np.stack([UP, DOWN])),
     "langevin": (Langevin(), DynamicsState, np.stack([UP, DOWN])),
+    "langevin-scheduled": (
+        Langevin(schedule=("0.005 ps 600 K",), rigid_motion="removed"),
+        DynamicsState,
+        np.stack([UP, DOWN]),
+    ),
+    "rescaling": (VelocityRescaling(), DynamicsState, np.stack([UP, DOWN])),
+    "nose-hoover": (
+        NoseHoover(replica_temperatures_K=(300.0, 500.0)),
+        DynamicsState,
+        np.stack([UP, DOWN]),
+    ),
     "neb": (NEB(images=5, force_tolerance_eV_A=1e-9), PathState, interpolate(UP, DOWN, 5)),
     "neb-fire": (
         NEB(images=5, force_tolerance_eV_A=1e-9, optimiser=FIRE()),

@@ -123,6 +123,45 @@ class Contraction:
                     self._add(block, x[batch], energies[batch], slope[batch])
         return engine.numpy(energies), self.harmonics.backward(engine.numpy(slope)) * self.stretch
 
+    def nearest(self, features: np.ndarray | None = None) -> np.ndarray:
+        """Distances of features (batch, size) to the nearest training image, in their unit.
+
+        Args:
+            features: by default those of the training points, each measured to the other points.
+        """
+        engine = self.engine
+        xp = engine.xp
+        coordinates = self._features if features is None else self._coordinates(features)
+        found = np.empty(len(coordinates))
+        for start in range(0, len(coordinates), self._batch):
+            x = engine.array(coordinates[start : start + self._batch])
+            norms = xp.einsum("bd,bd->b", x, x)
+            least = []
+            for block in self._blocks:
+                squares = self._squares(block, x, norms)
+                if features is None:
+                    own = np.arange(start, start + len(x))
+                    here = (own >= block.points.start) & (own < block.points.stop)
+                    squares[:, here, own[here] - block.points.start] = np.inf
+                least.append(xp.amin(xp.amin(squares, 2), 0))
+            found[start : start + len(x)] = np.min([engine.numpy(one) for one in least], axis=0)
+        return np.sqrt(np.maximum(found, 0.0)) / self.stretch
+
+    def _squares(self, block: _Block, x: Array, norms: Array) -> Array:
+        """Squared distances (group, batch, points) of coordinates (batch, size) to a block."""
+        points = block.points.stop - block.points.start
+        terms = self.harmonics.terms
+        products = self.engine.empty(len(terms), len(x), points)
+        for term, (here, there) in zip(products, terms, strict=True):
+            self.engine.xp.matmul(x[:, here], block.rows[there.start][:points].T, out=term)
+        flat = products.reshape(len(terms), -1)
+        images = self._table_back @ flat if self.group > 1 else flat
+        squares = images.reshape(self.group, len(x), points)
+        squares *= -2.0
+        squares += block.squares
+        squares += norms[:, None]
+        return squares
+
     def _add(self, block: _Block, x: Array, energies: Array, slope: Array) -> None:
         """Add a block's part to the energies (batch,) and to the slope (batch, size)."""
         xp, terms = self.engine.xp, self.harmonics.terms

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import copy
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from flexcalc.models.gdml.contraction import Contraction
 from flexcalc.models.gdml.descriptor import Descriptor, InverseDistances
 from flexcalc.models.gdml.engine import PROCESSOR, Engine, engine
 from flexcalc.models.gdml.groups import is_group
-from flexcalc.potential import Evaluation
+from flexcalc.potential import Evaluation, check_positions
 
 FEWEST, MOST = 8, 32
 """Geometries that a core takes at a time: too few cost calls, too many leave the cache."""
@@ -98,6 +99,23 @@ class GDMLPotential(TrainedPotential):
 
         self._contraction.engine.each(work, range(0, len(positions), share))
         return Evaluation(energies, forces)
+
+    def distance(self, positions: np.ndarray) -> np.ndarray | None:
+        """Distances (batch,) of positions (batch, atoms, 3) to the nearest training point.
+
+        They are measured in the descriptor, over all permutations, in multiples of the largest
+        distance that a training point has to its own nearest one. None with one point alone.
+        """
+        if len(self.features) < 2:
+            return None
+        positions = check_positions(positions, self.numbers)
+        features = self.descriptor.linearise(positions).features
+        return self._contraction.nearest(features) / self._loneliest
+
+    @cached_property
+    def _loneliest(self) -> float:
+        """The largest distance of a training point to the nearest other one."""
+        return float(self._contraction.nearest().max())
 
     def contract(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Energies (batch,) in eV and -dE/dx (batch, size) of features (batch, size)."""

@@ -15,10 +15,12 @@ from flexcalc.units import KCAL_MOL, MEV
 TITLE = "Dynamics"
 KEYS = (
     *("method", "replicas", "steps", "time_ps"),
-    *("temperature_K", "temperature_mean_K", "seconds"),
+    *("temperature_K", "temperature_mean_K", "steps_per_second", "ns_per_day", "seconds"),
 )
 COLUMNS = ("time_fs", "temperature_K", "potential_eV", "conserved_eV")
 MOST_PICTURES = 8
+LARGEST_A = 100.0
+"""Extent of a geometry in angstrom beyond which no picture is made of it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +53,7 @@ def body(folder: RunFolder) -> str:
     if traces:
         results.setdefault("replicas", len(traces))
     parts = [html.paragraph(intro, "lead"), html.cards(facts.chosen(results, KEYS))]
+    parts.append(_stopped(folder))
     if traces:
         parts.append(pictures(traces, "md"))
         parts.append(_table(traces, folder))
@@ -146,6 +149,30 @@ def _table(traces: list[Trace], folder: RunFolder) -> str:
         "T·√(2/n) for n degrees of freedom."
     )
     return html.heading("By replica") + html.table(head, rows, caption)
+
+
+def _stopped(folder: RunFolder) -> str:
+    """What guards stopped the run for, if they did."""
+    frames = folder.frames("stopped.xyz")
+    if frames is None:
+        return ""
+    # What has flown apart altogether cannot be drawn.
+    drawable = np.flatnonzero(np.ptp(frames.positions, axis=1).max(axis=1) < LARGEST_A)
+    shown = frames[drawable[:MOST_PICTURES]]
+    if not len(shown):
+        return html.heading("Where a guard stopped it") + html.paragraph("See log.txt.")
+    view = molecule.look(shown.numbers, shown.positions)
+    tiles = []
+    for index, replica in enumerate(shown.tags["replica"]):
+        title = f"Replica {replica} where it was stopped"
+        picture = molecule.picture(view, index, f"md-stopped-{index}", title)
+        tiles.append((picture, f"replica {replica}", str(shown.tags["reason"][index])))
+    caption = (
+        f"{len(frames)} geometries that a guard has stopped the run for, in stopped.xyz; log.txt "
+        "says more. They are not in the trajectory. Label them and train again, or loosen the "
+        "guard, and start the same command again: it goes on from the state before."
+    )
+    return html.heading("Where a guard stopped it") + html.figure(html.film(tiles), caption)
 
 
 def _last_frames(folder: RunFolder) -> str:

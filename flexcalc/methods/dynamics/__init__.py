@@ -1,0 +1,40 @@
+"""Molecular dynamics of many replicas in one batch.
+
+`integrator` is the one step, in whose middle each method's bath acts: `langevin`, `rescaling` and
+`nosehoover`. `state` holds what moves and its energies, `momenta` how it starts and what of it is
+rigid, `noise` the streams of random numbers, `bath` the temperature over time.
+"""
+
+from flexcalc.methods.dynamics.bath import Bath
+from flexcalc.methods.dynamics.integrator import Integrator, VelocityVerlet
+from flexcalc.methods.dynamics.langevin import Langevin
+from flexcalc.methods.dynamics.momenta import rigid_freedom, thermal_momenta, without_rigid_motion
+from flexcalc.methods.dynamics.nosehoover import NoseHoover
+from flexcalc.methods.dynamics.rescaling import VelocityRescaling
+from flexcalc.methods.dynamics.state import (
+    DynamicsState,
+    conserved_energy,
+    kinetic_energy,
+    masses,
+    temperature,
+)
+
+__all__ = [
+    "Bath",
+    "Dynamics",
+    "DynamicsState",
+    "Integrator",
+    "Langevin",
+    "NoseHoover",
+    "VelocityRescaling",
+    "VelocityVerlet",
+    "conserved_energy",
+    "kinetic_energy",
+    "masses",
+    "rigid_freedom",
+    "temperature",
+    "thermal_momenta",
+    "without_rigid_motion",
+]
+
+Dynamics = VelocityVerlet | Langevin | VelocityRescaling | NoseHoover

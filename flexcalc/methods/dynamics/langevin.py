@@ -1,0 +1,51 @@
+"""Langevin dynamics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from flexcalc.fields import Positive
+from flexcalc.methods.dynamics import noise
+from flexcalc.methods.dynamics.bath import Bath
+from flexcalc.methods.dynamics.integrator import RigidMotion
+from flexcalc.methods.dynamics.momenta import rigid_freedom, scaled
+from flexcalc.methods.dynamics.state import DynamicsState, kinetic_energy
+
+
+@dataclass(frozen=True, kw_only=True)
+class Langevin(Bath):
+    """Constant-temperature dynamics with the BAOAB splitting.
+
+    The bath moves the molecule as a whole too, so all 3N degrees of freedom are thermal, unless
+    `rigid_motion` is `removed`; then the noise is projected, 3N - 6 are thermal, and positions
+    are those of a molecule that does not turn.
+
+    Source: Leimkuhler and Matthews, Appl. Math. Res. Express 2013, 34-56,
+    doi:10.1093/amrx/abs010.
+    """
+
+    kind: ClassVar[str] = "langevin"
+
+    rigid_motion: RigidMotion = "free"
+    """Drift and rotation of the molecule as a whole: `free`, `removed at start` from the first
+    momenta (the bath brings them back), or `removed` at every step."""
+    friction_per_ps: Positive = 1.0
+    """Rate at which momenta forget, in 1/ps."""
+
+    def fixed(self, numbers: np.ndarray) -> int:
+        """Degrees of freedom without motion, for the temperature."""
+        return rigid_freedom(len(numbers)) if self.rigid_motion == "removed" else 0
+
+    def stir(
+        self, state: DynamicsState, momenta: np.ndarray, numbers: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Forget a part of the momenta, and put thermal ones in its place."""
+        keep = np.exp(-self.friction_per_ps * 1e-3 * self.timestep_fs)
+        normal = noise.normal(state.keys, state.step, momenta[0].size).reshape(momenta.shape)
+        thermal = scaled(normal, numbers, self.target_K(state.step, len(momenta)))
+        stirred = keep * momenta + np.sqrt(1 - keep**2) * thermal
+        heat = kinetic_energy(stirred, numbers) - kinetic_energy(momenta, numbers)
+        return stirred, heat, state.chain

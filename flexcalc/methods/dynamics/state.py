@@ -1,0 +1,62 @@
+"""Replicas in motion, and their energies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from flexcalc.potential import Evaluation
+from flexcalc.units import KB
+
+
+@dataclass(frozen=True, eq=False)
+class DynamicsState:
+    """Replicas in motion.
+
+    Args:
+        step: steps taken.
+        positions: (batch, atoms, 3) in angstrom.
+        momenta: (batch, atoms, 3) in amu angstrom per ASE time unit.
+        evaluation: energies and forces at the positions.
+        heat: (batch,) energy taken up from the thermostat so far, in eV.
+        keys: (batch, 2) of uint64, each replica's stream of random numbers (`noise.py`).
+        chain: (batch, 2, length), positions and velocities of a Nose-Hoover chain; of length
+            zero without one.
+    """
+
+    step: int
+    positions: np.ndarray
+    momenta: np.ndarray
+    evaluation: Evaluation
+    heat: np.ndarray
+    keys: np.ndarray
+    chain: np.ndarray
+
+
+def masses(numbers: np.ndarray) -> np.ndarray:
+    """Standard atomic masses (atoms, 1) in amu."""
+    from ase.data import atomic_masses
+
+    return atomic_masses[np.asarray(numbers)][:, None]
+
+
+def kinetic_energy(momenta: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """Kinetic energies (batch,) in eV of momenta (batch, atoms, 3)."""
+    # One flat axis is summed in the same order for every batch, to the last bit.
+    squares = (momenta**2 / masses(numbers)).reshape(len(momenta), -1)
+    return 0.5 * np.add.reduce(squares, axis=1)
+
+
+def temperature(momenta: np.ndarray, numbers: np.ndarray, fixed: int = 0) -> np.ndarray:
+    """Kinetic temperatures (batch,) in K, with `fixed` degrees of freedom without motion.
+
+    A method knows how many those are: `method.fixed(numbers)`.
+    """
+    freedom = 3 * len(numbers) - fixed
+    return 2 * kinetic_energy(momenta, numbers) / (freedom * KB)
+
+
+def conserved_energy(state: DynamicsState, numbers: np.ndarray) -> np.ndarray:
+    """Energies (batch,) in eV that exact dynamics keeps: total less the thermostat's heat."""
+    return state.evaluation.energies + kinetic_energy(state.momenta, numbers) - state.heat

@@ -1,0 +1,203 @@
+"""Dynamics of many replicas here against ASE's in turn, side by side; run by hand.
+
+    python tests/benchmarks/dynamics.py replicas azobenzene.flex --steps 200
+    python tests/benchmarks/dynamics.py replicas schnet:float32 --start inputs/azobenzene-trans.xyz
+    python tests/benchmarks/dynamics.py drift ethanol-*.flex --start inputs/ethanol.xyz
+    python tests/benchmarks/dynamics.py overhead
+
+`replicas` prints how many times as many steps of Langevin a batch of 32 does in a second as 32 runs
+of ase.md.langevin with the same model by our calculator, one after the other; a model is an
+address, or schnet:PRECISION for a SchNet of 128 features and 6 layers with random weights, whose
+speed is that of a trained one. `drift` prints the drift of the energy in 100 ps of constant-energy
+dynamics in meV an atom a ps (bound 5e-3). `overhead` prints what a step costs beside the potential.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import ase
+import numpy as np
+from ase import units
+from ase.md.langevin import Langevin as ASELangevin
+
+import flexcalc
+from flexcalc import files
+from flexcalc.methods.dynamics import (
+    Langevin,
+    NoseHoover,
+    VelocityRescaling,
+    VelocityVerlet,
+    conserved_energy,
+    temperature,
+)
+from flexcalc.methods.guard import Guards
+from flexcalc.methods.iterate import iterate
+from flexcalc.potential import CheckedPotential, Evaluation, Potential
+
+INPUTS = Path(__file__).parents[2] / "inputs"
+REPLICAS, ROUNDS = 32, 5
+
+
+class Springs(CheckedPotential):
+    """Every atom on a spring of its own: the cheapest potential there is."""
+
+    def __init__(self, numbers: np.ndarray, reference: np.ndarray):
+        self.numbers, self.reference = numbers, reference
+
+    def evaluate(self, positions: np.ndarray) -> Evaluation:
+        stretch = positions - self.reference
+        return Evaluation(15.0 * (stretch**2).sum(axis=(1, 2)), -30.0 * stretch)
+
+
+def opened(address: str, numbers: np.ndarray) -> Potential:
+    """A potential by its address, or a SchNet with random weights."""
+    if not address.startswith("schnet:"):
+        return flexcalc.load(address, numbers)
+    from flexcalc.models.networks.potential import NetworkPotential, built
+    from flexcalc.models.schnetpack import SchNet
+
+    family = SchNet(features=128, interactions=6, precision=address.partition(":")[2])
+    return NetworkPotential(family, numbers, built(family, numbers), 0.0, 1e-3, {})
+
+
+def replicas(models: list[str], start: Path, steps: int) -> None:
+    frame = files.read(start)
+    for address in models:
+        potential = opened(address, frame.numbers)
+        rng = np.random.default_rng(0)
+        method = Langevin(timestep_fs=0.5, temperature_K=300.0, friction_per_ps=10.0)
+        state = method.init(potential, np.repeat(frame.positions[:1], REPLICAS, axis=0), rng)
+        run = Batch(method, potential, state)
+        alone = Alone(potential, frame)
+        run(10), alone(10)
+        ratios, rates = [], []
+        for _ in range(ROUNDS):
+            # In turns, so that what else the machine does meets both.
+            batch, single = timed(run, steps), timed(alone, steps * 2)
+            ratios.append(REPLICAS * (single / 2) / batch)
+            rates.append((REPLICAS * steps / batch, steps * 2 / single))
+        ours, theirs = np.median(rates, axis=0)
+        print(
+            f"{address}: {np.median(ratios):.1f} times (from {min(ratios):.1f} to "
+            f"{max(ratios):.1f}); {ours:.0f} against {theirs:.0f} steps of a replica a second; "
+            f"load {os.getloadavg()[0]:.1f}"
+        )
+
+
+class Batch:
+    """Our dynamics, going on with each call."""
+
+    def __init__(self, method, potential, state, guards=()):
+        self.method, self.potential, self.state, self.guards = method, potential, state, guards
+        self.rng = np.random.default_rng(0)
+
+    def __call__(self, steps: int) -> None:
+        self.state = iterate(
+            self.method,
+            self.potential,
+            self.state,
+            steps=self.state.step + steps,
+            rng=self.rng,
+            observers=self.guards,
+        )
+
+
+class Alone:
+    """ASE's dynamics of one replica, as each of 32 in turn would go."""
+
+    def __init__(self, potential: Potential, frame: flexcalc.Dataset):
+        atoms = ase.Atoms(frame.numbers, frame.positions[0])
+        atoms.calc = flexcalc.Calculator(potential)
+        self.dynamics = ASELangevin(
+            atoms, 0.5 * units.fs, temperature_K=300, friction=0.01 / units.fs, fixcm=False
+        )
+
+    def __call__(self, steps: int) -> None:
+        self.dynamics.run(steps)
+
+
+def timed(run: Callable[[int], None], steps: int) -> float:
+    """Seconds of some steps."""
+    begin = time.perf_counter()
+    run(steps)
+    return time.perf_counter() - begin
+
+
+def drift(models: list[str], start: Path, picoseconds: float) -> None:
+    frame = files.read(start)
+    for address in models:
+        potential = opened(address, frame.numbers)
+        method = VelocityVerlet(timestep_fs=0.5, temperature_K=300.0)
+        rng = np.random.default_rng(0)
+        state = method.init(potential, np.repeat(frame.positions[:1], 4, axis=0), rng)
+        kept, kelvin = [], []
+
+        fixed = method.fixed(frame.numbers)
+
+        def watch(state, kept=kept, kelvin=kelvin, numbers=frame.numbers, fixed=fixed):
+            if state.step % 20 == 0:
+                kept.append(conserved_energy(state, numbers))
+                kelvin.append(temperature(state.momenta, numbers, fixed).mean())
+
+        steps = round(picoseconds * 2000)
+        guards = Guards().guards(potential, state.positions, fixed, address)
+        watchers = [*guards, watch]
+        iterate(method, potential, state, steps=steps, rng=rng, observers=watchers)
+        times = np.arange(len(kept)) * 0.01
+        slopes = np.polyfit(times, np.array(kept), 1)[0] * 1e3 / len(potential.numbers)
+        print(
+            f"{address}: {np.abs(slopes).max():.2e} meV an atom a ps at most, "
+            f"{np.abs(slopes.mean()):.2e} on average of 4 replicas in {picoseconds:g} ps; mean "
+            f"temperature {np.mean(kelvin):.0f} K",
+            flush=True,
+        )
+
+
+def overhead(start: Path) -> None:
+    frame = files.read(start)
+    potential = Springs(frame.numbers, frame.positions[0])
+    positions = np.repeat(frame.positions[:1], REPLICAS, axis=0)
+    methods = (VelocityVerlet(), Langevin(), VelocityRescaling(), NoseHoover())
+    begin = time.process_time()
+    for _ in range(500):
+        potential(positions)
+    call = (time.process_time() - begin) / 500
+    print(f"{REPLICAS} replicas of {len(frame.numbers)} atoms, milliseconds of CPU a step")
+    for method in (*methods, Langevin(rigid_motion="removed")):
+        state = method.init(potential, positions, np.random.default_rng(0))
+        best = []
+        for guards in ((), tuple(Guards().guards(potential, positions, 0, ""))):
+            run = Batch(method, potential, state, guards)
+            spent = []
+            for _ in range(ROUNDS):
+                begin = time.process_time()
+                run(200)
+                spent.append((time.process_time() - begin) / 200)
+            best.append(min(spent) - call)
+        rigid = ", rigid motion removed" if method.rigid_motion == "removed" else ""
+        print(f"{method.kind}{rigid}: {best[0] * 1e3:.3f}, guarded {best[1] * 1e3:.3f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=["replicas", "drift", "overhead"])
+    parser.add_argument("models", nargs="*")
+    parser.add_argument("--start", type=Path, default=INPUTS / "azobenzene-trans.xyz")
+    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--picoseconds", type=float, default=100.0)
+    options = parser.parse_args()
+    if options.what == "replicas":
+        replicas(options.models, options.start, options.steps)
+    elif options.what == "drift":
+        drift(options.models, options.start, options.picoseconds)
+    else:
+        overhead(options.start)
+
+
+if __name__ == "__main__":
+    main()
