@@ -136,10 +136,10 @@ def coordination(
     steepness = -power * counts * (1 - counts)
     inverse = np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > 0)
     pull = (steepness * inverse**2)[..., None] * apart
-    gradients = np.zeros_like(positions, dtype=float)
-    np.add.at(gradients, (slice(None), i), pull)
-    np.add.at(gradients, (slice(None), j), -pull)
-    return counts.sum(axis=1), gradients
+    ends = np.zeros((positions.shape[1], len(pairs)))
+    ends[i, np.arange(len(pairs))] = 1
+    ends[j, np.arange(len(pairs))] = -1
+    return counts.sum(axis=1), np.einsum("ap,bpx->bax", ends, pull)
 
 
 def _unit(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -155,7 +155,7 @@ class Coordination(Coordinate):
     )
 
     def __post_init__(self) -> None:
-        if not any(a != b for a in self.atoms for b in self.others):
+        if not self.pairs:
             raise InputError(f"coordinate {self.label!r}: expected a pair of different atoms")
         if self.r0_A <= 0 or self.power < 2:
             raise InputError(f"coordinate {self.label!r}: expected r0 > 0 and n of at least 2")
@@ -176,6 +176,11 @@ class Coordination(Coordinate):
         groups = [tuple(int(a) for a in re.findall(r"[0-9]+", found[part])) for part in (1, 2)]
         power = 6 if found[4] is None else int(found[4])
         return cls("coordination", groups[0], groups[1], float(found[3]), power)
+
+    @property
+    def pairs(self) -> int:
+        """Pairs of different atoms, the largest value there can be."""
+        return sum(a != b for a in self.atoms for b in self.others)
 
     def measure(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See `Coordinate.measure`."""
