@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from flexcalc.errors import FileFormatError
+from flexcalc.geometry import Coordinate
 from flexcalc.methods.dynamics import DynamicsState, Langevin, VelocityVerlet
 from flexcalc.methods.iterate import Checkpoint, Recorder, pack, run, unpack
+from flexcalc.methods.metadynamics import Metadynamics, MetadynamicsState, WellTempered
 from flexcalc.methods.optimisers import FIRE, LBFGS
 from flexcalc.methods.path import NEB, PathState, interpolate
 from flexcalc.methods.relax import Relax, RelaxState
@@ -19,6 +21,15 @@ DOWN = UP * [1, 1, -1]
 METHODS = {
     "nve": (VelocityVerlet(), DynamicsState, np.stack([UP, DOWN])),
     "langevin": (Langevin(), DynamicsState, np.stack([UP, DOWN])),
+    "metad": (
+        Metadynamics.on(
+            [Coordinate.parse("dihedral 0 1 2 3"), Coordinate.parse("angle 1 0 2")],
+            Langevin(),
+            WellTempered(pace=3),
+        ),
+        MetadynamicsState,
+        np.stack([UP, DOWN]),
+    ),
     "neb": (NEB(images=5, force_tolerance_eV_A=1e-9), PathState, interpolate(UP, DOWN, 5)),
     "neb-fire": (
         NEB(images=5, force_tolerance_eV_A=1e-9, optimiser=FIRE()),
