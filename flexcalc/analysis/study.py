@@ -23,6 +23,7 @@ from flexcalc.analysis.freeenergy import (
 )
 from flexcalc.analysis.transitions import Basins, Verdict, judge
 from flexcalc.files.plumed import Colvar, HillList
+from flexcalc.geometry import Coordinate
 from flexcalc.methods.bias import Axis
 from flexcalc.units import KCAL_MOL
 
@@ -74,7 +75,7 @@ class Study:
                 flat["basin_difference_error_kcal_mol"] = error / KCAL_MOL
         return flat
 
-    def to_bytes(self) -> bytes:
+    def to_bytes(self, coordinates: Sequence[Coordinate]) -> bytes:
         """As npz: nodes of each axis, surface and errors in eV, basins and their differences."""
         stream = io.BytesIO()
         arrays: dict[str, Any] = {f"nodes_{n}": axis.points for n, axis in enumerate(self.axes)}
@@ -84,7 +85,9 @@ class Study:
             periodic=np.array([axis.periodic for axis in self.axes]),
             surface=self.surface,
             errors=self.errors,
-            labels=self.basins.labels.reshape(self.surface.shape),
+            basins=self.basins.labels.reshape(self.surface.shape),
+            coordinates=np.array([one.label for one in coordinates]),
+            units=np.array([one.unit for one in coordinates]),
             minima=np.array(self.basins.minima, dtype=int),
             time_fs=self.time_fs,
             differences=self.differences,

@@ -222,7 +222,7 @@ def _finish(
     }
     if len(hills):
         found = study(colvar, hills, method.axes, config.method.temperature_K)
-        atomic_write(here.folder / "surface.npz", found.to_bytes())
+        atomic_write(here.folder / "surface.npz", found.to_bytes(method.coordinates))
         results |= found.results()
         here.say(found.verdict.line)
     here.say(

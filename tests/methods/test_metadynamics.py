@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -174,7 +176,7 @@ def regions_of(method, colvar, edges):
 def exact_regions(energy, edges, kT=KT):
     """-kT ln of the integral over each interval, the lowest zero."""
     found = []
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in pairwise(edges):
         x = np.linspace(low, high, 400)
         found.append(-kT * np.log(np.trapezoid(np.exp(-energy(x) / kT), x)))
     return np.array(found) - min(found)
