@@ -132,13 +132,14 @@ def _surface(folder: RunFolder, drawn: Drawn, samples: dict[str, np.ndarray] | N
         )
         caption = (
             "Free energy in kcal/mol, read off the bias; the band is one standard error of the "
-            "reweighted samples, where enough came by. Numbers mark the basins."
+            "reweighted samples, where enough came by. Numbers from 1 mark the basins."
         )
         return html.figure(svg, caption, wide=True)
     kelvin = folder.value("temperature_K") or 300.0
+    shown = _seen(_over_two(drawn.surface, kelvin), kelvin)
     svg = plots.surface(
         (drawn.nodes[0], drawn.nodes[1]),
-        _seen(_over_two(drawn.surface, kelvin), kelvin),
+        shown,
         _paths(drawn, samples),
         [(float(one[0]), float(one[1])) for one in drawn.minima],
         (drawn.axis_label(0), drawn.axis_label(1), ENERGY),
@@ -146,8 +147,9 @@ def _surface(folder: RunFolder, drawn: Drawn, samples: dict[str, np.ndarray] | N
         "Free-energy surface with the ways of the walkers",
     )
     caption = (
-        "Free energy in kcal/mol, read off the bias, with a line at every whole value, and the "
-        "ways of the walkers over it. Numbers mark the basins; where the map is empty nobody went."
+        "Free energy in kcal/mol, read off the bias, with lines at whole values up to "
+        f"{number(float(np.nanmax(shown, initial=0.0)))}, and the ways of the walkers over it. "
+        "Numbers mark the basins; where the map is empty nobody went."
     )
     if len(drawn.nodes) == 3:
         caption += f" {drawn.labels[2]} is integrated out."
@@ -230,7 +232,11 @@ def _pictures(folder: RunFolder, drawn: Drawn | None) -> list[str]:
             markers=False,
         )
         found.append(
-            html.figure(svg, "Free energy of each basin above the first in kcal/mol, over time.")
+            html.figure(
+                svg,
+                "Free energy of each basin above the first over time; at the end basin 2 lies "
+                f"{number(float(drawn.differences[-1, 1]))} kcal/mol above basin 1.",
+            )
         )
     hills = _table(folder, "HILLS", "height", "biasf")
     if hills is not None:
@@ -252,7 +258,11 @@ def _heights(hills: dict[str, np.ndarray]) -> str:
         "Heights of the hills over time",
         markers=False,
     )
-    return html.figure(svg, "Mean height of the walkers' hills in kcal/mol, over time.")
+    caption = (
+        f"Mean height of the walkers' hills over time, {number(float(means[-1]))} kcal/mol at the "
+        "end."
+    )
+    return html.figure(svg, caption)
 
 
 def _walkers(folder: RunFolder, samples: dict[str, np.ndarray] | None) -> str:
