@@ -36,6 +36,7 @@ RUNS = {
     "evaluate": ("Measure errors of potentials, overall and by region.", "run_evaluate"),
     "path": ("Find a minimum-energy path and check its barrier.", "run_path"),
     "md": ("Run molecular dynamics of many replicas.", "run_md"),
+    "metad": ("Run metadynamics for a free-energy surface.", "run_metad"),
     "ipi": ("Start i-PI and its clients for one i-PI input.", "run_ipi"),
     "serve": ("Serve a potential to a running i-PI.", "run_serve"),
 }

@@ -116,6 +116,7 @@ REQUIRED = {
     "evaluate": {"models": ["m.flex"], "dataset": "a.xyz"},
     "path": {"model": "m.flex", "start": "a.xyz"},
     "md": {"model": "m.flex", "start": "a.xyz"},
+    "metad": {"model": "m.flex", "start": "a.xyz", "coordinate": ["distance 0 1"]},
     "serve": {"model": "m.flex", "start": "a.xyz"},
     "ipi": {"input": "i.xml", "model": "m.flex", "start": "a.xyz"},
     "demo": {},

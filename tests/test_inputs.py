@@ -29,6 +29,7 @@ RUNS = {
     "evaluate.toml": ["evaluate", "--bins", "4", "--frames", "20"],
     "path.toml": ["path", "--images", "5", "--steps", "3"],
     "md.toml": ["md", "--steps", "20"],
+    "metad.toml": ["metad", "--steps", "20", "--pace", "5"],
     "ipi.toml": ["ipi", "--steps", "3"],
     "ipi-pimd.xml": ["ipi", "--steps", "2"],
     "ipi-remd.xml": ["ipi", "--steps", "2"],
@@ -136,6 +137,11 @@ def test_path_is_checked_by_the_reference(here):
 def test_md_writes_a_frame_of_every_replica(here):
     assert run("md.toml")["steps"] == 20
     assert list(flexcalc.read("md/trajectory.xyz").tags["replica"]) == [*range(8), *range(8)]
+
+
+def test_metad_leaves_hills_of_every_walker(here):
+    assert run("metad.toml")["hills"] == 8 * 4
+    assert len(np.loadtxt("metad/HILLS")) == 8 * 4
 
 
 @pytest.mark.parametrize("name", [name for name in RUNS if RUNS[name][0] == "ipi"])

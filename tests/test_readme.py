@@ -62,7 +62,7 @@ def test_blocks_run_in_order(place, own_sockets):
         )
         assert done.returncode == 0, (text, done.stdout, done.stderr)
         assert "NOT CONVERGED" not in done.stdout
-    for folder in ("label", "glycine-train", "check", "path", "md", "ipi"):
+    for folder in ("label", "glycine-train", "check", "path", "md", "metad", "ipi"):
         assert (place / folder / "report.html").stat().st_size > 1000
     assert flexcalc.load(str(place / "glycine.flex")).facts["training_points"] == 80
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from flexcalc.fields import Address, Batch, Count, Members, Natural, Port, Positive, Workers
 from flexcalc.methods.dynamics import Dynamics, Langevin
 from flexcalc.methods.guard import Guards
+from flexcalc.methods.metadynamics import Hills, WellTempered
 from flexcalc.methods.path import NEB
 from flexcalc.methods.sampling import Sampling, Thermal
 from flexcalc.training.selection import Selection
@@ -181,6 +182,42 @@ class Md(Guards, OpensPotentials):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Metad(OpensPotentials):
+    """Run metadynamics of walkers that share one bias, for a free-energy surface."""
+
+    positional: ClassVar[tuple[str, ...]] = ("model", "start")
+    changeable: ClassVar[tuple[str, ...]] = ("steps", "max_deviation_eV_A")
+
+    model: Address
+    """Potential to run on."""
+    start: Path
+    """First geometry; of several frames, walkers take them in turn."""
+    coordinate: tuple[str, ...]
+    """One to three coordinates to bias, such as "dihedral 4 6 7 12" (counted from 0)."""
+    method: Dynamics = field(default_factory=Langevin)
+    """Integrator and thermostat."""
+    hills: Hills = field(default_factory=WellTempered)
+    """Kind of metadynamics."""
+    upper_wall: tuple[str, ...] = ()
+    """Walls that keep coordinates below, such as "distance 0 1 at 3.5 kappa 50": in degrees or
+    angstrom, and kcal/mol per unit squared."""
+    lower_wall: tuple[str, ...] = ()
+    """Walls that keep coordinates above."""
+    steps: Count = 100000
+    """Timesteps."""
+    walkers: Batch = 1
+    """Walkers that share the bias, all in one batch."""
+    frame_every: Count = 20
+    """Steps between two frames on disk, which have the labels of the model without the bias."""
+    colvar_every: Count = 20
+    """Steps between two lines of COLVAR."""
+    max_deviation_eV_A: Positive | None = None
+    """Deviation of a committee's force on any atom at which the run stops, in eV/angstrom."""
+    seed: Natural = 0
+    """Seed of all random numbers."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Serve(OpensPotentials):
     """Serve a potential to a running i-PI."""
 
@@ -267,6 +304,7 @@ COMMANDS: dict[str, Any] = {
     "evaluate": Evaluate,
     "path": PathSearch,
     "md": Md,
+    "metad": Metad,
     "serve": Serve,
     "ipi": Ipi,
 }

@@ -3,9 +3,17 @@
 Angles are in radians inside and in degrees for users (`Coordinate`). Atom indices count from 0.
 """
 
-from flexcalc.geometry.coordinates import Coordinate, angle, dihedral, distance, distances
+from flexcalc.geometry.coordinates import (
+    angle,
+    coordination,
+    difference,
+    dihedral,
+    distance,
+    distances,
+)
 from flexcalc.geometry.graph import bonded_angles, bonded_dihedrals, bonds, consensus_bonds
 from flexcalc.geometry.matching import align, match_atoms
+from flexcalc.geometry.named import Coordinate
 
 __all__ = [
     "Coordinate",
@@ -15,6 +23,8 @@ __all__ = [
     "bonded_dihedrals",
     "bonds",
     "consensus_bonds",
+    "coordination",
+    "difference",
     "dihedral",
     "distance",
     "distances",

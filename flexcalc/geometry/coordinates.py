@@ -1,15 +1,10 @@
-"""Distances, angles and dihedrals with their gradients, in closed form."""
+"""Internal coordinates with their gradients, in closed form."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Sequence
 
 import numpy as np
-
-from flexcalc.errors import InputError, ShapeError
 
 
 def distances(positions: np.ndarray) -> np.ndarray:
@@ -92,85 +87,59 @@ def dihedral(
     return values, _spread(positions, {i: first, j: -first + shift, k: -last - shift, l: last})
 
 
-@dataclass(frozen=True)
-class Coordinate:
-    """A distance, angle or dihedral that a user names, such as "dihedral 4 6 7 12".
+def difference(
+    positions: np.ndarray,
+    i: int,
+    j: int,
+    k: int,
+    l: int,  # noqa: E741
+) -> tuple[np.ndarray, np.ndarray]:
+    """Distance i-j less distance k-l and its gradient, as of a bond that breaks and one that forms.
 
     Args:
-        kind: which of the three.
-        atoms: two, three or four different indices, counting from 0 as ASE does.
+        positions: (batch, atoms, 3) in angstrom.
 
-    Raises:
-        InputError: another number of atoms than the kind has, or one twice.
+    Returns:
+        Values (batch,) in angstrom and gradients (batch, atoms, 3), without unit.
     """
-
-    kind: Literal["distance", "angle", "dihedral"]
-    atoms: tuple[int, ...]
-
-    def __post_init__(self) -> None:
-        count = _ATOMS.get(self.kind)
-        if count is None:
-            raise InputError(
-                f"unknown coordinate {self.kind!r}; expected distance, angle or dihedral"
-            )
-        if len(self.atoms) != count or len(set(self.atoms)) != count or min(self.atoms) < 0:
-            raise InputError(
-                f"coordinate {self.label!r}: expected {count} different atom indices "
-                f"that count from 0, such as {_EXAMPLES[self.kind]!r}"
-            )
-
-    @classmethod
-    def parse(cls, text: str) -> Coordinate:
-        """Read "distance 0 1", "angle 0 1 2" or "dihedral 0 1 2 3"; commas pass for blanks.
-
-        Raises:
-            InputError: the text is none of these.
-        """
-        kind, *atoms = re.split(r"[\s,]+", text.strip()) if text.strip() else [""]
-        if kind.lower() not in _ATOMS or not all(re.fullmatch(r"[0-9]{1,9}", a) for a in atoms):
-            raise InputError(
-                f"cannot read the coordinate {text!r}; expected one such as "
-                "'distance 0 1', 'angle 0 1 2' or 'dihedral 4 6 7 12'"
-            )
-        return cls(kind.lower(), tuple(int(atom) for atom in atoms))  # type: ignore[arg-type]
-
-    def values(self, positions: np.ndarray) -> np.ndarray:
-        """Values (batch,) in angstrom or degrees (dihedrals in (-180, 180]).
-
-        Args:
-            positions: (batch, atoms, 3) in angstrom.
-
-        Raises:
-            ShapeError: the molecule has fewer atoms than the coordinate names.
-        """
-        count = positions.shape[1]
-        if max(self.atoms) >= count:
-            raise ShapeError(
-                f"coordinate {self.label!r} names atom {max(self.atoms)}, but the molecule "
-                f"has {count} atoms, 0 to {count - 1}"
-            )
-        values, _ = _MEASURES[self.kind](positions, *self.atoms)
-        return values if self.kind == "distance" else np.degrees(values)
-
-    @property
-    def label(self) -> str:
-        """The text that `parse` reads."""
-        return " ".join([self.kind, *map(str, self.atoms)])
-
-    @property
-    def unit(self) -> str:
-        """The unit of `values`: "A" or "degrees"."""
-        return "A" if self.kind == "distance" else "degrees"
-
-    @property
-    def periodic(self) -> bool:
-        """Whether 180 and -180 are the same place."""
-        return self.kind == "dihedral"
+    first, first_gradient = distance(positions, i, j)
+    second, second_gradient = distance(positions, k, l)
+    return first - second, first_gradient - second_gradient
 
 
-_ATOMS = {"distance": 2, "angle": 3, "dihedral": 4}
-_MEASURES: dict[str, Callable] = {"distance": distance, "angle": angle, "dihedral": dihedral}
-_EXAMPLES = {kind: " ".join([kind, *map(str, range(n))]) for kind, n in _ATOMS.items()}
+def coordination(
+    positions: np.ndarray, first: Sequence[int], second: Sequence[int], r0_A: float, power: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Number of atoms of one group around those of another, and its gradient.
+
+    Each pair counts 1 / (1 + (r/r0)^n), PLUMED's rational switching function with m = 2n.
+
+    Args:
+        positions: (batch, atoms, 3) in angstrom.
+        first, second: atoms of the two groups; an atom is no neighbour of itself.
+        r0_A: distance that counts one half, in angstrom.
+        power: n.
+
+    Returns:
+        Values (batch,) and gradients (batch, atoms, 3) in 1/angstrom.
+
+    Source: Iannuzzi, Laio and Parrinello, Phys. Rev. Lett. 90, 238302 (2003),
+    doi:10.1103/PhysRevLett.90.238302.
+    """
+    pairs = [(a, b) for a in first for b in second if a != b]
+    i, j = np.array(pairs).T
+    apart = positions[:, i] - positions[:, j]
+    lengths = np.linalg.norm(apart, axis=-1)
+    # Far beyond, the power overflows to infinity, and the pair counts zero as it should.
+    with np.errstate(over="ignore"):
+        counts = 1 / (1 + (lengths / r0_A) ** power)
+    steepness = -power * counts * (1 - counts)
+    inverse = np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > 0)
+    pull = (steepness * inverse**2)[..., None] * apart
+    ends = np.zeros((positions.shape[1], len(pairs)))
+    ends[i, np.arange(len(pairs))] = 1
+    ends[j, np.arange(len(pairs))] = -1
+    return counts.sum(axis=1), np.einsum("ap,bpx->bax", ends, pull)
 
 
 def _unit(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from flexcalc.callables import load_callable
 from flexcalc.errors import AddressError
 from flexcalc.potential import CheckedPotential, Evaluation
-from flexcalc.query import hint
 from flexcalc.references.electrons import failed
 
 
@@ -45,7 +43,7 @@ class ASEPotential(CheckedPotential):
         self.target = target
         self.keywords = keywords
         self._calculator: Any = None
-        _find(self._module, self._name, target)
+        load_callable(f"{self._module}:{name}", "ase", "class")
 
     @classmethod
     def from_address(
@@ -108,7 +106,7 @@ class ASEPotential(CheckedPotential):
         return energy, forces
 
     def _make(self) -> Any:
-        maker = _find(self._module, self._name, self.target)
+        maker = load_callable(f"{self._module}:{self._name}", "ase", "class")
         try:
             calculator = maker(**self.keywords)
         except Exception as error:  # a foreign constructor may raise anything
@@ -126,33 +124,6 @@ class ASEPotential(CheckedPotential):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_calculator": None}
-
-
-def _find(module: str, name: str, target: str) -> Any:
-    try:
-        home = _load(Path(module)) if module.endswith(".py") else importlib.import_module(module)
-    except Exception as error:  # a foreign module may raise anything on import
-        reason = " ".join(str(error).split())
-        raise AddressError(
-            f"ase:{target}: the module {module} cannot be imported: "
-            f"{type(error).__name__}: {reason}"
-        ) from error
-    maker = getattr(home, name, None)
-    if not callable(maker):
-        known = [entry for entry in vars(home) if callable(getattr(home, entry))]
-        near = hint(name, known)
-        tail = near if "did you mean" in near else ""
-        raise AddressError(f"ase:{target}: {module} has no class {name!r}{tail}")
-    return maker
-
-
-def _load(path: Path) -> Any:
-    spec = importlib.util.spec_from_file_location(f"flexcalc_reference_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{path} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def _value(text: str) -> Any:

@@ -281,3 +281,90 @@ def traces(
 
 def _thinned(count: int) -> np.ndarray:
     return np.unique(np.linspace(0, count - 1, min(count, MOST_POINTS)).round().astype(int))
+
+
+def band(
+    x: np.ndarray,
+    y: np.ndarray,
+    errors: np.ndarray,
+    marked: Sequence[float],
+    labels: tuple[str, str],
+    name: str,
+    title: str,
+) -> str:
+    """A curve with its standard error on both sides.
+
+    Args:
+        x, y, errors: (points,); where an error is not-a-number there is no band.
+        marked: places on x to mark, such as minima.
+        labels: of the two axes.
+    """
+    with house_style():
+        figure, axes = new_figure(WIDE)
+        axes.fill_between(x, y - errors, y + errors, color=LIGHT["model"], alpha=0.25, linewidth=0)
+        axes.plot(x, y, color=LIGHT["model"])
+        for index, place in enumerate(marked):
+            height = float(np.interp(place, x, y))
+            axes.plot([place], [height], "o", color=LIGHT["reference"])
+            _numbered(axes, (place, height), index)
+        axes.margins(x=0.01)
+        axes.set(xlabel=labels[0], ylabel=labels[1])
+        return inlined(figure, name, title)
+
+
+def surface(
+    edges: tuple[np.ndarray, np.ndarray],
+    values: np.ndarray,
+    paths: Sequence[tuple[np.ndarray, np.ndarray]],
+    marked: Sequence[tuple[float, float]],
+    labels: tuple[str, str, str],
+    name: str,
+    title: str,
+) -> str:
+    """A map of values that fade as they grow, with lines at whole values and paths over it.
+
+    Args:
+        edges: nodes (n,) and (m,) of the two axes.
+        values: (n, m), not-a-number where nothing is known.
+        paths: x and y of each walker, not-a-number where a line breaks.
+        marked: places to number, such as minima.
+        labels: of the two axes and of the values.
+    """
+    with house_style():
+        figure, axes = new_figure((WIDE[0], 5.6))
+        x, y = edges
+        half = (x[1] - x[0]) / 2, (y[1] - y[0]) / 2
+        extent = (x[0] - half[0], x[-1] + half[0], y[0] - half[1], y[-1] + half[1])
+        image = axes.imshow(
+            values.T, extent=extent, origin="lower", aspect="auto", interpolation="bilinear",
+            cmap=_shades().reversed(),
+        )  # fmt: skip
+        top = np.nanmax(values) if np.isfinite(values).any() else 1.0
+        step = max(1.0, float(np.ceil(top / 12)))
+        axes.contour(
+            x, y, values.T, levels=np.arange(step, top, step).tolist() or [top],
+            colors=[LIGHT["muted"]], linewidths=0.6,
+        )  # fmt: skip
+        for index, (across, up) in enumerate(paths):
+            axes.plot(
+                across, up, color=series(index + 1), linewidth=0.5, marker="o", markersize=1.2,
+                alpha=0.5, label=f"walker {index}",
+            )  # fmt: skip
+        for index, place in enumerate(marked):
+            axes.plot(*place, "o", color=LIGHT["ink"], markersize=4)
+            _numbered(axes, place, index)
+        bar = figure.colorbar(image, ax=axes, shrink=0.8, aspect=25, pad=0.02)
+        bar.outline.set_visible(False)
+        bar.set_label(labels[2])
+        axes.set(xlabel=labels[0], ylabel=labels[1], xlim=extent[:2], ylim=extent[2:])
+        axes.grid(visible=False)
+        if len(paths) > 1:
+            legend(axes, 8)
+        return inlined(figure, name, title)
+
+
+def _numbered(axes: Any, place: tuple[float, float], index: int) -> None:
+    axes.annotate(
+        str(index + 1), place, (6, 6), textcoords="offset points", color=LIGHT["ink"],
+        fontweight="bold",
+    )  # fmt: skip

@@ -13,7 +13,7 @@ from flexcalc.potential import formula
 from flexcalc.report import facts, html, molecule
 from flexcalc.report.folder import COMMANDS, RunFolder
 from flexcalc.report.numbers import formula as lowered
-from flexcalc.report.sections import evaluate, ipi, label, md, path, train
+from flexcalc.report.sections import evaluate, ipi, label, md, metad, path, train
 from flexcalc.storage import atomic_write
 
 SECTIONS: Mapping[str, ModuleType] = {
@@ -22,6 +22,7 @@ SECTIONS: Mapping[str, ModuleType] = {
     "evaluate": evaluate,
     "path": path,
     "md": md,
+    "metad": metad,
     "ipi": ipi,
 }
 HEADLINE = (
@@ -38,6 +39,7 @@ LEADS = {
     "evaluate": "Predictions compared with reference labels.",
     "path": "A minimum-energy path and its barrier.",
     "md": "Molecular dynamics of several replicas.",
+    "metad": "Metadynamics: a free-energy surface, and whether its coordinates drove the change.",
     "ipi": "The model as a client of i-PI.",
 }
 FACES = ("path.xyz", "worst.xyz", "labels.xyz", "geometries.xyz")

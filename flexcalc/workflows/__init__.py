@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from flexcalc.workflows.ipi import run_ipi, run_serve
     from flexcalc.workflows.label import run_label
     from flexcalc.workflows.md import run_md
+    from flexcalc.workflows.metad import run_metad
     from flexcalc.workflows.path import run_path
 
 _HOMES = {
@@ -25,6 +26,7 @@ _HOMES = {
     "run_ipi": "ipi",
     "run_label": "label",
     "run_md": "md",
+    "run_metad": "metad",
     "run_path": "path",
     "run_serve": "ipi",
     "run_train": "fitting",
@@ -41,6 +43,7 @@ __all__ = [
     "run_ipi",
     "run_label",
     "run_md",
+    "run_metad",
     "run_path",
     "run_serve",
     "run_train",

@@ -40,7 +40,7 @@ def run_evaluate(config: Evaluate, output: Path) -> dict[str, Any]:
     rng = np.random.default_rng(config.seed)
     if config.frames is not None and config.frames < len(data):
         data = data[np.sort(rng.choice(len(data), config.frames, replace=False))]
-    coordinates = [Coordinate.parse(text) for text in config.by]
+    coordinates = [Coordinate.parse(text, trust=config.trust) for text in config.by]
     for coordinate in coordinates:
         coordinate.values(data.positions[:1])
     potentials = [

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from flexcalc.errors import FileFormatError
+from flexcalc.geometry import Coordinate
 from flexcalc.methods.dynamics import (
     DynamicsState,
     Langevin,
@@ -14,6 +15,7 @@ from flexcalc.methods.dynamics import (
     VelocityVerlet,
 )
 from flexcalc.methods.iterate import Checkpoint, Recorder, pack, run, unpack
+from flexcalc.methods.metadynamics import Metadynamics, MetadynamicsState, WellTempered
 from flexcalc.methods.optimisers import FIRE, LBFGS
 from flexcalc.methods.path import NEB, PathState, interpolate
 from flexcalc.methods.relax import Relax, RelaxState
@@ -34,6 +36,15 @@ METHODS = {
     "nose-hoover": (
         NoseHoover(replica_temperatures_K=(300.0, 500.0)),
         DynamicsState,
+        np.stack([UP, DOWN]),
+    ),
+    "metad": (
+        Metadynamics.on(
+            [Coordinate.parse("dihedral 0 1 2 3"), Coordinate.parse("angle 1 0 2")],
+            Langevin(),
+            WellTempered(pace=3),
+        ),
+        MetadynamicsState,
         np.stack([UP, DOWN]),
     ),
     "neb": (NEB(images=5, force_tolerance_eV_A=1e-9), PathState, interpolate(UP, DOWN, 5)),

@@ -9,8 +9,11 @@ from ase.io import read
 
 from flexcalc import files
 from flexcalc.analysis.accuracy import accuracy
+from flexcalc.analysis.study import study
 from flexcalc.dataset import Dataset, Provenance
+from flexcalc.files import plumed
 from flexcalc.geometry import Coordinate
+from flexcalc.methods.bias import Axis
 from flexcalc.methods.path import interpolate, joined_ends
 from flexcalc.potential import Evaluation
 from flexcalc.report import write_report
@@ -160,6 +163,34 @@ def md(folder, rng):
     files.write(folder / "trajectory.xyz", frames)
 
 
+def metad(folder, rng, coordinates=2):
+    """Walkers that hop about on a made-up surface, and what is read off them."""
+    texts = ("dihedral 0 1 2 3", "angle 0 1 2", "angle 1 2 3")[:coordinates]
+    chosen = [Coordinate.parse(text) for text in texts]
+    axes = (Axis(-180, 180, 60, True), Axis(0, 180, 31), Axis(0, 180, 11))[:coordinates]
+    middle = np.array([[-120.0, 60, 90], [60.0, 120, 90]])[:, :coordinates]
+    hills_text, colvar_text = plumed.hills_head(chosen, 2), plumed.colvar_head(chosen)
+    for step in range(1, 200):
+        values = middle[(step // 15 + np.arange(2)) % 2] + rng.normal(
+            scale=12, size=(2, coordinates)
+        )
+        height = np.full(2, 0.01 * np.exp(-step / 150))
+        time = 20.0 * step
+        flat = (np.zeros(2), np.zeros(2), rng.normal(size=2), np.full(2, 300.0))
+        hills_text += plumed.hills_lines(chosen, time, values, [15.0] * coordinates, height, 8.0)
+        colvar_text += plumed.colvar_lines(chosen, time, values, *flat)
+    results(folder, "metad")
+    (folder / "HILLS").write_bytes(hills_text)
+    (folder / "COLVAR").write_bytes(colvar_text)
+    hills, colvar = (
+        read(folder / name, chosen)
+        for read, name in ((plumed.read_hills, "HILLS"), (plumed.read_colvar, "COLVAR"))
+    )
+    found = study(colvar, hills, axes, 300.0)
+    (folder / "surface.npz").write_bytes(found.to_bytes(chosen))
+    results(folder, "metad", walkers=2, hills=len(hills), temperature_K=300.0, **found.results())
+
+
 def ipi(folder, rng):
     results(folder, "ipi", steps=200, force_difference_max_relative=3.1e-13)
     scalars(folder / "scalars.csv", rng, 1)
@@ -171,6 +202,7 @@ PARTS = {
     "evaluate": evaluate,
     "path": path,
     "md": md,
+    "metad": metad,
     "ipi": ipi,
 }
 

@@ -1,0 +1,137 @@
+"""All that is read off one metadynamics run: surface, errors, basins, convergence, verdict."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from flexcalc.analysis.freeenergy import (
+    Profile,
+    after,
+    bias_on_nodes,
+    log_weights,
+    node_of,
+    reweighted,
+    rounds,
+    surface,
+    tempering,
+    time_blocks,
+)
+from flexcalc.analysis.transitions import Basins, Verdict, judge
+from flexcalc.files.plumed import Colvar, HillList
+from flexcalc.geometry import Coordinate
+from flexcalc.methods.bias import Axis
+from flexcalc.units import KCAL_MOL
+
+EQUILIBRATION = 0.2
+"""Share of a run that reweighting leaves out: the bias has still to fill the first basin."""
+TIMES = 100
+"""Times at which the difference of the basins is recorded."""
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """A run as it is read.
+
+    Args:
+        axes: of the grid, one a coordinate.
+        surface: free energy at the nodes in eV, from the bias.
+        errors: at the nodes in eV, standard errors by blocks of the reweighted samples;
+            not-a-number where they are unknown.
+        basins: of the surface.
+        time_fs: (times,) when the differences were taken.
+        differences: (times, basins) free energy of each basin above the first, in eV.
+        reweighted: free energy of each basin above the first from samples, in eV, with errors;
+            None where the run is too short.
+        verdict: whether the coordinates drove the transition.
+    """
+
+    axes: tuple[Axis, ...]
+    surface: np.ndarray
+    errors: np.ndarray
+    basins: Basins
+    time_fs: np.ndarray
+    differences: np.ndarray
+    reweighted: Profile | None
+    verdict: Verdict
+
+    def results(self) -> dict[str, Any]:
+        """Flat figures for results.json."""
+        flat: dict[str, Any] = {"verdict": self.verdict.word, "verdict_line": self.verdict.line}
+        for key, value in asdict(self.verdict).items():
+            if key not in ("word", "line"):
+                flat[key] = list(value) if isinstance(value, tuple) else value
+        if len(self.basins) > 1:
+            flat["basin_difference_kcal_mol"] = float(self.differences[-1, 1] / KCAL_MOL)
+        if self.reweighted is not None and len(self.basins) > 1:
+            energy = self.reweighted.energies[1] - self.reweighted.energies[0]
+            error = float(np.hypot(*self.reweighted.errors[:2]))
+            if np.isfinite(energy) and np.isfinite(error):
+                flat["basin_difference_reweighted_kcal_mol"] = float(energy / KCAL_MOL)
+                flat["basin_difference_error_kcal_mol"] = error / KCAL_MOL
+        return flat
+
+    def to_bytes(self, coordinates: Sequence[Coordinate]) -> bytes:
+        """As npz: nodes of each axis, surface and errors in eV, basins and their differences."""
+        stream = io.BytesIO()
+        arrays: dict[str, Any] = {f"nodes_{n}": axis.points for n, axis in enumerate(self.axes)}
+        np.savez_compressed(
+            stream,
+            **arrays,
+            periodic=np.array([axis.periodic for axis in self.axes]),
+            surface=self.surface,
+            errors=self.errors,
+            basins=self.basins.labels.reshape(self.surface.shape),
+            coordinates=np.array([one.label for one in coordinates]),
+            units=np.array([one.unit for one in coordinates]),
+            minima=np.array(self.basins.minima, dtype=int),
+            time_fs=self.time_fs,
+            differences=self.differences,
+        )
+        return stream.getvalue()
+
+
+def study(colvar: Colvar, hills: HillList, axes: Sequence[Axis], temperature_K: float) -> Study:
+    """Read a run off its COLVAR and HILLS.
+
+    Args:
+        colvar: samples of every walker.
+        hills: at least one.
+        axes: of the grid.
+        temperature_K: of the molecule.
+    """
+    last = surface(hills, axes)
+    verdict, found = judge(colvar, hills, axes, temperature_K)
+    times, differences = _history(hills, axes, found, temperature_K)
+    late = after(colvar, EQUILIBRATION * float(colvar.time_fs.max()))
+    weight = log_weights(late, hills, axes, temperature_K)
+    blocks = time_blocks(late, len(np.unique(late.walker)))
+    node = node_of(axes, late.values)
+    errors, by_basin = np.full(last.shape, np.nan), None
+    if len(np.unique(blocks)) > 1:
+        errors = reweighted(node, last.size, weight, blocks, temperature_K).errors
+        errors = errors.reshape(last.shape)
+        by_basin = reweighted(found.labels[node], len(found), weight, blocks, temperature_K)
+    return Study(tuple(axes), last, errors, found, times, differences, by_basin, verdict)
+
+
+def _history(
+    hills: HillList, axes: Sequence[Axis], found: Basins, temperature_K: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Free energies of the basins above the first over time."""
+    full = tempering(hills)
+    bias = np.zeros(tuple(axis.nodes for axis in axes))
+    moments = np.unique(hills.time_fs)
+    marks = set(moments[np.linspace(0, len(moments) - 1, TIMES).astype(int)].tolist())
+    times, rows = [], []
+    for time, which in rounds(hills):
+        bias = bias + bias_on_nodes(hills, axes, which)
+        if time in marks:
+            energies = found.energies(-full * bias, temperature_K)
+            times.append(time)
+            rows.append(energies - energies[:1])
+    return np.array(times), np.array(rows)

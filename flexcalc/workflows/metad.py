@@ -1,0 +1,232 @@
+"""`flexcalc metad`: metadynamics of many walkers, restartable to the byte."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flexcalc import files
+from flexcalc.analysis.study import study
+from flexcalc.config import Metad
+from flexcalc.errors import GuardError, InputError
+from flexcalc.files import plumed
+from flexcalc.geometry import Coordinate
+from flexcalc.methods.bias import Wall
+from flexcalc.methods.dynamics import temperature
+from flexcalc.methods.guard import DeviationGuard, check_deviation_known
+from flexcalc.methods.iterate import Checkpoint, Recorder, run
+from flexcalc.methods.metadynamics import Metadynamics, MetadynamicsState, WellTempered
+from flexcalc.registry import open_potential
+from flexcalc.storage import AppendLog, atomic_write, whole_lines
+from flexcalc.units import KCAL_MOL
+from flexcalc.workflows.runs import Run, open_run
+
+FS_A_DAY_PER_NS = 86400 * 1e-6
+
+
+def run_metad(config: Metad, output: Path) -> dict[str, Any]:
+    """Run metadynamics, and read the free-energy surface off its hills.
+
+    Writes HILLS, COLVAR, trajectory.xyz (labels of the model without the bias), surface.npz, and
+    a checkpoint every few seconds.
+
+    Raises:
+        InputError: the start, the potential or a coordinate cannot be used; nothing is written.
+        GuardError: an energy or a force was not finite, a walker left the grid, or the members of
+            a committee disagree; what went before is on disk.
+    """
+    start = files.read(config.start)
+    method = method_of(config)
+    potential = open_potential(config.model, start.numbers, trust=config.trust)
+    positions = start.positions[np.arange(config.walkers) % len(start)]
+    _check_start(method, potential.numbers, positions)
+    guards = []
+    if config.max_deviation_eV_A is not None:
+        check_deviation_known(potential, positions, config.model)
+        guards.append(
+            DeviationGuard(numbers=potential.numbers, max_deviation_eV_A=config.max_deviation_eV_A)
+        )
+    render = _Render(config, method, potential.numbers)
+    with (
+        open_run("metad", config, output) as here,
+        files.open_frame_log(here.folder / "trajectory.xyz") as frames,
+        AppendLog(here.folder / "HILLS", whole_lines) as hills,
+        AppendLog(here.folder / "COLVAR", whole_lines) as colvar,
+    ):
+        if here.finished is not None:
+            return here.finished
+        recorders = [
+            Recorder(frames, config.frame_every, render.frames),
+            Recorder(hills, config.hills.pace, render.hills),
+            Recorder(colvar, config.colvar_every, render.colvar),
+        ]
+        checkpoint = Checkpoint(
+            here.folder / "metad.checkpoint", np.random.default_rng(config.seed), recorders
+        )
+        with here.bar("metad") as progress:
+            watch = _Watch(config, method, potential.numbers, progress)
+            state = run(
+                method,
+                potential,
+                positions,
+                MetadynamicsState,
+                steps=config.steps,
+                checkpoint=checkpoint,
+                observers=[watch],
+                guards=guards,
+            )
+        return _finish(here, config, method, state, watch.steps_per_second())
+
+
+def method_of(config: Metad) -> Metadynamics:
+    """The method that a config asks for.
+
+    Raises:
+        InputError: a coordinate, a wall, the hills or the integrator do not fit.
+    """
+    if config.method.kind == "nve":
+        raise InputError("method: expected a thermostat, found nve: hills would heat the molecule")
+    coordinates = [Coordinate.parse(text, trust=config.trust) for text in config.coordinate]
+    if len({one.label for one in coordinates}) != len(coordinates):
+        raise InputError("coordinate: expected different ones, found the same twice")
+    walls = [
+        Wall.parse(text, upper=upper, trust=config.trust)
+        for upper, texts in ((True, config.upper_wall), (False, config.lower_wall))
+        for text in texts
+    ]
+    return Metadynamics.on(coordinates, config.method, config.hills, walls)
+
+
+def _check_start(method: Metadynamics, numbers: np.ndarray, positions: np.ndarray) -> None:
+    """Refuse a start that is off the grid, or has too few atoms for a coordinate or a wall.
+
+    Raises:
+        InputError: it is.
+    """
+    for wall in method.walls:
+        wall.coordinate.values(positions[:1])
+    bias = method.bias(numbers, np.zeros(0))
+    try:
+        bias.check(bias.values(positions))
+    except GuardError as error:
+        raise InputError(f"start: {error}") from None
+
+
+class _Watch:
+    """Tells the progress bar the height of hills, the coordinates and the pace."""
+
+    def __init__(self, config: Metad, method: Metadynamics, numbers: np.ndarray, progress: Any):
+        self.config, self.progress = config, progress
+        self.bias = method.bias(numbers, np.zeros(0))
+        self.begun, self.seen, self.height = time.monotonic(), 0, 0.0
+
+    def __call__(self, state: MetadynamicsState) -> None:
+        self.seen += 1
+        if state.heights.any():
+            self.height = float(state.heights.mean()) / KCAL_MOL
+        if state.step % 10 == 0 or state.step == self.config.steps:
+            where = self.bias.values(state.positions[:1])[0]
+            shown = ", ".join(f"{value:.4g}" for value in where)
+            pace = self.steps_per_second() * self.config.walkers * self.config.method.timestep_fs
+            self.progress(
+                state.step,
+                self.config.steps,
+                f"hill {self.height:.3f} kcal/mol, walker 0 at {shown}, "
+                f"{pace * FS_A_DAY_PER_NS:.3g} ns/day",
+            )
+
+    def steps_per_second(self) -> float:
+        """Steps of the whole batch in a second, so far."""
+        return self.seen / max(time.monotonic() - self.begun, 1e-9)
+
+
+class _Render:
+    """Turns states into records of the logs."""
+
+    def __init__(self, config: Metad, method: Metadynamics, numbers: np.ndarray):
+        self.config, self.method, self.numbers = config, method, numbers
+        self.bias = method.bias(numbers, np.zeros(0))
+
+    def _time(self, state: MetadynamicsState) -> float:
+        return state.step * self.config.method.timestep_fs
+
+    def frames(self, state: MetadynamicsState) -> bytes:
+        deviation = state.evaluation.deviation
+        return b"".join(
+            files.frame_bytes(
+                self.numbers,
+                state.positions[walker],
+                state.evaluation.energies[walker],
+                state.evaluation.forces[walker],
+                walker=walker,
+                time_fs=self._time(state),
+                **({} if deviation is None else {"deviation_max_eV_A": deviation[walker].max()}),
+            )
+            for walker in range(len(state.positions))
+        )
+
+    def hills(self, state: MetadynamicsState) -> bytes:
+        coordinates = self.method.coordinates
+        if state.step == 0:
+            return plumed.hills_head(coordinates, self.config.walkers)
+        return plumed.hills_lines(
+            coordinates,
+            self._time(state),
+            self.bias.values(state.positions),
+            self.method.sigmas,
+            state.heights,
+            bias_factor_of(self.config),
+        )
+
+    def colvar(self, state: MetadynamicsState) -> bytes:
+        coordinates = self.method.coordinates
+        head = plumed.colvar_head(coordinates) if state.step == 0 else b""
+        return head + plumed.colvar_lines(
+            coordinates,
+            self._time(state),
+            self.bias.values(state.positions),
+            state.bias,
+            state.walls,
+            state.evaluation.energies,
+            temperature(state.momenta, self.numbers, self.config.method.fixed),
+        )
+
+
+def bias_factor_of(config: Metad) -> float | None:
+    """The bias factor of well-tempered metadynamics; None for plain."""
+    return config.hills.bias_factor if isinstance(config.hills, WellTempered) else None
+
+
+def _finish(
+    here: Run, config: Metad, method: Metadynamics, state: MetadynamicsState, rate: float
+) -> dict[str, Any]:
+    """Read the run's own files, judge it, and write what comes of it."""
+    hills = plumed.read_hills(here.folder / "HILLS", method.coordinates)
+    colvar = plumed.read_colvar(here.folder / "COLVAR", method.coordinates)
+    picoseconds = state.step * config.method.timestep_fs * 1e-3
+    results: dict[str, Any] = {
+        "model": config.model,
+        "method": config.hills.kind,
+        "coordinates": [one.label for one in method.coordinates],
+        "walkers": config.walkers,
+        "steps": state.step,
+        "time_ps": picoseconds,
+        "temperature_K": config.method.temperature_K,
+        "temperature_mean_K": float(colvar.temperature_K.mean()),
+        "hills": len(hills),
+        "steps_per_second": round(rate, 1),
+        "ns_per_day": rate * config.walkers * config.method.timestep_fs * FS_A_DAY_PER_NS,
+    }
+    if len(hills):
+        found = study(colvar, hills, method.axes, config.method.temperature_K)
+        atomic_write(here.folder / "surface.npz", found.to_bytes(method.coordinates))
+        results |= found.results()
+        here.say(found.verdict.line)
+    here.say(
+        f"{config.walkers} walkers, {picoseconds:g} ps each, {len(hills)} hills; "
+        f"{rate:.0f} steps/s, {results['ns_per_day']:.3g} ns/day"
+    )
+    return here.finish(results)
