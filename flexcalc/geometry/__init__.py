@@ -5,10 +5,12 @@ Angles are in radians inside and in degrees for users (`Coordinate`). Atom indic
 
 from flexcalc.geometry.coordinates import Coordinate, angle, dihedral, distance, distances
 from flexcalc.geometry.graph import bonded_angles, bonded_dihedrals, bonds, consensus_bonds
-from flexcalc.geometry.matching import align, match_atoms
+from flexcalc.geometry.matching import align, equivalents, labellings, match_atoms
+from flexcalc.geometry.zmatrix import ZMatrix, zmatrix
 
 __all__ = [
     "Coordinate",
+    "ZMatrix",
     "align",
     "angle",
     "bonded_angles",
@@ -18,5 +20,8 @@ __all__ = [
     "dihedral",
     "distance",
     "distances",
+    "equivalents",
+    "labellings",
     "match_atoms",
+    "zmatrix",
 ]

@@ -143,14 +143,32 @@ class Coordinate:
         Raises:
             ShapeError: the molecule has fewer atoms than the coordinate names.
         """
-        count = positions.shape[1]
+        values, _ = self.measured(positions)
+        return values if self.kind == "distance" else np.degrees(values)
+
+    def measured(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Values (batch,) in angstrom or radians, and gradients (batch, atoms, 3).
+
+        Args:
+            positions: (batch, atoms, 3) in angstrom.
+
+        Raises:
+            ShapeError: the molecule has fewer atoms than the coordinate names.
+        """
+        self.check(positions.shape[1])
+        return _MEASURES[self.kind](positions, *self.atoms)
+
+    def check(self, count: int) -> None:
+        """Refuse a molecule of `count` atoms that lacks some.
+
+        Raises:
+            ShapeError: it has fewer atoms than the coordinate names.
+        """
         if max(self.atoms) >= count:
             raise ShapeError(
                 f"coordinate {self.label!r} names atom {max(self.atoms)}, but the molecule "
                 f"has {count} atoms, 0 to {count - 1}"
             )
-        values, _ = _MEASURES[self.kind](positions, *self.atoms)
-        return values if self.kind == "distance" else np.degrees(values)
 
     @property
     def label(self) -> str:
