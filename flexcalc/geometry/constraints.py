@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from flexcalc.errors import InputError
-from flexcalc.geometry.coordinates import Coordinate
+from flexcalc.geometry.coordinates import Coordinate, angle
 
 LINEAR_RADIANS = 1e-4
 """An angle held this close to 180 degrees is held in both directions in which it can bend."""
@@ -87,6 +87,9 @@ def _gaps(
         gap = values - targets[:, index]
         if coordinate.kind == "dihedral":
             gap -= 2 * np.pi * np.round(gap / (2 * np.pi))
+            # Beside a linear angle there is no dihedral to hold.
+            defined = ~_has_straight_angle(positions, coordinate.atoms)
+            gap, slopes = gap * defined, slopes * defined[:, None, None]
         if coordinate.kind == "angle":
             goal = np.arccos(np.cos(targets[:, index]))
             gap = values - goal
@@ -98,6 +101,12 @@ def _gaps(
         else:
             gaps[:, index, 0], gradients[:, index, 0] = gap, slopes
     return gaps.reshape(batch, -1), gradients.reshape(batch, 3 * count, *positions.shape[1:])
+
+
+def _has_straight_angle(positions: np.ndarray, atoms: tuple[int, ...]) -> np.ndarray:
+    """Whether one of a dihedral's two angles is linear, (batch,)."""
+    angles = [angle(positions, *atoms[n : n + 3])[0] for n in (0, 1)]
+    return np.maximum(*angles) > np.pi - 10 * LINEAR_RADIANS
 
 
 def _bend(positions: np.ndarray, i: int, j: int, k: int) -> tuple[np.ndarray, np.ndarray]:

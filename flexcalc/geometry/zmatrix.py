@@ -183,8 +183,9 @@ def zmatrix(
         wanted: coordinates that `ZMatrix.locate` should find.
     """
     graph = _joined(numbers, positions)
-    named = {atom: order for order, atom in enumerate(a for c in wanted for a in c.atoms)}
-    ranks = [named.get(atom, len(named) + atom) for atom in range(len(numbers))]
+    named = list(dict.fromkeys(atom for coordinate in wanted for atom in coordinate.atoms))
+    rest = [atom for atom in range(len(numbers)) if atom not in named]
+    ranks = list(np.argsort([*named, *rest]))
     best: ZMatrix | None = None
     most = -1
     for trunk in _trunks(graph, ranks):

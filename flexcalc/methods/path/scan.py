@@ -191,7 +191,11 @@ class Scan:
         for place in self._located(tree):
             if place is not None:
                 change[:, place[0], place[1]] = 0.0
-        return np.stack([start[-1], end[orders[np.argmin((change**2).sum(axis=(1, 2)))]]])
+        misfit = (change**2).sum(axis=(1, 2))
+        # Of labellings that are as good, as of a symmetric molecule, the one that changes least.
+        good = orders[misfit <= 1.05 * misfit.min() + 1e-6]
+        relabelled = (good != np.arange(len(numbers))).sum(axis=1)
+        return np.stack([start[-1], end[good[np.argmin(relabelled)]]])
 
     def init(self, potential: Potential, positions: np.ndarray, rng: Generator) -> ScanState:
         """Lay the path between the ends (1 or 2, atoms, 3) in angstrom that `first` gives."""
