@@ -76,7 +76,8 @@ class LBFGS:
 
     Forces on a band are no gradient, and no energy tells whether a step was good. So pairs of
     step and force change without positive curvature are left out; steps get shorter as long as
-    the forces grow; and a step after which they have more than doubled is taken back.
+    forces grow that point back; and a step after which they have more than doubled is taken
+    back.
 
     Source: Nocedal, Math. Comput. 35, 773 (1980), doi:10.1090/S0025-5718-1980-0572855-7.
     """
@@ -101,8 +102,10 @@ class LBFGS:
         moves, changes, radius = memory.moves, memory.changes, memory.timestep
         if len(memory.positions):
             growth = _norms(forces) / np.maximum(_norms(memory.forces), 1e-300)
-            back = (growth > 2.0) & (radius > 0.01 * self.step_A)
-            factor = np.where(back, 0.25, np.where(growth > 1.0, 0.7, 1.3))
+            # Forces that grow along the step only say that it goes down ever more steeply.
+            beyond = np.einsum("rac,rac->r", forces, positions - memory.positions) < 0
+            back = beyond & (growth > 2.0) & (radius > 0.01 * self.step_A)
+            factor = np.where(back, 0.25, np.where(beyond & (growth > 1.0), 0.7, 1.3))
             radius = np.clip(radius * factor, 0.005 * self.step_A, self.step_A)
             keep = ~back[:, None, None]
             moves = np.concatenate([moves, keep * (positions - memory.positions)[None]])
