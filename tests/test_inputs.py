@@ -15,6 +15,7 @@ import pytest
 import flexcalc
 from flexcalc.cli import main
 from flexcalc.config import COMMANDS, load
+from flexcalc.geometry import Coordinate
 
 INPUTS = Path(__file__).parents[1] / "inputs"
 
@@ -47,7 +48,13 @@ GEOMETRIES = {
     "glycine-path.xyz": "C2H5NO2",
 }
 
-ELSEWHERE = {"serve.toml", "ipi-nvt.xml", "demo.toml", "label-fhi-aims.toml", "fhi_aims.py"}
+MECHANISMS = {
+    f"path-azobenzene-{name}.toml" for name in ("rotation", "inversion", "assisted", "optimised")
+}
+ELSEWHERE = {
+    *("serve.toml", "ipi-nvt.xml", "demo.toml", "label-fhi-aims.toml", "fhi_aims.py"),
+    *MECHANISMS,
+}
 """Files with a test of their own below."""
 
 
@@ -132,6 +139,38 @@ def test_path_is_checked_by_the_reference(here):
     barriers = [np.ptp(data.energies[: data.energies.argmax() + 1]) for data in (model, reference)]
     assert results["barrier_model_kcal_mol"] == pytest.approx(barriers[0] * 23.0605, rel=1e-4)
     assert results["barrier_reference_kcal_mol"] == pytest.approx(barriers[1] * 23.0605, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", sorted(MECHANISMS))
+def test_a_mechanism_of_azobenzene_runs(here, name):
+    """Three images and one step; where half way is depends on what is driven."""
+    output = f"azobenzene/{name.removeprefix('path-azobenzene-').removesuffix('.toml')}"
+    assert f"path inputs/{name} --output {output}\n" in (INPUTS / name).read_text()
+    words = ["path", f"inputs/{name}", "--images", "3", "--steps", "1", "--output", output]
+    main(words)
+    results = json.loads((here / output / "results.json").read_text())
+    assert 15 < results["barrier_model_kcal_mol"] < 40
+    path = flexcalc.read(here / output / "path.xyz")
+    bend, turn = (
+        Coordinate.parse(text).values(path.positions)[1]
+        for text in ("angle 5 6 7", "dihedral 5 6 7 8")
+    )
+    if "inversion" in name or "assisted" in name:
+        assert bend > 175
+    else:
+        assert 95 < turn < 105
+
+
+def test_mechanisms_are_compared_on_one_page(here):
+    """The folder that holds the runs of the test before."""
+    for name in sorted(MECHANISMS):
+        test_a_mechanism_of_azobenzene_runs(here, name)
+    main(["report", "azobenzene"])
+    page = (here / "azobenzene/report.html").read_text()
+    for name in ("rotation", "inversion", "assisted", "optimised"):
+        results = json.loads((here / f"azobenzene/{name}/results.json").read_text())
+        assert f'<th scope="row">{name}</th>' in page
+        assert f"{results['barrier_model_kcal_mol']:.2f}" in page
 
 
 def test_md_writes_a_frame_of_every_replica(here):

@@ -387,11 +387,33 @@ WORDS = {
     ),
     "unknown interpolation": (
         ["path", "water.flex", "start.xyz", "start.xyz", "--interpolation", "cubic"],
-        "--interpolation: expected 'idpp' or 'linear'",
+        "--interpolation: expected 'idpp', 'linear' or 'geodesic'",
     ),
     "option of another optimiser": (
         ["path", "water.flex", "start.xyz", "start.xyz", "--optimiser", "lbfgs", "--timestep", "1"],
         "--timestep: not an option of optimiser lbfgs",
+    ),
+    "a scan of nothing": (
+        ["path", "water.flex", "start.xyz", "start.xyz", "--method", "scan"],
+        "drive: expected at least one coordinate",
+    ),
+    "a scan of a missing atom": (
+        ["path", "water.flex", "start.xyz", "start.xyz", "--method", "scan"]
+        + ["--drive", "distance 0 9"],
+        "names atom 9",
+    ),
+    "a scan that no one can read": (
+        ["path", "water.flex", "start.xyz", "--method", "scan", "--drive", "angle 0 1 2 up"],
+        "cannot read",
+    ),
+    "a scan without its end": (
+        ["path", "water.flex", "start.xyz", "--method", "scan", "--drive", "angle 1 0 2"],
+        "has no end",
+    ),
+    "springs on a string": (
+        ["path", "water.flex", "start.xyz", "start.xyz", "--method", "string"]
+        + ["--spring-eV-A2", "1"],
+        "--spring-eV-A2: not an option of method string",
     ),
     "relabel by nothing": (
         ["path", "water.flex", "start.xyz", "start.xyz", "--relabel", "xtb:GFN7"],

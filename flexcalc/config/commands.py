@@ -14,7 +14,7 @@ from flexcalc.fields import Address, Batch, Count, Members, Natural, Port, Posit
 from flexcalc.methods.dynamics import Dynamics, Langevin
 from flexcalc.methods.guard import Guards
 from flexcalc.methods.metadynamics import Hills, WellTempered
-from flexcalc.methods.path import NEB
+from flexcalc.methods.path import NEB, PathMethod
 from flexcalc.methods.sampling import Sampling, Thermal
 from flexcalc.training.selection import Selection
 
@@ -134,7 +134,7 @@ class Evaluate(LabelledFrames, OpensPotentials):
 
 @dataclass(frozen=True, kw_only=True)
 class PathSearch(OpensPotentials):
-    """Find a minimum-energy path between two geometries."""
+    """Find a path between two geometries, and its barrier."""
 
     positional: ClassVar[tuple[str, ...]] = ("model", "start", "end")
     changeable: ClassVar[tuple[str, ...]] = ("steps",)
@@ -142,15 +142,19 @@ class PathSearch(OpensPotentials):
     model: Address
     """Potential to search on."""
     start: Path
-    """First geometry; its last frame counts, or the whole path where `end` is not given."""
+    """First geometry; its last frame counts. Where `end` is not given: the whole first path, or
+    for a scan with its own end values the one geometry."""
     end: Path | None = None
     """Last geometry; like atoms are relabelled to fit the start."""
-    method: NEB = field(default_factory=NEB)
+    method: PathMethod = field(default_factory=NEB)
     """Path method."""
     relax_ends: bool = True
     """Relax both ends on the potential first."""
     relabel: Address | None = None
     """Reference that is computed along the path, for the error of the barrier."""
+    equivalents: bool = False
+    """Write the other paths that are this one with like atoms relabelled, by the permutations
+    of the model or else of the bonds."""
     steps: Count = 1000
     """Most steps."""
     seed: Natural = 0

@@ -12,11 +12,13 @@ from flexcalc.geometry.coordinates import (
     distances,
 )
 from flexcalc.geometry.graph import bonded_angles, bonded_dihedrals, bonds, consensus_bonds
-from flexcalc.geometry.matching import align, match_atoms
+from flexcalc.geometry.matching import align, equivalents, labellings, match_atoms
 from flexcalc.geometry.named import Coordinate
+from flexcalc.geometry.zmatrix import ZMatrix, zmatrix
 
 __all__ = [
     "Coordinate",
+    "ZMatrix",
     "align",
     "angle",
     "bonded_angles",
@@ -28,5 +30,8 @@ __all__ = [
     "dihedral",
     "distance",
     "distances",
+    "equivalents",
+    "labellings",
     "match_atoms",
+    "zmatrix",
 ]

@@ -71,23 +71,80 @@ def match_atoms(numbers: np.ndarray, positions: np.ndarray, target: np.ndarray) 
         A permutation (atoms,) such that positions[permutation] fits the target.
     """
     numbers = np.asarray(numbers, dtype=int)
-    source_bonds, target_bonds = bonds(numbers, positions), bonds(numbers, target)
-    source_graph = neighbours(len(numbers), source_bonds)
-    target_graph = neighbours(len(numbers), target_bonds)
-    found = list(islice(_isomorphisms(numbers, source_graph, target_graph), LABELLINGS))
-    if not found:
+    candidates = labellings(numbers, positions, target)
+    if candidates is not None:
+        return candidates[np.argmin(_misfit(positions[candidates], target))]
+    skeletons, groups = _skeletons(numbers, positions, target)
+    if not len(skeletons):
+        return _assign(numbers, positions, target)
+    return _refined(skeletons, groups, positions, target)
+
+
+def labellings(numbers: np.ndarray, positions: np.ndarray, target: np.ndarray) -> np.ndarray | None:
+    """All orders of like atoms (orders, atoms) that map the bonds of a geometry on the target's.
+
+    Where the bonds differ (a reaction), those that change the fewest bonds.
+
+    Args:
+        numbers: (atoms,) atomic numbers, the same for both.
+        positions: (atoms, 3) in angstrom.
+        target: (atoms, 3) in angstrom.
+
+    Returns:
+        Permutations (orders, atoms), or None where there are more than `LABELLINGS`.
+    """
+    numbers = np.asarray(numbers, dtype=int)
+    skeletons, groups = _skeletons(numbers, positions, target)
+    if not len(skeletons):
         orders = _all_orders(numbers)
         if orders is None:
-            return _assign(numbers, positions, target)
-        changed = _changed_bonds(orders, source_bonds, target_bonds)
-        orders = orders[changed == changed.min()]
-        return orders[np.argmin(_misfit(positions[orders], target))]
-    skeletons = np.array(found)
+            return None
+        changed = _changed_bonds(orders, bonds(numbers, positions), bonds(numbers, target))
+        return orders[changed == changed.min()]
+    if len(skeletons) * prod(factorial(len(group)) for group in groups) > LABELLINGS:
+        return None
+    return np.concatenate([_permuted(skeletons, way) for way in _ways(groups)])
+
+
+def equivalents(
+    images: np.ndarray, permutations: np.ndarray, tolerance_A: float = 1e-3
+) -> tuple[np.ndarray, np.ndarray]:
+    """The different paths that relabelling like atoms makes of one.
+
+    Args:
+        images: (images, atoms, 3) in angstrom.
+        permutations: (group, atoms), such as those a model is symmetric under.
+        tolerance_A: root mean square distance of atoms below which two paths are one, each
+            image laid on its counterpart.
+
+    Returns:
+        Paths (paths, images, atoms, 3), the given one first, and the permutation
+        (paths, atoms) that makes each.
+    """
+    found, kept = [images], [np.arange(images.shape[1])]
+    for permutation in permutations:
+        path = images[:, permutation]
+        away = [np.sqrt(_misfits(path, other).max() / images.shape[1]) for other in found]
+        if min(away) > tolerance_A:
+            found.append(path)
+            kept.append(np.asarray(permutation))
+    return np.stack(found), np.stack(kept)
+
+
+def _misfits(positions: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Sum of squares (batch,) left of each geometry laid on its own target, in angstrom^2."""
+    return ((align(positions, targets) - targets) ** 2).sum(axis=(1, 2))
+
+
+def _skeletons(
+    numbers: np.ndarray, positions: np.ndarray, target: np.ndarray
+) -> tuple[np.ndarray, list[list[int]]]:
+    """Labellings that map all bonds, one for all orders of like leaves; and those leaves."""
+    source_graph = neighbours(len(numbers), bonds(numbers, positions))
+    target_graph = neighbours(len(numbers), bonds(numbers, target))
+    found = list(islice(_isomorphisms(numbers, source_graph, target_graph), LABELLINGS))
     groups = [group for group in _leaf_groups(numbers, target_graph) if len(group) > 1]
-    if len(found) * prod(factorial(len(group)) for group in groups) <= LABELLINGS:
-        candidates = np.concatenate([_permuted(skeletons, way) for way in _ways(groups)])
-        return candidates[np.argmin(_misfit(positions[candidates], target))]
-    return _refined(skeletons, groups, positions, target)
+    return np.array(found, dtype=int), groups
 
 
 def _ways(groups: Sequence[Sequence[int]]) -> Iterator[dict[int, int]]:

@@ -93,16 +93,31 @@ class Coordinate:
         Raises:
             ShapeError: the molecule has fewer atoms than the coordinate names.
         """
-        count = positions.shape[1]
+        values, gradients = self.measured(positions)
+        if self.unit == "degrees":
+            return np.degrees(values), np.degrees(gradients)
+        return values, gradients
+
+    def measured(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As `measure`, but angles in radians.
+
+        Raises:
+            ShapeError: the molecule has fewer atoms than the coordinate names.
+        """
+        self.check(positions.shape[1])
+        return self._measure(positions)
+
+    def check(self, count: int) -> None:
+        """Refuse a molecule of `count` atoms that lacks some.
+
+        Raises:
+            ShapeError: it has fewer atoms than the coordinate names.
+        """
         if max(self.atoms, default=0) >= count:
             raise ShapeError(
                 f"coordinate {self.label!r} names atom {max(self.atoms)}, but the molecule "
                 f"has {count} atoms, 0 to {count - 1}"
             )
-        values, gradients = self._measure(positions)
-        if self.unit == "degrees":
-            return np.degrees(values), np.degrees(gradients)
-        return values, gradients
 
     def _measure(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return _MEASURES[self.kind][1](positions, *self.atoms)

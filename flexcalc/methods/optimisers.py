@@ -25,7 +25,7 @@ class Memory:
         positions: (rows, atoms, 3) before the last move, in angstrom.
         forces: (rows, atoms, 3) before the last move, in eV/angstrom.
         velocity: (rows, atoms, 3), of FIRE.
-        timestep: (rows,), of FIRE.
+        timestep: (rows,), of FIRE; of L-BFGS the longest move in angstrom that it trusts.
         mixing: (rows,), of FIRE.
         downhill: (rows,) steps since the last uphill move, of FIRE.
     """
@@ -55,8 +55,16 @@ def _blank(positions: np.ndarray, history: int, timestep: float, mixing: float) 
     )
 
 
-def limit(move: np.ndarray, longest: float) -> np.ndarray:
-    """Shorten each row's move (rows, atoms, 3) so that no atom goes farther than `longest`."""
+def _norms(forces: np.ndarray) -> np.ndarray:
+    return np.sqrt(np.einsum("rac,rac->r", forces, forces))
+
+
+def limit(move: np.ndarray, longest: float | np.ndarray) -> np.ndarray:
+    """Shorten each row's move (rows, atoms, 3) so that no atom goes farther than `longest`.
+
+    Args:
+        longest: in angstrom, one for all or (rows,).
+    """
     farthest = np.sqrt((move**2).sum(axis=2)).max(axis=1, initial=0.0)
     scale = np.minimum(1.0, longest / np.maximum(farthest, 1e-300))
     return move * scale[:, None, None]
@@ -66,8 +74,10 @@ def limit(move: np.ndarray, longest: float) -> np.ndarray:
 class LBFGS:
     """Limited-memory BFGS without line search, each step capped in length.
 
-    Pairs of step and force change without positive curvature are left out, so that it also
-    serves forces that are no gradient, such as a band's.
+    Forces on a band are no gradient, and no energy tells whether a step was good. So pairs of
+    step and force change without positive curvature are left out; steps get shorter as long as
+    forces grow that point back; and a step after which they have more than doubled is taken
+    back.
 
     Source: Nocedal, Math. Comput. 35, 773 (1980), doi:10.1090/S0025-5718-1980-0572855-7.
     """
@@ -83,19 +93,35 @@ class LBFGS:
 
     def start(self, positions: np.ndarray) -> Memory:
         """An empty memory for positions (rows, atoms, 3)."""
-        return _blank(positions, self.history, 0.0, 0.0)
+        return _blank(positions, self.history, self.step_A, 0.0)
 
     def move(
         self, positions: np.ndarray, forces: np.ndarray, memory: Memory
     ) -> tuple[np.ndarray, Memory]:
         """The next positions (rows, atoms, 3) in angstrom, and the new memory."""
-        moves, changes = memory.moves, memory.changes
+        moves, changes, radius = memory.moves, memory.changes, memory.timestep
         if len(memory.positions):
-            moves = np.concatenate([moves, (positions - memory.positions)[None]])
-            changes = np.concatenate([changes, (memory.forces - forces)[None]])
+            growth = _norms(forces) / np.maximum(_norms(memory.forces), 1e-300)
+            # Forces that grow along the step only say that it goes down ever more steeply.
+            beyond = np.einsum("rac,rac->r", forces, positions - memory.positions) < 0
+            back = beyond & (growth > 2.0) & (radius > 0.01 * self.step_A)
+            factor = np.where(back, 0.25, np.where(beyond & (growth > 1.0), 0.7, 1.3))
+            radius = np.clip(radius * factor, 0.005 * self.step_A, self.step_A)
+            keep = ~back[:, None, None]
+            moves = np.concatenate([moves, keep * (positions - memory.positions)[None]])
+            changes = np.concatenate([changes, keep * (memory.forces - forces)[None]])
             moves, changes = moves[-self.history :], changes[-self.history :]
-        step = limit(self._direction(forces, moves, changes), self.step_A)
-        memory = replace(memory, moves=moves, changes=changes, positions=positions, forces=forces)
+            positions = np.where(keep, positions, memory.positions)
+            forces = np.where(keep, forces, memory.forces)
+        step = limit(self._direction(forces, moves, changes), radius)
+        memory = replace(
+            memory,
+            moves=moves,
+            changes=changes,
+            positions=positions,
+            forces=forces,
+            timestep=radius,
+        )
         return positions + step, memory
 
     def _direction(self, forces: np.ndarray, moves: np.ndarray, changes: np.ndarray) -> np.ndarray:
@@ -117,7 +143,10 @@ class LBFGS:
         for s, y, rho, share in zip(moves, changes, weight, shares[::-1], strict=True):
             back = rho * np.einsum("rac,rac->r", y, direction)
             direction += (share - back)[:, None, None] * s
-        uphill = np.einsum("rac,rac->r", direction, forces) <= 0
+        with np.errstate(over="ignore", invalid="ignore"):
+            slope = np.einsum("rac,rac->r", direction, forces)
+        # What is no number, or too large for one, is no way down either.
+        uphill = ~((slope > 0) & np.isfinite(slope))
         steepest = forces / self.stiffness_eV_A2
         return np.where(uphill[:, None, None], steepest, direction)
 

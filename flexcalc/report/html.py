@@ -121,13 +121,17 @@ def section(anchor: str, title: str, body: str) -> str:
 
 
 def page(title: str, header: str, body: str, footer: str) -> str:
-    """The whole page: one file, no script, nothing fetched from anywhere.
+    """The whole page: one file, nothing fetched from anywhere, no script but that of viewers.
 
     Args:
         title: text of the browser's tab.
         header, body, footer: HTML.
     """
-    style = css_variables() + files("flexcalc.report").joinpath("page.css").read_text()
+    own = files("flexcalc.report")
+    style = css_variables() + own.joinpath("page.css").read_text()
+    script = ""
+    if 'class="viewer"' in body:
+        script = f"<script>\n{own.joinpath('viewer.js').read_text()}</script>\n"
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -135,7 +139,7 @@ def page(title: str, header: str, body: str, footer: str) -> str:
         '<link rel="icon" href="data:,">\n'
         f"<title>{text(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n"
         f"<header>{header}</header>\n<main>{body}</main>\n"
-        f"<footer>{footer}</footer>\n</body>\n</html>\n"
+        f"<footer>{footer}</footer>\n{script}</body>\n</html>\n"
     )
 
 

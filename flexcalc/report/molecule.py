@@ -143,15 +143,17 @@ def _ball(number: int, place: np.ndarray, name: str, haze: float) -> str:
     return f'{ball}<circle {at} fill="var(--card)" opacity="{haze:.2f}"/>'
 
 
+def shades(number: int) -> tuple[float, str, str, str, str, str]:
+    """How an element's ball looks: radius in angstrom, four shades inward out, and its rim."""
+    light = [_mixed(number, 1, white) for white in (0.75, 0.3, 0)]
+    dark = [_mixed(number, brightness, 0) for brightness in (0.66, 0.55)]
+    return (round(_radius(number), 3), light[0], light[1], light[2], dark[0], dark[1])
+
+
 def _gradient(number: int, name: str) -> str:
     from ase.data import chemical_symbols
 
-    stops = (
-        (0, _mixed(number, 1, 0.75)),
-        (0.25, _mixed(number, 1, 0.3)),
-        (0.62, _mixed(number, 1, 0)),
-        (1, _mixed(number, 0.66, 0)),
-    )
+    stops = zip((0, 0.25, 0.62, 1), shades(number)[1:5], strict=True)
     drawn = "".join(f'<stop offset="{at}" stop-color="{colour}"/>' for at, colour in stops)
     return (
         f'<radialGradient id="{name}-{chemical_symbols[number]}" cx="0.42" cy="0.4" r="0.62" '

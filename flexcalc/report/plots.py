@@ -238,6 +238,24 @@ def profile(
         return inlined(figure, name, title)
 
 
+def profiles(energies: Mapping[str, np.ndarray], name: str, title: str) -> str:
+    """Energies of several paths, in kcal/mol above their first images, on one scale of 0 to 1.
+
+    Args:
+        energies: by the name of the path, (images,) each.
+    """
+    with house_style():
+        figure, axes = new_figure(WIDE)
+        for index, (label, above) in enumerate(energies.items()):
+            share = np.linspace(0.0, 1.0, len(above))
+            axes.plot(*_smooth(share, above), color=series(index))
+            axes.plot(share, above, "o", color=series(index), label=label)
+        axes.margins(x=0.03, y=0.08)
+        axes.set(xlabel="share of the way", ylabel="energy / kcal mol⁻¹")
+        legend(axes)
+        return inlined(figure, name, title)
+
+
 def _smooth(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """A curve through points that does not overshoot them, to guide the eye."""
     from scipy.interpolate import PchipInterpolator

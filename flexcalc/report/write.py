@@ -13,7 +13,16 @@ from flexcalc.potential import formula
 from flexcalc.report import facts, html, molecule
 from flexcalc.report.folder import COMMANDS, RunFolder
 from flexcalc.report.numbers import formula as lowered
-from flexcalc.report.sections import evaluate, ipi, label, md, metad, path, train
+from flexcalc.report.sections import (
+    evaluate,
+    ipi,
+    label,
+    md,
+    mechanisms,
+    metad,
+    path,
+    train,
+)
 from flexcalc.storage import atomic_write
 
 SECTIONS: Mapping[str, ModuleType] = {
@@ -37,7 +46,7 @@ LEADS = {
     "label": "Geometries and their reference labels.",
     "train": "A potential trained on reference labels.",
     "evaluate": "Predictions compared with reference labels.",
-    "path": "A minimum-energy path and its barrier.",
+    "path": "A path between two geometries and its barrier.",
     "md": "Molecular dynamics of several replicas.",
     "metad": "Metadynamics: a free-energy surface, and whether its coordinates drove the change.",
     "ipi": "The model as a client of i-PI.",
@@ -54,7 +63,8 @@ def write_report(folder: Path) -> Path:
     A folder of a run that is going on, or lacks files, gives a page of what there is.
 
     Args:
-        folder: the --output of a command, or of a demo.
+        folder: the --output of a command, or of a demo; or a folder of runs of `flexcalc path`,
+            which are compared.
 
     Returns:
         The path of the page.
@@ -62,7 +72,11 @@ def write_report(folder: Path) -> Path:
     Raises:
         InputError: not a run folder, or it cannot be written to.
     """
-    run = RunFolder(Path(folder))
+    folder = Path(folder)
+    runs = mechanisms.path_runs(folder)
+    if len(runs) > 1 and not ((folder / "results.json").exists() or (folder / "run.toml").exists()):
+        return _written(folder, _comparison(folder, runs))
+    run = RunFolder(folder)
     if run.command == "demo":
         parts = {one: part for one in COMMANDS if (part := run.part(one)) is not None}
     else:
@@ -72,12 +86,29 @@ def write_report(folder: Path) -> Path:
     body = _notices(run) + "".join(sections.values())
     if run.command == "demo":
         body += _about(run)
-    target = run.path / "report.html"
+    return _written(folder, html.page(_title(run), head, body, _footer()))
+
+
+def _written(folder: Path, page: str) -> Path:
+    target = folder / "report.html"
     try:
-        atomic_write(target, html.page(_title(run), head, body, _footer()))
+        atomic_write(target, page)
     except OSError as error:
         raise InputError(f"{target}: cannot be written: {error.strerror}") from None
     return target
+
+
+def _comparison(folder: Path, runs: Mapping[str, RunFolder]) -> str:
+    """The page of several paths."""
+    name = folder.resolve().name
+    first = next(iter(runs.values())).frames("path.xyz")
+    title = name if first is None else f"{name}, {lowered(formula(first.numbers))}"
+    head = (
+        f'<p class="kind">flexcalc path</p><h1>{html.text(title)}</h1>'
+        f"{html.paragraph('Several paths and their barriers.', 'lead')}"
+    )
+    body = html.section("mechanisms", mechanisms.TITLE, mechanisms.body(runs))
+    return html.page(f"{name} · flexcalc paths", head, body, _footer())
 
 
 def _title(run: RunFolder) -> str:

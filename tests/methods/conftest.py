@@ -52,6 +52,63 @@ class Wells(CheckedPotential):
         return Evaluation(energies, -self.stiffness * stretch)
 
 
+class MullerBrown(CheckedPotential):
+    """The surface of Muller and Brown for one point in the plane, in units of 1 / SCALE.
+
+    E = sum A exp(a (x - x0)^2 + b (x - x0) (y - y0) + c (y - y0)^2), Theor. Chim. Acta 53, 75
+    (1979); `stiffness` holds z at 0.
+    """
+
+    numbers = np.array([1])
+    SCALE = 0.01
+    A = SCALE * np.array([-200.0, -100.0, -170.0, 15.0])
+    a, b, c = np.array([[-1, -1, -6.5, 0.7], [0, 0, 11, 0.6], [-10, -10, -6.5, 0.7]])
+    x0, y0 = np.array([[1, 0, -0.5, -1], [0, 0.5, 1.5, 1]])
+
+    def evaluate(self, positions):
+        x, y, z = positions[:, 0, :, None].transpose(1, 0, 2)
+        u, v = x - self.x0, y - self.y0
+        terms = self.A * np.exp(self.a * u**2 + self.b * u * v + self.c * v**2)
+        along_x = (terms * (2 * self.a * u + self.b * v)).sum(axis=1)
+        along_y = (terms * (self.b * u + 2 * self.c * v)).sum(axis=1)
+        forces = -np.stack([along_x, along_y, z[:, 0]], axis=1)[:, None]
+        return Evaluation(terms.sum(axis=1) + 0.5 * z[:, 0] ** 2, forces)
+
+
+class Bow(CheckedPotential):
+    """Two wells joined by half a circle: E = k (r - 1)^2 / 2 + h sin^2(phi), one point.
+
+    On the circle the slope across it is zero, so that it is the minimum-energy path: barrier h,
+    profile h sin^2(phi).
+    """
+
+    numbers = np.array([1])
+    stiffness, height = 10.0, 0.5
+
+    def evaluate(self, positions):
+        x, y, z = positions[:, 0].T
+        r, phi = np.hypot(x, y), np.arctan2(y, x)
+        outward = -self.stiffness * (r - 1)
+        around = -self.height * np.sin(2 * phi) / r
+        forces = np.stack(
+            [outward * x / r - around * y / r, outward * y / r + around * x / r, -z], axis=1
+        )
+        energies = 0.5 * self.stiffness * (r - 1) ** 2 + self.height * np.sin(phi) ** 2
+        return Evaluation(energies + 0.5 * z**2, forces[:, None])
+
+
+@pytest.fixture
+def muller_brown():
+    """The surface of Muller and Brown."""
+    return MullerBrown()
+
+
+@pytest.fixture
+def bow():
+    """A double well whose path is half a circle."""
+    return Bow()
+
+
 @pytest.fixture
 def rng():
     """A fixed source of random numbers."""

@@ -17,7 +17,7 @@ from flexcalc.methods.dynamics import (
 from flexcalc.methods.iterate import Checkpoint, Recorder, pack, run, unpack
 from flexcalc.methods.metadynamics import Metadynamics, MetadynamicsState, WellTempered
 from flexcalc.methods.optimisers import FIRE, LBFGS
-from flexcalc.methods.path import NEB, PathState, interpolate
+from flexcalc.methods.path import NEB, PathState, Scan, ScanState, String, interpolate
 from flexcalc.methods.relax import Relax, RelaxState
 from flexcalc.storage import AppendLog, whole_lines
 
@@ -47,12 +47,31 @@ METHODS = {
         MetadynamicsState,
         np.stack([UP, DOWN]),
     ),
-    "neb": (NEB(images=5, force_tolerance_eV_A=1e-9), PathState, interpolate(UP, DOWN, 5)),
-    "neb-fire": (
-        NEB(images=5, force_tolerance_eV_A=1e-9, optimiser=FIRE()),
-        PathState,
-        interpolate(UP, DOWN, 5),
-    ),
+    **{
+        f"{kind.kind}-{optimiser.kind}-{rows}": (
+            kind(images=5, force_tolerance_eV_A=1e-9, optimiser=optimiser, rows=rows),
+            PathState,
+            interpolate(UP, DOWN, 5),
+        )
+        for kind in (NEB, String)
+        for optimiser in (LBFGS(), FIRE())
+        for rows in ("path", "image")
+    },
+    **{
+        f"scan-{name}-{optimiser.kind}": (
+            Scan(
+                images=4,
+                drive=("distance 0 1 to 1.4",),
+                relax=relax,
+                force_tolerance_eV_A=1e-9,
+                optimiser=optimiser,
+            ),
+            ScanState,
+            UP[None],
+        )
+        for name, relax in (("all", ("all",)), ("chosen", ("angle 1 0 2", "distance 0 2")))
+        for optimiser in (LBFGS(), FIRE())
+    },
     "relax": (Relax(force_tolerance_eV_A=1e-9, optimiser=LBFGS()), RelaxState, UP[None] * 1.1),
 }
 
@@ -112,11 +131,16 @@ def test_a_log_that_lost_lines_is_refused(ammonia, tmp_path):
 def test_a_checkpoint_of_another_method_is_refused(ammonia, tmp_path):
     go("langevin", tmp_path, 4, ammonia)
     with pytest.raises(FileFormatError, match="expected a PathState, found a DynamicsState"):
-        go("neb", tmp_path, 8, ammonia)
+        go("neb-fire-path", tmp_path, 8, ammonia)
 
 
 def test_a_state_comes_back_whole(ammonia, tmp_path):
-    state = go("neb", tmp_path, 6, ammonia)
+    state = go("neb-fire-path", tmp_path, 6, ammonia)
     again = unpack(PathState, *pack(state))
     assert everything(again) == everything(state)
     assert again.climbing is state.climbing
+
+
+def test_a_state_with_a_tree_in_it_comes_back_whole(ammonia, tmp_path):
+    state = go("scan-chosen-lbfgs", tmp_path, 6, ammonia)
+    assert everything(unpack(ScanState, *pack(state))) == everything(state)

@@ -11,9 +11,12 @@ import pytest
 
 from flexcalc.errors import InputError
 from flexcalc.report import facts, html, molecule, numbers, palette, plots, write_report
+from flexcalc.report.viewer import viewer
 
 COMMANDS = ("label", "train", "evaluate", "path", "md", "ipi")
 VOID = {"meta", "link", "br", "hr", "img", "input"}
+SCRIPTS = {"path": 2, "demo": 2}
+"""A viewer's data, and once a page the script that shows it."""
 
 
 class Page(HTMLParser):
@@ -59,7 +62,7 @@ def test_a_run_folder_gives_a_well_formed_page_that_needs_nothing_else(command, 
     assert page.open == []
     assert page.mismatched == []
     assert [name for name, count in Counter(page.ids).items() if count > 1] == []
-    assert page.tags["script"] == 0
+    assert content.count("<script") == SCRIPTS.get(command, 0)
     for address in page.addresses:
         assert address.startswith(("#", "data:"))
     links = {address[1:] for address in page.addresses if address.startswith("#")}
@@ -110,7 +113,7 @@ def test_text_from_the_folder_is_escaped(run_of):
     for name in ("log.txt", "run.toml"):
         (folder / "md" / name).write_text(hostile)
     page = Page(page_of(folder))
-    assert page.tags["script"] == 0
+    assert page.tags["script"] == SCRIPTS["demo"]
     assert page.tags["img"] == 0
     assert page.mismatched == []
     assert page.text.count("<script>") >= 6
@@ -284,7 +287,53 @@ def test_a_path_that_did_not_converge_says_so(run_of):
     folder = run_of("path")
     results = json.loads((folder / "results.json").read_text())
     (folder / "results.json").write_text(json.dumps(results | {"converged": False}))
-    assert "before the path converged" in Page(page_of(folder)).text
+    assert "before the path converged: run on with more steps." in Page(page_of(folder)).text
+    left = {"converged": False, "advice": "0.3 eV/A is left on image 4; try <more> steps"}
+    (folder / "results.json").write_text(json.dumps(results | left))
+    assert "on image 4; try <more> steps." in Page(page_of(folder)).text
+
+
+def data_of_viewers(content):
+    found = re.findall(r'<script type="application/json">(.*?)</script>', content, re.DOTALL)
+    return [json.loads(text) for text in found]
+
+
+def test_a_viewer_has_every_image_as_the_pictures_have_it(page_of_run):
+    (data,) = data_of_viewers(page_of_run("path"))
+    assert len(data["frames"]) == len(data["bonds"]) == len(data["labels"]) == 11
+    assert data["labels"][0] == "image 0. 0.00 kcal/mol"
+    place = np.array(data["frames"][0])
+    lengths = np.linalg.norm(place[:, None] - place, axis=-1)
+    assert {(i, j) for i, j in data["bonds"][0]} <= set(zip(*np.where(lengths < 1.7), strict=True))
+    assert len(data["atoms"]) == 10
+    assert len(data["elements"]) == 4
+
+
+@pytest.mark.security
+def test_a_viewers_labels_cannot_leave_their_place():
+    place = np.array([[[0, 0, 0], [0, 0, 1.0]]])
+    hostile = "</script><script>alert(1)</script>"
+    content = viewer(np.array([1, 1]), place, [hostile], hostile)
+    page = Page(content)
+    assert page.tags["script"] == 1
+    assert page.mismatched == []
+    assert data_of_viewers(content)[0]["labels"] == [hostile]
+
+
+def test_several_paths_are_compared_on_one_page(run_of, tmp_path):
+    folder = tmp_path / "both"
+    for number, name in enumerate(("first", "second")):
+        shutil.copytree(run_of("path") if not number else tmp_path / "path", folder / name)
+    results = json.loads((folder / "second/results.json").read_text())
+    results |= {"barrier_model_kcal_mol": 1.25, "converged": False, "method": "<scan>"}
+    (folder / "second/results.json").write_text(json.dumps(results))
+    content = page_of(folder)
+    page = Page(content)
+    assert page.open == []
+    assert page.mismatched == []
+    assert len(data_of_viewers(content)) == 2
+    assert page.text.index("1.25") < page.text.index("2.61")
+    assert "<scan>, not converged" in page.text
 
 
 @pytest.mark.inputs

@@ -8,6 +8,7 @@ from flexcalc.dataset import Dataset
 from flexcalc.report import facts, html, molecule, plots
 from flexcalc.report.folder import RunFolder
 from flexcalc.report.numbers import fixed, number
+from flexcalc.report.viewer import viewer
 from flexcalc.units import KCAL_MOL
 
 TITLE = "Transition path"
@@ -17,20 +18,27 @@ KEYS = (
 )
 
 
+INTROS = {
+    "neb": "The path of least energy between the two end geometries, found on the model by a "
+    "nudged elastic band whose highest image climbs to the top of the barrier.",
+    "string": "The path of least energy between the two end geometries, found on the model by a "
+    "string of images at even distances whose highest one climbs to the top of the barrier.",
+    "scan": "A path that drives chosen internal coordinates from the first geometry to the last "
+    "on the model. Its highest image is no saddle, and its height an upper bound of the barrier.",
+}
+
+
 def body(folder: RunFolder) -> str:
     """The section as HTML."""
     images, relabelled = folder.frames("path.xyz"), folder.frames("relabelled.xyz")
-    intro = (
-        "The path of least energy between the two end geometries, found on the model by a "
-        "nudged elastic band whose highest image climbs to the top of the barrier."
-    )
+    intro = INTROS.get(str(folder.results.get("method")), INTROS["neb"])
     if relabelled is not None:
         intro += " The reference was then computed for the same images."
     parts = [html.paragraph(intro, "lead"), html.cards(facts.chosen(folder.results, KEYS))]
     if folder.results.get("converged") is False:
-        parts.append(
-            html.notes(["The search ended before the path converged: run on with more steps."])
-        )
+        advice = folder.results.get("advice")
+        left = f": {advice}." if isinstance(advice, str) else ": run on with more steps."
+        parts.append(html.notes([f"The search ended before the path converged{left}"]))
     if images is not None and images.energies is not None:
         parts.append(_profile(images, _fitting(relabelled, images)))
     if images is not None:
@@ -116,12 +124,18 @@ def _pictures(images: Dataset) -> str:
         "The images of the path, all laid on the first and seen from one side; energies of the "
         "model above the first image."
     )
-    return html.heading("The images") + html.figure(html.film(tiles, top), caption)
+    labels = [". ".join(filter(None, lines)) for _, *lines in tiles]
+    turned = html.figure(
+        viewer(images.numbers, images.positions, labels, "The molecule along the path", top or 0),
+        f"All {len(images)} images, the highest first. Drag to turn the molecule, or use the arrow "
+        "keys; the slider goes along the path.",
+    )
+    return html.heading("The images") + turned + html.figure(html.film(tiles, top), caption)
 
 
 def _convergence(folder: RunFolder) -> str:
     table = folder.table("convergence.csv", "step", "force_eV_A", "barrier_kcal_mol")
-    if table is None:
+    if table is None or len(table["step"]) < 2:
         return ""
     pictures = [
         html.figure(

@@ -1,0 +1,238 @@
+"""What the nudged elastic band and the string share: images that settle across their tangents."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Literal
+
+import numpy as np
+from numpy.random import Generator
+
+from flexcalc.errors import InputError
+from flexcalc.fields import Images, Positive
+from flexcalc.geometry import align
+from flexcalc.methods.optimisers import LBFGS, Memory, Optimiser
+from flexcalc.methods.path.interpolation import Interpolation, interpolate, joined_ends, lengths
+from flexcalc.potential import Evaluation, Potential
+
+
+@dataclass(frozen=True, eq=False)
+class PathState:
+    """A path on its way to the minimum-energy path.
+
+    Args:
+        step: steps taken.
+        images: (images, atoms, 3) in angstrom, both ends included.
+        evaluation: energies and forces of all images.
+        band: (images - 2, atoms, 3) forces that move the inner images, in eV/angstrom.
+        residuals: (images,) largest length of an atom's force across the path (at the climbing
+            image: of its whole force), in eV/angstrom; zero on the minimum-energy path, and at
+            the ends.
+        climbing: whether the highest image climbs.
+        memory: of the optimiser.
+    """
+
+    step: int
+    images: np.ndarray
+    evaluation: Evaluation
+    band: np.ndarray
+    residuals: np.ndarray
+    climbing: bool
+    memory: Memory
+
+    @property
+    def residual(self) -> float:
+        """The largest of the residuals, in eV/angstrom."""
+        return float(self.residuals.max())
+
+    def barrier(self) -> float:
+        """Energy of the highest image above the first, in eV."""
+        return float(self.evaluation.energies.max() - self.evaluation.energies[0])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chain(ABC):
+    """A chain of images between two fixed ends; a subclass says what moves them along it."""
+
+    kind: ClassVar[str]
+    state: ClassVar[type] = PathState
+    takes_path: ClassVar[bool] = True
+    """Whether a whole path may be given as the start."""
+
+    images: Images = 11
+    """Images with both ends."""
+    interpolation: Interpolation = "idpp"
+    """How the first path is made, unless a whole path is given: `linear`, `idpp` (keeps atoms
+    apart) or `geodesic` (also keeps bonds; for ends that are far from each other)."""
+    climb: bool = True
+    """Let the highest image climb to the saddle."""
+    climb_below_eV_A: Positive = 0.3
+    """Start to climb when the force across the path is below this, in eV/angstrom."""
+    force_tolerance_eV_A: Positive = 0.01
+    """Converged when no atom's force across the path is longer, in eV/angstrom."""
+    align: bool = True
+    """Lay neighbours on each other at every step, as molecules turn; not on surfaces of single
+    points."""
+    rows: Literal["path", "image"] = "path"
+    """What the optimiser takes as one problem: the whole path, or each image on its own."""
+    optimiser: Optimiser = field(default_factory=LBFGS)
+    """How steps are chosen."""
+
+    def check(self, where: str, numbers: np.ndarray, frames: np.ndarray, end: bool) -> None:
+        """Refuse what no path can be laid through.
+
+        Args:
+            where: the file of the start, for the message.
+            numbers: (atoms,) atomic numbers.
+            frames: (frames, atoms, 3) of the start's file.
+            end: whether there is an end geometry too.
+
+        Raises:
+            InputError: no end, and no whole path either.
+        """
+        if not end and len(frames) < 3:
+            raise InputError(f"{where}: {len(frames)} frames are no path; name an end geometry too")
+
+    def first(self, numbers: np.ndarray, start: np.ndarray, end: np.ndarray | None) -> np.ndarray:
+        """The first path (images, atoms, 3), as `init` takes it.
+
+        Args:
+            numbers: (atoms,) atomic numbers.
+            start: (frames, atoms, 3) in angstrom: a whole path if there is no end, else its
+                last frame is where the path starts.
+            end: (atoms, 3) in angstrom; like atoms are relabelled to fit the start.
+        """
+        if end is None:
+            return np.array(start)
+        last, _ = joined_ends(numbers, start[-1], end)
+        return interpolate(start[-1], last, self.images, self.interpolation, numbers)
+
+    def init(self, potential: Potential, positions: np.ndarray, rng: Generator) -> PathState:
+        """Start from a path (images, atoms, 3) in angstrom whose ends stay fixed."""
+        state = PathState(
+            step=0,
+            images=positions,
+            evaluation=potential(positions),
+            band=np.empty(0),
+            residuals=np.full(len(positions), np.inf),
+            climbing=False,
+            memory=self.optimiser.start(self._rows(positions[1:-1])),
+        )
+        return self._with_band(state)
+
+    def step(self, potential: Potential, state: PathState, rng: Generator) -> PathState:
+        """Move all inner images once; one potential call for them all."""
+        inner = state.images[1:-1]
+        moved, memory = self.optimiser.move(self._rows(inner), self._rows(state.band), state.memory)
+        images = np.concatenate([state.images[:1], moved.reshape(inner.shape), state.images[-1:]])
+        images = self.placed(images, self.climber(state))
+        found, ends = potential(images[1:-1]), state.evaluation
+        evaluation = Evaluation(
+            np.concatenate([ends.energies[:1], found.energies, ends.energies[-1:]]),
+            np.concatenate([ends.forces[:1], found.forces, ends.forces[-1:]]),
+        )
+        state = replace(
+            state, step=state.step + 1, images=images, evaluation=evaluation, memory=memory
+        )
+        return self._with_band(state)
+
+    def converged(self, state: PathState) -> bool:
+        """Whether the path has settled, with the climb done if there is one."""
+        top = int(np.argmax(state.evaluation.energies))
+        must_climb = self.climb and 0 < top < len(state.images) - 1
+        done = state.residual < self.force_tolerance_eV_A
+        return done and (state.climbing or not must_climb)
+
+    def advice(self) -> str:
+        """What to try where the path does not converge."""
+        other = "fire" if self.optimiser.kind == "lbfgs" else "lbfgs"
+        return (
+            f"more --steps, --optimiser {other}, more --images, "
+            f"or a better first path (--interpolation geodesic, or a scan)"
+        )
+
+    def climber(self, state: PathState) -> int | None:
+        """Index of the image that climbs, or None."""
+        top = int(np.argmax(state.evaluation.energies))
+        return top if state.climbing and 0 < top < len(state.images) - 1 else None
+
+    @abstractmethod
+    def placed(self, images: np.ndarray, climber: int | None) -> np.ndarray:
+        """Where images (images, atoms, 3) that were just moved come to lie."""
+
+    @abstractmethod
+    def spring(
+        self, ahead: np.ndarray, behind: np.ndarray, energies: np.ndarray
+    ) -> np.ndarray | float:
+        """Force (images - 2,) along the path that spaces the inner images, in eV/angstrom."""
+
+    def _with_band(self, state: PathState) -> PathState:
+        """The state with its band forces; switches the climb on when the path is near."""
+        state = self._pulled(state)
+        if self.climb and not state.climbing and state.residual < self.climb_below_eV_A:
+            fresh = self.optimiser.start(self._rows(state.images[1:-1]))
+            state = self._pulled(replace(state, climbing=True, memory=fresh))
+        return state
+
+    def _pulled(self, state: PathState) -> PathState:
+        """The state with the forces on its inner images, and what is left on each."""
+        energies = state.evaluation.energies
+        ahead, behind = neighbour_steps(state.images, self.align)
+        tangent = improved_tangents(ahead, behind, energies)
+        forces = state.evaluation.forces[1:-1]
+        along = np.einsum("iax,iax->i", forces, tangent)[:, None, None]
+        across = forces - along * tangent
+        pull = self.spring(lengths(ahead), lengths(behind), energies)
+        band = across + np.reshape(pull, (-1, 1, 1)) * tangent
+        top = self.climber(state)
+        if top is not None:
+            band[top - 1] = forces[top - 1] - 2 * along[top - 1] * tangent[top - 1]
+            across[top - 1] = forces[top - 1]
+        residuals = np.zeros(len(energies))
+        residuals[1:-1] = np.sqrt((across**2).sum(axis=2)).max(axis=1)
+        return replace(state, band=band, residuals=residuals)
+
+    def _rows(self, images: np.ndarray) -> np.ndarray:
+        """Inner images (images, atoms, 3) as the optimiser's problems."""
+        return images.reshape(1, -1, 3) if self.rows == "path" else images
+
+
+def neighbour_steps(images: np.ndarray, laid: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    """Steps (images - 2, atoms, 3) from each inner image to the next and from the one before.
+
+    Both neighbours are laid on the image first: otherwise springs turn images as a whole, and
+    path length is lost to rotations.
+    """
+    inner = images[1:-1]
+    if not laid:
+        return images[2:] - inner, inner - images[:-2]
+    around = align(np.concatenate([images[2:], images[:-2]]), np.concatenate([inner, inner]))
+    return around[: len(inner)] - inner, inner - around[len(inner) :]
+
+
+def improved_tangents(ahead: np.ndarray, behind: np.ndarray, energies: np.ndarray) -> np.ndarray:
+    """Unit tangents of Henkelman and Jonsson (2000), equations 8 to 11.
+
+    Args:
+        ahead, behind: (images - 2, atoms, 3) of `neighbour_steps`.
+        energies: (images,) in eV.
+
+    Returns:
+        (images - 2, atoms, 3), one for each inner image.
+    """
+    rise, fall = np.diff(energies)[1:], -np.diff(energies)[:-1]
+    larger = np.maximum(abs(rise), abs(fall))
+    smaller = np.minimum(abs(rise), abs(fall))
+    uphill = energies[2:] > energies[:-2]
+    monotonic_up = (rise > 0) & (fall < 0)
+    monotonic_down = (rise < 0) & (fall > 0)
+    weight_ahead = np.where(uphill, larger, smaller)
+    weight_behind = np.where(uphill, smaller, larger)
+    weight_ahead = np.where(monotonic_up, 1.0, np.where(monotonic_down, 0.0, weight_ahead))
+    weight_behind = np.where(monotonic_up, 0.0, np.where(monotonic_down, 1.0, weight_behind))
+    flat = weight_ahead + weight_behind == 0
+    weight_ahead, weight_behind = weight_ahead + flat, weight_behind + flat
+    tangent = weight_ahead[:, None, None] * ahead + weight_behind[:, None, None] * behind
+    length = np.sqrt((tangent**2).sum(axis=(1, 2), keepdims=True))
+    return tangent / np.maximum(length, 1e-300)

@@ -1,0 +1,157 @@
+"""First paths between two geometries, and the length and spacing of paths."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from flexcalc.errors import ShapeError
+from flexcalc.geometry import align, match_atoms
+from flexcalc.methods.relax import relax
+from flexcalc.potential import CheckedPotential, Evaluation
+
+Interpolation = Literal["idpp", "linear", "geodesic"]
+
+
+def lengths(steps: np.ndarray) -> np.ndarray:
+    """Lengths (images,) of steps (images, atoms, 3) in the 3N-dimensional space."""
+    return np.sqrt(np.einsum("iax,iax->i", steps, steps))
+
+
+def path_length(images: np.ndarray, laid: bool = True) -> np.ndarray:
+    """Length along a path to each image (images,), in angstrom of the 3N-dimensional space.
+
+    Args:
+        images: (images, atoms, 3) in angstrom.
+        laid: lay each image on the next before their distance is taken.
+    """
+    before = align(images[:-1], images[1:]) if laid else images[:-1]
+    return np.concatenate([[0.0], np.cumsum(lengths(images[1:] - before))])
+
+
+def chained(images: np.ndarray) -> np.ndarray:
+    """The images (images, atoms, 3), each laid on the one before; the first stays."""
+    chain = [images[0]]
+    for image in images[1:]:
+        chain.append(align(image[None], chain[-1])[0])
+    return np.stack(chain)
+
+
+def respaced(images: np.ndarray, laid: bool = True) -> np.ndarray:
+    """Images (images, atoms, 3) at equal distances along the curve through the given ones.
+
+    The curve is a cubic spline, so that images which are evenly spaced already stay where they
+    are, and others move along the path and not across it. Equal are the distances between
+    neighbours, to 1 part in 1e6.
+
+    Args:
+        images: (images, atoms, 3) in angstrom.
+        laid: lay each image on the one before first.
+    """
+    from scipy.interpolate import CubicSpline
+
+    images = chained(images) if laid else images
+    knots = path_length(images, laid=False)
+    if not (np.diff(knots) > 0).all():
+        return images
+    curve, places = CubicSpline(knots, images), knots
+    for _ in range(20):
+        found = np.concatenate([images[:1], curve(places[1:-1]), images[-1:]])
+        along = path_length(found, laid=False)
+        even = np.linspace(0.0, along[-1], len(images))
+        if np.abs(along - even).max() < 1e-6 * along[-1] / len(images):
+            break
+        places = np.interp(even, along, places)
+    return found
+
+
+def joined_ends(
+    numbers: np.ndarray, start: np.ndarray, end: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The end geometry (atoms, 3) laid on the start, and the relabelling (atoms,) of like atoms.
+
+    Independently made ends label equivalent hydrogens at will; a path between them would have
+    to swap atoms. See Vassilev-Galindo et al., J. Chem. Phys. 154, 094119 (2021), section II.
+    """
+    order = match_atoms(numbers, end, start)
+    return align(end[order][None], start)[0], order
+
+
+def interpolate(
+    start: np.ndarray,
+    end: np.ndarray,
+    images: int,
+    kind: Interpolation = "idpp",
+    numbers: np.ndarray | None = None,
+) -> np.ndarray:
+    """A first path (images, atoms, 3) in angstrom between two geometries (atoms, 3).
+
+    Args:
+        start: first image.
+        end: last image, aligned with the first.
+        images: number of images with both ends.
+        kind: `linear` in Cartesian coordinates; `idpp`, the image-dependent pair potential of
+            Smidstrup et al., J. Chem. Phys. 140, 214106 (2014), doi:10.1063/1.4878664, which
+            keeps atoms from running through each other; or `geodesic`, the shortest path in
+            scaled distances (`methods/path/geodesic.py`), for paths that bend far.
+        numbers: (atoms,) atomic numbers, which only `geodesic` asks for.
+
+    Raises:
+        ShapeError: fewer than three images, ends of different shapes, or no numbers where they
+            are needed.
+    """
+    if images < 3 or start.shape != end.shape:
+        raise ShapeError(
+            f"a path needs at least 3 images and ends of one shape, "
+            f"got {images} images, {start.shape} and {end.shape}"
+        )
+    share = np.linspace(0, 1, images)[:, None, None]
+    path = (1 - share) * start + share * end
+    if kind == "linear":
+        return path
+    inner = relax(PairTargets(path), path[1:-1], force_tolerance_eV_A=1e-3, steps=500).positions
+    path = respaced(np.concatenate([path[:1], inner, path[-1:]]))
+    if kind == "idpp":
+        return path
+    if numbers is None:
+        raise ShapeError("a geodesic path needs the atomic numbers, got none")
+    from flexcalc.methods.path.geodesic import shortened
+
+    return shortened(np.asarray(numbers), path)
+
+
+class PairTargets(CheckedPotential):
+    """The IDPP objective: each inner image pulled to its own interpolated pair distances.
+
+    S_k = sum_{i<j} (d_ij - d_ij^k)^2 / d_ij^4, Smidstrup et al. (2014), equation 7; the batch
+    must be the inner images in order.
+
+    Args:
+        path: (images, atoms, 3) in angstrom; its ends define the distances.
+    """
+
+    def __init__(self, path: np.ndarray):
+        self.numbers = np.zeros(path.shape[1], dtype=int)
+        self._pairs = np.tril_indices(path.shape[1], -1)
+        ends = np.stack([self._distances(path[0]), self._distances(path[-1])])
+        share = np.linspace(0, 1, len(path))[1:-1, None]
+        self._targets = (1 - share) * ends[0] + share * ends[1]
+
+    def _distances(self, geometry: np.ndarray) -> np.ndarray:
+        i, j = self._pairs
+        return np.linalg.norm(geometry[i] - geometry[j], axis=-1)
+
+    def evaluate(self, positions: np.ndarray) -> Evaluation:
+        """The objective as an energy, its negative gradient as forces."""
+        i, j = self._pairs
+        vectors = positions[:, i] - positions[:, j]
+        d = np.maximum(np.linalg.norm(vectors, axis=-1), 1e-3)
+        gap = d - self._targets
+        slope = 2 * gap / d**4 - 4 * gap**2 / d**5
+        pull = (slope / d)[:, :, None] * vectors
+        forces = np.zeros_like(positions)
+        for pair in range(len(i)):
+            forces[:, i[pair]] -= pull[:, pair]
+            forces[:, j[pair]] += pull[:, pair]
+        return Evaluation((gap**2 / d**4).sum(axis=1), forces)

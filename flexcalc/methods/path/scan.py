@@ -1,0 +1,326 @@
+"""Constructed mechanisms: a path that drives named internal coordinates."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+import numpy as np
+from numpy.random import Generator
+
+from flexcalc.errors import FlexcalcError, InputError
+from flexcalc.fields import Images, Positive
+from flexcalc.geometry import Coordinate, ZMatrix, labellings, match_atoms, zmatrix
+from flexcalc.geometry.constraints import free_part, held
+from flexcalc.geometry.zmatrix import changes
+from flexcalc.methods.optimisers import LBFGS, Memory, Optimiser
+from flexcalc.potential import Evaluation, Potential
+
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class Drive:
+    """One driven coordinate and the values it runs through, in angstrom or degrees.
+
+    Args:
+        coordinate: what is driven.
+        start: first value; by default that of the start geometry.
+        middle: value half way; by default there is none, and the way is straight.
+        end: last value; by default that of the end geometry, dihedrals the shorter way round.
+        through: whether an angle goes through 180 degrees to the other side.
+    """
+
+    coordinate: Coordinate
+    start: float | None = None
+    middle: float | None = None
+    end: float | None = None
+    through: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> Drive:
+        """Read "dihedral 4 6 7 12", "angle 4 6 7 through 180", "distance 0 1 from 1 to 2", ...
+
+        Raises:
+            InputError: the text is none of these.
+        """
+        head, *rest = re.split(r"\s+(from|via|to|through)\s+", text.strip())
+        words = dict(zip(rest[::2], rest[1::2], strict=False))
+        try:
+            coordinate = Coordinate.parse(head)
+            values = {word: float(number) for word, number in words.items()}
+            if len(words) != len(rest) / 2 or not np.isfinite(list(values.values())).all():
+                raise ValueError
+            through = values.pop("through", None)
+            if through is not None and (through != 180 or coordinate.kind != "angle" or values):
+                raise ValueError
+        except (ValueError, FlexcalcError) as error:
+            detail = f" ({error})" if isinstance(error, FlexcalcError) else ""
+            raise InputError(
+                f"cannot read {text!r}{detail}; expected a coordinate such as 'dihedral 4 6 7 12', "
+                "and after it 'from VALUE', 'via VALUE' half way, 'to VALUE', "
+                "or for an angle 'through 180'"
+            ) from None
+        ends = (values.get("from"), values.get("via"), values.get("to"))
+        return cls(coordinate, *ends, through is not None)
+
+    def values(self, here: float, there: float | None, share: np.ndarray) -> np.ndarray:
+        """Values (images,) in angstrom or radians at shares 0 to 1 of the way.
+
+        Args:
+            here, there: of the start and the end geometry, in angstrom or radians.
+            share: (images,).
+        """
+        first = here if self.start is None else self._inner(self.start)
+        last = first if there is None else there
+        if self.end is not None:
+            last = self._inner(self.end)
+        elif self.through:
+            last = 2 * np.pi - last
+        elif self.coordinate.periodic:
+            last = first + (last - first + np.pi) % (2 * np.pi) - np.pi
+        if self.middle is None:
+            return first + share * (last - first)
+        return np.interp(share, [0.0, 0.5, 1.0], [first, self._inner(self.middle), last])
+
+    def _inner(self, value: float) -> float:
+        return value if self.coordinate.kind == "distance" else float(np.radians(value))
+
+
+@dataclass(frozen=True, eq=False)
+class ScanState:
+    """A driven path, and what of it is being relaxed.
+
+    Args:
+        step: steps taken.
+        images: (images, atoms, 3) in angstrom.
+        evaluation: energies and forces of all images.
+        band: forces on what is relaxed: (images, atoms, 3) in eV/angstrom, or of chosen
+            coordinates (images, chosen, 1) in eV/angstrom and eV/radian.
+        residuals: (images,) the largest of them on each image.
+        memory: of the optimiser.
+        tree: coordinates of the molecule.
+        values: (images, atoms, 3) of the tree.
+        targets: (images, driven) in angstrom and radians.
+    """
+
+    step: int
+    images: np.ndarray
+    evaluation: Evaluation
+    band: np.ndarray
+    residuals: np.ndarray
+    memory: Memory
+    tree: ZMatrix
+    values: np.ndarray
+    targets: np.ndarray
+
+    @property
+    def residual(self) -> float:
+        """The largest of the residuals."""
+        return float(self.residuals.max())
+
+    def barrier(self) -> float:
+        """Energy of the highest image above the first, in eV."""
+        return float(self.evaluation.energies.max() - self.evaluation.energies[0])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scan:
+    """Drive internal coordinates from start to end; the others are interpolated or relaxed.
+
+    Like atoms of the end are relabelled so that the coordinates which are not driven change as
+    little as they can.
+    """
+
+    kind: ClassVar[str] = "scan"
+    state: ClassVar[type] = ScanState
+    takes_path: ClassVar[bool] = False
+
+    images: Images = 17
+    """Images with both ends."""
+    drive: tuple[str, ...] = ()
+    """Coordinates to drive, such as "dihedral 4 6 7 12", linearly from the start's value to the
+    end's. After it may stand `from VALUE`, `to VALUE`, `via VALUE` (half way), and for an angle
+    `through 180`: to the other side."""
+    relax: tuple[str, ...] = ()
+    """What is relaxed at each image while the driven coordinates keep their values: nothing,
+    chosen coordinates such as "angle 4 6 7", or "all"."""
+    force_tolerance_eV_A: Positive = 0.01
+    """Converged when no force on what is relaxed is larger, in eV/angstrom (or eV/radian)."""
+    optimiser: Optimiser = field(default_factory=LBFGS)
+    """How steps are chosen."""
+
+    def check(self, where: str, numbers: np.ndarray, frames: np.ndarray, end: bool) -> None:
+        """Refuse coordinates that the molecule has not, or whose end is not known.
+
+        Raises:
+            InputError: names the coordinate.
+        """
+        if not self.drive:
+            raise InputError("drive: expected at least one coordinate, such as 'dihedral 0 1 2 3'")
+        for drive in self._drives():
+            drive.coordinate.check(len(numbers))
+            if not end and drive.end is None:
+                raise InputError(
+                    f"drive: {drive.coordinate.label!r} has no end; name an end geometry, or "
+                    f"its value: '{drive.coordinate.label} to VALUE'"
+                )
+        for coordinate in self._chosen():
+            coordinate.check(len(numbers))
+        self._columns(self._tree(numbers, frames[-1]))
+
+    def first(self, numbers: np.ndarray, start: np.ndarray, end: np.ndarray | None) -> np.ndarray:
+        """The start (1, atoms, 3), or start and end (2, atoms, 3), as `init` takes them.
+
+        Args:
+            numbers: (atoms,) atomic numbers.
+            start: (frames, atoms, 3) in angstrom; the last counts.
+            end: (atoms, 3) in angstrom.
+        """
+        if end is None:
+            return np.array(start[-1:])
+        tree = self._tree(numbers, start[-1])
+        orders = labellings(numbers, end, start[-1])
+        if orders is None:
+            orders = match_atoms(numbers, end, start[-1])[None]
+        goals = tree.values(end[orders])
+        for atom in self._turned(tree):
+            goals = tree.flipped(goals, atom)
+        change = changes(tree.values(start[-1:]), goals)
+        for place in self._located(tree):
+            if place is not None:
+                change[:, place[0], place[1]] = 0.0
+        misfit = (change**2).sum(axis=(1, 2))
+        # Of labellings that are as good, as of a symmetric molecule, the one that changes least.
+        good = orders[misfit <= 1.05 * misfit.min() + 1e-6]
+        relabelled = (good != np.arange(len(numbers))).sum(axis=1)
+        return np.stack([start[-1], end[good[np.argmin(relabelled)]]])
+
+    def init(self, potential: Potential, positions: np.ndarray, rng: Generator) -> ScanState:
+        """Lay the path between the ends (1 or 2, atoms, 3) in angstrom that `first` gives."""
+        tree = self._tree(potential.numbers, positions[0])
+        values, targets = self._driven(tree, positions)
+        images = tree.positions(values)
+        if None in self._located(tree):
+            images = held(images, self._coordinates(), targets)
+        columns = self._columns(tree)
+        rows = np.zeros((len(images), len(columns), 1)) if columns else images
+        state = ScanState(
+            step=0,
+            images=images,
+            evaluation=potential(images),
+            band=np.empty(0),
+            residuals=np.zeros(len(images)),
+            memory=self.optimiser.start(rows),
+            tree=tree,
+            values=values,
+            targets=targets,
+        )
+        return self._pulled(state)
+
+    def step(self, potential: Potential, state: ScanState, rng: Generator) -> ScanState:
+        """Move what is relaxed on every image once; one potential call for them all."""
+        columns = self._columns(state.tree)
+        values, images = state.values, state.images
+        if columns:
+            atoms, kinds = np.array(columns).T
+            chosen = values[:, atoms, kinds][..., None]
+            chosen, memory = self.optimiser.move(chosen, state.band, state.memory)
+            values = values.copy()
+            values[:, atoms, kinds] = chosen[..., 0]
+            images = state.tree.positions(values)
+        else:
+            images, memory = self.optimiser.move(images, state.band, state.memory)
+            images = held(images, self._coordinates(), state.targets)
+        state = replace(
+            state,
+            step=state.step + 1,
+            images=images,
+            evaluation=potential(images),
+            memory=memory,
+            values=values,
+        )
+        return self._pulled(state)
+
+    def converged(self, state: ScanState) -> bool:
+        """Whether all that is relaxed has settled."""
+        return state.residual < self.force_tolerance_eV_A
+
+    def advice(self) -> str:
+        """What to try where the relaxation does not converge."""
+        return "more --steps, --optimiser fire, or relax fewer coordinates"
+
+    def _pulled(self, state: ScanState) -> ScanState:
+        """The state with the forces on what is relaxed."""
+        columns, forces = self._columns(state.tree), state.evaluation.forces
+        if columns:
+            slopes = state.tree.gradients(state.values, columns)
+            band = np.einsum("bmax,bax->bm", slopes, forces)[..., None]
+        elif self.relax:
+            band = free_part(forces, state.images, self._coordinates(), state.targets)
+        else:
+            band = np.zeros_like(forces)
+        return replace(state, band=band, residuals=np.sqrt((band**2).sum(axis=2)).max(axis=1))
+
+    def _driven(self, tree: ZMatrix, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Values (images, atoms, 3) of the tree and targets (images, driven) along the path."""
+        share, drives = np.linspace(0.0, 1.0, self.images), self._drives()
+        ends = tree.values(positions)
+        goal = ends[-1:]
+        if len(positions) > 1:
+            for atom in self._turned(tree):
+                goal = tree.flipped(goal, atom)
+        values = ends[:1] + share[:, None, None] * changes(ends[:1], goal)
+        targets = np.empty((self.images, len(drives)))
+        for index, (drive, place) in enumerate(zip(drives, self._located(tree), strict=True)):
+            measured, _ = drive.coordinate.measured(positions)
+            there = float(measured[-1]) if len(positions) > 1 else None
+            targets[:, index] = drive.values(float(measured[0]), there, share)
+            if place is not None:
+                values[:, place[0], place[1]] = targets[:, index]
+        return values, targets
+
+    def _drives(self) -> list[Drive]:
+        return [Drive.parse(text) for text in self.drive]
+
+    def _coordinates(self) -> list[Coordinate]:
+        return [drive.coordinate for drive in self._drives()]
+
+    def _chosen(self) -> list[Coordinate]:
+        return [] if ALL in self.relax else [Coordinate.parse(text) for text in self.relax]
+
+    def _tree(self, numbers: np.ndarray, start: np.ndarray) -> ZMatrix:
+        return zmatrix(numbers, start, [*self._coordinates(), *self._chosen()])
+
+    def _located(self, tree: ZMatrix) -> list[tuple[int, int] | None]:
+        return [tree.locate(coordinate) for coordinate in self._coordinates()]
+
+    def _turned(self, tree: ZMatrix) -> list[int]:
+        """The atoms whose angle goes through 180 degrees."""
+        places = zip(self._drives(), self._located(tree), strict=True)
+        return [place[0] for drive, place in places if drive.through and place is not None]
+
+    def _columns(self, tree: ZMatrix) -> list[tuple[int, int]]:
+        """Where in the tree's values the chosen coordinates are.
+
+        Raises:
+            InputError: one of them is driven, or they are not all of one tree.
+        """
+        chosen = self._chosen()
+        names = [*self._coordinates(), *chosen] if chosen else []
+        found = []
+        for coordinate in names:
+            place = tree.locate(coordinate)
+            if place is None:
+                raise InputError(
+                    f"relax: {coordinate.label!r} cannot be told apart from the others along "
+                    'the bonds; name others, or relax = ["all"]'
+                )
+            if place in found:
+                raise InputError(f"relax: {coordinate.label!r} is there twice, or driven too")
+            found.append(place)
+        return found[len(names) - len(chosen) :]
+
+
+__all__ = ["Drive", "Scan", "ScanState"]

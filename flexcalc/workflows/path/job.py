@@ -1,0 +1,74 @@
+"""What a path search works on, and what it finds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from flexcalc import files
+from flexcalc.config import PathSearch
+from flexcalc.dataset import Dataset, Provenance
+from flexcalc.methods.path import path_length
+from flexcalc.potential import Evaluation, Potential, check_molecule
+from flexcalc.registry import open_potential
+
+
+@dataclass(frozen=True, eq=False)
+class PathJob:
+    """A path search with all its files read and its potentials open.
+
+    Args:
+        config: what was asked for.
+        potential: to search on.
+        reference: to check with, if one is named.
+        start: first geometry, its last frame; or a whole path.
+        end: last geometry, its last frame.
+    """
+
+    config: PathSearch
+    potential: Potential
+    reference: Potential | None
+    start: Dataset
+    end: Dataset | None
+
+
+@dataclass(frozen=True, eq=False)
+class FoundPath:
+    """A path as it is written.
+
+    Args:
+        images: (images, atoms, 3) in angstrom, each laid on the one before.
+        labels: the potential's energies and forces there.
+    """
+
+    images: np.ndarray
+    labels: Evaluation
+
+
+def opened(config: PathSearch) -> PathJob:
+    """Read the ends and open the potentials.
+
+    Raises:
+        InputError: one of them cannot be used.
+    """
+    start = files.read(config.start)
+    end = None if config.end is None else files.read(config.end)
+    config.method.check(str(config.start), start.numbers, start.positions, end is not None)
+    open_one = partial(open_potential, numbers=start.numbers, trust=config.trust)
+    potential = open_one(config.model)
+    if end is not None:
+        check_molecule(start.numbers, end.numbers, str(config.end))
+    reference = None if config.relabel is None else open_one(config.relabel)
+    return PathJob(config, potential, reference, start, end)
+
+
+def write_images(
+    path: Path, level: str, numbers: np.ndarray, images: np.ndarray, found: Evaluation
+) -> None:
+    """Write images (images, atoms, 3) of a path with their labels by a level of theory."""
+    tags = {"image": np.arange(len(images)), "coordinate": path_length(images)}
+    data = Dataset(numbers, images, found.energies, found.forces, tags, Provenance(level=level))
+    files.write(path, data)
