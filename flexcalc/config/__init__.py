@@ -8,6 +8,7 @@ from flexcalc.config.commands import (
     Label,
     Md,
     PathSearch,
+    Saddle,
     Serve,
     Train,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "Label",
     "Md",
     "PathSearch",
+    "Saddle",
     "Serve",
     "Train",
     "flags",

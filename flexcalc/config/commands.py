@@ -10,9 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
+from flexcalc.analysis.rates import LowModes
 from flexcalc.fields import Address, Batch, Count, Members, Natural, Port, Positive, Workers
 from flexcalc.methods.dynamics import Dynamics, Langevin
+from flexcalc.methods.irc import IRC
 from flexcalc.methods.path import NEB
+from flexcalc.methods.saddle import RFO
 from flexcalc.methods.sampling import Sampling, Thermal
 from flexcalc.training.selection import Selection
 
@@ -131,7 +134,27 @@ class Evaluate(LabelledFrames, OpensPotentials):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PathSearch(OpensPotentials):
+class SaddleAndRates:
+    """What is done with a guess of a saddle: refinement, the way down, rates."""
+
+    refinement: RFO = field(default_factory=RFO)
+    """How the saddle is found from the guess."""
+    descent: IRC = field(default_factory=IRC)
+    """How the way down from the saddle is followed."""
+    temperatures_K: tuple[Positive, ...] = (298.15,)
+    """Temperatures of the rates, in kelvin; results.json has those at the first."""
+    low_modes: LowModes = "harmonic"
+    """Vibrations below 100 cm^-1: `harmonic` as all others, `quasi-rrho` as hindered rotors."""
+    symmetry_start: Count = 1
+    """Rotational symmetry number of the first minimum; 2 for cis-azobenzene."""
+    symmetry_end: Count = 1
+    """Rotational symmetry number of the last minimum."""
+    symmetry_saddle: Count = 1
+    """Rotational symmetry number of the saddle."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PathSearch(SaddleAndRates, OpensPotentials):
     """Find a minimum-energy path between two geometries."""
 
     positional: ClassVar[tuple[str, ...]] = ("model", "start", "end")
@@ -149,10 +172,33 @@ class PathSearch(OpensPotentials):
     """Relax both ends on the potential first."""
     relabel: Address | None = None
     """Reference that is computed along the path, for the error of the barrier."""
+    saddle: bool = False
+    """Refine the highest image to a saddle, follow the way down from it, and give rates."""
     steps: Count = 1000
     """Most steps."""
     seed: Natural = 0
     """Seed of all random numbers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saddle(SaddleAndRates, OpensPotentials):
+    """Refine a guess to a saddle, find the minima that it joins, and give rates."""
+
+    positional: ClassVar[tuple[str, ...]] = ("model", "guess", "start", "end")
+    changeable: ClassVar[tuple[str, ...]] = ("steps",)
+
+    model: Address
+    """Potential to search on."""
+    guess: Path
+    """Geometry near the saddle; of several frames that are a path, the highest counts."""
+    start: Path | None = None
+    """First minimum, to tell it at the end of the way down; its last frame counts."""
+    end: Path | None = None
+    """Last minimum, likewise."""
+    relabel: Address | None = None
+    """Reference that is computed at the saddle and at both minima."""
+    steps: Count = 200
+    """Most steps to the saddle."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,6 +312,7 @@ COMMANDS: dict[str, Any] = {
     "train": Train,
     "evaluate": Evaluate,
     "path": PathSearch,
+    "saddle": Saddle,
     "md": Md,
     "serve": Serve,
     "ipi": Ipi,

@@ -111,9 +111,7 @@ def atomic_masses(numbers: np.ndarray) -> np.ndarray:
     return np.asarray(table[np.asarray(numbers, dtype=int)], dtype=float)
 
 
-def vibrations(
-    positions: np.ndarray, hessian: np.ndarray, masses: np.ndarray
-) -> Vibrations:
+def vibrations(positions: np.ndarray, hessian: np.ndarray, masses: np.ndarray) -> Vibrations:
     """Normal modes of a geometry, free of translation and rotation.
 
     Args:
@@ -141,7 +139,9 @@ def vibrations(
     roots = np.repeat(np.sqrt(masses), 3)
     values, vectors = np.linalg.eigh(inner @ (hessian / roots / roots[:, None]) @ inner.T)
     frequencies = np.sign(values) * np.sqrt(np.abs(values)) / WAVENUMBER
-    return Vibrations(frequencies, (vectors.T @ inner / roots).reshape(-1, *positions.shape), masses)
+    return Vibrations(
+        frequencies, (vectors.T @ inner / roots).reshape(-1, *positions.shape), masses
+    )
 
 
 def free_of_motions(positions: np.ndarray, masses: np.ndarray) -> np.ndarray:

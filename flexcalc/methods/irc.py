@@ -88,13 +88,13 @@ class IRC:
         masses = atomic_masses(potential.numbers)
         modes = []
         for index, (place, curved) in enumerate(zip(positions, hessians, strict=True)):
-            found = vibrations(place, curved, masses)
-            if not len(found.modes) or found.frequencies_cm[0] >= 0:
+            normal = vibrations(place, curved, masses)
+            if not len(normal.modes) or normal.frequencies_cm[0] >= 0:
                 raise InputError(
                     f"geometry {index} is no saddle: expected an imaginary frequency, found none; "
                     "refine it first"
                 )
-            modes.append(found.modes[0])
+            modes.append(normal.modes[0])
         rows, curvatures = np.repeat(positions, 2, axis=0), np.repeat(hessians, 2, axis=0)
         first = self.arc_step * np.repeat(np.stack(modes), 2, axis=0)
         first[1::2] *= -1

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from flexcalc.workflows.label import run_label
     from flexcalc.workflows.md import run_md
     from flexcalc.workflows.path import run_path
+    from flexcalc.workflows.saddle import run_saddle
 
 _HOMES = {
     "describe": "info",
@@ -26,6 +27,7 @@ _HOMES = {
     "run_label": "label",
     "run_md": "md",
     "run_path": "path",
+    "run_saddle": "saddle",
     "run_serve": "ipi",
     "run_train": "fitting",
     "toml_template": "info",
@@ -42,6 +44,7 @@ __all__ = [
     "run_label",
     "run_md",
     "run_path",
+    "run_saddle",
     "run_serve",
     "run_train",
     "toml_template",

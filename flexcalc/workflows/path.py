@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from flexcalc.registry import open_potential
 from flexcalc.storage import AppendLog, whole_lines
 from flexcalc.units import KCAL_MOL
 from flexcalc.workflows.runs import Run, in_chunks, open_run
+from flexcalc.workflows.saddle import highest, saddle_stage
 
 
 def run_path(config: PathSearch, output: Path) -> dict[str, Any]:
@@ -59,6 +61,11 @@ def run_path(config: PathSearch, output: Path) -> dict[str, Any]:
                 f"barrier by {config.relabel} {results['barrier_reference_kcal_mol']:.3f} "
                 f"kcal/mol, error {results['barrier_error_kcal_mol']:+.3f}"
             )
+        if config.saddle:
+            guess = replace(
+                highest(potential, images), ends={"start": images[0], "end": images[-1]}
+            )
+            results |= saddle_stage(config, here, potential, reference, guess, config.steps)
         return here.finish(results)
 
 

@@ -7,14 +7,18 @@ import pytest
 
 from flexcalc.errors import FileFormatError
 from flexcalc.methods.dynamics import DynamicsState, Langevin, VelocityVerlet
+from flexcalc.methods.irc import IRC, IRCState
 from flexcalc.methods.iterate import Checkpoint, Recorder, pack, run, unpack
 from flexcalc.methods.optimisers import FIRE, LBFGS
 from flexcalc.methods.path import NEB, PathState, interpolate
 from flexcalc.methods.relax import Relax, RelaxState
+from flexcalc.methods.saddle import RFO, SaddleState
 from flexcalc.storage import AppendLog, whole_lines
 
 UP = np.array([[0.0, 0, 0.4], [0.9, 0, 0], [-0.45, 0.8, 0], [-0.45, -0.8, 0]])
 DOWN = UP * [1, 1, -1]
+
+PLANAR = UP * [1.06, 1.06, 0]
 
 METHODS = {
     "nve": (VelocityVerlet(), DynamicsState, np.stack([UP, DOWN])),
@@ -25,6 +29,8 @@ METHODS = {
         PathState,
         interpolate(UP, DOWN, 5),
     ),
+    "rfo": (RFO(saddle_force_eV_A=1e-12), SaddleState, np.stack([UP, DOWN]) * [1, 1, 0.3]),
+    "irc": (IRC(arc_step=0.02, arc_force_eV_A=1e-9), IRCState, PLANAR[None]),
     "relax": (Relax(force_tolerance_eV_A=1e-9, optimiser=LBFGS()), RelaxState, UP[None] * 1.1),
 }
 
