@@ -55,8 +55,8 @@ class SaddleState:
 class RFO:
     """Partitioned rational-function optimisation: up along one mode, down along the others.
 
-    It starts from a Hessian by finite differences, all in one batch, and corrects it at every
-    step. The trust radius follows how well the quadratic model foretold the energy.
+    It starts from a Hessian by finite differences, all in one batch, corrects it at every step
+    and renews it every few. The trust radius follows how well the quadratic model foretold the energy.
 
     Source: Banerjee, Adams, Simons and Shepard, J. Phys. Chem. 89, 52 (1985),
     doi:10.1021/j100247a015; corrections of the Hessian: see `methods.hessian.corrected`.
@@ -70,8 +70,9 @@ class RFO:
     """Longest move of an atom in the first step to the saddle, in angstrom."""
     longest_trust_A: Positive = 0.25
     """Longest move of an atom in any step to the saddle, in angstrom."""
-    hessian_every: Natural = 0
-    """Steps to the saddle between two Hessians by finite differences; 0 for only the first."""
+    hessian_every: Natural = 5
+    """Steps to the saddle between two Hessians by finite differences, 0 for only the first: a
+    floppy molecule outruns what corrections can keep up with."""
 
     def init(
         self,
