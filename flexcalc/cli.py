@@ -35,6 +35,7 @@ RUNS = {
     "train": ("Train one or several model families on a dataset.", "run_train"),
     "evaluate": ("Measure errors of potentials, overall and by region.", "run_evaluate"),
     "path": ("Find a minimum-energy path and check its barrier.", "run_path"),
+    "saddle": ("Refine a saddle, find the minima it joins, and give rates.", "run_saddle"),
     "md": ("Run molecular dynamics of many replicas.", "run_md"),
     "metad": ("Run metadynamics for a free-energy surface.", "run_metad"),
     "ipi": ("Start i-PI and its clients for one i-PI input.", "run_ipi"),

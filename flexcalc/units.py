@@ -19,3 +19,15 @@ FS = units.fs
 """1 femtosecond in angstrom sqrt(amu/eV)."""
 KB = units.kB
 """Boltzmann's constant in eV/K."""
+INVCM = units.invcm
+"""The energy of a photon of 1 cm^-1, in eV."""
+HBAR = units._hbar * units.J * units.s
+"""Planck's constant over 2 pi in eV times ASE's unit of time, angstrom sqrt(amu/eV)."""
+WAVENUMBER = INVCM / HBAR
+"""1 cm^-1 as an angular frequency in sqrt(eV/amu)/angstrom."""
+PER_SECOND = units.s
+"""A rate of 1 per ASE's unit of time, in 1/s."""
+BAR = units.bar
+"""1 bar in eV/angstrom^3."""
+AMU_KG = units._amu
+"""1 atomic mass unit in kg."""

@@ -82,6 +82,8 @@ def bomb():
 
 # Every case: what is wrong -> (files, command line, what the line must name).
 
+PATH = ("path", "water.flex", "start.xyz", "start.xyz")
+
 TOML = {
     "unknown key": (MD + "stepz = 3\n", "run.toml: stepz: unknown key; did you mean steps?"),
     "unknown key in a section": (MD + "[method]\nfriction = 1\n", "method.friction: unknown key"),
@@ -398,8 +400,11 @@ WORDS = {
         "drive: expected at least one coordinate",
     ),
     "a scan of a missing atom": (
-        ["path", "water.flex", "start.xyz", "start.xyz", "--method", "scan"]
-        + ["--drive", "distance 0 9"],
+        [
+            *["path", "water.flex", "start.xyz", "start.xyz", "--method", "scan"],
+            "--drive",
+            "distance 0 9",
+        ],
         "names atom 9",
     ),
     "a scan that no one can read": (
@@ -411,8 +416,11 @@ WORDS = {
         "has no end",
     ),
     "springs on a string": (
-        ["path", "water.flex", "start.xyz", "start.xyz", "--method", "string"]
-        + ["--spring-eV-A2", "1"],
+        [
+            *["path", "water.flex", "start.xyz", "start.xyz", "--method", "string"],
+            "--spring-eV-A2",
+            "1",
+        ],
         "--spring-eV-A2: not an option of method string",
     ),
     "relabel by nothing": (

@@ -9,6 +9,7 @@ from flexcalc.config.commands import (
     Md,
     Metad,
     PathSearch,
+    Saddle,
     Serve,
     Train,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "Md",
     "Metad",
     "PathSearch",
+    "Saddle",
     "Serve",
     "Train",
     "flags",

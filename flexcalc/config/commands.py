@@ -10,11 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
+from flexcalc.analysis.rates import LowModes
 from flexcalc.fields import Address, Batch, Count, Members, Natural, Port, Positive, Workers
 from flexcalc.methods.dynamics import Dynamics, Langevin
 from flexcalc.methods.guard import Guards
+from flexcalc.methods.irc import IRC
 from flexcalc.methods.metadynamics import Hills, WellTempered
 from flexcalc.methods.path import NEB, PathMethod
+from flexcalc.methods.saddle import RFO
 from flexcalc.methods.sampling import Sampling, Thermal
 from flexcalc.training.selection import Selection
 
@@ -133,7 +136,27 @@ class Evaluate(LabelledFrames, OpensPotentials):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PathSearch(OpensPotentials):
+class SaddleAndRates:
+    """What is done with a guess of a saddle: refinement, the way down, rates."""
+
+    refinement: RFO = field(default_factory=RFO)
+    """How the saddle is found from the guess."""
+    descent: IRC = field(default_factory=IRC)
+    """How the way down from the saddle is followed."""
+    temperatures_K: tuple[Positive, ...] = (298.15,)
+    """Temperatures of the rates, in kelvin; results.json has those at the first."""
+    low_modes: LowModes = "harmonic"
+    """Vibrations below 100 cm^-1: `harmonic` as all others, `quasi-rrho` as hindered rotors."""
+    symmetry_start: Count = 1
+    """Rotational symmetry number of the first minimum; 2 for cis-azobenzene."""
+    symmetry_end: Count = 1
+    """Rotational symmetry number of the last minimum."""
+    symmetry_saddle: Count = 1
+    """Rotational symmetry number of the saddle."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PathSearch(SaddleAndRates, OpensPotentials):
     """Find a path between two geometries, and its barrier."""
 
     positional: ClassVar[tuple[str, ...]] = ("model", "start", "end")
@@ -155,10 +178,33 @@ class PathSearch(OpensPotentials):
     equivalents: bool = False
     """Write the other paths that are this one with like atoms relabelled, by the permutations
     of the model or else of the bonds."""
+    saddle: bool = False
+    """Refine the highest image to a saddle, follow the way down from it, and give rates."""
     steps: Count = 1000
     """Most steps."""
     seed: Natural = 0
     """Seed of all random numbers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saddle(SaddleAndRates, OpensPotentials):
+    """Refine a guess to a saddle, find the minima that it joins, and give rates."""
+
+    positional: ClassVar[tuple[str, ...]] = ("model", "guess", "start", "end")
+    changeable: ClassVar[tuple[str, ...]] = ("steps",)
+
+    model: Address
+    """Potential to search on."""
+    guess: Path
+    """Geometry near the saddle; of several frames that are a path, the highest counts."""
+    start: Path | None = None
+    """First minimum, to tell it at the end of the way down; its last frame counts."""
+    end: Path | None = None
+    """Last minimum, likewise."""
+    relabel: Address | None = None
+    """Reference that is computed at the saddle and at both minima."""
+    steps: Count = 200
+    """Most steps to the saddle."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,11 +232,11 @@ class Md(Guards, OpensPotentials):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Metad(OpensPotentials):
+class Metad(Guards, OpensPotentials):
     """Run metadynamics of walkers that share one bias, for a free-energy surface."""
 
     positional: ClassVar[tuple[str, ...]] = ("model", "start")
-    changeable: ClassVar[tuple[str, ...]] = ("steps", "max_deviation_eV_A")
+    changeable: ClassVar[tuple[str, ...]] = ("steps", *Guards.changeable_guards)
 
     model: Address
     """Potential to run on."""
@@ -215,8 +261,6 @@ class Metad(OpensPotentials):
     """Steps between two frames on disk, which have the labels of the model without the bias."""
     colvar_every: Count = 20
     """Steps between two lines of COLVAR."""
-    max_deviation_eV_A: Positive | None = None
-    """Deviation of a committee's force on any atom at which the run stops, in eV/angstrom."""
     seed: Natural = 0
     """Seed of all random numbers."""
 
@@ -307,6 +351,7 @@ COMMANDS: dict[str, Any] = {
     "train": Train,
     "evaluate": Evaluate,
     "path": PathSearch,
+    "saddle": Saddle,
     "md": Md,
     "metad": Metad,
     "serve": Serve,

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from flexcalc.errors import InputError
-from flexcalc.geometry.coordinates import Coordinate, angle
+from flexcalc.geometry.coordinates import angle
+from flexcalc.geometry.named import Coordinate
 
 LINEAR_RADIANS = 1e-4
 """An angle held this close to 180 degrees is held in both directions in which it can bend."""

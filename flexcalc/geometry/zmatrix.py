@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from flexcalc.geometry.coordinates import Coordinate, angle, dihedral, distance, distances
+from flexcalc.geometry.coordinates import angle, dihedral, distance, distances
 from flexcalc.geometry.graph import bonds, covalent_lengths, neighbours
+from flexcalc.geometry.named import Coordinate
 
 LENGTH, ANGLE, DIHEDRAL = 0, 1, 2
 

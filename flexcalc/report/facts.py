@@ -55,7 +55,6 @@ FIGURES = {
     "basin_difference_reweighted_kcal_mol": ("the same, reweighted", "kcal/mol"),
     "basin_difference_error_kcal_mol": ("its standard error", "kcal/mol"),
     "drift_kcal_mol": ("change in the second half", "kcal/mol"),
-    "ns_per_day": ("simulated in a day", "ns"),
     "temperature_K": ("temperature asked for", "K"),
     "temperature_mean_K": ("mean temperature", "K"),
     "timestep_fs": ("timestep", "fs"),

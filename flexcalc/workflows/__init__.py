@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from flexcalc.workflows.md import run_md
     from flexcalc.workflows.metad import run_metad
     from flexcalc.workflows.path import run_path
+    from flexcalc.workflows.saddle import run_saddle
 
 _HOMES = {
     "describe": "info",
@@ -28,6 +29,7 @@ _HOMES = {
     "run_md": "md",
     "run_metad": "metad",
     "run_path": "path",
+    "run_saddle": "saddle",
     "run_serve": "ipi",
     "run_train": "fitting",
     "toml_template": "info",
@@ -45,6 +47,7 @@ __all__ = [
     "run_md",
     "run_metad",
     "run_path",
+    "run_saddle",
     "run_serve",
     "run_train",
     "toml_template",

@@ -16,7 +16,6 @@ from flexcalc.files import plumed
 from flexcalc.geometry import Coordinate
 from flexcalc.methods.bias import Wall
 from flexcalc.methods.dynamics import temperature
-from flexcalc.methods.guard import DeviationGuard, check_deviation_known
 from flexcalc.methods.iterate import Checkpoint, Recorder, run
 from flexcalc.methods.metadynamics import Metadynamics, MetadynamicsState, WellTempered
 from flexcalc.registry import open_potential
@@ -35,20 +34,16 @@ def run_metad(config: Metad, output: Path) -> dict[str, Any]:
 
     Raises:
         InputError: the start, the potential or a coordinate cannot be used; nothing is written.
-        GuardError: an energy or a force was not finite, a walker left the grid, or the members of
-            a committee disagree; what went before is on disk.
+        GuardError: a guard stopped the run (`methods/guard.py`), or a walker left the grid; what
+            went before is on disk, and the geometries that were no good are in stopped.xyz.
     """
     start = files.read(config.start)
     method = method_of(config)
     potential = open_potential(config.model, start.numbers, trust=config.trust)
     positions = start.positions[np.arange(config.walkers) % len(start)]
     _check_start(method, potential.numbers, positions)
-    guards = []
-    if config.max_deviation_eV_A is not None:
-        check_deviation_known(potential, positions, config.model)
-        guards.append(
-            DeviationGuard(numbers=potential.numbers, max_deviation_eV_A=config.max_deviation_eV_A)
-        )
+    fixed = config.method.fixed(potential.numbers)
+    guards = config.guards(potential, positions, fixed, config.model)
     render = _Render(config, method, potential.numbers)
     with (
         open_run("metad", config, output) as here,
@@ -66,18 +61,22 @@ def run_metad(config: Metad, output: Path) -> dict[str, Any]:
         checkpoint = Checkpoint(
             here.folder / "metad.checkpoint", np.random.default_rng(config.seed), recorders
         )
-        with here.bar("metad") as progress:
-            watch = _Watch(config, method, potential.numbers, progress)
-            state = run(
-                method,
-                potential,
-                positions,
-                MetadynamicsState,
-                steps=config.steps,
-                checkpoint=checkpoint,
-                observers=[watch],
-                guards=guards,
-            )
+        try:
+            with here.bar("metad") as progress:
+                watch = _Watch(config, method, potential.numbers, progress)
+                state = run(
+                    method,
+                    potential,
+                    positions,
+                    MetadynamicsState,
+                    steps=config.steps,
+                    checkpoint=checkpoint,
+                    observers=[watch],
+                    guards=guards,
+                )
+        except GuardError as error:
+            here.stopped(error)
+            raise
         return _finish(here, config, method, state, watch.steps_per_second())
 
 
@@ -149,6 +148,7 @@ class _Render:
     def __init__(self, config: Metad, method: Metadynamics, numbers: np.ndarray):
         self.config, self.method, self.numbers = config, method, numbers
         self.bias = method.bias(numbers, np.zeros(0))
+        self.fixed = config.method.fixed(numbers)
 
     def _time(self, state: MetadynamicsState) -> float:
         return state.step * self.config.method.timestep_fs
@@ -191,7 +191,7 @@ class _Render:
             state.bias,
             state.walls,
             state.evaluation.energies,
-            temperature(state.momenta, self.numbers, self.config.method.fixed),
+            temperature(state.momenta, self.numbers, self.fixed),
         )
 
 

@@ -1,9 +1,14 @@
-"""Closed-form surfaces for methods."""
+"""Closed-form surfaces for methods; lets the tests of this folder share their helpers."""
+
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from flexcalc.potential import CheckedPotential, Evaluation
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 
 class Pairs(CheckedPotential):

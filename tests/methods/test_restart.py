@@ -14,15 +14,19 @@ from flexcalc.methods.dynamics import (
     VelocityRescaling,
     VelocityVerlet,
 )
+from flexcalc.methods.irc import IRC, IRCState
 from flexcalc.methods.iterate import Checkpoint, Recorder, pack, run, unpack
 from flexcalc.methods.metadynamics import Metadynamics, MetadynamicsState, WellTempered
 from flexcalc.methods.optimisers import FIRE, LBFGS
 from flexcalc.methods.path import NEB, PathState, Scan, ScanState, String, interpolate
 from flexcalc.methods.relax import Relax, RelaxState
+from flexcalc.methods.saddle import RFO, SaddleState
 from flexcalc.storage import AppendLog, whole_lines
 
 UP = np.array([[0.0, 0, 0.4], [0.9, 0, 0], [-0.45, 0.8, 0], [-0.45, -0.8, 0]])
 DOWN = UP * [1, 1, -1]
+
+PLANAR = UP * [1.06, 1.06, 0]
 
 METHODS = {
     "nve": (VelocityVerlet(), DynamicsState, np.stack([UP, DOWN])),
@@ -72,6 +76,8 @@ METHODS = {
         for name, relax in (("all", ("all",)), ("chosen", ("angle 1 0 2", "distance 0 2")))
         for optimiser in (LBFGS(), FIRE())
     },
+    "rfo": (RFO(saddle_force_eV_A=1e-12), SaddleState, np.stack([UP, DOWN]) * [1, 1, 0.3]),
+    "irc": (IRC(arc_step=0.02, arc_force_eV_A=1e-9), IRCState, PLANAR[None]),
     "relax": (Relax(force_tolerance_eV_A=1e-9, optimiser=LBFGS()), RelaxState, UP[None] * 1.1),
 }
 

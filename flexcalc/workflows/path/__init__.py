@@ -14,12 +14,14 @@ from flexcalc.config import PathSearch
 from flexcalc.workflows.path.equivalents import written_equivalents
 from flexcalc.workflows.path.job import FoundPath, PathJob, opened
 from flexcalc.workflows.path.relabel import compared, relabelled
+from flexcalc.workflows.path.saddle import saddle_and_rates
 from flexcalc.workflows.path.search import searched
 from flexcalc.workflows.runs import Run, open_run
 
 STAGES: tuple[Callable[[PathJob, Run, FoundPath], dict[str, Any]], ...] = (
     written_equivalents,
     relabelled,
+    saddle_and_rates,
 )
 """What is done with a path, in this order; a stage that was not asked for returns nothing."""
 

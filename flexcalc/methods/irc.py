@@ -1,0 +1,211 @@
+"""Intrinsic reaction coordinates: from saddles down both sides, in one batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+from numpy.random import Generator
+
+from flexcalc.errors import InputError
+from flexcalc.fields import Count, Positive
+from flexcalc.methods.hessian import (
+    atomic_masses,
+    corrected,
+    free_of_motions,
+    hessian,
+    vibrations,
+)
+from flexcalc.potential import Evaluation, Potential
+
+
+@dataclass(frozen=True, eq=False)
+class IRCState:
+    """Both sides of every saddle on their way down; rows 2 k and 2 k + 1 belong to saddle k.
+
+    Args:
+        step: steps taken.
+        positions: (rows, atoms, 3) in angstrom.
+        evaluation: energies and forces there.
+        hessians: (rows, 3 atoms, 3 atoms) in eV/angstrom^2, corrected at every step.
+        done: (rows,) whether a row has come to the bottom; it stays where it is.
+        points: (step + 1, rows, atoms, 3) all positions so far; the first are the saddles.
+        energies: (step + 1, rows) in eV.
+        arcs: (step + 1, rows) length from the saddle, in angstrom sqrt(amu).
+    """
+
+    step: int
+    positions: np.ndarray
+    evaluation: Evaluation
+    hessians: np.ndarray
+    done: np.ndarray
+    points: np.ndarray
+    energies: np.ndarray
+    arcs: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class IRC:
+    """Steepest descent in mass-weighted coordinates, by the local quadratic approximation.
+
+    Every step follows the steepest descent of the quadratic model exactly up to a given
+    distance; the Hessian is the saddle's, corrected by the gradients met on the way.
+
+    Sources: Fukui, Acc. Chem. Res. 14, 363 (1981), doi:10.1021/ar00072a001; Page and McIver,
+    J. Chem. Phys. 88, 922 (1988), doi:10.1063/1.454172, equations 12 to 20.
+    """
+
+    kind: ClassVar[str] = "irc"
+
+    arc_step: Positive = 0.1
+    """Length of a step down the reaction path, in angstrom sqrt(amu)."""
+    arc_steps: Count = 400
+    """Most steps down each side of the saddle."""
+    arc_force_eV_A: Positive = 0.02
+    """The path has come to a minimum when no atom's force is longer, in eV/angstrom."""
+
+    def init(
+        self,
+        potential: Potential,
+        positions: np.ndarray,
+        rng: Generator,
+        hessians: np.ndarray | None = None,
+    ) -> IRCState:
+        """Start at saddles; one Hessian each where they are not given.
+
+        Args:
+            potential: surface, in eV and angstrom.
+            positions: (saddles, atoms, 3) in angstrom.
+            rng: not used.
+            hessians: (saddles, 3 atoms, 3 atoms) in eV/angstrom^2, if they are known.
+
+        Raises:
+            InputError: a geometry has no negative curvature, so there is no way down from it.
+        """
+        if hessians is None:
+            hessians = hessian(potential, positions)
+        masses = atomic_masses(potential.numbers)
+        modes = []
+        for index, (place, curved) in enumerate(zip(positions, hessians, strict=True)):
+            normal = vibrations(place, curved, masses)
+            if not len(normal.modes) or normal.frequencies_cm[0] >= 0:
+                raise InputError(
+                    f"geometry {index} is no saddle: expected an imaginary frequency, found none; "
+                    "refine it first"
+                )
+            modes.append(normal.modes[0])
+        rows, curvatures = np.repeat(positions, 2, axis=0), np.repeat(hessians, 2, axis=0)
+        first = self.arc_step * np.repeat(np.stack(modes), 2, axis=0)
+        first[1::2] *= -1
+        top, found = potential(positions), potential(rows + first)
+        gradients = -np.repeat(top.forces, 2, axis=0)
+        arcs = np.zeros((1, len(rows)))
+        flat = (len(rows), -1)
+        return IRCState(
+            step=1,
+            positions=rows + first,
+            evaluation=found,
+            hessians=corrected(
+                curvatures, first.reshape(flat), (-found.forces - gradients).reshape(flat)
+            ),
+            done=np.zeros(len(rows), dtype=bool),
+            points=np.stack([rows, rows + first]),
+            energies=np.stack([np.repeat(top.energies, 2), found.energies]),
+            arcs=np.concatenate([arcs, arcs + self.arc_step]),
+        )
+
+    def step(self, potential: Potential, state: IRCState, rng: Generator) -> IRCState:
+        """Move every row that is not at the bottom; one potential call for them all."""
+        masses = atomic_masses(potential.numbers)
+        moves, lengths, bent = self._moves(state, masses)
+        forces = np.sqrt((state.evaluation.forces**2).sum(axis=2)).max(axis=1)
+        # On the saddle's shoulder forces are small too, but the path still curves down.
+        arrived = state.done | ((forces < self.arc_force_eV_A) & (bent > 0))
+        positions = np.where(arrived[:, None, None], state.positions, state.positions + moves)
+        found = self._evaluated(potential, state, positions, arrived)
+        uphill = ~arrived & (found.energies > state.evaluation.energies)
+        done = arrived | uphill
+        stay = done[:, None, None]
+        positions = np.where(stay, state.positions, positions)
+        kept = Evaluation(
+            np.where(done, state.evaluation.energies, found.energies),
+            np.where(stay, state.evaluation.forces, found.forces),
+        )
+        flat = (len(positions), -1)
+        changes = (state.evaluation.forces - kept.forces).reshape(flat)
+        hessians = corrected(state.hessians, (positions - state.positions).reshape(flat), changes)
+        lengths = np.where(done, 0.0, lengths)
+        return replace(
+            state,
+            step=state.step + 1,
+            positions=positions,
+            evaluation=kept,
+            hessians=hessians,
+            done=done,
+            points=np.concatenate([state.points, positions[None]]),
+            energies=np.concatenate([state.energies, kept.energies[None]]),
+            arcs=np.concatenate([state.arcs, state.arcs[-1:] + lengths]),
+        )
+
+    def converged(self, state: IRCState) -> bool:
+        """Whether every row has come to the bottom."""
+        return bool(state.done.all())
+
+    def _moves(
+        self, state: IRCState, masses: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Moves (rows, atoms, 3), their mass-weighted lengths and the curvatures along the path."""
+        rows, shape = len(state.positions), state.positions.shape
+        roots = np.repeat(np.sqrt(masses), 3)
+        free = free_of_motions(state.positions, masses)
+        hessians = free @ (state.hessians / roots / roots[:, None]) @ free
+        gradients = -state.evaluation.forces.reshape(rows, -1) / roots
+        gradients = np.einsum("rij,rj->ri", free, gradients)
+        values, vectors = np.linalg.eigh(hessians)
+        slopes = np.einsum("rim,ri->rm", vectors, gradients)
+        steps = steepest_descent(values, slopes, self.arc_step)
+        bent = (slopes**2 * values).sum(axis=1) / np.maximum((slopes**2).sum(axis=1), 1e-300)
+        moves = np.einsum("rim,rm->ri", vectors, steps)
+        return (moves / roots).reshape(shape), np.sqrt((steps**2).sum(axis=1)), bent
+
+    @staticmethod
+    def _evaluated(
+        potential: Potential, state: IRCState, positions: np.ndarray, arrived: np.ndarray
+    ) -> Evaluation:
+        """Energies and forces of all rows; those that have arrived are not asked for again."""
+        energies, forces = state.evaluation.energies.copy(), state.evaluation.forces.copy()
+        if not arrived.all():
+            found = potential(positions[~arrived])
+            energies[~arrived], forces[~arrived] = found.energies, found.forces
+        return Evaluation(energies, forces)
+
+
+def steepest_descent(values: np.ndarray, slopes: np.ndarray, length: float) -> np.ndarray:
+    """Steps (rows, modes) along the steepest descent of quadratic surfaces.
+
+    Along each mode the descent from 0 is (exp(-value t) - 1) slope / value; its distance from
+    the start grows with t, so that t is found by bisection. Where the bottom is nearer than the
+    length, the step ends there.
+
+    Args:
+        values: (rows, modes) second derivatives.
+        slopes: (rows, modes) first derivatives.
+        length: distance to go, in the unit of the coordinates.
+
+    Source: Page and McIver (1988), equation 16.
+    """
+
+    def at(log_t: np.ndarray) -> np.ndarray:
+        t = np.exp(log_t)[:, None]
+        flat = np.abs(values * t) < 1e-8
+        # Steps beyond any length are all the same: the exponent is capped against overflow.
+        decay = np.expm1(np.minimum(-values * t, 200.0))
+        return slopes * np.where(flat, -t, decay / np.where(flat, 1.0, values))
+
+    low, high = np.full(len(values), -30.0), np.full(len(values), 12.0)
+    for _ in range(100):
+        middle = (low + high) / 2
+        far = np.sqrt((at(middle) ** 2).sum(axis=1)) > length
+        low, high = np.where(far, low, middle), np.where(far, middle, high)
+    return at(low)
