@@ -91,7 +91,7 @@ def test_help_tells_kinds_apart_where_one_flag_means_two_things(capsys):
     run("md", "--help")
     shown = " ".join(capsys.readouterr().out.split())
     assert "(nve) Temperature of the first momenta" in shown
-    assert "(langevin) Temperature of the bath" in shown
+    assert "(langevin, rescaling, nose-hoover) Temperature of the bath" in shown
     assert "--timestep-fs NUMBER Timestep" in shown
 
 
@@ -490,8 +490,8 @@ def wait_for(path, size, process):
 
 
 def test_ctrl_c_ends_with_130_and_the_same_command_goes_on(here, capsys):
-    words = ["md", "water.flex", "start.xyz", "--steps", "4000", "--frame-every", "5"]
-    with started(*words, "-o", "broken") as process:
+    words = ["md", "water.flex", "start.xyz", "--frame-every", "5"]
+    with started(*words, "--steps", "10000000", "-o", "broken") as process:
         wait_for(Path("broken/md.checkpoint"), 1, process)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=30)
@@ -499,7 +499,9 @@ def test_ctrl_c_ends_with_130_and_the_same_command_goes_on(here, capsys):
     assert err == "flexcalc: interrupted; the same command goes on from here\n"
     assert run("info", "broken") == 0
     assert capsys.readouterr().out == "what: run folder, not finished\ncommand: md\n"
-    assert 1 < len(flexcalc.files.read_frames("broken/trajectory.xyz")) < 801
+    frames = len(flexcalc.files.read_frames("broken/trajectory.xyz"))
+    assert frames > 1
+    words += ["--steps", str(5 * frames + 500)]
     assert run(*words, "-o", "broken") == 0
     assert run(*words, "-o", "whole") == 0
     for name in ("trajectory.xyz", "scalars.csv"):

@@ -136,7 +136,8 @@ def test_path_is_checked_by_the_reference(here):
     assert results["images"] == 5
     model, reference = flexcalc.read("path/path.xyz"), flexcalc.read("path/relabelled.xyz")
     np.testing.assert_array_equal(model.positions, reference.positions)
-    barriers = [np.ptp(data.energies[: data.energies.argmax() + 1]) for data in (model, reference)]
+    # Above the first image; so short a search on so few points may dip below it on the way.
+    barriers = [data.energies.max() - data.energies[0] for data in (model, reference)]
     assert results["barrier_model_kcal_mol"] == pytest.approx(barriers[0] * 23.0605, rel=1e-4)
     assert results["barrier_reference_kcal_mol"] == pytest.approx(barriers[1] * 23.0605, rel=1e-4)
 

@@ -347,7 +347,11 @@ def test_a_replica_that_goes_to_infinity_is_no_bad_input_but_a_stop(wells, rng):
     method = Langevin(timestep_fs=0.5)
     state = method.init(wells, np.stack([wells.reference] * 2), rng)
     state.momenta[1, 2, 0] = np.inf
-    with pytest.raises(GuardError, match="positions of batch row 1 are not finite") as caught:
+    # The heat of infinite momenta is no number, on the way to being told.
+    with (
+        np.errstate(invalid="ignore"),
+        pytest.raises(GuardError, match="positions of batch row 1 are not finite") as caught,
+    ):
         method.step(wells, state, rng)
     assert np.array_equal(caught.value.positions, state.positions[1:])
 
@@ -410,6 +414,22 @@ def test_from_the_command_line_a_model_stops_far_from_its_training_points(here, 
     words += ["--friction-per-ps", "50", "--max-training-distance", "1.5", "-o", "far"]
     assert command(*words) == 3
     assert "more than max_training_distance = 1.5" in capsys.readouterr().err
+
+
+def test_a_schedule_that_makes_no_sense_is_bad_input(here, capsys):
+    words = ["md", "water.flex", "start.xyz", "--schedule", "10 fs 300 K", "-o", "none"]
+    assert command(*words) == 2
+    assert 'expected stages such as "10 ps 600 K"' in capsys.readouterr().err
+    assert not Path("none").exists()
+
+
+@pytest.mark.parametrize("kind", ["nve", "langevin", "rescaling", "nose-hoover"])
+def test_every_method_runs_from_the_command_line_and_says_how_fast(kind, here):
+    words = ["md", "water.flex", "start.xyz", "--method", kind, "--steps", "20"]
+    assert command(*words, "-o", kind) == 0
+    results = json.loads(Path(kind, "results.json").read_text())
+    assert results["method"] == kind
+    assert results["ns_per_day"] > 0
 
 
 def test_guards_are_on_where_they_do_no_harm(wells):
