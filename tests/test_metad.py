@@ -28,7 +28,7 @@ def wrong(positions):
     return positions[:, 0], positions
 """
 METAD = ["metad", "water.flex", "start.xyz", "--walkers", "3", "--pace", "4", "--seed", "3"]
-TO_1 = ["--grid-max", "1"]
+FROM_0_TO_1 = ["--sigma", "1", "--grid-min", "0", "--grid-max", "1"]
 ANGLE = ["--coordinate", "angle 1 0 2"]
 FILES = ("HILLS", "COLVAR", "trajectory.xyz")
 
@@ -148,7 +148,7 @@ def test_a_walker_off_the_grid_stops_the_run_and_keeps_what_was(here, capsys):
         (["--coordinate", "python:own.py:first_bond"], "trust = true in the run file, or --trust"),
         (["--coordinate", "python:own.py:nothing", "--trust"], "own.py has no function 'nothing'"),
         (
-            [*"--coordinate python:own.py:wrong --trust --sigma 1".split(), "--grid-min=0", *TO_1],
+            ["--coordinate", "python:own.py:wrong", "--trust", *FROM_0_TO_1],
             "expected values (3,) and gradients (3, 3, 3), found (3, 3)",
         ),
         (
