@@ -98,6 +98,9 @@ def test_a_batch_equals_its_rows_and_is_not_changed(measure, atoms, batch):
         ("dihedral 4 6 7 12", "dihedral 4 6 7 12", "degrees", True),
         (" Angle 0,1,2 ", "angle 0 1 2", "degrees", False),
         ("distance 0\t1", "distance 0 1", "A", False),
+        ("difference 0 1 1 2", "difference 0 1 1 2", "A", False),
+        ("coordination 0,1 : 2 3 r0=1.5", "coordination 0 1 : 2 3 r0=1.5 n=6", "", False),
+        ("Coordination 0: 2 r0 = .5 n=8", "coordination 0 : 2 r0=0.5 n=8", "", False),
     ],
 )
 def test_a_coordinate_is_read_from_text(text, label, unit, periodic):
@@ -111,6 +114,9 @@ def test_a_coordinate_is_read_from_text(text, label, unit, periodic):
     "text",
     [
         *("", "dihedral", "dihedral 1 2 3", "angle 0 1 1", "torsion 0 1 2 3", "distance 0 x"),
+        *("difference 0 1 2", "difference 0 0 1 2", "coordination 0 1", "coordination 0 : 0 r0=1"),
+        *("coordination 0 : 1 r0=0", "coordination 0 : 1 r0=1 n=1", "coordination : 1 r0=1"),
+        *("python:", "python:os:getcwd", "python:nothing"),
         *("distance -1 0", "distance 1.5 2", "angle 0 1 2 3", "distance 0 ²", "\n", "dihedral 0;"),
     ],
 )
@@ -281,3 +287,37 @@ def test_angles_and_dihedrals_follow_the_bonds():
     assert len(geometry.bonded_angles(ring)) == 3
     assert geometry.bonded_dihedrals(ring).shape == (0, 4)
     assert geometry.bonded_angles(np.zeros((0, 2), dtype=int)).shape == (0, 3)
+
+
+@pytest.mark.physics
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("distance 0 1", "angle 0 1 2", "dihedral 0 1 2 3", "difference 0 1 1 3"),
+        *("coordination 0 1 2 : 2 3 4 r0=1.5", "coordination 0 : 3 r0=0.8 n=4"),
+    ],
+)
+def test_gradients_of_named_coordinates_are_differences_of_their_values(text, batch):
+    coordinate, h = Coordinate.parse(text), 1e-6
+    _, gradients = coordinate.measure(batch)
+    for atom in range(batch.shape[1]):
+        for axis in range(3):
+            ahead, back = batch.copy(), batch.copy()
+            ahead[:, atom, axis] += h
+            back[:, atom, axis] -= h
+            change = coordinate.values(ahead) - coordinate.values(back)
+            if coordinate.periodic:
+                change = (change + 180) % 360 - 180
+            # Rounding of values of up to 180 over 2e-6, and h^2 of the third derivative.
+            assert np.abs(change / (2 * h) - gradients[:, atom, axis]).max() < 1e-6 * (
+                1 + np.abs(gradients).max()
+            )
+
+
+def test_a_pair_at_r0_counts_one_half_and_a_far_one_nothing():
+    positions = np.array([[[0.0, 0, 0], [1.5, 0, 0], [1e60, 0, 0], [0, 0, 1e-9]]])
+    assert Coordinate.parse("coordination 0 : 1 r0=1.5").values(positions)[0] == 0.5
+    assert Coordinate.parse("coordination 0 : 2 r0=1.5").values(positions)[0] == 0
+    values, gradients = Coordinate.parse("coordination 0 1 : 0 3 r0=1.5").measure(positions)
+    assert np.isfinite(gradients).all()
+    assert values[0] == pytest.approx(2.0)
