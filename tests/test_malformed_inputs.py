@@ -398,8 +398,12 @@ WORDS = {
         "drive: expected at least one coordinate",
     ),
     "a scan of a missing atom": (
-        ["path", "water.flex", "start.xyz", "start.xyz", "--method", "scan"]
-        + ["--drive", "distance 0 9"],
+        [
+            "path",
+            *("water.flex", "start.xyz", "start.xyz", "--method", "scan"),
+            "--drive",
+            "distance 0 9",
+        ],
         "names atom 9",
     ),
     "a scan that no one can read": (
@@ -411,8 +415,12 @@ WORDS = {
         "has no end",
     ),
     "springs on a string": (
-        ["path", "water.flex", "start.xyz", "start.xyz", "--method", "string"]
-        + ["--spring-eV-A2", "1"],
+        [
+            "path",
+            *("water.flex", "start.xyz", "start.xyz", "--method", "string"),
+            "--spring-eV-A2",
+            "1",
+        ],
         "--spring-eV-A2: not an option of method string",
     ),
     "relabel by nothing": (
