@@ -49,12 +49,19 @@ document.querySelectorAll(".viewer").forEach((box) => {
     label.textContent = data.labels[slider.value];
 
     function stick(i, j, far) {
-      const [a, b] = [seen[i], seen[j]], near = (a.near + b.near) / 2;
+      // From ball to ball, or a stick towards the reader would cross the ball it comes from.
+      const near = (seen[i].near + seen[j].near) / 2;
+      const length = Math.hypot(...frame[i].map((one, k) => one - frame[j][k])) || 1;
+      const cut = (from, to) => {
+        const share = 0.8 * data.elements[data.atoms[from]][0] / length;
+        return ["x", "y"].map((k) => seen[from][k] + share * (seen[to][k] - seen[from][k]));
+      };
+      const [a, b] = [cut(i, j), cut(j, i)];
       [["#6d757d", 0.17], ["#a9b0b6", 0.1], ["#ced3d7", 0.035]].forEach(([colour, width]) => {
         pen.strokeStyle = mixed(colour, paper, far);
         pen.lineWidth = width * scale * near;
         pen.lineCap = "round";
-        pen.beginPath(); pen.moveTo(a.x, a.y); pen.lineTo(b.x, b.y); pen.stroke();
+        pen.beginPath(); pen.moveTo(...a); pen.lineTo(...b); pen.stroke();
       });
     }
     function ball(i, far) {

@@ -7,12 +7,13 @@ from pathlib import Path
 import ase
 import numpy as np
 import pytest
+from ase.data import covalent_radii
 from ase.io import read
 from ase.mep import NEB as ASENEB
 from ase.mep import idpp_interpolate
 from ase.optimize import BFGS
 
-from flexcalc import registry
+from flexcalc import files, registry
 from flexcalc.adapters.ase import Calculator
 from flexcalc.errors import ShapeError
 from flexcalc.methods.iterate import iterate
@@ -20,12 +21,14 @@ from flexcalc.methods.optimisers import FIRE, LBFGS
 from flexcalc.methods.path import (
     NEB,
     PairTargets,
+    String,
     chained,
     interpolate,
     joined_ends,
     path_length,
     respaced,
 )
+from flexcalc.methods.path.geodesic import path_energy
 from flexcalc.methods.relax import relax
 from flexcalc.units import KCAL_MOL
 
@@ -108,6 +111,75 @@ def test_glycine_agrees_with_ases_band_on_the_same_surface(rng):
     theirs = max(image.get_potential_energy() for image in images)
     theirs = (theirs - images[0].get_potential_energy()) / KCAL_MOL
     assert state.barrier() / KCAL_MOL == pytest.approx(theirs, abs=0.01)
+    string = String(force_tolerance_eV_A=0.005)
+    other = iterate(string, potential, string.init(potential, path, rng), steps=400, rng=rng)
+    assert string.converged(other)
+    assert other.barrier() / KCAL_MOL == pytest.approx(theirs, abs=0.01)
+
+
+@pytest.mark.physics
+def test_a_geodesic_of_two_atoms_is_even_in_the_metric():
+    """In one dimension the shortest path is any; at even speed, q moves in equal steps.
+
+    Half-way points in r are not half way in q: the steps differ by the curvature of q over one.
+    """
+    ends = np.array([[[0, 0, 0], [0, 0, r]] for r in (0.8, 1.6)], dtype=float)
+    path = interpolate(*ends, 31, "geodesic", np.array([1, 1]))
+    rest = 2 * covalent_radii[1]
+    lengths = np.linalg.norm(path[:, 1] - path[:, 0], axis=1)
+    q = np.exp(-1.7 * (lengths - rest) / rest) + 0.01 * rest / lengths
+    steps = -np.diff(q)
+    assert steps == pytest.approx(np.full(30, steps.mean()), rel=5e-3)
+
+
+@pytest.mark.physics
+def test_the_energy_of_a_path_has_its_gradient(rng):
+    up, down = pyramids()
+    path = interpolate(up, down, 5, "linear") + rng.normal(scale=0.1, size=(5, 4, 3))
+    pairs = np.tril_indices(4, -1)
+    rest = np.full(6, 1.0)
+    direction, h = rng.normal(size=path.shape), 1e-5
+    ahead, behind = (path_energy(path + step * direction, rest, pairs)[0] for step in (h, -h))
+    along = (path_energy(path, rest, pairs)[1] * direction).sum()
+    assert (ahead - behind) / (2 * h) == pytest.approx(along, rel=1e-6)
+
+
+def test_a_geodesic_of_glycine_is_shorter_than_idpp_in_its_own_measure():
+    start, end = (read(INPUTS / f"glycine-{name}.xyz") for name in ("Ip", "IIIp"))
+    last, _ = joined_ends(start.numbers, start.positions, end.positions)
+    pairs = np.tril_indices(10, -1)
+    rest = covalent_radii[start.numbers][pairs[0]] + covalent_radii[start.numbers][pairs[1]]
+    energies = []
+    for kind in ("geodesic", "idpp"):
+        path = interpolate(start.positions, last, 9, kind, start.numbers)
+        assert np.array_equal(path[0], start.positions)
+        energies.append(path_energy(chained(path), rest, pairs)[0])
+    assert energies[0] < 0.9 * energies[1]
+
+
+def test_a_path_that_does_not_converge_says_what_is_left_and_where(tmp_path):
+    from flexcalc.config import PathSearch
+    from flexcalc.workflows import run_path
+
+    config = PathSearch(
+        model="xtb:GFN2-xTB",
+        start=INPUTS / "glycine-Ip.xyz",
+        end=INPUTS / "glycine-IIIp.xyz",
+        method=String(images=5, interpolation="geodesic"),
+        relax_ends=False,
+        steps=2,
+        equivalents=True,
+    )
+    results = run_path(config, tmp_path / "path")
+    assert results["converged"] is False
+    image = results["force_residual_image"]
+    assert f"is left on image {image} where 0.01 is wanted" in results["advice"]
+    assert "try more --steps, --optimiser fire" in results["advice"]
+    # Two hydrogens on nitrogen and two on carbon: four labellings, all of other paths.
+    assert results["equivalent_paths"] == 4
+    found = files.read(tmp_path / "path/equivalents.xyz")
+    energies = found.energies.reshape(4, 5)
+    assert np.abs(energies - energies[0]).max() < 1e-6
 
 
 def test_like_atoms_are_relabelled_before_a_path_is_laid():

@@ -75,7 +75,8 @@ class Chain(ABC):
     """Lay neighbours on each other at every step, as molecules turn; not on surfaces of single
     points."""
     rows: Literal["path", "image"] = "path"
-    """What the optimiser takes as one problem: the whole path, or each image on its own."""
+    """What the optimiser takes as one problem: the whole path, which is the safer way, or each
+    image on its own, which takes fewer steps on molecules with few images, and more with many."""
     optimiser: Optimiser = field(default_factory=LBFGS)
     """How steps are chosen."""
 

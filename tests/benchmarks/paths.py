@@ -1,0 +1,160 @@
+"""Paths beside ase.mep.NEB, and azobenzene's mechanisms; run by hand.
+
+    python tests/benchmarks/paths.py glycine
+    python tests/benchmarks/paths.py azobenzene --output FOLDER
+    python tests/benchmarks/paths.py speed rmd17_azobenzene_train_01.npz
+
+`glycine`: band and string on GFN2-xTB from Ip to IIIp beside ase.mep.NEB on the same surface and
+first path: barrier, steps, geometries evaluated. `azobenzene`: the inputs' four mechanisms, a page
+that compares them, and a JSON of their heights beside those of Vassilev-Galindo et al. (2021).
+`speed`: seconds a step of a band of 11 images, ase.mep over ours (larger is better), in turns in
+one run, on a sGDML model of 200 points and on an untrained SchNet of the default size.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from pathlib import Path
+
+import ase
+import numpy as np
+from ase.io import read
+from ase.mep import NEB as ASENEB
+from ase.optimize import BFGS, FIRE
+
+import flexcalc
+from flexcalc import files, registry
+from flexcalc.adapters.ase import Calculator
+from flexcalc.config import PathSearch, load
+from flexcalc.methods.iterate import iterate
+from flexcalc.methods.path import NEB, String, interpolate, joined_ends
+from flexcalc.report import write_report
+from flexcalc.units import KCAL_MOL
+from flexcalc.workflows import run_path
+
+INPUTS = Path(__file__).parents[2] / "inputs"
+PAPER = {"rotation": 30.2, "inversion": 27.4, "assisted": 27.5, "optimised": 26.1}
+"""Heights in kcal/mol by PBE+TS, J. Chem. Phys. 154, 094119 (2021)."""
+
+
+class Counted:
+    """A potential that counts its calls and the geometries in them."""
+
+    def __init__(self, potential):
+        self.potential, self.numbers = potential, potential.numbers
+        self.calls = self.geometries = 0
+
+    def __call__(self, positions):
+        self.calls += 1
+        self.geometries += len(positions)
+        return self.potential(positions)
+
+
+def band_of_ase(potential, path, numbers):
+    images = [ase.Atoms(numbers, image) for image in path]
+    for image in images:
+        image.calc = Calculator(potential)
+    return ASENEB(images, climb=True, method="improvedtangent", k=2.0)
+
+
+def glycine(arguments):
+    """Barriers, steps and geometries evaluated, to a force of 0.005 eV/A an atom.
+
+    ASE's own criterion counts the springs' force too, so that it stops no sooner than ours.
+    """
+    start, end = (read(INPUTS / f"glycine-{name}.xyz") for name in ("Ip", "IIIp"))
+    potential = Counted(registry.load("xtb:GFN2-xTB", start))
+    last, _ = joined_ends(start.numbers, start.positions, end.positions)
+    path, rows = interpolate(start.positions, last, 11), []
+
+    def row(name, steps, done, barrier):
+        rows.append({"method": name, "steps": int(steps), "converged": bool(done)})
+        rows[-1] |= {"barrier_kcal_mol": barrier / KCAL_MOL, "calls": potential.calls}
+        rows[-1] |= {"geometries": potential.geometries}
+        print(json.dumps(rows[-1]), flush=True)
+        potential.calls = potential.geometries = 0
+
+    rng = np.random.default_rng(0)
+    for method in (NEB(force_tolerance_eV_A=0.005), String(force_tolerance_eV_A=0.005)):
+        state = iterate(method, potential, method.init(potential, path, rng), steps=500, rng=rng)
+        row(f"flexcalc {method.kind}", state.step, method.converged(state), state.barrier())
+    for optimiser in (BFGS, FIRE):
+        band = band_of_ase(potential, path, start.numbers)
+        run = optimiser(band, logfile=None)
+        done = run.run(fmax=0.005, steps=500)
+        energies = [image.get_potential_energy() for image in band.images]
+        row(f"ase.mep {optimiser.__name__}", run.nsteps, done, max(energies) - energies[0])
+    return rows
+
+
+def azobenzene(arguments):
+    """Heights of the four mechanisms on GFN2-xTB beside the paper's, in kcal/mol."""
+    rows = []
+    for name, published in PAPER.items():
+        config = load(PathSearch, INPUTS / f"path-azobenzene-{name}.toml")
+        results = run_path(config, arguments.output / name)
+        height = results["barrier_model_kcal_mol"]
+        rows.append({"mechanism": name, "gfn2_xtb_kcal_mol": height, "pbe_ts_kcal_mol": published})
+        print(json.dumps(rows[-1]), flush=True)
+    print(write_report(arguments.output))
+    return rows
+
+
+def seconds_a_step(potential, numbers, path, steps):
+    """Seconds (steps,) of each step of ours and of ASE's, taken in turns."""
+    rng, ours, theirs = np.random.default_rng(0), [], []
+    method = NEB(force_tolerance_eV_A=1e-12)
+    state = method.init(potential, path, rng)
+    band = band_of_ase(potential, path, numbers)
+    optimiser = FIRE(band, logfile=None)
+    optimiser.run(fmax=1e-12, steps=1)
+    for _ in range(steps):
+        begun = time.perf_counter()
+        state = method.step(potential, state, rng)
+        between = time.perf_counter()
+        optimiser.step()
+        band.get_forces()
+        ours.append(between - begun)
+        theirs.append(time.perf_counter() - between)
+    return ours, theirs
+
+
+def speed(arguments):
+    """Our band against ASE's with the same model, 11 images between two frames."""
+    data = files.read(arguments.dataset, energy_unit="kcal/mol")
+    models = {
+        "sgdml": flexcalc.train(data, "sgdml", points=200, sigma=20, seed=0),
+        "schnet": flexcalc.train(data, "schnet", points=200, epochs=1, seed=0),
+    }
+    last, _ = joined_ends(data.numbers, data.positions[0], data.positions[1])
+    path, rows = interpolate(data.positions[0], last, 11), []
+    for name, model in models.items():
+        ours, theirs = seconds_a_step(model, data.numbers, path, arguments.steps)
+        row: dict = {"model": name}
+        # On a machine with other work the shortest times tell more than the medians.
+        for kind, pick in (("median", statistics.median), ("shortest", min)):
+            row[f"flexcalc_{kind}_ms"], row[f"ase_{kind}_ms"] = 1e3 * pick(ours), 1e3 * pick(theirs)
+            row[f"ratio_{kind}"] = pick(theirs) / pick(ours)
+        rows.append(row)
+        print(json.dumps(rows[-1]), flush=True)
+    return rows
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("glycine", "azobenzene", "speed"))
+    parser.add_argument("dataset", nargs="?")
+    parser.add_argument("--output", type=Path, default=Path("azobenzene"))
+    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    rows = {"glycine": glycine, "azobenzene": azobenzene, "speed": speed}[arguments.what](arguments)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
