@@ -115,6 +115,7 @@ def study(colvar: Colvar, hills: HillList, axes: Sequence[Axis], temperature_K: 
     if len(np.unique(blocks)) > 1:
         errors = reweighted(node, last.size, weight, blocks, temperature_K).errors
         errors = errors.reshape(last.shape)
+    if len(np.unique(blocks)) > 1 and len(found):
         by_basin = reweighted(found.labels[node], len(found), weight, blocks, temperature_K)
     return Study(tuple(axes), last, errors, found, times, differences, by_basin, verdict)
 

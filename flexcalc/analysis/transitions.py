@@ -48,7 +48,7 @@ class Basins:
 
 
 def basins(free_energy: np.ndarray, axes: Sequence[Axis], temperature_K: float) -> Basins:
-    """The basins that are deeper than 2 kT, by flooding the surface from below.
+    """The basins that barriers of more than 2 kT part, by flooding the surface from below.
 
     What lies within kT of the top, the level of places without bias, was not explored and
     belongs to no basin.

@@ -206,7 +206,7 @@ def _basins(drawn: Drawn) -> str:
         rows.append((str(index + 1), *at, fixed(float(last[index]), 2, sign=index > 0)))
     head = ("basin", *(drawn.axis_label(n) for n in range(len(drawn.nodes))), "free energy")
     caption = (
-        "Minima of the basins, which are at least 2 kT deep, and the free energy of each basin as "
+        "Minima of the basins, parted by barriers above 2 kT, and the free energy of each basin as "
         "a whole above the first, in kcal/mol."
     )
     return html.heading("The basins") + html.table(head, rows, caption)
