@@ -115,6 +115,7 @@ REQUIRED = {
     "train": {"dataset": "a.xyz"},
     "evaluate": {"models": ["m.flex"], "dataset": "a.xyz"},
     "path": {"model": "m.flex", "start": "a.xyz"},
+    "saddle": {"model": "m.flex", "guess": "a.xyz"},
     "md": {"model": "m.flex", "start": "a.xyz"},
     "serve": {"model": "m.flex", "start": "a.xyz"},
     "ipi": {"input": "i.xml", "model": "m.flex", "start": "a.xyz"},

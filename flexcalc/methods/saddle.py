@@ -56,7 +56,8 @@ class RFO:
     """Partitioned rational-function optimisation: up along one mode, down along the others.
 
     It starts from a Hessian by finite differences, all in one batch, corrects it at every step
-    and renews it every few. The trust radius follows how well the quadratic model foretold the energy.
+    and renews it every few. The trust radius follows how well the quadratic model foretold the
+    energy.
 
     Source: Banerjee, Adams, Simons and Shepard, J. Phys. Chem. 89, 52 (1985),
     doi:10.1021/j100247a015; corrections of the Hessian: see `methods.hessian.corrected`.

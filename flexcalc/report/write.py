@@ -13,7 +13,7 @@ from flexcalc.potential import formula
 from flexcalc.report import facts, html, molecule
 from flexcalc.report.folder import COMMANDS, RunFolder
 from flexcalc.report.numbers import formula as lowered
-from flexcalc.report.sections import evaluate, ipi, label, md, path, train
+from flexcalc.report.sections import evaluate, ipi, label, md, path, saddle, train
 from flexcalc.storage import atomic_write
 
 SECTIONS: Mapping[str, ModuleType] = {
@@ -21,6 +21,7 @@ SECTIONS: Mapping[str, ModuleType] = {
     "train": train,
     "evaluate": evaluate,
     "path": path,
+    "saddle": saddle,
     "md": md,
     "ipi": ipi,
 }
@@ -37,10 +38,11 @@ LEADS = {
     "train": "A potential trained on reference labels.",
     "evaluate": "Predictions compared with reference labels.",
     "path": "A minimum-energy path and its barrier.",
+    "saddle": "A saddle, the minima that it joins, and the rates over it.",
     "md": "Molecular dynamics of several replicas.",
     "ipi": "The model as a client of i-PI.",
 }
-FACES = ("path.xyz", "worst.xyz", "labels.xyz", "geometries.xyz")
+FACES = ("path.xyz", "saddle.xyz", "worst.xyz", "labels.xyz", "geometries.xyz")
 """Files with a geometry for the head of the page; a trajectory would be long to read."""
 
 LOG_LINES = 40
