@@ -115,6 +115,7 @@ REQUIRED = {
     "train": {"dataset": "a.xyz"},
     "evaluate": {"models": ["m.flex"], "dataset": "a.xyz"},
     "path": {"model": "m.flex", "start": "a.xyz"},
+    "saddle": {"model": "m.flex", "guess": "a.xyz"},
     "md": {"model": "m.flex", "start": "a.xyz"},
     "metad": {"model": "m.flex", "start": "a.xyz", "coordinate": ["distance 0 1"]},
     "serve": {"model": "m.flex", "start": "a.xyz"},

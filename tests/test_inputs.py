@@ -41,6 +41,7 @@ RUNS = {
 GEOMETRIES = {
     "alanine-dipeptide.xyz": "C6H12N2O2",
     "azobenzene-cis.xyz": "C12H10N2",
+    "azobenzene-inversion.xyz": "C12H10N2",
     "azobenzene-trans.xyz": "C12H10N2",
     "ethanol.xyz": "C2H6O",
     "glycine-IIIp.xyz": "C2H5NO2",
@@ -53,6 +54,7 @@ MECHANISMS = {
 }
 ELSEWHERE = {
     *("serve.toml", "ipi-nvt.xml", "demo.toml", "label-fhi-aims.toml", "fhi_aims.py"),
+    "saddle.toml",
     *MECHANISMS,
 }
 """Files with a test of their own below."""
@@ -189,6 +191,16 @@ def test_ipi_gets_the_numbers_of_the_direct_call(here, name):
     results = run(name)
     assert results["force_difference_max_relative"] < 1e-11
     assert results["energy_difference_max_relative"] < 1e-11
+
+
+def test_saddle_takes_its_first_step(here):
+    """The whole run, half a minute long, is in tests/benchmarks/saddles.py."""
+    words = ["--steps", "1", "--hessian-every", "0", "--arc-steps", "2"]
+    main(["saddle", "inputs/saddle.toml", *words, "--output", "saddle"])
+    results = json.loads(Path("saddle/results.json").read_text())
+    assert results["saddle_steps"] == 1
+    assert results["imaginary_modes"] >= 1
+    assert results["saddle_converged"] is False
 
 
 def test_serve_answers_an_ipi_started_by_hand(here):

@@ -18,8 +18,9 @@ then near 1e-3 eV/angstrom^2 for a bond, and rounding of the forces stays below 
 ROWS = 300
 """Displaced geometries in one call, which bounds the memory."""
 
-LINEAR = 1e-5
-"""Rigid motions shorter than this share of the longest are none: the molecule is linear."""
+LINEAR = 0.02
+"""A molecule is linear where its smallest radius of gyration is less than this share of its
+largest: relaxation leaves linear ones bent by some hundredths of an angstrom."""
 
 NOISE_CM = 10.0
 """Wavenumbers in cm^-1 below which the sign of a squared frequency is not to be trusted."""
@@ -78,9 +79,7 @@ def rigid_motions(positions: np.ndarray, masses: np.ndarray) -> np.ndarray:
     motions[:3] /= np.sqrt(masses.sum())
     # The principal axes of inertia tell which turn leaves a linear molecule as it is.
     _, sizes, axes = np.linalg.svd(motions[3:], full_matrices=False)
-    kept = sizes > LINEAR * max(sizes[0], 1e-300)
-    if sizes[0] < 1e-9:
-        kept[:] = False
+    kept = sizes > max(LINEAR * sizes[0], 1e-9)  # one atom has no turns at all
     return np.concatenate([motions[:3], axes[kept]])
 
 

@@ -21,6 +21,7 @@ from flexcalc.report.sections import (
     mechanisms,
     metad,
     path,
+    saddle,
     train,
 )
 from flexcalc.storage import atomic_write
@@ -30,6 +31,7 @@ SECTIONS: Mapping[str, ModuleType] = {
     "train": train,
     "evaluate": evaluate,
     "path": path,
+    "saddle": saddle,
     "md": md,
     "metad": metad,
     "ipi": ipi,
@@ -47,11 +49,12 @@ LEADS = {
     "train": "A potential trained on reference labels.",
     "evaluate": "Predictions compared with reference labels.",
     "path": "A path between two geometries and its barrier.",
+    "saddle": "A saddle, the minima that it joins, and the rates over it.",
     "md": "Molecular dynamics of several replicas.",
     "metad": "Metadynamics: a free-energy surface, and whether its coordinates drove the change.",
     "ipi": "The model as a client of i-PI.",
 }
-FACES = ("path.xyz", "worst.xyz", "labels.xyz", "geometries.xyz")
+FACES = ("path.xyz", "saddle.xyz", "worst.xyz", "labels.xyz", "geometries.xyz")
 """Files with a geometry for the head of the page; a trajectory would be long to read."""
 
 LOG_LINES = 40

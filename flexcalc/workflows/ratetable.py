@@ -73,10 +73,12 @@ def _row(
         row |= {
             f"gibbs_activation{back}_kcal_mol": height / KCAL_MOL,
             f"eyring_rate{back}_per_s": rate,
-            f"vineyard_rate{back}_per_s": vineyard_rate(minimum, saddle, kelvin),
             f"rate{back}_per_s": rate * tunnelling,
             f"half_life{back}_s": half_life_s(rate * tunnelling),
         }
+        # Beside a bent saddle a linear minimum has a vibration too many for Vineyard.
+        if len(minimum.vibrations.frequencies_cm) == len(saddle.vibrations.frequencies_cm):
+            row[f"vineyard_rate{back}_per_s"] = vineyard_rate(minimum, saddle, kelvin)
     return row
 
 

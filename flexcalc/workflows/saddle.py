@@ -113,7 +113,7 @@ def saddle_stage(
         "imaginary_frequency_cm": float(found.frequencies_cm[0]),
     }
     here.say(_verdict(results))
-    if order == 0:
+    if order == 0 or not converged:
         return results
     _write_mode(here.folder / "mode.xyz", potential.numbers, place, found)
     ends = _down(config, here, potential, place, guess)

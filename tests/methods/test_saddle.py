@@ -101,7 +101,7 @@ def test_a_diatomic_has_one_frequency_in_closed_form(pairs):
         ([[0.0, 0, 0]], 3),
         ([[0.0, 0, 0], [1.0, 1, 1]], 5),
         ([[0.0, 0, 0], [1.1, 0, 0], [-1.2, 0, 0]], 5),
-        ([[0.0, 0, 0], [1.1, 0, 0], [-1.2, 0.1, 0]], 6),
+        ([[0.0, 0, 0], [1.1, 0, 0], [-1.2, 0.3, 0]], 6),
     ],
 )
 def test_a_linear_molecule_has_one_rotation_less(geometry, motions):

@@ -8,6 +8,7 @@ from flexcalc.dataset import Dataset
 from flexcalc.report import facts, html, molecule, plots
 from flexcalc.report.folder import RunFolder
 from flexcalc.report.numbers import fixed, number
+from flexcalc.report.sections import saddle
 from flexcalc.report.viewer import viewer
 from flexcalc.units import KCAL_MOL
 
@@ -46,6 +47,8 @@ def body(folder: RunFolder) -> str:
     parts.append(_convergence(folder))
     if images is None:
         parts.append(html.paragraph("There is no path yet."))
+    if "saddle_steps" in folder.results:
+        parts.append(html.heading(saddle.TITLE) + saddle.body(folder))
     return "".join(parts)
 
 

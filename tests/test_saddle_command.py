@@ -1,0 +1,158 @@
+"""`flexcalc saddle` and the stage after a path, on HCN to HNC with GFN2-xTB."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from ase.thermochemistry import IdealGasThermo
+from ase.units import invcm
+
+import flexcalc
+from flexcalc import cli
+from flexcalc.dataset import Dataset
+from flexcalc.workflows.ends import misfit
+
+NUMBERS = np.array([6, 7, 1])
+MODEL = "xtb:GFN2-xTB?accuracy=0.001"
+
+
+def swung(degrees):
+    """HCN with its hydrogen turned about the middle of the bond; 0 is HCN, 180 HNC."""
+    turn = np.radians(degrees)
+    reach = 1.65 - 0.45 * np.sin(turn)
+    hydrogen = [0.58 - reach * np.cos(turn), reach * np.sin(turn), 0.0]
+    return np.array([[0.0, 0, 0], [1.16, 0, 0], hydrogen])
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder with both ends, a guess, a path and something that is no guess."""
+    monkeypatch.chdir(tmp_path)
+    for name, angles in {
+        "hcn": [0.0], "hnc": [180.0], "guess": [75.0], "low": [20.0],
+        "way": [0.0, 30.0, 60.0, 80.0, 100.0, 140.0, 180.0],
+    }.items():  # fmt: skip
+        flexcalc.write(f"{name}.xyz", Dataset(NUMBERS, np.stack([swung(a) for a in angles])))
+    return tmp_path
+
+
+def run(*words):
+    try:
+        cli.main([str(word) for word in words])
+    except SystemExit as end:
+        return end.code or 0
+    return 0
+
+
+SADDLE = ["saddle", MODEL, "guess.xyz", "hcn.xyz", "hnc.xyz"]
+
+
+def test_a_guess_becomes_a_saddle_with_its_minima_and_rates(here):
+    words = ["--temperatures-K", "300,400", "--relabel", "xtb:GFN1-xTB", "--output", "out"]
+    assert run(*SADDLE, *words) == 0
+    results = json.loads((here / "out/results.json").read_text())
+    assert results["saddle_first_order"] is True
+    assert (results["irc_start_is"], results["irc_end_is"]) == ("start", "end")
+    assert results["barrier_saddle_kcal_mol"] > results["barrier_saddle_back_kcal_mol"] > 0
+    points = [flexcalc.read(f"out/{name}.xyz") for name in ("minima", "saddle")]
+    low, top = points[0].energies, points[1].energies[0]
+    assert results["barrier_saddle_kcal_mol"] == pytest.approx((top - low[0]) * 23.0605, rel=1e-5)
+    # The reference's barrier is that of its own single points at our geometries.
+    other = flexcalc.load("xtb:GFN1-xTB", points[1].numbers)
+    theirs = other(np.stack([points[1].positions[0], points[0].positions[0]])).energies
+    expected = (top - low[0] - theirs[0] + theirs[1]) * 23.0605
+    assert results["barrier_saddle_error_kcal_mol"] == pytest.approx(expected, abs=1e-3)
+    way = flexcalc.read("out/irc.xyz")
+    assert np.all(np.diff(way.tags["arc"]) > 0)
+    assert way.energies.max() == pytest.approx(top, abs=1e-9)
+    frequencies = json.loads((here / "out/vibrations.json").read_text())
+    assert [len(frequencies[side]) for side in ("start", "saddle", "end")] == [4, 3, 4]
+    assert (
+        "Half-life of the start against" not in (here / "out/report.html").read_text()
+    )  # two points are no curve
+
+
+def test_the_rate_is_that_of_ases_thermochemistry(here):
+    """k = kB T / h exp(-dG / kB T), dG from ASE with the frequencies that the run wrote."""
+    assert run(*SADDLE, "--temperatures-K", "400", "--output", "out") == 0
+    results = json.loads((here / "out/results.json").read_text())
+    frequencies = json.loads((here / "out/vibrations.json").read_text())
+    atoms = [flexcalc.read(f"out/{name}.xyz") for name in ("minima", "saddle")]
+    from ase import Atoms
+
+    energies = []
+    for data, side, shape in zip(atoms, ("start", "saddle"), ("linear", "nonlinear"), strict=True):
+        # ASE wants as many modes as at a minimum: a stiff one stands for the lost one, and its
+        # zero-point energy is taken off again.
+        stiff = 2e4 * invcm
+        real = [value * invcm if value > 0 else stiff for value in frequencies[side]]
+        molecule = Atoms(NUMBERS, data.positions[0])
+        ideal = IdealGasThermo(
+            real, shape, data.energies[0], atoms=molecule, symmetrynumber=1, spin=0
+        )
+        energies.append(ideal.get_gibbs_energy(400.0, 1e5, verbose=False))
+    energies[1] -= stiff / 2
+    height = (energies[1] - energies[0]) * 23.0605
+    assert results["gibbs_activation_kcal_mol"] == pytest.approx(height, rel=1e-5)
+    expected = 1.380649e-23 * 400 / 6.62607015e-34 * np.exp(-height / (1.98720426e-3 * 400))
+    assert results["eyring_rate_per_s"] == pytest.approx(expected, rel=1e-3)
+    assert results["half_life_s"] == pytest.approx(np.log(2) / results["rate_per_s"])
+
+
+def test_a_path_goes_on_to_its_saddle(here):
+    words = ["path", MODEL, "way.xyz", "--saddle", "--steps", "60", "--images", "7"]
+    assert run(*words, "--output", "path") == 0
+    assert run(*SADDLE, "--output", "out") == 0
+    after, alone = (json.loads((here / f"{f}/results.json").read_text()) for f in ("path", "out"))
+    assert after["saddle_first_order"] is True
+    # Both are on the same stationary point: the energy is of second order in the force left.
+    gap = after["barrier_saddle_kcal_mol"] - alone["barrier_saddle_kcal_mol"]
+    assert abs(gap) < 1e-3
+    assert after["irc_start_is"] == "start"
+    assert after["irc_end_is"] == "end"
+    # The path's ends are as given, less than 1 kcal/mol above the minima.
+    between = after["barrier_saddle_kcal_mol"] - after["barrier_model_kcal_mol"]
+    assert 0 < between < 1
+
+
+@pytest.mark.physics
+def test_a_run_that_was_cut_off_gives_the_same_bytes(here):
+    """Cut after the saddle, and half way down: checkpoints and what follows are the same."""
+    assert run(*SADDLE, "--output", "whole") == 0
+    shutil.copytree("whole", "cut")
+    for name in ("results.json", "rates.csv", "irc.xyz", "minima.xyz", "start.hessian"):
+        (here / "cut" / name).unlink()
+    (here / "cut/irc.checkpoint").unlink()
+    assert run(*SADDLE, "--output", "cut") == 0
+    for name in ("saddle.xyz", "irc.xyz", "minima.xyz", "rates.csv", "saddle.csv"):
+        assert (here / "whole" / name).read_bytes() == (here / "cut" / name).read_bytes(), name
+
+
+def test_a_search_that_ends_too_early_is_no_saddle(here, capsys):
+    assert run(*SADDLE[:2], "low.xyz", "--steps", "1", "--output", "out") == 0
+    results = json.loads((here / "out/results.json").read_text())
+    assert results["saddle_converged"] is False
+    assert results["saddle_first_order"] is False
+    assert "half_life_s" not in results
+    assert "NO SADDLE: not converged" in capsys.readouterr().out
+    assert "no saddle" in (here / "out/report.html").read_text()
+
+
+@pytest.mark.inputs
+def test_an_end_of_another_molecule_is_refused(here, capsys):
+    flexcalc.write("oh.xyz", Dataset(np.array([8, 1]), np.array([[[0.0, 0, 0], [1.0, 0, 0]]])))
+    assert run(*SADDLE[:3], "oh.xyz", "--output", "out") == 2
+    assert "oh.xyz: expected the molecule CHN, got HO" in capsys.readouterr().err
+    assert not (here / "out").exists()
+
+
+def test_a_relabelled_turned_molecule_fits_itself(rng=np.random.default_rng(5)):  # noqa: B008
+    from ase.build import molecule
+    from scipy.spatial.transform import Rotation
+
+    methane = molecule("CH4")
+    turned = methane.positions[[0, 3, 1, 2, 4]] @ Rotation.random(rng=rng).as_matrix() + 1.0
+    assert misfit(methane.numbers, turned, methane.positions) < 1e-6
