@@ -149,10 +149,11 @@ def test_an_end_of_another_molecule_is_refused(here, capsys):
     assert not (here / "out").exists()
 
 
-def test_a_relabelled_turned_molecule_fits_itself(rng=np.random.default_rng(5)):  # noqa: B008
+def test_a_relabelled_turned_molecule_fits_itself():
     from ase.build import molecule
     from scipy.spatial.transform import Rotation
 
+    rng = np.random.default_rng(5)
     methane = molecule("CH4")
     turned = methane.positions[[0, 3, 1, 2, 4]] @ Rotation.random(rng=rng).as_matrix() + 1.0
     assert misfit(methane.numbers, turned, methane.positions) < 1e-6
