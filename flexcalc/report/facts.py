@@ -67,6 +67,7 @@ FIGURES = {
     "timestep_fs": ("timestep", "fs"),
     "steps_per_second": ("steps a second", ""),
     "ns_per_day": ("of all replicas together", "ns/day"),
+    "exchanges_seen": ("steps with an exchange of replicas", ""),
     "force_difference_max_relative": ("largest relative force difference", ""),
     "energy_difference_max_relative": ("largest relative energy difference", ""),
     "seconds": ("time taken", ""),

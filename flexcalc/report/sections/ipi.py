@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from flexcalc.report import facts, html
 from flexcalc.report.folder import RunFolder
-from flexcalc.report.sections import md
+from flexcalc.report.sections import md, path
 
 TITLE = "Served to i-PI"
 KEYS = (
     *("steps", "clients", "force_difference_max_relative", "energy_difference_max_relative"),
-    *("temperature_mean_K", "seconds"),
+    *("temperature_mean_K", "exchanges_seen", "barrier_model_kcal_mol", "images", "seconds"),
 )
 
 
@@ -22,7 +22,10 @@ def body(folder: RunFolder) -> str:
         "what is left should be rounding."
     )
     parts = [html.paragraph(intro, "lead"), html.cards(facts.chosen(folder.results, KEYS))]
-    if traces:
+    images = folder.frames("path.xyz")
+    if images is not None:
+        parts.append(path.drawn(images))  # i-PI sought a path, which has no temperature
+    elif traces:
         parts.append(md.pictures(traces, "ipi"))
     else:
         parts.append(html.paragraph("i-PI has not written a step yet."))

@@ -40,16 +40,20 @@ def body(folder: RunFolder) -> str:
         advice = folder.results.get("advice")
         left = f": {advice}." if isinstance(advice, str) else ": run on with more steps."
         parts.append(html.notes([f"The search ended before the path converged{left}"]))
-    if images is not None and images.energies is not None:
-        parts.append(_profile(images, _fitting(relabelled, images)))
     if images is not None:
-        parts.append(_pictures(images))
+        parts.append(drawn(images, relabelled))
     parts.append(_convergence(folder))
     if images is None:
         parts.append(html.paragraph("There is no path yet."))
     if "saddle_steps" in folder.results:
         parts.append(html.heading(saddle.TITLE) + saddle.body(folder))
     return "".join(parts)
+
+
+def drawn(images: Dataset, relabelled: Dataset | None = None) -> str:
+    """The profile of a path, and its images, as HTML; with the reference's energies if given."""
+    parts = [] if images.energies is None else [_profile(images, _fitting(relabelled, images))]
+    return "".join([*parts, _pictures(images)])
 
 
 def _fitting(relabelled: Dataset | None, images: Dataset) -> np.ndarray | None:
