@@ -20,6 +20,7 @@ from flexcalc.potential import Evaluation, Potential, check_molecule
 from flexcalc.registry import open_potential
 from flexcalc.storage import AppendLog, whole_lines
 from flexcalc.units import KCAL_MOL
+from flexcalc.workflows.correcting import corrected_path, correction
 from flexcalc.workflows.runs import Run, in_chunks, open_run
 from flexcalc.workflows.saddle import highest, saddle_stage
 
@@ -41,32 +42,49 @@ def run_path(config: PathSearch, output: Path) -> dict[str, Any]:
     if end is not None:
         check_molecule(start.numbers, end.numbers, str(config.end))
     reference = None if config.relabel is None else opened(config.relabel)
+    plan = correction(config, potential) if config.refine else None
     with open_run("path", config, output) as here:
         if here.finished is not None:
             return here.finished
-        state = _search(config, here, potential, start, end)
-        images = chained(state.images)
-        labels = _write_path(here.folder / "path.xyz", config.model, potential, images)
-        results = _results(config, state, labels)
+        search = partial(_searched, start, end, reference)
+        if plan is not None:
+            return here.finish(corrected_path(config, here, potential, plan, search))
+        return here.finish(search(config, here, potential))
+
+
+def _searched(
+    start: Dataset,
+    end: Dataset | None,
+    reference: Potential | None,
+    config: PathSearch,
+    here: Run,
+    potential: Potential,
+) -> dict[str, Any]:
+    """Search a path on a potential, relabel it, and go on to its saddle, as the config says."""
+    state = _search(config, here, potential, start, end)
+    images = chained(state.images)
+    labels = _write_path(here.folder / "path.xyz", config.model, potential, images)
+    results = _results(config, state, labels)
+    here.say(
+        f"barrier on the model {results['barrier_model_kcal_mol']:.3f} kcal/mol, "
+        f"{'converged' if results['converged'] else 'NOT CONVERGED'} in {state.step} steps"
+    )
+    if reference is not None:
+        with here.bar("relabel") as progress:
+            found = in_chunks(reference, images, progress, size=1)
+        _write(here.folder / "relabelled.xyz", config.relabel, images, start, found)
+        results |= compared(labels.energies, found.energies)
+        if labels.deviation is not None:
+            worst = labels.deviation[results["worst_image"]].max()
+            results["worst_image_deviation_eV_A"] = float(worst)
         here.say(
-            f"barrier on the model {results['barrier_model_kcal_mol']:.3f} kcal/mol, "
-            f"{'converged' if results['converged'] else 'NOT CONVERGED'} in {state.step} steps"
+            f"barrier by {config.relabel} {results['barrier_reference_kcal_mol']:.3f} "
+            f"kcal/mol, error {results['barrier_error_kcal_mol']:+.3f}"
         )
-        if reference is not None:
-            with here.bar("relabel") as progress:
-                found = in_chunks(reference, images, progress, size=1)
-            _write(here.folder / "relabelled.xyz", config.relabel, images, start, found)
-            results |= compared(labels.energies, found.energies)
-            here.say(
-                f"barrier by {config.relabel} {results['barrier_reference_kcal_mol']:.3f} "
-                f"kcal/mol, error {results['barrier_error_kcal_mol']:+.3f}"
-            )
-        if config.saddle:
-            guess = replace(
-                highest(potential, images), ends={"start": images[0], "end": images[-1]}
-            )
-            results |= saddle_stage(config, here, potential, reference, guess, config.steps)
-        return here.finish(results)
+    if config.saddle:
+        guess = replace(highest(potential, images), ends={"start": images[0], "end": images[-1]})
+        results |= saddle_stage(config, here, potential, reference, guess, config.steps)
+    return results
 
 
 def _search(
