@@ -351,11 +351,11 @@ def _relabelled(
 def _write_way(path: Path, numbers: np.ndarray, state: IRCState, forward: int) -> None:
     """The way from start to end through the saddle, as frames with their arc."""
     back = 1 - forward
-    counts = [int(np.count_nonzero(np.diff(state.arcs[:, row]))) + 1 for row in (back, forward)]
-    halves = [
-        (state.points[:count, row], state.energies[:count, row], sign * state.arcs[:count, row])
-        for row, count, sign in zip((back, forward), counts, (-1, 1), strict=True)
-    ]
+    halves = []
+    for row, sign in ((back, -1), (forward, 1)):
+        went = np.concatenate([[True], np.diff(state.arcs[:, row]) > 0])
+        arcs = sign * state.arcs[went, row]
+        halves.append((state.points[went, row], state.energies[went, row], arcs))
     (p, e, a), (q, f, b) = halves
     points = chained(np.concatenate([p[::-1], q[1:]]))
     energies, arcs = np.concatenate([e[::-1], f[1:]]), np.concatenate([a[::-1], b[1:]])
