@@ -12,7 +12,7 @@ from ase.units import invcm
 
 import flexcalc
 from flexcalc import cli
-from flexcalc.dataset import Dataset
+from flexcalc.dataset import Dataset, Provenance
 from flexcalc.workflows.ends import misfit
 
 NUMBERS = np.array([6, 7, 1])
@@ -157,3 +157,83 @@ def test_a_relabelled_turned_molecule_fits_itself():
     methane = molecule("CH4")
     turned = methane.positions[[0, 3, 1, 2, 4]] @ Rotation.random(rng=rng).as_matrix() + 1.0
     assert misfit(methane.numbers, turned, methane.positions) < 1e-6
+
+
+# ---------------------------------------------------------------- refinement of the model
+
+
+@pytest.fixture
+def gap(here):
+    """A model of frames from both sides of the barrier, none from its top."""
+    rng = np.random.default_rng(2)
+    angles = [*np.linspace(0, 55, 15), *np.linspace(115, 180, 15)]
+    positions = np.stack([swung(a) for a in angles]) + rng.normal(scale=0.03, size=(30, 3, 3))
+    labels = flexcalc.load("xtb:GFN2-xTB", NUMBERS)(positions)
+    level = Provenance("xtb:GFN2-xTB")
+    data = Dataset(NUMBERS, positions, labels.energies, labels.forces, {}, level)
+    flexcalc.write("labels.xyz", data)
+    flexcalc.train(data, points=30, sigma=5.0, symmetry=False).save(here / "gap.flex")
+    return here
+
+
+REFINED = [
+    *["path", "gap.flex", "way.xyz", "--relabel", "xtb:GFN2-xTB", "--dataset", "labels.xyz"],
+    *["--steps", "60", "--refine", "4", "--barrier-tolerance-kcal-mol", "0.2"],
+]
+
+
+def test_the_worst_images_are_trained_on_until_the_barrier_holds(gap):
+    assert run(*REFINED, "--saddle", "--output", "out") == 0
+    results = json.loads((gap / "out/results.json").read_text())
+    rows = json.loads((gap / "out/rounds.json").read_text())
+    assert abs(rows[0]["barrier_saddle_error_kcal_mol"]) > 0.2
+    assert results["barrier_holds"] is True
+    assert abs(results["barrier_saddle_error_kcal_mol"]) < 0.2
+    assert 1 <= results["rounds"] == len(rows) - 1 <= 4
+    # Three images, and saddle and both minima where they were found.
+    added = np.diff([row["training_points"] for row in rows])
+    assert set(added) <= {3, 6}
+    last = gap / "out" / f"round-{results['rounds']}"
+    assert (gap / "out/path.xyz").read_bytes() == (last / "path.xyz").read_bytes()
+    assert len(flexcalc.read(last / "training.xyz")) == rows[-1]["training_points"]
+    # The model of the last round is the one whose energies the path has.
+    path = flexcalc.read(last / "path.xyz")
+    model = flexcalc.load(str(last / "model.flex"))
+    assert model(path.positions).energies == pytest.approx(path.energies, abs=1e-9)
+
+
+@pytest.mark.data
+def test_a_refinement_that_was_cut_off_goes_on_in_its_round(gap):
+    short = [*REFINED, "--barrier-tolerance-kcal-mol", "1e-9", "--refine", "2"]
+    assert run(*short, "--output", "whole") == 0
+    shutil.copytree("whole", "cut")
+    rows = json.loads((gap / "cut/rounds.json").read_text())
+    (gap / "cut/rounds.json").write_text(json.dumps(rows[:2]))
+    (gap / "cut/results.json").unlink()
+    (gap / "cut/round-2/path.xyz").unlink()
+    assert run(*short, "--output", "cut") == 0
+    assert json.loads((gap / "cut/rounds.json").read_text()) == rows
+    assert (gap / "cut/path.xyz").read_bytes() == (gap / "whole/path.xyz").read_bytes()
+    assert json.loads((gap / "whole/results.json").read_text())["barrier_holds"] is False
+
+
+@pytest.mark.inputs
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["path", MODEL, "way.xyz", "--refine", "1"], "expected dataset and relabel"),
+        (
+            ["path", MODEL, "way.xyz", "--refine", "1", "--dataset", "way.xyz", "--relabel", MODEL],
+            "cannot be trained anew",
+        ),
+        ([*REFINED, "--relabel", "xtb:GFN1-xTB"], "labelled by xtb:GFN2-xTB, not by relabel"),
+        ([*REFINED, "--dataset", "way.xyz"], "way.xyz"),
+    ],
+)
+def test_a_refinement_that_cannot_be_is_refused(gap, words, complaint, capsys):
+    capsys.readouterr()
+    assert run(*words, "--output", "out") == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert complaint in lines[0]
+    assert not (gap / "out").exists()

@@ -180,6 +180,15 @@ class PathSearch(SaddleAndRates, OpensPotentials):
     of the model or else of the bonds."""
     saddle: bool = False
     """Refine the highest image to a saddle, follow the way down from it, and give rates."""
+    refine: Natural = 0
+    """Most rounds that label the worst images by `relabel`, train the model anew with them, and
+    search again."""
+    dataset: Path | None = None
+    """Labelled frames that the model was trained on, for `refine`."""
+    refine_images: Count = 3
+    """Images that each round adds, the highest among them; saddle and minima come on top."""
+    barrier_tolerance_kcal_mol: Positive = 0.5
+    """The rounds end when the error of the barrier is smaller, in kcal/mol."""
     steps: Count = 1000
     """Most steps."""
     seed: Natural = 0

@@ -165,9 +165,7 @@ def corrected(hessians: np.ndarray, moves: np.ndarray, changes: np.ndarray) -> n
         moves: (batch, size) in angstrom; a row that did not move keeps its Hessian.
         changes: (batch, size) of the gradient, in eV/angstrom.
 
-    Source: Anglada, Besalu, Bofill and Rubio, J. Math. Chem. 25, 85 (1999),
-    doi:10.1023/A:1019172110814; Bofill, Int. J. Quantum Chem. 94, 324 (2003),
-    doi:10.1002/qua.10709.
+    Source: Bofill, Int. J. Quantum Chem. 94, 324 (2003), doi:10.1002/qua.10709.
     """
     errors = changes - np.einsum("bij,bj->bi", hessians, moves)
     values, vectors = np.linalg.eigh(hessians)

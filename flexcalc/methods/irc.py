@@ -19,6 +19,9 @@ from flexcalc.methods.hessian import (
 )
 from flexcalc.potential import Evaluation, Potential
 
+SHORTEST = 0.01
+"""A row whose steps have to be shorter than this share of the usual is at the bottom."""
+
 
 @dataclass(frozen=True, eq=False)
 class IRCState:
@@ -29,6 +32,7 @@ class IRCState:
         positions: (rows, atoms, 3) in angstrom.
         evaluation: energies and forces there.
         hessians: (rows, 3 atoms, 3 atoms) in eV/angstrom^2, corrected at every step.
+        lengths: (rows,) of the next step, in angstrom sqrt(amu).
         done: (rows,) whether a row has come to the bottom; it stays where it is.
         points: (step + 1, rows, atoms, 3) all positions so far; the first are the saddles.
         energies: (step + 1, rows) in eV.
@@ -39,6 +43,7 @@ class IRCState:
     positions: np.ndarray
     evaluation: Evaluation
     hessians: np.ndarray
+    lengths: np.ndarray
     done: np.ndarray
     points: np.ndarray
     energies: np.ndarray
@@ -50,7 +55,8 @@ class IRC:
     """Steepest descent in mass-weighted coordinates, by the local quadratic approximation.
 
     Every step follows the steepest descent of the quadratic model exactly up to a given
-    distance; the Hessian is the saddle's, corrected by the gradients met on the way.
+    distance; the Hessian is the saddle's, corrected by the gradients met on the way. A step that
+    would lead uphill is not taken, but teaches the Hessian, and the next one is half as long.
 
     Sources: Fukui, Acc. Chem. Res. 14, 363 (1981), doi:10.1021/ar00072a001; Page and McIver,
     J. Chem. Phys. 88, 922 (1988), doi:10.1063/1.454172, equations 12 to 20.
@@ -62,7 +68,7 @@ class IRC:
     """Length of a step down the reaction path, in angstrom sqrt(amu)."""
     arc_steps: Count = 400
     """Most steps down each side of the saddle."""
-    arc_force_eV_A: Positive = 0.02
+    arc_force_eV_A: Positive = 0.005
     """The path has come to a minimum when no atom's force is longer, in eV/angstrom."""
 
     def init(
@@ -109,6 +115,7 @@ class IRC:
             hessians=corrected(
                 curvatures, first.reshape(flat), (-found.forces - gradients).reshape(flat)
             ),
+            lengths=np.full(len(rows), self.arc_step),
             done=np.zeros(len(rows), dtype=bool),
             points=np.stack([rows, rows + first]),
             energies=np.stack([np.repeat(top.energies, 2), found.energies]),
@@ -122,30 +129,30 @@ class IRC:
         forces = np.sqrt((state.evaluation.forces**2).sum(axis=2)).max(axis=1)
         # On the saddle's shoulder forces are small too, but the path still curves down.
         arrived = state.done | ((forces < self.arc_force_eV_A) & (bent > 0))
-        positions = np.where(arrived[:, None, None], state.positions, state.positions + moves)
-        found = self._evaluated(potential, state, positions, arrived)
-        uphill = ~arrived & (found.energies > state.evaluation.energies)
-        done = arrived | uphill
-        stay = done[:, None, None]
-        positions = np.where(stay, state.positions, positions)
+        tried = np.where(arrived[:, None, None], state.positions, state.positions + moves)
+        found = self._evaluated(potential, state, tried, arrived)
+        flat = (len(tried), -1)
+        changes = (state.evaluation.forces - found.forces).reshape(flat)
+        uphill = found.energies > state.evaluation.energies
+        stay = arrived | uphill
         kept = Evaluation(
-            np.where(done, state.evaluation.energies, found.energies),
-            np.where(stay, state.evaluation.forces, found.forces),
+            np.where(stay, state.evaluation.energies, found.energies),
+            np.where(stay[:, None, None], state.evaluation.forces, found.forces),
         )
-        flat = (len(positions), -1)
-        changes = (state.evaluation.forces - kept.forces).reshape(flat)
-        hessians = corrected(state.hessians, (positions - state.positions).reshape(flat), changes)
-        lengths = np.where(done, 0.0, lengths)
+        positions = np.where(stay[:, None, None], state.positions, tried)
         return replace(
             state,
             step=state.step + 1,
             positions=positions,
             evaluation=kept,
-            hessians=hessians,
-            done=done,
+            hessians=corrected(state.hessians, (tried - state.positions).reshape(flat), changes),
+            lengths=np.where(
+                uphill, state.lengths / 2, np.minimum(1.5 * state.lengths, self.arc_step)
+            ),
+            done=arrived | (uphill & (state.lengths < SHORTEST * self.arc_step)),
             points=np.concatenate([state.points, positions[None]]),
             energies=np.concatenate([state.energies, kept.energies[None]]),
-            arcs=np.concatenate([state.arcs, state.arcs[-1:] + lengths]),
+            arcs=np.concatenate([state.arcs, state.arcs[-1:] + np.where(stay, 0.0, lengths)]),
         )
 
     def converged(self, state: IRCState) -> bool:
@@ -164,7 +171,7 @@ class IRC:
         gradients = np.einsum("rij,rj->ri", free, gradients)
         values, vectors = np.linalg.eigh(hessians)
         slopes = np.einsum("rim,ri->rm", vectors, gradients)
-        steps = steepest_descent(values, slopes, self.arc_step)
+        steps = steepest_descent(values, slopes, state.lengths)
         bent = (slopes**2 * values).sum(axis=1) / np.maximum((slopes**2).sum(axis=1), 1e-300)
         moves = np.einsum("rim,rm->ri", vectors, steps)
         return (moves / roots).reshape(shape), np.sqrt((steps**2).sum(axis=1)), bent
@@ -181,17 +188,17 @@ class IRC:
         return Evaluation(energies, forces)
 
 
-def steepest_descent(values: np.ndarray, slopes: np.ndarray, length: float) -> np.ndarray:
+def steepest_descent(values: np.ndarray, slopes: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """Steps (rows, modes) along the steepest descent of quadratic surfaces.
 
     Along each mode the descent from 0 is (exp(-value t) - 1) slope / value; its distance from
-    the start grows with t, so that t is found by bisection. Where the bottom is nearer than the
-    length, the step ends there.
+    the start grows with t, so that t is found by bisection. Where the bottom is nearer than that,
+    the step ends there.
 
     Args:
         values: (rows, modes) second derivatives.
         slopes: (rows, modes) first derivatives.
-        length: distance to go, in the unit of the coordinates.
+        lengths: (rows,) distances to go, in the unit of the coordinates.
 
     Source: Page and McIver (1988), equation 16.
     """
@@ -206,6 +213,6 @@ def steepest_descent(values: np.ndarray, slopes: np.ndarray, length: float) -> n
     low, high = np.full(len(values), -30.0), np.full(len(values), 12.0)
     for _ in range(100):
         middle = (low + high) / 2
-        far = np.sqrt((at(middle) ** 2).sum(axis=1)) > length
+        far = np.sqrt((at(middle) ** 2).sum(axis=1)) > lengths
         low, high = np.where(far, low, middle), np.where(far, middle, high)
     return at(low)

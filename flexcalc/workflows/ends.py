@@ -73,7 +73,7 @@ def name_ends(
         for place, energy in zip(minima, evaluation.energies, strict=True)
     ]
     names = [one.name for one in found]
-    if names[0] != names[1] and ("start" in names or "end" in names):
+    if names[0] != names[1] and not {"start", "end"}.isdisjoint(names):
         forward = 1 if names[0] == "start" or names[1] == "end" else 0
     elif tangent is not None:
         forward = 0 if ((state.points[1, 0] - state.points[0, 0]) * tangent).sum() > 0 else 1

@@ -100,7 +100,8 @@ def saddle_stage(
 
     Every part that is finished stays on disk, and is not done again when a run is taken up.
     """
-    state, found, order = _first_order(config, here, potential, guess, steps)
+    state, curved, found = _first_order(config, here, potential, guess, steps)
+    order = found.imaginary()
     converged = bool(config.refinement.converged(state))
     place, energy = state.positions[0], float(state.evaluation.energies[0])
     _write_frames(here.folder / "saddle.xyz", potential, place[None])
@@ -116,7 +117,7 @@ def saddle_stage(
     if order == 0 or not converged:
         return results
     _write_mode(here.folder / "mode.xyz", potential.numbers, place, found)
-    ends = _down(config, here, potential, place, guess)
+    ends = _down(config, here, potential, place, curved, guess)
     results |= _joined(here, ends, energy)
     points = _stationary_points(config, here, potential, place, energy, found, ends)
     write_json(
@@ -144,8 +145,8 @@ def _verdict(results: dict[str, Any]) -> str:
 
 def _first_order(
     config: SaddleAndRates, here: Run, potential: Potential, guess: Guess, steps: int
-) -> tuple[SaddleState, Vibrations, int]:
-    """The refined guess, its vibrations and its order; pushed off saddles of higher order."""
+) -> tuple[SaddleState, np.ndarray, Vibrations]:
+    """The refined guess, its Hessian and vibrations; pushed off saddles of higher order."""
     place, tangent = guess.positions, guess.tangent
     masses = atomic_masses(potential.numbers)
     for attempt in range(PUSHES + 1):
@@ -162,7 +163,7 @@ def _first_order(
         )
         away = found.modes[1] / np.sqrt((found.modes[1] ** 2).sum(axis=1)).max()
         place, tangent = state.positions[0] + PUSH_A * away, found.modes[0]
-    return state, found, order
+    return state, curved, found
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,11 +242,15 @@ def _hessian(here: Run, potential: Potential, name: str, place: np.ndarray) -> n
 
 
 def _down(
-    config: SaddleAndRates, here: Run, potential: Potential, place: np.ndarray, guess: Guess
+    config: SaddleAndRates,
+    here: Run,
+    potential: Potential,
+    place: np.ndarray,
+    curved: np.ndarray,
+    guess: Guess,
 ) -> list[Named]:
     """Follow the way down both sides, relax and name its ends; start first, end last."""
     method, rng = config.descent, np.random.default_rng(0)
-    curved = _last_hessian(here, potential, place)
 
     def first(rng: Generator) -> IRCState:
         return method.init(potential, place[None], rng, curved[None])
@@ -279,15 +284,6 @@ def _down(
     _write_way(here.folder / "irc.xyz", potential.numbers, state, forward)
     _write_frames(here.folder / "minima.xyz", potential, np.stack([end.positions for end in ends]))
     return ends
-
-
-def _last_hessian(here: Run, potential: Potential, place: np.ndarray) -> np.ndarray:
-    """The Hessian of the saddle, whichever attempt it came from."""
-    for attempt in range(PUSHES, 0, -1):
-        known = load_checkpoint(here.folder / f"saddle-{attempt}.hessian")
-        if known is not None and np.array_equal(known[0]["positions"], place):
-            return known[0]["hessian"]
-    return _hessian(here, potential, "saddle", place)
 
 
 def _joined(here: Run, ends: list[Named], energy: float) -> dict[str, Any]:
@@ -355,11 +351,11 @@ def _relabelled(
 def _write_way(path: Path, numbers: np.ndarray, state: IRCState, forward: int) -> None:
     """The way from start to end through the saddle, as frames with their arc."""
     back = 1 - forward
-    counts = [int(np.count_nonzero(np.diff(state.arcs[:, row]))) + 1 for row in (back, forward)]
-    halves = [
-        (state.points[:count, row], state.energies[:count, row], sign * state.arcs[:count, row])
-        for row, count, sign in zip((back, forward), counts, (-1, 1), strict=True)
-    ]
+    halves = []
+    for row, sign in ((back, -1), (forward, 1)):
+        went = np.concatenate([[True], np.diff(state.arcs[:, row]) > 0])
+        arcs = sign * state.arcs[went, row]
+        halves.append((state.points[went, row], state.energies[went, row], arcs))
     (p, e, a), (q, f, b) = halves
     points = chained(np.concatenate([p[::-1], q[1:]]))
     energies, arcs = np.concatenate([e[::-1], f[1:]]), np.concatenate([a[::-1], b[1:]])

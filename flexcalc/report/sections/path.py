@@ -42,7 +42,7 @@ def body(folder: RunFolder) -> str:
         parts.append(html.notes([f"The search ended before the path converged{left}"]))
     if images is not None:
         parts.append(drawn(images, relabelled))
-    parts.append(_convergence(folder))
+    parts += [_rounds(folder), _convergence(folder)]
     if images is None:
         parts.append(html.paragraph("There is no path yet."))
     if "saddle_steps" in folder.results:
@@ -138,6 +138,24 @@ def _pictures(images: Dataset) -> str:
         "keys; the slider goes along the path.",
     )
     return html.heading("The images") + turned + html.figure(html.film(tiles, top), caption)
+
+
+def _rounds(folder: RunFolder) -> str:
+    """The rounds in which the model was trained anew."""
+    rounds = folder.json("rounds.json")
+    if not isinstance(rounds, list) or not rounds:
+        return ""
+    keys = ("training_points", "barrier_model_kcal_mol", "barrier_error_kcal_mol")
+    rows = [
+        (str(k), *(number(row.get(key)) for key in (*keys, "barrier_saddle_error_kcal_mol")))
+        for k, row in enumerate(rounds)
+    ]
+    head = ("round", "training points", "barrier", "its error", "error at the saddle")
+    caption = (
+        "Each round trained the model on the worst images of the one before, labelled by the "
+        "reference; energies in kcal/mol."
+    )
+    return html.heading("Rounds") + html.table(head, rows, caption)
 
 
 def _convergence(folder: RunFolder) -> str:

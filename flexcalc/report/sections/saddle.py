@@ -87,7 +87,7 @@ def _way(folder: RunFolder) -> str:
     drawn = plots.curves(
         arcs,
         {"energy": above},
-        ("arc / Å amu$^{1/2}$", "energy / kcal mol⁻¹"),
+        ("arc / Å √amu", "energy / kcal mol⁻¹"),
         "irc-profile",
         "Energy along the way down",
         markers=False,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from flexcalc.config import PathSearch
+from flexcalc.workflows.path.correcting import corrected_path, correction
 from flexcalc.workflows.path.equivalents import written_equivalents
 from flexcalc.workflows.path.job import FoundPath, PathJob, opened
 from flexcalc.workflows.path.relabel import compared, relabelled
@@ -29,17 +30,28 @@ STAGES: tuple[Callable[[PathJob, Run, FoundPath], dict[str, Any]], ...] = (
 def run_path(config: PathSearch, output: Path) -> dict[str, Any]:
     """Search a path; writes path.xyz, convergence.csv and what the stages write.
 
+    With `refine`, the model is trained anew where it is worst and the path searched again, until
+    the barrier holds (`workflows/path/correcting.py`).
+
     Raises:
         InputError: the ends, the potential or the reference cannot be used; nothing is written.
     """
     job = opened(config)
+    plan = correction(config, job.potential) if config.refine else None
     with open_run("path", config, output) as here:
         if here.finished is not None:
             return here.finished
-        found, results = searched(job, here)
-        for stage in STAGES:
-            results |= stage(job, here, found)
-        return here.finish(results)
+        if plan is not None:
+            return here.finish(corrected_path(job, here, plan, _done))
+        return here.finish(_done(job, here))
+
+
+def _done(job: PathJob, here: Run) -> dict[str, Any]:
+    """Search a path in a folder and go through the stages."""
+    found, results = searched(job, here)
+    for stage in STAGES:
+        results |= stage(job, here, found)
+    return results
 
 
 __all__ = ["STAGES", "FoundPath", "PathJob", "compared", "run_path"]

@@ -20,6 +20,9 @@ def relabelled(job: PathJob, here: Run, found: FoundPath) -> dict[str, Any]:
         labels = in_chunks(job.reference, found.images, progress, size=1)
     write_images(here.folder / "relabelled.xyz", level, job.start.numbers, found.images, labels)
     results = compared(found.labels.energies, labels.energies)
+    if found.labels.deviation is not None:
+        worst = found.labels.deviation[results["worst_image"]].max()
+        results["worst_image_deviation_eV_A"] = float(worst)
     here.say(
         f"barrier by {level} {results['barrier_reference_kcal_mol']:.3f} "
         f"kcal/mol, error {results['barrier_error_kcal_mol']:+.3f}"
@@ -27,7 +30,7 @@ def relabelled(job: PathJob, here: Run, found: FoundPath) -> dict[str, Any]:
     return results
 
 
-def compared(model: np.ndarray, reference: np.ndarray) -> dict[str, float]:
+def compared(model: np.ndarray, reference: np.ndarray) -> dict[str, Any]:
     """Errors of a profile (images,) in eV against a reference's, each from its first image."""
     ours = (model - model[0]) / KCAL_MOL
     theirs = (reference - reference[0]) / KCAL_MOL
