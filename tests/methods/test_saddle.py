@@ -248,8 +248,9 @@ def test_the_way_down_is_the_steepest_descent_of_scipy(rng):
 @pytest.mark.physics
 def test_a_descent_of_a_quadratic_surface_is_exact():
     """On E = g x + w x^2 / 2 in one coordinate the way goes straight, and ends at -g / w."""
-    step = steepest_descent(np.array([[2.0, 0.0], [-1.0, 3.0], [0.0, 0.0]]),
-                            np.array([[0.1, 0.0], [0.0, 5.0], [-0.4, 0.3]]), np.full(3, 0.3))  # fmt: skip
+    values = np.array([[2.0, 0.0], [-1.0, 3.0], [0.0, 0.0]])
+    slopes = np.array([[0.1, 0.0], [0.0, 5.0], [-0.4, 0.3]])
+    step = steepest_descent(values, slopes, np.full(3, 0.3))
     assert step[0] == pytest.approx([-0.05, 0.0], abs=1e-9)
     assert step[1] == pytest.approx([0.0, -0.3], abs=1e-9)
     assert step[2] == pytest.approx([0.24, -0.18], abs=1e-9)
