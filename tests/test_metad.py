@@ -143,6 +143,7 @@ def test_a_walker_off_the_grid_stops_the_run_and_keeps_what_was(here, capsys):
         ([*ANGLE, "--bias-factor", "1"], "--bias-factor: expected more than 1"),
         ([*ANGLE, "--hills", "plain", "--bias-factor", "4"], "not an option of hills plain"),
         ([*ANGLE, "--method", "nve"], "method: expected a thermostat, found nve"),
+        ([*ANGLE, "--schedule", "1 ps 500 K"], "method: expected one temperature, found schedule"),
         ([*ANGLE, "--upper-wall", "angle 1 0 2"], "cannot read the wall 'angle 1 0 2'"),
         ([*ANGLE, "--upper-wall", "angle 1 0 7 at 9 kappa 1"], "names atom 7"),
         (["--coordinate", "python:own.py:first_bond"], "trust = true in the run file, or --trust"),

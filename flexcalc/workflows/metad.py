@@ -15,7 +15,7 @@ from flexcalc.errors import GuardError, InputError
 from flexcalc.files import plumed
 from flexcalc.geometry import Coordinate
 from flexcalc.methods.bias import Wall
-from flexcalc.methods.dynamics import temperature
+from flexcalc.methods.dynamics import Bath, temperature
 from flexcalc.methods.iterate import Checkpoint, Recorder, run
 from flexcalc.methods.metadynamics import Metadynamics, MetadynamicsState, WellTempered
 from flexcalc.registry import open_potential
@@ -86,8 +86,13 @@ def method_of(config: Metad) -> Metadynamics:
     Raises:
         InputError: a coordinate, a wall, the hills or the integrator do not fit.
     """
-    if config.method.kind == "nve":
+    if not isinstance(config.method, Bath):
         raise InputError("method: expected a thermostat, found nve: hills would heat the molecule")
+    if config.method.schedule or config.method.replica_temperatures_K:
+        raise InputError(
+            "method: expected one temperature, found schedule or replica_temperatures_K: the "
+            "surface is that of one temperature"
+        )
     coordinates = [Coordinate.parse(text, trust=config.trust) for text in config.coordinate]
     if len({one.label for one in coordinates}) != len(coordinates):
         raise InputError("coordinate: expected different ones, found the same twice")
