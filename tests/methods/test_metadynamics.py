@@ -418,7 +418,7 @@ def test_without_a_thermostat_energy_and_hills_add_up(rng):
         potential, kept = DoubleWell(), []
         method = simple(
             PlainHills(pace=round(25 / timestep), height_kcal_mol=0.5, **RANGE),
-            VelocityVerlet(timestep_fs=timestep, temperature_K=0.0),
+            VelocityVerlet(timestep_fs=timestep, temperature_K=0.0, rigid_motion="free"),
         )
         state = method.init(potential, np.array([[[-0.8, 0.1, 0]]]), rng)
         iterate(

@@ -76,8 +76,9 @@ def test_the_page_opens_without_a_complaint_and_shows_every_picture(
     assert verdict["fetched"] == []
     assert len(verdict["pictures"]) >= 40
     for picture in verdict["pictures"]:
-        assert picture["width"] > 40, picture
-        assert picture["height"] > 40, picture
+        sides = sorted((picture["width"], picture["height"]))
+        assert sides[0] > 8, picture  # a scale of colours is narrow
+        assert sides[1] > 40, picture
         assert picture["drawn"] > 0, picture
         assert picture["loaded"], picture
         assert not picture["hidden"], picture
