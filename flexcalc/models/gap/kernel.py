@@ -53,7 +53,7 @@ class DotProduct:
             energies (environments,) in eV, and what their derivatives by the logarithms of the
             lengths are (environments,).
         """
-        products = features @ self._sparse.T
+        products = product(features, self._sparse.T)
         if self._normalise:
             products /= lengths[:, None]
         overlaps = products + self._shared
@@ -62,12 +62,27 @@ class DotProduct:
         energies = np.einsum("es,es->e", powers, overlaps)
         powers *= self._zeta
         if not self._normalise:
-            np.matmul(powers, self._sparse, out=slopes)
+            product(powers, self._sparse, out=slopes)
             return energies, np.zeros(len(features))
         shrinking = -np.einsum("es,es->e", powers, products)
         powers /= lengths[:, None]
-        np.matmul(powers, self._sparse, out=slopes)
+        product(powers, self._sparse, out=slopes)
         return energies, shrinking
+
+
+def product(rows: np.ndarray, matrix: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """rows @ matrix, by the same routine for one row as for many.
+
+    NumPy would multiply a single row as a vector, and the sum over sparse points, whose weights
+    are thousands of eV and nearly cancel, shows in which order a product was added up.
+    """
+    if len(rows) != 1:
+        return np.matmul(rows, matrix, out=out)
+    twice = np.matmul(np.repeat(rows, 2, axis=0), matrix)[:1]
+    if out is None:
+        return twice
+    out[:] = twice
+    return out
 
 
 def power(values: np.ndarray, exponent: float) -> np.ndarray:
