@@ -19,8 +19,10 @@ from flexcalc.models.gdml.engine import PROCESSOR, Engine, engine
 from flexcalc.models.gdml.groups import is_group
 from flexcalc.potential import Evaluation, check_positions
 
-FEWEST, MOST = 8, 32
+FEWEST, MOST = 4, 32
 """Geometries that a core takes at a time: too few cost calls, too many leave the cache."""
+WORTH = 7e6
+"""Geometries times training images times features that are worth handing to another core."""
 SHARES = 8
 """Pieces into which a batch is cut between these bounds, so that the cores end together."""
 
@@ -87,9 +89,7 @@ class GDMLPotential(TrainedPotential):
         """Energies and forces of positions (batch, atoms, 3)."""
         energies = np.empty(len(positions))
         forces = np.empty_like(positions)
-        share = self._contraction.engine.enlarged * min(
-            MOST, max(FEWEST, -(-len(positions) // SHARES))
-        )
+        share = self._share(len(positions))
 
         def work(start: int) -> None:
             part = slice(start, start + share)
@@ -99,6 +99,13 @@ class GDMLPotential(TrainedPotential):
 
         self._contraction.engine.each(work, range(0, len(positions), share))
         return Evaluation(energies, forces)
+
+    def _share(self, count: int) -> int:
+        """Geometries in a piece of a batch of so many; the pieces are of one size."""
+        cost = self.features.size * len(self.permutations)
+        fewest = min(MOST, max(FEWEST, round(WORTH / cost)))
+        pieces = max(1, -(-count // MOST), min(SHARES, count // fewest))
+        return self._contraction.engine.enlarged * max(1, -(-count // pieces))
 
     def distance(self, positions: np.ndarray) -> np.ndarray | None:
         """Distances (batch,) of positions (batch, atoms, 3) to the nearest training point.
