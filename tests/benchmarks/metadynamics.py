@@ -2,6 +2,7 @@
 
     python tests/benchmarks/metadynamics.py run ADDRESS FOLDER [--steps N] [--seed N]
     python tests/benchmarks/metadynamics.py compare FOLDER OTHER [--below 6]
+    python tests/benchmarks/metadynamics.py direct MODEL FOLDER [--below 6] [--after-ps 20]
 
 `run` is the same protocol on any potential: four walkers at 300 K, a hill of 0.3 kcal/mol and
 20 degrees of each every 40 fs, bias factor 10. The trajectory has the labels of the potential
@@ -9,7 +10,10 @@ itself, so that frames of a run on GFN2-xTB are a training set. A folder that is
 with. `compare` sums the hills of two folders, finished or not, on one grid, and prints the
 largest and the mean difference of their free energies where the second is lower than --below
 kcal/mol, the constant between them taken out, beside what the second half of each run still
-changed: the noise that the comparison has by itself. Asked for are 1 kcal/mol.
+changed: the noise that the comparison has by itself. Asked for are 1 kcal/mol. `direct` needs no
+second run: it reweights the frames of a run to a model, -kT ln <exp(-dE/kT)> in each cell of 20
+degrees, so that the noise of where the walkers went cancels; frames before --after-ps, which the
+model may have been trained on, are left out.
 """
 
 from __future__ import annotations
@@ -19,19 +23,23 @@ from pathlib import Path
 
 import numpy as np
 
+from flexcalc import files
 from flexcalc.analysis.freeenergy import surface
 from flexcalc.analysis.transitions import judge, largest_difference
 from flexcalc.config import Metad, load
 from flexcalc.files import plumed
 from flexcalc.methods.dynamics import Langevin
 from flexcalc.methods.metadynamics import WellTempered
-from flexcalc.units import KCAL_MOL
+from flexcalc.registry import open_potential
+from flexcalc.units import KB, KCAL_MOL
 from flexcalc.workflows.metad import method_of, run_metad
 
 START = Path(__file__).parents[2] / "inputs" / "alanine-dipeptide.xyz"
 PHI_PSI = ("dihedral 1 3 4 6", "dihedral 3 4 6 8")
 """C-N-CA-C and N-CA-C-N."""
 BOUND_KCAL_MOL = 1.0
+CELL_DEGREES, FEWEST = 20.0, 20
+"""Side of a cell, and the frames that it needs to count."""
 
 
 def protocol(address: str, steps: int, seed: int) -> Metad:
@@ -87,6 +95,44 @@ def compare(one: Path, other: Path, below: float) -> None:
         )
 
 
+def direct(address: str, folder: Path, below: float, after_ps: float) -> None:
+    """Print how the surface of a model differs from that of a run, by the run's own frames.
+
+    Source: Zwanzig, J. Chem. Phys. 22, 1420 (1954), doi:10.1063/1.1740409, cell by cell.
+    """
+    method, hills, _ = read(folder)
+    data = files.read(folder / "trajectory.xyz")
+    data = data[data.tags["time_fs"] > after_ps * 1000]
+    model = open_potential(address, data.numbers)
+    pieces = np.array_split(np.arange(len(data)), max(1, len(data) // 256))
+    found = np.concatenate([model(data.positions[piece]).energies for piece in pieces])
+    kT = KB * method.dynamics.temperature_K
+    apart = (found - data.energies) / kT
+    apart -= apart.mean()
+    phi, psi = (coordinate.values(data.positions) for coordinate in method.coordinates)
+    free = surface(hills, method.axes)
+    places = [
+        np.round((values - axis.low) / axis.spacing).astype(int) % axis.nodes
+        for values, axis in zip((phi, psi), method.axes, strict=True)
+    ]
+    low = (free - free.min())[tuple(places)] < below * KCAL_MOL
+    cells = (phi // CELL_DEGREES * 1000 + psi // CELL_DEGREES)[low]
+    apart = apart[low]
+    shifts = {
+        cell: -np.log(np.mean(np.exp(-apart[cells == cell]))) * kT / KCAL_MOL
+        for cell, count in zip(*np.unique(cells, return_counts=True), strict=True)
+        if count >= FEWEST
+    }
+    values = np.array(list(shifts.values()))
+    largest = (values.max() - values.min()) / 2
+    met = "met" if largest < BOUND_KCAL_MOL else "not met"
+    print(
+        f"{len(values)} cells below {below:g} kcal/mol, {low.sum()} frames: the surfaces differ by "
+        f"{largest:.2f} at most and {values.std():.2f} in the root mean square; "
+        f"{BOUND_KCAL_MOL:g} asked for: {met}"
+    )
+
+
 def main() -> None:
     """Run or compare."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -100,9 +146,16 @@ def main() -> None:
     both.add_argument("folder", type=Path)
     both.add_argument("other", type=Path)
     both.add_argument("--below", type=float, default=6.0)
+    one = commands.add_parser("direct")
+    one.add_argument("address")
+    one.add_argument("folder", type=Path)
+    one.add_argument("--below", type=float, default=6.0)
+    one.add_argument("--after-ps", type=float, default=20.0)
     options = parser.parse_args()
     if options.command == "run":
         run_metad(protocol(options.address, options.steps, options.seed), options.folder)
+    elif options.command == "direct":
+        direct(options.address, options.folder, options.below, options.after_ps)
     else:
         compare(options.folder, options.other, options.below)
 
