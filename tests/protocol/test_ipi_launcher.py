@@ -17,7 +17,7 @@ import pytest
 from ipi_bench import ROOT, free_port, in_process, input_xml, over_socket
 from ipi_springs import GLYCINE, Springs
 
-from flexcalc.adapters.ipi import inputs, launch
+from flexcalc.adapters.ipi import inputs, launch, resume
 from flexcalc.adapters.ipi.processes import owned_socket, private_folder
 from flexcalc.errors import (
     BusyError,
@@ -390,6 +390,24 @@ def test_a_run_killed_at_random_moments_ends_as_the_undisturbed_one(tmp_path, vi
         sizes = [len((folder / name).read_text().splitlines()) for folder in (whole, broken)]
         assert sizes[0] == sizes[1] > 400
     assert not list(broken.glob("*flexcalc-restart*"))
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("swapfile", ["remd_idx", "mine"])
+def test_exchanges_after_the_checkpoint_are_cut_off_and_torn_lines_with_them(tmp_path, swapfile):
+    """Whatever the record is called, and wherever a kill has cut it."""
+    root = ElementTree.fromstring(
+        "<simulation><output prefix='run'/><smotion mode='remd'><remd>"
+        f"<swapfile> {swapfile} </swapfile></remd></smotion></simulation>"
+    )
+    record = tmp_path / f"run.{swapfile}"
+    whole = "         2     1     0\n         6     0     1\n"
+    for torn in ("", "   ", "         9     1     0\n", "         1"):
+        record.write_text(whole + torn)
+        resume.cut_back(root, tmp_path, 7, 10)
+        assert record.read_text() == whole
+    resume.cut_back(root, tmp_path, 6, 10)
+    assert record.read_text() == whole.splitlines(True)[0]
 
 
 def test_a_silent_i_pi_is_given_up(tmp_path):

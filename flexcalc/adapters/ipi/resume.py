@@ -19,6 +19,8 @@ CHECKPOINT = "flexcalc-restart"
 MOST = 20
 """Checkpoints in a run; they go when it is finished."""
 RESUME, RESTART = "resume.xml", "RESTART"
+SWAPS = "remd_idx"
+"""i-PI's own name of the record of replica exchanges."""
 FRAMES = {"xyz": "xyz", "ase": "extxyz"}
 """Endings of trajectories whose frames are as many lines as atoms and two."""
 
@@ -69,9 +71,9 @@ def cut_back(root: Element, folder: Path, steps: int, atoms: int) -> None:
             name = inputs.output_file(root, folder, element.get("filename", "traj"), system).name
             for path in folder.glob(f"{name}*.{ending}"):
                 _cut(path, _records(element, steps), lines=atoms + 2)
-    for path in folder.glob(inputs.output_file(root, folder, "*remd_idx").name):
-        kept = [line for line in path.read_text().splitlines(True) if int(line.split()[0]) < steps]
-        os.truncate(path, sum(map(len, kept)))
+    for element in root.iterfind("smotion/remd"):
+        name = (element.findtext("swapfile") or SWAPS).strip()
+        _cut_swaps(inputs.output_file(root, folder, name), steps)
 
 
 def _checkpoints(root: Element, folder: Path) -> Iterator[Path]:
@@ -96,4 +98,17 @@ def _cut(path: Path, records: int, lines: int) -> None:
                 size, left = size + len(line), left - 1
             else:
                 break
+    os.truncate(path, size)
+
+
+def _cut_swaps(path: Path, steps: int) -> None:
+    """Keep the exchanges of the first so many steps, counted from 0; one a line."""
+    if not path.exists():
+        return
+    size = 0
+    with open(path, "rb") as stream:
+        for line in stream:
+            if not line.endswith(b"\n") or int(line.split()[0]) >= steps:
+                break
+            size += len(line)
     os.truncate(path, size)
