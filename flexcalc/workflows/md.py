@@ -21,7 +21,7 @@ from flexcalc.methods.iterate import Checkpoint, Recorder, run
 from flexcalc.progress import Progress
 from flexcalc.registry import open_potential
 from flexcalc.storage import AppendLog, whole_lines
-from flexcalc.workflows.runs import open_run
+from flexcalc.workflows.runs import batch_frames, open_run
 
 COLUMNS = "step,time_fs,replica,temperature_K,potential_eV,kinetic_eV,conserved_eV\n"
 
@@ -120,19 +120,7 @@ class _Render:
 
     def frames(self, state: DynamicsState) -> bytes:
         time_fs = state.step * self.config.method.timestep_fs
-        deviation = state.evaluation.deviation
-        return b"".join(
-            files.frame_bytes(
-                self.numbers,
-                state.positions[replica],
-                state.evaluation.energies[replica],
-                state.evaluation.forces[replica],
-                replica=replica,
-                time_fs=time_fs,
-                **({} if deviation is None else {"deviation_max_eV_A": deviation[replica].max()}),
-            )
-            for replica in range(len(state.positions))
-        )
+        return batch_frames(self.numbers, state.positions, state.evaluation, time_fs, "replica")
 
     def scalars(self, state: DynamicsState) -> bytes:
         columns = (

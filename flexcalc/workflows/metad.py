@@ -21,7 +21,7 @@ from flexcalc.methods.metadynamics import Metadynamics, MetadynamicsState, WellT
 from flexcalc.registry import open_potential
 from flexcalc.storage import AppendLog, atomic_write, whole_lines
 from flexcalc.units import KCAL_MOL
-from flexcalc.workflows.runs import Run, open_run
+from flexcalc.workflows.runs import Run, batch_frames, open_run
 
 FS_A_DAY_PER_NS = 86400 * 1e-6
 
@@ -159,19 +159,8 @@ class _Render:
         return state.step * self.config.method.timestep_fs
 
     def frames(self, state: MetadynamicsState) -> bytes:
-        deviation = state.evaluation.deviation
-        return b"".join(
-            files.frame_bytes(
-                self.numbers,
-                state.positions[walker],
-                state.evaluation.energies[walker],
-                state.evaluation.forces[walker],
-                walker=walker,
-                time_fs=self._time(state),
-                **({} if deviation is None else {"deviation_max_eV_A": deviation[walker].max()}),
-            )
-            for walker in range(len(state.positions))
-        )
+        time_fs = self._time(state)
+        return batch_frames(self.numbers, state.positions, state.evaluation, time_fs, "walker")
 
     def hills(self, state: MetadynamicsState) -> bytes:
         coordinates = self.method.coordinates

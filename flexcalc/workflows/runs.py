@@ -196,6 +196,33 @@ def in_chunks(
     )
 
 
+def batch_frames(numbers: Any, positions: Any, evaluation: Any, time_fs: float, name: str) -> bytes:
+    """A frame of each row of a batch, one whole record.
+
+    Args:
+        numbers: (atoms,) atomic numbers.
+        positions: (batch, atoms, 3) in angstrom.
+        evaluation: energies and forces there, and the deviation where it is known.
+        time_fs: a tag of all frames.
+        name: tag that counts the rows, such as replica.
+    """
+    from flexcalc.files import frame_bytes
+
+    deviation = evaluation.deviation
+    return b"".join(
+        frame_bytes(
+            numbers,
+            positions[row],
+            evaluation.energies[row],
+            evaluation.forces[row],
+            **{name: row},
+            time_fs=time_fs,
+            **({} if deviation is None else {"deviation_max_eV_A": deviation[row].max()}),
+        )
+        for row in range(len(positions))
+    )
+
+
 def copy_tree(source: Path, target: Path) -> None:
     """Copy a folder, replacing the target."""
     shutil.rmtree(target, ignore_errors=True)
