@@ -12,7 +12,7 @@ from typing import Any
 
 _lock = threading.Lock()
 _inside = 0
-_limit: Any = None
+_before: list[int] = []
 
 
 def cores() -> int:
@@ -53,23 +53,30 @@ def one_blas_thread() -> Iterator[None]:
     Products of small matrices are slower on several threads, and how these share the work
     changes the order of sums: with one thread a row of a product does not depend on the others.
     """
-    global _inside, _limit
+    global _inside, _before
     with _lock:
         _inside += 1
         if _inside == 1:
-            _limit = _controller().limit(limits=1, user_api="blas")
+            _before = [library.get_num_threads() for library in _libraries()]
+            _set_threads([1] * len(_before))
     try:
         yield
     finally:
         with _lock:
             _inside -= 1
             if _inside == 0:
-                _limit.restore_original_limits()
+                _set_threads(_before)
+
+
+def _set_threads(counts: list[int]) -> None:
+    for library, count in zip(_libraries(), counts, strict=True):
+        library.set_num_threads(count)
 
 
 @cache
-def _controller() -> Any:
+def _libraries() -> list[Any]:
+    """The BLAS libraries of this process; asked directly, as a small batch is soon done."""
     import numpy  # noqa: F401 - the library must be loaded to be found
     from threadpoolctl import ThreadpoolController
 
-    return ThreadpoolController()
+    return ThreadpoolController().select(user_api="blas").lib_controllers

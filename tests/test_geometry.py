@@ -157,6 +157,13 @@ def test_alignment_never_reflects(rng):
     assert np.isclose(handed, np.linalg.det(mirrored[0, 1:4] - mirrored[0, 0]))
 
 
+def test_neighbours_are_laid_on_each_other_as_each_alone(rng):
+    images = molecule("CH3CH2OH").positions + 0.3 * rng.normal(size=(5, 9, 3))
+    on_one, on_next = geometry.align_neighbours(images)
+    assert np.allclose(on_one, geometry.align(images[1:], images[:-1]), atol=1e-12)
+    assert np.allclose(on_next, geometry.align(images[:-1], images[1:]), atol=1e-12)
+
+
 @pytest.mark.parametrize("flat", [False, True])
 def test_alignment_is_the_best_rotation_of_scipy(flat, rng):
     """Against scipy's align_vectors, with weights, also for planar molecules."""

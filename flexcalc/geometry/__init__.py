@@ -12,7 +12,7 @@ from flexcalc.geometry.coordinates import (
     distances,
 )
 from flexcalc.geometry.graph import bonded_angles, bonded_dihedrals, bonds, consensus_bonds
-from flexcalc.geometry.matching import align, equivalents, labellings, match_atoms
+from flexcalc.geometry.matching import align, align_neighbours, equivalents, labellings, match_atoms
 from flexcalc.geometry.named import Coordinate
 from flexcalc.geometry.zmatrix import ZMatrix, zmatrix
 
@@ -20,6 +20,7 @@ __all__ = [
     "Coordinate",
     "ZMatrix",
     "align",
+    "align_neighbours",
     "angle",
     "bonded_angles",
     "bonded_dihedrals",

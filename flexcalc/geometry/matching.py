@@ -35,6 +35,32 @@ def align(
 
     Source: Kabsch, Acta Cryst. A 34, 827 (1978).
     """
+    moved, turn, centre = _superposition(positions, target, weights)
+    return moved @ turn + centre
+
+
+def align_neighbours(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Lay the images of a path on their neighbours, each pair turned once for both directions.
+
+    Args:
+        images: (images, atoms, 3) in angstrom.
+
+    Returns:
+        (images - 1, atoms, 3) each, in angstrom: every image but the first laid on the one before
+        it, and every image but the last laid on the one after it.
+
+    Source: see `align`.
+    """
+    centres = images.mean(axis=1, keepdims=True)
+    moved, turn, _ = _superposition(images[1:], images[:-1], None)
+    back = (images[:-1] - centres[:-1]) @ turn.swapaxes(1, 2)
+    return moved @ turn + centres[:-1], back + centres[1:]
+
+
+def _superposition(
+    positions: np.ndarray, target: np.ndarray, weights: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Centred positions, the rotations (batch, 3, 3) to the right of them, and the centres."""
     if positions.ndim != 3 or target.shape not in (positions.shape[1:], positions.shape):
         raise ShapeError(
             f"expected positions (batch, atoms, 3) and targets (atoms, 3) or of their shape, "
@@ -45,12 +71,12 @@ def align(
     centre = (share @ target)[..., None, :]
     moved = positions - (share @ positions)[:, None]
     aim = np.broadcast_to(target - centre, moved.shape)
-    covariance = np.einsum("a,bax,bay->bxy", share, moved, aim)
+    covariance = (share[:, None] * moved).swapaxes(1, 2) @ aim
     left, _, right = np.linalg.svd(covariance)
     # The third axis is turned where the best orthogonal map would be a reflection.
     turn = np.ones((len(positions), 3))
     turn[:, 2] = np.sign(np.linalg.det(left) * np.linalg.det(right))
-    return moved @ (left * turn[:, None, :]) @ right + centre
+    return moved, (left * turn[:, None, :]) @ right, centre
 
 
 def match_atoms(numbers: np.ndarray, positions: np.ndarray, target: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ the caller's choice. Its memory is a frozen dataclass of arrays, so that restart
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import prod
 from typing import ClassVar
 
 import numpy as np
@@ -125,24 +126,35 @@ class LBFGS:
         return positions + step, memory
 
     def _direction(self, forces: np.ndarray, moves: np.ndarray, changes: np.ndarray) -> np.ndarray:
-        """Two-loop recursion on all rows at once; rows skip pairs that curve the wrong way."""
-        along = np.einsum("hrac,hrac->hr", moves, changes)
-        size = np.einsum("hrac,hrac->hr", changes, changes)
+        """Inverse Hessian times forces for all rows; rows skip pairs that curve the wrong way.
+
+        In the compact form, whose products are few and whose triangles are small.
+
+        Source: Byrd, Nocedal and Schnabel, Math. Program. 63, 129 (1994), equation 3.1,
+        doi:10.1007/BF01582063.
+        """
+        pairs, (rows, *one) = len(moves), forces.shape
+        force = forces.reshape(rows, prod(one))
+        s, y = (pair.reshape(pairs, rows, prod(one)).swapaxes(0, 1) for pair in (moves, changes))
+        # In one layout, whatever became of the arrays before: rounding depends on it.
+        force, s, y = map(np.ascontiguousarray, (force, s, y))
+        along, size = np.vecdot(s, y), np.vecdot(y, y)
         usable = along > 1e-10 * size
-        weight = np.where(usable, 1.0 / np.where(usable, along, 1.0), 0.0)
-        direction = forces.copy()
-        shares = []
-        for s, y, rho in zip(moves[::-1], changes[::-1], weight[::-1], strict=True):
-            share = rho * np.einsum("rac,rac->r", s, direction)
-            direction -= share[:, None, None] * y
-            shares.append(share)
-        scale = np.full(len(forces), 1.0 / self.stiffness_eV_A2)
-        for ratio, good in zip(along / np.where(size > 0, size, 1.0), usable, strict=True):
+        s, y = s * usable[:, :, None], y * usable[:, :, None]
+        scale = np.full(rows, 1.0 / self.stiffness_eV_A2)
+        for ratio, good in zip((along / np.where(size > 0, size, 1.0)).T, usable.T, strict=True):
             scale = np.where(good, ratio, scale)
-        direction *= scale[:, None, None]
-        for s, y, rho, share in zip(moves, changes, weight, shares[::-1], strict=True):
-            back = rho * np.einsum("rac,rac->r", y, direction)
-            direction += (share - back)[:, None, None] * s
+        direction = scale[:, None] * force
+        if pairs:
+            # A pair that is left out is all zeros, and 1 on the diagonal decouples it.
+            upper = np.triu(s @ y.swapaxes(1, 2)) + np.eye(pairs) * ~usable[:, None, :]
+            first = np.linalg.solve(upper, s @ force[:, :, None])
+            curved = (along * usable)[:, :, None] * first
+            curved += scale[:, None, None] * (y @ (y.swapaxes(1, 2) @ first - force[:, :, None]))
+            second = np.linalg.solve(upper.swapaxes(1, 2), curved)
+            direction += (s.swapaxes(1, 2) @ second)[:, :, 0]
+            direction -= scale[:, None] * (y.swapaxes(1, 2) @ first)[:, :, 0]
+        direction = direction.reshape(forces.shape)
         with np.errstate(over="ignore", invalid="ignore"):
             slope = np.einsum("rac,rac->r", direction, forces)
         # What is no number, or too large for one, is no way down either.

@@ -11,7 +11,7 @@ from numpy.random import Generator
 
 from flexcalc.errors import InputError
 from flexcalc.fields import Images, Positive
-from flexcalc.geometry import align
+from flexcalc.geometry import align_neighbours
 from flexcalc.methods.optimisers import LBFGS, Memory, Optimiser
 from flexcalc.methods.path.interpolation import Interpolation, interpolate, joined_ends, lengths
 from flexcalc.potential import Evaluation, Potential
@@ -208,8 +208,8 @@ def neighbour_steps(images: np.ndarray, laid: bool = True) -> tuple[np.ndarray, 
     inner = images[1:-1]
     if not laid:
         return images[2:] - inner, inner - images[:-2]
-    around = align(np.concatenate([images[2:], images[:-2]]), np.concatenate([inner, inner]))
-    return around[: len(inner)] - inner, inner - around[len(inner) :]
+    next_on_one, one_on_next = align_neighbours(images)
+    return next_on_one[1:] - inner, inner - one_on_next[:-1]
 
 
 def improved_tangents(ahead: np.ndarray, behind: np.ndarray, energies: np.ndarray) -> np.ndarray:

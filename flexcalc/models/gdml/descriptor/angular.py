@@ -45,7 +45,9 @@ class _Bonded(InternalCoordinates):
 
     @abstractmethod
     def _measure(self, units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Features (batch, size) of unit vectors along the arms (batch, arms, size, 3).
+        """Features (batch, size) of unit vectors along the arms, (3, batch, arms, size).
+
+        Components come first, so that arithmetic runs along the features and not along x, y, z.
 
         Returns:
             The features and their derivatives with respect to the unit vectors.
@@ -55,27 +57,32 @@ class _Bonded(InternalCoordinates):
     def _ends(self) -> tuple[np.ndarray, np.ndarray]:
         """The atoms that each arm leads to and from, (arms, size) each."""
         to, start = np.array(self.arms).T
-        return self.members.T[to], self.members.T[start]
+        return np.ascontiguousarray(self.members.T[to]), np.ascontiguousarray(self.members.T[start])
 
     @cached_property
     def _incidence(self) -> np.ndarray:
-        """1 where an arm leads to an atom and -1 where from, (atoms, arms size)."""
+        """1 where an arm leads to an atom and -1 where from, (arms size, atoms)."""
         to, start = (ends.ravel() for ends in self._ends)
-        incidence = np.zeros((self.atoms, len(to)))
-        incidence[to, range(len(to))] = 1.0
-        incidence[start, range(len(to))] = -1.0
+        incidence = np.zeros((len(to), self.atoms))
+        incidence[range(len(to)), to] = 1.0
+        incidence[range(len(to)), start] = -1.0
         return incidence
 
-    def _slopes(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Features and their derivatives with respect to the arms, (batch, arms, size, 3)."""
+    def _apart(self, vectors: np.ndarray) -> np.ndarray:
+        """Differences (3, batch, arms, size) along the arms of vectors (batch, atoms, 3)."""
         to, start = self._ends
-        apart = positions[:, to] - positions[:, start]
+        components = vectors.transpose(2, 0, 1)
+        return components.take(to, axis=2) - components.take(start, axis=2)
+
+    def _slopes(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Features and their derivatives with respect to the arms, (3, batch, arms, size)."""
+        units = self._apart(positions)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            inverse = 1.0 / np.sqrt(_dot(apart, apart))[..., None]
-            units = apart * inverse
+            inverse = 1.0 / np.sqrt(_dot(units, units))
+            units *= inverse
             features, slopes = self._measure(units)
             # A unit vector can only turn.
-            slopes -= _dot(slopes, units)[..., None] * units
+            slopes -= _dot(slopes, units) * units
             slopes *= inverse
         return features, slopes
 
@@ -89,16 +96,16 @@ class _Bonded(InternalCoordinates):
             positions: (batch, atoms, 3) in angstrom.
         """
         features, slopes = self._slopes(positions)
-        to, start = self._ends
 
         def pull(weights: np.ndarray) -> np.ndarray:
             with np.errstate(invalid="ignore", over="ignore"):
-                along = slopes * weights[:, None, :, None]
-                return self._incidence @ along.reshape(len(along), -1, 3)
+                along = (slopes * weights[:, None, :]).reshape(3, len(weights), -1)
+                # Row by row: in one product a row's rounding would depend on the others.
+                return (along.transpose(1, 0, 2) @ self._incidence).transpose(0, 2, 1)
 
         def push(motions: np.ndarray) -> np.ndarray:
             with np.errstate(invalid="ignore", over="ignore"):
-                return _dot(motions[:, to] - motions[:, start], slopes).sum(axis=1)
+                return _dot(self._apart(motions), slopes).sum(axis=1)
 
         return Linearised(features, pull, push)
 
@@ -108,8 +115,9 @@ class _Bonded(InternalCoordinates):
         dense = np.zeros((len(positions), self.size, self.atoms, 3))
         feature = np.arange(self.size)
         for arm, (to, start) in enumerate(zip(*self._ends, strict=True)):
-            dense[:, feature, to] += slopes[:, arm]
-            dense[:, feature, start] -= slopes[:, arm]
+            along = slopes[:, :, arm].transpose(1, 2, 0)
+            dense[:, feature, to] += along
+            dense[:, feature, start] -= along
         return dense.reshape(len(positions), self.size, 3 * self.atoms)
 
 
@@ -134,11 +142,11 @@ class Angles(_Bonded):
         super().__init__(atoms, angles)
 
     def _measure(self, units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        theta, turn = smoothed_angle(units[:, 0], units[:, 1])
+        theta, turn = smoothed_angle(units[:, :, 0], units[:, :, 1])
         decay = np.exp(-theta)
         features = decay * (decay - 2.0)
         slope = 2.0 * decay * (1.0 - decay) * turn
-        return features, slope[:, None, :, None] * units[:, ::-1]
+        return features, slope[:, None] * units[:, :, ::-1]
 
 
 class Dihedrals(_Bonded):
@@ -163,21 +171,20 @@ class Dihedrals(_Bonded):
         super().__init__(atoms, dihedrals)
 
     def _measure(self, units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        # The cosines are those of the angles i-j-k, with f and e, and j-k-l, with -e and h.
-        f, e, h = units[:, 0], units[:, 1], units[:, 2]
-        theta1, turn1 = smoothed_angle(f, e)
-        theta2, turn2 = smoothed_angle(-e, h)
+        f, e, h = units[:, :, 0], units[:, :, 1], units[:, :, 2]
+        # Of i-j-k, between f and e, and the supplement of j-k-l, between e and h.
+        theta, turn = smoothed_angle(units[:, :, :2], units[:, :, 1:])
+        sine, steepness = np.sin(theta), turn / np.tan(theta)
         cosine1, cosine2 = _dot(f, e), -_dot(e, h)
-        damping = 1.0 / (np.sin(theta1) * np.sin(theta2))
+        damping = 1.0 / (sine[:, 0] * sine[:, 1])
         torsion = (_dot(f, h) + cosine1 * cosine2) * damping
         # Derivatives with respect to the two cosines; f.h is the third variable.
-        slope1 = damping * cosine2 - torsion * turn1 / np.tan(theta1)
-        slope2 = damping * cosine1 - torsion * turn2 / np.tan(theta2)
-        damping, slope1, slope2 = (x[..., None] for x in (damping, slope1, slope2))
+        slope1 = damping * cosine2 - torsion * steepness[:, 0]
+        slope2 = damping * cosine1 + torsion * steepness[:, 1]
         slopes = np.empty_like(units)
-        slopes[:, 0] = damping * h + slope1 * e
-        slopes[:, 1] = slope1 * f - slope2 * h
-        slopes[:, 2] = damping * f - slope2 * e
+        slopes[:, :, 0] = damping * h + slope1 * e
+        slopes[:, :, 1] = slope1 * f - slope2 * h
+        slopes[:, :, 2] = damping * f - slope2 * e
         return 1.0 + torsion, slopes
 
 
@@ -185,7 +192,7 @@ def smoothed_angle(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, n
     """The angle theta~ between unit vectors and d theta~/d cos(theta).
 
     Args:
-        first, second: (..., 3).
+        first, second: (3, ...).
 
     Returns:
         theta~ (...,) in radians, in [5 w/16, pi - 5 w/16], and its derivative (...,), both
@@ -196,8 +203,10 @@ def smoothed_angle(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, n
     # By the half angle, as arc cosines lose half of the digits beside a straight line.
     bend = 2.0 * np.arctan(np.sqrt(np.minimum(apart, together) / np.maximum(apart, together)))
     sine = 0.5 * np.sqrt(apart * together)
-    s = np.minimum(bend / WINDOW, 1.0) ** 2
     outside = bend >= WINDOW
+    if outside.all():
+        return np.where(apart > together, np.pi - bend, bend), -1.0 / sine
+    s = np.minimum(bend / WINDOW, 1.0) ** 2
     smooth = np.where(outside, bend, (WINDOW / 16.0) * (5.0 + s * (15.0 - s * (5.0 - s))))
     # d smooth/d bend = bend rise, and d bend/d cos(theta) = -1/sin on one side, 1/sin on the other.
     rise = (15.0 - s * (10.0 - 3.0 * s)) / (8.0 * WINDOW)
@@ -207,4 +216,5 @@ def smoothed_angle(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, n
 
 
 def _dot(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    return np.einsum("...x,...x->...", first, second)
+    """Products (...,) of vectors (3, ...)."""
+    return (first * second).sum(axis=0)
