@@ -19,7 +19,7 @@ from flexcalc.potential import CheckedPotential, Evaluation
 torch = pytest.importorskip("torch")
 pytest.importorskip("schnetpack")
 
-from flexcalc.models.networks.step import Flat, compiled_step, plain_step  # noqa: E402
+from flexcalc.models.networks.step import Flat, captured_step, compiled_step, plain_step  # noqa: E402
 from flexcalc.models.networks.trainer import Trainer  # noqa: E402
 from flexcalc.models.schnetpack import PaiNN, SchNet  # noqa: E402
 from flexcalc.progress import silent  # noqa: E402
@@ -187,6 +187,41 @@ def test_a_compiled_step_is_the_plain_step():
         compiled(flat.vector(), *batch), step(flat.vector(), *batch), strict=True
     ):
         assert torch.allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_recorded_step_is_the_plain_step():
+    """On another batch than the one it was recorded with."""
+    torch.manual_seed(0)
+    flat = Flat(SMALL.build(NUMBERS, TRAIN.positions).cuda())
+    step = plain_step(flat, 0.3, 0.7)
+    first, second = (
+        [
+            torch.tensor(a[part], dtype=torch.float32, device="cuda")
+            for a in (TRAIN.positions, *TRAIN.labels())
+        ]
+        for part in (slice(0, 4), slice(4, 8))
+    )
+    recorded = captured_step(step, (flat.vector(), *first))
+    for found, expected in zip(
+        recorded(flat.vector(), *second), step(flat.vector(), *second), strict=True
+    ):
+        assert torch.allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_recorder_that_fails_leaves_the_plain_step():
+    trainer = Trainer(SMALL, TRAIN, None, 0, None)
+    plain = trainer._step()
+
+    def failing(step, example):
+        raise RuntimeError("operation not permitted when stream is capturing\nand more")
+
+    kept = trainer._faster(failing, "record", plain, (), False)
+    assert kept is plain
+    assert trainer.notes == [
+        "schnet: torch cannot record the step here: operation not permitted when stream is "
+        "capturing; trained without, which is slower"
+    ]
 
 
 def test_a_compiler_that_fails_leaves_the_plain_step(monkeypatch):

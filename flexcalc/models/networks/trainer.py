@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -19,6 +20,7 @@ from flexcalc.models.networks.potential import LARGEST_ON_GPU, NetworkPotential,
 from flexcalc.models.networks.step import (
     Flat,
     Step,
+    captured_step,
     compiled_step,
     plain_step,
     worth_compiling,
@@ -137,19 +139,33 @@ class Trainer:
         )
 
     def _step(self) -> Step:
-        plain = plain_step(self.flat, self.family.energy_weight, self.family.force_weight)
+        step = plain_step(self.flat, self.family.energy_weight, self.family.force_weight)
+        example = (self.weights.detach(), *(part[: self.batch] for part in self.data))
         per_epoch = len(self.train) // self.batch
-        if not worth_compiling(self.family.compiled, self.family.epochs * per_epoch):
-            return plain
-        example = [part[: self.batch] for part in self.data]
+        if worth_compiling(self.family.compiled, self.family.epochs * per_epoch):
+            required = self.family.compiled == "yes"
+            step = self._faster(compiled_step, "compile", step, example, required)
+        if self.device.type == "cuda":
+            step = self._faster(captured_step, "record", step, example, False)
+        return step
+
+    def _faster(
+        self,
+        maker: Callable[[Step, tuple[torch.Tensor, ...]], Step],
+        verb: str,
+        step: Step,
+        example: tuple[torch.Tensor, ...],
+        required: bool,
+    ) -> Step:
+        """What the maker makes of a step; the step itself, with a note, where it cannot."""
         try:
-            return compiled_step(plain, (self.weights.detach(), *example))
-        except Exception as error:  # a compiler may raise anything; the plain step is the same
-            reason = f"torch cannot compile the step here: {error}".split("\n")[0]
-            if self.family.compiled == "yes":
+            return maker(step, example)
+        except Exception as error:  # torch may raise anything here; the step before is the same
+            reason = f"torch cannot {verb} the step here: {error}".split("\n")[0]
+            if required:
                 raise InputError(f'compiled = "yes": {reason}') from error
             self.notes.append(f"{self.family.name}: {reason}; trained without, which is slower")
-            return plain
+            return step
 
     def _epoch(self, step: Step) -> None:
         """Every point once, in an order that depends on the seed and the epoch alone.
