@@ -19,7 +19,9 @@ from flexcalc.potential import CheckedPotential, Evaluation
 torch = pytest.importorskip("torch")
 pytest.importorskip("schnetpack")
 
-from flexcalc.models.networks.step import Flat, captured_step, compiled_step, plain_step  # noqa: E402
+from flexcalc.models.networks.potential import differentiated  # noqa: E402
+from flexcalc.models.networks.recording import Replayed, recorded  # noqa: E402
+from flexcalc.models.networks.step import Flat, compiled_step, plain_step  # noqa: E402
 from flexcalc.models.networks.trainer import Trainer  # noqa: E402
 from flexcalc.models.schnetpack import PaiNN, SchNet  # noqa: E402
 from flexcalc.progress import silent  # noqa: E402
@@ -202,11 +204,44 @@ def test_a_recorded_step_is_the_plain_step():
         ]
         for part in (slice(0, 4), slice(4, 8))
     )
-    recorded = captured_step(step, (flat.vector(), *first))
+    replay = recorded(step, (flat.vector(), *first))
     for found, expected in zip(
-        recorded(flat.vector(), *second), step(flat.vector(), *second), strict=True
+        replay(flat.vector(), *second), step(flat.vector(), *second), strict=True
     ):
         assert torch.allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_size_that_comes_again_is_recorded_once_and_the_last_used_are_kept():
+    recordings = []
+
+    def record(work, example):
+        recordings.append(len(example[0]))
+        return lambda batch: (batch + 1,)
+
+    replayed = Replayed(lambda batch: (batch,), record)
+    sizes = [1, 2, 1, 1, *range(3, 10), 1]
+    found = [float(replayed(torch.zeros(size))[0][0]) for size in sizes]
+    assert recordings == [1]
+    assert found == [0, 0, 1, 1, *[0] * 7, 1]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_replayed_potential_is_the_plain_one():
+    torch.manual_seed(0)
+    network = SMALL.build(NUMBERS, TRAIN.positions).cuda().double()
+    replayed = Replayed(lambda batch: differentiated(network, batch))
+    batches = torch.tensor(TRAIN.positions, device="cuda").split(4)[:3]
+    for batch in batches:
+        for found, expected in zip(replayed(batch), differentiated(network, batch), strict=True):
+            assert torch.allclose(found, expected, rtol=1e-12, atol=1e-14)
+
+
+def test_what_cannot_be_recorded_is_done_as_it_is():
+    def failing(work, example):
+        raise RuntimeError("not here")
+
+    replayed = Replayed(lambda batch: (2 * batch,), failing)
+    assert [float(replayed(torch.ones(1))[0]) for _ in range(3)] == [2, 2, 2]
 
 
 def test_a_recorder_that_fails_leaves_the_plain_step():

@@ -87,7 +87,7 @@ def test_tabulated_filters_give_the_forces_of_computed_ones(precision):
     network = built(family, getattr(torch, precision))
     potential = NetworkPotential(family, NUMBERS, network, 0.0, 1.0, {})
     positions = torch.tensor(geometries(50, seed=2, scale=0.2), dtype=potential.dtype)
-    energies, gradient = potential._fast(positions)
+    energies, gradient = potential._evaluate(positions)
     expected = potential.gradient(positions)
     largest = float(expected[1].abs().max())
     assert largest > 0.1
@@ -104,7 +104,7 @@ def test_the_error_of_a_table_falls_as_it_should():
         family = SchNet(**SMALL, table=table)
         potential = NetworkPotential(family, NUMBERS, built(family), 0.0, 1.0, {})
         positions = torch.tensor(geometries(40, seed=4, scale=0.2))
-        found, exact = potential._fast(positions), potential.gradient(positions)
+        found, exact = potential._evaluate(positions), potential.gradient(positions)
         errors.append([float((a - b).abs().max()) for a, b in zip(found, exact, strict=True)])
     ratio = np.array(errors[:-1]) / np.array(errors[1:])
     assert np.all(ratio[:, 0] > 2**3)

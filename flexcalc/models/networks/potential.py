@@ -14,6 +14,7 @@ from torch import nn
 from flexcalc.errors import FileFormatError, InputError
 from flexcalc.models.family import TrainedPotential
 from flexcalc.models.folder import write_model
+from flexcalc.models.networks.recording import Replayed
 from flexcalc.potential import Evaluation
 from flexcalc.threads import cores, pool
 
@@ -69,7 +70,7 @@ def differentiated(
 
 
 def in_parts(
-    evaluate: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]],
+    evaluate: Callable[[torch.Tensor], tuple[torch.Tensor, ...]],
     positions: np.ndarray,
     device: torch.device,
     dtype: torch.dtype,
@@ -141,12 +142,17 @@ class NetworkPotential(TrainedPotential):
         self.device = device(family.device)
         self._weights = {key: value.cpu() for key, value in network.state_dict().items()}
         self.network = network.to(self.device, self.dtype).requires_grad_(False).eval()
-        self._fast = family.fast(self.network, self.dtype)
+        # On a GPU launches cost more than arithmetic, so there the plain form is replayed.
+        self._evaluate = (
+            family.fast(self.network, self.dtype) or self.gradient
+            if self.device.type == "cpu"
+            else Replayed(self.gradient)
+        )
 
     def evaluate(self, positions: np.ndarray) -> Evaluation:
         """Evaluate a batch, in parts that fit the cache."""
         energies, gradient = in_parts(
-            self._fast or self.gradient,
+            self._evaluate,
             positions,
             self.device,
             self.dtype,

@@ -18,9 +18,6 @@ from torch import nn
 WORTH_COMPILING = 20_000
 """Steps of a training from which on the minute that compiling takes is saved again."""
 
-WARM_UP = 3
-"""Steps before a recording, in which libraries choose their kernels."""
-
 Step = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], tuple]
 """Maps the flat parameters and a batch (positions, energies, forces) to loss and gradient."""
 
@@ -103,37 +100,6 @@ def compiled_step(step: Step, example: tuple[torch.Tensor, ...]) -> Step:
     def run(*batch: torch.Tensor) -> tuple:
         with torch.no_grad():
             return fused(*batch)
-
-    return run
-
-
-def captured_step(step: Step, example: tuple[torch.Tensor, ...]) -> Step:
-    """The same step on a GPU, recorded once and replayed: its many small kernels are launched in
-    one call, where otherwise the GPU waits for each launch.
-
-    Args:
-        step: plain or compiled.
-        example: a batch on the GPU; those that follow have its shapes.
-
-    Raises:
-        Exception: whatever torch raises where something cannot be recorded.
-    """
-    inputs = [part.detach().clone() for part in example]
-    aside = torch.cuda.Stream()
-    aside.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(aside):
-        for _ in range(WARM_UP):
-            step(*inputs)
-    torch.cuda.current_stream().wait_stream(aside)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        loss, gradient = step(*inputs)
-
-    def run(*batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        for place, part in zip(inputs, batch, strict=True):
-            place.copy_(part)
-        graph.replay()
-        return loss.clone(), gradient.clone()
 
     return run
 

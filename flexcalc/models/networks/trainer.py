@@ -17,10 +17,10 @@ from flexcalc.dataset import Dataset
 from flexcalc.errors import InputError
 from flexcalc.models.family import errors
 from flexcalc.models.networks.potential import LARGEST_ON_GPU, NetworkPotential, built, device
+from flexcalc.models.networks.recording import recorded
 from flexcalc.models.networks.step import (
     Flat,
     Step,
-    captured_step,
     compiled_step,
     plain_step,
     worth_compiling,
@@ -146,7 +146,7 @@ class Trainer:
             required = self.family.compiled == "yes"
             step = self._faster(compiled_step, "compile", step, example, required)
         if self.device.type == "cuda":
-            step = self._faster(captured_step, "record", step, example, False)
+            step = self._faster(recorded, "record", step, example, False)
         return step
 
     def _faster(
