@@ -4,12 +4,15 @@
     python tests/benchmarks/dynamics.py replicas schnet:float32 --start inputs/azobenzene-trans.xyz
     python tests/benchmarks/dynamics.py drift ethanol-*.flex --start inputs/ethanol.xyz
     python tests/benchmarks/dynamics.py overhead
+    python tests/benchmarks/dynamics.py torchsim schnet.flex
 
 `replicas` prints how many times as many steps of Langevin a batch of 32 does in a second as 32 runs
 of ase.md.langevin with the same model by our calculator, one after the other; a model is an
 address, or schnet:PRECISION for a SchNet of 128 features and 6 layers with random weights, whose
 speed is that of a trained one. `drift` prints the drift of the energy in 100 ps of constant-energy
 dynamics in meV an atom a ps (bound 5e-3). `overhead` prints what a step costs beside the potential.
+`torchsim` has TorchSim (pip install torch-sim-atomistic) do the same Langevin steps of 32 replicas
+on the same network, differentiated by torch as it is, in turns with ours.
 """
 
 from __future__ import annotations
@@ -158,6 +161,65 @@ def drift(models: list[str], start: Path, picoseconds: float) -> None:
         )
 
 
+def torchsim(models: list[str], start: Path, steps: int) -> None:
+    import torch
+    import torch_sim
+    from torch_sim.integrators import nvt_langevin_init, nvt_langevin_step
+    from torch_sim.models.interface import ModelInterface
+
+    from flexcalc.models.networks.potential import differentiated
+
+    class Network(ModelInterface):
+        """A network of ours as TorchSim's models are."""
+
+        def __init__(self, potential):
+            super().__init__()
+            self._device, self._dtype = potential.device, potential.dtype
+            self._compute_forces, self._compute_stress = True, False
+            self.potential, self.atoms = potential, len(potential.numbers)
+
+        def forward(self, state, **_):
+            positions = state.positions.reshape(-1, self.atoms, 3)
+            energies, gradient = differentiated(self.potential.network, positions)
+            scale = self.potential.scale
+            return {"energy": scale * energies, "forces": -scale * gradient.reshape(-1, 3)}
+
+    class Theirs:
+        """TorchSim's dynamics, going on with each call."""
+
+        def __init__(self, potential, frame):
+            self.model = Network(potential)
+            atoms = ase.Atoms(frame.numbers, frame.positions[0], cell=50 * np.eye(3), pbc=False)
+            state = torch_sim.initialize_state(
+                [atoms] * REPLICAS, self.model.device, self.model.dtype
+            )
+            values = {"dt": 0.5 * units.fs, "kT": 300 * units.kB, "gamma": 0.01 / units.fs}
+            self.units = {
+                key: torch.tensor(value, dtype=self.model.dtype) for key, value in values.items()
+            }
+            # TorchSim's metal units are ASE's.
+            self.state = nvt_langevin_init(state, self.model, kT=self.units["kT"])
+
+        def __call__(self, steps):
+            for _ in range(steps):
+                self.state = nvt_langevin_step(self.state, self.model, **self.units)
+
+    frame = files.read(start)
+    for address in models:
+        potential = opened(address, frame.numbers)
+        method = Langevin(timestep_fs=0.5, temperature_K=300.0, friction_per_ps=10.0)
+        positions = np.repeat(frame.positions[:1], REPLICAS, axis=0)
+        ours = Batch(method, potential, method.init(potential, positions, np.random.default_rng(0)))
+        theirs = Theirs(potential, frame)
+        ours(5), theirs(5)
+        pairs = [(timed(ours, steps), timed(theirs, steps)) for _ in range(ROUNDS)]
+        mine, other = np.median(pairs, axis=0) * 1e3 / steps
+        print(
+            f"{address}: {mine:.1f} ms a step of {REPLICAS} replicas, TorchSim {other:.1f}: "
+            f"{np.median([b / a for a, b in pairs]):.2f} times; load {os.getloadavg()[0]:.1f}"
+        )
+
+
 def overhead(start: Path) -> None:
     frame = files.read(start)
     potential = Springs(frame.numbers, frame.positions[0])
@@ -185,7 +247,7 @@ def overhead(start: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["replicas", "drift", "overhead"])
+    parser.add_argument("what", choices=["replicas", "drift", "overhead", "torchsim"])
     parser.add_argument("models", nargs="*")
     parser.add_argument("--start", type=Path, default=INPUTS / "azobenzene-trans.xyz")
     parser.add_argument("--steps", type=int, default=100)
@@ -195,6 +257,8 @@ def main() -> None:
         replicas(options.models, options.start, options.steps)
     elif options.what == "drift":
         drift(options.models, options.start, options.picoseconds)
+    elif options.what == "torchsim":
+        torchsim(options.models, options.start, options.steps)
     else:
         overhead(options.start)
 
