@@ -1,0 +1,224 @@
+"""What a benchmark works on: the molecule, the reference, the models, and where things lie."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+
+import numpy as np
+
+from flexcalc import files
+from flexcalc.config import Benchmark, Mechanism, Model
+from flexcalc.dataset import Dataset
+from flexcalc.errors import ConfigError, InputError
+from flexcalc.geometry import Coordinate
+from flexcalc.models.family import CheckingFamily
+from flexcalc.potential import Potential, check_molecule
+from flexcalc.registry import open_potential
+from flexcalc.workflows.runs import Run
+
+JOINT = "joint"
+"""Name of the set of all mechanisms together."""
+
+
+@dataclass(frozen=True, eq=False)
+class BenchmarkJob:
+    """A benchmark with its files read and checked.
+
+    Args:
+        config: what was asked for.
+        folder: the run folder.
+        numbers: (atoms,) atomic numbers of the molecule.
+        starts: the minima as they were given, a frame each, with the tag `minimum`.
+        reference: opens the reference; a worker process can be handed it.
+        dispersion_free: opens the reference without dispersion, None where there is none.
+        models: label -> the model's table.
+        coordinates: whose bins are the regions.
+    """
+
+    config: Benchmark
+    folder: Path
+    numbers: np.ndarray
+    starts: Dataset
+    reference: Callable[[], Potential]
+    dispersion_free: Callable[[], Potential] | None
+    models: Mapping[str, Model]
+    coordinates: tuple[Coordinate, ...]
+
+    @property
+    def wanted(self) -> tuple[Model, ...]:
+        """The models to train in this run."""
+        only = self.config.only
+        return tuple(m for m in self.models.values() if not only or m.label in only)
+
+    @cached_property
+    def mechanisms(self) -> dict[str, Mechanism]:
+        """Mechanisms by their names."""
+        return {mechanism.name: mechanism for mechanism in self.config.mechanisms}
+
+    @property
+    def minima(self) -> Dataset:
+        """The minima of the stage `minima`, labelled by the reference, in the order of the config.
+
+        Raises:
+            InputError: that stage has not been done.
+        """
+        return self._read("minima.xyz", "minima")
+
+    def path(self, mechanism: str) -> Dataset:
+        """The images of a mechanism's path, labelled by the reference."""
+        return self._read(f"paths/{mechanism}/path.xyz", "paths")
+
+    def data(self, mechanism: str) -> Dataset:
+        """The labelled frames of a mechanism, with the tags `sampling` and `start`."""
+        return self._read(f"data/{mechanism}.xyz", "data")
+
+    def subset(self, mechanism: str, points: int) -> Path:
+        """The file of the frames that `points` training points are cross-validated in."""
+        return self.folder / "subsets" / f"{mechanism}-{points}.xyz"
+
+    def sizes(self, label: str) -> tuple[int, ...]:
+        """The numbers of training points of a model's learning curves, ascending."""
+        return tuple(sorted(self.models[label].sizes or self.config.sizes))
+
+    def training(self, mechanism: str, label: str, points: int) -> Path:
+        """The run folder of a model's training; of all mechanisms together for JOINT."""
+        place = self.folder / (JOINT if mechanism == JOINT else f"curves/{mechanism}")
+        return place / word(label) / str(points)
+
+    def model_path(self, mechanism: str, label: str, points: int) -> Path:
+        """The folder of a trained model: of the best fold, or for JOINT of the whole budget."""
+        return self.training(mechanism, label, points) / f"{self.models[label].family.name}.flex"
+
+    def model(self, mechanism: str, label: str, points: int) -> Potential:
+        """A trained model, opened.
+
+        Raises:
+            AddressError: it has not been trained.
+        """
+        return open_potential(
+            str(self.model_path(mechanism, label, points)), self.numbers, trust=self.config.trust
+        )
+
+    def seed(self, *of: int | str) -> list[int]:
+        """A seed for a part of the work, which does not depend on what else is done."""
+        words = [part if isinstance(part, int) else _number(part) for part in of]
+        return [self.config.seed, *words]
+
+    def _read(self, name: str, stage: str) -> Dataset:
+        path = self.folder / name
+        if not path.exists():
+            raise InputError(f"{path}: not there yet; run the stage {stage} first")
+        return files.read(path)
+
+
+def opened(config: Benchmark, folder: Path) -> BenchmarkJob:
+    """Read the minima and check all that can be checked before any work.
+
+    Raises:
+        ConfigError: names that do not fit together, or options that a family refuses.
+        InputError: a file or a potential cannot be used.
+    """
+    _check_names(config)
+    starts = _starts(config)
+    numbers = starts.numbers
+    for model in config.models:
+        if isinstance(model.family, CheckingFamily):
+            model.family.check(numbers)
+    opening = partial(open_potential, numbers=numbers.tolist(), trust=config.trust)
+    reference = partial(opening, config.reference)
+    reference()
+    without = None if config.dispersion is None else partial(opening, config.dispersion)
+    if without is not None:
+        without()
+    texts = [*config.coordinates, *(m.coordinate for m in config.mechanisms if m.coordinate)]
+    for text in texts:
+        Coordinate.parse(text, trust=config.trust).values(starts.positions[:1])
+    for mechanism in config.mechanisms:
+        first = starts.positions[list(config.minima).index(mechanism.start)]
+        mechanism.method.check(f"mechanism {mechanism.name}", numbers, first[None], True)
+    return BenchmarkJob(
+        config=config,
+        folder=Path(folder),
+        numbers=numbers,
+        starts=starts,
+        reference=reference,
+        dispersion_free=without,
+        models={model.label: model for model in config.models},
+        coordinates=tuple(Coordinate.parse(t, trust=config.trust) for t in config.coordinates),
+    )
+
+
+def _starts(config: Benchmark) -> Dataset:
+    """The last frame of each minimum's file."""
+    read = {name: files.read(path) for name, path in config.minima.items()}
+    first = next(iter(read.values()))
+    for name, data in read.items():
+        check_molecule(first.numbers, data.numbers, config.minima[name])
+    positions = np.stack([data.positions[-1] for data in read.values()])
+    return Dataset(first.numbers, positions, tags={"minimum": np.array(list(read))})
+
+
+def _check_names(config: Benchmark) -> None:
+    """Refuse names that are not known, or are there twice.
+
+    Raises:
+        ConfigError: says which, and what is known.
+    """
+    if not config.minima:
+        raise ConfigError("minima: expected at least one, as in minima = {cis = 'cis.xyz'}")
+    if not config.coordinates:
+        raise ConfigError('coordinates: expected at least one, such as "dihedral 0 1 2 3"')
+    names = [mechanism.name for mechanism in config.mechanisms]
+    labels = [model.label for model in config.models]
+    for name in (*config.minima, *names):
+        if not re.fullmatch(r"[A-Za-z0-9][\w.+-]{0,60}", name, re.ASCII) or name == JOINT:
+            raise ConfigError(
+                f"{name!r}: expected a name of letters, digits and - + . _ for a minimum or a "
+                f"mechanism, other than {JOINT}"
+            )
+    samples = [sample.name for sample in config.samples]
+    for where, words in (
+        ("mechanisms.name", names),
+        ("models.label", [word(label) for label in labels]),
+        ("samples.name", [word(sample) for sample in samples]),
+    ):
+        twice = sorted({one for one in words if words.count(one) > 1})
+        if twice or "" in words:
+            raise ConfigError(f"{where}: expected different names, found {(twice or [''])[0]!r}")
+    for mechanism in config.mechanisms:
+        _known("mechanisms.start", mechanism.start, config.minima)
+        _known("mechanisms.end", mechanism.end, config.minima)
+    for sample in config.samples:
+        for name in sample.mechanisms:
+            _known("samples.mechanisms", name, names)
+    for label in config.only:
+        _known("only", label, labels)
+
+
+def _known(key: str, name: str, known: Sequence[str] | Mapping[str, str]) -> None:
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+        raise ConfigError(f"{key}: unknown {name!r}; {hint}")
+
+
+def word(text: str) -> str:
+    """A label as the name of a folder."""
+    return re.sub(r"[^A-Za-z0-9.+]+", "-", text).strip("-.")
+
+
+def _number(text: str) -> int:
+    """A number that only depends on a text."""
+    return int.from_bytes(text.encode()[:256], "big") % (2**61 - 1)
+
+
+Rows = list[dict]
+"""The content of a stage's JSON file."""
+
+Stage = Callable[[BenchmarkJob, Run], Rows]
+"""Does one part of a benchmark, as far as it is not done, and returns its rows."""
