@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,6 +24,24 @@ from flexcalc.workflows.runs import Run
 
 JOINT = "joint"
 """Name of the set of all mechanisms together."""
+
+
+class Fit(NamedTuple):
+    """One training of a benchmark: on a mechanism or JOINT, of a model's label, by size."""
+
+    mechanism: str
+    label: str
+    points: int
+
+    @property
+    def place(self) -> str:
+        """The label as the name of a folder."""
+        return word(self.label)
+
+    @property
+    def text(self) -> str:
+        """For the reader."""
+        return f"{self.mechanism}, {self.label}, {self.points} points"
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +88,19 @@ class BenchmarkJob:
         """
         return self._read("minima.xyz", "minima")
 
+    def lowest(self) -> float:
+        """Energy of the lowest minimum, in eV."""
+        return float(self.minima.labels()[0].min())
+
+    def minimum(self, name: str) -> Path:
+        """The file of one minimum."""
+        return self.folder / "minima" / f"{name}.xyz"
+
+    def progress(self, mechanism: str) -> Coordinate:
+        """The coordinate that tells how far a mechanism has come."""
+        text = self.mechanisms[mechanism].coordinate or self.config.coordinates[0]
+        return Coordinate.parse(text, trust=self.config.trust)
+
     def path(self, mechanism: str) -> Dataset:
         """The images of a mechanism's path, labelled by the reference."""
         return self._read(f"paths/{mechanism}/path.xyz", "paths")
@@ -84,6 +116,15 @@ class BenchmarkJob:
     def sizes(self, label: str) -> tuple[int, ...]:
         """The numbers of training points of a model's learning curves, ascending."""
         return tuple(sorted(self.models[label].sizes or self.config.sizes))
+
+    def fits(self) -> list[Fit]:
+        """All trainings of the learning curves."""
+        return [
+            Fit(name, label, points)
+            for name in self.mechanisms
+            for label in self.models
+            for points in self.sizes(label)
+        ]
 
     def training(self, mechanism: str, label: str, points: int) -> Path:
         """The run folder of a model's training; of all mechanisms together for JOINT."""
