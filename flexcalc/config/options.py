@@ -115,7 +115,7 @@ def field_texts(config: type) -> dict[str, str]:
 
 def located(option: Option, value: Any, folder: Path) -> Any:
     """A value whose relative paths count from a folder; other values stay as they are."""
-    if option.name not in PLACES:
+    if option.name not in PLACES or option.choices:
         return value
     if isinstance(value, list | tuple):
         return [located(option, entry, folder) for entry in value]

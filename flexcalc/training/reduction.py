@@ -13,6 +13,7 @@ from numpy.random import Generator
 from flexcalc.dataset import Dataset
 from flexcalc.errors import InputError
 from flexcalc.models.family import Family, ReducingFamily, TrainedPotential, errors
+from flexcalc.potential import Potential
 from flexcalc.progress import Progress, silent
 from flexcalc.training.memory import NOTHING, Memory
 from flexcalc.training.tuning import FORCE, Search
@@ -189,7 +190,7 @@ class _Trials:
         )
 
 
-def milliseconds(potential: TrainedPotential, positions: np.ndarray) -> float:
+def milliseconds(potential: Potential, positions: np.ndarray) -> float:
     """Least time of a few calls to predict one geometry of a batch (batch, atoms, 3)."""
     times = []
     for _ in range(CALLS):

@@ -84,9 +84,7 @@ def trained(
     found = {fit: page(fit).recall(str(fit.points)) for fit in pieces}
     labels = {model.label for model in job.wanted}
     waiting = {
-        fit: piece
-        for fit, piece in pieces.items()
-        if found[fit] is None and fit.label in labels
+        fit: piece for fit, piece in pieces.items() if found[fit] is None and fit.label in labels
     }
 
     def taken(fit: Fit, result: dict[str, Any]) -> None:
@@ -142,7 +140,10 @@ def _cross_validated(config: Train, folder: Path) -> dict[str, Any]:
             }
         )
     said = f"force RMSE {rows[1]['mean_force_rmse_kcal_mol_A']:.3f} kcal/mol/A"
-    return {"rows": rows, "said": f"{said}, energy {rows[1]['mean_energy_rmse_kcal_mol']:.3f} kcal/mol"}
+    return {
+        "rows": rows,
+        "said": f"{said}, energy {rows[1]['mean_energy_rmse_kcal_mol']:.3f} kcal/mol",
+    }
 
 
 def _told(family: Any) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,7 @@ def data(job: BenchmarkJob, here: Run) -> Rows:
             parts = [_sampled(job, sample, name) for sample in _samples_of(job, name)]
             files.write(place, concatenate(*parts))
             here.say(f"{name}: {sum(map(len, parts))} labelled frames")
-        rows += kept(job, "data", name, lambda name=name: _distributions(job, name))
+        rows += kept(job, "data", name, partial(_distributions, job, name))
     return rows
 
 

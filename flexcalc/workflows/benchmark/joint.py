@@ -45,16 +45,13 @@ def joint(job: BenchmarkJob, here: Run) -> Rows:
     (here.folder / JOINT).mkdir(exist_ok=True)
     _divided(job)
     fits = [Fit(JOINT, label, b) for b in sorted(job.config.budgets) for label in job.models]
-    pieces = {
-        fit: partial(_timed, _training(job, fit), job.training(*fit))
-        for fit in fits
-    }
+    pieces = {fit: partial(_timed, _training(job, fit), job.training(*fit)) for fit in fits}
     found = trained(job, here, JOINT, pieces)
     test = files.read(here.folder / JOINT / "test.xyz")
     rows = []
     for fit, result in found.items():
         name = f"tested-{fit.place}-{fit.points}"
-        rows.append(kept(job, JOINT, name, lambda f=fit, r=result: _row(job, f, r, test)))
+        rows.append(kept(job, JOINT, name, partial(_row, job, fit, result, test)))
     _write_errors(job, [fit for fit in found if fit.points == max(job.config.budgets)], test)
     return rows
 

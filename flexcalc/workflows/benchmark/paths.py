@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,7 @@ def _naive(job: BenchmarkJob, here: Run) -> Rows:
             String(images=job.config.naive_images, interpolation="linear"),
         ):
             name = f"{start}-{end}-{method.kind}"
-            found = kept(job, "paths", name, lambda m=method, b=between, n=name: _tried(job, m, b, n))
+            found = kept(job, "naive", name, partial(_tried, job, method, between, name))
             rows.append({"start": start, "end": end, "method": method.kind, **found})
             outcome = "converged" if found["converged"] else "did not converge"
             here.say(f"{method.kind} from a straight line, {start} to {end}: {outcome}")

@@ -105,8 +105,9 @@ def _result(one: _Working) -> dict[str, Any]:
         outcome = one.pipe.recv()
     except EOFError:
         one.process.join()
+        code = one.process.exitcode
         raise FlexcalcError(
-            f"{one.fit.text}: the process ended with code {one.process.exitcode}; if memory ran out, "
+            f"{one.fit.text}: the process ended with code {code}; if memory ran out, "
             "try fewer workers. The same command goes on from here"
         ) from None
     one.process.join()
@@ -122,5 +123,3 @@ def _stop(one: _Working) -> None:
             os.killpg(one.process.pid, signal.SIGKILL)
     one.process.kill()  # had it not made its group yet
     one.process.join()
-
-

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ def regions(job: BenchmarkJob, here: Run) -> Rows:
     rows: Rows = []
     for fit in _trained_fits(job):
         if fit.points == max(job.sizes(fit.label)):
-            rows += _kept_of(job, "regions", fit, lambda fit=fit: _by_region(job, fit))
+            rows += _kept_of(job, "regions", fit, partial(_by_region, job, fit))
     return rows
 
 
@@ -34,11 +35,13 @@ def barriers(job: BenchmarkJob, here: Run) -> Rows:
     """Profile and barrier of each model along its mechanism's path on the reference."""
     rows: Rows = []
     for fit in _trained_fits(job):
-        row = _kept_of(
-            job, "barriers", fit, lambda fit=fit: along(job, fit.mechanism, job.model(*fit))
-        )
+        row = _kept_of(job, "barriers", fit, partial(_along_own, job, fit))
         rows.append({"mechanism": fit.mechanism, "model": fit.label, "points": fit.points, **row})
     return rows
+
+
+def _along_own(job: BenchmarkJob, fit: Fit) -> dict[str, Any]:
+    return along(job, fit.mechanism, job.model(*fit))
 
 
 def along(job: BenchmarkJob, mechanism: str, potential: Potential) -> dict[str, Any]:
@@ -95,7 +98,8 @@ def _trained_fits(job: BenchmarkJob) -> Iterator[Fit]:
     return (fit for fit in job.fits() if job.model_path(*fit).exists())
 
 
-def _kept_of(job: BenchmarkJob, stage: str, fit: Fit, make: Any) -> Any:
+def _kept_of(job: BenchmarkJob, stage: str, fit: Fit, make: Callable[[], Any]) -> Any:
+    """What was worked out before of a model, or is now."""
     memory = notebook(job, stage).within(fit.mechanism).within(fit.place)
     found = memory.recall(str(fit.points))
     if found is None:
