@@ -201,7 +201,7 @@ def test_ipi_gets_the_numbers_of_the_direct_call(here, name):
 
 @pytest.mark.parametrize("name", sorted(BENCHMARKS))
 def test_a_benchmark_goes_through_all_its_stages(here, name):
-    """With sGDML alone, on a handful of frames and unfinished paths; the large ones to the paths."""
+    """With sGDML alone, on a handful of frames and unfinished paths; large ones to the paths."""
     output = Path(name).stem
     assert f"flexcalc benchmark inputs/{name} --output {output}\n" in (INPUTS / name).read_text()
     few = ["--frames", "10", "--timestep-fs", "0.5", "--spacing-fs", "0.5", "--images", "11"]

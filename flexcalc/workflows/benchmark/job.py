@@ -267,14 +267,21 @@ def _check_frames(config: Benchmark) -> None:
     for mechanism in config.mechanisms:
         samples = [s for s in config.samples if not s.mechanisms or mechanism.name in s.mechanisms]
         _check_images(mechanism, samples)
-        if any(isinstance(sample.sampling, AsIs) for sample in samples):
-            continue  # as many as their file has
-        frames = sum(sample.sampling.frames for sample in samples)  # type: ignore[union-attr]
+        frames = sum(_frames_of(sample, mechanism) for sample in samples)
         if frames < config.folds * largest:
             raise ConfigError(
-                f"samples: {frames} frames of {mechanism.name} are too few for {config.folds} folds "
-                f"of {largest} points; ask for more frames or smaller sizes"
+                f"samples: {frames} frames of {mechanism.name} are too few for {config.folds} "
+                f"folds of {largest} points; ask for more frames or smaller sizes"
             )
+
+
+def _frames_of(sample: Sample, mechanism: Mechanism) -> int:
+    """How many frames a kind of sampling gives a mechanism."""
+    if not isinstance(sample.sampling, AsIs):
+        return sample.sampling.frames
+    if sample.origin == "minima":
+        return len({mechanism.start, mechanism.end})
+    return len(sample.images) or mechanism.method.images
 
 
 def _check_images(mechanism: Mechanism, samples: Sequence[Sample]) -> None:
