@@ -1,5 +1,6 @@
 """TOML and flags <-> the config dataclasses; messages name file, key and line."""
 
+from flexcalc.config.benchmark import Benchmark, Mechanism, Model, Sample
 from flexcalc.config.commands import (
     COMMANDS,
     Demo,
@@ -19,15 +20,19 @@ from flexcalc.config.writing import template, to_toml
 
 __all__ = [
     "COMMANDS",
+    "Benchmark",
     "Demo",
     "Evaluate",
     "Flag",
     "Ipi",
     "Label",
     "Md",
+    "Mechanism",
     "Metad",
+    "Model",
     "PathSearch",
     "Saddle",
+    "Sample",
     "Serve",
     "Train",
     "flags",

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 from flexcalc.analysis.rates import LowModes
+from flexcalc.config.benchmark import Benchmark
+from flexcalc.config.shared import FAMILY, LabelledFrames, OpensPotentials
 from flexcalc.fields import Address, Batch, Count, Members, Natural, Port, Positive, Workers
 from flexcalc.methods.dynamics import Dynamics, Langevin
 from flexcalc.methods.guard import Guards
@@ -20,30 +22,6 @@ from flexcalc.methods.path import NEB, PathMethod
 from flexcalc.methods.saddle import RFO
 from flexcalc.methods.sampling import Sampling, Thermal
 from flexcalc.training.selection import Selection
-
-
-@dataclass(frozen=True, kw_only=True)
-class OpensPotentials:
-    """What a command is allowed in opening potentials."""
-
-    trust: bool = False
-    """Open model files that can only be read by running code they contain."""
-
-
-FAMILY = "model family"
-"""Marks a field that holds model families, looked up in the registry."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class LabelledFrames:
-    """How the labels of a dataset file are to be read."""
-
-    energy_unit: str | None = None
-    """Unit of the dataset's energies, where an npz does not say."""
-    force_unit: str | None = None
-    """Unit of the dataset's forces; by default the energy unit per angstrom."""
-    labels: Literal["new", "old"] = "new"
-    """Which labels of an rMD17 file: `old` takes old_energies and old_forces."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -365,5 +343,6 @@ COMMANDS: dict[str, Any] = {
     "metad": Metad,
     "serve": Serve,
     "ipi": Ipi,
+    "benchmark": Benchmark,
 }
 """Configs by the name of their command."""

@@ -12,19 +12,19 @@ import re
 import textwrap
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
-from flexcalc.config.commands import FAMILY
+from flexcalc.config.shared import FAMILY
 from flexcalc.registry import COMMITTEE, FAMILIES, family, is_reference, members_of
 
 PLACES = frozenset(
     {"dataset", "start", "starts", "end", "model", "models", "relabel", "sampler", "reference"}
-    | {"input", "baseline", "guess"}
+    | {"input", "baseline", "guess", "minima", "dispersion"}
 )
 """Fields that hold files or addresses."""
 
@@ -70,7 +70,7 @@ def _option(item: Any, hint: Any, texts: dict[str, str]) -> Option:
     many = False
     choices: dict[str, type]
     if get_origin(hint) is Annotated and FAMILY in hint.__metadata__:
-        many, choices = True, _Families()
+        many, choices = get_origin(get_args(hint)[0]) is tuple, _Families()
     elif get_origin(hint) is tuple and _sections(get_args(hint)[0]):
         many, choices = True, _sections(get_args(hint)[0])
     else:
@@ -115,10 +115,12 @@ def field_texts(config: type) -> dict[str, str]:
 
 def located(option: Option, value: Any, folder: Path) -> Any:
     """A value whose relative paths count from a folder; other values stay as they are."""
-    if option.name not in PLACES:
+    if option.name not in PLACES or option.choices:
         return value
     if isinstance(value, list | tuple):
         return [located(option, entry, folder) for entry in value]
+    if isinstance(value, Mapping):
+        return {key: located(option, entry, folder) for key, entry in value.items()}
     return placed(str(value), folder) if isinstance(value, str | Path) and str(value) else value
 
 
@@ -237,6 +239,13 @@ def kind_of(section: Any) -> str:
     return getattr(section, "kind", None) or section.name
 
 
+def usual_kind(option: Option) -> str | None:
+    """The kind of a section that does not name it; None where it has to be named."""
+    if option.default is MISSING or option.default == ():
+        return next(iter(option.choices)) if len(option.choices) == 1 else None
+    return kind_of(option.default[0] if option.many else option.default)
+
+
 def _is_tuple(annotation: Any) -> bool:
     if get_origin(annotation) is Annotated:
         annotation = get_args(annotation)[0]
@@ -246,6 +255,8 @@ def _is_tuple(annotation: Any) -> bool:
 def _leaves(config: type, prefix: str, within: _Kind, kinds: dict[str, str]) -> Iterator[_Leaf]:
     for option in options(config):
         place = prefix + option.name
+        if option.name in getattr(config, "file_only", ()):
+            continue
         if not option.choices:
             yield place, within, option
             continue

@@ -9,7 +9,7 @@ from dataclasses import MISSING
 from pathlib import Path
 from typing import Any
 
-from flexcalc.config.options import Option, kind_of, located, options
+from flexcalc.config.options import Option, kind_of, located, options, usual_kind
 from flexcalc.errors import ConfigError
 
 LARGEST_FILE = 1 << 20
@@ -84,8 +84,11 @@ def _section(option: Option, table: Any, place: Place, key: str) -> tuple[type, 
     if not isinstance(table, Mapping):
         raise ConfigError(f"{place(key)}: expected a table, got {_shown(table)}")
     table = dict(table)
-    default = option.default[0] if option.many else option.default
-    kind = table.pop("kind", kind_of(default))
+    kind = table.pop("kind", usual_kind(option))
+    if kind is None:
+        raise ConfigError(
+            f"{place(f'{key}.kind')}: missing; expected one of {', '.join(option.choices)}"
+        )
     if not isinstance(kind, str) or kind not in option.choices:
         hint = _hint(str(kind), option.choices)
         raise ConfigError(f"{place(f'{key}.kind')}: unknown {_shown(kind)}{hint}")

@@ -7,7 +7,7 @@ from dataclasses import MISSING
 from pathlib import Path
 from typing import Any
 
-from flexcalc.config.options import Option, kind_of, located, options
+from flexcalc.config.options import Option, kind_of, located, options, usual_kind
 
 
 def to_toml(config: Any) -> str:
@@ -49,24 +49,36 @@ def template(config: type, title: str) -> str:
 
 
 def _template_section(option: Option) -> list[str]:
-    default = option.default[0] if option.many else option.default
-    kind = kind_of(default)
+    kind = usual_kind(option) or next(iter(option.choices))
     others = [name for name in option.choices if name != kind]
     also = f" Also: {', '.join(others)}." if others else ""
     lines = [f"# {option.help}{also}", _header(option), f'kind = "{kind}"', ""]
+    usual = option.default[0] if option.many and option.default not in ((), MISSING) else None
     for inner in options(option.choices[kind]):
-        lines += _template_field(inner)
+        if inner.default is MISSING and hasattr(usual, inner.name):
+            shown = _literal(getattr(usual, inner.name))
+            lines += [f"# {inner.help}", f"{inner.name} = {shown}", ""]
+        else:
+            lines += _template_field(inner)
     return lines
 
 
 def _template_field(option: Option) -> list[str]:
     if option.default is MISSING:
-        shown = f"{option.name} = {'[]' if 'tuple' in str(option.annotation) else '""'}"
+        shown = f"{option.name} = {_unset(option)}"
     elif option.default is None:
         shown = f"# {option.name} ="
     else:
         shown = f"# {option.name} = {_literal(option.default)}"
     return [f"# {option.help}", shown, ""]
+
+
+def _unset(option: Option) -> str:
+    """What stands for a value that has to be given."""
+    if option.choices:
+        return f'{{kind = "{usual_kind(option) or next(iter(option.choices))}"}}'
+    shape = str(option.annotation)
+    return "[]" if "tuple" in shape else "{}" if "dict" in shape else '""'
 
 
 def _header(option: Option) -> str:

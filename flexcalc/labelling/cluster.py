@@ -20,7 +20,7 @@ import numpy as np
 
 from flexcalc.errors import ConfigError, FlexcalcError, LabelError, MissingExtraError
 from flexcalc.labelling.local import TICK_S, Pool, Task
-from flexcalc.labelling.worker import OpeningFailure, OpenReference, Outcome, one_line
+from flexcalc.labelling.worker import Failure, OpenReference, Outcome, one_line
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -35,7 +35,7 @@ _mine = threading.local()
 
 def _calculate(
     run: str, open_reference: OpenReference, numbers: np.ndarray, timeout_s: float, task: Task
-) -> Outcome | OpeningFailure:
+) -> Outcome | Failure:
     """One geometry on a Dask worker, in a process of its own as on one machine.
 
     The process stays, with the reference open, for the next geometry of the same run.
@@ -51,7 +51,7 @@ def _calculate(
         outcomes = [outcome for batch in _mine.pool.batches([task]) for outcome in batch]
     except FlexcalcError as error:
         del _mine.run
-        return OpeningFailure(type(error), str(error))
+        return Failure(type(error), str(error))
     return outcomes[0]
 
 
@@ -144,7 +144,7 @@ def _outcome(future: Future, index: int) -> Outcome:
 
     if future.status == "finished":
         result = future.result()
-        if isinstance(result, OpeningFailure):
+        if isinstance(result, Failure):
             raise result.error()
         return result
     if future.status != "error":

@@ -23,7 +23,7 @@ import numpy as np
 
 from flexcalc.errors import InputError, LabelError
 from flexcalc.labelling.worker import (
-    OpeningFailure,
+    Failure,
     OpenReference,
     Outcome,
     evaluate,
@@ -50,10 +50,10 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
 def _serve(open_reference: OpenReference, numbers: np.ndarray, pipe: Connection) -> None:
     """Main of a worker: (index, positions) in, Outcome out, until there is no more work."""
     os.setpgid(0, 0)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     try:
         potential = open_checked(open_reference, numbers)
-        if isinstance(potential, OpeningFailure):
+        if isinstance(potential, Failure):
             pipe.send(potential)
             return
         pipe.send(None)
@@ -64,7 +64,7 @@ def _serve(open_reference: OpenReference, numbers: np.ndarray, pipe: Connection)
         return  # no more work
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Kill this process group when the parent dies, even in the middle of a calculation."""
     parent = parent_process()
     if parent is not None:
@@ -184,7 +184,7 @@ class Pool:
         arguments = (self.open_reference, self.numbers, theirs)
         process = context.Process(target=_serve, args=arguments, name="flexcalc-label")
         threads = max(1, cores() // self.workers)
-        with _starting, _threads(threads), _interrupts_blocked():
+        with _starting, limited_threads(threads), interrupts_blocked():
             process.start()
         theirs.close()
         self._team.append(Worker(process, ours, time.monotonic() + OPENING_S))
@@ -195,7 +195,7 @@ class Pool:
             message = worker.pipe.recv()
         except (EOFError, OSError):
             return self._dead(worker)
-        if isinstance(message, OpeningFailure):
+        if isinstance(message, Failure):
             raise message.error()
         worker.ready, worker.task, worker.deadline = True, None, float("inf")
         return message
@@ -240,7 +240,7 @@ def check_importable(open_reference: OpenReference) -> None:
 
 
 @contextmanager
-def _interrupts_blocked() -> Iterator[None]:
+def interrupts_blocked() -> Iterator[None]:
     """Start processes that do not feel Ctrl-C, which is the parent's to handle."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -250,7 +250,7 @@ def _interrupts_blocked() -> Iterator[None]:
 
 
 @contextmanager
-def _threads(most: int) -> Iterator[None]:
+def limited_threads(most: int) -> Iterator[None]:
     """Limit the threads of processes started inside, whose libraries read this when loaded."""
     before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
     for name, value in before.items():

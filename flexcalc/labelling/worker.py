@@ -31,8 +31,8 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class OpeningFailure:
-    """Why a reference cannot be opened; an exception that travels between processes.
+class Failure:
+    """Why work in another process failed; an exception that travels between processes.
 
     Args:
         kind: class of the error.
@@ -49,16 +49,16 @@ class OpeningFailure:
         return error
 
 
-def open_checked(open_reference: OpenReference, numbers: np.ndarray) -> Potential | OpeningFailure:
+def open_checked(open_reference: OpenReference, numbers: np.ndarray) -> Potential | Failure:
     """The reference, bound to the molecule of the geometries."""
     try:
         potential = open_reference()
         check_molecule(np.asarray(potential.numbers), numbers, "geometries")
     except FlexcalcError as error:
-        return OpeningFailure(type(error), one_line(str(error)))
+        return Failure(type(error), one_line(str(error)))
     except Exception as error:  # whatever a foreign calculator raises; the parent reports it
         text = one_line(f"{type(error).__name__}: {error}")
-        return OpeningFailure(AddressError, f"the reference cannot be opened: {text}")
+        return Failure(AddressError, f"the reference cannot be opened: {text}")
     return potential
 
 

@@ -1,4 +1,5 @@
-"""Geometries to label: dynamics from several starts, thinned to independent frames, or noise."""
+"""Geometries to label: dynamics from several starts, thinned to independent frames, noise, or
+the starts as they are."""
 
 from __future__ import annotations
 
@@ -55,20 +56,38 @@ class Displaced:
     """Standard deviation of each coordinate, in angstrom."""
 
 
-Sampling = Thermal | Displaced
+@dataclass(frozen=True, kw_only=True)
+class AsIs:
+    """The starts themselves, each once: to label the frames of a file at another level."""
+
+    kind: ClassVar[str] = "frames"
+
+
+Sampling = Thermal | Displaced | AsIs
+
+
+def as_they_are(how: AsIs, starts: Dataset) -> Dataset:
+    """The starts (frames, atoms, 3) with the tags that sampled geometries have."""
+    return Dataset(starts.numbers, starts.positions, tags=_still(how.kind, _names(starts)))
 
 
 def displace(how: Displaced, starts: Dataset, rng: Generator) -> Dataset:
     """Geometries (frames, atoms, 3) around the starts, in turn."""
     origin = np.arange(how.frames) % len(starts)
     noise = how.amplitude_A * rng.standard_normal((how.frames, len(starts.numbers), 3))
-    tags = {
-        "start": _names(starts)[origin],
-        "sampling": np.full(how.frames, how.kind),
-        "time_fs": np.zeros(how.frames),
-        "temperature_K": np.zeros(how.frames),
-    }
+    tags = _still(how.kind, _names(starts)[origin])
     return Dataset(starts.numbers, starts.positions[origin] + noise, tags=tags)
+
+
+def _still(kind: str, origins: np.ndarray) -> dict[str, np.ndarray]:
+    """Tags of geometries (frames,) that no dynamics made."""
+    nothing = np.zeros(len(origins))
+    return {
+        "start": origins,
+        "sampling": np.full(len(origins), kind),
+        "time_fs": nothing,
+        "temperature_K": nothing,
+    }
 
 
 def sample_dynamics(

@@ -37,6 +37,7 @@ class CrossValidation:
         best: index of the best fold.
         potential: the chosen candidate as trained in the best fold.
         train, test: ascending indices of the frames that were used there.
+        trials: for each candidate of the table a row for each fold.
     """
 
     family: Family
@@ -47,6 +48,7 @@ class CrossValidation:
     potential: TrainedPotential
     train: np.ndarray
     test: np.ndarray
+    trials: list[list[dict[str, Any]]]
 
 
 def folds(energies: np.ndarray, count: int, rng: Generator) -> list[np.ndarray]:
@@ -142,16 +144,22 @@ def _judged(
     trials = [[_trial(search, candidate) for search in searches] for candidate in candidates]
     table = [_mean_row([one.row for one in trial]) for trial in trials]
     index = best_row(table)
-    folds = [
-        {"fold": fold, FORCE: one.row[FORCE], ENERGY: one.row[ENERGY]}
-        for fold, one in enumerate(trials[index])
+    by_fold = [
+        [
+            {"fold": fold, FORCE: one.row[FORCE], ENERGY: one.row[ENERGY]}
+            for fold, one in enumerate(trial)
+        ]
+        for trial in trials
     ]
+    folds = by_fold[index]
     best = best_row(folds)
     potential = trials[index][best].potential
     if searches[best].at_edge(candidates[index]):
         note_edge(potential, table[index], len(table))
     announce(potential)
-    return CrossValidation(candidates[index], table, index, folds, best, potential, *splits[best])
+    return CrossValidation(
+        candidates[index], table, index, folds, best, potential, *splits[best], by_fold
+    )
 
 
 def _trial(search: Search, candidate: Family) -> Tried:

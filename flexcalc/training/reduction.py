@@ -13,6 +13,7 @@ from numpy.random import Generator
 from flexcalc.dataset import Dataset
 from flexcalc.errors import InputError
 from flexcalc.models.family import Family, ReducingFamily, TrainedPotential, errors
+from flexcalc.potential import Potential
 from flexcalc.progress import Progress, silent
 from flexcalc.training.memory import NOTHING, Memory
 from flexcalc.training.tuning import FORCE, Search
@@ -184,13 +185,13 @@ class _Trials:
                 "percentile": percentile,
                 "features": len(family.kept) or len(self.importances),
                 **{key: value for key, value in row.items() if "_rmse_" in key},
-                "prediction_ms": _milliseconds(potential, self.validation.positions),
+                "prediction_ms": milliseconds(potential, self.validation.positions),
             },
         )
 
 
-def _milliseconds(potential: TrainedPotential, positions: np.ndarray) -> float:
-    """Time to predict one geometry of a batch."""
+def milliseconds(potential: Potential, positions: np.ndarray) -> float:
+    """Least time of a few calls to predict one geometry of a batch (batch, atoms, 3)."""
     times = []
     for _ in range(CALLS):
         begun = time.perf_counter()

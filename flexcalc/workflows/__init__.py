@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from flexcalc.workflows.benchmark import run_benchmark
     from flexcalc.workflows.demo import run_demo
     from flexcalc.workflows.evaluate import run_evaluate
     from flexcalc.workflows.export import export_model
@@ -22,6 +23,7 @@ _HOMES = {
     "describe": "info",
     "export_model": "export",
     "lines": "info",
+    "run_benchmark": "benchmark",
     "run_demo": "demo",
     "run_evaluate": "evaluate",
     "run_ipi": "ipi",
@@ -40,6 +42,7 @@ __all__ = [
     "describe",
     "export_model",
     "lines",
+    "run_benchmark",
     "run_demo",
     "run_evaluate",
     "run_ipi",

@@ -205,15 +205,20 @@ def _in_folds(
         family, data[parts.train], config.folds, _train_folds(config), rng, progress, memory
     )
     chosen = found.table[found.index]
+    train, test = parts.train[found.train], parts.train[found.test]
     means = {key.replace("_rmse_", "_rmse_mean_"): chosen[key] for key in SPREADS}
     spreads = {name: chosen[name] for name in SPREADS.values()}
     return Fitted(
         found.family,
         found.potential,
         found.table,
-        Split(parts.train[found.train], parts.train[found.test], parts.rest),
+        Split(train, test, parts.rest),
         {"folds": config.folds, "best_fold": found.best, **means, **spreads},
-        {"folds": found.folds},
+        {
+            "folds": found.folds,
+            "trials": found.trials,
+            "frames": {"train": train.tolist(), "test": test.tolist()},
+        },
     )
 
 

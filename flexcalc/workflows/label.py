@@ -17,7 +17,14 @@ from flexcalc.dataset import Dataset
 from flexcalc.errors import ConfigError, LabelError
 from flexcalc.labelling import label, read_labels
 from flexcalc.labelling.cluster import CLUSTERS
-from flexcalc.methods.sampling import Displaced, displace, joined, sample_dynamics
+from flexcalc.methods.sampling import (
+    AsIs,
+    Displaced,
+    as_they_are,
+    displace,
+    joined,
+    sample_dynamics,
+)
 from flexcalc.potential import check_molecule
 from flexcalc.registry import open_potential
 from flexcalc.workflows.runs import Run, open_run
@@ -148,6 +155,9 @@ def _geometries(
         rng = np.random.default_rng([config.seed, index])
         if isinstance(how, Displaced):
             parts.append(displace(how, starts, rng))
+            continue
+        if isinstance(how, AsIs):
+            parts.append(as_they_are(how, starts))
             continue
         with run.bar(f"sample {index + 1}/{len(config.samples)}") as progress:
             name = f"sampling-{index}"

@@ -1,0 +1,30 @@
+"""What several configs have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpensPotentials:
+    """What a command is allowed in opening potentials."""
+
+    trust: bool = False
+    """Open model files that can only be read by running code they contain."""
+
+
+FAMILY = "model family"
+"""Marks a field that holds model families, looked up in the registry."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledFrames:
+    """How the labels of a dataset file are to be read."""
+
+    energy_unit: str | None = None
+    """Unit of the dataset's energies, where an npz does not say."""
+    force_unit: str | None = None
+    """Unit of the dataset's forces; by default the energy unit per angstrom."""
+    labels: Literal["new", "old"] = "new"
+    """Which labels of an rMD17 file: `old` takes old_energies and old_forces."""

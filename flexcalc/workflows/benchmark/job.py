@@ -1,0 +1,323 @@
+"""What a benchmark works on: the molecule, the reference, the models, and where things lie."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from flexcalc import files
+from flexcalc.config import Benchmark, Mechanism, Model, Sample
+from flexcalc.config.options import placed
+from flexcalc.dataset import Dataset
+from flexcalc.errors import ConfigError, InputError
+from flexcalc.geometry import Coordinate
+from flexcalc.methods.sampling import AsIs
+from flexcalc.models.family import CheckingFamily
+from flexcalc.potential import Potential, check_molecule
+from flexcalc.registry import open_potential
+from flexcalc.workflows.runs import Run
+
+JOINT = "joint"
+"""Name of the set of all mechanisms together."""
+
+
+class Fit(NamedTuple):
+    """One training of a benchmark: on a mechanism or JOINT, of a model's label, by size."""
+
+    mechanism: str
+    label: str
+    points: int
+
+    @property
+    def place(self) -> str:
+        """The label as the name of a folder."""
+        return word(self.label)
+
+    @property
+    def text(self) -> str:
+        """For the reader."""
+        return f"{self.mechanism}, {self.label}, {self.points} points"
+
+
+@dataclass(frozen=True, eq=False)
+class BenchmarkJob:
+    """A benchmark with its files read and checked.
+
+    Args:
+        config: what was asked for.
+        folder: the run folder.
+        numbers: (atoms,) atomic numbers of the molecule.
+        starts: the minima as they were given, a frame each, with the tag `minimum`.
+        reference: opens the reference; a worker process can be handed it.
+        dispersion_free: opens the reference without dispersion, None where there is none.
+        models: label -> the model's table.
+        coordinates: whose bins are the regions.
+    """
+
+    config: Benchmark
+    folder: Path
+    numbers: np.ndarray
+    starts: Dataset
+    reference: Callable[[], Potential]
+    dispersion_free: Callable[[], Potential] | None
+    models: Mapping[str, Model]
+    coordinates: tuple[Coordinate, ...]
+
+    @property
+    def wanted(self) -> tuple[Model, ...]:
+        """The models to train in this run."""
+        only = self.config.only
+        return tuple(m for m in self.models.values() if not only or m.label in only)
+
+    @property
+    def scanned(self) -> int:
+        """Training points of the scan of cutoffs."""
+        return self.config.cutoff_points or max(self.config.sizes)
+
+    @cached_property
+    def mechanisms(self) -> dict[str, Mechanism]:
+        """Mechanisms by their names."""
+        return {mechanism.name: mechanism for mechanism in self.config.mechanisms}
+
+    @property
+    def minima(self) -> Dataset:
+        """The minima of the stage `minima`, labelled by the reference, in the order of the config.
+
+        Raises:
+            InputError: that stage has not been done.
+        """
+        return self._read("minima.xyz", "minima")
+
+    def lowest(self) -> float:
+        """Energy of the lowest minimum, in eV."""
+        return float(self.minima.labels()[0].min())
+
+    def minimum(self, name: str) -> Path:
+        """The file of one minimum."""
+        return self.folder / "minima" / f"{name}.xyz"
+
+    def progress(self, mechanism: str) -> Coordinate:
+        """The coordinate that tells how far a mechanism has come."""
+        text = self.mechanisms[mechanism].coordinate or self.config.coordinates[0]
+        return Coordinate.parse(text, trust=self.config.trust)
+
+    def path(self, mechanism: str) -> Dataset:
+        """The images of a mechanism's path, labelled by the reference."""
+        return self._read(f"paths/{mechanism}/path.xyz", "paths")
+
+    def data(self, mechanism: str) -> Dataset:
+        """The labelled frames of a mechanism, with the tags `sampling` and `start`."""
+        return self._read(f"data/{mechanism}.xyz", "data")
+
+    def subset(self, mechanism: str, points: int) -> Path:
+        """The file of the frames that `points` training points are cross-validated in."""
+        return self.folder / "subsets" / f"{mechanism}-{points}.xyz"
+
+    def sizes(self, label: str) -> tuple[int, ...]:
+        """The numbers of training points of a model's learning curves, ascending."""
+        return tuple(sorted(self.models[label].sizes or self.config.sizes))
+
+    def fits(self) -> list[Fit]:
+        """All trainings of the learning curves."""
+        return [
+            Fit(name, label, points)
+            for name in self.mechanisms
+            for label in self.models
+            for points in self.sizes(label)
+        ]
+
+    def training(self, mechanism: str, label: str, points: int) -> Path:
+        """The run folder of a model's training; of all mechanisms together for JOINT."""
+        place = self.folder / (JOINT if mechanism == JOINT else f"curves/{mechanism}")
+        return place / word(label) / str(points)
+
+    def model_path(self, mechanism: str, label: str, points: int) -> Path:
+        """The folder of a trained model: of the best fold, or for JOINT of the whole budget."""
+        return self.training(mechanism, label, points) / f"{self.models[label].family.name}.flex"
+
+    def model(self, mechanism: str, label: str, points: int) -> Potential:
+        """A trained model, opened.
+
+        Raises:
+            AddressError: it has not been trained.
+        """
+        return open_potential(
+            str(self.model_path(mechanism, label, points)), self.numbers, trust=self.config.trust
+        )
+
+    def seed(self, *of: int | str) -> list[int]:
+        """A seed for a part of the work, which does not depend on what else is done."""
+        words = [part if isinstance(part, int) else _number(part) for part in of]
+        return [self.config.seed, *words]
+
+    def _read(self, name: str, stage: str) -> Dataset:
+        path = self.folder / name
+        if not path.exists():
+            raise InputError(f"{path}: not there yet; run the stage {stage} first")
+        return files.read(path)
+
+
+def opened(config: Benchmark, folder: Path) -> BenchmarkJob:
+    """Read the minima and check all that can be checked before any work.
+
+    Raises:
+        ConfigError: names that do not fit together, or options that a family refuses.
+        InputError: a file or a potential cannot be used.
+    """
+    _check_names(config)
+    _check_frames(config)
+    config = _placed(config)
+    starts = _starts(config)
+    numbers = starts.numbers
+    for model in config.models:
+        if isinstance(model.family, CheckingFamily):
+            model.family.check(numbers)
+    opening = partial(open_potential, numbers=numbers.tolist(), trust=config.trust)
+    reference = partial(opening, config.reference)
+    reference()
+    without = None if config.dispersion is None else partial(opening, config.dispersion)
+    if without is not None:
+        without()
+    texts = [*config.coordinates, *(m.coordinate for m in config.mechanisms if m.coordinate)]
+    for text in texts:
+        Coordinate.parse(text, trust=config.trust).values(starts.positions[:1])
+    for mechanism in config.mechanisms:
+        first = starts.positions[list(config.minima).index(mechanism.start)]
+        mechanism.method.check(f"mechanism {mechanism.name}", numbers, first[None], True)
+    return BenchmarkJob(
+        config=config,
+        folder=Path(folder),
+        numbers=numbers,
+        starts=starts,
+        reference=reference,
+        dispersion_free=without,
+        models={model.label: model for model in config.models},
+        coordinates=tuple(Coordinate.parse(t, trust=config.trust) for t in config.coordinates),
+    )
+
+
+def _placed(config: Benchmark) -> Benchmark:
+    """The same with absolute places: labels say by what they were made, wherever one stands."""
+    without = None if config.dispersion is None else placed(config.dispersion, Path.cwd())
+    return replace(config, reference=placed(config.reference, Path.cwd()), dispersion=without)
+
+
+def _starts(config: Benchmark) -> Dataset:
+    """The last frame of each minimum's file."""
+    read = {name: files.read(path) for name, path in config.minima.items()}
+    first = next(iter(read.values()))
+    for name, data in read.items():
+        check_molecule(first.numbers, data.numbers, config.minima[name])
+    positions = np.stack([data.positions[-1] for data in read.values()])
+    return Dataset(first.numbers, positions, tags={"minimum": np.array(list(read))})
+
+
+def _check_names(config: Benchmark) -> None:
+    """Refuse names that are not known, or are there twice.
+
+    Raises:
+        ConfigError: says which, and what is known.
+    """
+    if not config.minima:
+        raise ConfigError("minima: expected at least one, as in minima = {cis = 'cis.xyz'}")
+    if not config.coordinates:
+        raise ConfigError('coordinates: expected at least one, such as "dihedral 0 1 2 3"')
+    names = [mechanism.name for mechanism in config.mechanisms]
+    labels = [model.label for model in config.models]
+    for name in (*config.minima, *names):
+        if not re.fullmatch(r"[A-Za-z0-9][\w.+-]{0,60}", name, re.ASCII) or name == JOINT:
+            raise ConfigError(
+                f"{name!r}: expected a name of letters, digits and - + . _ for a minimum or a "
+                f"mechanism, other than {JOINT}"
+            )
+    samples = [sample.name for sample in config.samples]
+    for where, words in (
+        ("mechanisms.name", names),
+        ("models.label", [word(label) for label in labels]),
+        ("samples.name", [word(sample) for sample in samples]),
+    ):
+        twice = sorted({one for one in words if words.count(one) > 1})
+        if twice or "" in words:
+            raise ConfigError(f"{where}: expected different names, found {(twice or [''])[0]!r}")
+    for mechanism in config.mechanisms:
+        _known("mechanisms.start", mechanism.start, config.minima)
+        _known("mechanisms.end", mechanism.end, config.minima)
+    for sample in config.samples:
+        for name in sample.mechanisms:
+            _known("samples.mechanisms", name, names)
+    for label in config.only:
+        _known("only", label, labels)
+
+
+def _check_frames(config: Benchmark) -> None:
+    """Refuse sizes that the samples cannot fill, before they are sampled for hours.
+
+    Raises:
+        ConfigError: says of which mechanism.
+    """
+    models = [model for model in config.models if not config.only or model.label in config.only]
+    largest = max(points for model in models for points in model.sizes or config.sizes)
+    for mechanism in config.mechanisms:
+        samples = [s for s in config.samples if not s.mechanisms or mechanism.name in s.mechanisms]
+        _check_images(mechanism, samples)
+        frames = sum(_frames_of(sample, mechanism) for sample in samples)
+        if frames < config.folds * largest:
+            raise ConfigError(
+                f"samples: {frames} frames of {mechanism.name} are too few for {config.folds} "
+                f"folds of {largest} points; ask for more frames or smaller sizes"
+            )
+
+
+def _frames_of(sample: Sample, mechanism: Mechanism) -> int:
+    """How many frames a kind of sampling gives a mechanism."""
+    if not isinstance(sample.sampling, AsIs):
+        return sample.sampling.frames
+    if sample.origin == "minima":
+        return len({mechanism.start, mechanism.end})
+    return len(sample.images) or mechanism.method.images
+
+
+def _check_images(mechanism: Mechanism, samples: Sequence[Sample]) -> None:
+    """Refuse images to start from that the path will not have.
+
+    Raises:
+        ConfigError: says of which sample.
+    """
+    for sample in samples:
+        if sample.images and max(sample.images) >= mechanism.method.images:
+            raise ConfigError(
+                f"samples.images: {sample.name!r} starts from image {max(sample.images)}, but "
+                f"{mechanism.name} has {mechanism.method.images}, 0 to "
+                f"{mechanism.method.images - 1}"
+            )
+
+
+def _known(key: str, name: str, known: Sequence[str] | Mapping[str, str]) -> None:
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+        raise ConfigError(f"{key}: unknown {name!r}; {hint}")
+
+
+def word(text: str) -> str:
+    """A label as the name of a folder."""
+    return re.sub(r"[^A-Za-z0-9.+]+", "-", text).strip("-.")
+
+
+def _number(text: str) -> int:
+    """A number that only depends on a text."""
+    return int.from_bytes(text.encode()[:256], "big") % (2**61 - 1)
+
+
+Rows = list[dict]
+"""The content of a stage's JSON file."""
+
+Stage = Callable[[BenchmarkJob, Run], Rows]
+"""Does one part of a benchmark, as far as it is not done, and returns its rows."""

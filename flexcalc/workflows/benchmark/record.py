@@ -1,0 +1,39 @@
+"""What a stage has finished, row by row: worked out once, and read back ever after."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from flexcalc.storage import write_json
+from flexcalc.training.memory import Notebook
+from flexcalc.workflows.benchmark.job import BenchmarkJob, Rows, word
+
+
+def notebook(job: BenchmarkJob, stage: str) -> Notebook:
+    """The finished rows of a stage, in rows/STAGE."""
+    return Notebook(job.folder / "rows" / stage)
+
+
+def kept(job: BenchmarkJob, stage: str, name: str, make: Callable[[], Any]) -> Any:
+    """What was made before under a name, or what is made now and kept."""
+    memory, step = notebook(job, stage), word(name)
+    found = memory.recall(step)
+    if found is None:
+        found = make()
+        memory.remember(step, found)
+    return found
+
+
+def stage_rows(job: BenchmarkJob, stage: str) -> Rows:
+    """The rows of a stage's JSON file; none where it has not been done."""
+    try:
+        return json.loads((job.folder / f"{stage}.json").read_text())
+    except FileNotFoundError:
+        return []
+
+
+def write_rows(job: BenchmarkJob, stage: str, rows: Iterable[dict]) -> None:
+    """Write a stage's JSON file."""
+    write_json(job.folder / f"{stage}.json", list(rows))
