@@ -12,6 +12,9 @@ from importlib.resources import files
 
 from flexcalc.report.palette import css_variables
 
+SCRIPTS = {"viewer": "viewer.js", "explorer": "explorer.js", "copy": "copying.js"}
+"""The script that a page needs for elements of a class, in the order in which they run."""
+
 
 @dataclass(frozen=True)
 class Card:
@@ -120,8 +123,20 @@ def section(anchor: str, title: str, body: str) -> str:
     return f'<section id="{text(anchor)}"><h2>{text(title)}</h2>{body}</section>'
 
 
+def chapter(anchor: str, title: str, intro: str, body: str) -> str:
+    """A part of a section that can be linked to; intro is text, and may be empty."""
+    first = paragraph(intro, "lead") if intro else ""
+    return f'<section class="chapter" id="{text(anchor)}">{heading(title)}{first}{body}</section>'
+
+
+def links(targets: Sequence[tuple[str, str]]) -> str:
+    """Links to (anchor, title) of parts of the page."""
+    anchors = "".join(f'<a href="#{text(anchor)}">{text(title)}</a>' for anchor, title in targets)
+    return f'<nav aria-label="Contents">{anchors}</nav>'
+
+
 def page(title: str, header: str, body: str, footer: str) -> str:
-    """The whole page: one file, nothing fetched from anywhere, no script but that of viewers.
+    """The whole page: one file, nothing fetched from anywhere, no script but what it needs.
 
     Args:
         title: text of the browser's tab.
@@ -129,9 +144,11 @@ def page(title: str, header: str, body: str, footer: str) -> str:
     """
     own = files("flexcalc.report")
     style = css_variables() + own.joinpath("page.css").read_text()
-    script = ""
-    if 'class="viewer"' in body:
-        script = f"<script>\n{own.joinpath('viewer.js').read_text()}</script>\n"
+    script = "".join(
+        f"<script>\n{own.joinpath(name).read_text()}</script>\n"
+        for kind, name in SCRIPTS.items()
+        if f'class="{kind}"' in body
+    )
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'

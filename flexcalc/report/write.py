@@ -14,6 +14,7 @@ from flexcalc.report import facts, html, molecule
 from flexcalc.report.folder import COMMANDS, RunFolder
 from flexcalc.report.numbers import formula as lowered
 from flexcalc.report.sections import (
+    benchmark,
     evaluate,
     ipi,
     label,
@@ -35,6 +36,7 @@ SECTIONS: Mapping[str, ModuleType] = {
     "md": md,
     "metad": metad,
     "ipi": ipi,
+    "benchmark": benchmark,
 }
 HEADLINE = (
     *("force_rmse_kcal_mol_A", "energy_rmse_kcal_mol"),
@@ -53,8 +55,10 @@ LEADS = {
     "md": "Molecular dynamics of several replicas.",
     "metad": "Metadynamics: a free-energy surface, and whether its coordinates drove the change.",
     "ipi": "The model as a client of i-PI.",
+    "benchmark": "Models of all families compared on one flexible molecule, by the protocol of "
+    "Vassilev-Galindo and others (arXiv:2103.01103).",
 }
-FACES = ("path.xyz", "saddle.xyz", "worst.xyz", "labels.xyz", "geometries.xyz")
+FACES = ("path.xyz", "saddle.xyz", "worst.xyz", "labels.xyz", "geometries.xyz", "minima.xyz")
 """Files with a geometry for the head of the page; a trajectory would be long to read."""
 
 LOG_LINES = 40
@@ -134,8 +138,7 @@ def _head(run: RunFolder, parts: Mapping[str, RunFolder]) -> str:
         picture = f'<div class="molecule">{drawn}</div>'
     links = ""
     if len(parts) > 1:
-        anchors = "".join(f'<a href="#{one}">{html.text(SECTIONS[one].TITLE)}</a>' for one in parts)
-        links = f'<nav aria-label="Sections">{anchors}</nav>'
+        links = html.links([(one, SECTIONS[one].TITLE) for one in parts])
     headline = ""
     if run.command == "demo":
         headline = html.cards(facts.chosen(run.results, HEADLINE))

@@ -27,6 +27,9 @@ def figures(record: Mapping[str, Any], name: str, table: str) -> str:
     if not rows:
         return html.figures(html.figure(table, "Numbers of features tried.") if table else "")
     kept = np.array([bool(row.get("kept")) for row in rows])
+    pairs = _pairs(rows, name)
+    if not all("distance_A" in row for row in rows):
+        return html.figures(pairs)
     distance = np.array([float(row["distance_A"]) for row in rows])
     longest = number(float(distance[kept].max())) if kept.any() else "none"
     by_distance = html.figure(
@@ -41,7 +44,7 @@ def figures(record: Mapping[str, Any], name: str, table: str) -> str:
         "The table has the errors on the validation points with more and with fewer.",
         table,
     )
-    return html.figures(by_distance, _pairs(rows, name))
+    return html.figures(by_distance, pairs)
 
 
 def _pairs(rows: Sequence[Mapping[str, Any]], name: str) -> str:
@@ -75,7 +78,7 @@ def _is_feature(row: Any) -> bool:
     if not isinstance(row, dict):
         return False
     atoms = row.get("atoms")
-    numbers: list[Any] = [row.get("distance_A"), row.get(IMPORTANCE)]
+    numbers: list[Any] = [row.get("distance_A", 0), row.get(IMPORTANCE)]
     return (
         isinstance(atoms, list)
         and len(atoms) >= 2

@@ -1,0 +1,191 @@
+"""Chapters on the molecule's surface: its minima, the paths between them, the data along them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from flexcalc.report import comparison, html, looks, molecule, plots
+from flexcalc.report.numbers import NONE, counted, fixed, number
+from flexcalc.report.rows import Row, finite, grouped, numbers, word
+from flexcalc.report.sections.benchmark.record import Record
+from flexcalc.report.viewer import viewer
+
+WITH, WITHOUT = "with dispersion", "without dispersion"
+UNIT = "energy / kcal mol⁻¹"
+
+
+def minima(record: Record) -> str:
+    """The minima, drawn from one side, with their coordinates."""
+    if not record.minima:
+        return ""
+    names = list(dict.fromkeys(key for row in record.minima for key in _coordinates(row)))
+    rows = [
+        (
+            word(row, "name"),
+            _decimals(finite(row, "energy_kcal_mol")),
+            *(_decimals(finite(_coordinates(row), key), 1) for key in names),
+        )
+        for row in record.minima
+    ]
+    caption = "Energies in kcal/mol above the lowest minimum, angles in degrees, distances in Å."
+    table = html.table(("minimum", "energy", *names), rows, caption)
+    frames = record.run.frames("minima.xyz")
+    if frames is None or len(frames) != len(record.minima):
+        return table
+    view = molecule.look(frames.numbers, frames.positions)
+    tiles = [
+        (
+            molecule.picture(view, k, f"benchmark-minimum-{k}", f"The minimum {rows[k][0]}"),
+            rows[k][0],
+            f"{rows[k][1]} kcal/mol",
+        )
+        for k in range(len(rows))
+    ]
+    lowest = "The minima, with energies above the lowest."
+    return html.figure(html.film(tiles), lowest) + table
+
+
+def paths(record: Record) -> str:
+    """Energies along the paths, their heights with and without dispersion, and the paths to turn."""
+    if not record.paths:
+        return ""
+    shown = looks.groups(word(row, "mechanism") for row in record.paths)
+    along = [
+        (shown[word(row, "mechanism")], comparison.Curve(_share(energies), energies))
+        for row in record.paths
+        if len(energies := numbers(row.get("profile_kcal_mol"))) > 1
+    ]
+    drawn = ""
+    if along:
+        svg = comparison.lines(
+            along, ("share of the way", UNIT), "benchmark-paths", "Energy along each path",
+            smoothed=True,
+        )  # fmt: skip
+        drawn = html.figure(svg, "Reference energies along each path in kcal/mol; the ends are at 0 and 1.")
+    pictures = html.figures(drawn, _heights(record.paths))
+    turning = [_turning(record, row) for row in record.paths]
+    return (
+        (looks.key(shown) if drawn else "")
+        + pictures
+        + _path_table(record.paths)
+        + (html.details("The paths, to be turned", "".join(turning)) if any(turning) else "")
+    )
+
+
+def _heights(rows: Sequence[Row]) -> str:
+    """What dispersion does to each barrier."""
+    both = [
+        (word(row, "mechanism"), finite(row, "barrier_kcal_mol"), finite(row, "barrier_without_dispersion_kcal_mol"))
+        for row in rows
+    ]
+    both = [row for row in both if np.isfinite(row[1:]).all()]
+    if not both:
+        return ""
+    marks = [
+        (name, looks.Look("model"), height - bare, 0.0, height - bare) for name, height, bare in both
+    ]
+    svg = comparison.ranges(
+        marks, "what dispersion adds / kcal mol⁻¹", "benchmark-dispersion",
+        "What dispersion adds to each barrier", log=False, band=1.0,
+    )  # fmt: skip
+    caption = (
+        "Barrier with dispersion less the barrier without, in kcal/mol; within the band it is less "
+        "than 1 kcal/mol."
+    )
+    return html.figure(svg, caption)
+
+
+def _path_table(rows: Sequence[Row]) -> str:
+    body = []
+    for row in rows:
+        height, bare = (finite(row, key) for key in ("barrier_kcal_mol", "barrier_without_dispersion_kcal_mol"))
+        converged = {True: "yes", False: "no"}.get(row.get("converged"), NONE)  # type: ignore[arg-type]
+        body.append(
+            (
+                word(row, "mechanism"), number(row.get("images")), _decimals(height), _decimals(bare),
+                _decimals(height - bare, sign=True), converged,
+            )
+        )  # fmt: skip
+    head = ("path", "images", "barrier", WITHOUT, "difference", "converged")
+    return html.table(head, body, "Barriers in kcal/mol, the highest image above the lower end.")
+
+
+def _turning(record: Record, row: Row) -> str:
+    name = word(row, "mechanism")
+    frames = record.path(name)
+    if frames is None:
+        return ""
+    energies = numbers(row.get("profile_kcal_mol"))
+    whole = len(energies) == len(frames) and np.isfinite(energies).all()
+    labels = [
+        f"image {k}" + (f", {fixed(float(energies[k]), 2)} kcal/mol" if whole else "")
+        for k in range(len(frames))
+    ]
+    top = int(energies.argmax()) if whole else 0
+    title = f"The molecule along {name}"
+    return html.figure(viewer(frames.numbers, frames.positions, labels, title, top), f"{name}. Drag to turn it.")
+
+
+def data(record: Record) -> str:
+    """Distributions of energies and distances of each mechanism's frames by kind of sampling."""
+    if not record.data:
+        return ""
+    shown = looks.groups(word(row, "kind") for row in record.data)
+    pictures = []
+    for place, ((mechanism,), rows) in enumerate(grouped(record.data, "mechanism").items()):
+        for key, label, what in (
+            ("energy_kcal_mol", "energy above the lowest minimum / kcal mol⁻¹", "energies"),
+            ("nearest_other_A", "distance to the nearest other frame / Å", "distances"),
+        ):
+            groups = {kind: _seen(rows, kind, key) for kind in shown}
+            if not sum(map(len, groups.values())):
+                continue
+            name, title = f"benchmark-data-{place}-{what}", f"{mechanism}: {what} of the frames"
+            svg = plots.histogram(groups, label, name, title, keyed=False)
+            pictures.append(html.figure(svg, _distribution(mechanism, groups, what)))
+    caption = "Frames by mechanism and kind of sampling, with the mean energy in kcal/mol."
+    rows = [_data_row(row) for row in record.data]
+    table = html.table(("mechanism", "sampling", "frames", "mean energy", "highest"), rows, caption)
+    return looks.key(shown, filled=True) + html.figures(*pictures) + html.details("The numbers", table)
+
+
+def _seen(rows: Sequence[Row], kind: str, key: str) -> np.ndarray:
+    parts = [numbers(row.get(key)) for row in rows if word(row, "kind") == kind]
+    values = np.concatenate(parts) if parts else np.empty(0)
+    return values[np.isfinite(values)]
+
+
+def _distribution(mechanism: str, groups: dict[str, np.ndarray], what: str) -> str:
+    every = np.concatenate(list(groups.values()))
+    unit = "kcal/mol" if what == "energies" else "Å"
+    low, high = np.percentile(every, [5, 95])
+    return (
+        f"{mechanism}, {what} of {counted(len(every), 'frame')}: nine in ten lie from "
+        f"{number(float(low))} to {number(float(high))} {unit}."
+    )
+
+
+def _data_row(row: Row) -> tuple[str, ...]:
+    energies = numbers(row.get("energy_kcal_mol"))
+    energies = energies[np.isfinite(energies)]
+    mean, high = (float(energies.mean()), float(energies.max())) if len(energies) else (np.nan, np.nan)
+    return (
+        word(row, "mechanism"), word(row, "kind"), number(row.get("frames")), _decimals(mean),
+        _decimals(high),
+    )  # fmt: skip
+
+
+def _coordinates(row: Row) -> dict[str, Any]:
+    found = row.get("coordinates")
+    return found if isinstance(found, dict) else {}
+
+
+def _decimals(value: float, decimals: int = 2, sign: bool = False) -> str:
+    return fixed(value, decimals, sign) if np.isfinite(value) else NONE
+
+
+def _share(values: np.ndarray) -> np.ndarray:
+    return np.linspace(0.0, 1.0, len(values))
