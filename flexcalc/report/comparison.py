@@ -5,7 +5,7 @@ None has a legend of its own: a page says once what each line is, by `looks.key`
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +57,8 @@ def lines(
     level: float | None = None,
     reference: Reference | None = None,
     smoothed: bool = False,
+    band: float | None = None,
+    span: np.ndarray | None = None,
 ) -> str:
     """Values of several models over one quantity.
 
@@ -65,20 +67,30 @@ def lines(
         labels: of the two axes.
         log: the axes to make logarithmic, such as "xy".
         level: of a dashed line across, such as chemical accuracy.
-        reference: drawn with rings beneath the models.
+        reference: drawn with rings over the models.
         smoothed: draw lines that do not overshoot instead of straight ones.
+        band: shade from minus to plus this value of y, and mark zero.
+        span: values that the vertical axis holds too, to be the same as another figure's.
     """
     with house_style():
         figure, axes = new_figure(SMALL)
-        if reference is not None:
-            _curve(axes, Look("ink", "dashed"), Curve(reference.x, reference.y, hollow=True), smoothed)
+        if band is not None:
+            axes.axhspan(-band, band, color=LIGHT["rule"], alpha=0.55, linewidth=0)
+            axes.axhline(0, color=LIGHT["muted"], linewidth=0.9)
         for look, curve in curves:
             _curve(axes, look, curve, smoothed)
+        if reference is not None:
+            axes.plot(
+                reference.x, reference.y, "o", color=LIGHT["ink"], markerfacecolor="none",
+                markeredgewidth=1.4, markersize=9,
+            )  # fmt: skip
+        if span is not None:
+            axes.update_datalim([(axes.dataLim.x0, value) for value in span[np.isfinite(span)]])
         _level(axes, level)
         axes.set(xlabel=labels[0], ylabel=labels[1])
         axes.margins(x=0.04, y=0.07)
         for which in log:
-            _logarithmic(axes, which, curves, level)
+            _logarithmic(axes, which, curves, level if span is None else [level, *span])
         return inlined(figure, name, title)
 
 
@@ -103,14 +115,12 @@ def _level(axes: Axes, level: float | None) -> None:
         axes.axhline(level, color=LIGHT["muted"], linewidth=1.0, linestyle=(0, (2, 2)), zorder=1)
 
 
-def _logarithmic(
-    axes: Axes, which: str, curves: Sequence[tuple[Look, Curve]], level: float | None
-) -> None:
-    """A logarithmic axis whose ends lie beyond a number on each side, so that it has two at least."""
+def _logarithmic(axes: Axes, which: str, curves: Sequence[tuple[Look, Curve]], others: Any) -> None:
+    """A logarithmic axis with two numbers at least, others being values that it holds too."""
     parts = [getattr(curve, which) for _, curve in curves]
     if which == "y":
         parts += [edge for _, one in curves for edge in (one.low, one.high) if edge is not None]
-        parts += [np.array([level])] if level is not None else []
+        parts += [np.atleast_1d(np.array(others, dtype=float))]
     values = np.concatenate(parts) if parts else np.empty(0)
     values = values[np.isfinite(values) & (values > 0)]
     if not values.size:
@@ -144,14 +154,16 @@ def by_region(
         figure, axes = new_figure(SMALL)
         middles = (edges[1:] + edges[:-1]) / 2
         behind = axes.twinx()
-        behind.bar(middles, population, 0.96 * np.diff(edges), color=LIGHT["rule"], linewidth=0)
+        behind.bar(middles, population, 0.94 * np.diff(edges), color=LIGHT["grid"], linewidth=0)
         behind.set(ylabel="frames", ylim=(0, 1.04 * max(float(population.max()), 1.0)))
         behind.grid(visible=False)
+        behind.spines["right"].set_visible(False)
         # The axes of the errors come to the front, and are clear, so that bars show through.
         axes.set_zorder(behind.get_zorder() + 1)
         for look, errors in curves:
             _curve(axes, look, Curve(middles, errors), smoothed=False)
         axes.set(xlabel=labels[0], ylabel=labels[1])
+        axes.grid(visible=False)
         axes.set_ylim(bottom=0)
         axes.set_xlim(edges[0], edges[-1])
         if edges[0] == -180 and edges[-1] == 180:
@@ -176,10 +188,11 @@ def ranges(
         band: shade from minus to plus this value, such as chemical accuracy.
     """
     with house_style():
-        figure, axes = new_figure((SMALL[0], 0.9 + 0.3 * len(rows)))
+        figure, axes = new_figure((SMALL[0], max(SMALL[1], 0.9 + 0.3 * len(rows))))
         places = np.arange(len(rows))[::-1]
         if band is not None:
-            axes.axvspan(-band, band, color=LIGHT["rule"], alpha=0.55, linewidth=0)
+            low = 0 if all(least >= 0 for _, _, _, least, _ in rows) else -band
+            axes.axvspan(low, band, color=LIGHT["rule"], alpha=0.55, linewidth=0)
         if not log:
             axes.axvline(0, color=LIGHT["muted"], linewidth=0.9)
         for place, (_, look, value, least, most) in zip(places, rows, strict=True):
@@ -202,9 +215,7 @@ def _short(label: str, most: int = 26) -> str:
     return label if len(label) <= most else label[: most - 1] + "…"
 
 
-def survival(
-    runs: Sequence[tuple[Look, np.ndarray]], end: float, name: str, title: str
-) -> str:
+def survival(runs: Sequence[tuple[Look, np.ndarray]], end: float, name: str, title: str) -> str:
     """The share of runs that have not failed, over time, as steps.
 
     Args:
@@ -221,12 +232,13 @@ def survival(
             x = np.concatenate([[0.0], failed, [end]])
             left = 1 - np.arange(len(failed) + 1) / max(len(failures), 1)
             # Models that all last would hide each other: each is drawn a hair lower.
-            y = 100 * np.concatenate([left, left[-1:]]) - 0.8 * place
+            y = 100 * np.concatenate([left, left[-1:]]) - 0.6 * place
             axes.step(x, y, where="post", **style)
             axes.plot([end], y[-1:], mark, color=style["color"], clip_on=False)
         axes.set(xlabel="time / ps", ylabel="runs still whole / %", ylim=(-5, 104))
         axes.set_xlim(0, end)
         axes.set_yticks([0, 25, 50, 75, 100])
+        axes.locator_params(axis="x", nbins=5)
         return inlined(figure, name, title)
 
 
@@ -245,7 +257,7 @@ def counts_map(
         labels: of the two axes.
     """
     with house_style():
-        figure, axes = new_figure((3.1, 3.0))
+        figure, axes = new_figure((2.6, 2.5))
         share = np.log1p(counts) / np.log1p(max(float(counts.max()), 1.0))
         extent = (edges[0][0], edges[0][-1], edges[1][0], edges[1][-1])
         axes.imshow(
@@ -259,5 +271,3 @@ def counts_map(
         axes.grid(visible=True, axis="both")
         axes.set_axisbelow(True)
         return inlined(figure, name, title)
-
-

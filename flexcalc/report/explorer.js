@@ -7,6 +7,7 @@ document.querySelectorAll(".explorer").forEach((box) => {
   const told = box.querySelector(".told"), slider = box.querySelector(".viewer input");
   const choice = Object.fromEntries(["model", "error", "axis"].map((name) =>
     [name, box.querySelector(`select[name=${name}]`)]));
+  const rows = box.querySelectorAll(":scope > .scroll tbody tr");
   const edge = { left: 58, right: 14, top: 14, bottom: 48 }, reach = 18;
   let kept = +slider.value, over = -1, places = [];
 
@@ -99,9 +100,15 @@ document.querySelectorAll(".explorer").forEach((box) => {
     pen.restore();
   }
 
-  // The frame's numbers in words, for the eye and for a screen reader.
+  // The frame's numbers in words, for the eye and for a screen reader, and all models on it.
   function tell() {
-    const k = shown(), where = data.x.map((one) => `${one.label} ${fine(one.values[k])} ${one.unit}`.trim());
+    const k = shown(), unit = (one) => one === "°" ? one : one ? ` ${one}` : "";
+    const where = data.x.map((one) => `${one.label} = ${fine(one.values[k])}${unit(one.unit)}`);
+    ["force", "energy"].forEach((name, row) => data.y[name].models.forEach((values, n) => {
+      const cell = rows[row].cells[n + 1];
+      cell.textContent = fine(values[k]);
+      cell.className = n === +choice.model.value ? "chosen" : "";
+    }));
     const model = choice.model.selectedOptions[0].textContent;
     const what = choice.error.value === "force" ? "force RMSE" : "energy error";
     const words = `${model}: ${what} ${fine(errors()[k])} ${unitOf()}. ${where.join(", ")}.`;

@@ -44,10 +44,11 @@ def explorer(run: RunFolder, errors: Row) -> str:
     chosen = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), MOST_FRAMES)).astype(int))
     rows = [rows[index] for index in chosen]
     shown = groups(word(row, "mechanism") for row in rows)
+    axes = _axes(rows)
     data = {
         "kinds": [f"--{look.colour}" for look in shown.values()],
         "kind": [list(shown).index(word(row, "mechanism")) for row in rows],
-        "x": _axes(rows),
+        "x": axes,
         "y": {
             name: {"label": label, "models": [_values(rows, key, model) for model in models]}
             for name, (key, label) in ERRORS.items()
@@ -59,10 +60,10 @@ def explorer(run: RunFolder, errors: Row) -> str:
     title = "The geometry of the frame pointed at"
     turning = viewer(frames.numbers, frames.positions[chosen], labels, title, most=MOST_FRAMES)
     return (
-        f'<figure class="explorer">{_choices(models, data["x"])}{key(shown, filled=True)}'
+        f'<figure class="explorer">{_choices(models, axes)}{key(shown, filled=True)}'
         '<div class="sides"><div class="scatter"><canvas tabindex="0" role="application" '
         'aria-label="Errors of single frames; the arrow keys go from frame to frame"></canvas>'
-        f'<p class="told" aria-live="polite"></p></div>{turning}</div>'
+        f'<p class="told" aria-live="polite"></p></div>{turning}</div>{_table(models)}'
         f'<script type="application/json">{text}</script></figure>'
     )
 
@@ -71,7 +72,11 @@ def _axes(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """What errors can be drawn against: every coordinate, then the energy."""
     names = dict.fromkeys(name for row in rows for name in _coordinates(row))
     found = [
-        {"label": name, "unit": _unit(name), "values": _list(_coordinates(row).get(name) for row in rows)}
+        {
+            "label": name,
+            "unit": _unit(name),
+            "values": _list(_coordinates(row).get(name) for row in rows),
+        }
         for name in names
     ]
     energies = [row.get("energy_kcal_mol") for row in rows]
@@ -98,8 +103,18 @@ def _coordinates(row: Row) -> Mapping[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def _table(models: Sequence[str]) -> str:
+    """Every model on the frame that is shown; the script fills it in."""
+    rows = [
+        ("force RMSE, kcal/mol/Å", *("–" for _ in models)),
+        ("energy error, kcal/mol", *("–" for _ in models)),
+    ]
+    return html.table(("this frame", *models), rows)
+
+
 def _label(row: Row, index: int) -> str:
-    return f"frame {index}, {word(row, 'mechanism')}, {number(finite(row, 'energy_kcal_mol'))} kcal/mol"
+    energy = number(finite(row, "energy_kcal_mol"))
+    return f"frame {index}, {word(row, 'mechanism')}, {energy} kcal/mol"
 
 
 def _choices(models: Sequence[str], axes: Sequence[Mapping[str, Any]]) -> str:

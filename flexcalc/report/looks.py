@@ -1,4 +1,4 @@
-"""One look for each model on the whole page: a colour for its family, a line and a mark of its own."""
+"""One look of each model on a whole page: its family's colour, a line and a mark of its own."""
 
 from __future__ import annotations
 
@@ -77,7 +77,9 @@ def _colour(name: str) -> str:
 
 def groups(names: Iterable[str]) -> dict[str, Look]:
     """Looks of things that are no models, such as kinds of sampling: the palette in order."""
-    return {name: Look(SERIES[index % len(SERIES)]) for index, name in enumerate(dict.fromkeys(names))}
+    return {
+        name: Look(SERIES[index % len(SERIES)]) for index, name in enumerate(dict.fromkeys(names))
+    }
 
 
 def key(shown: Mapping[str, Look], filled: bool = False, reference: str = "") -> str:
@@ -86,11 +88,11 @@ def key(shown: Mapping[str, Look], filled: bool = False, reference: str = "") ->
     Args:
         shown: by label.
         filled: patches, for bars and areas, instead of lines.
-        reference: label of the reference's line, where it is drawn.
+        reference: label of the reference's rings, where they are drawn.
     """
     entries = [(_swatch(look, filled), label) for label, look in shown.items()]
     if reference:
-        entries.insert(0, (_swatch(Look("ink", "dashed", "ring"), filled), reference))
+        entries.insert(0, (_swatch(Look("ink", mark="ring"), filled), reference))
     body = "".join(f"<li>{mark}{html.text(label)}</li>" for mark, label in entries)
     return f'<ul class="key">{body}</ul>' if entries else ""
 
@@ -98,7 +100,7 @@ def key(shown: Mapping[str, Look], filled: bool = False, reference: str = "") ->
 def _swatch(look: Look, filled: bool) -> str:
     colour = f"var(--{look.colour})"
     if filled:
-        inner = f'<rect x="12" y="1" width="20" height="10" rx="2" fill="{colour}"/>'
+        inner = f'<rect x="1" y="1" width="20" height="10" rx="2" fill="{colour}"/>'
     else:
         dash = {"dashed": "9 4", "dotted": "2 3", "dashdot": "11 3 2 3"}.get(look.line, "none")
         line = f'<path d="M1 6H43" stroke="{colour}" stroke-width="2" stroke-dasharray="{dash}"/>'
@@ -110,5 +112,6 @@ def _swatch(look: Look, filled: bool) -> str:
             "ring": f'<circle cx="22" cy="6" r="4" fill="var(--card)" stroke="{colour}" '
             'stroke-width="1.6"/>',
         }
-        inner = line + marks[look.mark]
-    return f'<svg role="img" aria-hidden="true" viewBox="0 0 44 12">{inner}</svg>'
+        inner = marks[look.mark] if look.mark == "ring" else line + marks[look.mark]
+    box = 'class="patch" viewBox="0 0 22 12"' if filled else 'viewBox="0 0 44 12"'
+    return f'<svg role="img" aria-hidden="true" {box}>{inner}</svg>'

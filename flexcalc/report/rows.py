@@ -48,7 +48,9 @@ def word(row: Row, key: str) -> str:
     return "" if value is None or isinstance(value, dict | list) else str(value)
 
 
-def read(run: RunFolder, name: str, words: Sequence[str] = (), figures: Sequence[str] = ()) -> list[Row]:
+def read(
+    run: RunFolder, name: str, words: Sequence[str] = (), figures: Sequence[str] = ()
+) -> list[Row]:
     """The rows of a JSON file that have what is asked for; the others are complained about.
 
     Args:
@@ -65,13 +67,13 @@ def read(run: RunFolder, name: str, words: Sequence[str] = (), figures: Sequence
         if all(word(row, key) for key in words)
         and all(math.isfinite(finite(row, key)) for key in figures)
     ]
-    lost = len(listed(content)) - len(whole)
+    found = len(listed(content))
+    lost = found - len(whole)
     if content is not None and not isinstance(content, list):
         run.problems.append(f"{name} is not a list of rows")
     elif lost:
         run.problems.append(
-            f"{name}: {lost} of {len(content)} rows lack {', '.join((*words, *figures))} and are "
-            "left out"
+            f"{name}: {lost} of {found} rows lack {', '.join((*words, *figures))} and are left out"
         )
     return whole
 
@@ -91,6 +93,8 @@ def largest(rows: Sequence[Row], key: str = "points") -> list[Row]:
         values = column(group, key)
         top = np.nanmax(values) if np.isfinite(values).any() else math.nan
         found += [
-            row for row, value in zip(group, values, strict=True) if not math.isfinite(top) or value == top
+            row
+            for row, value in zip(group, values, strict=True)
+            if not math.isfinite(top) or value == top
         ]
     return found

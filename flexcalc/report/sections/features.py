@@ -9,6 +9,7 @@ import numpy as np
 
 from flexcalc.report import html, plots
 from flexcalc.report.numbers import number
+from flexcalc.report.rows import listed
 
 IMPORTANCE = "importance_kcal_mol_A"
 MOST_ATOMS = 1000
@@ -23,7 +24,7 @@ def figures(record: Mapping[str, Any], name: str, table: str) -> str:
         name: prefix of the pictures' ids, unique in the page.
         table: HTML of what was tried.
     """
-    rows = [row for row in _listed(record.get("features")) if _is_feature(row)]
+    rows = [row for row in listed(record.get("features")) if _is_feature(row)]
     if not rows:
         return html.figures(html.figure(table, "Numbers of features tried.") if table else "")
     kept = np.array([bool(row.get("kept")) for row in rows])
@@ -85,7 +86,3 @@ def _is_feature(row: Any) -> bool:
         and all(type(atom) is int and 0 <= atom < MOST_ATOMS for atom in atoms)
         and all(type(value) in (int, float) and 0 <= value < np.inf for value in numbers)
     )
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []

@@ -36,11 +36,12 @@ def body(run: RunFolder) -> str:
     written = [(chapter, drawn) for chapter in CHAPTERS if (drawn := chapter.body(record))]
     if not written:
         return html.paragraph("No stage of the benchmark has ended yet.")
-    told = " ".join(opening.sentences(record))
+    first, rest = opening.told(record)
     links = html.links([(f"benchmark-{one.anchor}", one.title) for one, _ in written])
     return (
-        (html.paragraph(told, "opening") if told else "")
+        (html.paragraph(first, "opening") if first else "")
         + opening.cards(record)
+        + (html.paragraph(rest) if rest else "")
         + _missing(record)
         + links
         + "".join(
@@ -74,7 +75,7 @@ def _table(record: Record) -> str:
         "kcal/mol/Å, energies and barriers in kcal/mol. The time to predict is of one geometry in "
         "a batch of 32."
     )
-    return html.table(learning.HEAD, rows, caption) if rows else ""
+    return html.table(learning.HEAD, rows, caption, words=2, dense=True) if rows else ""
 
 
 def _copies(record: Record) -> str:
@@ -93,7 +94,7 @@ CHAPTERS = (
     Chapter(
         "minima",
         "Minima",
-        "The molecule's minima on the reference's surface, and the coordinates that tell them apart.",
+        "The molecule's minima on the reference's surface, and what tells them apart.",
         surface.minima,
     ),
     Chapter(
@@ -106,8 +107,8 @@ CHAPTERS = (
     Chapter(
         "data",
         "Datasets",
-        "Labelled frames of each mechanism by kind of sampling: how high they lie, and how far each "
-        "is from the frame most like it, as the norm of the difference in all pair distances.",
+        "Labelled frames of each mechanism by kind of sampling: how high they lie, and how far "
+        "each is from the frame most like it, as the norm of the difference in all pair distances.",
         surface.data,
     ),
     Chapter(
@@ -120,8 +121,8 @@ CHAPTERS = (
     Chapter(
         "criteria",
         "Two ways to choose a model",
-        "By the lowest force error alone (rings), or by the lowest energy error among all within "
-        "0.1 kcal/mol/Å of it (filled). The second is there to steady the energies.",
+        "On the left, by the lowest force error alone; on the right, by the lowest energy error "
+        "among all within 0.1 kcal/mol/Å of it. The second is there to steady the energies.",
         learning.criteria,
     ),
     Chapter(

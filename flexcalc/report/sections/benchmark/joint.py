@@ -1,4 +1,4 @@
-"""Chapters on one model for everything: all mechanisms' data, equal budgets; and on what is withheld."""
+"""Chapters on one model for all mechanisms at equal budgets, and on what is withheld."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def body(record: Record) -> str:
             f"Force error of one model for everything, {number(budget)} points",
         )  # fmt: skip
         caption = (
-            f"{number(budget)} training points in all. Marks: force RMSE in kcal/mol/Å on held-out "
-            "frames of every mechanism. Lines: from the best region to the worst."
+            "Marks: force RMSE in kcal/mol/Å on held-out frames of every mechanism. Lines: from "
+            "the best region to the worst."
         )
-        pictures.append(html.figure(svg, caption))
+        pictures.append(html.figure(svg, caption, title=f"{number(budget)} points in all"))
     return html.figures(*pictures) + _by_region(record) + _table(record.joint)
 
 
@@ -45,7 +45,10 @@ def budgets(rows: Sequence[Row]) -> list[tuple[int, list[Row]]]:
     for row in rows:
         found.setdefault(int(row["budget"]), []).append(row)
     return [
-        (budget, sorted(found[budget], key=lambda row: np.nan_to_num(finite(row, FORCE), nan=np.inf)))
+        (
+            budget,
+            sorted(found[budget], key=lambda row: np.nan_to_num(finite(row, FORCE), nan=np.inf)),
+        )
         for budget in sorted(found)
     ]
 
@@ -56,19 +59,22 @@ def _marks(row: Row) -> tuple[float, float, float]:
 
 def _by_region(record: Record) -> str:
     budget, rows = budgets(record.joint)[-1]
-    blocks = [(word(row, "model"), _bins(row)) for row in rows]
-    named = [word(row, "coordinate") for row in (*rows, *record.regions)]
-    coordinate = next((one for one in named if one), "coordinate")
-    unit = next((word(row, "unit") for row in record.regions if word(row, "unit")), "")
+    blocks = [(word(row, "model"), *_block(row)) for row in rows]
+    named = [block for _, block, _ in blocks if word(block, "coordinate")] + record.regions
+    coordinate = word(named[0], "coordinate") if named else "bin"
+    # The unit may stand only with the errors by mechanism.
+    alike = (word(row, "unit") for row in named if word(row, "coordinate") == coordinate)
+    unit = next((one for one in alike if one), "")
     title = f"One model, {number(budget)} points"
-    drawn = regions.figures(record, title, blocks, (coordinate, unit), "benchmark-joint-region")
+    bins = [(model, found) for model, _, found in blocks]
+    drawn = regions.figures(record, title, bins, (coordinate, unit), "benchmark-joint-region")
     return looks.key(record.shown(rows)) + html.figures(*drawn) if drawn else ""
 
 
-def _bins(row: Row) -> list[Row]:
-    """The bins of a row; they may stand in blocks by coordinate, of which the first is shown."""
+def _block(row: Row) -> tuple[Row, list[Row]]:
+    """What names the coordinate, and the bins; of several coordinates, the first."""
     found = dicts(row.get("regions"))
-    return dicts(found[0].get("bins")) if found and "bins" in found[0] else found
+    return (found[0], dicts(found[0].get("bins"))) if found and "bins" in found[0] else (row, found)
 
 
 HEAD = (
@@ -98,7 +104,7 @@ def _table(rows: Sequence[Row]) -> str:
         "Force errors in kcal/mol/Å, energies and barriers in kcal/mol; the time to predict is of "
         "one geometry in a batch of 32."
     )
-    return html.table(HEAD, summary(rows), caption)
+    return html.table(HEAD, summary(rows), caption, dense=True)
 
 
 def withheld(record: Record) -> str:
@@ -117,10 +123,10 @@ def withheld(record: Record) -> str:
             marks, FORCE_LABEL, f"benchmark-withheld-{place}", f"Force errors with {name} withheld"
         )
         caption = (
-            f"Trained without {name or 'a part'}. Marks: force RMSE in kcal/mol/Å on the withheld "
-            "frames; each line begins at the error on frames like the training set's."
+            "Marks: force RMSE in kcal/mol/Å on the withheld frames; each line begins at the error "
+            "on frames like the training set's."
         )
-        pictures.append(html.figure(svg, caption))
+        pictures.append(html.figure(svg, caption, title=f"Without {name or 'a part'}"))
     return html.figures(*pictures) + _withheld_table(record.withheld) if record.withheld else ""
 
 
@@ -134,7 +140,11 @@ def _side(row: Row, what: str, side: str) -> float:
 def _withheld_table(rows: Sequence[Row]) -> str:
     body = []
     for row in rows:
-        cells = [number(_side(row, what, side)) for what in ("force", "energy") for side in ("seen", "withheld")]
+        cells = [
+            number(_side(row, what, side))
+            for what in ("force", "energy")
+            for side in ("seen", "withheld")
+        ]
         errors = [
             f"{word(one, 'mechanism')} {fixed(finite(one, 'error_kcal_mol'), 2, sign=True)}"
             for one in dicts(row.get("barriers"))
@@ -146,4 +156,5 @@ def _withheld_table(rows: Sequence[Row]) -> str:
         *("model", "withheld", "points", "force, seen", "force, withheld"),
         *("energy, seen", "energy, withheld", "barrier errors"),
     )
-    return html.table(head, body, "Forces in kcal/mol/Å, energies and barriers in kcal/mol.")
+    caption = "Forces in kcal/mol/Å, energies and barriers in kcal/mol."
+    return html.table(head, body, caption, words=2, dense=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -37,8 +37,8 @@ def curves(record: Record) -> str:
                 drawn, (POINTS, label), f"benchmark-curve-{place}-{what}",
                 f"{mechanism}: {what} error against training points", log="xy", level=ACCURATE,
             )  # fmt: skip
-            caption = f"{mechanism}, {what} RMSE in {unit}. {_first_below(group, key, what)}"
-            pictures.append(html.figure(svg, caption, _numbers(group, key)))
+            caption = f"{what.capitalize()} RMSE in {unit}. {_first_below(group, key)}"
+            pictures.append(html.figure(svg, caption, _numbers(group, key), title=mechanism))
     return looks.key(record.shown(rows)) + html.figures(*pictures)
 
 
@@ -50,7 +50,9 @@ def _curve(rows: Sequence[Row], key: str) -> comparison.Curve:
     low, high = (
         np.array([edge(one) if len(one) else np.nan for one in folds]) for edge in (np.min, np.max)
     )
-    return comparison.Curve(column(rows, "points"), np.where(np.isfinite(best), best, low), low, high)
+    return comparison.Curve(
+        column(rows, "points"), np.where(np.isfinite(best), best, low), low, high
+    )
 
 
 def _folds(row: Row, key: str) -> np.ndarray:
@@ -58,13 +60,13 @@ def _folds(row: Row, key: str) -> np.ndarray:
     return found[np.isfinite(found)]
 
 
-def _first_below(rows: Sequence[Row], key: str, what: str) -> str:
+def _first_below(rows: Sequence[Row], key: str) -> str:
     """Who gets below chemical accuracy with the fewest points."""
     below = [row for row in rows if finite(row, f"best_{key}") < ACCURATE]
     if not below:
         return "No model gets below 1."
     first = min(below, key=lambda row: (finite(row, "points"), finite(row, f"best_{key}")))
-    return f"{word(first, 'model')} is the first below 1, with {number(first['points'])} points."
+    return f"First below 1: {word(first, 'model')}, with {number(first['points'])} points."
 
 
 def _numbers(rows: Sequence[Row], key: str) -> str:
@@ -79,7 +81,7 @@ def _numbers(rows: Sequence[Row], key: str) -> str:
 
 
 def criteria(record: Record) -> str:
-    """The same models chosen by the force error alone, and with an eye on the energies."""
+    """Energy errors of the same models, chosen by the force error alone or by both errors."""
     both = {
         key: group
         for key, group in grouped(record.curves, "mechanism", "model").items()
@@ -88,26 +90,46 @@ def criteria(record: Record) -> str:
     pictures = []
     for place, mechanism in enumerate(dict.fromkeys(mechanism for mechanism, _ in both)):
         models = {model: group for (one, model), group in both.items() if one == mechanism}
-        for key, label, what, unit in QUANTITIES:
+        span = np.concatenate([column(group, f"best_{ENERGY}") for group in models.values()])
+        for by, said in CRITERIA.items():
             drawn = []
             for model, group in models.items():
-                for by in ("force", "joint"):
-                    chosen = sorted(
-                        (row for row in group if word(row, "by") == by),
-                        key=lambda row: finite(row, "points"),
-                    )
-                    curve = comparison.Curve(
-                        column(chosen, "points"), column(chosen, f"best_{key}"), hollow=by == "force"
-                    )
-                    drawn.append((record.looks[model], curve))
+                chosen = [row for row in group if word(row, "by") == by]
+                chosen.sort(key=lambda row: finite(row, "points"))
+                points, errors = column(chosen, "points"), column(chosen, f"best_{ENERGY}")
+                drawn.append((record.looks[model], comparison.Curve(points, errors)))
             svg = comparison.lines(
-                drawn, (POINTS, label), f"benchmark-criterion-{place}-{what}",
-                f"{mechanism}: {what} error by two criteria of choice", log="xy", level=ACCURATE,
+                drawn, (POINTS, QUANTITIES[1][1]), f"benchmark-criterion-{place}-{by}",
+                f"{mechanism}: energy error of models chosen {said}", log="xy", level=ACCURATE,
+                span=span,
             )  # fmt: skip
-            caption = f"{mechanism}, {what} RMSE in {unit}. Rings: chosen by the force error alone."
-            pictures.append(html.figure(svg, caption))
+            rises = sum(int((np.diff(curve.y) > 0).sum()) for _, curve in drawn)
+            caption = f"Energy RMSE in kcal/mol, chosen {said}. {_rises(rises)}"
+            numbers_of = _chosen(models, by)
+            pictures.append(html.figure(svg, caption, numbers_of, title=mechanism))
     shown = record.shown([row for group in both.values() for row in group])
     return looks.key(shown) + html.figures(*pictures) if pictures else ""
+
+
+CRITERIA = {"force": "by the force error alone", "joint": "by both errors"}
+
+
+def _rises(count: int) -> str:
+    if not count:
+        return "It never rises with more points."
+    times = {1: "once", 2: "twice"}.get(count, f"{count} times")
+    return f"It rises {times} as points are added."
+
+
+def _chosen(models: Mapping[str, Sequence[Row]], by: str) -> str:
+    head = ("model", POINTS, "force RMSE", "energy RMSE")
+    rows = [
+        (model, *(number(row.get(key)) for key in ("points", f"best_{FORCE}", f"best_{ENERGY}")))
+        for model, group in models.items()
+        for row in group
+        if word(row, "by") == by
+    ]
+    return html.table(head, rows)
 
 
 def cutoffs(record: Record) -> str:
@@ -120,11 +142,16 @@ def cutoffs(record: Record) -> str:
             group = sorted(group, key=lambda row: finite(row, "cutoff_A"))
             errors = column(group, key)
             if np.isfinite(errors).any():
-                drawn.append((shown[mechanism], comparison.Curve(column(group, "cutoff_A"), errors)))
+                drawn.append(
+                    (shown[mechanism], comparison.Curve(column(group, "cutoff_A"), errors))
+                )
         if not drawn:
             continue
         svg = comparison.lines(
-            drawn, ("cutoff / Å", label), f"benchmark-cutoff-{what}", f"{what} error against the cutoff"
+            drawn,
+            ("cutoff / Å", label),
+            f"benchmark-cutoff-{what}",
+            f"{what} error against the cutoff",
         )
         best = min(
             (row for row in record.cutoffs if np.isfinite(finite(row, key))),
@@ -153,7 +180,14 @@ def summary(record: Record) -> list[tuple[str, ...]]:
     rows = []
     for row in largest(preferred(record.curves)):
         mechanism, model = word(row, "mechanism"), word(row, "model")
-        values = [row.get(f"{which}_{key}") for key in (FORCE, ENERGY) for which in ("best", "mean")]
-        figures = [*values, errors.get((mechanism, model)), row.get("train_seconds"), row.get("predict_ms")]
+        values = [
+            row.get(f"{which}_{key}") for key in (FORCE, ENERGY) for which in ("best", "mean")
+        ]
+        figures = [
+            *values,
+            errors.get((mechanism, model)),
+            row.get("train_seconds"),
+            row.get("predict_ms"),
+        ]
         rows.append((mechanism, model, number(row["points"]), *(number(one) for one in figures)))
     return rows

@@ -12,12 +12,11 @@ from flexcalc.report.sections.benchmark import findings, joint
 from flexcalc.report.sections.benchmark.record import ENERGY, FORCE, Record, preferred
 
 
-def sentences(record: Record) -> list[str]:
-    """The result of each stage that is there, most telling last."""
-    found = [
-        _surface(record), _learning(record), _joint(record), _crash(record), _findings(record),
-    ]  # fmt: skip
-    return [one for one in found if one]
+def told(record: Record) -> tuple[str, str]:
+    """The main result of the stages that are there, and what else came out."""
+    ordered = (_joint, _learning, _surface, _crash, _findings)
+    first, *rest = [said for sentence in ordered if (said := sentence(record))] or [""]
+    return first, " ".join(rest)
 
 
 def cards(record: Record) -> str:
@@ -36,7 +35,11 @@ def cards(record: Record) -> str:
         items.append(html.Card("its worst over best region", number(finite(best, "ratio"), 2)))
     survived, runs = _survived(record.crash)
     if runs:
-        items.append(html.Card("runs that lasted", f"{round(100 * survived / runs)} %", f"of {runs}, all models"))
+        items.append(
+            html.Card(
+                "runs that lasted", f"{round(100 * survived / runs)} %", f"of {runs}, all models"
+            )
+        )
     return html.cards(items)
 
 
@@ -74,8 +77,9 @@ def _learning(record: Record) -> str:
     points = number(int(np.max(column(group, "points"))))
     where = "its mechanism" if len(every) == 1 else f"{len(every)} mechanisms"
     return (
-        f"Trained for each mechanism on its own, {model} has the lowest force error: "
-        f"{number(force)} kcal/mol/Å and {number(energy)} kcal/mol over {where} with {points} points."
+        f"Trained for each mechanism on its own with {points} points, {model} has the lowest force "
+        f"error, {number(force)} kcal/mol/Å over {where}; its energy error is {number(energy)} "
+        "kcal/mol."
     )
 
 
@@ -94,7 +98,8 @@ def _joint(record: Record) -> str:
     rows = joint.budgets(record.joint)[-1][1]
     said = (
         f"As one model for everything, with {number(int(best['budget']))} points in all, "
-        f"{word(best, 'model')} has the lowest force error, {number(finite(best, FORCE))} kcal/mol/Å"
+        f"{word(best, 'model')} has the lowest force error, {number(finite(best, FORCE))} "
+        "kcal/mol/Å"
     )
     ratio = finite(best, "ratio")
     if np.isfinite(ratio):

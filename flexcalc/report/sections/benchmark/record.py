@@ -13,7 +13,10 @@ from flexcalc.report.rows import Row, dicts, listed, read, word
 
 FORCE, ENERGY = "force_rmse_kcal_mol_A", "energy_rmse_kcal_mol"
 FORCE_LABEL, ENERGY_LABEL = "force RMSE / kcal mol⁻¹ Å⁻¹", "energy RMSE / kcal mol⁻¹"
-QUANTITIES = ((FORCE, FORCE_LABEL, "force", "kcal/mol/Å"), (ENERGY, ENERGY_LABEL, "energy", "kcal/mol"))
+QUANTITIES = (
+    (FORCE, FORCE_LABEL, "force", "kcal/mol/Å"),
+    (ENERGY, ENERGY_LABEL, "energy", "kcal/mol"),
+)
 """Key, label of an axis, word and unit of the two errors that are drawn everywhere."""
 
 ACCURATE = 1.0
@@ -88,7 +91,7 @@ class Record:
     def path(self, mechanism: str) -> Dataset | None:
         """The frames of a mechanism's path."""
         # A name from a file must not lead out of the folder.
-        if not re.fullmatch(r"[\w .+-]+", mechanism) or set(mechanism) <= {".", " "}:
+        if not re.fullmatch(r"[\w .+-]{1,100}", mechanism) or set(mechanism) <= {".", " "}:
             return None
         return self.run.frames(str(PurePosixPath("paths", mechanism, "path.xyz")))
 

@@ -16,6 +16,9 @@ from flexcalc.report.sections.benchmark.record import QUANTITIES, Record, unit_s
 FEWEST = 20
 """Frames of a bin that counts as the worst or the best."""
 
+DECIMALS = 6
+"""Of a bin's edges: the end of one bin is the start of the next."""
+
 
 def by_region(record: Record) -> str:
     """Errors by bins of a coordinate for every mechanism, models at their largest training set."""
@@ -26,7 +29,9 @@ def by_region(record: Record) -> str:
     ):
         blocks = [(word(row, "model"), dicts(row.get("bins"))) for row in group]
         unit = word(group[0], "unit")
-        pictures += figures(record, mechanism, blocks, (coordinate, unit), f"benchmark-region-{place}")
+        pictures += figures(
+            record, mechanism, blocks, (coordinate, unit), f"benchmark-region-{place}"
+        )
     if not pictures:
         return ""
     table = _ratios(rows)
@@ -53,13 +58,15 @@ def figures(
     whole = [(model, bins) for model, bins in whole if bins]
     if not whole:
         return []
-    starts = np.unique(np.concatenate([column(bins, "from") for _, bins in whole]))
-    ends = np.unique(np.concatenate([column(bins, "to") for _, bins in whole]))
-    edges = np.append(starts, ends[-1])
+    # Where nothing was met there may be no bin: a gap is a bin of its own, and empty.
+    sides = [column(bins, side) for _, bins in whole for side in ("from", "to")]
+    edges = np.unique(np.round(np.concatenate(sides), DECIMALS))
+    starts = edges[:-1]
     population = np.zeros(len(starts))
     for _, bins in whole:
         np.maximum.at(population, _places(starts, bins), np.nan_to_num(column(bins, "population")))
-    unit = unit_sign(coordinate[1]) or ("°" if coordinate[0].split()[0] in ("dihedral", "angle") else "Å")
+    unit = unit_sign(coordinate[1])
+    along = f"{coordinate[0]} / {unit}" if unit else coordinate[0]
     found = []
     for key, label, what, per in QUANTITIES:
         drawn = []
@@ -71,29 +78,34 @@ def figures(
         if not drawn:
             continue
         svg = comparison.by_region(
-            edges, population, drawn, (f"{coordinate[0]} / {unit}", label), f"{name}-{what}",
+            edges, population, drawn, (along, label), f"{name}-{what}",
             f"{title}: {what} error by {coordinate[0]}",
         )  # fmt: skip
-        caption = f"{title}, {what} RMSE in {per} by {coordinate[0]}; bars: frames in each bin."
-        found.append(html.figure(svg, caption, _numbers(whole, key)))
+        caption = f"{what.capitalize()} RMSE in {per} by {coordinate[0]}. Bars: frames in each bin."
+        found.append(html.figure(svg, caption, _numbers(whole, key), title=title))
     return found
 
 
 def _whole(bins: Sequence[Row]) -> list[Row]:
     edges = ("from", "to", "population")
     found = [row for row in bins if all(np.isfinite(finite(row, key)) for key in edges)]
-    return sorted((row for row in found if row["from"] < row["to"]), key=lambda row: row["from"])
+    return sorted(
+        (row for row in found if row["to"] - row["from"] > 10**-DECIMALS),
+        key=lambda row: row["from"],
+    )
 
 
 def _places(starts: np.ndarray, bins: Sequence[Row]) -> np.ndarray:
-    return np.searchsorted(starts, column(bins, "from"))
+    return np.searchsorted(starts, np.round(column(bins, "from"), DECIMALS))
 
 
 def _numbers(blocks: Sequence[tuple[str, Sequence[Row]]], key: str) -> str:
     spans: dict[tuple[float, float], dict[str, str]] = {}
     for model, bins in blocks:
         for row in bins:
-            place = spans.setdefault((row["from"], row["to"]), {"frames": number(row["population"])})
+            place = spans.setdefault(
+                (row["from"], row["to"]), {"frames": number(row["population"])}
+            )
             place[model] = number(finite(row, key))
     head = ("bin", "frames", *(model for model, _ in blocks))
     rows = [
@@ -118,11 +130,12 @@ def _ratios(rows: Sequence[Row]) -> str:
         cells = (number(values[0]), where, number(values[1]), number(ratio, 2))
         body.append((word(row, "mechanism"), word(row, "model"), *cells))
     caption = (
-        f"Force RMSE in kcal/mol/Å of the worst and the best bin with at least {FEWEST} frames, and "
-        "how many times worse the worst is."
+        f"Force RMSE in kcal/mol/Å of the worst and the best bin with at least {FEWEST} frames, "
+        "and how many times worse the worst is."
     )
     head = ("mechanism", "model", "worst bin", "where", "best bin", "ratio")
-    return html.table(head, body, caption) if body else ""
+    table = html.table(head, body, caption, words=2)
+    return html.details("Worst and best bins", table) if body else ""
 
 
 def profiles(record: Record) -> str:
@@ -131,42 +144,57 @@ def profiles(record: Record) -> str:
     progress = {word(row, "mechanism"): numbers(row.get("progress")) for row in record.paths}
     pictures = []
     for place, ((mechanism,), group) in enumerate(grouped(rows, "mechanism").items()):
-        pictures.append(_profile(record, mechanism, group, progress.get(mechanism), place))
-    pictures.append(_barrier_errors(record, rows))
-    if not any(pictures):
-        return ""
-    shown = looks.key(record.shown(rows), reference="reference")
-    return shown + html.figures(*pictures) + _barrier_table(rows)
+        pictures += _profile(record, mechanism, group, progress.get(mechanism), place)
+    drawn = html.figures(*pictures)
+    if drawn:
+        drawn = looks.key(record.shown(rows), reference="reference") + drawn
+    return drawn + _heights(record, rows)
 
 
 def _profile(
     record: Record, mechanism: str, rows: Sequence[Row], progress: np.ndarray | None, place: int
-) -> str:
-    reference = next(
-        (one for row in rows if len(one := numbers(row.get("profile_reference_kcal_mol"))) > 1), None
-    )
+) -> list[str]:
+    """The energy along a path, and beside it how far each model is off."""
+    profiles = (numbers(row.get("profile_reference_kcal_mol")) for row in rows)
+    reference = next((one for one in profiles if len(one) > 1), None)
     if reference is None:
-        return ""
+        return []
     x = np.arange(len(reference), dtype=float)
     label = "image"
-    if progress is not None and len(progress) == len(reference) and np.isfinite(progress).all():
+    if progress is not None and len(progress) == len(x) and np.isfinite(progress).all():
         x, label = progress, "progress along the path"
-    drawn = [
-        (record.looks[word(row, "model")], comparison.Curve(x, energies))
+    models = [
+        (record.looks[word(row, "model")], energies)
         for row in rows
         if len(energies := numbers(row.get("profile_kcal_mol"))) == len(reference)
     ]
-    svg = comparison.lines(
-        drawn, (label, "energy / kcal mol⁻¹"), f"benchmark-profile-{place}",
+    energy = comparison.lines(
+        [(look, comparison.Curve(x, energies)) for look, energies in models],
+        (label, "energy / kcal mol⁻¹"), f"benchmark-profile-{place}",
         f"{mechanism}: energy along the path, models and reference",
         reference=comparison.Reference(x, reference), smoothed=True,
     )  # fmt: skip
-    best = min(rows, key=lambda row: np.nan_to_num(finite(row, "profile_rmse_kcal_mol"), nan=np.inf))
-    caption = (
-        f"{mechanism}, energy along the reference's path in kcal/mol. {word(best, 'model')} is the "
-        f"closest: {number(finite(best, 'profile_rmse_kcal_mol'))} kcal/mol RMSE."
+    off = comparison.lines(
+        [(look, comparison.Curve(x, energies - reference)) for look, energies in models],
+        (label, "model less reference / kcal mol⁻¹"), f"benchmark-off-{place}",
+        f"{mechanism}: error of each model along the path", band=1.0,
+    )  # fmt: skip
+    closest = min(
+        rows, key=lambda row: np.nan_to_num(finite(row, "profile_rmse_kcal_mol"), nan=np.inf)
     )
-    return html.figure(svg, caption)
+    said = (
+        f"How far each model is off, in kcal/mol; the band is 1 wide on each side. The closest is "
+        f"{word(closest, 'model')}: {number(finite(closest, 'profile_rmse_kcal_mol'))} RMSE."
+    )
+    return [
+        html.figure(energy, "Energy along the reference's path in kcal/mol.", title=mechanism),
+        html.figure(off, said, title=mechanism),
+    ]
+
+
+def _heights(record: Record, rows: Sequence[Row]) -> str:
+    """Errors of the barriers as a picture and as numbers, side by side."""
+    return html.figures(_barrier_errors(record, rows), _barrier_table(rows)) if rows else ""
 
 
 def _barrier_errors(record: Record, rows: Sequence[Row]) -> str:
@@ -204,7 +232,7 @@ def _barrier_table(rows: Sequence[Row]) -> str:
             cells.append(fixed(error, 2, sign=True) if np.isfinite(error) else NONE)
         body.append((model, *cells))
     caption = "Error of each barrier in kcal/mol: the model's height less the reference's."
-    return html.table(("model", *mechanisms), body, caption)
+    return html.figure(html.table(("model", *mechanisms), body), caption)
 
 
 def kept(record: Record) -> str:
@@ -223,7 +251,9 @@ def kept(record: Record) -> str:
         for row in record.features
     ]
     return "".join(
-        html.paragraph(title) + figure for title, figure in zip(titles, drawn, strict=True) if figure
+        html.paragraph(title) + figure
+        for title, figure in zip(titles, drawn, strict=True)
+        if figure
     )
 
 

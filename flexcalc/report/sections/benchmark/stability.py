@@ -50,15 +50,17 @@ def _survival(record: Record, heat: float, rows: Sequence[Row], place: int) -> s
         runs, float(np.nanmax(ends)), f"benchmark-survival-{place}",
         f"Runs that have not failed at {number(heat)} K, over time",
     )  # fmt: skip
-    lasting = [word(row, "model") for row in rows if finite(row, "survived") == finite(row, "seeds")]
+    lasting = [
+        word(row, "model") for row in rows if finite(row, "survived") == finite(row, "seeds")
+    ]
     said = f"{', '.join(lasting)} lost none." if lasting else "Every model lost some."
     if len(lasting) == len(rows):
         said = "No model lost any."
     caption = (
-        f"{number(heat)} K: the share of {number(rows[0].get('seeds'))} runs a model that are whole. "
-        f"{said} Lines are set a little apart."
+        f"The share of {number(rows[0].get('seeds'))} runs a model that are whole. {said} "
+        "Lines are set a little apart."
     )
-    return html.figure(svg, caption)
+    return html.figure(svg, caption, title=f"{number(heat)} K")
 
 
 def _table(heats: Sequence[tuple[float, Sequence[Row]]]) -> str:
@@ -83,10 +85,10 @@ def _table(heats: Sequence[tuple[float, Sequence[Row]]]) -> str:
         "largest force error",
     )
     caption = (
-        "Drift of the energy without a thermostat in meV an atom and ps; force errors in kcal/mol/Å "
-        "on frames that the model itself visited, labelled by the reference."
+        "Drift of the energy without a thermostat in meV an atom and ps; force errors in "
+        "kcal/mol/Å on frames that the model itself visited, labelled by the reference."
     )
-    return html.table(head, body, caption)
+    return html.table(head, body, caption, dense=True)
 
 
 def _broken(failures: Sequence[Row]) -> str:
@@ -105,7 +107,9 @@ def _kind(failure: Row) -> str:
 
 def _populations(heats: Sequence[tuple[float, Sequence[Row]]]) -> str:
     names = list(
-        dict.fromkeys(name for _, rows in heats for row in rows for name in _shares(row, "populations"))
+        dict.fromkeys(
+            name for _, rows in heats for row in rows for name in _shares(row, "populations")
+        )
     )
     if not names:
         return ""
@@ -113,7 +117,9 @@ def _populations(heats: Sequence[tuple[float, Sequence[Row]]]) -> str:
     for heat, rows in heats:
         exact = next((one for row in rows if (one := _shares(row, "reference_populations"))), {})
         if exact:
-            body.append((f"reference, {number(heat)} K", *(_percent(exact, name) for name in names)))
+            body.append(
+                (f"reference, {number(heat)} K", *(_percent(exact, name) for name in names))
+            )
         for row in rows:
             found = _shares(row, "populations")
             label = f"{word(row, 'model')}, {number(heat)} K"
@@ -144,14 +150,17 @@ def _maps(heats: Sequence[tuple[float, Sequence[Row]]]) -> str:
             _map(row, "map", word(row, "model"), heat, f"{place}-{n}") for n, row in enumerate(rows)
         ]
         if any(tiles):
-            parts.append(f'<div class="maps">{"".join(tiles)}</div>')
+            parts.append((heat, f'<div class="maps">{"".join(tiles)}</div>'))
     if not parts:
         return ""
+    *colder, hottest = parts
     caption = (
         "Where each run went: counts of two coordinates together, darker for more, on a "
         "logarithmic scale of each map's own."
     )
-    return html.heading("Maps of two coordinates") + html.paragraph(caption) + "".join(parts)
+    folded = "".join(html.details(f"Maps at {number(heat)} K", drawn) for heat, drawn in colder)
+    title = html.subheading("Maps of two coordinates")
+    return title + html.paragraph(caption, "below") + hottest[1] + folded
 
 
 def _map(row: Row, key: str, title: str, heat: float, name: str) -> str:
@@ -162,6 +171,8 @@ def _map(row: Row, key: str, title: str, heat: float, name: str) -> str:
     names = [str(one) for one in listed(chart.get("coordinates"))]
     rows = [numbers(one) for one in listed(chart.get("counts"))]
     if len(edges) != 2 or len(names) != 2 or min(map(len, edges)) < 2:
+        return ""
+    if not all(np.all(np.diff(one) > 0) for one in edges):
         return ""
     shape = (len(edges[0]) - 1, len(edges[1]) - 1)
     if len(rows) != shape[0] or any(len(one) != shape[1] for one in rows):

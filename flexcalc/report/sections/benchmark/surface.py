@@ -31,10 +31,10 @@ def minima(record: Record) -> str:
         for row in record.minima
     ]
     caption = "Energies in kcal/mol above the lowest minimum, angles in degrees, distances in Å."
-    table = html.table(("minimum", "energy", *names), rows, caption)
+    table = html.table(("minimum", "energy", *names), rows)
     frames = record.run.frames("minima.xyz")
     if frames is None or len(frames) != len(record.minima):
-        return table
+        return html.figure(table, caption)
     view = molecule.look(frames.numbers, frames.positions)
     tiles = [
         (
@@ -44,12 +44,15 @@ def minima(record: Record) -> str:
         )
         for k in range(len(rows))
     ]
-    lowest = "The minima, with energies above the lowest."
-    return html.figure(html.film(tiles), lowest) + table
+    lowest = "The minima, seen from one side."
+    return html.figures(
+        html.figure(f'<div class="few">{html.film(tiles)}</div>', lowest),
+        html.figure(table, caption),
+    )
 
 
 def paths(record: Record) -> str:
-    """Energies along the paths, their heights with and without dispersion, and the paths to turn."""
+    """Energies along the paths, what dispersion adds to their heights, and the paths to turn."""
     if not record.paths:
         return ""
     shown = looks.groups(word(row, "mechanism") for row in record.paths)
@@ -64,7 +67,9 @@ def paths(record: Record) -> str:
             along, ("share of the way", UNIT), "benchmark-paths", "Energy along each path",
             smoothed=True,
         )  # fmt: skip
-        drawn = html.figure(svg, "Reference energies along each path in kcal/mol; the ends are at 0 and 1.")
+        drawn = html.figure(
+            svg, "Reference energies along each path in kcal/mol; the ends are at 0 and 1."
+        )
     pictures = html.figures(drawn, _heights(record.paths))
     turning = [_turning(record, row) for row in record.paths]
     return (
@@ -78,14 +83,19 @@ def paths(record: Record) -> str:
 def _heights(rows: Sequence[Row]) -> str:
     """What dispersion does to each barrier."""
     both = [
-        (word(row, "mechanism"), finite(row, "barrier_kcal_mol"), finite(row, "barrier_without_dispersion_kcal_mol"))
+        (
+            word(row, "mechanism"),
+            finite(row, "barrier_kcal_mol"),
+            finite(row, "barrier_without_dispersion_kcal_mol"),
+        )
         for row in rows
     ]
     both = [row for row in both if np.isfinite(row[1:]).all()]
     if not both:
         return ""
     marks = [
-        (name, looks.Look("model"), height - bare, 0.0, height - bare) for name, height, bare in both
+        (name, looks.Look("model"), height - bare, 0.0, height - bare)
+        for name, height, bare in both
     ]
     svg = comparison.ranges(
         marks, "what dispersion adds / kcal mol⁻¹", "benchmark-dispersion",
@@ -101,11 +111,15 @@ def _heights(rows: Sequence[Row]) -> str:
 def _path_table(rows: Sequence[Row]) -> str:
     body = []
     for row in rows:
-        height, bare = (finite(row, key) for key in ("barrier_kcal_mol", "barrier_without_dispersion_kcal_mol"))
-        converged = {True: "yes", False: "no"}.get(row.get("converged"), NONE)  # type: ignore[arg-type]
+        height, bare = (
+            finite(row, key) for key in ("barrier_kcal_mol", "barrier_without_dispersion_kcal_mol")
+        )
+        found = row.get("converged")
+        converged = ("yes" if found else "no") if isinstance(found, bool) else NONE
         body.append(
             (
-                word(row, "mechanism"), number(row.get("images")), _decimals(height), _decimals(bare),
+                word(row, "mechanism"), number(row.get("images")),
+                _decimals(height), _decimals(bare),
                 _decimals(height - bare, sign=True), converged,
             )
         )  # fmt: skip
@@ -126,7 +140,9 @@ def _turning(record: Record, row: Row) -> str:
     ]
     top = int(energies.argmax()) if whole else 0
     title = f"The molecule along {name}"
-    return html.figure(viewer(frames.numbers, frames.positions, labels, title, top), f"{name}. Drag to turn it.")
+    return html.figure(
+        viewer(frames.numbers, frames.positions, labels, title, top), "Drag to turn it.", title=name
+    )
 
 
 def data(record: Record) -> str:
@@ -145,11 +161,13 @@ def data(record: Record) -> str:
                 continue
             name, title = f"benchmark-data-{place}-{what}", f"{mechanism}: {what} of the frames"
             svg = plots.histogram(groups, label, name, title, keyed=False)
-            pictures.append(html.figure(svg, _distribution(mechanism, groups, what)))
+            pictures.append(html.figure(svg, _distribution(groups, what), title=mechanism))
     caption = "Frames by mechanism and kind of sampling, with the mean energy in kcal/mol."
-    rows = [_data_row(row) for row in record.data]
-    table = html.table(("mechanism", "sampling", "frames", "mean energy", "highest"), rows, caption)
-    return looks.key(shown, filled=True) + html.figures(*pictures) + html.details("The numbers", table)
+    head = ("mechanism", "sampling", "frames", "mean energy", "highest")
+    table = html.table(head, [_data_row(row) for row in record.data], caption, words=2)
+    return (
+        looks.key(shown, filled=True) + html.figures(*pictures) + html.details("The numbers", table)
+    )
 
 
 def _seen(rows: Sequence[Row], kind: str, key: str) -> np.ndarray:
@@ -158,12 +176,12 @@ def _seen(rows: Sequence[Row], kind: str, key: str) -> np.ndarray:
     return values[np.isfinite(values)]
 
 
-def _distribution(mechanism: str, groups: dict[str, np.ndarray], what: str) -> str:
+def _distribution(groups: dict[str, np.ndarray], what: str) -> str:
     every = np.concatenate(list(groups.values()))
     unit = "kcal/mol" if what == "energies" else "Å"
     low, high = np.percentile(every, [5, 95])
     return (
-        f"{mechanism}, {what} of {counted(len(every), 'frame')}: nine in ten lie from "
+        f"{what.capitalize()} of {counted(len(every), 'frame')}: nine in ten lie from "
         f"{number(float(low))} to {number(float(high))} {unit}."
     )
 
@@ -171,7 +189,9 @@ def _distribution(mechanism: str, groups: dict[str, np.ndarray], what: str) -> s
 def _data_row(row: Row) -> tuple[str, ...]:
     energies = numbers(row.get("energy_kcal_mol"))
     energies = energies[np.isfinite(energies)]
-    mean, high = (float(energies.mean()), float(energies.max())) if len(energies) else (np.nan, np.nan)
+    mean, high = (
+        (float(energies.mean()), float(energies.max())) if len(energies) else (np.nan, np.nan)
+    )
     return (
         word(row, "mechanism"), word(row, "kind"), number(row.get("frames")), _decimals(mean),
         _decimals(high),
