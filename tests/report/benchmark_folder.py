@@ -89,11 +89,14 @@ def paths(folder):
                 "barrier_without_dispersion_kcal_mol": bare,
                 "profile_kcal_mol": profile(height).tolist(),
                 "profile_without_dispersion_kcal_mol": profile(bare).tolist(),
+                "coordinate": DIHEDRAL,
                 "progress": turns.tolist(),
                 "converged": name != "inversion",
             }
         )
     keep(folder, "paths.json", rows)
+    straight = {"start": "cis", "end": "trans", "method": "neb", "converged": False, "steps": 500}
+    keep(folder, "naive.json", [{**straight, "barrier_kcal_mol": 181.0}])
 
 
 def data(folder, rng):

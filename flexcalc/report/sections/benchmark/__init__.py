@@ -114,8 +114,8 @@ CHAPTERS = (
     Chapter(
         "curves",
         "Learning curves",
-        "One fold trains and the others test. Lines are the best of the folds, shades reach to the "
-        "worst; the level line is at 1, chemical accuracy. Axes are logarithmic.",
+        "One fold trains and the others test. Lines are the best of the folds, shades span them "
+        "all; the level line is at 1, chemical accuracy. Axes are logarithmic.",
         learning.curves,
     ),
     Chapter(
@@ -142,7 +142,7 @@ CHAPTERS = (
     Chapter(
         "barriers",
         "Along the paths",
-        "Each model on the reference's own geometries, above the lowest of them.",
+        "Each model on the geometries of the reference's own path, above its energy at the first.",
         regions.profiles,
     ),
     Chapter("features", "Features kept", "", regions.kept),

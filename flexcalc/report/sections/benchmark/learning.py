@@ -85,7 +85,7 @@ def criteria(record: Record) -> str:
     both = {
         key: group
         for key, group in grouped(record.curves, "mechanism", "model").items()
-        if {"force", "joint"} <= {word(row, "by") for row in group}
+        if _differ(group)
     }
     pictures = []
     for place, mechanism in enumerate(dict.fromkeys(mechanism for mechanism, _ in both)):
@@ -109,6 +109,15 @@ def criteria(record: Record) -> str:
             pictures.append(html.figure(svg, caption, numbers_of, title=mechanism))
     shown = record.shown([row for group in both.values() for row in group])
     return looks.key(shown) + html.figures(*pictures) if pictures else ""
+
+
+def _differ(rows: Sequence[Row]) -> bool:
+    """Whether the two criteria chose differently anywhere."""
+    by_force, jointly = (
+        {row["points"]: finite(row, f"best_{ENERGY}") for row in rows if word(row, "by") == by}
+        for by in CRITERIA
+    )
+    return any(by_force[points] != jointly[points] for points in by_force.keys() & jointly.keys())
 
 
 CRITERIA = {"force": "by the force error alone", "joint": "by both errors"}

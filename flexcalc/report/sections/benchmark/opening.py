@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from flexcalc.report import html
@@ -32,7 +34,8 @@ def cards(record: Record) -> str:
         points = number(int(best["budget"]))
         items.append(html.Card(f"lowest in one model, {points} points", word(best, "model")))
         items.append(html.Card("its force RMSE", number(finite(best, FORCE)), "kcal/mol/Å"))
-        items.append(html.Card("its worst over best region", number(finite(best, "ratio"), 2)))
+        if np.isfinite(ratio := finite(best, "ratio")):
+            items.append(html.Card("its worst over best region", number(ratio, 2)))
     survived, runs = _survived(record.crash)
     if runs:
         items.append(
@@ -77,9 +80,9 @@ def _learning(record: Record) -> str:
     points = number(int(np.max(column(group, "points"))))
     where = "its mechanism" if len(every) == 1 else f"{len(every)} mechanisms"
     return (
-        f"Trained for each mechanism on its own with {points} points, {model} has the lowest force "
-        f"error, {number(force)} kcal/mol/Å over {where}; its energy error is {number(energy)} "
-        "kcal/mol."
+        f"Trained for each mechanism on its own, {model} with {points} points has "
+        f"{_lowest(means)} {number(force)} kcal/mol/Å over {where}; its energy error is "
+        f"{number(energy)} kcal/mol."
     )
 
 
@@ -98,8 +101,7 @@ def _joint(record: Record) -> str:
     rows = joint.budgets(record.joint)[-1][1]
     said = (
         f"As one model for everything, with {number(int(best['budget']))} points in all, "
-        f"{word(best, 'model')} has the lowest force error, {number(finite(best, FORCE))} "
-        "kcal/mol/Å"
+        f"{word(best, 'model')} has {_lowest(rows)} {number(finite(best, FORCE))} kcal/mol/Å"
     )
     ratio = finite(best, "ratio")
     if np.isfinite(ratio):
@@ -111,6 +113,10 @@ def _joint(record: Record) -> str:
         if np.isfinite(finite(second, "ratio")):
             said += f" and {number(finite(second, 'ratio'), 2)} times"
     return said + "."
+
+
+def _lowest(compared: Sequence[object]) -> str:
+    return "the lowest force error," if len(compared) > 1 else "a force error of"
 
 
 def _survived(rows: list[Row]) -> tuple[int, int]:

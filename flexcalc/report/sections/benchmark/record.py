@@ -36,6 +36,7 @@ class Record:
     run: RunFolder
     minima: list[Row]
     paths: list[Row]
+    naive: list[Row]
     data: list[Row]
     curves: list[Row]
     cutoffs: list[Row]
@@ -72,6 +73,7 @@ class Record:
             run=run,
             minima=read(run, "minima.json", ("name",)),
             paths=read(run, "paths.json", ("mechanism",)),
+            naive=read(run, "naive.json", ("method",)),
             data=read(run, "data.json", ("mechanism", "kind")),
             curves=curves,
             joint=joint,

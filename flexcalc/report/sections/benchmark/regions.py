@@ -23,19 +23,23 @@ DECIMALS = 6
 def by_region(record: Record) -> str:
     """Errors by bins of a coordinate for every mechanism, models at their largest training set."""
     rows = largest(record.regions)
-    pictures = []
+    first: dict[str, str] = {}
+    pictures: list[str] = []
+    others: list[str] = []
     for place, ((mechanism, coordinate), group) in enumerate(
         grouped(rows, "mechanism", "coordinate").items()
     ):
         blocks = [(word(row, "model"), dicts(row.get("bins"))) for row in group]
         unit = word(group[0], "unit")
-        pictures += figures(
-            record, mechanism, blocks, (coordinate, unit), f"benchmark-region-{place}"
-        )
+        name = f"benchmark-region-{place}"
+        drawn = figures(record, mechanism, blocks, (coordinate, unit), name)
+        # The first coordinate is the mechanism's own.
+        main = first.setdefault(mechanism, coordinate) == coordinate
+        (pictures if main else others).extend(drawn)
     if not pictures:
         return ""
-    table = _ratios(rows)
-    return looks.key(record.shown(rows)) + html.figures(*pictures) + table
+    folded = html.details("By other coordinates", html.figures(*others)) if others else ""
+    return looks.key(record.shown(rows)) + html.figures(*pictures) + folded + _ratios(rows)
 
 
 def figures(
@@ -127,6 +131,7 @@ def _ratios(rows: Sequence[Row]) -> str:
         values = (float(errors[worst]), float(errors[best]))
         ratio = values[0] / values[1] if values[1] > 0 else np.nan
         where = f"{fixed(bins[worst]['from'], 0)} to {fixed(bins[worst]['to'], 0)}"
+        where = f"{where} of {word(row, 'coordinate')}"
         cells = (number(values[0]), where, number(values[1]), number(ratio, 2))
         body.append((word(row, "mechanism"), word(row, "model"), *cells))
     caption = (
@@ -141,10 +146,10 @@ def _ratios(rows: Sequence[Row]) -> str:
 def profiles(record: Record) -> str:
     """Models along the reference's own paths, and the error of each barrier."""
     rows = largest(record.barriers)
-    progress = {word(row, "mechanism"): numbers(row.get("progress")) for row in record.paths}
+    paths = {word(row, "mechanism"): row for row in record.paths}
     pictures = []
     for place, ((mechanism,), group) in enumerate(grouped(rows, "mechanism").items()):
-        pictures += _profile(record, mechanism, group, progress.get(mechanism), place)
+        pictures += _profile(record, mechanism, group, paths.get(mechanism, {}), place)
     drawn = html.figures(*pictures)
     if drawn:
         drawn = looks.key(record.shown(rows), reference="reference") + drawn
@@ -152,17 +157,14 @@ def profiles(record: Record) -> str:
 
 
 def _profile(
-    record: Record, mechanism: str, rows: Sequence[Row], progress: np.ndarray | None, place: int
+    record: Record, mechanism: str, rows: Sequence[Row], path: Row, place: int
 ) -> list[str]:
     """The energy along a path, and beside it how far each model is off."""
     profiles = (numbers(row.get("profile_reference_kcal_mol")) for row in rows)
     reference = next((one for one in profiles if len(one) > 1), None)
     if reference is None:
         return []
-    x = np.arange(len(reference), dtype=float)
-    label = "image"
-    if progress is not None and len(progress) == len(x) and np.isfinite(progress).all():
-        x, label = progress, "progress along the path"
+    x, label = _along(path, len(reference))
     models = [
         (record.looks[word(row, "model")], energies)
         for row in rows
@@ -190,6 +192,14 @@ def _profile(
         html.figure(energy, "Energy along the reference's path in kcal/mol.", title=mechanism),
         html.figure(off, said, title=mechanism),
     ]
+
+
+def _along(path: Row, images: int) -> tuple[np.ndarray, str]:
+    """Where the images of a path stand on an axis, and the axis's label."""
+    progress = numbers(path.get("progress"))
+    if len(progress) == images and np.isfinite(progress).all():
+        return progress, word(path, "coordinate") or "progress along the path"
+    return np.arange(images, dtype=float), "image"
 
 
 def _heights(record: Record, rows: Sequence[Row]) -> str:

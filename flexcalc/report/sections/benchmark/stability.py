@@ -74,15 +74,15 @@ def _table(heats: Sequence[tuple[float, Sequence[Row]]]) -> str:
                     word(row, "model"), number(heat),
                     f"{number(row.get('survived'))} of {number(row.get('seeds'))}",
                     number(min(first)) if first else NONE,
-                    _broken(failures),
                     number(finite(row, "drift_meV_atom_ps"), 2),
                     number(finite(row, "force_rmse_visited_kcal_mol_A")),
                     number(finite(row, "force_max_error_kcal_mol_A")),
+                    _broken(failures),
                 )
             )  # fmt: skip
     head = (
-        *("model", "K", "survived", "first failure, ps", "what failed", "drift", "force RMSE"),
-        "largest force error",
+        *("model", "K", "survived", "first failure, ps", "drift", "force RMSE"),
+        *("largest force error", "what failed"),
     )
     caption = (
         "Drift of the energy without a thermostat in meV an atom and ps; force errors in "
@@ -94,7 +94,9 @@ def _table(heats: Sequence[tuple[float, Sequence[Row]]]) -> str:
 def _broken(failures: Sequence[Row]) -> str:
     """What failed, the commonest first: C3-H9 × 4."""
     named = Counter(" ".join(filter(None, (_kind(one), word(one, "what")))) for one in failures)
-    shown = [f"{what} × {count}" if count > 1 else what for what, count in named.most_common(4)]
+    shown = [
+        f"{what}\u00a0×\u00a0{count}" if count > 1 else what for what, count in named.most_common(4)
+    ]
     more = len(named) - len(shown)
     return ", ".join(shown) + (f", {more} more" if more > 0 else "") if shown else NONE
 

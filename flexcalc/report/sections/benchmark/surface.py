@@ -13,7 +13,7 @@ from flexcalc.report.rows import Row, finite, grouped, numbers, word
 from flexcalc.report.sections.benchmark.record import Record
 from flexcalc.report.viewer import viewer
 
-WITH, WITHOUT = "with dispersion", "without dispersion"
+BARE = "barrier_without_dispersion_kcal_mol"
 UNIT = "energy / kcal mol⁻¹"
 
 
@@ -70,12 +70,11 @@ def paths(record: Record) -> str:
         drawn = html.figure(
             svg, "Reference energies along each path in kcal/mol; the ends are at 0 and 1."
         )
-    pictures = html.figures(drawn, _heights(record.paths))
     turning = [_turning(record, row) for row in record.paths]
     return (
         (looks.key(shown) if drawn else "")
-        + pictures
-        + _path_table(record.paths)
+        + _beside(drawn, record.paths)
+        + _naive(record.naive)
         + (html.details("The paths, to be turned", "".join(turning)) if any(turning) else "")
     )
 
@@ -86,7 +85,7 @@ def _heights(rows: Sequence[Row]) -> str:
         (
             word(row, "mechanism"),
             finite(row, "barrier_kcal_mol"),
-            finite(row, "barrier_without_dispersion_kcal_mol"),
+            finite(row, BARE),
         )
         for row in rows
     ]
@@ -108,23 +107,36 @@ def _heights(rows: Sequence[Row]) -> str:
     return html.figure(svg, caption)
 
 
-def _path_table(rows: Sequence[Row]) -> str:
+def _beside(drawn: str, rows: Sequence[Row]) -> str:
+    """The paths' picture with what dispersion adds, if that is known, and a table of the paths."""
+    picture = _heights(rows)
     body = []
     for row in rows:
-        height, bare = (
-            finite(row, key) for key in ("barrier_kcal_mol", "barrier_without_dispersion_kcal_mol")
-        )
         found = row.get("converged")
         converged = ("yes" if found else "no") if isinstance(found, bool) else NONE
-        body.append(
-            (
-                word(row, "mechanism"), number(row.get("images")),
-                _decimals(height), _decimals(bare),
-                _decimals(height - bare, sign=True), converged,
-            )
-        )  # fmt: skip
-    head = ("path", "images", "barrier", WITHOUT, "difference", "converged")
-    return html.table(head, body, "Barriers in kcal/mol, the highest image above the lower end.")
+        height, bare = finite(row, "barrier_kcal_mol"), finite(row, BARE)
+        without = (_decimals(bare), _decimals(height - bare, sign=True)) if picture else ()
+        images = number(row.get("images"))
+        body.append((word(row, "mechanism"), images, _decimals(height), *without, converged))
+    extra = ("without dispersion", "difference") if picture else ()
+    head = ("path", "images", "barrier", *extra, "converged")
+    caption = "Barriers in kcal/mol, the highest image above the first."
+    if picture:
+        return html.figures(drawn, picture) + html.table(head, body, caption)
+    return html.figures(drawn, html.figure(html.table(head, body), caption))
+
+
+def _naive(rows: Sequence[Row]) -> str:
+    """What searches came to that began with a straight line between the ends."""
+    body = []
+    for row in rows:
+        ended = "converged" if row.get("converged") is True else "did not converge"
+        barrier = _decimals(finite(row, "barrier_kcal_mol"))
+        between = f"{word(row, 'start')} to {word(row, 'end')}"
+        body.append((word(row, "method"), between, ended, number(row.get("steps")), barrier))
+    caption = "Searches that began with a straight line between the ends; barriers in kcal/mol."
+    head = ("method", "between", "outcome", "steps", "barrier")
+    return html.table(head, body, caption, words=3) if body else ""
 
 
 def _turning(record: Record, row: Row) -> str:
