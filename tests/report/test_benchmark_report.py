@@ -262,6 +262,20 @@ def test_survival_falls_by_each_failure_when_it_happens(drawn):
     np.testing.assert_allclose(line.get_ydata(), [100, 75, 50, 50])
 
 
+def test_the_crash_test_says_what_failed_and_of_which_model(folder, blank):
+    broken = {"kind": "bond broken", "what": "C3-H9"}
+    failures = [{"time_ps": 4.5, **broken}, {"time_ps": 1.25, **broken}, {"kind": "non-finite"}]
+    row = {"model": "GAP", "temperature_K": 300, "seeds": 5, "survived": 2, "failures": failures}
+    rows = [{**row, "mechanism": "rotation"}, {**row, "mechanism": "joint", "failures": []}]
+    (folder / "crash.json").write_text(json.dumps(rows))
+    chapter = next(one for one in CHAPTERS if one.anchor == "crash")
+    cells = re.findall(r"<t[hd][^>]*>([^<]*)<", chapter.body(Record.of(RunFolder(folder))))
+    first, second = (cells.index(name) for name in ("GAP, rotation", "GAP"))
+    told = [*("300", "2 of 5", "1.25", "–", "–", "–"), "C3-H9\u00a0×\u00a02, non-finite"]
+    assert cells[first + 1 : first + 8] == told
+    assert cells[second + 1 : second + 8] == ["300", "2 of 5", *"–––––"]
+
+
 def test_a_gap_between_bins_stays_empty(folder, drawn):
     """Bins of which none lies between 0 and 40 degrees: no bar and no line over the gap."""
     row = json.loads((folder / "regions.json").read_text())[0]

@@ -50,9 +50,7 @@ def _survival(record: Record, heat: float, rows: Sequence[Row], place: int) -> s
         runs, float(np.nanmax(ends)), f"benchmark-survival-{place}",
         f"Runs that have not failed at {number(heat)} K, over time",
     )  # fmt: skip
-    lasting = [
-        word(row, "model") for row in rows if finite(row, "survived") == finite(row, "seeds")
-    ]
+    lasting = [_who(row) for row in rows if finite(row, "survived") == finite(row, "seeds")]
     said = f"{', '.join(lasting)} lost none." if lasting else "Every model lost some."
     if len(lasting) == len(rows):
         said = "No model lost any."
@@ -63,6 +61,12 @@ def _survival(record: Record, heat: float, rows: Sequence[Row], place: int) -> s
     return html.figure(svg, caption, title=f"{number(heat)} K")
 
 
+def _who(row: Row) -> str:
+    """A model, with its mechanism where it is not for all of them."""
+    mechanism = word(row, "mechanism")
+    return word(row, "model") + (f", {mechanism}" if mechanism not in ("", "joint") else "")
+
+
 def _table(heats: Sequence[tuple[float, Sequence[Row]]]) -> str:
     body = []
     for heat, rows in heats:
@@ -71,7 +75,7 @@ def _table(heats: Sequence[tuple[float, Sequence[Row]]]) -> str:
             first = [time for one in failures if np.isfinite(time := finite(one, "time_ps"))]
             body.append(
                 (
-                    word(row, "model"), number(heat),
+                    _who(row), number(heat),
                     f"{number(row.get('survived'))} of {number(row.get('seeds'))}",
                     number(min(first)) if first else NONE,
                     number(finite(row, "drift_meV_atom_ps"), 2),
@@ -124,7 +128,7 @@ def _populations(heats: Sequence[tuple[float, Sequence[Row]]]) -> str:
             )
         for row in rows:
             found = _shares(row, "populations")
-            label = f"{word(row, 'model')}, {number(heat)} K"
+            label = f"{_who(row)}, {number(heat)} K"
             body.append((label, *(_percent(found, name) for name in names)))
     caption = "Share of the time in each conformer, in per cent."
     return html.details("Populations of the conformers", html.table(("", *names), body, caption))
@@ -148,9 +152,7 @@ def _maps(heats: Sequence[tuple[float, Sequence[Row]]]) -> str:
         reference = next((row for row in rows if row.get("reference_map")), None)
         if reference is not None:
             tiles.append(_map(reference, "reference_map", "reference", heat, f"{place}-reference"))
-        tiles += [
-            _map(row, "map", word(row, "model"), heat, f"{place}-{n}") for n, row in enumerate(rows)
-        ]
+        tiles += [_map(row, "map", _who(row), heat, f"{place}-{n}") for n, row in enumerate(rows)]
         if any(tiles):
             parts.append((heat, f'<div class="maps">{"".join(tiles)}</div>'))
     if not parts:
