@@ -12,6 +12,9 @@ from importlib.resources import files
 
 from flexcalc.report.palette import css_variables
 
+SCRIPTS = {"viewer": "viewer.js", "explorer": "explorer.js", "copy": "copying.js"}
+"""The script that a page needs for elements of a class, in the order in which they run."""
+
 
 @dataclass(frozen=True)
 class Card:
@@ -42,6 +45,11 @@ def heading(content: str) -> str:
     return f"<h3>{text(content)}</h3>"
 
 
+def subheading(content: str) -> str:
+    """A heading below those of `heading`."""
+    return f"<h4>{text(content)}</h4>"
+
+
 def cards(items: Sequence[Card]) -> str:
     """Key figures side by side; nothing when there are none."""
     if not items:
@@ -55,23 +63,44 @@ def cards(items: Sequence[Card]) -> str:
     return f'<ul class="cards" style="--columns: {_columns(len(items))}">{rows}</ul>'
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "") -> str:
-    """A table whose first column names the rows; it scrolls sideways on a narrow screen."""
-    titles = "".join(f'<th scope="col">{text(title)}</th>' for title in head)
+def table(
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    caption: str = "",
+    words: int = 1,
+    dense: bool = False,
+) -> str:
+    """A table whose first column names the rows; it scrolls sideways on a narrow screen.
+
+    Args:
+        head: titles of the columns.
+        rows: cells each.
+        caption: stands below.
+        words: columns from the left that hold words.
+        dense: many columns, set closer.
+    """
+    titles = "".join(
+        f'<th scope="col"{_class("word" if 0 < place < words else "")}>{text(title)}</th>'
+        for place, title in enumerate(head)
+    )
     body = "".join(
         f'<tr><th scope="row">{text(first)}</th>'
-        + "".join(f"<td{_class(_kind(cell))}>{text(cell)}</td>" for cell in rest)
+        + "".join(
+            f"<td{_class('word' if place < words else _kind(cell))}>{text(cell)}</td>"
+            for place, cell in enumerate(rest, 1)
+        )
         + "</tr>"
         for first, *rest in rows
     )
     below = paragraph(caption, "below") if caption else ""
     return (
-        f'<div class="scroll"><table><thead><tr>{titles}</tr></thead>'
+        f'<div class="scroll"><table{_class("dense" if dense else "")}>'
+        f"<thead><tr>{titles}</tr></thead>"
         f"<tbody>{body}</tbody></table></div>{below}"
     )
 
 
-def figure(body: str, caption: str, numbers: str = "", wide: bool = False) -> str:
+def figure(body: str, caption: str, numbers: str = "", wide: bool = False, title: str = "") -> str:
     """A picture with its caption and, folded away, its numbers.
 
     Args:
@@ -79,10 +108,12 @@ def figure(body: str, caption: str, numbers: str = "", wide: bool = False) -> st
         caption: says what is compared and the units.
         numbers: HTML of a table of what is drawn.
         wide: keep it readable on a phone by letting it scroll sideways.
+        title: one or two words before the caption.
     """
     inner = f'<div class="scroll"><div class="wide">{body}</div></div>' if wide else body
     folded = details("The numbers", numbers) if numbers else ""
-    return f"<figure>{inner}<figcaption>{paragraph(caption)}{folded}</figcaption></figure>"
+    lead = f"<b>{text(title)}.</b> " if title else ""
+    return f"<figure>{inner}<figcaption><p>{lead}{text(caption)}</p>{folded}</figcaption></figure>"
 
 
 def figures(*bodies: str) -> str:
@@ -120,8 +151,20 @@ def section(anchor: str, title: str, body: str) -> str:
     return f'<section id="{text(anchor)}"><h2>{text(title)}</h2>{body}</section>'
 
 
+def chapter(anchor: str, title: str, intro: str, body: str) -> str:
+    """A part of a section that can be linked to; intro is text, and may be empty."""
+    first = paragraph(intro, "lead") if intro else ""
+    return f'<section class="chapter" id="{text(anchor)}">{heading(title)}{first}{body}</section>'
+
+
+def links(targets: Sequence[tuple[str, str]]) -> str:
+    """Links to (anchor, title) of parts of the page."""
+    anchors = "".join(f'<a href="#{text(anchor)}">{text(title)}</a>' for anchor, title in targets)
+    return f'<nav aria-label="Contents">{anchors}</nav>'
+
+
 def page(title: str, header: str, body: str, footer: str) -> str:
-    """The whole page: one file, nothing fetched from anywhere, no script but that of viewers.
+    """The whole page: one file, nothing fetched from anywhere, no script but what it needs.
 
     Args:
         title: text of the browser's tab.
@@ -129,9 +172,11 @@ def page(title: str, header: str, body: str, footer: str) -> str:
     """
     own = files("flexcalc.report")
     style = css_variables() + own.joinpath("page.css").read_text()
-    script = ""
-    if 'class="viewer"' in body:
-        script = f"<script>\n{own.joinpath('viewer.js').read_text()}</script>\n"
+    script = "".join(
+        f"<script>\n{own.joinpath(name).read_text()}</script>\n"
+        for kind, name in SCRIPTS.items()
+        if f'class="{kind}"' in body
+    )
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'

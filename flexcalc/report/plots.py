@@ -35,6 +35,7 @@ def histogram(
     title: str,
     bins: int = 36,
     counted: str = "frames",
+    keyed: bool = True,
 ) -> str:
     """Stacked counts of each group's values.
 
@@ -43,6 +44,7 @@ def histogram(
         label: of the values.
         bins: how many.
         counted: what each value is of.
+        keyed: draw the legend; without it the page has one (`looks.key`).
     """
     with house_style():
         figure, axes = new_figure(SMALL)
@@ -58,7 +60,7 @@ def histogram(
             rwidth=0.9,
         )
         axes.set(xlabel=label, ylabel=counted)
-        if len(groups) > 1:
+        if keyed and len(groups) > 1:
             legend(axes, 3)
         return inlined(figure, name, title)
 
@@ -149,7 +151,7 @@ def pairs(values: np.ndarray, chosen: np.ndarray, label: str, name: str, title: 
         low, high = (found.min(), found.max()) if found.size else (1.0, 1.0)
         shown = np.where(values > 0, values, np.nan)
         image = axes.imshow(
-            shown, norm=LogNorm(low, max(high, 1.001 * low)), cmap=_shades(), aspect="equal",
+            shown, norm=LogNorm(low, max(high, 1.001 * low)), cmap=shades(), aspect="equal",
             interpolation="nearest",
         )  # fmt: skip
         marks = np.zeros((*chosen.shape, 4))
@@ -164,7 +166,7 @@ def pairs(values: np.ndarray, chosen: np.ndarray, label: str, name: str, title: 
         return inlined(figure, name, title)
 
 
-def _shades() -> Any:
+def shades() -> Any:
     """From clear to the colour of densities, readable on white and on black."""
     from matplotlib.colors import LinearSegmentedColormap
 
@@ -218,14 +220,14 @@ def profile(
         figure, axes = new_figure(WIDE)
         if reference is not None:
             axes.plot(
-                *_smooth(along, reference), color=LIGHT["reference"], linewidth=1.4,
+                *smooth(along, reference), color=LIGHT["reference"], linewidth=1.4,
                 linestyle=(0, (4, 2.2)),
             )  # fmt: skip
             axes.plot(
                 along, reference, "o", color=LIGHT["reference"], markerfacecolor="none",
                 markeredgewidth=1.6, markersize=8.5, label="reference",
             )  # fmt: skip
-        axes.plot(*_smooth(along, model), color=LIGHT["model"])
+        axes.plot(*smooth(along, model), color=LIGHT["model"])
         axes.plot(along, model, "o", color=LIGHT["model"], label="model")
         above = axes.secondary_xaxis("top")
         above.set_xticks(along, [str(index) for index in range(len(along))])
@@ -248,7 +250,7 @@ def profiles(energies: Mapping[str, np.ndarray], name: str, title: str) -> str:
         figure, axes = new_figure(WIDE)
         for index, (label, above) in enumerate(energies.items()):
             share = np.linspace(0.0, 1.0, len(above))
-            axes.plot(*_smooth(share, above), color=series(index))
+            axes.plot(*smooth(share, above), color=series(index))
             axes.plot(share, above, "o", color=series(index), label=label)
         axes.margins(x=0.03, y=0.08)
         axes.set(xlabel="share of the way", ylabel="energy / kcal mol⁻¹")
@@ -256,7 +258,7 @@ def profiles(energies: Mapping[str, np.ndarray], name: str, title: str) -> str:
         return inlined(figure, name, title)
 
 
-def _smooth(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def smooth(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """A curve through points that does not overshoot them, to guide the eye."""
     from scipy.interpolate import PchipInterpolator
 
@@ -355,7 +357,7 @@ def surface(
         extent = (x[0] - half[0], x[-1] + half[0], y[0] - half[1], y[-1] + half[1])
         image = axes.imshow(
             values.T, extent=extent, origin="lower", aspect="auto", interpolation="bilinear",
-            cmap=_shades().reversed(),
+            cmap=shades().reversed(),
         )  # fmt: skip
         top = np.nanmax(values) if np.isfinite(values).any() else 1.0
         step = max(1.0, float(np.ceil(top / 12)))

@@ -105,6 +105,7 @@ document.querySelectorAll(".viewer").forEach((box) => {
       if (+slider.value + step > last || +slider.value + step < 0) step = -step;
       slider.value = +slider.value + step;
       draw();
+      box.dispatchEvent(new CustomEvent("frame", { bubbles: true, detail: +slider.value }));
     }, Math.max(60, 2400 / data.frames.length));
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);

@@ -15,11 +15,16 @@ from flexcalc.geometry import bonds
 from flexcalc.report import html, molecule
 
 MOST_FRAMES = 200
-"""Frames that a page carries; of more, evenly spaced ones are shown."""
+"""Frames that a viewer carries unless it is asked for more."""
 
 
 def viewer(
-    numbers: np.ndarray, frames: np.ndarray, labels: Sequence[str], title: str, start: int = 0
+    numbers: np.ndarray,
+    frames: np.ndarray,
+    labels: Sequence[str],
+    title: str,
+    start: int = 0,
+    most: int = MOST_FRAMES,
 ) -> str:
     """HTML of a viewer.
 
@@ -29,8 +34,9 @@ def viewer(
         labels: what stands under each frame.
         title: what a screen reader says.
         start: index of the frame shown first.
+        most: frames to carry; of more, evenly spaced ones are shown.
     """
-    chosen = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), MOST_FRAMES)).astype(int))
+    chosen = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), most)).astype(int))
     seen = molecule.look(numbers, frames).images[chosen]
     kinds = np.unique(numbers)
     data = {

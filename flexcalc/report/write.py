@@ -55,8 +55,8 @@ LEADS = {
     "md": "Molecular dynamics of several replicas.",
     "metad": "Metadynamics: a free-energy surface, and whether its coordinates drove the change.",
     "ipi": "The model as a client of i-PI.",
-    "benchmark": "Model families compared on one flexible molecule: its minima, mechanisms, "
-    "barriers and regions.",
+    "benchmark": "Models of all families compared on one flexible molecule, by the protocol of "
+    "Vassilev-Galindo and others (arXiv:2103.01103).",
 }
 FACES = ("path.xyz", "saddle.xyz", "worst.xyz", "labels.xyz", "geometries.xyz", "minima.xyz")
 """Files with a geometry for the head of the page; a trajectory would be long to read."""
@@ -138,8 +138,7 @@ def _head(run: RunFolder, parts: Mapping[str, RunFolder]) -> str:
         picture = f'<div class="molecule">{drawn}</div>'
     links = ""
     if len(parts) > 1:
-        anchors = "".join(f'<a href="#{one}">{html.text(SECTIONS[one].TITLE)}</a>' for one in parts)
-        links = f'<nav aria-label="Sections">{anchors}</nav>'
+        links = html.links([(one, SECTIONS[one].TITLE) for one in parts])
     headline = ""
     if run.command == "demo":
         headline = html.cards(facts.chosen(run.results, HEADLINE))

@@ -17,6 +17,7 @@ from flexcalc.methods.bias import Axis
 from flexcalc.methods.path import interpolate, joined_ends
 from flexcalc.potential import Evaluation
 from flexcalc.report import write_report
+from tests.report.benchmark_folder import benchmark
 
 INPUTS = Path(__file__).parents[2] / "inputs"
 
@@ -205,6 +206,8 @@ PARTS = {
     "metad": metad,
     "ipi": ipi,
 }
+ALONE = {"benchmark": benchmark}
+"""What is no step of a demo."""
 
 
 def demo(folder, rng):
@@ -234,7 +237,7 @@ def run_of(tmp_path, rng):
 
     def make(command, **options):
         folder = tmp_path / command
-        (demo if command == "demo" else PARTS[command])(folder, rng, **options)
+        ({**PARTS, **ALONE, "demo": demo}[command])(folder, rng, **options)
         return folder
 
     return make
@@ -248,7 +251,7 @@ def page_of_run(tmp_path_factory):
     def page(command):
         if command not in pages:
             folder = tmp_path_factory.mktemp("pages") / command
-            make = demo if command == "demo" else PARTS[command]
+            make = {**PARTS, **ALONE, "demo": demo}[command]
             make(folder, np.random.default_rng(11))
             pages[command] = write_report(folder).read_text()
         return pages[command]

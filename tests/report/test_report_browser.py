@@ -45,10 +45,10 @@ addEventListener("load", () => {
 </script>"""
 
 
-def browse(content, folder, *flags):
-    """Open a page in headless Chromium; returns what the page's own script saw, and the log."""
+def browse(content, folder, *flags, look=LOOK):
+    """Open a page in headless Chromium; returns what the script `look` saw, and the log."""
     page = folder / "page.html"
-    content = content.replace("<head>", f"<head>{CATCH}", 1).replace("</body>", f"{LOOK}</body>")
+    content = content.replace("<head>", f"<head>{CATCH}", 1).replace("</body>", f"{look}</body>")
     page.write_text(content)
     command = [
         BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",

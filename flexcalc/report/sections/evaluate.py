@@ -10,6 +10,7 @@ import numpy as np
 from flexcalc.report import facts, html, molecule, plots
 from flexcalc.report.folder import RunFolder
 from flexcalc.report.numbers import NONE, between, counted, number
+from flexcalc.report.rows import dicts
 from flexcalc.units import KCAL_MOL
 
 TITLE = "Accuracy"
@@ -86,7 +87,7 @@ def _model(folder: RunFolder, index: int, errors: Errors) -> str:
     if errors:
         parts.append(_errors_table(errors))
     parts.append(_parities(folder, index, errors))
-    for number_of, block in enumerate(_dicts(errors.get("regions"))):
+    for number_of, block in enumerate(dicts(errors.get("regions"))):
         parts.append(_regions(block, f"evaluate-{index}-regions-{number_of}"))
     if errors.get("elements"):
         parts.append(_elements(errors))
@@ -181,7 +182,7 @@ def _parity_caption(what: str, unit: str, reference: np.ndarray, errors: Errors)
 
 
 def _regions(block: Mapping[str, Any], name: str) -> str:
-    bins = [row for row in _dicts(block.get("bins")) if {"from", "to", "population"} <= set(row)]
+    bins = [row for row in dicts(block.get("bins")) if {"from", "to", "population"} <= set(row)]
     bins.sort(key=lambda row: row["from"])
     if not bins:
         return ""
@@ -240,7 +241,7 @@ def _elements(errors: Errors) -> str:
                 number(row.get("force_rmse_kcal_mol_A")),
                 number(row.get("force_max_kcal_mol_A")),
             )
-            for row in _dicts(errors.get(key))
+            for row in dicts(errors.get(key))
         ]
         caption = "Force errors per component, in kcal/mol/Å."
         return html.table((title, "atoms", "MAE", "RMSE", "largest"), rows, caption)
@@ -277,10 +278,6 @@ def _frame_errors(folder: RunFolder, errors: Errors) -> list[tuple[str, str]]:
         return [(f"frame {index}", "") for index in indices]
     rmse = np.sqrt(((pair[1] - pair[0]) ** 2).mean(axis=(1, 2))) / KCAL_MOL
     return [(f"frame {n}", f"{number(float(rmse[n]))} kcal/mol/Å") for n in indices]
-
-
-def _dicts(content: Any) -> list[Mapping[str, Any]]:
-    return [one for one in content if isinstance(one, dict)] if isinstance(content, list) else []
 
 
 def _strings(content: Any) -> list[str]:

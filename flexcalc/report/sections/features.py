@@ -9,6 +9,7 @@ import numpy as np
 
 from flexcalc.report import html, plots
 from flexcalc.report.numbers import number
+from flexcalc.report.rows import listed
 
 IMPORTANCE = "importance_kcal_mol_A"
 MOST_ATOMS = 1000
@@ -23,10 +24,13 @@ def figures(record: Mapping[str, Any], name: str, table: str) -> str:
         name: prefix of the pictures' ids, unique in the page.
         table: HTML of what was tried.
     """
-    rows = [row for row in _listed(record.get("features")) if _is_feature(row)]
+    rows = [row for row in listed(record.get("features")) if _is_feature(row)]
     if not rows:
         return html.figures(html.figure(table, "Numbers of features tried.") if table else "")
     kept = np.array([bool(row.get("kept")) for row in rows])
+    pairs = _pairs(rows, name)
+    if not all("distance_A" in row for row in rows):
+        return html.figures(pairs)
     distance = np.array([float(row["distance_A"]) for row in rows])
     longest = number(float(distance[kept].max())) if kept.any() else "none"
     by_distance = html.figure(
@@ -41,7 +45,7 @@ def figures(record: Mapping[str, Any], name: str, table: str) -> str:
         "The table has the errors on the validation points with more and with fewer.",
         table,
     )
-    return html.figures(by_distance, _pairs(rows, name))
+    return html.figures(by_distance, pairs)
 
 
 def _pairs(rows: Sequence[Mapping[str, Any]], name: str) -> str:
@@ -75,14 +79,10 @@ def _is_feature(row: Any) -> bool:
     if not isinstance(row, dict):
         return False
     atoms = row.get("atoms")
-    numbers: list[Any] = [row.get("distance_A"), row.get(IMPORTANCE)]
+    numbers: list[Any] = [row.get("distance_A", 0), row.get(IMPORTANCE)]
     return (
         isinstance(atoms, list)
         and len(atoms) >= 2
         and all(type(atom) is int and 0 <= atom < MOST_ATOMS for atom in atoms)
         and all(type(value) in (int, float) and 0 <= value < np.inf for value in numbers)
     )
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []

@@ -11,6 +11,7 @@ import numpy as np
 from flexcalc.report import facts, html, plots
 from flexcalc.report.folder import RunFolder
 from flexcalc.report.numbers import number
+from flexcalc.report.rows import column, dicts, listed
 from flexcalc.report.sections import features
 
 TITLE = "Training"
@@ -92,29 +93,18 @@ def _pictures(folder: RunFolder, suffix: str, sigma: float | None) -> str:
     )
     reduction = folder.json(f"reduction{suffix}.json")
     if isinstance(reduction, dict):
-        tried = [row for row in _listed(reduction.get("tried")) if isinstance(row, dict)]
+        tried = dicts(reduction.get("tried"))
         table = _table(tried) if tried else ""
         drawn += features.figures(reduction, f"train-features{_plain(suffix)}", table)
     return (html.heading(suffix.lstrip("-")) if suffix and drawn else "") + drawn
 
 
 def _rows(folder: RunFolder, name: str) -> list[Mapping[str, Any]]:
-    content = folder.json(name)
-    return [row for row in _listed(content) if isinstance(row, dict)]
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _column(rows: Sequence[Mapping[str, Any]], key: str) -> np.ndarray:
-    """A column of numbers, not-a-number where a row has none."""
-    values = [row.get(key) for row in rows]
-    return np.array([v if isinstance(v, int | float) else np.nan for v in values], dtype=float)
+    return dicts(folder.json(name))
 
 
 def _drawn(rows: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
-    columns = {label: _column(rows, key) for key, label in ERRORS.items()}
+    columns = {label: column(rows, key) for key, label in ERRORS.items()}
     return {label: values for label, values in columns.items() if np.isfinite(values).any()}
 
 
@@ -127,7 +117,7 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _tuning(rows: Sequence[Mapping[str, Any]], best: float | None, suffix: str) -> str:
-    sigma = _column(rows, "sigma")
+    sigma = column(rows, "sigma")
     along = np.unique(sigma[np.isfinite(sigma)])
     columns = _along_sigma(rows, along)
     if not columns:
@@ -173,7 +163,7 @@ def _along_sigma(rows: Sequence[Mapping[str, Any]], along: np.ndarray) -> dict[s
 
 def _on(along: np.ndarray, rows: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
     """Legend -> errors at each value of `along`, not-a-number where a sigma was not tried."""
-    sigma, found = _column(rows, "sigma"), {}
+    sigma, found = column(rows, "sigma"), {}
     for label, values in _drawn(rows).items():
         placed = np.full(len(along), np.nan)
         for at, value in zip(sigma, values, strict=True):
@@ -189,11 +179,11 @@ def _value(value: Any) -> str:
 
 def _curve(rows: Sequence[Mapping[str, Any]], suffix: str) -> str:
     """Validation errors over the epochs of a network's training."""
-    epochs = _column(rows, "epoch")
+    epochs = column(rows, "epoch")
     columns = {
         label: values
         for key, label in CURVE.items()
-        if np.isfinite(values := _column(rows, key)).any()
+        if np.isfinite(values := column(rows, key)).any()
     }
     if not columns or not np.isfinite(epochs).all():
         return ""
@@ -206,7 +196,7 @@ def _curve(rows: Sequence[Mapping[str, Any]], suffix: str) -> str:
         log="xy",
         markers=False,
     )
-    last, force = rows[-1], _column(rows, "force_mae_kcal_mol_A")
+    last, force = rows[-1], column(rows, "force_mae_kcal_mol_A")
     best = rows[int(np.nanargmin(force))] if np.isfinite(force).any() else last
     caption = (
         f"Training curve over {number(last.get('epoch'))} epochs, "
@@ -244,12 +234,12 @@ def _folds(rows: Sequence[Mapping[str, Any]], suffix: str) -> str:
 
 def _refinement(record: Mapping[str, Any], suffix: str) -> str:
     """Force errors by cluster before the first and after the last round."""
-    rounds = [row for row in _listed(record.get("rounds")) if isinstance(row, dict)]
+    rounds = dicts(record.get("rounds"))
     if not rounds:
         return ""
     key = "force_rmse_by_cluster_kcal_mol_A"
     first, last = (
-        _column([{key: error} for error in _listed(row.get(key))], key)
+        column([{key: error} for error in listed(row.get(key))], key)
         for row in (rounds[0], rounds[-1])
     )
     plain = [{name: value for name, value in row.items() if name != key} for row in rounds]
@@ -275,7 +265,7 @@ def _refinement(record: Mapping[str, Any], suffix: str) -> str:
 
 
 def _learning(rows: Sequence[Mapping[str, Any]], suffix: str) -> str:
-    points, columns = _column(rows, "points"), _drawn(rows)
+    points, columns = column(rows, "points"), _drawn(rows)
     if not np.isfinite(points).any() or not columns:
         return html.figure(_table(rows), "Errors against the number of training points.")
     order = np.argsort(points)
