@@ -201,8 +201,7 @@ class DistanceGuard:
         squares = norms[:, :, None] + norms[:, None, :] - 2.0 * products
         least, most = self.squared_bounds
         # What has overflowed is within no bounds either.
-        bad: np.ndarray = np.logical_not((squares >= least) & (squares <= most))
-        return bad, squares
+        return np.logical_not((squares >= least) & (squares <= most)), squares
 
     def __call__(self, state: Evaluated) -> None:
         """Let a state pass, or stop the run.
@@ -217,7 +216,7 @@ class DistanceGuard:
             raise stop(
                 state,
                 reason,
-                bad.any(axis=(1, 2)),
+                np.asarray(bad.any(axis=(1, 2))),
                 row,
                 f"{named(self.numbers, i, j)}: {what}",
             )
