@@ -55,6 +55,8 @@ def _template_section(option: Option) -> list[str]:
     lines = [f"# {option.help}{also}", _header(option), f'kind = "{kind}"', ""]
     for inner in options(option.choices[kind]):
         lines += _template_field(inner)
+    if option.default == ():  # none of them unless it is asked for
+        return [f"# {line}" if line and not line.startswith("#") else line for line in lines]
     return lines
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.random import Generator
@@ -40,6 +40,8 @@ class CrashTest:
 
     Source: after the TEA challenge of 2023, Chem. Sci. 16, 3720 and 3738 (2025).
     """
+
+    kind: ClassVar[str] = "crash"
 
     temperatures_K: tuple[Positive, ...] = (300.0, 500.0, 750.0)
     """Temperatures in kelvin."""
