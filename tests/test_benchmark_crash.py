@@ -221,7 +221,7 @@ def test_what_is_withheld_is_in_no_training_and_the_errors_are_those_there(confi
     with open_run("benchmark", config, job.folder) as here:
         filled(job, shelf)
         (row,) = withheld(job, here)
-    place = job.folder / "withheld" / "long-bond"
+    (place,) = (job.folder / "withheld").glob("long-bond-*")
     parts = {name: files.read(place / f"{name}.xyz") for name in ("pool", "seen", "withheld")}
     lengths = {
         name: np.linalg.norm(part.positions[:, 1] - part.positions[:, 0], axis=1)
@@ -261,6 +261,24 @@ def test_a_region_has_its_mirror_image_and_may_go_through_180_degrees(low, high,
     frames = np.stack([peroxide(angle) for angle in (90.0, -90.0, 170.0, -170.0, 10.0)])
     part = Withheld(name="turn", coordinate="dihedral 2 0 1 3", low=low, high=high)
     assert inside(np.array([8, 8, 1, 1]), part, {}, (), frames).tolist() == expected
+
+
+@pytest.mark.data
+def test_a_crash_test_can_be_added_later_and_one_with_other_settings_is_run_anew(
+    config, shelf, tmp_path
+):
+    few = replace(TEST, temperatures_K=(300.0,), seeds=1, time_ps=0.01, nve_ps=0.0)
+    found = []
+    for tests in ((), (few,), (replace(few, seeds=2),), (few,)):
+        now = replace(config, crash=tests)
+        job = opened(now, tmp_path / "run")
+        with open_run("benchmark", now, job.folder) as here:
+            if not tests:
+                filled(job, shelf)
+            found.append(crash(job, here))
+    assert [len(rows) for rows in found] == [0, 1, 1, 1]
+    assert [rows[0]["seeds"] for rows in found[1:]] == [1, 2, 1]
+    assert found[3] == found[1]
 
 
 @pytest.mark.inputs

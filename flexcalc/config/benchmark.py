@@ -94,7 +94,7 @@ class Benchmark(OpensPotentials):
     """
 
     positional: ClassVar[tuple[str, ...]] = ()
-    changeable: ClassVar[tuple[str, ...]] = ("workers", "stages", "only")
+    changeable: ClassVar[tuple[str, ...]] = ("workers", "stages", "only", "crash", "withheld")
     file_only: ClassVar[tuple[str, ...]] = ("minima", "crash", "withheld")
 
     reference: Address

@@ -21,21 +21,22 @@ from flexcalc.units import KCAL_MOL
 from flexcalc.workflows.benchmark.curves import trained
 from flexcalc.workflows.benchmark.job import BenchmarkJob, Fit, Rows, word
 from flexcalc.workflows.benchmark.joint import TEST_SHARE, together
-from flexcalc.workflows.benchmark.record import kept
+from flexcalc.workflows.benchmark.record import kept, mark
 from flexcalc.workflows.benchmark.testing import along, judged
 from flexcalc.workflows.fitting import run_train
 from flexcalc.workflows.runs import Run
 
 
 def withheld(job: BenchmarkJob, here: Run) -> Rows:
-    """Train each model without a part of the frames, in withheld/PART/MODEL, and test it there.
+    """Train each model without a part of the frames, in withheld/PART-MARK/MODEL; test it there.
 
     The frames of all mechanisms are divided into withheld.xyz and, of the others, seen.xyz for
     the test and pool.xyz for the training.
     """
     rows: Rows = []
     for part in job.config.withheld:
-        place = here.folder / "withheld" / word(part.name)
+        name = f"{word(part.name)}-{mark(part)}"
+        place = here.folder / "withheld" / name
         points = part.points or max(job.config.budgets or job.config.sizes)
         _divided(job, part, place, points)
         pieces = {}
@@ -48,11 +49,11 @@ def withheld(job: BenchmarkJob, here: Run) -> Rows:
                 trust=job.config.trust,
                 seed=job.config.seed,
             )
-            fit = Fit(word(part.name), label, points)
+            fit = Fit(name, label, points)
             pieces[fit] = partial(_fitted, config, _folder(place, fit))
         for fit in trained(job, here, "withheld", pieces):
-            name = f"tested-{fit.mechanism}-{fit.place}-{fit.points}"
-            found = kept(job, "withheld", name, partial(_tested, job, fit, place))
+            step = f"tested-{fit.mechanism}-{fit.place}-{fit.points}"
+            found = kept(job, "withheld", step, partial(_tested, job, fit, place))
             rows.append({"model": fit.label, "withheld": part.name, **found})
     return rows
 
