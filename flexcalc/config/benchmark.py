@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
+from flexcalc.config.benchmark_tests import Withheld
 from flexcalc.config.shared import FAMILY, OpensPotentials
 from flexcalc.fields import Address, Batch, Count, Natural, Positive, Workers
+from flexcalc.methods.crash import CrashTest
 from flexcalc.methods.path import NEB, PathMethod
 from flexcalc.methods.sampling import Sampling, Thermal
 
@@ -76,6 +78,8 @@ Stage = Literal[
     "regions",
     "barriers",
     "joint",
+    "crash",
+    "withheld",
     "findings",
 ]
 """Parts of a benchmark, in their order."""
@@ -90,8 +94,8 @@ class Benchmark(OpensPotentials):
     """
 
     positional: ClassVar[tuple[str, ...]] = ()
-    changeable: ClassVar[tuple[str, ...]] = ("workers", "stages", "only")
-    file_only: ClassVar[tuple[str, ...]] = ("minima",)
+    changeable: ClassVar[tuple[str, ...]] = ("workers", "stages", "only", "crash", "withheld")
+    file_only: ClassVar[tuple[str, ...]] = ("minima", "crash", "withheld")
 
     reference: Address
     """Method that gives energies and forces, such as xtb:GFN2-xTB or dft:PBE-D4/def2-SVP."""
@@ -133,6 +137,10 @@ class Benchmark(OpensPotentials):
     """Frames that choose the hyperparameters of these."""
     test_frames: Count = 2000
     """Most frames that a trained model is tested on."""
+    crash: tuple[CrashTest, ...] = ()
+    """Dynamics of every model until it fails; none by default."""
+    withheld: tuple[Withheld, ...] = ()
+    """Parts of the data that models are trained without, to be tested there; none by default."""
     stages: tuple[Stage, ...] = ()
     """Parts of the benchmark to do; all by default. What they build on must have been done."""
     only: tuple[str, ...] = ()

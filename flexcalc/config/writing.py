@@ -60,6 +60,8 @@ def _template_section(option: Option) -> list[str]:
             lines += [f"# {inner.help}", f"{inner.name} = {shown}", ""]
         else:
             lines += _template_field(inner)
+    if option.default == ():  # none of them unless it is asked for
+        return [f"# {line}" if line and not line.startswith("#") else line for line in lines]
     return lines
 
 

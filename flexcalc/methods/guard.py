@@ -8,7 +8,7 @@ and positions that are not finite need no guard here: `potential.check` and the 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, Protocol
 
@@ -181,26 +181,42 @@ class DistanceGuard:
         """The squares of `shortest` and `longest`; the diagonal stays below all squares."""
         return np.copysign(self.shortest**2, self.shortest), self.longest**2
 
+    def of(self, rows: np.ndarray) -> DistanceGuard:
+        """The guard of some of the replicas, by index (rows,)."""
+        return replace(self, shortest=self.shortest[rows], longest=self.longest[rows])
+
+    def outside(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Which pairs of atoms are beyond their bounds, and the squares of all distances.
+
+        Args:
+            positions: (batch, atoms, 3) in angstrom.
+
+        Returns:
+            Of bool and in angstrom^2, both (batch, atoms, atoms).
+        """
+        # From one atom on, so that the difference of squares keeps its digits far from the origin.
+        arms = positions - positions[:, :1]
+        products = arms @ arms.swapaxes(1, 2)
+        norms = np.einsum("bii->bi", products)
+        squares = norms[:, :, None] + norms[:, None, :] - 2.0 * products
+        least, most = self.squared_bounds
+        # What has overflowed is within no bounds either.
+        return np.logical_not((squares >= least) & (squares <= most)), squares
+
     def __call__(self, state: Evaluated) -> None:
         """Let a state pass, or stop the run.
 
         Raises:
             GuardError: names the replica and the two atoms.
         """
-        # From one atom on, so that the difference of squares keeps its digits far from the origin.
-        arms = state.positions - state.positions[:, :1]
-        products = arms @ arms.swapaxes(1, 2)
-        norms = np.einsum("bii->bi", products)
-        squares = norms[:, :, None] + norms[:, None, :] - 2.0 * products
-        least, most = self.squared_bounds
-        bad = (squares < least) | (squares > most)
+        bad, squares = self.outside(state.positions)
         if bad.any():
             row, i, j = np.argwhere(bad)[0]
             reason, what = self._found(row, i, j, float(np.sqrt(max(squares[row, i, j], 0.0))))
             raise stop(
                 state,
                 reason,
-                bad.any(axis=(1, 2)),
+                np.asarray(bad.any(axis=(1, 2))),
                 row,
                 f"{named(self.numbers, i, j)}: {what}",
             )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from flexcalc.config import Benchmark
+from flexcalc.workflows.benchmark.crash import crash
 from flexcalc.workflows.benchmark.curves import curves, cutoffs
 from flexcalc.workflows.benchmark.data import data, subsets
 from flexcalc.workflows.benchmark.findings import findings, summary
@@ -21,6 +22,7 @@ from flexcalc.workflows.benchmark.minima import minima
 from flexcalc.workflows.benchmark.paths import paths
 from flexcalc.workflows.benchmark.record import write_rows
 from flexcalc.workflows.benchmark.testing import barriers, regions
+from flexcalc.workflows.benchmark.withheld import withheld
 from flexcalc.workflows.runs import open_run
 
 STAGES: Mapping[str, Stage] = {
@@ -33,6 +35,8 @@ STAGES: Mapping[str, Stage] = {
     "regions": regions,
     "barriers": barriers,
     "joint": joint,
+    "crash": crash,
+    "withheld": withheld,
     "findings": findings,
 }
 """The parts of a benchmark, in their order; each writes NAME.json."""

@@ -186,6 +186,7 @@ def opened(config: Benchmark, folder: Path) -> BenchmarkJob:
     if without is not None:
         without()
     texts = [*config.coordinates, *(m.coordinate for m in config.mechanisms if m.coordinate)]
+    texts += [part.coordinate for part in config.withheld if part.coordinate]
     for text in texts:
         Coordinate.parse(text, trust=config.trust).values(starts.positions[:1])
     for mechanism in config.mechanisms:
@@ -242,6 +243,7 @@ def _check_names(config: Benchmark) -> None:
         ("mechanisms.name", names),
         ("models.label", [word(label) for label in labels]),
         ("samples.name", [word(sample) for sample in samples]),
+        ("withheld.name", [word(part.name) for part in config.withheld]),
     ):
         twice = sorted({one for one in words if words.count(one) > 1})
         if twice or "" in words:
@@ -252,6 +254,8 @@ def _check_names(config: Benchmark) -> None:
     for sample in config.samples:
         for name in sample.mechanisms:
             _known("samples.mechanisms", name, names)
+    for part in config.withheld:
+        part.check(config.minima)
     for label in config.only:
         _known("only", label, labels)
 

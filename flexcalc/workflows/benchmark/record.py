@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from typing import Any
 
 from flexcalc.storage import write_json
@@ -37,3 +39,13 @@ def stage_rows(job: BenchmarkJob, stage: str) -> Rows:
 def write_rows(job: BenchmarkJob, stage: str, rows: Iterable[dict]) -> None:
     """Write a stage's JSON file."""
     write_json(job.folder / f"{stage}.json", list(rows))
+
+
+def mark(settings: Any) -> str:
+    """Eight letters that tell the settings of a part (a dataclass) from all others.
+
+    What may be added to a benchmark or changed in it later is kept under its mark, so that
+    nothing of other settings is taken for it.
+    """
+    content = json.dumps(asdict(settings), sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:8]

@@ -1,0 +1,375 @@
+"""The crash test: how long dynamics on a potential lasts, and what goes wrong first.
+
+All replicas of all temperatures run in one batch. One that fails is noted down and taken out, and
+the others go on as if it had never been there: every replica has its own stream of random numbers.
+(A potential whose last bits depend on the size of the batch, as products of matrices may, passes
+that on to the survivors.)
+
+Source: after the TEA challenge of 2023, Chem. Sci. 16, 3720 and 3738 (2025).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+from numpy.random import Generator
+
+from flexcalc.errors import LabelError, NonFiniteError
+from flexcalc.fields import Batch, Count, Natural, NonNegative, Positive
+from flexcalc.geometry.graph import covalent_lengths
+from flexcalc.methods.dynamics import DynamicsState, Integrator, Langevin, VelocityVerlet
+from flexcalc.methods.guard import DistanceGuard
+from flexcalc.potential import Evaluation, Potential
+
+KINDS = ("bond broken", "bond formed", "contact", "flying atom", "non-finite", "not computed")
+"""What may fail. `not computed` is a reference that gave no label, as of charges that did not
+converge."""
+BROKEN_BOND, FORMED_BOND, CONTACT, FLYING_ATOM, NON_FINITE, NOT_COMPUTED = range(len(KINDS))
+
+FLYING = 3.0
+"""An atom has flown off where all others are beyond this multiple of the sum of their covalent
+radii."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrashTest:
+    """Langevin dynamics of each model from the minima, until it fails or the time is over.
+
+    Source: after the TEA challenge of 2023, Chem. Sci. 16, 3720 and 3738 (2025).
+    """
+
+    kind: ClassVar[str] = "crash"
+
+    temperatures_K: tuple[Positive, ...] = (300.0, 500.0, 750.0)
+    """Temperatures in kelvin."""
+    seeds: Batch = 10
+    """Runs at each temperature; they start from the minima in turn."""
+    time_ps: Positive = 10.0
+    """Length of a run that does not fail, in picoseconds."""
+    timestep_fs: Positive = 0.5
+    """Timestep in femtoseconds."""
+    friction_per_ps: Positive = 5.0
+    """Friction in 1/ps."""
+    frame_every: Count = 100
+    """Steps between two frames of the trajectories."""
+    min_contact: NonNegative = 0.6
+    """A run fails where two atoms come closer than this multiple of the sum of their covalent
+    radii."""
+    keep_bonds: bool = True
+    """A run fails where a bond of its start breaks or a new one forms: beyond 1.6 and below 1.15
+    times the sum of the covalent radii."""
+    nve_ps: NonNegative = 1.0
+    """Time that the runs that last go on without thermostat, for the drift of the energy, in
+    picoseconds; 0 for none."""
+    relabelled_frames: Natural = 100
+    """Frames of each temperature that the reference labels, for the errors of the forces where
+    the model itself goes; the last whole geometry of every failed run is added. 0 for none."""
+    map_bins: Batch = 36
+    """Bins of each of the two coordinates of a map."""
+    reference_seeds: Natural = 2
+    """Runs at each temperature of the reference itself, for its populations, where it is
+    semiempirical (an xtb: address); 0 for none."""
+    reference_time_ps: Positive | None = None
+    """Length of these, in picoseconds; by default as long as the models'."""
+
+    @property
+    def steps(self) -> int:
+        """Steps with the thermostat."""
+        return max(1, round(1e3 * self.time_ps / self.timestep_fs))
+
+    @property
+    def nve_steps(self) -> int:
+        """Steps without it that follow."""
+        return round(1e3 * self.nve_ps / self.timestep_fs)
+
+    def replicas(self, starts: np.ndarray) -> Replicas:
+        """The runs from starts (starts, atoms, 3) in angstrom; the first of more seeds are alike.
+
+        Runs of one seed follow each other, one for each temperature.
+        """
+        seed, heat = np.divmod(np.arange(self.seeds * len(self.temperatures_K)), self.heats)
+        start = seed % len(starts)
+        return Replicas(seed, np.array(self.temperatures_K)[heat], start, starts[start])
+
+    @property
+    def heats(self) -> int:
+        """How many temperatures there are."""
+        return len(self.temperatures_K)
+
+
+class Replicas(NamedTuple):
+    """What tells the replicas of a crash test apart, a row for each.
+
+    Args:
+        seed: (replicas,) number of the run at its temperature.
+        temperature_K: (replicas,).
+        start: (replicas,) index of its start.
+        positions: (replicas, atoms, 3) in angstrom, where it starts.
+    """
+
+    seed: np.ndarray
+    temperature_K: np.ndarray
+    start: np.ndarray
+    positions: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class CrashState:
+    """Replicas that are still whole, and how the others ended.
+
+    Args:
+        step: steps taken.
+        moving: the whole ones.
+        alive: (whole,) of int, which replicas these are.
+        failed_step: (replicas,) of int, the step at which each failed; -1 of the whole ones.
+        kind: (replicas,) of int, what failed, an index into KINDS; else -1.
+        atoms: (replicas, 2) of int, the atoms where; -1 where there are none to name.
+        before: (replicas, atoms, 3) in angstrom, the last geometry before it failed; zero of the
+            whole ones.
+    """
+
+    step: int
+    moving: DynamicsState
+    alive: np.ndarray
+    failed_step: np.ndarray
+    kind: np.ndarray
+    atoms: np.ndarray
+    before: np.ndarray
+
+
+class Fault(NamedTuple):
+    """Something wrong with a row of a batch: an index into KINDS, and atoms or -1."""
+
+    row: int
+    kind: int
+    first: int = -1
+    second: int = -1
+
+
+@dataclass(frozen=True, eq=False)
+class Crash:
+    """The method of a crash test: each step moves the replicas that are whole, and looks at them.
+
+    Args:
+        test: what was asked for.
+        numbers: (atoms,) atomic numbers.
+        replicas: the runs.
+    """
+
+    test: CrashTest
+    numbers: np.ndarray
+    replicas: Replicas
+
+    @property
+    def steps(self) -> int:
+        """All steps, with and without thermostat."""
+        return self.test.steps + self.test.nve_steps
+
+    def init(self, potential: Potential, positions: np.ndarray, rng: Generator) -> CrashState:
+        """Start all replicas with thermal momenta.
+
+        Args:
+            potential: surface of the molecule, in eV and angstrom.
+            positions: (replicas, atoms, 3) in angstrom; they must be whole.
+            rng: gives each replica the key of its own stream of random numbers.
+
+        Raises:
+            GuardError: a start is not finite.
+        """
+        everyone = np.arange(len(positions))
+        none = np.full(len(positions), -1)
+        return CrashState(
+            step=0,
+            moving=self._bath(everyone, 0).init(potential, positions, rng),
+            alive=everyone,
+            failed_step=none,
+            kind=none,
+            atoms=np.stack([none, none], axis=1),
+            before=np.zeros(np.shape(positions)),
+        )
+
+    def converged(self, state: CrashState) -> bool:
+        """Whether no replica is left."""
+        return not len(state.alive)
+
+    def step(self, potential: Potential, state: CrashState, rng: Generator) -> CrashState:
+        """Advance the whole replicas by one timestep, and take out those that fail in it.
+
+        Args:
+            potential: surface of the molecule; called once, and again without a row that it
+                cannot evaluate.
+            state: where they are.
+            rng: not used; noise comes from each replica's own stream.
+        """
+        after, rows, faults = self._advanced(potential, state, rng)
+        guard = self._guard(state.alive[rows])
+        for fault in faults_of(guard, after.positions):
+            faults.append(fault._replace(row=int(rows[fault.row])))
+        if not faults:
+            return replace(state, step=after.step, moving=after)
+        lost = np.array([fault.row for fault in faults])
+        kept = ~np.isin(rows, lost)
+        who = state.alive[lost]
+        failed_step, kind, atoms, before = (
+            part.copy() for part in (state.failed_step, state.kind, state.atoms, state.before)
+        )
+        failed_step[who] = after.step
+        kind[who] = [fault.kind for fault in faults]
+        atoms[who] = [fault[2:] for fault in faults]
+        before[who] = state.moving.positions[lost]
+        return CrashState(
+            after.step,
+            taken(after, np.flatnonzero(kept)),
+            state.alive[rows[kept]],
+            failed_step,
+            kind,
+            atoms,
+            before,
+        )
+
+    def _advanced(
+        self, potential: Potential, state: CrashState, rng: Generator
+    ) -> tuple[DynamicsState, np.ndarray, list[Fault]]:
+        """The replicas after a step, which rows they were, and those that it could not be made of.
+
+        What one of them does not survive is done again without it, which gives the others the
+        step that they would have made by themselves.
+        """
+        rows, faults = np.arange(len(state.alive)), list[Fault]()
+        while len(rows):
+            bath = self._bath(state.alive[rows], state.step)
+            here = taken(state.moving, rows)
+            try:
+                with np.errstate(over="ignore", invalid="ignore"):
+                    return bath.step(potential, here, rng), rows, faults
+            except (NonFiniteError, LabelError) as error:
+                refused = self._refused(potential, here, state.alive[rows], rng, error)
+            faults += [fault._replace(row=int(rows[fault.row])) for fault in refused]
+            rows = np.delete(rows, [fault.row for fault in refused])
+        nobody = taken(state.moving, rows)
+        return replace(nobody, step=state.step + 1), rows, faults
+
+    def _refused(
+        self,
+        potential: Potential,
+        here: DynamicsState,
+        who: np.ndarray,
+        rng: Generator,
+        error: NonFiniteError | LabelError,
+    ) -> list[Fault]:
+        """The rows for which a step ended in an error: those it names, or each tried by itself."""
+        if isinstance(error, NonFiniteError) and error.rows is not None:
+            return [Fault(int(row), NON_FINITE) for row in error.rows]
+        found = []
+        for row in range(len(who)):
+            try:
+                bath = self._bath(who[[row]], here.step)
+                bath.step(potential, taken(here, np.array([row])), rng)
+            except (NonFiniteError, LabelError) as own:
+                kind = NON_FINITE if isinstance(own, NonFiniteError) else NOT_COMPUTED
+                found.append(Fault(row, kind))
+        if not found:  # the batch fails, but no row of it does
+            raise error
+        return found
+
+    def _bath(self, who: np.ndarray, step: int) -> Integrator:
+        """The dynamics of replicas (rows,) in the step after `step` steps."""
+        if step >= self.test.steps:
+            return VelocityVerlet(timestep_fs=self.test.timestep_fs, rigid_motion="free")
+        temperatures = tuple(self.replicas.temperature_K[who].tolist())
+        return _langevin(self.test.timestep_fs, self.test.friction_per_ps, temperatures)
+
+    def _guard(self, who: np.ndarray) -> DistanceGuard:
+        """What replicas (rows,) are guarded against."""
+        key = who.tobytes()
+        if key not in self._guards:
+            self._guards.clear()
+            self._guards[key] = self._every_guard.of(who)
+        return self._guards[key]
+
+    @cached_property
+    def _every_guard(self) -> DistanceGuard:
+        least, bonds = self.test.min_contact, self.test.keep_bonds
+        return DistanceGuard.around(self.numbers, self.replicas.positions, least, bonds)
+
+    @cached_property
+    def _guards(self) -> dict[bytes, DistanceGuard]:
+        """The last one that was asked for."""
+        return {}
+
+
+@lru_cache(maxsize=4)
+def _langevin(
+    timestep_fs: float, friction_per_ps: float, temperatures: tuple[float, ...]
+) -> Langevin:
+    return Langevin(
+        timestep_fs=timestep_fs,
+        friction_per_ps=friction_per_ps,
+        replica_temperatures_K=temperatures,
+    )
+
+
+def taken(state: DynamicsState, rows: np.ndarray) -> DynamicsState:
+    """Some of the replicas, by index (rows,)."""
+    if len(rows) == len(state.positions):
+        return state
+    deviation = state.evaluation.deviation
+    return replace(
+        state,
+        positions=state.positions[rows],
+        momenta=state.momenta[rows],
+        evaluation=Evaluation(
+            state.evaluation.energies[rows],
+            state.evaluation.forces[rows],
+            None if deviation is None else deviation[rows],
+        ),
+        heat=state.heat[rows],
+        keys=state.keys[rows],
+        chain=state.chain[rows],
+    )
+
+
+def faults_of(guard: DistanceGuard, positions: np.ndarray) -> list[Fault]:
+    """What is wrong with geometries: of each the pair of atoms farthest beyond its bounds.
+
+    Args:
+        guard: of these replicas; its criteria are those of all dynamics.
+        positions: (batch, atoms, 3) in angstrom.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        bad, squares = guard.outside(positions)
+    alone = _flown(guard.numbers, squares)
+    found = []
+    for row in np.flatnonzero(bad.any(axis=(1, 2)) | alone.any(axis=1)):
+        if alone[row].any():
+            found.append(Fault(int(row), FLYING_ATOM, int(np.argmax(alone[row]))))
+            continue
+        least, most = (bound[row] for bound in guard.squared_bounds)
+        square = np.maximum(squares[row], 1e-12)
+        excess = np.where(square > most, square / most, least / square)
+        i, j = divmod(int(np.where(bad[row], excess, 0.0).argmax()), len(square))
+        if square[i, j] > most[i, j]:
+            kind = BROKEN_BOND
+        else:
+            kind = CONTACT if square[i, j] < guard.contact[i, j] ** 2 else FORMED_BOND
+        found.append(Fault(int(row), kind, i, j))
+    return found
+
+
+def _flown(numbers: np.ndarray, squares: np.ndarray) -> np.ndarray:
+    """Which atoms (batch, atoms) are far from all others; distances that overflowed are far."""
+    if len(numbers) == 1:
+        return np.zeros(squares.shape[:2], dtype=bool)
+    far = np.logical_not(squares <= (FLYING * covalent_lengths(numbers)) ** 2)
+    far[:, np.arange(len(numbers)), np.arange(len(numbers))] = True
+    return np.asarray(far.all(axis=2))
+
+
+def told(numbers: np.ndarray, atoms: np.ndarray) -> str:
+    """Atoms (2,), -1 for none, as a word such as `C3-H9`."""
+    from ase.data import chemical_symbols
+
+    return "-".join(f"{chemical_symbols[numbers[atom]]}{atom}" for atom in atoms if atom >= 0)

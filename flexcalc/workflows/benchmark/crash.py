@@ -1,0 +1,68 @@
+"""Stage: the crash test of every model."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from flexcalc.methods.crash import CrashTest
+from flexcalc.workflows.benchmark.curves import trained
+from flexcalc.workflows.benchmark.endurance import Subject, endured, references_own
+from flexcalc.workflows.benchmark.job import JOINT, BenchmarkJob, Fit, Rows
+from flexcalc.workflows.benchmark.record import mark
+from flexcalc.workflows.benchmark.survival import outcome
+from flexcalc.workflows.runs import Run
+
+
+def crash(job: BenchmarkJob, here: Run) -> Rows:
+    """Run dynamics on each model until it fails, in crash/MARK/MECHANISM/MODEL.
+
+    The models are those for all mechanisms of the largest budget, or where there are none those of
+    the learning curves of the largest size. Where the reference is semiempirical it runs too.
+
+    Source: after the TEA challenge of 2023, Chem. Sci. 16, 3720 and 3738 (2025).
+    """
+    rows: Rows = []
+    for test in job.config.crash:
+        folder = job.folder / "crash" / mark(test)
+        subjects = {fit: _subject(job, test, fit, folder) for fit in models_to_test(job)}
+        if not subjects:
+            continue
+        first = next(iter(subjects.values()))
+        own = references_own(first, job.config.reference, folder / "reference")
+        if own is not None:
+            with here.bar("crash test of the reference") as progress:
+                endured(own, progress)
+        pieces = {
+            fit: partial(outcome, subject, job.config.reference, own)
+            for fit, subject in subjects.items()
+        }
+        for fit, found in trained(job, here, f"crash-{mark(test)}", pieces).items():
+            head = {"model": fit.label, "mechanism": fit.mechanism, "points": fit.points}
+            rows += [{**head, **row} for row in found["rows"]]
+    return rows
+
+
+def models_to_test(job: BenchmarkJob) -> list[Fit]:
+    """The trained models that are for all mechanisms, or else for one each, of the largest size."""
+    if job.config.budgets:
+        found = [Fit(JOINT, label, max(job.config.budgets)) for label in job.models]
+    else:
+        found = [
+            Fit(name, label, max(job.sizes(label)))
+            for name in job.mechanisms
+            for label in job.models
+        ]
+    return [fit for fit in found if job.model_path(*fit).exists()]
+
+
+def _subject(job: BenchmarkJob, test: CrashTest, fit: Fit, folder: Path) -> Subject:
+    return Subject(
+        test=test,
+        address=str(job.model_path(*fit)),
+        starts=job.folder / "minima.xyz",
+        coordinates=tuple(job.config.coordinates),
+        folder=folder / fit.mechanism / fit.place,
+        trust=job.config.trust,
+        seed=job.config.seed,
+    )
