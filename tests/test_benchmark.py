@@ -16,8 +16,8 @@ from flexcalc.dataset import Dataset
 from flexcalc.units import KCAL_MOL
 from flexcalc.workflows.benchmark.curves import trained
 from flexcalc.workflows.benchmark.data import nearest_other
+from flexcalc.workflows.benchmark.findings import judge
 from flexcalc.workflows.benchmark.joint import evenness
-from flexcalc.workflows.benchmark.verdicts import judge
 
 NUMBERS = np.array([1, 8, 8, 1])
 BARRIER_EV, WITHOUT_EV = 0.2, 0.15
@@ -377,6 +377,20 @@ def test_a_mistake_is_one_clear_line_and_leaves_nothing(tmp_path, capsys, old, n
     assert says in captured
     assert captured.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_a_stage_says_which_one_it_builds_on(tmp_path, capsys):
+    furnish(tmp_path)
+    for stage, needs in (
+        ("curves", "subsets"),
+        ("subsets", "data"),
+        ("data", "minima"),
+        ("barriers", "paths"),
+    ):
+        words = ["benchmark", tmp_path / "run.toml", "--stages", stage, "-o", tmp_path / "out"]
+        assert run(*words) == 2
+        assert f"run the stage {needs} first" in capsys.readouterr().err
+        assert not (tmp_path / "out").exists()
 
 
 def test_frames_of_a_file_are_labelled_as_they_are(whole, tmp_path):
