@@ -16,8 +16,8 @@ from flexcalc.dataset import Dataset
 from flexcalc.units import KCAL_MOL
 from flexcalc.workflows.benchmark.curves import trained
 from flexcalc.workflows.benchmark.data import nearest_other
+from flexcalc.workflows.benchmark.findings import judge
 from flexcalc.workflows.benchmark.joint import evenness
-from flexcalc.workflows.benchmark.verdicts import judge
 
 NUMBERS = np.array([1, 8, 8, 1])
 BARRIER_EV, WITHOUT_EV = 0.2, 0.15
@@ -261,6 +261,26 @@ def test_joint_models_share_points_and_are_tested_on_others(whole):
     assert np.sqrt(np.mean(squares)) == pytest.approx(whole_error, rel=1e-9)
 
 
+def test_cutoffs_are_scanned_for_models_that_can_try_several(whole, tmp_path):
+    pytest.importorskip("quippy")
+    furnish(tmp_path)
+    gap = 'kind = "gap", n_max = 2, l_max = 1, n_sparse = 10'
+    text = RUN.replace('kind = "sgdml", descriptor = "extended", sigma = 5.0', gap)
+    text = text.replace("folds = 3", "folds = 3\ncutoffs = [2.0, 3.0]\ncutoff_points = 6")
+    (tmp_path / "run.toml").write_text(text)
+    words = ["benchmark", tmp_path / "run.toml", "--output", tmp_path / "out"]
+    stages = ("minima", "paths", "data", "subsets", "cutoffs")
+    assert run(*words, *(word for stage in stages for word in ("--stages", stage))) == 0
+    rows = json.loads((tmp_path / "out/cutoffs.json").read_text())
+    assert [(row["model"], row["cutoff_A"], row["points"]) for row in rows] == [
+        ("sGDML extended", 2.0, 6),
+        ("sGDML extended", 3.0, 6),
+    ]
+    table = json.loads((tmp_path / "out/cutoffs/turn/sGDML-extended/table.json").read_text())
+    for row, tried in zip(rows, table, strict=True):
+        assert row["force_rmse_kcal_mol_A"] == tried["force_rmse_kcal_mol_A"]
+
+
 def test_only_well_populated_regions_count_for_evenness():
     bins = [
         {"population": 19, "force_rmse_kcal_mol_A": 9.0},
@@ -377,6 +397,20 @@ def test_a_mistake_is_one_clear_line_and_leaves_nothing(tmp_path, capsys, old, n
     assert says in captured
     assert captured.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_a_stage_says_which_one_it_builds_on(tmp_path, capsys):
+    furnish(tmp_path)
+    for stage, needs in (
+        ("curves", "subsets"),
+        ("subsets", "data"),
+        ("data", "minima"),
+        ("barriers", "paths"),
+    ):
+        words = ["benchmark", tmp_path / "run.toml", "--stages", stage, "-o", tmp_path / "out"]
+        assert run(*words) == 2
+        assert f"run the stage {needs} first" in capsys.readouterr().err
+        assert not (tmp_path / "out").exists()
 
 
 def test_frames_of_a_file_are_labelled_as_they_are(whole, tmp_path):
