@@ -17,12 +17,26 @@ import pytest
 
 import flexcalc
 from flexcalc import cli
-from flexcalc.config import COMMANDS, Label, Md, PathSearch, Train, load, template, to_toml
+from flexcalc.config import (
+    COMMANDS,
+    Benchmark,
+    Label,
+    Md,
+    Mechanism,
+    Model,
+    PathSearch,
+    Sample,
+    Train,
+    load,
+    template,
+    to_toml,
+)
 from flexcalc.config.options import options
 from flexcalc.errors import ConfigError
 from flexcalc.methods.dynamics import Langevin, VelocityVerlet
 from flexcalc.methods.optimisers import FIRE
-from flexcalc.methods.sampling import Displaced, Thermal
+from flexcalc.methods.path import Scan
+from flexcalc.methods.sampling import AsIs, Displaced, Thermal
 from flexcalc.models.gdml import SGDML
 from flexcalc.training.memory import Notebook
 
@@ -82,6 +96,8 @@ def test_help_of_a_command_shows_every_option_with_its_text(name, capsys):
         assert option.help
         if option.name in positional:
             assert option.name.upper() in shown
+        elif option.name in getattr(COMMANDS[name], "file_only", ()):
+            assert f"--{option.name.replace('_', '-')} " not in shown
         elif not option.choices:
             assert f"--{option.name.replace('_', '-')}" in shown
             assert option.help in shown
@@ -121,18 +137,39 @@ REQUIRED = {
     "serve": {"model": "m.flex", "start": "a.xyz"},
     "ipi": {"input": "i.xml", "model": "m.flex", "start": "a.xyz"},
     "demo": {},
+    "benchmark": {
+        "reference": "xtb:GFN2-xTB",
+        "minima": {"cis": "a.xyz"},
+        "coordinates": ["distance 0 1"],
+        "mechanisms": [{"name": "turn", "start": "cis", "end": "cis"}],
+        "models": [{"label": "sGDML", "family": {"kind": "sgdml"}}],
+    },
 }
+
+
+def filled(text, values):
+    """A template with its empty fields filled; those of a list of tables in its first table."""
+    for key, value in values.items():
+        if isinstance(value, list) and isinstance(value[0], dict):
+            before, header, after = text.partition(f"\n[[{key}]]\n")
+            assert header
+            text = before + header + filled(after, value[0])
+            continue
+        empty = {list: "[]", dict: "{}", str: '""'}[type(value)]
+        shown = json.dumps(value)
+        if isinstance(value, dict):
+            shown = "{" + ", ".join(f"{k} = {json.dumps(v)}" for k, v in value.items()) + "}"
+        if f"\n{key} = {shown}\n" in text:
+            continue  # the first of several kinds stands there already
+        assert f"\n{key} = {empty}\n" in text
+        text = text.replace(f"\n{key} = {empty}\n", f"\n{key} = {shown}\n", 1)
+    return text
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_init_prints_a_file_that_loads_to_the_defaults(name, here, capsys):
     assert run("init", name) == 0
-    text = capsys.readouterr().out
-    for key, value in REQUIRED[name].items():
-        empty = "[]" if isinstance(value, list) else '""'
-        assert f"\n{key} = {empty}\n" in text
-        text = text.replace(f"\n{key} = {empty}\n", f"\n{key} = {json.dumps(value)}\n")
-    Path("run.toml").write_text(text)
+    Path("run.toml").write_text(filled(capsys.readouterr().out, REQUIRED[name]))
     assert load(COMMANDS[name], Path("run.toml")) == load(COMMANDS[name], None, REQUIRED[name])
 
 
@@ -163,6 +200,16 @@ CONFIGS = [
     ),
     PathSearch(model="/m.flex", start=Path("/a.xyz")),
     Train(dataset=Path("/a.xyz"), family=(SGDML(sigma=3.0),), learning_curve=(10, 20)),
+    Benchmark(
+        reference="xtb:GFN2-xTB",
+        minima={"cis": "/a.xyz", "trans isomer": "/b.xyz"},
+        mechanisms=(
+            Mechanism(name="turn", start="cis", end="cis", method=Scan(drive=("distance 0 1",))),
+        ),
+        models=(Model(label="an sGDML", family=SGDML(sigma=3.0), sizes=(7,)),),
+        samples=(Sample(name="as they are", origin="images", sampling=AsIs()),),
+        coordinates=("distance 0 1",),
+    ),
 ]
 
 

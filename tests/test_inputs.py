@@ -52,10 +52,16 @@ GEOMETRIES = {
 MECHANISMS = {
     f"path-azobenzene-{name}.toml" for name in ("rotation", "inversion", "assisted", "optimised")
 }
+BENCHMARKS = {
+    f"benchmark-{molecule}{size}.toml"
+    for molecule in ("glycine", "azobenzene")
+    for size in ("", "-small")
+}
 ELSEWHERE = {
     *("serve.toml", "ipi-nvt.xml", "demo.toml", "label-fhi-aims.toml", "fhi_aims.py"),
     "saddle.toml",
     *MECHANISMS,
+    *BENCHMARKS,
 }
 """Files with a test of their own below."""
 
@@ -191,6 +197,30 @@ def test_ipi_gets_the_numbers_of_the_direct_call(here, name):
     results = run(name)
     assert results["force_difference_max_relative"] < 1e-11
     assert results["energy_difference_max_relative"] < 1e-11
+
+
+@pytest.mark.parametrize("name", sorted(BENCHMARKS))
+def test_a_benchmark_goes_through_all_its_stages(here, name):
+    """With sGDML alone, on a handful of frames and unfinished paths; large ones to the paths."""
+    output = Path(name).stem
+    assert f"flexcalc benchmark inputs/{name} --output {output}\n" in (INPUTS / name).read_text()
+    few = ["--frames", "10", "--timestep-fs", "0.5", "--spacing-fs", "0.5", "--images", "11"]
+    few += ["--equilibration-fs", "0", "--replicas", "1", "--steps", "1", "--naive-steps", "0"]
+    few += ["--sizes", "3", "--folds", "2", "--cutoff-points", "3", "--budgets", "4"]
+    few += ["--validation-points", "2", "--workers", "1", "--only", "sGDML", "--no-relax-minima"]
+    small = "small" in name
+    few += [] if small else ["--stages", "minima", "--stages", "paths"]
+    main(["benchmark", f"inputs/{name}", *few, "--output", output])
+    results = json.loads((here / output / "results.json").read_text())
+    assert results["models"] > 1
+    assert [row["images"] for row in json.loads((here / output / "paths.json").read_text())]
+    if not small:
+        return
+    rows = json.loads((here / output / "curves.json").read_text())
+    assert {(row["model"], row["points"]) for row in rows} == {("sGDML", 3)}
+    for row in rows:
+        assert len(row["fold_force_rmse_kcal_mol_A"]) == 2
+    assert (here / output / "findings.json").exists()
 
 
 def test_saddle_takes_its_first_step(here):

@@ -114,8 +114,8 @@ class Benchmark(OpensPotentials):
     dispersion: Address | None = None
     """The reference without its dispersion, for what dispersion does to the barriers."""
     naive_steps: Natural = 0
-    """Most steps of an elastic band and of a string from a straight line between the ends of the
-    mechanisms, to see whether they find a way by themselves; 0 for none."""
+    """Most steps of an elastic band and of a string from interpolations that know only the ends of
+    the mechanisms, to see whether they find a way by themselves; 0 for none."""
     naive_images: Batch = 11
     """Images of these."""
     coordinates: tuple[str, ...]

@@ -53,8 +53,13 @@ def _template_section(option: Option) -> list[str]:
     others = [name for name in option.choices if name != kind]
     also = f" Also: {', '.join(others)}." if others else ""
     lines = [f"# {option.help}{also}", _header(option), f'kind = "{kind}"', ""]
+    usual = option.default[0] if option.many and option.default not in ((), MISSING) else None
     for inner in options(option.choices[kind]):
-        lines += _template_field(inner)
+        if inner.default is MISSING and hasattr(usual, inner.name):
+            shown = _literal(getattr(usual, inner.name))
+            lines += [f"# {inner.help}", f"{inner.name} = {shown}", ""]
+        else:
+            lines += _template_field(inner)
     if option.default == ():  # none of them unless it is asked for
         return [f"# {line}" if line and not line.startswith("#") else line for line in lines]
     return lines
@@ -73,7 +78,7 @@ def _template_field(option: Option) -> list[str]:
 def _unset(option: Option) -> str:
     """What stands for a value that has to be given."""
     if option.choices:
-        return _literal({"kind": usual_kind(option) or next(iter(option.choices))})
+        return f'{{kind = "{usual_kind(option) or next(iter(option.choices))}"}}'
     shape = str(option.annotation)
     return "[]" if "tuple" in shape else "{}" if "dict" in shape else '""'
 

@@ -7,11 +7,12 @@ of its own; so every part can be killed and taken up.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from flexcalc.config import Benchmark
+from flexcalc.errors import ConfigError
 from flexcalc.workflows.benchmark.crash import crash
 from flexcalc.workflows.benchmark.curves import curves, cutoffs
 from flexcalc.workflows.benchmark.data import data, subsets
@@ -41,6 +42,20 @@ STAGES: Mapping[str, Stage] = {
 }
 """The parts of a benchmark, in their order; each writes NAME.json."""
 
+NEEDS: Mapping[str, tuple[str, ...]] = {
+    "paths": ("minima",),
+    "data": ("minima", "paths"),
+    "subsets": ("data",),
+    "curves": ("subsets",),
+    "cutoffs": ("subsets",),
+    "regions": ("paths", "curves"),
+    "barriers": ("paths", "curves"),
+    "joint": ("paths", "data"),
+    "crash": ("minima", "joint"),
+    "withheld": ("minima", "paths", "data"),
+}
+"""What a part builds on."""
+
 
 def run_benchmark(config: Benchmark, output: Path) -> dict[str, Any]:
     """Compare model families on one molecule, stage by stage.
@@ -52,15 +67,27 @@ def run_benchmark(config: Benchmark, output: Path) -> dict[str, Any]:
         InputError: names, files or potentials cannot be used; nothing is written.
     """
     job = opened(config, output)
+    wanted = [name for name in STAGES if name in config.stages or not config.stages]
+    _check_order(job, wanted)
     with open_run("benchmark", config, output) as here:
         if here.finished is not None:
             return here.finished
-        for name, stage in STAGES.items():
-            if config.stages and name not in config.stages:
-                continue
+        for name in wanted:
             here.say(f"stage {name}")
-            write_rows(job, name, stage(job, here))
+            write_rows(job, name, STAGES[name](job, here))
         return here.finish(summary(job))
+
+
+def _check_order(job: BenchmarkJob, wanted: Sequence[str]) -> None:
+    """Refuse stages that build on others which are neither done nor to be done.
+
+    Raises:
+        ConfigError: says which one is lacking.
+    """
+    for name in wanted:
+        for other in NEEDS.get(name, ()):
+            if other not in wanted and not (job.folder / f"{other}.json").exists():
+                raise ConfigError(f"stages: {name} needs {other}; run the stage {other} first")
 
 
 __all__ = ["STAGES", "BenchmarkJob", "run_benchmark"]

@@ -54,14 +54,13 @@ def curves(job: BenchmarkJob, here: Run) -> Rows:
 
 def cutoffs(job: BenchmarkJob, here: Run) -> Rows:
     """Cross-validate every model that can try several cutoffs with each of them, in cutoffs/."""
-    points = job.config.cutoff_points or max(job.config.sizes)
     pieces = {}
     for name in job.mechanisms if job.config.cutoffs else ():
         for label, model in job.models.items():
             if not _has_cutoffs(model.family):
                 continue
             family = replace(model.family, cutoff=None, cutoffs=tuple(job.config.cutoffs))
-            fit = Fit(name, label, points)
+            fit = Fit(name, label, job.scanned)
             folder = here.folder / "cutoffs" / name / word(label)
             pieces[fit] = partial(_scanned, _training(job, family, fit), folder)
     found = trained(job, here, "cutoffs", pieces)

@@ -71,11 +71,6 @@ def _images(job: BenchmarkJob, sample: Sample, mechanism: str, key: str) -> Path
     """A file of the images to start from."""
     path = job.path(mechanism)
     wanted = np.array(sample.images or range(len(path)), dtype=int)
-    if wanted.max() >= len(path):
-        raise InputError(
-            f"samples.images: {sample.name} starts from image {wanted.max()}, but {mechanism} "
-            f"has {len(path)}, 0 to {len(path) - 1}"
-        )
     place = job.folder / "starts" / f"{key}.xyz"
     place.parent.mkdir(exist_ok=True)
     files.write(place, path[wanted])
@@ -155,8 +150,6 @@ def subsets(job: BenchmarkJob, here: Run) -> Rows:
 
 
 def _all_sizes(job: BenchmarkJob) -> Sequence[int]:
-    """Every number of training points that some model has."""
-    wanted = {points for label in job.models for points in job.sizes(label)}
-    if job.config.cutoffs and job.config.cutoff_points:
-        wanted.add(job.config.cutoff_points)
-    return sorted(wanted)
+    """Every number of training points that a model of this run has, in curves or scan."""
+    wanted = {points for model in job.wanted for points in job.sizes(model.label)}
+    return sorted(wanted | ({job.scanned} if job.config.cutoffs else set()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -13,10 +13,12 @@ from typing import NamedTuple
 import numpy as np
 
 from flexcalc import files
-from flexcalc.config import Benchmark, Mechanism, Model
+from flexcalc.config import Benchmark, Mechanism, Model, Sample
+from flexcalc.config.options import placed
 from flexcalc.dataset import Dataset
 from flexcalc.errors import ConfigError, InputError
 from flexcalc.geometry import Coordinate
+from flexcalc.methods.sampling import AsIs
 from flexcalc.models.family import CheckingFamily
 from flexcalc.potential import Potential, check_molecule
 from flexcalc.registry import open_potential
@@ -73,6 +75,11 @@ class BenchmarkJob:
         """The models to train in this run."""
         only = self.config.only
         return tuple(m for m in self.models.values() if not only or m.label in only)
+
+    @property
+    def scanned(self) -> int:
+        """Training points of the scan of cutoffs."""
+        return self.config.cutoff_points or max(self.config.sizes)
 
     @cached_property
     def mechanisms(self) -> dict[str, Mechanism]:
@@ -165,6 +172,8 @@ def opened(config: Benchmark, folder: Path) -> BenchmarkJob:
         InputError: a file or a potential cannot be used.
     """
     _check_names(config)
+    _check_frames(config)
+    config = _placed(config)
     starts = _starts(config)
     numbers = starts.numbers
     for model in config.models:
@@ -193,6 +202,12 @@ def opened(config: Benchmark, folder: Path) -> BenchmarkJob:
         models={model.label: model for model in config.models},
         coordinates=tuple(Coordinate.parse(t, trust=config.trust) for t in config.coordinates),
     )
+
+
+def _placed(config: Benchmark) -> Benchmark:
+    """The same with absolute places: labels say by what they were made, wherever one stands."""
+    without = None if config.dispersion is None else placed(config.dispersion, Path.cwd())
+    return replace(config, reference=placed(config.reference, Path.cwd()), dispersion=without)
 
 
 def _starts(config: Benchmark) -> Dataset:
@@ -243,6 +258,49 @@ def _check_names(config: Benchmark) -> None:
         part.check(config.minima)
     for label in config.only:
         _known("only", label, labels)
+
+
+def _check_frames(config: Benchmark) -> None:
+    """Refuse sizes that the samples cannot fill, before they are sampled for hours.
+
+    Raises:
+        ConfigError: says of which mechanism.
+    """
+    models = [model for model in config.models if not config.only or model.label in config.only]
+    largest = max(points for model in models for points in model.sizes or config.sizes)
+    for mechanism in config.mechanisms:
+        samples = [s for s in config.samples if not s.mechanisms or mechanism.name in s.mechanisms]
+        _check_images(mechanism, samples)
+        frames = sum(_frames_of(sample, mechanism) for sample in samples)
+        if frames < config.folds * largest:
+            raise ConfigError(
+                f"samples: {frames} frames of {mechanism.name} are too few for {config.folds} "
+                f"folds of {largest} points; ask for more frames or smaller sizes"
+            )
+
+
+def _frames_of(sample: Sample, mechanism: Mechanism) -> int:
+    """How many frames a kind of sampling gives a mechanism."""
+    if not isinstance(sample.sampling, AsIs):
+        return sample.sampling.frames
+    if sample.origin == "minima":
+        return len({mechanism.start, mechanism.end})
+    return len(sample.images) or mechanism.method.images
+
+
+def _check_images(mechanism: Mechanism, samples: Sequence[Sample]) -> None:
+    """Refuse images to start from that the path will not have.
+
+    Raises:
+        ConfigError: says of which sample.
+    """
+    for sample in samples:
+        if sample.images and max(sample.images) >= mechanism.method.images:
+            raise ConfigError(
+                f"samples.images: {sample.name!r} starts from image {max(sample.images)}, but "
+                f"{mechanism.name} has {mechanism.method.images}, 0 to "
+                f"{mechanism.method.images - 1}"
+            )
 
 
 def _known(key: str, name: str, known: Sequence[str] | Mapping[str, str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from flexcalc.dataset import Dataset
 from flexcalc.errors import GuardError, LabelError
 from flexcalc.geometry import Coordinate
 from flexcalc.methods.path import NEB, PathMethod, String
+from flexcalc.methods.path.interpolation import Interpolation
 from flexcalc.methods.sampling import AsIs
 from flexcalc.storage import write_json
 from flexcalc.units import KCAL_MOL
@@ -22,6 +24,9 @@ from flexcalc.workflows.benchmark.record import kept
 from flexcalc.workflows.label import run_label
 from flexcalc.workflows.path import run_path
 from flexcalc.workflows.runs import Run
+
+NAIVE: tuple[Interpolation, ...] = ("linear", "idpp")
+"""Interpolations that know nothing of a mechanism."""
 
 
 def paths(job: BenchmarkJob, here: Run) -> Rows:
@@ -36,6 +41,8 @@ def paths(job: BenchmarkJob, here: Run) -> Rows:
         rows.append(
             {
                 "mechanism": name,
+                "start": mechanism.start,
+                "end": mechanism.end,
                 "images": len(path),
                 "barrier_kcal_mol": max(profile),
                 "barrier_without_dispersion_kcal_mol": None if lower is None else max(lower),
@@ -112,19 +119,18 @@ def relabelled(job: BenchmarkJob, level: str, frames: Path, folder: Path) -> Dat
 
 
 def _naive(job: BenchmarkJob, here: Run) -> Rows:
-    """What band and string come to from a straight line between the ends."""
+    """What band and string come to from interpolations that know only the ends."""
     pairs = {(one.start, one.end): one for one in job.mechanisms.values()}
     rows = []
-    for (start, end), between in pairs.items():
-        for method in (
-            NEB(images=job.config.naive_images, interpolation="linear"),
-            String(images=job.config.naive_images, interpolation="linear"),
-        ):
-            name = f"{start}-{end}-{method.kind}"
-            found = kept(job, "naive", name, partial(_tried, job, method, between, name))
-            rows.append({"start": start, "end": end, "method": method.kind, **found})
-            outcome = "converged" if found["converged"] else "did not converge"
-            here.say(f"{method.kind} from a straight line, {start} to {end}: {outcome}")
+    for (start, end), interpolation, kind in product(pairs, NAIVE, (NEB, String)):
+        method = kind(images=job.config.naive_images, interpolation=interpolation)
+        name = f"{start}-{end}-{interpolation}-{method.kind}"
+        piece = partial(_tried, job, method, pairs[start, end], name)
+        found = kept(job, "naive", name, piece)
+        head = {"start": start, "end": end, "method": method.kind, "interpolation": interpolation}
+        rows.append({**head, **found})
+        outcome = "converged" if found["converged"] else "did not converge"
+        here.say(f"{method.kind} from {interpolation}, {start} to {end}: {outcome}")
     return rows
 
 
