@@ -261,6 +261,26 @@ def test_joint_models_share_points_and_are_tested_on_others(whole):
     assert np.sqrt(np.mean(squares)) == pytest.approx(whole_error, rel=1e-9)
 
 
+def test_cutoffs_are_scanned_for_models_that_can_try_several(whole, tmp_path):
+    pytest.importorskip("quippy")
+    furnish(tmp_path)
+    gap = 'kind = "gap", n_max = 2, l_max = 1, n_sparse = 10'
+    text = RUN.replace('kind = "sgdml", descriptor = "extended", sigma = 5.0', gap)
+    text = text.replace("folds = 3", "folds = 3\ncutoffs = [2.0, 3.0]\ncutoff_points = 6")
+    (tmp_path / "run.toml").write_text(text)
+    words = ["benchmark", tmp_path / "run.toml", "--output", tmp_path / "out"]
+    stages = ("minima", "paths", "data", "subsets", "cutoffs")
+    assert run(*words, *(word for stage in stages for word in ("--stages", stage))) == 0
+    rows = json.loads((tmp_path / "out/cutoffs.json").read_text())
+    assert [(row["model"], row["cutoff_A"], row["points"]) for row in rows] == [
+        ("sGDML extended", 2.0, 6),
+        ("sGDML extended", 3.0, 6),
+    ]
+    table = json.loads((tmp_path / "out/cutoffs/turn/sGDML-extended/table.json").read_text())
+    for row, tried in zip(rows, table, strict=True):
+        assert row["force_rmse_kcal_mol_A"] == tried["force_rmse_kcal_mol_A"]
+
+
 def test_only_well_populated_regions_count_for_evenness():
     bins = [
         {"population": 19, "force_rmse_kcal_mol_A": 9.0},
