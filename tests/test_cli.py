@@ -31,8 +31,10 @@ from flexcalc.config import (
     template,
     to_toml,
 )
+from flexcalc.config.benchmark_tests import Withheld
 from flexcalc.config.options import options
 from flexcalc.errors import ConfigError
+from flexcalc.methods.crash import CrashTest
 from flexcalc.methods.dynamics import Langevin, VelocityVerlet
 from flexcalc.methods.optimisers import FIRE
 from flexcalc.methods.path import Scan
@@ -190,6 +192,15 @@ def test_every_default_in_init_may_be_uncommented(name, here):
     assert found == load(COMMANDS[name], None, REQUIRED[name])
 
 
+def test_a_section_that_is_not_there_by_default_is_commented_out_as_a_whole(here):
+    """Uncommented, `[[crash]]` and all in it is the test with its defaults."""
+    text = template(Benchmark, "benchmark")
+    assert "crash" not in tomllib.loads(text)
+    text = re.sub(r"^#   (.+ = .+|\[\[crash.+)$", r"\1", text, flags=re.MULTILINE)
+    table = tomllib.loads(text[: text.index("# Parts of the data")])
+    assert load(Benchmark, None, table | REQUIRED["benchmark"]).crash == (CrashTest(),)
+
+
 CONFIGS = [
     Md(model="xtb:GFN2-xTB", start=Path("/a.xyz"), method=VelocityVerlet(temperature_K=0.0)),
     Label(
@@ -209,6 +220,8 @@ CONFIGS = [
         models=(Model(label="an sGDML", family=SGDML(sigma=3.0), sizes=(7,)),),
         samples=(Sample(name="as they are", origin="images", sampling=AsIs()),),
         coordinates=("distance 0 1",),
+        crash=(CrashTest(seeds=3, temperatures_K=(1500.0,)),),
+        withheld=(Withheld(name="short", coordinate="distance 0 1", low=0.5, high=1.0),),
     ),
 ]
 

@@ -168,7 +168,7 @@ def _build(
                 section, inner = _section(option, entry, place, key)
                 entry = _build(section, inner, place, f"{key}.", typed)
             sections.append(entry)
-        if not sections:
+        if not sections and option.default != ():
             raise ConfigError(f"{place(key)}: expected at least one of {', '.join(option.choices)}")
         values[option.name] = tuple(sections) if option.many else sections[0]
     return config(**values)

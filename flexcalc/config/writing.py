@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import MISSING
 from pathlib import Path
 from typing import Any
@@ -60,8 +61,9 @@ def _template_section(option: Option) -> list[str]:
             lines += [f"# {inner.help}", f"{inner.name} = {shown}", ""]
         else:
             lines += _template_field(inner)
-    if option.default == ():  # none of them unless it is asked for
-        return [f"# {line}" if line and not line.startswith("#") else line for line in lines]
+    if option.default == ():  # none of them unless it is asked for, so set in from the others
+        values = re.compile(r"(# )?(\[|\w+ =)")
+        return [f"#   {line.removeprefix('# ')}" if values.match(line) else line for line in lines]
     return lines
 
 

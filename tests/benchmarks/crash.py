@@ -71,6 +71,8 @@ def told(row: dict[str, Any]) -> str:
     """A row of the table."""
     failures = Counter(f"{one['kind']} {one['what']}".strip() for one in row["failures"])
     broken = ", ".join(f"{what} x{count}" for what, count in failures.most_common(5))
+    if row["failed_without_thermostat"]:
+        broken += f" (+{row['failed_without_thermostat']} without thermostat)"
     first = min((one["time_ps"] for one in row["failures"]), default=None)
     whole = f"{row['survived']}/{row['seeds']}"
     shares = " ".join(f"{name} {share:.2f}" for name, share in row["populations"].items())

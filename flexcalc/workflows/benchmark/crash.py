@@ -27,6 +27,7 @@ def crash(job: BenchmarkJob, here: Run) -> Rows:
         folder = job.folder / "crash" / mark(test)
         subjects = {fit: _subject(job, test, fit, folder) for fit in models_to_test(job)}
         if not subjects:
+            here.say("crash test: no model has been trained yet; run the stage curves or joint")
             continue
         first = next(iter(subjects.values()))
         own = references_own(first, job.config.reference, folder / "reference")
