@@ -90,8 +90,8 @@ def test_a_mirror_image_is_the_same_conformer():
 
 def test_like_atoms_may_be_exchanged():
     water = np.array([8, 1, 1])
-    uneven = np.array([[0.0, 0, 0], [1.05, 0, 0], [-0.24, 0.93, 0]])
-    even = np.array([[0.0, 0, 0], [0.7, 0, 0], [-0.17, 0.68, 0]])
+    uneven = np.array([[0.0, 0, 0], [1.2, 0, 0], [-0.18, 0.73, 0]])
+    even = np.array([[0.0, 0, 0], [0.9, 0, 0], [-0.22, 0.87, 0]])
     conformers = Conformers.of(water, {"uneven": uneven, "even": even}, [APART])
     assert conformers.nearest(np.stack([uneven, uneven[[0, 2, 1]], even])).tolist() == [0, 0, 1]
 
