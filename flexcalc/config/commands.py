@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from flexcalc.analysis.rates import LowModes
-from flexcalc.fields import Address, Batch, Count, Members, Natural, Port, Positive, Workers
+from flexcalc.fields import FAMILY, Address, Batch, Count, Members, Natural, Port, Positive, Workers
 from flexcalc.methods.dynamics import Dynamics, Langevin
 from flexcalc.methods.guard import Guards
 from flexcalc.methods.irc import IRC
@@ -28,10 +28,6 @@ class OpensPotentials:
 
     trust: bool = False
     """Open model files that can only be read by running code they contain."""
-
-
-FAMILY = "model family"
-"""Marks a field that holds model families, looked up in the registry."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
-from flexcalc.config.commands import FAMILY
+from flexcalc.fields import FAMILY
 from flexcalc.registry import COMMITTEE, FAMILIES, family, is_reference, members_of
 
 PLACES = frozenset(

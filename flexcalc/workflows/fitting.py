@@ -20,7 +20,7 @@ from flexcalc.fields import Address
 from flexcalc.models.family import CheckingFamily, TrainedPotential, TrainingWarning, errors
 from flexcalc.potential import Potential
 from flexcalc.progress import Progress, silent
-from flexcalc.registry import family as family_class
+from flexcalc.registry import made
 from flexcalc.storage import write_json
 from flexcalc.training.memory import NOTHING, Memory, Notebook
 from flexcalc.training.selection import Selection
@@ -66,7 +66,8 @@ def train(
             labels first; the model is its sum with what is learned of the rest. A file that can
             only be read by running code has to be opened by `flexcalc.load(..., trust=True)`.
         seed: of all random numbers.
-        hyperparameters: fields of the family, such as sigma=20.
+        hyperparameters: fields of the family, such as sigma=20; of a mixture's `of`, names of
+            families or tables such as {"kind": "sgdml", "sigma": 20}.
 
     Returns:
         the trained potential; `save` it, call it with a batch, or hand it to a Calculator.
@@ -76,11 +77,7 @@ def train(
             family does not know.
         AddressError: no such family.
     """
-    cls = family_class(family)
-    try:
-        chosen = cls(**hyperparameters)
-    except TypeError as error:
-        raise InputError(f"{family}: {error}") from None
+    chosen = made(family, hyperparameters)
     if validation_points is None:
         validation_points = min(points, max(0, len(data) - points))
     config = Train(

@@ -1,0 +1,132 @@
+"""Which local model answers where: weights that sum to one, smooth, and zero far away.
+
+With the features f of a geometry, region k has the logit l_k = a_k.f + b_k and the share
+
+    p_k = exp(l_k) / sum_j exp(l_j),    w_k = u_k / sum_j u_j,    u_k = max(p_k - e, 0)^3,
+
+so a region whose share is below e has no weight at all and its model need not be evaluated. The
+weights have two continuous derivatives. The mixture's energy is E = sum_k w_k E_k, and its
+force is sum_k w_k F_k less the sum over k of E_k times the gradient of w_k, which with
+E_k - E in place of E_k needs no energy of a region without weight.
+
+The logits are those of a linear discriminant analysis: regions are taken for Gaussians with
+their own centres and one covariance, in the space that the centres span. In a softmax of squared
+distances to the centres, exp(-d_k^2 / 2), what the distances have in common drops out, so that
+is what this is.
+
+Source: the softmax gate of Jacobs, Jordan, Nowlan, Hinton, Neural Comput. 3, 79 (1991),
+doi:10.1162/neco.1991.3.1.79; Fisher, Ann. Eugenics 7, 179 (1936). Cutting shares off is
+flexcalc's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from flexcalc.models.mixture.features import Averages, Terms
+
+POWER = 3
+"""Of the excess over the least share; its derivatives below this order are continuous."""
+LEAST_SHARE = 0.05
+"""Share, of a region among few, below which it has no weight."""
+NARROWEST = 1e-3
+"""Least deviation within a region, relative to that between centres, that is believed."""
+
+
+@dataclass(frozen=True, eq=False)
+class Weighing:
+    """Weights at some geometries.
+
+    Args:
+        weights: (batch, regions), each row sums to one.
+        force: takes energies (batch, regions) in eV, any where the weight is zero, to minus
+            the sum over regions of energy times gradient of the weight, (batch, atoms, 3).
+    """
+
+    weights: np.ndarray
+    force: Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class Gate:
+    """The weights of regions.
+
+    Args:
+        terms: what is seen of a geometry.
+        slopes: (terms, regions), a_k.
+        offsets: (regions,), b_k.
+    """
+
+    terms: Terms
+    slopes: np.ndarray
+    offsets: np.ndarray
+
+    @property
+    def regions(self) -> int:
+        """How many there are."""
+        return len(self.offsets)
+
+    @property
+    def least(self) -> float:
+        """The share e below which a region has no weight; less than the largest can be."""
+        return min(LEAST_SHARE, 0.5 / self.regions) if self.regions > 1 else 0.0
+
+    def shares(self, positions: np.ndarray) -> np.ndarray:
+        """The shares p (batch, regions) at positions (batch, atoms, 3)."""
+        return self._shares(self.terms.linearise(positions).features)
+
+    def _shares(self, features: np.ndarray) -> np.ndarray:
+        logits = features @ self.slopes + self.offsets
+        raised = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return raised / raised.sum(axis=1, keepdims=True)
+
+    def __call__(self, positions: np.ndarray) -> Weighing:
+        """Weights at positions (batch, atoms, 3), and the force that comes of them."""
+        seen = self.terms.linearise(positions)
+        shares = self._shares(seen.features)
+        excess = np.maximum(shares - self.least, 0.0)
+        raised = excess**POWER
+        total = raised.sum(axis=1, keepdims=True)
+        weights = raised / total
+
+        def force(energies: np.ndarray) -> np.ndarray:
+            there = np.where(weights > 0, energies, 0.0)
+            mean = (weights * there).sum(axis=1, keepdims=True)
+            steep = np.where(weights > 0, there - mean, 0.0) * POWER * excess ** (POWER - 1) / total
+            common = (shares * steep).sum(axis=1, keepdims=True)
+            logits = shares * (steep - common)
+            return -seen.pull(logits @ self.slopes.T)
+
+        return Weighing(weights, force)
+
+
+def discriminant(
+    averages: Averages, positions: np.ndarray, regions: np.ndarray, softness: float
+) -> Gate:
+    """The gate that tells regions apart by the frames that are in them.
+
+    Args:
+        averages: what is seen of a geometry.
+        positions: (frames, atoms, 3) in angstrom.
+        regions: (frames,) region of each, numbered from 0 without gaps.
+        softness: factor on the deviation of frames from their centres, by which borders widen.
+    """
+    seen = averages(positions)
+    populations = np.bincount(regions)
+    count = len(populations)
+    centres = np.stack([seen[regions == index].mean(axis=0) for index in range(count)])
+    middle = centres.mean(axis=0)
+    # The directions in which the centres differ, and how far frames are off in them.
+    _, lengths, axes = np.linalg.svd(centres - middle, full_matrices=False)
+    axes = axes[: count - 1][lengths[: count - 1] > 1e-9 * max(lengths.max(), 1e-300)].T
+    off = (seen - centres[regions]) @ axes
+    covariance = softness**2 * off.T @ off / len(seen)
+    covariance += NARROWEST**2 * np.diag(np.square((centres - middle) @ axes).sum(axis=0))
+    places = (centres - middle) @ axes
+    pulls = np.linalg.solve(covariance, places.T)
+    slopes = axes @ pulls
+    offsets = -0.5 * np.einsum("kd,dk->k", places, pulls) - middle @ slopes
+    return Gate(averages.terms, averages.matrix @ slopes, offsets)
