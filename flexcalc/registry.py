@@ -105,7 +105,7 @@ def made(name: str, hyperparameters: Mapping[str, Any]) -> Any:
     for item in fields(cls):
         if FAMILY in getattr(hints[item.name], "__metadata__", ()):
             given = hyperparameters.get(item.name, item.default)
-            entries = (given,) if isinstance(given, str) else given
+            entries = given if isinstance(given, list | tuple) else (given,)
             values[item.name] = tuple(map(_member, entries))
     try:
         return cls(**values)

@@ -17,7 +17,7 @@ from numpy.random import Generator
 
 from flexcalc.dataset import Dataset
 from flexcalc.errors import ConfigError, FileFormatError
-from flexcalc.fields import FAMILY, Address, Count, NonNegative, Positive
+from flexcalc.fields import FAMILY, Address, Count, Fraction, NonNegative
 from flexcalc.geometry import Coordinate
 from flexcalc.models.family import (
     CheckingFamily,
@@ -59,9 +59,9 @@ class Mixture:
     coordinates: tuple[str, ...] = ()
     """Coordinates along which regions lie, such as "dihedral 4 6 7 12" (distances, angles and
     dihedrals); by default all distances tell."""
-    softness: Positive = 1.0
-    """Width of the borders between regions, in multiples of what the spread of the frames
-    around their centres suggests."""
+    shared: Fraction = 0.2
+    """Share of the training points that lie on borders, where more than one local model has
+    weight; it sets how wide the borders are."""
     overlap: NonNegative = 0.0
     """Neighbours' training points that a local model takes as well, beyond those where it has
     weight, as a multiple of those."""
@@ -177,7 +177,7 @@ class Mixture:
         averages = averages_of(train.numbers, train.positions, rng, coordinates)
         seen = averages(train.positions)
         of_frame = regions_of(seen, self.regions or 1, self.least_points, rng)
-        return discriminant(averages, train.positions, of_frame, self.softness), of_frame
+        return discriminant(averages, train.positions, of_frame, self.shared), of_frame
 
     def _member(
         self,

@@ -67,6 +67,7 @@ QUICK = {
     "painn": {"epochs": 3, "features": 8, "interactions": 1, "compiled": "no"},
     "so3net": {"epochs": 3, "features": 8, "interactions": 1, "compiled": "no"},
     "mace": {"epochs": 3, "channels": 4, "max_ell": 2, "correlation": 2, "compiled": "no"},
+    "mixture": {"regions": 2, "least_points": 10, "shared": 0.5},
     "bpnn": {"epochs": 10, "radial_functions": 4, "angular_widths": 2, "hidden": (8,)},
 }
 """Hyperparameters of families whose training would take long."""
@@ -115,13 +116,13 @@ MAKERS = {
     "toy": lambda: toy(),
     "sum": lambda: Sum(Springs(), trained("sgdml")),
 }
-SAVED = (*registry.FAMILIES, *registry.JOINED)
+SAVED = tuple({**registry.FAMILIES, **registry.JOINED})
 """Makers whose potentials are kept in model folders."""
 SLOW = {"dft": 1}
 """Geometries for the derivative test of what takes long."""
 ROUNDING = {
     **dict.fromkeys(("sgdml", "sgdml-fitted", "sgdml-iterative"), 5e-9),
-    **dict.fromkeys(("committee", "delta", "sum"), 5e-9),
+    **dict.fromkeys(("committee", "delta", "mixture", "sum"), 5e-9),
     "sgdml-extended": 1e-11,
 }
 """eV; what rounding leaves of kernel sums of methanol, whose terms are 1e8 (of fitted energies)

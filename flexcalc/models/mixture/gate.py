@@ -12,7 +12,9 @@ E_k - E in place of E_k needs no energy of a region without weight.
 The logits are those of a linear discriminant analysis: regions are taken for Gaussians with
 their own centres and one covariance, in the space that the centres span. In a softmax of squared
 distances to the centres, exp(-d_k^2 / 2), what the distances have in common drops out, so that
-is what this is.
+is what this is. Their common factor, which says how wide the borders are, is set by the share of
+the frames that shall lie on borders: where regions overlap the borders are narrow, and where
+nothing lies between them they take up the gap.
 
 Source: the softmax gate of Jacobs, Jordan, Nowlan, Hinton, Neural Comput. 3, 79 (1991),
 doi:10.1162/neco.1991.3.1.79; Fisher, Ann. Eugenics 7, 179 (1936). Cutting shares off is
@@ -34,6 +36,8 @@ LEAST_SHARE = 0.05
 """Share, of a region among few, below which it has no weight."""
 NARROWEST = 1e-3
 """Least deviation within a region, relative to that between centres, that is believed."""
+SHARPEST, SOFTEST, HALVINGS = 7.0, -7.0, 50
+"""Logarithms of the factor on the logits between which it is searched for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +108,7 @@ class Gate:
 
 
 def discriminant(
-    averages: Averages, positions: np.ndarray, regions: np.ndarray, softness: float
+    averages: Averages, positions: np.ndarray, regions: np.ndarray, shared: float
 ) -> Gate:
     """The gate that tells regions apart by the frames that are in them.
 
@@ -112,21 +116,38 @@ def discriminant(
         averages: what is seen of a geometry.
         positions: (frames, atoms, 3) in angstrom.
         regions: (frames,) region of each, numbered from 0 without gaps.
-        softness: factor on the deviation of frames from their centres, by which borders widen.
+        shared: share of these frames on which more than one region has weight.
     """
     seen = averages(positions)
-    populations = np.bincount(regions)
-    count = len(populations)
+    count = int(regions.max()) + 1
     centres = np.stack([seen[regions == index].mean(axis=0) for index in range(count)])
     middle = centres.mean(axis=0)
     # The directions in which the centres differ, and how far frames are off in them.
     _, lengths, axes = np.linalg.svd(centres - middle, full_matrices=False)
     axes = axes[: count - 1][lengths[: count - 1] > 1e-9 * max(lengths.max(), 1e-300)].T
-    off = (seen - centres[regions]) @ axes
-    covariance = softness**2 * off.T @ off / len(seen)
-    covariance += NARROWEST**2 * np.diag(np.square((centres - middle) @ axes).sum(axis=0))
-    places = (centres - middle) @ axes
+    off, places = (seen - centres[regions]) @ axes, (centres - middle) @ axes
+    covariance = off.T @ off / len(seen)
+    covariance += NARROWEST**2 * np.diag(np.square(places).sum(axis=0))
     pulls = np.linalg.solve(covariance, places.T)
-    slopes = axes @ pulls
-    offsets = -0.5 * np.einsum("kd,dk->k", places, pulls) - middle @ slopes
-    return Gate(averages.terms, averages.matrix @ slopes, offsets)
+    slopes = averages.matrix @ axes @ pulls
+    offsets = -0.5 * np.einsum("kd,dk->k", places, pulls) - middle @ axes @ pulls
+    return _widened(Gate(averages.terms, slopes, offsets), positions, shared)
+
+
+def _widened(gate: Gate, positions: np.ndarray, shared: float) -> Gate:
+    """The same gate with borders as wide as to have a share of the frames on them."""
+    if gate.regions == 1:
+        return gate
+    features = gate.terms.linearise(positions).features
+
+    def scaled(logarithm: float) -> Gate:
+        factor = float(np.exp(logarithm))
+        return Gate(gate.terms, gate.slopes * factor, gate.offsets * factor)
+
+    sharp, soft = SHARPEST, SOFTEST
+    for _ in range(HALVINGS):
+        half = (sharp + soft) / 2
+        found = scaled(half)
+        on_border = (found._shares(features) > gate.least).sum(axis=1) > 1
+        sharp, soft = (half, soft) if on_border.mean() < shared else (sharp, half)
+    return scaled(sharp)
