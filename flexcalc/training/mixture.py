@@ -246,7 +246,7 @@ class Mixture:
 
     def _plain(self) -> dict[str, Any]:
         """The hyperparameters as JSON holds them."""
-        of = [{"kind": family.name, **asdict(family)} for family in self._families()]
+        of = [{"kind": family.name, **asdict(cast(Any, family))} for family in self._families()]
         return {**asdict(replace(self, of=())), "of": of}
 
     def load(self, folder: Path) -> MixturePotential:

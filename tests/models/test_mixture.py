@@ -173,7 +173,7 @@ def test_classes_of_pairs_are_the_orbits_of_the_bonds_automorphisms():
 def test_averages_do_not_change_when_like_atoms_are_exchanged():
     """The three hydrogens of a methyl group, and the carbons of ethane, in any order."""
     numbers = np.array([6, 6, 1, 1, 1, 1, 1, 1])
-    up, down = ring(1.02, 3) + [0, 0, 1.16], ring(-1.02, 3) - [0, 0, 1.16]
+    up, down = ring(1.02, 3) + np.array([0, 0, 1.16]), ring(-1.02, 3) - np.array([0, 0, 1.16])
     shape = np.concatenate([[[0, 0, 0.76], [0, 0, -0.76]], up, down])
     rng = np.random.default_rng(6)
     positions = shape + 0.05 * rng.standard_normal((10, 8, 3))
@@ -199,8 +199,9 @@ def test_a_member_is_only_asked_where_it_has_weight():
 
 def test_a_mixture_of_one_surface_is_that_surface(gate):
     positions = frames(30, seed=8, between=True)
-    found, expected = MixturePotential([Springs()] * 2, gate, np.zeros(2))(positions), Springs()(
-        positions
+    found, expected = (
+        MixturePotential([Springs()] * 2, gate, np.zeros(2))(positions),
+        Springs()(positions),
     )
     assert np.abs(found.energies - expected.energies).max() < 1e-13
     assert np.abs(found.forces - expected.forces).max() < 1e-12
@@ -334,9 +335,7 @@ def test_a_killed_training_goes_on_with_the_next_member(labels, tmp_path, monkey
     assert len(fits) == 3
     assert fits[1] == fits[2]
     positions = labels.positions
-    assert np.array_equal(
-        found.potential(positions).forces, expected.potential(positions).forces
-    )
+    assert np.array_equal(found.potential(positions).forces, expected.potential(positions).forces)
 
 
 def test_points_can_be_placed_where_the_mixture_is_worst(labels):

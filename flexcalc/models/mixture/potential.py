@@ -113,7 +113,7 @@ class MixturePotential(TrainedPotential):
                 )
             saves[f"region-{number}.flex"] = member.save
         terms = self.gate.terms
-        names = [one.label for one in terms.coordinates] if _named(terms) else []
+        named = terms.coordinates if isinstance(terms, CoordinateFeatures) else ()
         write_model(
             folder,
             family=self.name,
@@ -124,7 +124,7 @@ class MixturePotential(TrainedPotential):
                 "offsets": self.gate.offsets,
                 "constants": self.constants,
             },
-            facts=self.facts | {"gate": names},
+            facts=self.facts | {"gate": [one.label for one in named]},
             members=saves,
         )
 
@@ -158,10 +158,6 @@ class MixturePotential(TrainedPotential):
         check_arrays(folder, arrays, expected)
         gate = Gate(terms, arrays["slopes"], arrays["offsets"])
         return cls([opened(str(path)) for path in paths], gate, arrays["constants"], facts)
-
-
-def _named(terms: Terms) -> bool:
-    return isinstance(terms, CoordinateFeatures)
 
 
 def aligned(members: Sequence[Potential], gate: Gate, data: Dataset) -> np.ndarray:
