@@ -29,7 +29,13 @@ from flexcalc.models.family import (
     errors,
 )
 from flexcalc.models.folder import read_facts
-from flexcalc.models.mixture import Gate, MixturePotential, aligned, averages_of
+from flexcalc.models.mixture import (
+    Gate,
+    MixturePotential,
+    aligned,
+    averages_of,
+    background_shares,
+)
 from flexcalc.models.mixture.gate import discriminant
 from flexcalc.progress import Progress, part, silent
 from flexcalc.training.memory import NOTHING, Memory, Notebook
@@ -65,6 +71,10 @@ class Mixture:
     overlap: NonNegative = 0.0
     """Neighbours' training points that a local model takes as well, beyond those where it has
     weight, as a multiple of those."""
+
+    background: bool = False
+    """Also train one model on all points, and give it the part of the say in each region that is
+    best for the forces of the validation frames (one half without them)."""
 
     def candidates(self) -> Sequence[Mixture]:
         """One for each number of regions to try; just itself where that is set."""
@@ -150,18 +160,19 @@ class Mixture:
         gate, of_frame = self.gate(train, rng)
         weights, shares = gate(train.positions).weights, gate.shares(train.positions)
         own = with_neighbours(weights, shares, self.overlap)
-        seeds = rng.integers(2**62, size=gate.regions)
+        common = self.background and gate.regions > 1
+        seeds = rng.integers(2**62, size=gate.regions + 1)
         members, rows = [], []
-        for number, frames in enumerate(own):
-            judged = _inside(validation, gate, number)
+        for number, frames in enumerate([*own, *([np.arange(len(train))] if common else [])]):
+            local = number < gate.regions
             member, row = self._member(
                 train[frames],
-                judged,
+                _inside(validation, gate, number) if local else validation,
                 int(seeds[number]),
-                part(number, gate.regions, progress),
-                memory.within(f"region-{number}"),
+                part(number, gate.regions + common, progress),
+                memory.within(f"region-{number}" if local else "background"),
             )
-            population = int(np.count_nonzero(of_frame == number))
+            population = int(np.count_nonzero(of_frame == number)) if local else len(train)
             rows.append({"frames": population, "training_points": len(frames), **row})
             members.append(member)
         return self._joined(members, gate, rows, train, validation)
@@ -212,8 +223,16 @@ class Mixture:
         validation: Dataset | None,
     ) -> MixturePotential:
         """The mixture of the members, with its constants and facts."""
-        constants = aligned(members, gate, train)
+        count = gate.regions
+        local, common = members[:count], next(iter(members[count:]), None)
+        mixture = MixturePotential(local, gate, np.zeros(count), common)
+        judged = validation if validation is not None else train[:0]
+        shares = background_shares(mixture, judged)
+        mixture = MixturePotential(local, gate, np.zeros(count), common, shares)
+        constants = aligned(mixture, train)
         notes = [note for member in members for note in member.facts.get("warnings", ())]
+        for row, share in zip(rows, [*shares, None], strict=False):
+            row |= {"background": share} if common is not None else {}
         facts: dict[str, Any] = {
             "hyperparameters": self._plain(),
             "training_sha256": train.sha256(),
@@ -222,10 +241,8 @@ class Mixture:
             "regions": rows,
             "warnings": list(dict.fromkeys(notes)),
         }
-        mixture = MixturePotential(members, gate, constants, facts)
-        sets = {"training": train}
-        if validation is not None and len(validation):
-            sets["validation"] = validation
+        mixture = MixturePotential(local, gate, constants, common, shares, facts)
+        sets = {"training": train, **({"validation": judged} if len(judged) else {})}
         mixture.facts["errors"] = {
             name: errors(mixture(frames.positions), frames) for name, frames in sets.items()
         }

@@ -138,12 +138,13 @@ def tell(name, potential, seconds, test, options):
     each = 1000 * (time.perf_counter() - begun) / len(test)
     wrong = errors(found, test)
     rows = bins(potential, test, options.coordinate)
+    took = "" if seconds is None else f"{seconds:.0f} s of processor to train, "
     counted = [rmse for _, population, rmse in rows if population >= ENOUGH]
     print(
         f"{name}: force RMSE {wrong['force_rmse_kcal_mol_A']:.3f} kcal/mol/A, energy RMSE "
         f"{wrong['energy_rmse_kcal_mol']:.3f} kcal/mol, worst/best bin "
         f"{max(counted):.2f}/{min(counted):.2f} = {max(counted) / min(counted):.2f}, "
-        f"{seconds:.0f} s of processor to train, {each:.2f} ms a geometry"
+        f"{took}{each:.2f} ms a geometry"
     )
     print("   bins:", ", ".join(f"{low}: {rmse:.2f} ({count})" for low, count, rmse in rows))
     for text in options.paths:
@@ -156,7 +157,7 @@ def tell(name, potential, seconds, test, options):
 def told_of_mixture(potential, test, options):
     """Its regions, and what happens on the borders."""
     rows = [
-        f"{row['family']} sigma={row.get('sigma')} {row['training_points']} points"
+        f"{row['family']} {row['training_points']} points, background {row.get('background', 0)}"
         for row in potential.facts["regions"]
     ]
     weights = potential.gate(test.positions).weights
@@ -182,15 +183,24 @@ def joint(options):
     train = pool[choose("stratified", pool, options.points, np.random.default_rng(options.seed))]
     if options.train:
         train = flexcalc.read(options.train)
+    for text in options.opened:
+        label, _, address = text.partition("=")
+        tell(label, flexcalc.load(address), None, test, options)
     placed = None
     for name in options.models:
         kind, _, descriptor = name.removeprefix("refined-").partition("-")
         local = SGDML(descriptor=descriptor or "extended", sigmas=tuple(options.sigmas))
         family = local
-        if kind == "mixture":
-            family = Mixture(of=(local,), regions=options.regions, overlap=options.overlap)
+        if kind != "single":
+            family = Mixture(
+                of=(local,),
+                regions=options.regions,
+                overlap=options.overlap,
+                coordinates=tuple(options.gate),
+                background=kind.endswith("background"),
+            )
         begun, rng = time.process_time(), np.random.default_rng(options.seed)
-        if name.startswith("refined-") and (kind == "mixture" or placed is None):
+        if name.startswith("refined-") and (kind != "single" or placed is None):
             first = choose("stratified", pool, options.points // (options.rounds + 1), rng)
             found = refine(family, pool, first, options.points, options.rounds, judged, rng)
             placed, potential = pool[found.train], found.choice.potential
@@ -204,9 +214,6 @@ def joint(options):
 
 def parsed():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--coordinate", default="dihedral 5 6 7 8")
-    parser.add_argument("--sigmas", type=float, nargs="+", default=[10.0, 20.0, 40.0])
-    parser.add_argument("--seed", type=int, default=0)
     parts = parser.add_subparsers(dest="part", required=True)
     first = parts.add_parser("isomers")
     first.add_argument("frames")
@@ -217,14 +224,23 @@ def parsed():
         second.add_argument(name)
     second.add_argument("--train", help="training points of the models that place none")
     second.add_argument("--points", type=int, default=240)
-    models = ["single-distances", "single-extended", "mixture", "refined-mixture"]
-    second.add_argument("--models", nargs="+", default=models)
+    models = [
+        *("single-distances", "single-extended", "mixture", "mixture+background"),
+        *("refined-mixture", "refined-single-extended"),
+    ]
+    second.add_argument("--models", nargs="*", default=models)
     second.add_argument("--paths", nargs="*", default=[], help="NAME=PATH.xyz")
     second.add_argument("--regions", type=int, default=2)
-    second.add_argument("--overlap", type=float, default=0.3)
+    second.add_argument("--overlap", type=float, default=0.0)
+    second.add_argument("--gate", nargs="*", default=[], help="coordinates of the gate")
     second.add_argument("--rounds", type=int, default=1)
     second.add_argument("--steps", type=int, default=400)
+    second.add_argument("--opened", nargs="*", default=[], help="NAME=MODEL.flex to measure too")
     second.add_argument("--save", help="folder for the models")
+    for part in (first, second):
+        part.add_argument("--coordinate", default="dihedral 5 6 7 8")
+        part.add_argument("--sigmas", type=float, nargs="+", default=[10.0, 20.0, 40.0])
+        part.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 
 

@@ -101,6 +101,7 @@ MAKERS = {
     "sgdml-extended": lambda: trained("sgdml", descriptor="extended", energies="labelled"),
     "sgdml-fitted": lambda: trained("sgdml", descriptor="distances", energies="fitted"),
     "sgdml-iterative": lambda: trained("sgdml", solver="iterative", sigma=5.0),
+    "mixture-background": lambda: trained("mixture", background=True, regions=3),
     "committee": lambda: trained("sgdml", committee=3),
     "delta": lambda: trained("sgdml", committee=2, baseline="dispersion:D4/PBE"),
     "dispersion": lambda: flexcalc.load("dispersion:D4/PBE", NUMBERS),
@@ -122,7 +123,7 @@ SLOW = {"dft": 1}
 """Geometries for the derivative test of what takes long."""
 ROUNDING = {
     **dict.fromkeys(("sgdml", "sgdml-fitted", "sgdml-iterative"), 5e-9),
-    **dict.fromkeys(("committee", "delta", "mixture", "sum"), 5e-9),
+    **dict.fromkeys(("committee", "delta", "mixture", "mixture-background", "sum"), 5e-9),
     "sgdml-extended": 1e-11,
 }
 """eV; what rounding leaves of kernel sums of methanol, whose terms are 1e8 (of fitted energies)

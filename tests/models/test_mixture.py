@@ -11,7 +11,7 @@ from flexcalc.dataset import Dataset
 from flexcalc.errors import ConfigError, FileFormatError, InputError
 from flexcalc.geometry import Coordinate
 from flexcalc.models.gdml import SGDML
-from flexcalc.models.mixture import Gate, MixturePotential, aligned, averages_of
+from flexcalc.models.mixture import Gate, MixturePotential, aligned, averages_of, background_shares
 from flexcalc.models.mixture.features import pair_classes
 from flexcalc.models.mixture.gate import discriminant
 from flexcalc.potential import CheckedPotential, Evaluation
@@ -213,12 +213,37 @@ def test_constants_that_members_lost_are_found_again():
     labels = Springs()(positions)
     data = Dataset(WATER, positions, labels.energies, labels.forces)
     members = [Springs(constant=-2.0), Springs(constant=5.0)]
-    constants = aligned(members, gate, data)
+    constants = aligned(MixturePotential(members, gate, np.ones(2)), data)
     assert constants == pytest.approx([2.0, -5.0], abs=1e-12)
     found = MixturePotential(members, gate, constants)(positions)
     assert np.abs(found.forces - labels.forces).max() < 1e-11
     unaligned = MixturePotential(members, gate, np.zeros(2))(positions)
     assert np.abs(unaligned.forces - labels.forces).max() > 1.0
+
+
+def test_a_background_shares_the_say_and_the_surfaces_are_means(gate):
+    positions = frames(30, seed=8, between=True)
+    members, common = [Springs(OPEN), Springs(SHUT)], Springs(OPEN, 1.0)
+    apart = MixturePotential(members, gate, np.zeros(2))(positions)
+    shares = np.array([0.25, 0.25])
+    found = MixturePotential(members, gate, np.zeros(2), common, shares)(positions)
+    expected = common(positions)
+    assert np.abs(found.energies - 0.75 * apart.energies - 0.25 * expected.energies).max() < 1e-13
+    assert np.abs(found.forces - 0.75 * apart.forces - 0.25 * expected.forces).max() < 1e-12
+
+
+def test_the_share_of_a_background_is_the_best_one():
+    """Labels three parts background and one part member, and labels beyond either of them."""
+    gate, positions = gate_of_water(), frames(40, seed=13, between=True)
+    members, common = [Springs(OPEN), Springs(OPEN)], Springs(SHUT)
+    mixture = MixturePotential(members, gate, np.zeros(2), common)
+    for mixed, expected in ((0.75, 0.75), (1.5, 1.0), (-0.5, 0.0)):
+        forces = (1 - mixed) * members[0](positions).forces + mixed * common(positions).forces
+        data = Dataset(WATER, positions, np.zeros(40), forces)
+        assert background_shares(mixture, data) == pytest.approx([expected] * 2, abs=1e-12)
+    assert background_shares(mixture, data[:0]).tolist() == [0.5, 0.5]
+    alone = MixturePotential(members, gate, np.zeros(2))
+    assert background_shares(alone, data).tolist() == [0.0, 0.0]
 
 
 @pytest.mark.physics
@@ -352,9 +377,11 @@ def test_points_can_be_placed_where_the_mixture_is_worst(labels):
     assert placed.facts["training_points"] == 50
 
 
-def test_it_comes_back_from_its_folder_with_its_gate(labels, tmp_path):
-    family = quick(coordinates=("angle 1 0 2", "distance 0 1"))
-    mixture = family.fit(labels[:60], None, np.random.default_rng(0))
+@pytest.mark.parametrize("background", [False, True])
+def test_it_comes_back_from_its_folder_with_its_gate(labels, tmp_path, background):
+    family = quick(coordinates=("angle 1 0 2", "distance 0 1"), background=background)
+    mixture = family.fit(labels[:60], labels[60:], np.random.default_rng(0))
+    assert (mixture.background is not None) == background
     mixture.save(tmp_path / "two.flex")
     for again in (flexcalc.load(str(tmp_path / "two.flex")), family.load(tmp_path / "two.flex")):
         found, expected = again(labels.positions), mixture(labels.positions)
@@ -371,14 +398,16 @@ def test_what_cannot_be_a_mixture_is_refused(labels, tmp_path):
     gate = gate_of_water()
     with pytest.raises(InputError, match="a member and a constant for each of its 2 regions"):
         MixturePotential([Springs()], gate, np.zeros(2))
-    with pytest.raises(InputError, match="member 0 of the mixture, a Springs, is no trained"):
+    with pytest.raises(InputError, match="the member 0 of the mixture, a Springs, is no trained"):
         MixturePotential([Springs()] * 2, gate, np.zeros(2)).save(tmp_path / "none.flex")
     with pytest.raises(ConfigError, match="expected other model families"):
         flexcalc.train(labels, "mixture", points=50, of=["mixture"], regions=2)
     with pytest.raises(InputError, match="told by distances, angles and dihedrals"):
         quick(coordinates=("difference 0 1 0 2",)).fit(labels, None, np.random.default_rng(0))
+    member = SGDML(sigma=3.0).fit(labels[:20], None, np.random.default_rng(0))
+    with pytest.raises(InputError, match="the background of the mixture, a Springs, is no trained"):
+        MixturePotential([member] * 2, gate, np.zeros(2), Springs()).save(tmp_path / "none.flex")
     small = Gate(gate.terms, gate.slopes[:1], gate.offsets)
-    member = SGDML(sigma=3.0).fit(labels[:10], None, np.random.default_rng(0))
     MixturePotential([member] * 2, small, np.zeros(2)).save(tmp_path / "bad.flex")
     with pytest.raises(FileFormatError, match="slopes"):
         flexcalc.load(str(tmp_path / "bad.flex"))

@@ -2,7 +2,7 @@
 
 from flexcalc.models.mixture.features import Averages, CoordinateFeatures, averages_of
 from flexcalc.models.mixture.gate import Gate, Weighing
-from flexcalc.models.mixture.potential import MixturePotential, aligned
+from flexcalc.models.mixture.potential import MixturePotential, aligned, background_shares
 
 __all__ = [
     "Averages",
@@ -12,4 +12,5 @@ __all__ = [
     "Weighing",
     "aligned",
     "averages_of",
+    "background_shares",
 ]
