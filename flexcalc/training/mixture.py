@@ -65,7 +65,7 @@ class Mixture:
     coordinates: tuple[str, ...] = ()
     """Coordinates along which regions lie, such as "dihedral 4 6 7 12" (distances, angles and
     dihedrals); by default all distances tell."""
-    shared: Fraction = 0.2
+    shared: Fraction = 0.05
     """Share of the training points that lie on borders, where more than one local model has
     weight; it sets how wide the borders are."""
     overlap: NonNegative = 0.0

@@ -10,15 +10,15 @@ force is sum_k w_k F_k less the sum over k of E_k times the gradient of w_k, whi
 E_k - E in place of E_k needs no energy of a region without weight.
 
 The logits are those of a linear discriminant analysis: regions are taken for Gaussians with
-their own centres and one covariance, in the space that the centres span. In a softmax of squared
-distances to the centres, exp(-d_k^2 / 2), what the distances have in common drops out, so that
-is what this is. Their common factor, which says how wide the borders are, is set by the share of
+their own centres and one covariance, so this is a softmax of squared distances to the centres,
+exp(-d_k^2 / 2), in which what they have in common has dropped out. The covariance is learned from
+the frames and shrunk towards an even one. Their common factor, which says how wide the borders are, is set by the share of
 the frames that shall lie on borders: where regions overlap the borders are narrow, and where
 nothing lies between them they take up the gap.
 
 Source: the softmax gate of Jacobs, Jordan, Nowlan, Hinton, Neural Comput. 3, 79 (1991),
-doi:10.1162/neco.1991.3.1.79; Fisher, Ann. Eugenics 7, 179 (1936). Cutting shares off is
-flexcalc's own.
+doi:10.1162/neco.1991.3.1.79; Friedman, J. Am. Stat. Assoc. 84, 165 (1989), for the shrinking.
+Cutting shares off and the width of the borders are flexcalc's own.
 """
 
 from __future__ import annotations
@@ -34,8 +34,12 @@ POWER = 3
 """Of the excess over the least share; its derivatives below this order are continuous."""
 LEAST_SHARE = 0.05
 """Share, of a region among few, below which it has no weight."""
-NARROWEST = 1e-3
-"""Least deviation within a region, relative to that between centres, that is believed."""
+SHRUNK = 0.1
+"""Part of the covariance that is taken to be the same in all directions, as there are few frames.
+Any from 0.01 to 0.5 tells all of 800 frames of cis- and trans-azobenzene at 750 K apart, by 100
+others; with 1, plain distances to the centres, 2 in 100 are taken for the other isomer."""
+NARROWEST, TINY = 1e-6, 1e-30
+"""Least variance within regions that is believed, relative to that between them, and at all."""
 SHARPEST, SOFTEST, HALVINGS = 7.0, -7.0, 50
 """Logarithms of the factor on the logits between which it is searched for."""
 
@@ -119,18 +123,16 @@ def discriminant(
         shared: share of these frames on which more than one region has weight.
     """
     seen = averages(positions)
-    count = int(regions.max()) + 1
+    count, size = int(regions.max()) + 1, seen.shape[1]
     centres = np.stack([seen[regions == index].mean(axis=0) for index in range(count)])
     middle = centres.mean(axis=0)
-    # The directions in which the centres differ, and how far frames are off in them.
-    _, lengths, axes = np.linalg.svd(centres - middle, full_matrices=False)
-    axes = axes[: count - 1][lengths[: count - 1] > 1e-9 * max(lengths.max(), 1e-300)].T
-    off, places = (seen - centres[regions]) @ axes, (centres - middle) @ axes
+    off = seen - centres[regions]
     covariance = off.T @ off / len(seen)
-    covariance += NARROWEST**2 * np.diag(np.square(places).sum(axis=0))
-    pulls = np.linalg.solve(covariance, places.T)
-    slopes = averages.matrix @ axes @ pulls
-    offsets = -0.5 * np.einsum("kd,dk->k", places, pulls) - middle @ axes @ pulls
+    even = max(float(np.trace(covariance)) / size, NARROWEST * float(np.var(centres)), TINY)
+    covariance = (1 - SHRUNK) * covariance + SHRUNK * even * np.eye(size)
+    pulls = np.linalg.solve(covariance, (centres - middle).T)
+    slopes = averages.matrix @ pulls
+    offsets = -0.5 * np.einsum("kf,fk->k", centres - middle, pulls) - middle @ pulls
     return _widened(Gate(averages.terms, slopes, offsets), positions, shared)
 
 
