@@ -19,6 +19,7 @@ from flexcalc.methods.metadynamics import Hills, WellTempered
 from flexcalc.methods.path import NEB, PathMethod
 from flexcalc.methods.saddle import RFO
 from flexcalc.methods.sampling import Sampling, Thermal
+from flexcalc.training.refinement import By
 from flexcalc.training.selection import Selection
 
 
@@ -90,6 +91,10 @@ class Train(LabelledFrames, OpensPotentials):
     from each group of like geometries and energies."""
     refine_rounds: Natural = 0
     """Rounds that add points where the model is worst, from an equal share up to `points`."""
+    refine_by: By = "worst"
+    """How those points are chosen: `worst` takes the worst frames of the clusters with the largest
+    errors; `error` draws frames with a chance in proportion to their force error, which does
+    better where the errors of all frames count."""
     folds: Natural = 0
     """Folds of a cross-validation, whose mean errors choose the hyperparameters instead of
     validation frames; the model kept is that of the best fold. 0 for none."""

@@ -23,6 +23,7 @@ from flexcalc.progress import Progress, silent
 from flexcalc.registry import made
 from flexcalc.storage import write_json
 from flexcalc.training.memory import NOTHING, Memory, Notebook
+from flexcalc.training.refinement import By
 from flexcalc.training.selection import Selection
 from flexcalc.workflows.baseline import Baseline, Task, open_baseline, task
 from flexcalc.workflows.choosing import Fitted, Split, fit, held_out, split
@@ -42,6 +43,7 @@ def train(
     validation_points: int | None = None,
     selection: Selection = "stratified",
     refine_rounds: int = 0,
+    refine_by: By = "worst",
     folds: int = 0,
     train_folds: int | None = None,
     committee: int = 1,
@@ -60,6 +62,7 @@ def train(
             are training points, or all the others if those are fewer.
         selection: "stratified" by energy, "random", "farthest" or "clusters".
         refine_rounds: rounds that add points where the model is worst.
+        refine_by: "worst" frames, or frames drawn in proportion to their "error".
         folds, train_folds: cross-validate, and keep the model of the best fold.
         committee: members of a committee, 1 for a single model; see `training.committee`.
         baseline: potential, or the address of one, whose energies and forces are taken from the
@@ -86,6 +89,7 @@ def train(
         validation_points=validation_points,
         selection=selection,
         refine_rounds=refine_rounds,
+        refine_by=refine_by,
         folds=folds,
         train_folds=train_folds,
         committee=committee,

@@ -202,7 +202,9 @@ def joint(options):
         begun, rng = time.process_time(), np.random.default_rng(options.seed)
         if name.startswith("refined-") and (kind != "single" or placed is None):
             first = choose("stratified", pool, options.points // (options.rounds + 1), rng)
-            found = refine(family, pool, first, options.points, options.rounds, judged, rng)
+            found = refine(
+                family, pool, first, options.points, options.rounds, judged, rng, by=options.by
+            )
             placed, potential = pool[found.train], found.choice.potential
         else:
             points = placed if name.startswith("refined-") else train
@@ -234,6 +236,7 @@ def parsed():
     second.add_argument("--overlap", type=float, default=0.0)
     second.add_argument("--gate", nargs="*", default=[], help="coordinates of the gate")
     second.add_argument("--rounds", type=int, default=1)
+    second.add_argument("--by", choices=["worst", "error"], default="error")
     second.add_argument("--steps", type=int, default=400)
     second.add_argument("--opened", nargs="*", default=[], help="NAME=MODEL.flex to measure too")
     second.add_argument("--save", help="folder for the models")

@@ -12,9 +12,9 @@ E_k - E in place of E_k needs no energy of a region without weight.
 The logits are those of a linear discriminant analysis: regions are taken for Gaussians with
 their own centres and one covariance, so this is a softmax of squared distances to the centres,
 exp(-d_k^2 / 2), in which what they have in common has dropped out. The covariance is learned from
-the frames and shrunk towards an even one. Their common factor, which says how wide the borders are, is set by the share of
-the frames that shall lie on borders: where regions overlap the borders are narrow, and where
-nothing lies between them they take up the gap.
+the frames and shrunk towards an even one. A common factor, which says how wide the borders are,
+is set by the share of the frames that shall lie on borders: where regions overlap the borders are
+narrow, and where nothing lies between them they take up the gap.
 
 Source: the softmax gate of Jacobs, Jordan, Nowlan, Hinton, Neural Comput. 3, 79 (1991),
 doi:10.1162/neco.1991.3.1.79; Friedman, J. Am. Stat. Assoc. 84, 165 (1989), for the shrinking.
