@@ -43,6 +43,14 @@ from flexcalc.training.regions import regions_of, with_neighbours
 from flexcalc.training.tuning import best_row, fit_best
 
 
+@dataclass(frozen=True, eq=False)
+class _Trained:
+    """A part of a mixture, and what is to be told of it."""
+
+    potential: TrainedPotential
+    row: dict[str, Any]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Mixture:
     """Local models of regions of configuration space, joined into one energy-conserving one.
@@ -72,9 +80,10 @@ class Mixture:
     """Neighbours' training points that a local model takes as well, beyond those where it has
     weight, as a multiple of those."""
 
-    background: bool = False
+    background: bool = True
     """Also train one model on all points, and give it the part of the say in each region that is
-    best for the forces of the validation frames (one half without them)."""
+    best for the forces of the validation frames (one half without them); without, training is
+    quickest, and a geometry costs what one local model costs."""
 
     def candidates(self) -> Sequence[Mixture]:
         """One for each number of regions to try; just itself where that is set."""
@@ -137,45 +146,51 @@ class Mixture:
         check_sets(self.name, train, validation)
         self.check(train.numbers)
         seed = int(rng.integers(2**62))
+        common: _Trained | None = None
         for candidate in candidates:
             if candidate.regions is None:
                 raise ConfigError(
                     "regions is not set: set it, or let training.tuning.fit_best choose from "
                     "region_numbers"
                 )
-            memory: Memory = NOTHING
+            if common is None and self.background and candidate.regions > 1:
+                memory = Notebook(folder / "background") if folder is not None else NOTHING
+                common = self._member(train, validation, seed, part(0, 2, progress), memory)
+            memory = NOTHING
             if folder is not None:
                 memory = Notebook(folder / f"regions-{candidate.regions}")
+            # Every candidate draws alike, so that none depends on those that came before it.
             fresh = np.random.default_rng(seed)
-            yield candidate._fitted(train, validation, fresh, progress, memory)
+            yield candidate._fitted(train, validation, common, fresh, progress, memory)
 
     def _fitted(
         self,
         train: Dataset,
         validation: Dataset | None,
+        common: _Trained | None,
         rng: Generator,
         progress: Progress,
         memory: Memory,
     ) -> MixturePotential:
+        """The mixture of a background, if there is one, and the local models still to be made."""
         gate, of_frame = self.gate(train, rng)
         weights, shares = gate(train.positions).weights, gate.shares(train.positions)
-        own = with_neighbours(weights, shares, self.overlap)
-        common = self.background and gate.regions > 1
-        seeds = rng.integers(2**62, size=gate.regions + 1)
-        members, rows = [], []
-        for number, frames in enumerate([*own, *([np.arange(len(train))] if common else [])]):
-            local = number < gate.regions
-            member, row = self._member(
+        seeds = rng.integers(2**62, size=gate.regions)
+        members, begun = [], gate.regions if common is not None else 0
+        for number, frames in enumerate(with_neighbours(weights, shares, self.overlap)):
+            member = self._member(
                 train[frames],
-                _inside(validation, gate, number) if local else validation,
+                _inside(validation, gate, number),
                 int(seeds[number]),
-                part(number, gate.regions + common, progress),
-                memory.within(f"region-{number}" if local else "background"),
+                part(begun + number, begun + gate.regions, progress),
+                memory.within(f"region-{number}"),
             )
-            population = int(np.count_nonzero(of_frame == number)) if local else len(train)
-            rows.append({"frames": population, "training_points": len(frames), **row})
+            population = int(np.count_nonzero(of_frame == number))
+            member.row.update(frames=population, training_points=len(frames))
             members.append(member)
-        return self._joined(members, gate, rows, train, validation)
+        if gate.regions == 1:
+            common = None
+        return self._joined(members, common, gate, train, validation)
 
     def gate(self, train: Dataset, rng: Generator) -> tuple[Gate, np.ndarray]:
         """The gate between the regions of a dataset, and the region (frames,) of each frame.
@@ -197,8 +212,8 @@ class Mixture:
         seed: int,
         progress: Progress,
         memory: Memory,
-    ) -> tuple[TrainedPotential, dict[str, Any]]:
-        """The best local model of a region, and what is to be told of it."""
+    ) -> _Trained:
+        """The best model of some frames."""
         found = []
         for index, family in enumerate(self._families()):
             with warnings.catch_warnings():
@@ -212,36 +227,40 @@ class Mixture:
                 )
         chosen = [choice.table[choice.index] for choice in found]
         best = best_row(chosen) if len(found) > 1 else 0
-        return found[best].potential, {"family": found[best].family.name, **chosen[best]}
+        row = {"family": found[best].family.name, **chosen[best]}
+        return _Trained(found[best].potential, row)
 
     def _joined(
         self,
-        members: Sequence[TrainedPotential],
+        members: Sequence[_Trained],
+        common: _Trained | None,
         gate: Gate,
-        rows: list[dict[str, Any]],
         train: Dataset,
         validation: Dataset | None,
     ) -> MixturePotential:
-        """The mixture of the members, with its constants and facts."""
-        count = gate.regions
-        local, common = members[:count], next(iter(members[count:]), None)
-        mixture = MixturePotential(local, gate, np.zeros(count), common)
+        """The mixture of its parts, with the shares of its background, constants and facts."""
+        local = [member.potential for member in members]
+        below = None if common is None else common.potential
         judged = validation if validation is not None else train[:0]
-        shares = background_shares(mixture, judged)
-        mixture = MixturePotential(local, gate, np.zeros(count), common, shares)
-        constants = aligned(mixture, train)
-        notes = [note for member in members for note in member.facts.get("warnings", ())]
-        for row, share in zip(rows, [*shares, None], strict=False):
-            row |= {"background": share} if common is not None else {}
+        none = np.zeros(gate.regions)
+        shares = background_shares(MixturePotential(local, gate, none, below), judged)
+        constants = aligned(MixturePotential(local, gate, none, below, shares), train)
+        rows = [dict(member.row) for member in members]
+        if common is not None:
+            for row, share in zip(rows, shares, strict=True):
+                row["background_share"] = float(share)
+        parts = [*local, *([below] if below is not None else [])]
+        notes = [note for model in parts for note in model.facts.get("warnings", ())]
         facts: dict[str, Any] = {
             "hyperparameters": self._plain(),
             "training_sha256": train.sha256(),
             "training_points": len(train),
             "level": train.provenance.level,
             "regions": rows,
+            **({"background": common.row} if common is not None else {}),
             "warnings": list(dict.fromkeys(notes)),
         }
-        mixture = MixturePotential(local, gate, constants, common, shares, facts)
+        mixture = MixturePotential(local, gate, constants, below, shares, facts)
         sets = {"training": train, **({"validation": judged} if len(judged) else {})}
         mixture.facts["errors"] = {
             name: errors(mixture(frames.positions), frames) for name, frames in sets.items()

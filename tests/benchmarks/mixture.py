@@ -157,7 +157,7 @@ def tell(name, potential, seconds, test, options):
 def told_of_mixture(potential, test, options):
     """Its regions, and what happens on the borders."""
     rows = [
-        f"{row['family']} {row['training_points']} points, background {row.get('background', 0)}"
+        f"{row['training_points']} points, background {row.get('background_share', 0.0):.2f}"
         for row in potential.facts["regions"]
     ]
     weights = potential.gate(test.positions).weights

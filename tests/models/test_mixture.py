@@ -126,8 +126,7 @@ def test_the_force_of_a_gate_is_minus_the_gradient_across_its_border(gate):
     force = weighing.force(np.broadcast_to([0.0, 3.0], (60, 2)))
     slope = slope_of(lambda moved: 3.0 * gate(moved).weights[:, 1], positions)
     assert np.abs(force).max() > 1.0
-    # Steps that cross the edge of a region meet a kink of the third derivative, and the error
-    # is of the order of the excess's cube, steepness^3 h^2; else it is of h^4.
+    # Of the order of steepness^4 h^3, where a step crosses the edge of a region, else of h^4.
     assert np.abs(force - slope).max() < 1e-7 * np.abs(force).max()
     assert np.abs(force[~mixed]).max() == 0.0
 
@@ -297,7 +296,9 @@ def labels():
 
 
 def quick(**changes):
-    return Mixture(**({"of": (SGDML(sigma=3.0),), "regions": 2, "least_points": 10} | changes))
+    """Local models alone, with a length scale that is set."""
+    own = {"of": (SGDML(sigma=3.0),), "regions": 2, "least_points": 10, "background": False}
+    return Mixture(**(own | changes))
 
 
 def test_two_wells_are_two_regions_and_both_are_learned(labels):

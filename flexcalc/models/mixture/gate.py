@@ -2,10 +2,10 @@
 
 With the features f of a geometry, region k has the logit l_k = a_k.f + b_k and the share
 
-    p_k = exp(l_k) / sum_j exp(l_j),    w_k = u_k / sum_j u_j,    u_k = max(p_k - e, 0)^3,
+    p_k = exp(l_k) / sum_j exp(l_j),    w_k = u_k / sum_j u_j,    u_k = max(p_k - e, 0)^4,
 
 so a region whose share is below e has no weight at all and its model need not be evaluated. The
-weights have two continuous derivatives. The mixture's energy is E = sum_k w_k E_k, and its
+weights have three continuous derivatives. The mixture's energy is E = sum_k w_k E_k, and its
 force is sum_k w_k F_k less the sum over k of E_k times the gradient of w_k, which with
 E_k - E in place of E_k needs no energy of a region without weight.
 
@@ -30,7 +30,7 @@ import numpy as np
 
 from flexcalc.models.mixture.features import Averages, Terms
 
-POWER = 3
+POWER = 4
 """Of the excess over the least share; its derivatives below this order are continuous."""
 LEAST_SHARE = 0.05
 """Share, of a region among few, below which it has no weight."""
