@@ -151,9 +151,10 @@ def configured(name: str, arguments: Sequence[str], overrides: dict[str, Any]) -
 
 
 def chosen_sections(words: Sequence[str]) -> dict[str, str]:
-    """Sections whose kind stands in the words, such as `--family sgdml`."""
+    """Sections whose kind stands in the words, such as `--family mixture --of sgdml`."""
     split = [part for word in words for part in word.split("=", 1)]
-    return {word[2:]: following for word, following in pairwise(split) if word == "--family"}
+    sections = ("--family", "--of")
+    return {word[2:]: following for word, following in pairwise(split) if word in sections}
 
 
 def listed(flag: Any, value: Any) -> Any:

@@ -21,5 +21,8 @@ Members = Annotated[int, Ge(1), Le(100)]
 """Models of a committee; 1 for a single model."""
 Port = Annotated[int, Ge(1), Le(65535)]
 
+FAMILY = "model family"
+"""Marks a field that holds model families, looked up in the registry."""
+
 Address = str
 """One string that names any potential: a model folder, `xtb:GFN2-xTB`, `ase:module:Class`, ..."""

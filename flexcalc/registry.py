@@ -6,16 +6,17 @@ import difflib
 import hashlib
 import re
 from collections.abc import Mapping
+from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 from urllib.parse import parse_qsl
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from flexcalc.errors import AddressError
-from flexcalc.fields import Address
+from flexcalc.errors import AddressError, InputError
+from flexcalc.fields import FAMILY, Address
 from flexcalc.models.foreign import require_trust
 from flexcalc.potential import Potential, check_molecule
 from flexcalc.storage import sha256_file
@@ -28,6 +29,7 @@ FAMILIES: Mapping[str, str] = {
     "so3net": "flexcalc.models.schnetpack:SO3Net",
     "mace": "flexcalc.models.mace:MACE",
     "gap": "flexcalc.models.gap:GAP",
+    "mixture": "flexcalc.training.mixture:Mixture",
 }
 """Model families by the name that stands in `model.json` and after `--family`."""
 
@@ -55,6 +57,7 @@ in the file may be run."""
 JOINED: Mapping[str, str] = {
     "committee": "flexcalc.models.committee:Committee",
     "delta": "flexcalc.models.delta:DeltaModel",
+    "mixture": "flexcalc.models.mixture:MixturePotential",
 }
 """Models made of other potentials, by the name that stands in `model.json`. Each has `load`, which
 is handed what opens its parts by their address (`Parts`)."""
@@ -84,6 +87,39 @@ def family(name: str) -> Any:
     if name not in FAMILIES:
         raise AddressError(f"unknown model family {name!r}{_hint(name, FAMILIES)}")
     return _home(FAMILIES[name])
+
+
+def made(name: str, hyperparameters: Mapping[str, Any]) -> Any:
+    """A model family with hyperparameters.
+
+    Where a field holds families itself, they may be given by name, or as tables whose `kind` is
+    the name, as they stand in TOML and in `model.json`.
+
+    Raises:
+        AddressError: no family has that name.
+        InputError: a hyperparameter the family does not know.
+    """
+    cls = family(name)
+    hints = get_type_hints(cls, include_extras=True)
+    values = dict(hyperparameters)
+    for item in fields(cls):
+        if FAMILY in getattr(hints[item.name], "__metadata__", ()):
+            given = hyperparameters.get(item.name, item.default)
+            entries = given if isinstance(given, list | tuple) else (given,)
+            values[item.name] = tuple(map(_member, entries))
+    try:
+        return cls(**values)
+    except TypeError as error:
+        raise InputError(f"{name}: {error}") from None
+
+
+def _member(entry: Any) -> Any:
+    """A family given by name, as a table with its kind, or as it is."""
+    if isinstance(entry, str):
+        return made(entry, {})
+    if isinstance(entry, Mapping):
+        return made(entry["kind"], {key: entry[key] for key in entry if key != "kind"})
+    return entry
 
 
 def is_reference(address: Address) -> bool:

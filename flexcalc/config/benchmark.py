@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
 from flexcalc.config.benchmark_tests import Withheld
-from flexcalc.config.shared import FAMILY, OpensPotentials
-from flexcalc.fields import Address, Batch, Count, Natural, Positive, Workers
+from flexcalc.config.shared import OpensPotentials
+from flexcalc.fields import FAMILY, Address, Batch, Count, Natural, Positive, Workers
 from flexcalc.methods.crash import CrashTest
 from flexcalc.methods.path import NEB, PathMethod
 from flexcalc.methods.sampling import Sampling, Thermal

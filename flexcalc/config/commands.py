@@ -12,8 +12,8 @@ from typing import Annotated, Any, ClassVar
 
 from flexcalc.analysis.rates import LowModes
 from flexcalc.config.benchmark import Benchmark
-from flexcalc.config.shared import FAMILY, LabelledFrames, OpensPotentials
-from flexcalc.fields import Address, Batch, Count, Members, Natural, Port, Positive, Workers
+from flexcalc.config.shared import LabelledFrames, OpensPotentials
+from flexcalc.fields import FAMILY, Address, Batch, Count, Members, Natural, Port, Positive, Workers
 from flexcalc.methods.dynamics import Dynamics, Langevin
 from flexcalc.methods.guard import Guards
 from flexcalc.methods.irc import IRC
@@ -21,6 +21,7 @@ from flexcalc.methods.metadynamics import Hills, WellTempered
 from flexcalc.methods.path import NEB, PathMethod
 from flexcalc.methods.saddle import RFO
 from flexcalc.methods.sampling import Sampling, Thermal
+from flexcalc.training.refinement import By
 from flexcalc.training.selection import Selection
 
 
@@ -72,6 +73,10 @@ class Train(LabelledFrames, OpensPotentials):
     from each group of like geometries and energies."""
     refine_rounds: Natural = 0
     """Rounds that add points where the model is worst, from an equal share up to `points`."""
+    refine_by: By = "worst"
+    """How those points are chosen: `worst` takes the worst frames of the clusters with the largest
+    errors; `error` draws frames with a chance in proportion to their force error, which does
+    better where the errors of all frames count."""
     folds: Natural = 0
     """Folds of a cross-validation, whose mean errors choose the hyperparameters instead of
     validation frames; the model kept is that of the best fold. 0 for none."""

@@ -19,7 +19,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
-from flexcalc.config.shared import FAMILY
+from flexcalc.fields import FAMILY
 from flexcalc.registry import COMMITTEE, FAMILIES, family, is_reference, members_of
 
 PLACES = frozenset(
@@ -262,15 +262,20 @@ def _leaves(config: type, prefix: str, within: _Kind, kinds: dict[str, str]) -> 
             continue
         if len(option.choices) > 1 or isinstance(option.choices, _Families):
             yield f"{place}.kind", within, option
-        offered = _offered(option, kinds.get(option.name))
+        offered = _offered(option, kinds.get(option.name), config)
         for kind, section in offered:
             inner = _Kind(kind, len(offered)) if len(offered) > 1 else within
             yield from _leaves(section, f"{place}.", inner, kinds)
 
 
-def _offered(option: Option, kind: str | None) -> list[tuple[str, type]]:
-    """Sections whose flags are offered: all, but of model families only the one chosen."""
+def _offered(option: Option, kind: str | None, within: type) -> list[tuple[str, type]]:
+    """Sections whose flags are offered: all, but of model families only the one chosen.
+
+    None is offered within itself: a mixture of mixtures is refused when it is checked.
+    """
     if isinstance(option.choices, _Families):
         name = kind or kind_of(option.default[0])
+        if option.choices[name] is within:
+            name = kind_of(option.default[0])
         return [(name, option.choices[name])]
     return list(option.choices.items())

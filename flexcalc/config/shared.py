@@ -14,10 +14,6 @@ class OpensPotentials:
     """Open model files that can only be read by running code they contain."""
 
 
-FAMILY = "model family"
-"""Marks a field that holds model families, looked up in the registry."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class LabelledFrames:
     """How the labels of a dataset file are to be read."""

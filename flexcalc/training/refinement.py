@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.random import Generator
@@ -16,6 +16,9 @@ from flexcalc.training.clusters import cluster, pair_distances, shares, ward
 from flexcalc.training.memory import NOTHING, Memory
 from flexcalc.training.tuning import ENERGY, FORCE, Choice, Search
 from flexcalc.units import KCAL_MOL
+
+By = Literal["worst", "error"]
+"""How the points of a round are chosen; see `refine`."""
 
 POOR = 1.1
 """Clusters whose force RMSE is so many times the mean of all are refined."""
@@ -53,13 +56,18 @@ def refine(
     rng: Generator,
     progress: Progress = silent,
     memory: Memory = NOTHING,
+    by: By = "worst",
 ) -> Refined:
-    """Train, find the clusters of frames with the largest errors, take points there, repeat.
+    """Train, take points where errors are large, repeat.
+
+    By `worst`, those are the worst frames of the clusters with the largest errors. By `error`,
+    frames are drawn with a chance in proportion to their force error: more of them where it is
+    large, but not its outliers alone, from which little is learned about all others.
 
     The first and the last training choose the hyperparameters; those between keep the first's.
 
     Source: Fonseca, Poltavsky, Vassilev-Galindo, Tkatchenko, J. Chem. Phys. 154, 124102 (2021),
-    arXiv:2103.01674.
+    arXiv:2103.01674, for the worst frames.
 
     Args:
         family: what is trained.
@@ -71,6 +79,7 @@ def refine(
         rng: seeds the clustering and the training.
         progress: told the steps of each training.
         memory: what an earlier call with the same arguments had finished.
+        by: how the points of a round are chosen.
 
     Raises:
         InputError: the pool is smaller than the points, or the rounds do not fit between the
@@ -95,7 +104,7 @@ def refine(
         note = part.recall("points")
         if note is None:
             wanted = (points - int(taken.sum())) // max(rounds - number, 1)
-            note = _note(choice, pool, cluster_of, taken, wanted, fresh)
+            note = _note(choice, pool, cluster_of, taken, wanted, fresh, by)
             part.remember("points", note)
         notes.append(note)
         taken[note["added"]] = True
@@ -148,6 +157,25 @@ def worst(
     return np.sort(np.concatenate(added))
 
 
+def drawn(squares: np.ndarray, taken: np.ndarray, count: int, rng: Generator) -> np.ndarray:
+    """Frames to add, drawn with a chance in proportion to their root-mean-square force error.
+
+    Args:
+        squares: (frames,) mean squared force error of each frame, in any unit.
+        taken: (frames,) true for training points.
+        count: how many to add, no more than there are other frames.
+        rng: draws them.
+
+    Returns:
+        ascending indices (count,).
+    """
+    free = np.flatnonzero(~taken)
+    errors = np.sqrt(squares[free])
+    # A frame without any error may still be needed to make up the number.
+    chances = np.maximum(errors, 1e-9 * max(float(errors.max()), 1e-300))
+    return np.sort(rng.choice(free, count, replace=False, p=chances / chances.sum()))
+
+
 def _note(
     choice: Choice,
     pool: Dataset,
@@ -155,6 +183,7 @@ def _note(
     taken: np.ndarray,
     wanted: int,
     rng: Generator,
+    by: By,
 ) -> dict[str, Any]:
     """Points of one training, squared errors of all frames, and which frames are to be added.
 
@@ -163,7 +192,12 @@ def _note(
     energies, forces = pool.labels()
     found = choice.potential(pool.positions)
     force = np.mean((found.forces - forces) ** 2, axis=(1, 2))
-    added = worst(force, cluster_of, pool, taken, wanted, rng) if wanted else np.array([], int)
+    if not wanted:
+        added = np.array([], int)
+    elif by == "error":
+        added = drawn(force, taken, wanted, rng)
+    else:
+        added = worst(force, cluster_of, pool, taken, wanted, rng)
     return {
         "points": int(taken.sum()),
         "force": force.tolist(),

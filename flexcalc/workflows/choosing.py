@@ -243,6 +243,7 @@ def _in_rounds(
         rng,
         progress,
         memory,
+        config.refine_by,
     )
     train = pool[found.train]
     record = {"frames": found.frames, "rounds": found.rounds, "train": train.tolist()}

@@ -20,9 +20,10 @@ from flexcalc.fields import Address
 from flexcalc.models.family import CheckingFamily, TrainedPotential, TrainingWarning, errors
 from flexcalc.potential import Potential
 from flexcalc.progress import Progress, silent
-from flexcalc.registry import family as family_class
+from flexcalc.registry import made
 from flexcalc.storage import write_json
 from flexcalc.training.memory import NOTHING, Memory, Notebook
+from flexcalc.training.refinement import By
 from flexcalc.training.selection import Selection
 from flexcalc.workflows.baseline import Baseline, Task, open_baseline, task
 from flexcalc.workflows.choosing import Fitted, Split, fit, held_out, split
@@ -42,6 +43,7 @@ def train(
     validation_points: int | None = None,
     selection: Selection = "stratified",
     refine_rounds: int = 0,
+    refine_by: By = "worst",
     folds: int = 0,
     train_folds: int | None = None,
     committee: int = 1,
@@ -60,13 +62,15 @@ def train(
             are training points, or all the others if those are fewer.
         selection: "stratified" by energy, "random", "farthest" or "clusters".
         refine_rounds: rounds that add points where the model is worst.
+        refine_by: "worst" frames, or frames drawn in proportion to their "error".
         folds, train_folds: cross-validate, and keep the model of the best fold.
         committee: members of a committee, 1 for a single model; see `training.committee`.
         baseline: potential, or the address of one, whose energies and forces are taken from the
             labels first; the model is its sum with what is learned of the rest. A file that can
             only be read by running code has to be opened by `flexcalc.load(..., trust=True)`.
         seed: of all random numbers.
-        hyperparameters: fields of the family, such as sigma=20.
+        hyperparameters: fields of the family, such as sigma=20; of a mixture's `of`, names of
+            families or tables such as {"kind": "sgdml", "sigma": 20}.
 
     Returns:
         the trained potential; `save` it, call it with a batch, or hand it to a Calculator.
@@ -76,11 +80,7 @@ def train(
             family does not know.
         AddressError: no such family.
     """
-    cls = family_class(family)
-    try:
-        chosen = cls(**hyperparameters)
-    except TypeError as error:
-        raise InputError(f"{family}: {error}") from None
+    chosen = made(family, hyperparameters)
     if validation_points is None:
         validation_points = min(points, max(0, len(data) - points))
     config = Train(
@@ -89,6 +89,7 @@ def train(
         validation_points=validation_points,
         selection=selection,
         refine_rounds=refine_rounds,
+        refine_by=refine_by,
         folds=folds,
         train_folds=train_folds,
         committee=committee,

@@ -67,6 +67,7 @@ QUICK = {
     "painn": {"epochs": 3, "features": 8, "interactions": 1, "compiled": "no"},
     "so3net": {"epochs": 3, "features": 8, "interactions": 1, "compiled": "no"},
     "mace": {"epochs": 3, "channels": 4, "max_ell": 2, "correlation": 2, "compiled": "no"},
+    "mixture": {"regions": 2, "least_points": 10, "shared": 0.9},
     "bpnn": {"epochs": 10, "radial_functions": 4, "angular_widths": 2, "hidden": (8,)},
 }
 """Hyperparameters of families whose training would take long."""
@@ -100,6 +101,7 @@ MAKERS = {
     "sgdml-extended": lambda: trained("sgdml", descriptor="extended", energies="labelled"),
     "sgdml-fitted": lambda: trained("sgdml", descriptor="distances", energies="fitted"),
     "sgdml-iterative": lambda: trained("sgdml", solver="iterative", sigma=5.0),
+    "mixture-local": lambda: trained("mixture", background=False),
     "committee": lambda: trained("sgdml", committee=3),
     "delta": lambda: trained("sgdml", committee=2, baseline="dispersion:D4/PBE"),
     "dispersion": lambda: flexcalc.load("dispersion:D4/PBE", NUMBERS),
@@ -115,13 +117,13 @@ MAKERS = {
     "toy": lambda: toy(),
     "sum": lambda: Sum(Springs(), trained("sgdml")),
 }
-SAVED = (*registry.FAMILIES, *registry.JOINED)
+SAVED = tuple({**registry.FAMILIES, **registry.JOINED})
 """Makers whose potentials are kept in model folders."""
 SLOW = {"dft": 1}
 """Geometries for the derivative test of what takes long."""
 ROUNDING = {
     **dict.fromkeys(("sgdml", "sgdml-fitted", "sgdml-iterative"), 5e-9),
-    **dict.fromkeys(("committee", "delta", "sum"), 5e-9),
+    **dict.fromkeys(("committee", "delta", "mixture", "mixture-local", "sum"), 5e-9),
     "sgdml-extended": 1e-11,
 }
 """eV; what rounding leaves of kernel sums of methanol, whose terms are 1e8 (of fitted energies)

@@ -8,7 +8,7 @@ from flexcalc.errors import InputError
 from flexcalc.models.gdml import SGDML
 from flexcalc.training.clusters import cluster
 from flexcalc.training.memory import Notebook
-from flexcalc.training.refinement import refine, worst
+from flexcalc.training.refinement import drawn, refine, worst
 from flexcalc.training.tuning import ENERGY, FORCE
 from flexcalc.units import KCAL_MOL
 
@@ -71,6 +71,22 @@ def test_training_points_are_not_chosen_again_and_have_no_say(rng):
         assert not taken[chosen].any()
 
 
+def test_frames_are_drawn_in_proportion_to_their_errors(rng):
+    """One of ten frames is drawn; errors 3 and 1 in two halves: three of four from the first."""
+    squares, taken = np.repeat([9.0, 1.0], [6, 6]), np.zeros(12, dtype=bool)
+    taken[[0, 6]] = True
+    found = np.array([drawn(squares, taken, 1, rng)[0] for _ in range(2000)])
+    assert not np.isin(found, [0, 6]).any()
+    share = (found < 6).mean()
+    assert abs(share - 0.75) < 4 * np.sqrt(0.75 * 0.25 / 2000)
+
+
+def test_frames_without_error_make_up_the_number(rng):
+    squares, taken = np.array([1.0, 0.0, 0.0, 4.0]), np.zeros(4, dtype=bool)
+    assert drawn(squares, taken, 4, rng).tolist() == [0, 1, 2, 3]
+    assert drawn(0 * squares, taken, 3, rng).size == 3
+
+
 # ---------------------------------------------------------------- the loop
 
 
@@ -131,6 +147,12 @@ def test_all_frames_may_be_taken(ethanol, rng):
 def test_points_that_cannot_be_reached_are_refused(points, rounds, ethanol, rng):
     with pytest.raises(InputError, match="refine_rounds: expected 10 first points"):
         refined(ethanol, rng, points=points, rounds=rounds)
+
+
+def test_points_drawn_by_error_come_in_equal_parts_too(ethanol, rng):
+    found = refined(ethanol, rng, by="error")
+    assert [row["points"] for row in found.rounds] == [10, 20, 30]
+    assert not np.array_equal(found.train, refined(ethanol, rng, by="worst").train)
 
 
 @pytest.mark.data

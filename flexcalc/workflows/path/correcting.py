@@ -17,7 +17,7 @@ from flexcalc.dataset import Dataset, concatenate
 from flexcalc.errors import InputError
 from flexcalc.models.family import Family, TrainedPotential
 from flexcalc.potential import Potential, check_molecule
-from flexcalc.registry import FAMILIES, family, load
+from flexcalc.registry import FAMILIES, load, made
 from flexcalc.storage import write_json
 from flexcalc.training.selection import choose
 from flexcalc.workflows.fitting import warned
@@ -84,7 +84,7 @@ def correction(config: PathSearch, potential: Potential) -> Correction:
     others = np.setdiff1d(np.arange(len(data)), taken)
     judged = np.sort(rng.permutation(others)[:points])
     return Correction(
-        cast(Family, family(facts["family"])(**values)),
+        cast(Family, made(facts["family"], values)),
         _bare(data[taken]),
         _bare(data[judged]) if len(judged) else None,
     )

@@ -1,0 +1,310 @@
+"""The mixture family: local models of other families, joined by a gate.
+
+It stands here, not among the models, as finding its regions and choosing the hyperparameters of
+its members are steps of a training. The potential that comes of it is `models.mixture`'s.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, cast
+
+import numpy as np
+from numpy.random import Generator
+
+from flexcalc.dataset import Dataset
+from flexcalc.errors import ConfigError, FileFormatError
+from flexcalc.fields import FAMILY, Address, Count, Fraction, NonNegative
+from flexcalc.geometry import Coordinate
+from flexcalc.models.family import (
+    CheckingFamily,
+    Family,
+    TrainedPotential,
+    TrainingWarning,
+    announce,
+    check_sets,
+    errors,
+)
+from flexcalc.models.folder import read_facts
+from flexcalc.models.mixture import (
+    Gate,
+    MixturePotential,
+    aligned,
+    averages_of,
+    background_shares,
+)
+from flexcalc.models.mixture.gate import discriminant
+from flexcalc.progress import Progress, part, silent
+from flexcalc.training.memory import NOTHING, Memory, Notebook
+from flexcalc.training.regions import regions_of, with_neighbours
+from flexcalc.training.tuning import best_row, fit_best
+
+
+@dataclass(frozen=True, eq=False)
+class _Trained:
+    """A part of a mixture, and what is to be told of it."""
+
+    potential: TrainedPotential
+    row: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mixture:
+    """Local models of regions of configuration space, joined into one energy-conserving one.
+
+    Source: the conclusion of Vassilev-Galindo et al., J. Chem. Phys. 154, 094119 (2021),
+    arXiv:2103.01103, that local models should be combined into a global one.
+    """
+
+    name: ClassVar[str] = "mixture"
+
+    of: Annotated[tuple[Any, ...], FAMILY] = ("sgdml",)
+    """Families of the local models, each with its hyperparameters; of several, the validation
+    frames of each region choose the best."""
+    regions: Count | None = None
+    """Most regions; unset, the best of `region_numbers` is taken."""
+    region_numbers: tuple[Count, ...] = (2, 4)
+    """Numbers of regions to try when `regions` is not set; 1 is a single model."""
+    least_points: Count = 50
+    """Fewest training points of a region; smaller ones join their neighbours."""
+    coordinates: tuple[str, ...] = ()
+    """Coordinates along which regions lie, such as "dihedral 4 6 7 12" (distances, angles and
+    dihedrals); by default all distances tell."""
+    shared: Fraction = 0.05
+    """Share of the training points that lie on borders, where more than one local model has
+    weight; it sets how wide the borders are."""
+    overlap: NonNegative = 0.0
+    """Neighbours' training points that a local model takes as well, beyond those where it has
+    weight, as a multiple of those."""
+
+    background: bool = True
+    """Also train one model on all points, and give it the part of the say in each region that is
+    best for the forces of the validation frames (one half without them); without, training is
+    quickest, and a geometry costs what one local model costs."""
+
+    def candidates(self) -> Sequence[Mixture]:
+        """One for each number of regions to try; just itself where that is set."""
+        if self.regions is not None:
+            return (self,)
+        return tuple(replace(self, regions=number) for number in sorted(set(self.region_numbers)))
+
+    def check(self, numbers: np.ndarray) -> None:
+        """Refuse hyperparameters that do not fit the molecule of `numbers` (atoms,).
+
+        Raises:
+            ConfigError: a member's hyperparameters do not fit, or members are mixtures.
+            InputError: a coordinate cannot be used.
+            ShapeError: a coordinate names an atom that is not there.
+        """
+        for member in self._families():
+            if isinstance(member, CheckingFamily):
+                member.check(numbers)
+        for text in self.coordinates:
+            Coordinate.parse(text).check(len(numbers))
+
+    def fit(
+        self,
+        train: Dataset,
+        validation: Dataset | None,
+        rng: Generator,
+        progress: Progress = silent,
+    ) -> MixturePotential:
+        """Find the regions, train a model in each, and join them.
+
+        Args:
+            train: the training points, with energies and forces.
+            validation: frames that choose the hyperparameters of the members, each by those
+                in its region; also used for the constants of the energies.
+            rng: clusters the frames and seeds the training.
+            progress: told the steps of all members.
+
+        Raises:
+            ConfigError: `regions` is not set, or a member's hyperparameters do not fit.
+            InputError: there are hyperparameters to choose and no validation frames.
+        """
+        trained = next(self.fit_many((self,), train, validation, rng, progress))
+        announce(trained)
+        return trained
+
+    def fit_many(
+        self,
+        candidates: Iterable[Mixture],
+        train: Dataset,
+        validation: Dataset | None,
+        rng: Generator,
+        progress: Progress = silent,
+        folder: Path | None = None,
+    ) -> Iterator[MixturePotential]:
+        """Train candidates that differ in their number of regions; see `SharingFamily`.
+
+        In `folder` the members that are finished are kept, so that a killed training goes on
+        with the next one.
+        """
+        check_sets(self.name, train, validation)
+        self.check(train.numbers)
+        seed = int(rng.integers(2**62))
+        common: _Trained | None = None
+        for candidate in candidates:
+            if candidate.regions is None:
+                raise ConfigError(
+                    "regions is not set: set it, or let training.tuning.fit_best choose from "
+                    "region_numbers"
+                )
+            if common is None and self.background and candidate.regions > 1:
+                memory = Notebook(folder / "background") if folder is not None else NOTHING
+                common = self._member(train, validation, seed, part(0, 2, progress), memory)
+            memory = NOTHING
+            if folder is not None:
+                memory = Notebook(folder / f"regions-{candidate.regions}")
+            # Every candidate draws alike, so that none depends on those that came before it.
+            fresh = np.random.default_rng(seed)
+            yield candidate._fitted(train, validation, common, fresh, progress, memory)
+
+    def _fitted(
+        self,
+        train: Dataset,
+        validation: Dataset | None,
+        common: _Trained | None,
+        rng: Generator,
+        progress: Progress,
+        memory: Memory,
+    ) -> MixturePotential:
+        """The mixture of a background, if there is one, and the local models still to be made."""
+        gate, of_frame = self.gate(train, rng)
+        weights, shares = gate(train.positions).weights, gate.shares(train.positions)
+        seeds = rng.integers(2**62, size=gate.regions)
+        members, begun = [], gate.regions if common is not None else 0
+        for number, frames in enumerate(with_neighbours(weights, shares, self.overlap)):
+            member = self._member(
+                train[frames],
+                _inside(validation, gate, number),
+                int(seeds[number]),
+                part(begun + number, begun + gate.regions, progress),
+                memory.within(f"region-{number}"),
+            )
+            population = int(np.count_nonzero(of_frame == number))
+            member.row.update(frames=population, training_points=len(frames))
+            members.append(member)
+        if gate.regions == 1:
+            common = None
+        return self._joined(members, common, gate, train, validation)
+
+    def gate(self, train: Dataset, rng: Generator) -> tuple[Gate, np.ndarray]:
+        """The gate between the regions of a dataset, and the region (frames,) of each frame.
+
+        Args:
+            train: frames that show where the molecule goes.
+            rng: clusters the frames.
+        """
+        coordinates = [Coordinate.parse(text) for text in self.coordinates]
+        averages = averages_of(train.numbers, train.positions, rng, coordinates)
+        seen = averages(train.positions)
+        of_frame = regions_of(seen, self.regions or 1, self.least_points, rng)
+        return discriminant(averages, train.positions, of_frame, self.shared), of_frame
+
+    def _member(
+        self,
+        train: Dataset,
+        validation: Dataset | None,
+        seed: int,
+        progress: Progress,
+        memory: Memory,
+    ) -> _Trained:
+        """The best model of some frames."""
+        found = []
+        for index, family in enumerate(self._families()):
+            with warnings.catch_warnings():
+                # Of all members together they are told once, by whoever announces the mixture.
+                warnings.simplefilter("ignore", TrainingWarning)
+                fresh = np.random.default_rng([seed, index])
+                found.append(
+                    fit_best(
+                        family, train, validation, fresh, progress, memory.within(f"of-{index}")
+                    )
+                )
+        chosen = [choice.table[choice.index] for choice in found]
+        best = best_row(chosen) if len(found) > 1 else 0
+        row = {"family": found[best].family.name, **chosen[best]}
+        return _Trained(found[best].potential, row)
+
+    def _joined(
+        self,
+        members: Sequence[_Trained],
+        common: _Trained | None,
+        gate: Gate,
+        train: Dataset,
+        validation: Dataset | None,
+    ) -> MixturePotential:
+        """The mixture of its parts, with the shares of its background, constants and facts."""
+        local = [member.potential for member in members]
+        below = None if common is None else common.potential
+        judged = validation if validation is not None else train[:0]
+        none = np.zeros(gate.regions)
+        shares = background_shares(MixturePotential(local, gate, none, below), judged)
+        constants = aligned(MixturePotential(local, gate, none, below, shares), train)
+        rows = [dict(member.row) for member in members]
+        if common is not None:
+            for row, share in zip(rows, shares, strict=True):
+                row["background_share"] = float(share)
+        parts = [*local, *([below] if below is not None else [])]
+        notes = [note for model in parts for note in model.facts.get("warnings", ())]
+        facts: dict[str, Any] = {
+            "hyperparameters": self._plain(),
+            "training_sha256": train.sha256(),
+            "training_points": len(train),
+            "level": train.provenance.level,
+            "regions": rows,
+            **({"background": common.row} if common is not None else {}),
+            "warnings": list(dict.fromkeys(notes)),
+        }
+        mixture = MixturePotential(local, gate, constants, below, shares, facts)
+        sets = {"training": train, **({"validation": judged} if len(judged) else {})}
+        mixture.facts["errors"] = {
+            name: errors(mixture(frames.positions), frames) for name, frames in sets.items()
+        }
+        return mixture
+
+    def _families(self) -> list[Family]:
+        """The families of the members.
+
+        Raises:
+            ConfigError: names that nobody has looked up, or mixtures of mixtures.
+        """
+        for family in self.of:
+            if isinstance(family, str | Mixture):
+                raise ConfigError(f"mixture: of: expected other model families, got {family}")
+        if not self.of:
+            raise ConfigError("mixture: of: expected at least one model family")
+        return list(self.of)
+
+    def _plain(self) -> dict[str, Any]:
+        """The hyperparameters as JSON holds them."""
+        of = [{"kind": family.name, **asdict(cast(Any, family))} for family in self._families()]
+        return {**asdict(replace(self, of=())), "of": of}
+
+    def load(self, folder: Path) -> MixturePotential:
+        """Read a model folder whose members are of the families of this mixture.
+
+        Raises:
+            FileFormatError: damaged, or a member is of another family.
+        """
+        loaders = {family.name: family.load for family in self._families()}
+
+        def opened(address: Address) -> TrainedPotential:
+            family = read_facts(Path(address))["family"]
+            if family not in loaders:
+                raise FileFormatError(f"{address}: expected one of {', '.join(loaders)}")
+            return cast(Callable[[Path], TrainedPotential], loaders[family])(Path(address))
+
+        return MixturePotential.load(folder, opened)
+
+
+def _inside(validation: Dataset | None, gate: Gate, number: int) -> Dataset | None:
+    """The validation frames where a region has weight; all where none is."""
+    if validation is None or not len(validation):
+        return validation
+    rows = np.flatnonzero(gate(validation.positions).weights[:, number])
+    return validation[rows] if len(rows) else validation
