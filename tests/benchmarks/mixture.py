@@ -118,7 +118,7 @@ def dynamics(potential, starts, temperature_K, steps, step_fs, rng):
     return drift, 1000 * np.std(energies, axis=0).max(), float(np.mean(mixed))
 
 
-def gradient_error(potential, geometries, rng, h=2e-3):
+def gradient_error(potential, geometries, rng, h=2.5e-3):
     """Largest deviation of a directional force from five-point differences, in eV/A."""
     worst = 0.0
     for geometry in geometries:
