@@ -101,7 +101,10 @@ def made(name: str, hyperparameters: Mapping[str, Any]) -> Any:
     """
     cls = family(name)
     hints = get_type_hints(cls, include_extras=True)
-    values = dict(hyperparameters)
+    values = {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in hyperparameters.items()
+    }
     for item in fields(cls):
         if FAMILY in getattr(hints[item.name], "__metadata__", ()):
             given = hyperparameters.get(item.name, item.default)

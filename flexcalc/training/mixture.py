@@ -55,6 +55,13 @@ class _Trained:
 class Mixture:
     """Local models of regions of configuration space, joined into one energy-conserving one.
 
+    Regions are clusters of the training points; a gate weighs their models (`models.mixture`).
+    Where the data fall apart, as the isomers of azobenzene at 750 K do, local models alone are
+    better than one of all points. Where they hang together, as around its paths, a single model
+    is better than local ones with as many points in all, which take a fraction of its time; but
+    the errors of the two have little in common, and their mean, with the single model as
+    `background`, is better than either. So that is the default. By tests/benchmarks/mixture.py.
+
     Source: the conclusion of Vassilev-Galindo et al., J. Chem. Phys. 154, 094119 (2021),
     arXiv:2103.01103, that local models should be combined into a global one.
     """

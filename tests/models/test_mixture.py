@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import flexcalc
+from flexcalc import registry
 from flexcalc.dataset import Dataset
 from flexcalc.errors import ConfigError, FileFormatError, InputError
 from flexcalc.geometry import Coordinate
@@ -364,6 +365,30 @@ def test_a_killed_training_goes_on_with_the_next_member(labels, tmp_path, monkey
     assert np.array_equal(found.potential(positions).forces, expected.potential(positions).forces)
 
 
+@pytest.mark.data
+def test_a_background_is_trained_once_and_remembered(labels, tmp_path, monkeypatch):
+    fits, fit_many = [], SGDML.fit_many
+
+    def counted(self, candidates, train, *rest):
+        fits.append(len(train))
+        yield from fit_many(self, candidates, train, *rest)
+
+    monkeypatch.setattr(SGDML, "fit_many", counted)
+    family = quick(regions=None, region_numbers=(2, 3), background=True)
+
+    def search(memory):
+        rng = np.random.default_rng(0)
+        return fit_best(family, labels[:60], labels[60:], rng, memory=memory).potential
+
+    first = search(Notebook(tmp_path))
+    assert fits.count(60) == 1
+    (tmp_path / "candidate-001.json").unlink()
+    count = len(fits)
+    again = search(Notebook(tmp_path))
+    assert len(fits) == count
+    assert np.array_equal(again(labels.positions).forces, first(labels.positions).forces)
+
+
 def test_points_can_be_placed_where_the_mixture_is_worst(labels):
     placed = flexcalc.train(
         labels,
@@ -391,6 +416,7 @@ def test_it_comes_back_from_its_folder_with_its_gate(labels, tmp_path, backgroun
         assert np.array_equal(again.distance(labels.positions), mixture.distance(labels.positions))
     facts = json.loads((tmp_path / "two.flex" / "model.json").read_text())
     assert facts["hyperparameters"]["of"][0]["kind"] == "sgdml"
+    assert registry.made("mixture", facts["hyperparameters"]) == family
     # Both bonds are images of the one that was named.
     assert facts["gate"] == ["angle 1 0 2", "distance 0 1", "distance 0 2"]
 
