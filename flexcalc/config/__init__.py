@@ -12,6 +12,7 @@ from flexcalc.config.commands import (
     Saddle,
     Serve,
     Train,
+    UmbrellaSampling,
 )
 from flexcalc.config.options import Flag, flags, options
 from flexcalc.config.reading import load, positional_values
@@ -30,6 +31,7 @@ __all__ = [
     "Saddle",
     "Serve",
     "Train",
+    "UmbrellaSampling",
     "flags",
     "load",
     "options",

@@ -23,6 +23,7 @@ from flexcalc.report.sections import (
     path,
     saddle,
     train,
+    umbrella,
 )
 from flexcalc.storage import atomic_write
 
@@ -34,6 +35,7 @@ SECTIONS: Mapping[str, ModuleType] = {
     "saddle": saddle,
     "md": md,
     "metad": metad,
+    "umbrella": umbrella,
     "ipi": ipi,
 }
 HEADLINE = (
@@ -52,6 +54,8 @@ LEADS = {
     "saddle": "A saddle, the minima that it joins, and the rates over it.",
     "md": "Molecular dynamics of several replicas.",
     "metad": "Metadynamics: a free-energy surface, and whether its coordinates drove the change.",
+    "umbrella": "Umbrella sampling: a free-energy profile with errors, and whether its windows "
+    "overlap.",
     "ipi": "The model as a client of i-PI.",
 }
 FACES = ("path.xyz", "saddle.xyz", "worst.xyz", "labels.xyz", "geometries.xyz")
