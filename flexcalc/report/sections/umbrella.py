@@ -140,10 +140,11 @@ def _table(found: Arrays) -> str:
                 fixed(float(found["free_energies"][window] / KCAL_MOL), 2),
             )
         )
-    names = [str(one) for one in found["coordinates"]]
+    several = len(found["coordinates"]) > 1
+    names = [f", {one}" if several else "" for one in found["coordinates"]]
     head = (
-        *("window", *(f"centre, {name}" for name in names), *(f"mean, {name}" for name in names)),
-        *(f"spread, {name}" for name in names),
+        *("window", *(f"centre{name}" for name in names), *(f"mean{name}" for name in names)),
+        *(f"spread{name}" for name in names),
         *("samples", "worth one", "least overlap", "free energy"),
     )
     caption = (
