@@ -12,6 +12,8 @@ from flexcalc.files import plumed
 from flexcalc.geometry import Coordinate
 from flexcalc.methods.iterate import Checkpoint
 
+pytest.importorskip("pymbar")
+
 ANGLE = Coordinate.parse("angle 1 0 2")
 UMBRELLA = [
     *["umbrella", "water.flex", "start.xyz", "--coordinate", "angle 1 0 2", "--low", "94"],

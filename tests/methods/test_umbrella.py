@@ -26,6 +26,8 @@ from flexcalc.methods.umbrella import SIGMAS_APART, Springs, Umbrella
 from flexcalc.potential import Sum
 from flexcalc.units import KCAL_MOL
 
+pytest.importorskip("pymbar")
+
 pytestmark = pytest.mark.physics
 
 SHORT = Langevin(timestep_fs=1.0, friction_per_ps=30.0, rigid_motion="free")
