@@ -38,6 +38,7 @@ RUNS = {
     "saddle": ("Refine a saddle, find the minima it joins, and give rates.", "run_saddle"),
     "md": ("Run molecular dynamics of many replicas.", "run_md"),
     "metad": ("Run metadynamics for a free-energy surface.", "run_metad"),
+    "umbrella": ("Run umbrella sampling for a free-energy profile.", "run_umbrella"),
     "benchmark": ("Compare model families on one flexible molecule.", "run_benchmark"),
     "ipi": ("Start i-PI and its clients for one i-PI input.", "run_ipi"),
     "serve": ("Serve a potential to a running i-PI.", "run_serve"),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import flexcalc
+from flexcalc import cli
 from flexcalc.dataset import Dataset
 
 WATER = np.array([8, 1, 1])
@@ -37,6 +38,29 @@ def water_shelf(tmp_path_factory):
     model = flexcalc.train(springs(60), points=20, sigma=5.0, symmetry=False)
     model.save(folder / "water.flex")
     return folder
+
+
+@pytest.fixture
+def here(water_shelf, tmp_path, monkeypatch):
+    """A folder to work in, with the shelf's things in it."""
+    for entry in water_shelf.iterdir():
+        (tmp_path / entry.name).symlink_to(entry)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def run():
+    """Runs a command line in this process; returns its exit code."""
+
+    def run(*words):
+        try:
+            cli.main([str(word) for word in words])
+        except SystemExit as end:
+            return end.code or 0
+        return 0
+
+    return run
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import flexcalc
-from flexcalc import cli
 from flexcalc.dataset import Dataset
 from flexcalc.errors import AddressError, FileFormatError, InputError
 from flexcalc.models import folder as model_folder
@@ -30,15 +29,6 @@ def here(water_shelf, tmp_path, monkeypatch):
             (tmp_path / entry.name).symlink_to(entry)
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def run(*words):
-    """Exit code of a command line."""
-    try:
-        cli.main(list(words))
-    except SystemExit as end:
-        return end.code or 0
-    return 0
 
 
 def rewrite(path, **changes):
@@ -71,7 +61,7 @@ def test_labels_that_are_the_baselines_own_leave_nothing_to_learn_but_noise(here
     assert np.abs(found.energies - extra.energies - alone.energies).max() < 1e-6
 
 
-def test_the_folder_reloads_as_the_sum(here):
+def test_the_folder_reloads_as_the_sum(here, run):
     assert run("train", "water.xyz", *WORDS, "--baseline", GFN2, "-o", "delta.flex") == 0
     model = flexcalc.load("delta.flex")
     assert isinstance(model, DeltaModel)
@@ -86,7 +76,7 @@ def test_the_folder_reloads_as_the_sum(here):
     assert model.facts["baseline"] == GFN2
 
 
-def test_the_errors_told_are_those_of_the_sum_on_the_labels(here):
+def test_the_errors_told_are_those_of_the_sum_on_the_labels(here, run):
     words = ("--baseline", GFN2, "--learning-curve", "10", "--refine-rounds", "2")
     assert run("train", "water.xyz", *WORDS, *words, "-o", "train") == 0
     results = json.loads(Path("train/results.json").read_text())
@@ -105,7 +95,7 @@ def test_the_errors_told_are_those_of_the_sum_on_the_labels(here):
 
 
 @pytest.mark.parametrize("way", [["--folds", "3"], ["--committee", "2"]])
-def test_it_goes_with_the_other_ways_to_train(way, here, capsys):
+def test_it_goes_with_the_other_ways_to_train(way, here, run, capsys):
     words = ["train", "water.xyz", *WORDS, "--baseline", "dispersion:D4/PBE", *way]
     assert run(*words, "-o", "delta.flex") == 0
     model = flexcalc.load("delta.flex")
@@ -118,7 +108,7 @@ def test_it_goes_with_the_other_ways_to_train(way, here, capsys):
     assert "baseline: dispersion:D4/PBE" in shown
 
 
-def test_python_and_the_command_line_train_the_same(here):
+def test_python_and_the_command_line_train_the_same(here, run):
     assert run("train", "water.xyz", *WORDS, "--baseline", GFN2, "-o", "train") == 0
     data = flexcalc.read("water.xyz")
     model = flexcalc.train(data, points=20, validation_points=10, sigmas=(5.0, 10.0), baseline=GFN2)
@@ -126,7 +116,7 @@ def test_python_and_the_command_line_train_the_same(here):
     assert np.array_equal(model(data.positions).forces, other(data.positions).forces)
 
 
-def test_a_committee_of_references_is_kept_by_its_address(here):
+def test_a_committee_of_references_is_kept_by_its_address(here, run):
     both = "committee:xtb:GFN2-xTB,xtb:GFN1-xTB"
     assert run("train", "water.xyz", *WORDS, "--baseline", both, "-o", "delta.flex") == 0
     model = flexcalc.load("delta.flex")
@@ -135,7 +125,7 @@ def test_a_committee_of_references_is_kept_by_its_address(here):
 
 
 @pytest.mark.data
-def test_an_interrupted_baseline_goes_on_and_is_not_computed_again(here, monkeypatch):
+def test_an_interrupted_baseline_goes_on_and_is_not_computed_again(here, run, monkeypatch):
     words = ["train", "water.xyz", *WORDS, "--baseline", GFN2]
     monkeypatch.setattr("flexcalc.workflows.baseline.CHUNK", 8)
     assert run(*words, "-o", "whole") == 0
@@ -157,7 +147,7 @@ def test_an_interrupted_baseline_goes_on_and_is_not_computed_again(here, monkeyp
         assert whole.read_bytes() == broken.read_bytes()
 
 
-def test_a_model_as_baseline_is_copied_in(here):
+def test_a_model_as_baseline_is_copied_in(here, run):
     words = ["train", "water.xyz", *WORDS, "--baseline", "water.flex"]
     assert run(*words, "-o", "delta.flex") == 0
     positions = flexcalc.read("water.xyz").positions
@@ -166,7 +156,7 @@ def test_a_model_as_baseline_is_copied_in(here):
     assert np.array_equal(flexcalc.load("delta.flex")(positions).forces, before.forces)
 
 
-def test_a_baseline_that_has_another_content_by_now_is_refused(here):
+def test_a_baseline_that_has_another_content_by_now_is_refused(here, run):
     Path("own.py").write_text(
         "from ase.calculators.lj import LennardJones\n\n\n"
         "def calculator():\n    return LennardJones(sigma=0.9, epsilon=0.05, rc=40)\n"
@@ -192,7 +182,7 @@ def test_a_baseline_that_has_another_content_by_now_is_refused(here):
         "dft:PBE//tmp/basis",
     ],
 )
-def test_a_model_folder_cannot_have_code_run_by_its_baseline(baseline, here):
+def test_a_model_folder_cannot_have_code_run_by_its_baseline(baseline, here, run):
     assert run("train", "water.xyz", *WORDS, "--baseline", GFN2, "-o", "delta.flex") == 0
     rewrite(Path("delta.flex"), baseline=baseline)
     with pytest.raises(AddressError, match="trust = true"):
@@ -201,7 +191,7 @@ def test_a_model_folder_cannot_have_code_run_by_its_baseline(baseline, here):
 
 @pytest.mark.security
 @pytest.mark.parametrize("baseline", [None, 3, ["xtb:GFN2-xTB"]])
-def test_a_folder_whose_baseline_got_lost_is_refused(baseline, here):
+def test_a_folder_whose_baseline_got_lost_is_refused(baseline, here, run):
     assert run("train", "water.xyz", *WORDS, "--baseline", GFN2, "-o", "delta.flex") == 0
     rewrite(Path("delta.flex"), baseline=baseline)
     with pytest.raises(FileFormatError, match="baseline"):
@@ -219,13 +209,13 @@ def test_a_baseline_without_address_trains_but_cannot_be_saved(here):
 
 @pytest.mark.inputs
 @pytest.mark.parametrize("baseline", ["xtb:GFN3", "nothing.flex", "dispersion:D4/nothing"])
-def test_a_baseline_that_cannot_be_opened_writes_nothing(baseline, here, capsys):
+def test_a_baseline_that_cannot_be_opened_writes_nothing(baseline, here, run, capsys):
     assert run("train", "water.xyz", *WORDS, "--baseline", baseline, "-o", "out") == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
     assert not Path("out").exists()
 
 
-def test_a_relative_baseline_in_a_run_file_counts_from_its_folder(here):
+def test_a_relative_baseline_in_a_run_file_counts_from_its_folder(here, run):
     (here / "runs").mkdir()
     (here / "runs/train.toml").write_text(
         'dataset = "../water.xyz"\nbaseline = "../water.flex"\npoints = 20\n'

@@ -31,6 +31,7 @@ RUNS = {
     "path.toml": ["path", "--images", "5", "--steps", "3"],
     "md.toml": ["md", "--steps", "20"],
     "metad.toml": ["metad", "--steps", "20", "--pace", "5"],
+    "umbrella.toml": ["umbrella", "--steps", "40", "--equilibration", "10", "--colvar-every", "5"],
     "ipi.toml": ["ipi", "--steps", "3"],
     "ipi-pimd.xml": ["ipi", "--steps", "2"],
     "ipi-remd.xml": ["ipi", "--steps", "2"],
@@ -190,6 +191,13 @@ def test_md_writes_a_frame_of_every_replica(here):
 def test_metad_leaves_hills_of_every_walker(here):
     assert run("metad.toml")["hills"] == 8 * 4
     assert len(np.loadtxt("metad/HILLS")) == 8 * 4
+
+
+def test_umbrella_samples_every_window(here):
+    results = run("umbrella.toml")
+    assert results["windows"] == 24
+    assert results["samples"] == 24 * 6
+    assert np.load("umbrella/umbrella.npz")["overlap"].shape == (24, 24)
 
 
 @pytest.mark.parametrize("name", [name for name in RUNS if RUNS[name][0] == "ipi"])

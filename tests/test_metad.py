@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 import flexcalc
-from flexcalc import cli
 from flexcalc.files import plumed
 from flexcalc.geometry import Coordinate
 from flexcalc.methods.iterate import Checkpoint
@@ -34,26 +33,14 @@ FILES = ("HILLS", "COLVAR", "trajectory.xyz")
 
 
 @pytest.fixture
-def here(water_shelf, tmp_path, monkeypatch):
-    """An empty folder to work in, with the shelf's things in it."""
-    for entry in water_shelf.iterdir():
-        (tmp_path / entry.name).symlink_to(entry)
-    (tmp_path / "own.py").write_text(OWN)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def run(*words):
-    """Run a command line in this process; returns its exit code."""
-    try:
-        cli.main([str(word) for word in words])
-    except SystemExit as end:
-        return end.code or 0
-    return 0
+def here(here):
+    """With a coordinate of one's own too."""
+    (here / "own.py").write_text(OWN)
+    return here
 
 
 @pytest.mark.data
-def test_a_run_in_two_pieces_leaves_the_same_bytes(here):
+def test_a_run_in_two_pieces_leaves_the_same_bytes(here, run):
     """The second piece begins between two hills and two frames."""
     assert run(*METAD, *ANGLE, "--steps", "30", "--frame-every", "7", "-o", "pieces") == 0
     assert run(*METAD, *ANGLE, "--steps", "60", "--frame-every", "7", "-o", "pieces") == 0
@@ -65,7 +52,7 @@ def test_a_run_in_two_pieces_leaves_the_same_bytes(here):
 
 
 @pytest.mark.data
-def test_a_run_cut_off_after_its_checkpoint_loses_and_doubles_no_hill(here, monkeypatch):
+def test_a_run_cut_off_after_its_checkpoint_loses_and_doubles_no_hill(here, run, monkeypatch):
     """Killed by an error while records beyond the last checkpoint are on disk already."""
     assert run(*METAD, *ANGLE, "--steps", "40", "-o", "whole") == 0
     saved = Checkpoint.save
@@ -86,7 +73,7 @@ def test_a_run_cut_off_after_its_checkpoint_loses_and_doubles_no_hill(here, monk
         assert Path("cut", name).read_bytes() == Path("whole", name).read_bytes()
 
 
-def test_frames_have_the_labels_of_the_model_without_the_bias(here):
+def test_frames_have_the_labels_of_the_model_without_the_bias(here, run):
     assert run(*METAD, *ANGLE, "--steps", "40", "--height-kcal-mol", "3", "-o", "m") == 0
     frames = flexcalc.read("m/trajectory.xyz")
     found = flexcalc.load("water.flex")(frames.positions)
@@ -102,7 +89,7 @@ def test_frames_have_the_labels_of_the_model_without_the_bias(here):
     assert results["verdict_line"].startswith(results["verdict"])
 
 
-def test_an_own_coordinate_is_as_good_as_the_built_in_one(here):
+def test_an_own_coordinate_is_as_good_as_the_built_in_one(here, run):
     """The bond by a Python function and by name give the same walkers, bytes of COLVAR aside."""
     limits = ["--sigma", "0.05", "--grid-min", "0.5", "--grid-max", "2", "--steps", "12"]
     own = ["--coordinate", "python:own.py:first_bond", "--trust"]
@@ -112,7 +99,7 @@ def test_an_own_coordinate_is_as_good_as_the_built_in_one(here):
     assert np.abs(one.positions - other.positions).max() < 1e-10
 
 
-def test_a_wall_holds_back(here):
+def test_a_wall_holds_back(here, run):
     wall = ["--upper-wall", "angle 1 0 2 at 95 kappa 0.5", "--steps", "40"]
     assert run(*METAD, *ANGLE, *wall, "-o", "m") == 0
     colvar = plumed.read_colvar("m/COLVAR", [Coordinate.parse("angle 1 0 2")])
@@ -121,7 +108,7 @@ def test_a_wall_holds_back(here):
     assert np.allclose(colvar.walls, 0.5 * 0.0433641 * beyond**2, rtol=1e-5)
 
 
-def test_a_walker_off_the_grid_stops_the_run_and_keeps_what_was(here, capsys):
+def test_a_walker_off_the_grid_stops_the_run_and_keeps_what_was(here, run, capsys):
     limits = ["--sigma", "0.02", "--grid-min", "0.955", "--grid-max", "0.965"]
     assert run(*METAD, "--coordinate", "distance 0 1", *limits, "-o", "m") == 3
     assert "off the grid from 0.955 to 0.965" in capsys.readouterr().err
@@ -159,7 +146,7 @@ def test_a_walker_off_the_grid_stops_the_run_and_keeps_what_was(here, capsys):
     ],
     ids=lambda value: " ".join(value)[-60:] if isinstance(value, list) else "",
 )
-def test_bad_input_is_one_line_and_leaves_nothing(words, said, here, capsys):
+def test_bad_input_is_one_line_and_leaves_nothing(words, said, here, run, capsys):
     assert run(*METAD, *words, "-o", "m") == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1

@@ -11,7 +11,6 @@ from ase.thermochemistry import IdealGasThermo
 from ase.units import invcm
 
 import flexcalc
-from flexcalc import cli
 from flexcalc.dataset import Dataset, Provenance
 from flexcalc.workflows.ends import misfit
 
@@ -39,18 +38,10 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
-def run(*words):
-    try:
-        cli.main([str(word) for word in words])
-    except SystemExit as end:
-        return end.code or 0
-    return 0
-
-
 SADDLE = ["saddle", MODEL, "guess.xyz", "hcn.xyz", "hnc.xyz"]
 
 
-def test_a_guess_becomes_a_saddle_with_its_minima_and_rates(here):
+def test_a_guess_becomes_a_saddle_with_its_minima_and_rates(here, run):
     words = ["--temperatures-K", "300,400", "--relabel", "xtb:GFN1-xTB", "--output", "out"]
     assert run(*SADDLE, *words) == 0
     results = json.loads((here / "out/results.json").read_text())
@@ -75,7 +66,7 @@ def test_a_guess_becomes_a_saddle_with_its_minima_and_rates(here):
     )  # two points are no curve
 
 
-def test_the_rate_is_that_of_ases_thermochemistry(here):
+def test_the_rate_is_that_of_ases_thermochemistry(here, run):
     """k = kB T / h exp(-dG / kB T), dG from ASE with the frequencies that the run wrote."""
     assert run(*SADDLE, "--temperatures-K", "400", "--output", "out") == 0
     results = json.loads((here / "out/results.json").read_text())
@@ -102,7 +93,7 @@ def test_the_rate_is_that_of_ases_thermochemistry(here):
     assert results["half_life_s"] == pytest.approx(np.log(2) / results["rate_per_s"])
 
 
-def test_a_path_goes_on_to_its_saddle(here):
+def test_a_path_goes_on_to_its_saddle(here, run):
     words = ["path", MODEL, "way.xyz", "--saddle", "--steps", "60", "--images", "7"]
     assert run(*words, "--output", "path") == 0
     assert run(*SADDLE, "--output", "out") == 0
@@ -119,7 +110,7 @@ def test_a_path_goes_on_to_its_saddle(here):
 
 
 @pytest.mark.physics
-def test_a_run_that_was_cut_off_gives_the_same_bytes(here):
+def test_a_run_that_was_cut_off_gives_the_same_bytes(here, run):
     """Cut after the saddle, and half way down: checkpoints and what follows are the same."""
     assert run(*SADDLE, "--output", "whole") == 0
     shutil.copytree("whole", "cut")
@@ -131,7 +122,7 @@ def test_a_run_that_was_cut_off_gives_the_same_bytes(here):
         assert (here / "whole" / name).read_bytes() == (here / "cut" / name).read_bytes(), name
 
 
-def test_a_search_that_ends_too_early_is_no_saddle(here, capsys):
+def test_a_search_that_ends_too_early_is_no_saddle(here, run, capsys):
     assert run(*SADDLE[:2], "low.xyz", "--steps", "1", "--output", "out") == 0
     results = json.loads((here / "out/results.json").read_text())
     assert results["saddle_converged"] is False
@@ -142,7 +133,7 @@ def test_a_search_that_ends_too_early_is_no_saddle(here, capsys):
 
 
 @pytest.mark.inputs
-def test_an_end_of_another_molecule_is_refused(here, capsys):
+def test_an_end_of_another_molecule_is_refused(here, run, capsys):
     flexcalc.write("oh.xyz", Dataset(np.array([8, 1]), np.array([[[0.0, 0, 0], [1.0, 0, 0]]])))
     assert run(*SADDLE[:3], "oh.xyz", "--output", "out") == 2
     assert "oh.xyz: expected the molecule CHN, got HO" in capsys.readouterr().err
@@ -182,7 +173,7 @@ REFINED = [
 ]
 
 
-def test_the_worst_images_are_trained_on_until_the_barrier_holds(gap):
+def test_the_worst_images_are_trained_on_until_the_barrier_holds(gap, run):
     assert run(*REFINED, "--saddle", "--output", "out") == 0
     results = json.loads((gap / "out/results.json").read_text())
     rows = json.loads((gap / "out/rounds.json").read_text())
@@ -203,7 +194,7 @@ def test_the_worst_images_are_trained_on_until_the_barrier_holds(gap):
 
 
 @pytest.mark.data
-def test_a_refinement_that_was_cut_off_goes_on_in_its_round(gap):
+def test_a_refinement_that_was_cut_off_goes_on_in_its_round(gap, run):
     short = [*REFINED, "--barrier-tolerance-kcal-mol", "1e-9", "--refine", "2"]
     assert run(*short, "--output", "whole") == 0
     shutil.copytree("whole", "cut")
@@ -230,7 +221,7 @@ def test_a_refinement_that_was_cut_off_goes_on_in_its_round(gap):
         ([*REFINED, "--dataset", "way.xyz"], "way.xyz"),
     ],
 )
-def test_a_refinement_that_cannot_be_is_refused(gap, words, complaint, capsys):
+def test_a_refinement_that_cannot_be_is_refused(gap, words, complaint, capsys, run):
     capsys.readouterr()
     assert run(*words, "--output", "out") == 2
     lines = capsys.readouterr().err.splitlines()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import flexcalc
-from flexcalc import cli, registry
+from flexcalc import registry
 from flexcalc.config import COMMANDS
 from flexcalc.config.options import options
 from flexcalc.errors import AddressError
@@ -26,27 +26,15 @@ def open_loaded(path, numbers, options, trust):
 
 
 @pytest.fixture
-def here(water_shelf, tmp_path, monkeypatch):
-    """A folder with labels, a start, and a model file that is loaded."""
-    for entry in water_shelf.iterdir():
-        (tmp_path / entry.name).symlink_to(entry)
-    monkeypatch.chdir(tmp_path)
+def here(here, monkeypatch):
+    """With a model file that is loaded too."""
     monkeypatch.setattr(registry, "FOREIGN", {**registry.FOREIGN, ".loaded": "here:open"})
     home = registry._home
     monkeypatch.setattr(
         registry, "_home", lambda place: open_loaded if place == "here:open" else home(place)
     )
     Path("water.loaded").write_text("xtb:GFN2-xTB?accuracy=1")
-    return tmp_path
-
-
-def run(*words):
-    """Exit code of a command line."""
-    try:
-        cli.main(list(words))
-    except SystemExit as end:
-        return end.code or 0
-    return 0
+    return here
 
 
 COMMAND_LINES = {
@@ -63,7 +51,7 @@ COMMAND_LINES = {
 
 
 @pytest.mark.parametrize("name", COMMAND_LINES)
-def test_a_command_refuses_in_one_line_and_opens_when_trusted(name, here, capsys, monkeypatch):
+def test_a_command_refuses_in_one_line_and_opens_when_trusted(name, here, run, capsys, monkeypatch):
     words = ["md" if name == "committee" else name, *COMMAND_LINES[name], "--output", "out"]
     assert run(*words) == 2
     said = capsys.readouterr().err
@@ -92,7 +80,7 @@ def test_a_command_refuses_in_one_line_and_opens_when_trusted(name, here, capsys
         assert run(*words, "--trust") == 0
 
 
-def test_info_and_export_take_trust_too(here, capsys):
+def test_info_and_export_take_trust_too(here, run, capsys):
     joined = "committee:water.flex,water.loaded"
     for words in (["info", joined], ["export", joined, "both.flex"]):
         assert run(*words) == 2
@@ -102,7 +90,7 @@ def test_info_and_export_take_trust_too(here, capsys):
     assert "is no trained model" in capsys.readouterr().err
 
 
-def test_serving_hands_trust_on(here, monkeypatch):
+def test_serving_hands_trust_on(here, run, monkeypatch):
     given = []
     monkeypatch.setattr("flexcalc.workflows.ipi.serve", lambda *_, **how: given.append(how) or 0)
     assert run("serve", "water.loaded", "start.xyz", "--unix", "x", "--trust") == 0

@@ -13,6 +13,7 @@ from flexcalc.config.commands import (
     Saddle,
     Serve,
     Train,
+    UmbrellaSampling,
 )
 from flexcalc.config.options import Flag, flags, options
 from flexcalc.config.reading import load, positional_values
@@ -35,6 +36,7 @@ __all__ = [
     "Sample",
     "Serve",
     "Train",
+    "UmbrellaSampling",
     "flags",
     "load",
     "options",

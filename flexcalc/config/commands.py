@@ -258,6 +258,45 @@ class Metad(Guards, OpensPotentials):
 
 
 @dataclass(frozen=True, kw_only=True)
+class UmbrellaSampling(Guards, OpensPotentials):
+    """Run umbrella sampling, all windows in one batch, for a free-energy profile with errors."""
+
+    positional: ClassVar[tuple[str, ...]] = ("model", "start")
+    changeable: ClassVar[tuple[str, ...]] = ("steps", *Guards.changeable_guards)
+
+    model: Address
+    """Potential to run on."""
+    start: Path
+    """First geometry; of several frames, such as a path, each window takes the nearest."""
+    coordinate: tuple[str, ...]
+    """One or two coordinates to hold, such as "dihedral 4 6 7 12" (counted from 0)."""
+    low: tuple[float, ...] = ()
+    """Centre of the first window, one a coordinate, in degrees or angstrom; without low and high
+    dihedrals go all the way round."""
+    high: tuple[float, ...] = ()
+    """Centre of the last window, one a coordinate."""
+    windows: tuple[Count, ...] = ()
+    """Windows along each coordinate; by default one every 15 degrees of a dihedral, 5 degrees of
+    an angle, 0.1 otherwise. Of two coordinates, all combinations are windows."""
+    kappa_kcal_mol: tuple[Positive, ...] = ()
+    """Strength of the springs kappa/2 (s - centre)^2, one a coordinate, in kcal/mol per degree or
+    angstrom squared; by default their thermal width is half the distance of two windows."""
+    method: Dynamics = field(default_factory=Langevin)
+    """Integrator and thermostat."""
+    steps: Count = 60000
+    """Timesteps, those of the equilibration included."""
+    equilibration: Count = 10000
+    """Timesteps that do not count; in the first half of them each window is pulled from its start
+    to its centre."""
+    frame_every: Count = 200
+    """Steps between two frames on disk, which have the labels of the model without the springs."""
+    colvar_every: Count = 20
+    """Steps between two lines of COLVAR, of which the free energy is made."""
+    seed: Natural = 0
+    """Seed of all random numbers."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Serve(OpensPotentials):
     """Serve a potential to a running i-PI."""
 
@@ -346,6 +385,7 @@ COMMANDS: dict[str, Any] = {
     "saddle": Saddle,
     "md": Md,
     "metad": Metad,
+    "umbrella": UmbrellaSampling,
     "serve": Serve,
     "ipi": Ipi,
     "benchmark": Benchmark,

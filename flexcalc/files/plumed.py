@@ -132,11 +132,16 @@ class Colvar:
 
 
 COLVAR_COLUMNS = ("metad.bias", "walls.bias", "energy", "temperature", "walker")
+"""Of metadynamics, beside the time and the coordinates."""
+WINDOW_COLUMNS = ("restraint.bias", "energy", "temperature", "window")
+"""Of umbrella sampling."""
 
 
-def colvar_head(coordinates: Sequence[Coordinate]) -> bytes:
+def colvar_head(
+    coordinates: Sequence[Coordinate], columns: Sequence[str] = COLVAR_COLUMNS
+) -> bytes:
     """The first lines of COLVAR."""
-    words = ["time", *(one.name for one in coordinates), *COLVAR_COLUMNS]
+    words = ["time", *(one.name for one in coordinates), *columns]
     return _head(words, coordinates, [])
 
 
@@ -144,19 +149,22 @@ def colvar_lines(
     coordinates: Sequence[Coordinate],
     time_fs: float,
     values: np.ndarray,
-    bias: np.ndarray,
-    walls: np.ndarray,
-    energies: np.ndarray,
+    energies: Sequence[np.ndarray],
     temperature_K: np.ndarray,
 ) -> bytes:
-    """Lines of COLVAR for one time, a line for each walker; the arrays as in `Colvar`."""
+    """Lines of COLVAR for one time, a line for each row of the batch.
+
+    Args:
+        values: (batch, d) in the coordinates' units.
+        energies: of each column of energies, (batch,) in eV.
+        temperature_K: (batch,) kinetic temperature.
+    """
     factors = np.array([UNITS[one.unit] for one in coordinates])
     lines = []
-    for walker, value in enumerate(values):
-        parts = (bias[walker], walls[walker], energies[walker])
-        row = [time_fs * PS, *(value * factors), *(part / KJ_MOL for part in parts)]
-        row.append(temperature_K[walker])
-        lines.append(" ".join([*_words(row), str(walker)]) + "\n")
+    for number, value in enumerate(values):
+        row = [time_fs * PS, *(value * factors), *(part[number] / KJ_MOL for part in energies)]
+        row.append(temperature_K[number])
+        lines.append(" ".join([*_words(row), str(number)]) + "\n")
     return "".join(lines).encode()
 
 
@@ -178,6 +186,41 @@ def read_colvar(path: Path | str, coordinates: Sequence[Coordinate]) -> Colvar:
         energies=table["energy"] * KJ_MOL,
         temperature_K=table["temperature"],
         walker=table["walker"].astype(int),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class WindowSamples:
+    """Coordinates over time, windows in turn.
+
+    Args:
+        time_fs: (samples,).
+        values: (samples, d) in the coordinates' units.
+        temperature_K: (samples,) kinetic temperature.
+        window: (samples,).
+    """
+
+    time_fs: np.ndarray
+    values: np.ndarray
+    temperature_K: np.ndarray
+    window: np.ndarray
+
+
+def read_windows(path: Path | str, coordinates: Sequence[Coordinate]) -> WindowSamples:
+    """Read a COLVAR of umbrella windows that was written here.
+
+    Raises:
+        FileFormatError: missing, damaged, or of other coordinates.
+    """
+    table = read_table(path)
+    names = [one.name for one in coordinates]
+    _check_columns(path, table, ["time", *names, *WINDOW_COLUMNS])
+    factors = np.array([UNITS[one.unit] for one in coordinates])
+    return WindowSamples(
+        time_fs=table["time"] / PS,
+        values=np.stack([table[name] for name in names], axis=1) / factors,
+        temperature_K=table["temperature"],
+        window=table["window"].astype(int),
     )
 
 

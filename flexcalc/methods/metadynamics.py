@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil, prod
-from typing import Annotated, ClassVar, Protocol
+from typing import Annotated, ClassVar
 
 import numpy as np
 from annotated_types import Gt
 from numpy.random import Generator
-from numpy.typing import ArrayLike
 
 from flexcalc.errors import InputError
 from flexcalc.fields import Count, Positive
 from flexcalc.geometry import Coordinate
 from flexcalc.geometry.named import Coordination
 from flexcalc.methods.bias import MOST_NODES, Axis, Bias, Wall, Walls, empty_grid, with_hills
-from flexcalc.methods.dynamics import DynamicsState
+from flexcalc.methods.biased import BiasedState, Kept, Thermostatted, rebiased
 from flexcalc.potential import Evaluation, Potential, Sum
 from flexcalc.units import KB, KCAL_MOL
 
@@ -87,65 +86,19 @@ class WellTempered(PlainHills):
 Hills = WellTempered | PlainHills
 
 
-class Thermostatted(Protocol):
-    """Dynamics at a temperature: what metadynamics is made on top of."""
-
-    @property
-    def temperature_K(self) -> float: ...
-
-    def init(
-        self, potential: Potential, positions: np.ndarray, rng: Generator
-    ) -> DynamicsState: ...
-
-    def step(self, potential: Potential, state: DynamicsState, rng: Generator) -> DynamicsState: ...
-
-
 @dataclass(frozen=True, eq=False)
-class MetadynamicsState:
-    """Walkers, and the bias they have built.
+class MetadynamicsState(BiasedState):
+    """Walkers, and the bias they have built; what `bias` holds is without the hills of this step.
 
     Args:
-        dynamics: the walkers in motion, with energies and forces of model and bias together.
-        evaluation: the model's own energies and forces at their positions.
-        bias: (walkers,) in eV, what the bias was at the positions before the hills of this step.
         walls: (walkers,) energies of the walls, in eV.
         grid: the bias, as of `bias.empty_grid`, in eV.
         heights: (walkers,) of the hills of this step, in eV; zero where none was added.
     """
 
-    dynamics: DynamicsState
-    evaluation: Evaluation
-    bias: np.ndarray
     walls: np.ndarray
     grid: np.ndarray
     heights: np.ndarray
-
-    @property
-    def step(self) -> int:
-        """Steps taken."""
-        return self.dynamics.step
-
-    @property
-    def positions(self) -> np.ndarray:
-        """Positions (walkers, atoms, 3) in angstrom."""
-        return self.dynamics.positions
-
-    @property
-    def momenta(self) -> np.ndarray:
-        """Momenta (walkers, atoms, 3) in amu angstrom per ASE time unit."""
-        return self.dynamics.momenta
-
-
-class _Kept:
-    """A potential that remembers its last evaluation, which the dynamics keeps only in a sum."""
-
-    def __init__(self, potential: Potential):
-        self.potential, self.numbers = potential, potential.numbers
-        self.last: Evaluation
-
-    def __call__(self, positions: ArrayLike) -> Evaluation:
-        self.last = self.potential(positions)
-        return self.last
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,21 +194,16 @@ class Metadynamics:
             return state
         return self._with_hills(state, potential.numbers, bias.last)
 
-    def _terms(self, potential: Potential, grid: np.ndarray) -> tuple[_Kept, _Kept, _Kept]:
+    def _terms(self, potential: Potential, grid: np.ndarray) -> tuple[Kept, Kept, Kept]:
         numbers = potential.numbers
         bias, walls = self.bias(numbers, grid), Walls(numbers, self.walls)
-        return _Kept(potential), _Kept(bias), _Kept(walls)
+        return Kept(potential), Kept(bias), Kept(walls)
 
     def _with_hills(
         self, state: MetadynamicsState, numbers: np.ndarray, before: Evaluation
     ) -> MetadynamicsState:
-        """The state after every walker has left a hill.
-
-        The evaluation that the next step starts from gets what the hills add, or its first
-        half-kick would be stale. Their energy is booked as heat, so that what dynamics conserves
-        still is.
-        """
-        positions, dynamics = state.positions, state.dynamics
+        """The state after every walker has left a hill."""
+        positions = state.positions
         temperature = self.dynamics.temperature_K
         height = self.hills.height_kcal_mol * KCAL_MOL
         heights = height * self.hills.scale(before.energies, temperature)
@@ -263,13 +211,7 @@ class Metadynamics:
         sigmas = np.broadcast_to(self.sigmas, centres.shape)
         grid = with_hills(state.grid, self.axes, centres, sigmas, heights)
         after = self.bias(numbers, grid)(positions)
-        gained = after.energies - before.energies
-        evaluation = replace(
-            dynamics.evaluation,
-            energies=dynamics.evaluation.energies + gained,
-            forces=dynamics.evaluation.forces + (after.forces - before.forces),
-        )
-        dynamics = replace(dynamics, evaluation=evaluation, heat=dynamics.heat + gained)
+        dynamics = rebiased(state.dynamics, before, after)
         return replace(state, dynamics=dynamics, grid=grid, heights=heights)
 
 

@@ -15,7 +15,10 @@ from flexcalc.dataset import Dataset
 from flexcalc.errors import FlexcalcError, InputError
 from flexcalc.files import read_frames
 
-COMMANDS = ("label", "train", "evaluate", "path", "saddle", "md", "metad", "ipi", "benchmark")
+COMMANDS = (
+    *("label", "train", "evaluate", "path", "saddle", "md", "metad", "umbrella", "ipi"),
+    "benchmark",
+)
 
 LARGEST = 64 << 20
 """Bytes of frames or tables that a report reads; a longer trajectory is left out of it."""

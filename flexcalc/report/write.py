@@ -24,6 +24,7 @@ from flexcalc.report.sections import (
     path,
     saddle,
     train,
+    umbrella,
 )
 from flexcalc.storage import atomic_write
 
@@ -35,6 +36,7 @@ SECTIONS: Mapping[str, ModuleType] = {
     "saddle": saddle,
     "md": md,
     "metad": metad,
+    "umbrella": umbrella,
     "ipi": ipi,
     "benchmark": benchmark,
 }
@@ -54,6 +56,8 @@ LEADS = {
     "saddle": "A saddle, the minima that it joins, and the rates over it.",
     "md": "Molecular dynamics of several replicas.",
     "metad": "Metadynamics: a free-energy surface, and whether its coordinates drove the change.",
+    "umbrella": "Umbrella sampling: a free-energy profile with errors, and whether its windows "
+    "overlap.",
     "ipi": "The model as a client of i-PI.",
     "benchmark": "Models of all families compared on one flexible molecule, by the protocol of "
     "Vassilev-Galindo and others (arXiv:2103.01103).",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from flexcalc.workflows.metad import run_metad
     from flexcalc.workflows.path import run_path
     from flexcalc.workflows.saddle import run_saddle
+    from flexcalc.workflows.umbrella import run_umbrella
 
 _HOMES = {
     "describe": "info",
@@ -34,6 +35,7 @@ _HOMES = {
     "run_saddle": "saddle",
     "run_serve": "ipi",
     "run_train": "fitting",
+    "run_umbrella": "umbrella",
     "toml_template": "info",
     "train": "fitting",
 }
@@ -53,6 +55,7 @@ __all__ = [
     "run_saddle",
     "run_serve",
     "run_train",
+    "run_umbrella",
     "toml_template",
     "train",
 ]

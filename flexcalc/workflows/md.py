@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +9,16 @@ import numpy as np
 
 from flexcalc import files
 from flexcalc.config import Md
-from flexcalc.errors import GuardError
 from flexcalc.methods.dynamics import (
     DynamicsState,
     conserved_energy,
     kinetic_energy,
     temperature,
 )
-from flexcalc.methods.iterate import Checkpoint, Recorder, run
-from flexcalc.progress import Progress
+from flexcalc.methods.iterate import Recorder
 from flexcalc.registry import open_potential
 from flexcalc.storage import AppendLog, whole_lines
+from flexcalc.workflows.moving import Watch, moved
 from flexcalc.workflows.runs import batch_frames, open_run
 
 COLUMNS = "step,time_fs,replica,temperature_K,potential_eV,kinetic_eV,conserved_eV\n"
@@ -40,6 +38,7 @@ def run_md(config: Md, output: Path) -> dict[str, Any]:
     fixed = config.method.fixed(potential.numbers)
     guards = config.guards(potential, positions, fixed, config.model)
     render = _Render(config, potential.numbers)
+    watch = Watch(config, config.replicas, render.words)
     with (
         open_run("md", config, output) as here,
         files.open_frame_log(here.folder / "trajectory.xyz") as frames,
@@ -51,25 +50,16 @@ def run_md(config: Md, output: Path) -> dict[str, Any]:
             Recorder(frames, config.frame_every, render.frames),
             Recorder(scalars, config.frame_every, render.scalars),
         ]
-        checkpoint = Checkpoint(
-            here.folder / "md.checkpoint", np.random.default_rng(config.seed), recorders
+        state = moved(
+            here,
+            watch,
+            config.method,
+            potential,
+            positions,
+            DynamicsState,
+            recorders=recorders,
+            guards=guards,
         )
-        try:
-            with here.bar("md") as progress:
-                watch = _Watch(config, potential.numbers, progress)
-                state = run(
-                    config.method,
-                    potential,
-                    positions,
-                    DynamicsState,
-                    steps=config.steps,
-                    checkpoint=checkpoint,
-                    observers=[watch],
-                    guards=guards,
-                )
-        except GuardError as error:
-            here.stopped(error)
-            raise
         results = _results(config, state, here.folder / "scalars.csv", len(potential.numbers))
         results |= watch.speed()
         here.say(
@@ -79,40 +69,8 @@ def run_md(config: Md, output: Path) -> dict[str, Any]:
         return here.finish(results)
 
 
-class _Watch:
-    """Tells the progress of a run, and how fast it is.
-
-    Args:
-        config: of the run.
-        numbers: (atoms,) atomic numbers.
-        progress: is told.
-    """
-
-    def __init__(self, config: Md, numbers: np.ndarray, progress: Progress):
-        self.config, self.numbers, self.progress = config, numbers, progress
-        self.fixed = config.method.fixed(numbers)
-        self.begun, self.steps = time.monotonic(), 0
-
-    def __call__(self, state: DynamicsState) -> None:
-        self.steps += 1
-        if state.step % 10 == 0 or state.step == self.config.steps:
-            kelvin = temperature(state.momenta, self.numbers, self.fixed).mean()
-            self.progress(state.step, self.config.steps, f"{kelvin:.0f} K, {self.told()}")
-
-    def speed(self) -> dict[str, float]:
-        """Steps a second, and nanoseconds a day of all replicas together."""
-        rate = self.steps / max(time.monotonic() - self.begun, 1e-9)
-        day = rate * self.config.replicas * self.config.method.timestep_fs * 1e-6 * 86400
-        return {"steps_per_second": round(rate, 1), "ns_per_day": float(f"{day:.4g}")}
-
-    def told(self) -> str:
-        """The same in words."""
-        speed = self.speed()
-        return f"{speed['steps_per_second']:.0f} steps/s, {speed['ns_per_day']:.3g} ns/day"
-
-
 class _Render:
-    """Turns states into records of the two logs."""
+    """Turns states into words, and into records of the two logs."""
 
     def __init__(self, config: Md, numbers: np.ndarray):
         self.config, self.numbers = config, numbers
@@ -121,6 +79,9 @@ class _Render:
     def frames(self, state: DynamicsState) -> bytes:
         time_fs = state.step * self.config.method.timestep_fs
         return batch_frames(self.numbers, state.positions, state.evaluation, time_fs, "replica")
+
+    def words(self, state: DynamicsState) -> str:
+        return f"{temperature(state.momenta, self.numbers, self.fixed).mean():.0f} K"
 
     def scalars(self, state: DynamicsState) -> bytes:
         columns = (

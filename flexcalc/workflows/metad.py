@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +12,15 @@ from flexcalc.analysis.study import study
 from flexcalc.config import Metad
 from flexcalc.errors import GuardError, InputError
 from flexcalc.files import plumed
-from flexcalc.geometry import Coordinate
 from flexcalc.methods.bias import Wall
-from flexcalc.methods.dynamics import Bath, temperature
-from flexcalc.methods.iterate import Checkpoint, Recorder, run
+from flexcalc.methods.dynamics import temperature
+from flexcalc.methods.iterate import Recorder
 from flexcalc.methods.metadynamics import Metadynamics, MetadynamicsState, WellTempered
 from flexcalc.registry import open_potential
 from flexcalc.storage import AppendLog, atomic_write, whole_lines
 from flexcalc.units import KCAL_MOL
+from flexcalc.workflows.moving import Watch, bath_of, biased_coordinates, moved
 from flexcalc.workflows.runs import Run, batch_frames, open_run
-
-FS_A_DAY_PER_NS = 86400 * 1e-6
 
 
 def run_metad(config: Metad, output: Path) -> dict[str, Any]:
@@ -45,6 +42,7 @@ def run_metad(config: Metad, output: Path) -> dict[str, Any]:
     fixed = config.method.fixed(potential.numbers)
     guards = config.guards(potential, positions, fixed, config.model)
     render = _Render(config, method, potential.numbers)
+    watch = _Watch(config, method, potential.numbers)
     with (
         open_run("metad", config, output) as here,
         files.open_frame_log(here.folder / "trajectory.xyz") as frames,
@@ -58,26 +56,17 @@ def run_metad(config: Metad, output: Path) -> dict[str, Any]:
             Recorder(hills, config.hills.pace, render.hills),
             Recorder(colvar, config.colvar_every, render.colvar),
         ]
-        checkpoint = Checkpoint(
-            here.folder / "metad.checkpoint", np.random.default_rng(config.seed), recorders
+        state = moved(
+            here,
+            watch,
+            method,
+            potential,
+            positions,
+            MetadynamicsState,
+            recorders=recorders,
+            guards=guards,
         )
-        try:
-            with here.bar("metad") as progress:
-                watch = _Watch(config, method, potential.numbers, progress)
-                state = run(
-                    method,
-                    potential,
-                    positions,
-                    MetadynamicsState,
-                    steps=config.steps,
-                    checkpoint=checkpoint,
-                    observers=[watch],
-                    guards=guards,
-                )
-        except GuardError as error:
-            here.stopped(error)
-            raise
-        return _finish(here, config, method, state, watch.steps_per_second())
+        return _finish(here, config, method, state, watch)
 
 
 def method_of(config: Metad) -> Metadynamics:
@@ -86,22 +75,14 @@ def method_of(config: Metad) -> Metadynamics:
     Raises:
         InputError: a coordinate, a wall, the hills or the integrator do not fit.
     """
-    if not isinstance(config.method, Bath):
-        raise InputError("method: expected a thermostat, found nve: hills would heat the molecule")
-    if config.method.schedule or config.method.replica_temperatures_K:
-        raise InputError(
-            "method: expected one temperature, found schedule or replica_temperatures_K: the "
-            "surface is that of one temperature"
-        )
-    coordinates = [Coordinate.parse(text, trust=config.trust) for text in config.coordinate]
-    if len({one.label for one in coordinates}) != len(coordinates):
-        raise InputError("coordinate: expected different ones, found the same twice")
+    bath = bath_of(config.method)
+    coordinates = biased_coordinates(config.coordinate, trust=config.trust)
     walls = [
         Wall.parse(text, upper=upper, trust=config.trust)
         for upper, texts in ((True, config.upper_wall), (False, config.lower_wall))
         for text in texts
     ]
-    return Metadynamics.on(coordinates, config.method, config.hills, walls)
+    return Metadynamics.on(coordinates, bath, config.hills, walls)
 
 
 def _check_start(method: Metadynamics, numbers: np.ndarray, positions: np.ndarray) -> None:
@@ -119,32 +100,22 @@ def _check_start(method: Metadynamics, numbers: np.ndarray, positions: np.ndarra
         raise InputError(f"start: {error}") from None
 
 
-class _Watch:
-    """Tells the progress bar the height of hills, the coordinates and the pace."""
+class _Watch(Watch):
+    """Tells of the height of hills and the first walker's place too."""
 
-    def __init__(self, config: Metad, method: Metadynamics, numbers: np.ndarray, progress: Any):
-        self.config, self.progress = config, progress
-        self.bias = method.bias(numbers, np.zeros(0))
-        self.begun, self.seen, self.height = time.monotonic(), 0, 0.0
+    def __init__(self, config: Metad, method: Metadynamics, numbers: np.ndarray):
+        super().__init__(config, config.walkers, self.words)
+        self.bias, self.height = method.bias(numbers, np.zeros(0)), 0.0
 
-    def __call__(self, state: MetadynamicsState) -> None:
-        self.seen += 1
+    def __call__(self, state: Any) -> None:
         if state.heights.any():
             self.height = float(state.heights.mean()) / KCAL_MOL
-        if state.step % 10 == 0 or state.step == self.config.steps:
-            where = self.bias.values(state.positions[:1])[0]
-            shown = ", ".join(f"{value:.4g}" for value in where)
-            pace = self.steps_per_second() * self.config.walkers * self.config.method.timestep_fs
-            self.progress(
-                state.step,
-                self.config.steps,
-                f"hill {self.height:.3f} kcal/mol, walker 0 at {shown}, "
-                f"{pace * FS_A_DAY_PER_NS:.3g} ns/day",
-            )
+        super().__call__(state)
 
-    def steps_per_second(self) -> float:
-        """Steps of the whole batch in a second, so far."""
-        return self.seen / max(time.monotonic() - self.begun, 1e-9)
+    def words(self, state: MetadynamicsState) -> str:
+        where = self.bias.values(state.positions[:1])[0]
+        shown = ", ".join(f"{value:.4g}" for value in where)
+        return f"hill {self.height:.3f} kcal/mol, walker 0 at {shown}"
 
 
 class _Render:
@@ -182,9 +153,7 @@ class _Render:
             coordinates,
             self._time(state),
             self.bias.values(state.positions),
-            state.bias,
-            state.walls,
-            state.evaluation.energies,
+            (state.bias, state.walls, state.evaluation.energies),
             temperature(state.momenta, self.numbers, self.fixed),
         )
 
@@ -195,7 +164,7 @@ def bias_factor_of(config: Metad) -> float | None:
 
 
 def _finish(
-    here: Run, config: Metad, method: Metadynamics, state: MetadynamicsState, rate: float
+    here: Run, config: Metad, method: Metadynamics, state: MetadynamicsState, watch: Watch
 ) -> dict[str, Any]:
     """Read the run's own files, judge it, and write what comes of it."""
     hills = plumed.read_hills(here.folder / "HILLS", method.coordinates)
@@ -211,8 +180,7 @@ def _finish(
         "temperature_K": config.method.temperature_K,
         "temperature_mean_K": float(colvar.temperature_K.mean()),
         "hills": len(hills),
-        "steps_per_second": round(rate, 1),
-        "ns_per_day": rate * config.walkers * config.method.timestep_fs * FS_A_DAY_PER_NS,
+        **watch.speed(),
     }
     if len(hills):
         found = study(colvar, hills, method.axes, config.method.temperature_K)
@@ -220,7 +188,6 @@ def _finish(
         results |= found.results()
         here.say(found.verdict.line)
     here.say(
-        f"{config.walkers} walkers, {picoseconds:g} ps each, {len(hills)} hills; "
-        f"{rate:.0f} steps/s, {results['ns_per_day']:.3g} ns/day"
+        f"{config.walkers} walkers, {picoseconds:g} ps each, {len(hills)} hills; {watch.told()}"
     )
     return here.finish(results)

@@ -21,6 +21,7 @@ from flexcalc.methods.optimisers import FIRE, LBFGS
 from flexcalc.methods.path import NEB, PathState, Scan, ScanState, String, interpolate
 from flexcalc.methods.relax import Relax, RelaxState
 from flexcalc.methods.saddle import RFO, SaddleState
+from flexcalc.methods.umbrella import Umbrella, UmbrellaState
 from flexcalc.storage import AppendLog, whole_lines
 
 UP = np.array([[0.0, 0, 0.4], [0.9, 0, 0], [-0.45, 0.8, 0], [-0.45, -0.8, 0]])
@@ -49,6 +50,18 @@ METHODS = {
             WellTempered(pace=3),
         ),
         MetadynamicsState,
+        np.stack([UP, DOWN]),
+    ),
+    "umbrella": (
+        Umbrella.on(
+            [Coordinate.parse("angle 1 0 2")],
+            Langevin(),
+            low=[105.0],
+            high=[110.0],
+            windows=[2],
+            equilibration=10,
+        ),
+        UmbrellaState,
         np.stack([UP, DOWN]),
     ),
     **{

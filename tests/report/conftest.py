@@ -177,9 +177,9 @@ def metad(folder, rng, coordinates=2):
         )
         height = np.full(2, 0.01 * np.exp(-step / 150))
         time = 20.0 * step
-        flat = (np.zeros(2), np.zeros(2), rng.normal(size=2), np.full(2, 300.0))
+        flat = (np.zeros(2), np.zeros(2), rng.normal(size=2))
         hills_text += plumed.hills_lines(chosen, time, values, [15.0] * coordinates, height, 8.0)
-        colvar_text += plumed.colvar_lines(chosen, time, values, *flat)
+        colvar_text += plumed.colvar_lines(chosen, time, values, flat, np.full(2, 300.0))
     results(folder, "metad")
     (folder / "HILLS").write_bytes(hills_text)
     (folder / "COLVAR").write_bytes(colvar_text)
@@ -190,6 +190,37 @@ def metad(folder, rng, coordinates=2):
     found = study(colvar, hills, axes, 300.0)
     (folder / "surface.npz").write_bytes(found.to_bytes(chosen))
     results(folder, "metad", walkers=2, hills=len(hills), temperature_K=300.0, **found.results())
+
+
+def umbrella(folder, rng, coordinates=1):
+    """Windows on a flat surface, two of which keep apart."""
+    pytest.importorskip("pymbar")
+    from flexcalc.analysis.umbrella import study
+    from flexcalc.methods.dynamics import Langevin
+    from flexcalc.methods.umbrella import Umbrella
+
+    chosen = [Coordinate.parse(text) for text in ("dihedral 0 1 2 3", "angle 0 1 2")[:coordinates]]
+    low, high = ([-120.0, 90.0], [120.0, 110.0])
+    method = Umbrella.on(
+        chosen,
+        Langevin(),
+        low=low[:coordinates],
+        high=high[:coordinates],
+        windows=[5, 3][:coordinates],
+    )
+    windows = len(method.centres)
+    spread = np.array([30.0, 5.0])[:coordinates]
+    values = method.centres + spread * rng.normal(size=(60, windows, coordinates))
+    values[:, 0] = method.centres[0] - 2 * spread + 0.1 * rng.normal(size=(60, coordinates))
+    samples = plumed.WindowSamples(
+        np.repeat(np.arange(60.0), windows),
+        values.reshape(-1, coordinates),
+        np.full(60 * windows, 300.0),
+        np.tile(np.arange(windows), 60),
+    )
+    found = study(samples, method, 300.0)
+    results(folder, "umbrella", windows=windows, **found.results())
+    (folder / "umbrella.npz").write_bytes(found.to_bytes())
 
 
 def ipi(folder, rng):
@@ -204,6 +235,7 @@ PARTS = {
     "path": path,
     "md": md,
     "metad": metad,
+    "umbrella": umbrella,
     "ipi": ipi,
 }
 ALONE = {"benchmark": benchmark}
@@ -223,7 +255,8 @@ def demo(folder, rng):
         seconds=223.4,
     )
     for name, part in PARTS.items():
-        part(folder / name, rng)
+        if name != "umbrella":
+            part(folder / name, rng)
 
 
 @pytest.fixture

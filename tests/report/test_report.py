@@ -55,7 +55,7 @@ def page_of(folder):
     return write_report(folder).read_text()
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "demo"])
+@pytest.mark.parametrize("command", [*COMMANDS, "metad", "umbrella", "demo"])
 def test_a_run_folder_gives_a_well_formed_page_that_needs_nothing_else(command, page_of_run):
     content = page_of_run(command)
     page = Page(content)
@@ -71,6 +71,24 @@ def test_a_run_folder_gives_a_well_formed_page_that_needs_nothing_else(command, 
     assert "http" not in re.sub(r"xmlns[:\w]*=\"[^\"]*\"", "", content)
     assert page.tags["svg"] >= 1
     assert len(re.findall(r'<svg [^>]*role="img"', content)) == page.tags["svg"]
+
+
+def test_windows_are_listed_and_those_that_keep_apart_are_told(run_of, page_of_run):
+    text = Page(page_of_run("umbrella")).text
+    assert "Too little overlap of windows 0 and 1 (-120 and -60)" in text
+    assert "into 2 pieces" in text
+    assert "windowcentremeanspread" in text.replace("\n", "")
+    two = Page(page_of(run_of("umbrella", coordinates=2)))
+    assert two.ids.count("umbrella-profile-title") == 1
+    assert "centre, angle 0 1 2" in two.text
+
+
+def test_a_damaged_file_of_windows_is_told(run_of):
+    folder = run_of("umbrella")
+    np.savez(folder / "umbrella.npz", profile=np.zeros(3))
+    text = Page(page_of(folder)).text
+    assert "umbrella.npz lacks a part" in text
+    assert "There is no profile yet." in text
 
 
 def test_a_demo_has_all_sections_and_its_headline(page_of_run):

@@ -1,0 +1,142 @@
+"""What the commands share that move a batch of replicas: `md`, `metad` and `umbrella`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from flexcalc.errors import GuardError, InputError
+from flexcalc.geometry import Coordinate
+from flexcalc.methods.dynamics import Bath, Dynamics
+from flexcalc.methods.guard import Guard
+from flexcalc.methods.iterate import Checkpoint, Method, Recorder, State, run
+from flexcalc.potential import Potential
+from flexcalc.progress import Progress
+from flexcalc.workflows.runs import Run
+
+NS_A_DAY_PER_FS_A_SECOND = 86400 * 1e-6
+
+TELL_EVERY = 10
+"""Steps between two words to the progress bar."""
+
+
+class Moving(Protocol):
+    """What a config says of a batch in motion."""
+
+    @property
+    def method(self) -> Dynamics: ...
+
+    @property
+    def steps(self) -> int: ...
+
+    @property
+    def seed(self) -> int: ...
+
+
+class Watch:
+    """An observer that tells the progress of a batch in motion, and how fast it is.
+
+    Args:
+        config: of the run.
+        batch: replicas.
+        describe: a state -> what to say of it.
+    """
+
+    def __init__(self, config: Moving, batch: int, describe: Callable[[Any], str]):
+        self.config, self.batch, self.describe = config, batch, describe
+        self.begun, self.seen = time.monotonic(), 0
+        self.progress: Progress = lambda *_: None
+
+    def __call__(self, state: State) -> None:
+        self.seen += 1
+        if state.step % TELL_EVERY == 0 or state.step == self.config.steps:
+            text = f"{self.describe(state)}, {self.told()}"
+            self.progress(state.step, self.config.steps, text)
+
+    def speed(self) -> dict[str, float]:
+        """Steps a second, and nanoseconds a day of all replicas together."""
+        rate = self.seen / max(time.monotonic() - self.begun, 1e-9)
+        day = rate * self.batch * self.config.method.timestep_fs * NS_A_DAY_PER_FS_A_SECOND
+        return {"steps_per_second": round(rate, 1), "ns_per_day": float(f"{day:.4g}")}
+
+    def told(self) -> str:
+        """The same in words."""
+        speed = self.speed()
+        return f"{speed['steps_per_second']:.0f} steps/s, {speed['ns_per_day']:.3g} ns/day"
+
+
+def moved[S: State](
+    here: Run,
+    watch: Watch,
+    method: Method[S],
+    potential: Potential,
+    positions: np.ndarray,
+    kind: type[S],
+    *,
+    recorders: Sequence[Recorder],
+    guards: Sequence[Guard],
+) -> S:
+    """Run a method to its last step under guards, from its checkpoint if there is one.
+
+    Args:
+        here: the open run folder; it gets the checkpoint, and word of a guard that stops the run.
+        watch: knows the config, and gets the progress bar.
+        method: what moves the replicas.
+        potential: surface, in eV and angstrom.
+        positions: (batch, atoms, 3) in angstrom, where a fresh run starts.
+        kind: class of the method's states.
+        recorders: the logs of the run.
+        guards: what stops the run.
+
+    Raises:
+        GuardError: the run was stopped; what went before is on disk.
+    """
+    config, path = watch.config, here.folder / f"{here.command}.checkpoint"
+    checkpoint = Checkpoint(path, np.random.default_rng(config.seed), recorders)
+    try:
+        with here.bar(here.command) as progress:
+            watch.progress, watch.begun = progress, time.monotonic()
+            return run(
+                method,
+                potential,
+                positions,
+                kind,
+                steps=config.steps,
+                checkpoint=checkpoint,
+                observers=[watch],
+                guards=guards,
+            )
+    except GuardError as error:
+        here.stopped(error)
+        raise
+
+
+def biased_coordinates(texts: Sequence[str], *, trust: bool) -> list[Coordinate]:
+    """The coordinates that a bias acts on.
+
+    Raises:
+        InputError: one cannot be read, or stands twice.
+    """
+    coordinates = [Coordinate.parse(text, trust=trust) for text in texts]
+    if len({one.label for one in coordinates}) != len(coordinates):
+        raise InputError("coordinate: expected different ones, found the same twice")
+    return coordinates
+
+
+def bath_of(method: Dynamics) -> Bath:
+    """The thermostat of dynamics whose free energy is asked for.
+
+    Raises:
+        InputError: it keeps no temperature, or more than one.
+    """
+    if not isinstance(method, Bath):
+        raise InputError("method: expected a thermostat, found nve: a bias would heat the molecule")
+    if method.schedule or method.replica_temperatures_K:
+        raise InputError(
+            "method: expected one temperature, found schedule or replica_temperatures_K: the "
+            "surface is that of one temperature"
+        )
+    return method
