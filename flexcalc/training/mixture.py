@@ -56,14 +56,14 @@ class Mixture:
     """Local models of regions of configuration space, joined into one energy-conserving one.
 
     Regions are clusters of the training points; a gate weighs their models (`models.mixture`).
-    Where the data fall apart, local models alone are better than one of all points: two isomers of
-    azobenzene at 750 K, sGDML with distances, 200 points in all and borders of 0.02, force MAE 1.33
-    against 1.43 kcal/mol/A. Where they hang together, as around its paths, they are worse (600 points
-    of extended sGDML, force RMSE 1.06 against 0.92), and many small regions can be far worse. But the
-    errors of the two have little in common, and their mean, with the single model as `background`,
-    is better than either there, 0.89. So that is the default. Points placed by their errors gain as
-    much for a single model, 0.878, and leave the mixture nothing to add: 0.875. One split, one seed;
-    RESULTS.md has the rest.
+    Where the data fall apart, local models alone are better than one of all points: two isomers
+    of azobenzene at 750 K, sGDML with distances, 200 points in all and borders of 0.02, force
+    MAE 1.33 against 1.43 kcal/mol/A. Where they hang together, as around its paths, they are
+    worse (600 points of extended sGDML, force RMSE 1.06 against 0.92), and many small regions
+    can be far worse. But the errors of the two have little in common, and their mean, with the
+    single model as `background`, is better than either there, 0.89. So that is the default.
+    Points placed by their errors gain as much for a single model, 0.878, and leave the mixture
+    nothing to add: 0.875. One split, one seed; RESULTS.md has the rest.
 
     Source: the conclusion of Vassilev-Galindo et al., J. Chem. Phys. 154, 094119 (2021),
     arXiv:2103.01103, that local models should be combined into a global one.
