@@ -42,6 +42,9 @@ from flexcalc.training.memory import NOTHING, Memory, Notebook
 from flexcalc.training.regions import regions_of, with_neighbours
 from flexcalc.training.tuning import best_row, fit_best
 
+KEPT_OUT = 0.2
+"""Part of the training points that chooses a member's hyperparameters where nothing else does."""
+
 
 @dataclass(frozen=True, eq=False)
 class _Trained:
@@ -127,13 +130,13 @@ class Mixture:
         Args:
             train: the training points, with energies and forces.
             validation: frames that choose the hyperparameters of the members, each by those
-                in its region; also used for the constants of the energies.
+                in its region, and the shares of a background; without any, a fifth of the training
+                points of each member chooses, before it is trained on all of them.
             rng: clusters the frames and seeds the training.
             progress: told the steps of all members.
 
         Raises:
             ConfigError: `regions` is not set, or a member's hyperparameters do not fit.
-            InputError: there are hyperparameters to choose and no validation frames.
         """
         trained = next(self.fit_many((self,), train, validation, rng, progress))
         announce(trained)
@@ -230,11 +233,10 @@ class Mixture:
                 # Of all members together they are told once, by whoever announces the mixture.
                 warnings.simplefilter("ignore", TrainingWarning)
                 fresh = np.random.default_rng([seed, index])
-                found.append(
-                    fit_best(
-                        family, train, validation, fresh, progress, memory.within(f"of-{index}")
-                    )
-                )
+                place = memory.within(f"of-{index}")
+                if not validation:
+                    family = _settled(family, train, fresh, progress, place)
+                found.append(fit_best(family, train, validation, fresh, progress, place))
         chosen = [choice.table[choice.index] for choice in found]
         best = best_row(chosen) if len(found) > 1 else 0
         row = {"family": found[best].family.name, **chosen[best]}
@@ -318,3 +320,18 @@ def _inside(validation: Dataset | None, gate: Gate, number: int) -> Dataset | No
         return validation
     rows = np.flatnonzero(gate(validation.positions).weights[:, number])
     return validation[rows] if len(rows) else validation
+
+
+def _settled(
+    family: Family, train: Dataset, rng: Generator, progress: Progress, memory: Memory
+) -> Family:
+    """A family with all hyperparameters set, by training points that are kept out to choose them.
+
+    In a cross-validation no other frames may have a say.
+    """
+    if len(family.candidates()) == 1 or len(train) < 2:
+        return family
+    order = rng.permutation(len(train))
+    kept_out = max(1, round(KEPT_OUT * len(train)))
+    judged, rest = train[np.sort(order[:kept_out])], train[np.sort(order[kept_out:])]
+    return fit_best(family, rest, judged, rng, progress, memory.within("settled")).family

@@ -329,6 +329,16 @@ def test_each_region_chooses_its_family_and_hyperparameters(labels):
         assert member.sigma in (1.0, 3.0)
 
 
+def test_without_validation_frames_some_of_its_own_points_choose(labels):
+    """As in a cross-validation, whose test frames have no say; the member is trained on all."""
+    grid = SGDML(sigmas=(0.05, 3.0, 5.0), descriptor="distances")
+    found = quick(of=(grid,), regions=1).fit(labels[:40], None, np.random.default_rng(0))
+    (region,) = found.facts["regions"]
+    assert region["sigma"] > 1.0
+    assert region["training_points"] == 40
+    assert len(found.members[0].features) == 40
+
+
 def test_the_number_of_regions_is_chosen_by_validation(labels):
     family = quick(regions=None, region_numbers=(1, 2), overlap=0.2)
     choice = fit_best(family, labels[:60], labels[60:], np.random.default_rng(0))
