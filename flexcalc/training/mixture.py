@@ -40,7 +40,7 @@ from flexcalc.models.mixture.gate import discriminant
 from flexcalc.progress import Progress, part, silent
 from flexcalc.training.memory import NOTHING, Memory, Notebook
 from flexcalc.training.regions import regions_of, with_neighbours
-from flexcalc.training.tuning import best_row, fit_best
+from flexcalc.training.tuning import Choice, best_row, fit_best
 
 KEPT_OUT = 0.2
 """Part of the training points that chooses a member's hyperparameters where nothing else does."""
@@ -226,21 +226,20 @@ class Mixture:
         progress: Progress,
         memory: Memory,
     ) -> _Trained:
-        """The best model of some frames."""
-        found = []
-        for index, family in enumerate(self._families()):
-            with warnings.catch_warnings():
-                # Of all members together they are told once, by whoever announces the mixture.
-                warnings.simplefilter("ignore", TrainingWarning)
-                fresh = np.random.default_rng([seed, index])
-                place = memory.within(f"of-{index}")
-                if not validation:
-                    family = _settled(family, train, fresh, progress, place)
-                found.append(fit_best(family, train, validation, fresh, progress, place))
-        chosen = [choice.table[choice.index] for choice in found]
-        best = best_row(chosen) if len(found) > 1 else 0
-        row = {"family": found[best].family.name, **chosen[best]}
-        return _Trained(found[best].potential, row)
+        """The best model of some frames; without validation frames, some of its own choose it.
+
+        In a cross-validation no other frames may have a say.
+        """
+        families = self._families()
+        if not validation and len([one for family in families for one in family.candidates()]) > 1:
+            order = np.random.default_rng(seed).permutation(len(train))
+            kept_out = max(1, round(KEPT_OUT * len(train)))
+            judged, rest = (np.sort(part) for part in np.split(order, [kept_out]))
+            within = memory.within("settled")
+            families = [_best(families, train[rest], train[judged], seed, progress, within).family]
+        choice = _best(families, train, validation, seed, progress, memory)
+        row = {"family": choice.family.name, **choice.table[choice.index]}
+        return _Trained(choice.potential, row)
 
     def _joined(
         self,
@@ -322,16 +321,23 @@ def _inside(validation: Dataset | None, gate: Gate, number: int) -> Dataset | No
     return validation[rows] if len(rows) else validation
 
 
-def _settled(
-    family: Family, train: Dataset, rng: Generator, progress: Progress, memory: Memory
-) -> Family:
-    """A family with all hyperparameters set, by training points that are kept out to choose them.
-
-    In a cross-validation no other frames may have a say.
-    """
-    if len(family.candidates()) == 1 or len(train) < 2:
-        return family
-    order = rng.permutation(len(train))
-    kept_out = max(1, round(KEPT_OUT * len(train)))
-    judged, rest = train[np.sort(order[:kept_out])], train[np.sort(order[kept_out:])]
-    return fit_best(family, rest, judged, rng, progress, memory.within("settled")).family
+def _best(
+    families: Sequence[Family],
+    train: Dataset,
+    validation: Dataset | None,
+    seed: int,
+    progress: Progress,
+    memory: Memory,
+) -> Choice:
+    """The choice of the best of some families; of one alone there need be nothing to choose by."""
+    found = []
+    for index, family in enumerate(families):
+        with warnings.catch_warnings():
+            # Of all members together they are told once, by whoever announces the mixture.
+            warnings.simplefilter("ignore", TrainingWarning)
+            fresh = np.random.default_rng([seed, index])
+            place = memory.within(f"of-{index}")
+            found.append(fit_best(family, train, validation, fresh, progress, place))
+    if len(found) == 1:
+        return found[0]
+    return found[best_row([choice.table[choice.index] for choice in found])]

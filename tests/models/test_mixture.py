@@ -339,6 +339,14 @@ def test_without_validation_frames_some_of_its_own_points_choose(labels):
     assert len(found.members[0].features) == 40
 
 
+def test_without_validation_frames_some_of_its_own_points_choose_the_family(labels):
+    of = (SGDML(sigma=0.01, descriptor="distances"), SGDML(sigma=3.0))
+    found = quick(of=of, regions=1).fit(labels[:40], None, np.random.default_rng(0))
+    assert found.facts["regions"][0]["family"] == "sgdml"
+    assert found.members[0].sigma == 3.0
+    assert len(found.members[0].features) == 40
+
+
 def test_the_number_of_regions_is_chosen_by_validation(labels):
     family = quick(regions=None, region_numbers=(1, 2), overlap=0.2)
     choice = fit_best(family, labels[:60], labels[60:], np.random.default_rng(0))
