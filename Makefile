@@ -1,4 +1,5 @@
-# Everything a fresh machine with Python 3.12 or newer needs: make demo, make test.
+# Everything a fresh machine with Python 3.12 or newer needs: make demo, make test,
+# make benchmark-glycine-small, make benchmark-azobenzene-small.
 # Each target makes .venv when it is missing, and installs anew when pyproject.toml has changed.
 
 VENV := .venv
@@ -6,14 +7,18 @@ BIN := $(VENV)/bin
 # Names under which a Python may be found; each is asked for its version.
 PYTHONS := $(PYTHON) python3.12 python3.13 python3.14 python3 python
 
-.PHONY: install demo test test-long check clean
+SMALL := benchmark-glycine-small benchmark-azobenzene-small
+
+.PHONY: install demo test test-long check clean $(SMALL)
 
 install: $(VENV)/.for-users
 demo: $(VENV)/.for-users
 test test-long check: $(VENV)/.for-developers
+$(SMALL): $(VENV)/.for-benchmarks
 
 $(VENV)/.for-users: EXTRAS := xtb,dft,ipi,smiles
 $(VENV)/.for-developers: EXTRAS := dev
+$(VENV)/.for-benchmarks: EXTRAS := xtb,gap,schnet,bpnn
 
 $(VENV)/.for-%: pyproject.toml
 	@for name in $(PYTHONS); do \
@@ -31,6 +36,9 @@ $(VENV)/.for-%: pyproject.toml
 
 demo:
 	$(BIN)/flexcalc demo --output demo
+
+$(SMALL):
+	$(BIN)/flexcalc benchmark inputs/$@.toml --output $@
 
 test:
 	$(BIN)/python -m pytest -q

@@ -16,7 +16,7 @@ import numpy as np
 
 from flexcalc.errors import FileFormatError, InputError
 from flexcalc.fields import Address
-from flexcalc.models.family import TrainedPotential
+from flexcalc.models.family import TrainedPotential, saves_of
 from flexcalc.models.folder import read_members, read_model, write_model
 from flexcalc.potential import Evaluation, Potential, check_molecule, largest_distance
 
@@ -78,14 +78,7 @@ class Committee(TrainedPotential):
         Raises:
             InputError: a member is no trained model; or the destination is no model folder.
         """
-        saves = {}
-        for number, member in enumerate(self.members):
-            if not isinstance(member, TrainedPotential):
-                raise InputError(
-                    f"member {number} of the committee, a {type(member).__name__}, is no trained "
-                    "model and cannot be saved; open it by its address each time"
-                )
-            saves[f"member-{number}.flex"] = member.save
+        parts = {f"member-{number}.flex": member for number, member in enumerate(self.members)}
         write_model(
             folder,
             family=self.name,
@@ -93,7 +86,7 @@ class Committee(TrainedPotential):
             hyperparameters=self.facts["hyperparameters"],
             arrays={},
             facts=self.facts,
-            members=saves,
+            members=saves_of(parts, self.name),
         )
 
     @classmethod

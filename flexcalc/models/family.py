@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self, runtime_checkable
+from typing import Any, ClassVar, Protocol, Self, cast, runtime_checkable
 
 import numpy as np
 from numpy.random import Generator
 
 from flexcalc.dataset import Dataset
 from flexcalc.errors import InputError
-from flexcalc.potential import CheckedPotential, Evaluation, check_molecule
+from flexcalc.potential import CheckedPotential, Evaluation, Potential, check_molecule
 from flexcalc.progress import Progress, silent
 from flexcalc.units import KCAL_MOL
 
@@ -34,6 +34,26 @@ class TrainedPotential(CheckedPotential):
     @abstractmethod
     def save(self, folder: Path) -> None:
         """Write the model as a folder; see `flexcalc.models.folder.write_model`."""
+
+
+def saves_of(parts: Mapping[str, Potential], owner: str) -> dict[str, Callable[[Path], None]]:
+    """What `write_model` takes as the members of a model that is made of others.
+
+    Args:
+        parts: potentials by the names of their folders, such as "member-0.flex".
+        owner: what they are parts of, for the error.
+
+    Raises:
+        InputError: one is no trained model.
+    """
+    for name, part in parts.items():
+        if not isinstance(part, TrainedPotential):
+            what = name.removesuffix(".flex").replace("-", " ")
+            raise InputError(
+                f"{what} of the {owner}, a {type(part).__name__}, is no trained model and cannot "
+                "be saved; open it by its address each time"
+            )
+    return {name: cast(TrainedPotential, part).save for name, part in parts.items()}
 
 
 @runtime_checkable

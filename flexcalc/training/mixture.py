@@ -47,10 +47,46 @@ KEPT_OUT = 0.2
 
 
 @dataclass(frozen=True, eq=False)
+class _Frames:
+    """Frames to train on, and those that choose.
+
+    Args:
+        train: all training points.
+        validation: frames that choose; where there are none, some training points do.
+        choose: (training points,) whether one does.
+    """
+
+    train: Dataset
+    validation: Dataset | None
+    choose: np.ndarray
+
+    @classmethod
+    def of(cls, train: Dataset, validation: Dataset | None, seed: int) -> _Frames:
+        """Where no other frames choose, a fifth of the training points, drawn at random."""
+        choose = np.zeros(len(train), dtype=bool)
+        if not validation:
+            order = np.random.default_rng(seed).permutation(len(train))
+            choose[order[: max(1, round(KEPT_OUT * len(train)))]] = True
+        return cls(train, validation or None, choose)
+
+    @property
+    def judged(self) -> Dataset:
+        """The frames that choose."""
+        return self.validation if self.validation is not None else self.train[self.choose]
+
+
+@dataclass(frozen=True, eq=False)
 class _Trained:
-    """A part of a mixture, and what is to be told of it."""
+    """A part of a mixture, and what is to be told of it.
+
+    Args:
+        potential: trained on all its points.
+        draft: the same where it has not seen the frames that choose.
+        row: its family and hyperparameters.
+    """
 
     potential: TrainedPotential
+    draft: TrainedPotential
     row: dict[str, Any]
 
 
@@ -65,8 +101,8 @@ class Mixture:
     worse (600 points of extended sGDML, force RMSE 1.06 against 0.92), and many small regions
     can be far worse. But the errors of the two have little in common, and their mean, with the
     single model as `background`, is better than either there, 0.89. So that is the default.
-    Points placed by their errors gain as much for a single model, 0.878, and leave the mixture
-    nothing to add: 0.875. One split, one seed; RESULTS.md has the rest.
+    Errors of families of other kinds have still less in common: `backgrounds` of sGDML and of
+    networks together are better than the best of them alone. RESULTS.md has the figures.
 
     Source: the conclusion of Vassilev-Galindo et al., J. Chem. Phys. 154, 094119 (2021),
     arXiv:2103.01103, that local models should be combined into a global one.
@@ -94,9 +130,11 @@ class Mixture:
     weight, as a multiple of those."""
 
     background: bool = True
-    """Also train one model on all points, and give it the part of the say in each region that is
-    best for the forces of the validation frames (one half without them); without, training is
-    quickest, and a geometry costs what one local model costs."""
+    """Also train models on all points, and give them the parts of the say in each region that are
+    best for the forces of the frames that choose; without, training is quickest, and a geometry
+    costs what one local model costs."""
+    backgrounds: Annotated[tuple[Any, ...], FAMILY] = ()
+    """Families of the models of all points, one of each; by default the best of `of`."""
 
     def candidates(self) -> Sequence[Mixture]:
         """One for each number of regions to try; just itself where that is set."""
@@ -112,7 +150,7 @@ class Mixture:
             InputError: a coordinate cannot be used.
             ShapeError: a coordinate names an atom that is not there.
         """
-        for member in self._families():
+        for member in (*self._families(), *self.backgrounds):
             if isinstance(member, CheckingFamily):
                 member.check(numbers)
         for text in self.coordinates:
@@ -130,8 +168,8 @@ class Mixture:
         Args:
             train: the training points, with energies and forces.
             validation: frames that choose the hyperparameters of the members, each by those
-                in its region, and the shares of a background; without any, a fifth of the training
-                points of each member chooses, before it is trained on all of them.
+                in its region, and the shares of the backgrounds; without any, a fifth of the
+                training points chooses, before all models are trained on all of them.
             rng: clusters the frames and seeds the training.
             progress: told the steps of all members.
 
@@ -159,51 +197,77 @@ class Mixture:
         check_sets(self.name, train, validation)
         self.check(train.numbers)
         seed = int(rng.integers(2**62))
-        common: _Trained | None = None
+        frames = _Frames.of(train, validation, seed)
+        common: list[_Trained] | None = None
         for candidate in candidates:
             if candidate.regions is None:
                 raise ConfigError(
                     "regions is not set: set it, or let training.tuning.fit_best choose from "
                     "region_numbers"
                 )
-            if common is None and self.background and candidate.regions > 1:
-                memory = Notebook(folder / "background") if folder is not None else NOTHING
-                common = self._member(train, validation, seed, part(0, 2, progress), memory)
+            if common is None and candidate.regions > 1:
+                memory = Notebook(folder) if folder is not None else NOTHING
+                common = self._backgrounds(frames, seed, progress, memory)
             memory = NOTHING
             if folder is not None:
                 memory = Notebook(folder / f"regions-{candidate.regions}")
             # Every candidate draws alike, so that none depends on those that came before it.
             fresh = np.random.default_rng(seed)
-            yield candidate._fitted(train, validation, common, fresh, progress, memory)
+            yield candidate._fitted(frames, common or [], fresh, progress, memory)
+
+    def _backgrounds(
+        self, frames: _Frames, seed: int, progress: Progress, memory: Memory
+    ) -> list[_Trained]:
+        """The models of all training points."""
+        if not self.background:
+            return []
+        each = [[family] for family in self.backgrounds] or [self._families()]
+        every, judged = np.arange(len(frames.train)), frames.judged
+        return [
+            self._part(
+                families,
+                frames,
+                every,
+                judged,
+                seed + number,
+                part(number, len(each) + 1, progress),
+                memory.within(f"background-{number}"),
+            )
+            for number, families in enumerate(each)
+        ]
 
     def _fitted(
         self,
-        train: Dataset,
-        validation: Dataset | None,
-        common: _Trained | None,
+        frames: _Frames,
+        common: Sequence[_Trained],
         rng: Generator,
         progress: Progress,
         memory: Memory,
     ) -> MixturePotential:
-        """The mixture of a background, if there is one, and the local models still to be made."""
+        """The mixture of backgrounds, if there are any, and the local models still to be made."""
+        train, judged = frames.train, frames.judged
         gate, of_frame = self.gate(train, rng)
+        if gate.regions == 1:
+            common = ()
         weights, shares = gate(train.positions).weights, gate.shares(train.positions)
-        seeds = rng.integers(2**62, size=gate.regions)
-        members, begun = [], gate.regions if common is not None else 0
-        for number, frames in enumerate(with_neighbours(weights, shares, self.overlap)):
-            member = self._member(
-                train[frames],
-                _inside(validation, gate, number),
+        of_judged = gate(judged.positions).weights
+        seeds, begun = rng.integers(2**62, size=gate.regions), len(common)
+        members = []
+        for number, points in enumerate(with_neighbours(weights, shares, self.overlap)):
+            inside = np.flatnonzero(of_judged[:, number])
+            member = self._part(
+                self._families(),
+                frames,
+                points,
+                judged[inside] if len(inside) else judged,
                 int(seeds[number]),
                 part(begun + number, begun + gate.regions, progress),
                 memory.within(f"region-{number}"),
             )
             population = int(np.count_nonzero(of_frame == number))
-            member.row.update(frames=population, training_points=len(frames))
+            member.row.update(frames=population, training_points=len(points))
             members.append(member)
-        if gate.regions == 1:
-            common = None
-        return self._joined(members, common, gate, train, validation)
+        return self._joined(members, common, gate, frames)
 
     def gate(self, train: Dataset, rng: Generator) -> tuple[Gate, np.ndarray]:
         """The gate between the regions of a dataset, and the region (frames,) of each frame.
@@ -218,61 +282,67 @@ class Mixture:
         of_frame = regions_of(seen, self.regions or 1, self.least_points, rng)
         return discriminant(averages, train.positions, of_frame, self.shared), of_frame
 
-    def _member(
+    def _part(
         self,
-        train: Dataset,
-        validation: Dataset | None,
+        families: Sequence[Family],
+        frames: _Frames,
+        points: np.ndarray,
+        judged: Dataset,
         seed: int,
         progress: Progress,
         memory: Memory,
     ) -> _Trained:
-        """The best model of some frames; without validation frames, some of its own choose it.
+        """The best model of some training points, judged by some frames.
 
-        In a cross-validation no other frames may have a say.
+        Where these are training points themselves, a draft is trained without them, and what was
+        chosen so is trained again with them.
         """
-        families = self._families()
-        if not validation and len([one for family in families for one in family.candidates()]) > 1:
-            order = np.random.default_rng(seed).permutation(len(train))
-            kept_out = max(1, round(KEPT_OUT * len(train)))
-            judged, rest = (np.sort(part) for part in np.split(order, [kept_out]))
+        if frames.validation is not None:
+            choice = _best(families, frames.train[points], judged, seed, progress, memory)
+            return _Trained(choice.potential, choice.potential, _row(choice))
+        settled = None
+        if self.background or sum(len(family.candidates()) for family in families) > 1:
+            rest = points[~frames.choose[points]]
+            rest = rest if len(rest) else points
             within = memory.within("settled")
-            families = [_best(families, train[rest], train[judged], seed, progress, within).family]
-        choice = _best(families, train, validation, seed, progress, memory)
-        row = {"family": choice.family.name, **choice.table[choice.index]}
-        return _Trained(choice.potential, row)
+            settled = _best(families, frames.train[rest], judged, seed, progress, within)
+            families = [settled.family]
+        choice = _best(families, frames.train[points], None, seed, progress, memory)
+        draft = choice if settled is None else settled
+        return _Trained(choice.potential, draft.potential, _row(choice))
 
     def _joined(
         self,
         members: Sequence[_Trained],
-        common: _Trained | None,
+        common: Sequence[_Trained],
         gate: Gate,
-        train: Dataset,
-        validation: Dataset | None,
+        frames: _Frames,
     ) -> MixturePotential:
-        """The mixture of its parts, with the shares of its background, constants and facts."""
-        local = [member.potential for member in members]
-        below = None if common is None else common.potential
-        judged = validation if validation is not None else train[:0]
+        """The mixture of its parts, with the shares of its backgrounds, constants and facts."""
+        local, below = ([one.potential for one in parts] for parts in (members, common))
+        train, validation = frames.train, frames.validation
         none = np.zeros(gate.regions)
-        shares = background_shares(MixturePotential(local, gate, none, below), judged)
+        drafts, bases = ([one.draft for one in parts] for parts in (members, common))
+        shares = background_shares(MixturePotential(drafts, gate, none, bases), frames.judged)
         constants = aligned(MixturePotential(local, gate, none, below, shares), train)
-        rows = [dict(member.row) for member in members]
-        if common is not None:
-            for row, share in zip(rows, shares, strict=True):
-                row["background_share"] = float(share)
-        parts = [*local, *([below] if below is not None else [])]
-        notes = [note for model in parts for note in model.facts.get("warnings", ())]
+        rows = [member.row for member in members]
+        if common:
+            rows = [
+                {**row, "background_shares": found.tolist()}
+                for row, found in zip(rows, shares, strict=True)
+            ]
+        notes = [note for model in (*local, *below) for note in model.facts.get("warnings", ())]
         facts: dict[str, Any] = {
             "hyperparameters": self._plain(),
             "training_sha256": train.sha256(),
             "training_points": len(train),
             "level": train.provenance.level,
             "regions": rows,
-            **({"background": common.row} if common is not None else {}),
+            **({"backgrounds": [one.row for one in common]} if common else {}),
             "warnings": list(dict.fromkeys(notes)),
         }
         mixture = MixturePotential(local, gate, constants, below, shares, facts)
-        sets = {"training": train, **({"validation": judged} if len(judged) else {})}
+        sets = {"training": train, **({} if validation is None else {"validation": validation})}
         mixture.facts["errors"] = {
             name: errors(mixture(frames.positions), frames) for name, frames in sets.items()
         }
@@ -284,17 +354,24 @@ class Mixture:
         Raises:
             ConfigError: names that nobody has looked up, or mixtures of mixtures.
         """
-        for family in self.of:
-            if isinstance(family, str | Mixture):
-                raise ConfigError(f"mixture: of: expected other model families, got {family}")
+        for name, families in (("of", self.of), ("backgrounds", self.backgrounds)):
+            for family in families:
+                if isinstance(family, str | Mixture):
+                    raise ConfigError(
+                        f"mixture: {name}: expected other model families, got {family}"
+                    )
         if not self.of:
             raise ConfigError("mixture: of: expected at least one model family")
         return list(self.of)
 
     def _plain(self) -> dict[str, Any]:
         """The hyperparameters as JSON holds them."""
-        of = [{"kind": family.name, **asdict(cast(Any, family))} for family in self._families()]
-        return {**asdict(replace(self, of=())), "of": of}
+
+        def plain(families: Iterable[Any]) -> list[dict[str, Any]]:
+            return [{"kind": family.name, **asdict(family)} for family in families]
+
+        own = asdict(replace(self, of=(), backgrounds=()))
+        return {**own, "of": plain(self.of), "backgrounds": plain(self.backgrounds)}
 
     def load(self, folder: Path) -> MixturePotential:
         """Read a model folder whose members are of the families of this mixture.
@@ -302,7 +379,7 @@ class Mixture:
         Raises:
             FileFormatError: damaged, or a member is of another family.
         """
-        loaders = {family.name: family.load for family in self._families()}
+        loaders = {family.name: family.load for family in (*self._families(), *self.backgrounds)}
 
         def opened(address: Address) -> TrainedPotential:
             family = read_facts(Path(address))["family"]
@@ -313,12 +390,8 @@ class Mixture:
         return MixturePotential.load(folder, opened)
 
 
-def _inside(validation: Dataset | None, gate: Gate, number: int) -> Dataset | None:
-    """The validation frames where a region has weight; all where none is."""
-    if validation is None or not len(validation):
-        return validation
-    rows = np.flatnonzero(gate(validation.positions).weights[:, number])
-    return validation[rows] if len(rows) else validation
+def _row(choice: Choice) -> dict[str, Any]:
+    return {"family": choice.family.name, **choice.table[choice.index]}
 
 
 def _best(

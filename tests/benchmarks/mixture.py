@@ -159,7 +159,8 @@ def tell(name, potential, seconds, test, options):
 def told_of_mixture(potential, test, options):
     """Its regions, and what happens on the borders."""
     rows = [
-        f"{row['training_points']} points, background {row.get('background_share', 0.0):.2f}"
+        f"{row['training_points']} points, backgrounds "
+        + " ".join(f"{share:.2f}" for share in row.get("background_shares", ()))
         for row in potential.facts["regions"]
     ]
     weights = potential.gate(test.positions).weights

@@ -225,8 +225,8 @@ def test_a_background_shares_the_say_and_the_surfaces_are_means(gate):
     positions = frames(30, seed=8, between=True)
     members, common = [Springs(OPEN), Springs(SHUT)], Springs(OPEN, 1.0)
     apart = MixturePotential(members, gate, np.zeros(2))(positions)
-    shares = np.array([0.25, 0.25])
-    found = MixturePotential(members, gate, np.zeros(2), common, shares)(positions)
+    shares = np.full((2, 1), 0.25)
+    found = MixturePotential(members, gate, np.zeros(2), [common], shares)(positions)
     expected = common(positions)
     assert np.abs(found.energies - 0.75 * apart.energies - 0.25 * expected.energies).max() < 1e-13
     assert np.abs(found.forces - 0.75 * apart.forces - 0.25 * expected.forces).max() < 1e-12
@@ -236,14 +236,55 @@ def test_the_share_of_a_background_is_the_best_one():
     """Labels three parts background and one part member, and labels beyond either of them."""
     gate, positions = gate_of_water(), frames(40, seed=13, between=True)
     members, common = [Springs(OPEN), Springs(OPEN)], Springs(SHUT)
-    mixture = MixturePotential(members, gate, np.zeros(2), common)
+    mixture = MixturePotential(members, gate, np.zeros(2), [common])
     for mixed, expected in ((0.75, 0.75), (1.5, 1.0), (-0.5, 0.0)):
         forces = (1 - mixed) * members[0](positions).forces + mixed * common(positions).forces
         data = Dataset(WATER, positions, np.zeros(40), forces)
-        assert background_shares(mixture, data) == pytest.approx([expected] * 2, abs=1e-12)
-    assert background_shares(mixture, data[:0]).tolist() == [0.5, 0.5]
+        found = background_shares(mixture, data)
+        assert found == pytest.approx(np.full((2, 1), expected), abs=1e-12)
+    assert background_shares(mixture, data[:0]).tolist() == [[0.5], [0.5]]
     alone = MixturePotential(members, gate, np.zeros(2))
-    assert background_shares(alone, data).tolist() == [0.0, 0.0]
+    assert background_shares(alone, data).shape == (2, 0)
+
+
+def test_the_shares_of_several_backgrounds_are_the_best_ones():
+    """Of labels that are a mean they are found; of others none that was tried is better."""
+    gate, positions = gate_of_water(), frames(60, seed=14, between=True)
+    members = [Springs(OPEN), Springs(OPEN)]
+    third = OPEN + np.array([[0, 0, 0], [0.3, 0, 0], [0, -0.2, 0]])
+    backgrounds = [Springs(SHUT), Springs(third)]
+    mixture = MixturePotential(members, gate, np.zeros(2), backgrounds)
+    each = np.array([one(positions).forces for one in (members[0], *backgrounds)])
+    rng = np.random.default_rng(0)
+
+    def labelled(forces):
+        return Dataset(WATER, positions, np.zeros(60), forces)
+
+    mean = np.tensordot([0.2, 0.5, 0.3], each, 1)
+    found = background_shares(mixture, labelled(mean))
+    assert found == pytest.approx(np.tile([0.5, 0.3], (2, 1)), abs=1e-10)
+    other = labelled(each[1] + rng.standard_normal(mean.shape))
+    found = background_shares(mixture, other)
+    weights = gate(positions).weights
+    for shares, weight in zip(found, weights.T, strict=True):
+        assert shares.min() >= 0
+        assert shares.sum() <= 1 + 1e-12
+
+        def wrong(parts, weight=weight):
+            errors = np.tensordot(parts, each, 1) - other.forces
+            return (weight[:, None, None] * errors**2).sum()
+
+        least = wrong([1 - shares.sum(), *shares])
+        assert all(least <= wrong(parts) + 1e-9 for parts in rng.dirichlet([1, 1, 1], 300))
+
+
+def test_a_member_without_a_part_in_the_say_is_not_asked():
+    gate, positions = gate_of_water(), frames(30, seed=7)
+    members, common = [Springs(OPEN), Springs(SHUT)], Springs()
+    mixture = MixturePotential(members, gate, np.zeros(2), [common], np.array([[1.0], [0.5]]))
+    mixture(positions)
+    asked = [one.calls for one in (*members, common)]
+    assert asked == [[], [(gate(positions).weights[:, 1] > 0).sum()], [30]]
 
 
 @pytest.mark.physics
@@ -407,6 +448,21 @@ def test_a_background_is_trained_once_and_remembered(labels, tmp_path, monkeypat
     assert np.array_equal(again(labels.positions).forces, first(labels.positions).forces)
 
 
+def test_a_background_of_each_family_that_is_named(labels):
+    """With validation frames and without."""
+    backgrounds = (SGDML(sigma=2.0), SGDML(sigma=8.0, descriptor="distances"))
+    family = quick(background=True, backgrounds=backgrounds)
+    for judged in (labels[60:], None):
+        found = family.fit(labels[:60], judged, np.random.default_rng(0))
+        assert [one.sigma for one in found.backgrounds] == [2.0, 8.0]
+        assert [row["sigma"] for row in found.facts["backgrounds"]] == [2.0, 8.0]
+        assert all(len(one.features) == 60 for one in found.backgrounds)
+        told = [row["background_shares"] for row in found.facts["regions"]]
+        assert np.array_equal(told, found.shares)
+        error = np.sqrt(np.mean((found(labels.positions).forces - labels.forces) ** 2))
+        assert error < 0.1 * labels.forces.std()
+
+
 def test_points_can_be_placed_where_the_mixture_is_worst(labels):
     placed = flexcalc.train(
         labels,
@@ -425,7 +481,7 @@ def test_points_can_be_placed_where_the_mixture_is_worst(labels):
 def test_it_comes_back_from_its_folder_with_its_gate(labels, tmp_path, background):
     family = quick(coordinates=("angle 1 0 2", "distance 0 1"), background=background)
     mixture = family.fit(labels[:60], labels[60:], np.random.default_rng(0))
-    assert (mixture.background is not None) == background
+    assert len(mixture.backgrounds) == background
     mixture.save(tmp_path / "two.flex")
     for again in (flexcalc.load(str(tmp_path / "two.flex")), family.load(tmp_path / "two.flex")):
         found, expected = again(labels.positions), mixture(labels.positions)
@@ -443,15 +499,15 @@ def test_what_cannot_be_a_mixture_is_refused(labels, tmp_path):
     gate = gate_of_water()
     with pytest.raises(InputError, match="a member and a constant for each of its 2 regions"):
         MixturePotential([Springs()], gate, np.zeros(2))
-    with pytest.raises(InputError, match="the member 0 of the mixture, a Springs, is no trained"):
+    with pytest.raises(InputError, match="region 0 of the mixture, a Springs, is no trained"):
         MixturePotential([Springs()] * 2, gate, np.zeros(2)).save(tmp_path / "none.flex")
     with pytest.raises(ConfigError, match="expected other model families"):
         flexcalc.train(labels, "mixture", points=50, of=["mixture"], regions=2)
     with pytest.raises(InputError, match="told by distances, angles and dihedrals"):
         quick(coordinates=("difference 0 1 0 2",)).fit(labels, None, np.random.default_rng(0))
     member = SGDML(sigma=3.0).fit(labels[:20], None, np.random.default_rng(0))
-    with pytest.raises(InputError, match="the background of the mixture, a Springs, is no trained"):
-        MixturePotential([member] * 2, gate, np.zeros(2), Springs()).save(tmp_path / "none.flex")
+    with pytest.raises(InputError, match="background 0 of the mixture, a Springs, is no trained"):
+        MixturePotential([member] * 2, gate, np.zeros(2), [Springs()]).save(tmp_path / "none.flex")
     small = Gate(gate.terms, gate.slopes[:1], gate.offsets)
     MixturePotential([member] * 2, small, np.zeros(2)).save(tmp_path / "bad.flex")
     with pytest.raises(FileFormatError, match="slopes"):

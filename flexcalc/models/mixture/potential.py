@@ -7,20 +7,24 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from scipy.optimize import nnls
 
 from flexcalc.dataset import Dataset
 from flexcalc.errors import FileFormatError, InputError
 from flexcalc.fields import Address
 from flexcalc.geometry import Coordinate
-from flexcalc.models.family import TrainedPotential
+from flexcalc.models.family import TrainedPotential, saves_of
 from flexcalc.models.folder import check_arrays, read_members, read_model, write_model
 from flexcalc.models.gdml.descriptor import InverseDistances
 from flexcalc.models.mixture.features import CoordinateFeatures, Terms
 from flexcalc.models.mixture.gate import Gate
 from flexcalc.potential import Evaluation, Potential, check_molecule, largest_distance
 
-BACKGROUND = "background.flex"
-"""Name of the background's folder inside."""
+MEMBER, BACKGROUND = "region", "background"
+"""How the names of the folders inside begin."""
+
+NOTHING = 1e-12
+"""A member's part in the say that is but rounding."""
 
 
 class MixturePotential(TrainedPotential):
@@ -28,22 +32,24 @@ class MixturePotential(TrainedPotential):
 
     The energy is E = sum_k w_k S_k with the weights of the gate, where the surface of region k
 
-        S_k = (1 - g_k) E_k + g_k E_0 + c_k
+        S_k = (1 - sum_j g_kj) E_k + sum_j g_kj B_j + c_k
 
-    is its member's, or that of its member and of a background, a model of all regions, together.
-    Forces are minus the gradient of E. A member is only evaluated where its weight is not zero:
-    without a background, a geometry far from all borders costs what one member costs.
+    is that of its member and of the backgrounds, models of all regions, together. Forces are minus
+    the gradient of E. A member is only evaluated where its weight is not zero, and where it has a
+    part in the say: without backgrounds, a geometry far from all borders costs what one member
+    costs.
 
     Args:
         members: one potential for each region.
         gate: the weights.
         constants: (members,) c_k in eV.
-        background: a model of all regions, or None.
-        shares: (members,) g_k, from 0 to 1, the background's part in the say; 0 without one.
+        backgrounds: models of all regions; none by default.
+        shares: (members, backgrounds) g_kj, from 0 to 1 and at most 1 together, the backgrounds'
+            parts in the say; all parts, the members' too, are alike by default.
         facts: see `TrainedPotential`.
 
     Raises:
-        InputError: not as many members as regions.
+        InputError: not as many members, constants or shares as there should be.
         MoleculeError: the members are not all for one molecule.
     """
 
@@ -54,7 +60,7 @@ class MixturePotential(TrainedPotential):
         members: Sequence[Potential],
         gate: Gate,
         constants: np.ndarray,
-        background: Potential | None = None,
+        backgrounds: Sequence[Potential] = (),
         shares: np.ndarray | None = None,
         facts: Mapping[str, Any] | None = None,
     ):
@@ -63,26 +69,29 @@ class MixturePotential(TrainedPotential):
                 f"a mixture needs a member and a constant for each of its {gate.regions} regions, "
                 f"got {len(members)} members and {len(constants)} constants"
             )
-        self.members, self.gate, self.background = tuple(members), gate, background
+        self.members, self.backgrounds, self.gate = tuple(members), tuple(backgrounds), gate
         self.constants = np.array(constants, dtype=float)
-        self.shares = np.zeros(gate.regions) if shares is None else np.array(shares, dtype=float)
+        count = len(self.backgrounds)
+        alike = np.full((len(members), count), 1 / (1 + count))
+        self.shares = alike if shares is None else np.array(shares, dtype=float)
+        if self.shares.shape != alike.shape:
+            raise InputError(f"expected shares {alike.shape}, got {self.shares.shape}")
         self.numbers = self.members[0].numbers
-        for number, member in enumerate(self.members):
-            check_molecule(self.numbers, member.numbers, f"member {number} of a mixture")
-        if background is not None:
-            check_molecule(self.numbers, background.numbers, "background of a mixture")
+        for what, models in (("member", self.members), ("background", self.backgrounds)):
+            for number, model in enumerate(models):
+                check_molecule(self.numbers, model.numbers, f"{what} {number} of a mixture")
         self.facts = {"hyperparameters": {"regions": gate.regions}, **(facts or {})}
 
     def evaluate(self, positions: np.ndarray) -> Evaluation:
         """Energies and forces of positions (batch, atoms, 3).
 
-        Without a background the deviation is the weighted mean of the members', where all of
+        Without backgrounds the deviation is the weighted mean of the members', where all of
         them know it.
         """
         weighing = self.gate(positions)
         weights = weighing.weights
         each, forces = np.zeros_like(weights), np.zeros_like(positions)
-        known = self.background is None
+        known = not self.backgrounds
         deviation = np.zeros(positions.shape[:2])
         for number, rows, found in self.surfaces(positions, weights):
             each[rows, number] = found.energies
@@ -107,28 +116,35 @@ class MixturePotential(TrainedPotential):
             The number of a region, the rows (some,) of the batch where it has weight, and the
             evaluation of its surface there.
         """
-        below = np.flatnonzero(weights @ self.shares)
-        energies, forces = np.zeros(len(positions)), np.zeros_like(positions)
-        if self.background is not None and len(below):
-            found = self.background(positions[below])
-            energies[below], forces[below] = found.energies, found.forces
+        below = []
+        for background, shares in zip(self.backgrounds, self.shares.T, strict=True):
+            energies, forces = np.zeros(len(positions)), np.zeros_like(positions)
+            rows = np.flatnonzero(weights @ shares)
+            if len(rows):
+                found = background(positions[rows])
+                energies[rows], forces[rows] = found.energies, found.forces
+            below.append(Evaluation(energies, forces))
         for number, member in enumerate(self.members):
             rows = np.flatnonzero(weights[:, number])
             if not len(rows):
                 continue
-            share = self.shares[number]
-            own = member(positions[rows])
-            if self.background is None:
-                shifted = own.energies + self.constants[number]
-                yield number, rows, Evaluation(shifted, own.forces, own.deviation)
-                continue
-            mean = (1 - share) * own.energies + share * energies[rows] + self.constants[number]
-            yield number, rows, Evaluation(mean, (1 - share) * own.forces + share * forces[rows])
+            energies, deviation = np.full(len(rows), self.constants[number]), None
+            forces = np.zeros_like(positions[rows])
+            own = 1 - self.shares[number].sum()
+            if own > NOTHING:
+                found = member(positions[rows])
+                energies, forces = energies + own * found.energies, own * found.forces
+                deviation = found.deviation
+            for share, common in zip(self.shares[number], below, strict=True):
+                energies += share * common.energies[rows]
+                forces += share * common.forces[rows]
+            yield number, rows, Evaluation(energies, forces, deviation)
 
     def distance(self, positions: np.ndarray) -> np.ndarray | None:
-        """The background's distances (batch,), or the mean of the members' by their weights."""
-        if self.background is not None:
-            return largest_distance([self.background], positions)
+        """The backgrounds' largest distances (batch,), or the mean of the members' by weights."""
+        found = largest_distance(self.backgrounds, positions)
+        if found is not None:
+            return found
         weights = self.gate(positions).weights
         total = np.zeros(len(positions))
         for number, member in enumerate(self.members):
@@ -146,18 +162,9 @@ class MixturePotential(TrainedPotential):
         Raises:
             InputError: a member is no trained model; or the destination is no model folder.
         """
-        parts = {f"region-{number}.flex": member for number, member in enumerate(self.members)}
-        if self.background is not None:
-            parts[BACKGROUND] = self.background
-        saves = {}
-        for name, potential in parts.items():
-            if not isinstance(potential, TrainedPotential):
-                what = name.removesuffix(".flex").replace("region-", "member ")
-                raise InputError(
-                    f"the {what} of the mixture, a {type(potential).__name__}, is no trained "
-                    "model and cannot be saved"
-                )
-            saves[name] = potential.save
+        parts = {f"{MEMBER}-{number}.flex": one for number, one in enumerate(self.members)}
+        for number, one in enumerate(self.backgrounds):
+            parts[f"{BACKGROUND}-{number}.flex"] = one
         terms = self.gate.terms
         named = terms.coordinates if isinstance(terms, CoordinateFeatures) else ()
         write_model(
@@ -172,7 +179,7 @@ class MixturePotential(TrainedPotential):
                 "shares": self.shares,
             },
             facts=self.facts | {"gate": [one.label for one in named]},
-            members=saves,
+            members=saves_of(parts, self.name),
         )
 
     @classmethod
@@ -188,29 +195,32 @@ class MixturePotential(TrainedPotential):
         """
         facts, arrays = read_model(folder, cls.name)
         paths = read_members(folder, facts)
-        below = paths.pop(BACKGROUND, None)
+        members, backgrounds = (
+            [str(path) for name, path in paths.items() if name.startswith(kind)]
+            for kind in (MEMBER, BACKGROUND)
+        )
         names = facts.pop("gate", None)
-        if not paths or type(names) is not list or not all(type(name) is str for name in names):
+        if not members or type(names) is not list or not all(type(name) is str for name in names):
             raise FileFormatError(f"{folder}: expected the folders of members and a gate")
         terms: Terms = InverseDistances(len(facts["numbers"]))
         size = len(facts["numbers"]) * (len(facts["numbers"]) - 1) // 2
         if names:
             terms = CoordinateFeatures(tuple(Coordinate.parse(name) for name in names))
             size = 2 * len(names)
-        count = len(paths)
+        count = len(members)
         expected: dict[str, tuple[str, tuple[int | None, ...]]] = {
             "slopes": ("f", (size, count)),
             "offsets": ("f", (count,)),
             "constants": ("f", (count,)),
-            "shares": ("f", (count,)),
+            "shares": ("f", (count, len(backgrounds))),
         }
         check_arrays(folder, arrays, expected)
         gate = Gate(terms, arrays["slopes"], arrays["offsets"])
         return cls(
-            [opened(str(path)) for path in paths.values()],
+            [opened(path) for path in members],
             gate,
             arrays["constants"],
-            None if below is None else opened(str(below)),
+            [opened(path) for path in backgrounds],
             arrays["shares"],
             facts,
         )
@@ -246,33 +256,37 @@ def aligned(mixture: MixturePotential, data: Dataset) -> np.ndarray:
 
 
 def background_shares(mixture: MixturePotential, data: Dataset) -> np.ndarray:
-    """The background's part (members,) in each region with which forces are best.
+    """The backgrounds' parts (members, backgrounds) in each region with which forces are best.
 
-    By least squares over frames that no model was trained on, weighted by w_k, and kept between
-    0 and 1; where a region has no such frames, one half.
+    The mean of models with parts c, not negative and 1 together, has the squared error c' G c,
+    where G are the products of the models' errors. It is least where c' G c + (sum c - 1)^2
+    with parts of any sum is, but for that sum, and that is a problem of non-negative least
+    squares.
 
     Args:
-        mixture: whose background's shares do not count.
-        data: labelled frames.
+        mixture: whose shares do not count.
+        data: labelled frames that no model was trained on, weighted by w_k; where a region has
+            none, all parts are alike.
 
     Raises:
         FileFormatError: the frames have no labels.
     """
-    background = mixture.background
-    shares = np.full(mixture.gate.regions, 0.5)
-    if background is None or not len(data):
-        return shares if background is not None else np.zeros(mixture.gate.regions)
+    parts = 1 + len(mixture.backgrounds)
+    shares = np.full((len(mixture.members), parts - 1), 1 / parts)
+    if parts == 1 or not len(data):
+        return shares
     labels, weights = data.labels()[1], mixture.gate(data.positions).weights
-    common = background(data.positions).forces
+    common = [background(data.positions).forces for background in mixture.backgrounds]
     for number, member in enumerate(mixture.members):
         rows = np.flatnonzero(weights[:, number])
         if not len(rows):
             continue
-        weight = weights[rows, number, None, None]
-        forces = member(data.positions[rows]).forces
-        apart = forces - common[rows]
-        square = (weight * apart**2).sum()
-        if square > 0:
-            best = (weight * apart * (forces - labels[rows])).sum() / square
-            shares[number] = np.clip(best, 0.0, 1.0)
+        forces = [member(data.positions[rows]).forces, *(pull[rows] for pull in common)]
+        root = np.sqrt(weights[rows, number, None, None])
+        errors = np.stack([(root * (one - labels[rows])).ravel() for one in forces], axis=1)
+        size = np.sqrt((errors**2).sum())
+        if size > 0:
+            matrix = np.vstack([errors / size, np.ones(parts)])
+            found = nnls(matrix, np.append(np.zeros(len(errors)), 1.0))[0]
+            shares[number] = found[1:] / found.sum()
     return shares
