@@ -3,6 +3,7 @@
     python tests/benchmarks/mixture.py isomers AZO_750K.npz [--points 100 200]
     python tests/benchmarks/mixture.py joint POOL.xyz VALIDATION.xyz TEST.xyz --train TRAIN.xyz
         [--points 240] [--models single mixture refined ...] [--paths NAME=PATH.xyz ...]
+        [--backgrounds MODEL.flex ...]
 
 `isomers`: forces of cis- and trans-azobenzene at 750 K, without energies. One sGDML model of both
 against two models, one of each, and against a mixture that finds the two by itself, with as many
@@ -14,7 +15,8 @@ points EACH.
 frames; the force RMSE in bins of 10 degrees of the size of a dihedral, and the ratio of the worst
 to the best bin with enough frames; the errors of the barriers along paths that the reference has
 labelled; the drift of the energy in dynamics that starts on the borders between regions; the
-largest deviation of forces from the gradient there; time of training and of a geometry.
+largest deviation of forces from the gradient there; time of training and of a geometry. With
+`--backgrounds` a mixture's models of all points are not trained but these, made of the same points.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ from __future__ import annotations
 import argparse
 import time
 import warnings
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from ase.data import atomic_masses
@@ -40,6 +44,21 @@ from flexcalc.training.tuning import fit_best
 
 ENOUGH = 20
 """Frames of a bin that counts."""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A family whose one model is there already."""
+
+    name: ClassVar[str] = "ready"
+
+    path: str
+
+    def candidates(self):
+        return (self,)
+
+    def fit(self, train, validation, rng, progress=None):
+        return flexcalc.load(self.path)
 
 
 def isomers(options):
@@ -202,6 +221,7 @@ def joint(options):
                 least_points=options.least_points,
                 coordinates=tuple(options.gate),
                 background=kind.endswith("background"),
+                backgrounds=tuple(map(Ready, options.backgrounds)),
             )
         begun, rng = time.process_time(), np.random.default_rng(options.seed)
         if name.startswith("refined-") and (kind != "single" or placed is None):
@@ -244,6 +264,7 @@ def parsed():
     second.add_argument("--by", choices=["worst", "error"], default="error")
     second.add_argument("--steps", type=int, default=400)
     second.add_argument("--opened", nargs="*", default=[], help="NAME=MODEL.flex to measure too")
+    second.add_argument("--backgrounds", nargs="*", default=[], help="MODEL.flex of these points")
     second.add_argument("--save", help="folder for the models")
     for part in (first, second):
         part.add_argument("--coordinate", default="dihedral 5 6 7 8")
