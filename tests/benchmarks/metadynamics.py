@@ -4,13 +4,13 @@
     python tests/benchmarks/metadynamics.py compare FOLDER OTHER [--below 6]
     python tests/benchmarks/metadynamics.py direct MODEL FOLDER [--below 6] [--after-ps 20]
 
-`run` is the same protocol on any potential: four walkers at 300 K, a hill of 0.3 kcal/mol and
-20 degrees of each every 40 fs, bias factor 10. Steps of 2 fs are short enough, as BAOAB samples
-the places of a harmonic oscillator without error at any stable step (Leimkuhler and Matthews,
-J. Chem. Phys. 138, 174102 (2013)), and bonds to hydrogen are nearly that. The trajectory has the
-labels of the potential itself, so that frames of a run on GFN2-xTB are a training set. A folder
-that is there is gone on with. `compare` sums the hills of two folders, finished or not, on one grid, and prints the
-largest and the mean difference of their free energies where the second is lower than --below
+`run` is the same protocol on any potential: four walkers at 300 K, a hill of 0.3 kcal/mol and 20
+degrees of each every 40 fs, bias factor 10. Steps of 2 fs are short enough, as BAOAB samples the
+places of a harmonic oscillator without error at any stable step (Leimkuhler and Matthews, J. Chem.
+Phys. 138, 174102 (2013)), and bonds to hydrogen are nearly that. The trajectory has the labels of
+the potential itself, so that frames of a run on GFN2-xTB are a training set. A folder that is there
+is gone on with. `compare` sums the hills of two folders, finished or not, on one grid, and prints
+the largest and the mean difference of their free energies where the second is lower than --below
 kcal/mol, the constant between them taken out, beside what the second half of each run still
 changed: the noise that the comparison has by itself. Asked for are 1 kcal/mol. `direct` needs no
 second run: it reweights the frames of a run to a model, -kT ln <exp(-dE/kT)> in each cell of 20
