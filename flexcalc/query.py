@@ -2,7 +2,7 @@
 
 An option is declared once, as a keyword-only argument of what the address opens; its type says
 how its text is read: `bool`, `int`, `float`, `str`, a `Literal` of choices, with bounds from
-`flexcalc.fields`.
+`flexcalc.fields`; or any of these or None, as a default.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import difflib
 import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
+from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from annotated_types import Ge, Gt, Le
@@ -67,6 +68,8 @@ def choice(name: str, known: Iterable[str], what: str) -> str:
 
 
 def _read(text: str, kind: Any, where: str) -> Any:
+    if NoneType in get_args(kind):
+        kind = next(one for one in get_args(kind) if one is not NoneType)
     bounds: tuple[Any, ...] = ()
     if get_origin(kind) is Annotated:
         kind, *rest = get_args(kind)

@@ -19,6 +19,7 @@ from flexcalc.errors import AddressError, InputError
 from flexcalc.fields import FAMILY, Address
 from flexcalc.models.foreign import require_trust
 from flexcalc.potential import Potential, check_molecule
+from flexcalc.query import read_options
 from flexcalc.storage import sha256_file
 
 FAMILIES: Mapping[str, str] = {
@@ -157,9 +158,10 @@ def open_potential(
     """Open any potential by its address.
 
     Args:
-        address: a model folder, a foreign model file, a reference method with its options, such
-            as `dft:PBE-D4/def2-SVP?charge=1&multiplicity=2`, or several of them as the members of
-            a committee, such as `committee:a.flex,b.flex`.
+        address: a model folder, of a network perhaps with `?precision=float32` or `?device=cpu`;
+            a foreign model file; a reference method with its options, such as
+            `dft:PBE-D4/def2-SVP?charge=1&multiplicity=2`; or several of them as the members of a
+            committee, such as `committee:a.flex,b.flex`.
         numbers: (atoms,) atomic numbers of the molecule. Needed for a reference; a model knows
             its own and must agree.
         trust: open files that can only be read by running code they contain.
@@ -233,8 +235,10 @@ def _open_model(address: Address, numbers: np.ndarray | None, trust: bool) -> Po
 
         name = read_facts(path)["family"]
         if name in JOINED:
-            return _home(JOINED[name]).load(path, Parts(path, trust))
-        return family(name).load(path)
+            found = _home(JOINED[name]).load(path, Parts(path, trust))
+        else:
+            found = family(name).load(path)
+        return _reopened(found, query, address)
     if path.is_file():
         kind = path.suffix or path.name
         if kind not in FOREIGN:
@@ -255,6 +259,17 @@ def _open_model(address: Address, numbers: np.ndarray | None, trust: bool) -> Po
     )
     hint = f"; did you mean {path.parent / near[0]}?" if near else f"; expected {EXAMPLES}"
     raise AddressError(f"{address!r}: no such model{hint}")
+
+
+def _reopened(potential: Potential, query: str, address: Address) -> Potential:
+    """A model with the options of its address, such as `?precision=float32` for a network."""
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    if not options:
+        return potential
+    reopen = getattr(potential, "reopened", None)
+    if reopen is None:
+        raise AddressError(f"{address!r}: a model of this family takes no options")
+    return reopen(**read_options(reopen, options, address))
 
 
 def _which_molecule(address: Address) -> AddressError:

@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import flexcalc
 from flexcalc.dataset import Dataset
-from flexcalc.errors import FileFormatError, InputError
+from flexcalc.errors import AddressError, FileFormatError, InputError
 from flexcalc.models.folder import write_model
+from flexcalc.models.gdml import SGDML
 from flexcalc.potential import CheckedPotential, Evaluation
 
 torch = pytest.importorskip("torch")
@@ -312,6 +314,27 @@ def test_a_gpu_that_is_not_there_is_refused():
         pytest.skip("there is one")
     with pytest.raises(InputError, match="no GPU"):
         replace(SMALL, device="cuda").fit(TRAIN, JUDGED, np.random.default_rng(0))
+
+
+def test_an_address_opens_a_network_in_another_precision(tmp_path):
+    """Single precision rounds, by some 1e-7 of the forces; the weights are the same ones."""
+    fitted = SMALL.fit(TRAIN, JUDGED, np.random.default_rng(0))
+    place = str(tmp_path / "water.flex")
+    fitted.save(place)
+    single = flexcalc.load(f"{place}?precision=float32&device=cpu")
+    found, expected = single(JUDGED.positions), fitted(JUDGED.positions)
+    off = np.abs(found.forces - expected.forces).max()
+    assert 0 < off < 1e-4
+    assert np.array_equal(
+        single.reopened(precision="float64")(JUDGED.positions).forces, expected.forces
+    )
+    with pytest.raises(AddressError, match="option precision 'float16' is unknown; did you mean"):
+        flexcalc.load(f"{place}?precision=float16")
+    with pytest.raises(AddressError, match="unknown option 'precisoin'; did you mean precision"):
+        flexcalc.load(f"{place}?precisoin=float32")
+    SGDML(sigma=3.0).fit(TRAIN, None, np.random.default_rng(0)).save(tmp_path / "kernel.flex")
+    with pytest.raises(AddressError, match="a model of this family takes no options"):
+        flexcalc.load(f"{tmp_path}/kernel.flex?precision=float32")
 
 
 def test_labels_that_are_all_the_same_are_refused():

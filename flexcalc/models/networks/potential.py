@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import torch
@@ -163,6 +163,24 @@ class NetworkPotential(TrainedPotential):
     def gradient(self, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Energies (batch,) and their gradient (batch, atoms, 3), by differentiating."""
         return differentiated(self.network, positions)
+
+    def reopened(
+        self,
+        *,
+        precision: Literal["float32", "float64"] | None = None,
+        device: Literal["auto", "cpu", "cuda"] | None = None,
+    ) -> NetworkPotential:
+        """The same network in another precision, or on another device, than it was trained in.
+
+        Raises:
+            InputError: there is no such device.
+        """
+        given = {"precision": precision, "device": device}
+        changes = {name: value for name, value in given.items() if value is not None}
+        family = replace(cast(Any, self.family), **changes)
+        network = built(family, self.numbers)
+        network.load_state_dict(self._weights)
+        return type(self)(family, self.numbers, network, self.constant, self.scale, self.facts)
 
     def save(self, folder: Path) -> None:
         """Write the model as a folder."""
