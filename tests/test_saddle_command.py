@@ -193,6 +193,22 @@ def test_the_worst_images_are_trained_on_until_the_barrier_holds(gap, run):
     assert model(path.positions).energies == pytest.approx(path.energies, abs=1e-9)
 
 
+@pytest.mark.parametrize("made", [{"committee": 2}, {"baseline": "xtb:GFN1-xTB"}])
+def test_a_committee_and_a_model_on_a_baseline_are_trained_anew_as_what_they_are(gap, run, made):
+    data = flexcalc.read("labels.xyz")
+    first = flexcalc.train(data, points=24, validation_points=6, sigma=5.0, symmetry=False, **made)
+    shutil.rmtree("gap.flex")
+    first.save(gap / "gap.flex")
+    once = [*REFINED, "--barrier-tolerance-kcal-mol", "1e-9", "--refine", "1"]
+    assert run(*once, "--output", "out") == 0
+    before, after = (json.loads((gap / "out/rounds.json").read_text())[k] for k in (0, 1))
+    assert abs(after["barrier_error_kcal_mol"]) < abs(before["barrier_error_kcal_mol"])
+    again = flexcalc.load(str(gap / "out/round-1/model.flex"))
+    assert type(again) is type(first)
+    points = [model.facts["training_points"] for model in (first, again)]
+    assert points[0] < points[1] == after["training_points"]
+
+
 @pytest.mark.data
 def test_a_refinement_that_was_cut_off_goes_on_in_its_round(gap, run):
     short = [*REFINED, "--barrier-tolerance-kcal-mol", "1e-9", "--refine", "2"]

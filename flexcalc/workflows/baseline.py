@@ -131,12 +131,16 @@ def task(
         np.searchsorted(needed, np.intersect1d(part, needed))
         for part in (parts.train, parts.validation, parts.rest)
     ]
-    less = _less(data[needed], baseline, memory, progress)
-    return Task(less, Split(*inner), needed, baseline, data)
+    rest = less(data[needed], baseline, memory, progress)
+    return Task(rest, Split(*inner), needed, baseline, data)
 
 
-def _less(data: Dataset, baseline: Baseline, memory: Memory, progress: Progress) -> Dataset:
-    """The dataset with the baseline's energies and forces subtracted."""
+def less(data: Dataset, baseline: Baseline, memory: Memory, progress: Progress) -> Dataset:
+    """The dataset with the baseline's energies and forces subtracted, chunk by chunk.
+
+    Raises:
+        LabelError: the baseline cannot be computed for a frame.
+    """
     energies, forces = (np.array(label) for label in data.labels())
     for begin in range(0, len(data), CHUNK):
         chunk = slice(begin, begin + CHUNK)
@@ -149,6 +153,6 @@ def _less(data: Dataset, baseline: Baseline, memory: Memory, progress: Progress)
         energies[chunk] -= np.array(found[0])
         forces[chunk] -= np.array(found[1])
         progress(min(begin + CHUNK, len(data)), len(data), "frames")
-    level = f"{data.provenance.level} less {baseline.facts['baseline']}"
+    level = f"{data.provenance.level} less {baseline.facts.get('baseline')}"
     provenance = replace(data.provenance, level=level)
     return replace(data, energies=energies, forces=forces, provenance=provenance)

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -15,11 +15,12 @@ from flexcalc import files
 from flexcalc.config import PathSearch
 from flexcalc.dataset import Dataset, concatenate
 from flexcalc.errors import InputError
-from flexcalc.models.family import Family, TrainedPotential
+from flexcalc.models.family import TrainedPotential
 from flexcalc.potential import Potential, check_molecule
-from flexcalc.registry import FAMILIES, load, made
+from flexcalc.registry import load
 from flexcalc.storage import write_json
 from flexcalc.training.selection import choose
+from flexcalc.workflows.anew import Recipe, recipe
 from flexcalc.workflows.fitting import warned
 from flexcalc.workflows.path.job import PathJob
 from flexcalc.workflows.runs import Run
@@ -37,12 +38,12 @@ class Correction:
     """What a model is trained anew with.
 
     Args:
-        family: with the hyperparameters of the first model.
+        fit: trains as the first model was.
         training: the frames of the first model.
         validation: as many others, for families that stop by them; None where there are none.
     """
 
-    family: Family
+    fit: Recipe
     training: Dataset
     validation: Dataset | None
 
@@ -62,12 +63,7 @@ def correction(config: PathSearch, potential: Potential) -> Correction:
             "refine: expected dataset and relabel beside it, the frames that the model was trained "
             "on and the reference that labelled them"
         )
-    facts = potential.facts if isinstance(potential, TrainedPotential) else {}
-    if facts.get("family") not in FAMILIES:
-        raise InputError(
-            f"refine: {config.model} cannot be trained anew; expected the folder of a single model "
-            f"of a family ({', '.join(FAMILIES)})"
-        )
+    fit = recipe(potential, config.model)
     data = files.read(config.dataset)
     check_molecule(potential.numbers, data.numbers, str(config.dataset))
     level, wanted = data.provenance.level, config.relabel.split("?")[0]
@@ -77,14 +73,14 @@ def correction(config: PathSearch, potential: Potential) -> Correction:
             "levels cannot be trained on together"
         )
     data.labels()
-    values = {key: _tupled(value) for key, value in facts["hyperparameters"].items()}
+    facts = potential.facts if isinstance(potential, TrainedPotential) else {}
     points = min(int(facts.get("training_points", len(data))), len(data))
     rng = np.random.default_rng(config.seed)
     taken = choose("stratified", data, points, rng)
     others = np.setdiff1d(np.arange(len(data)), taken)
     judged = np.sort(rng.permutation(others)[:points])
     return Correction(
-        cast(Family, made(facts["family"], values)),
+        fit,
         _bare(data[taken]),
         _bare(data[judged]) if len(judged) else None,
     )
@@ -173,7 +169,7 @@ def _trained(
     files.write(inner.folder / "training.xyz", training)
     rng = np.random.default_rng([config.seed, number])
     with inner.bar(f"train round {number}") as progress, warned(inner):
-        model = plan.family.fit(training, plan.validation, rng, progress)
+        model = plan.fit(training, plan.validation, rng, progress)
     model.save(place)
     return model
 
@@ -181,8 +177,3 @@ def _trained(
 def _bare(data: Dataset) -> Dataset:
     """Numbers, positions and labels alone: sets of different origin are to be joined."""
     return Dataset(data.numbers, data.positions, *data.labels())
-
-
-def _tupled(value: Any) -> Any:
-    """Tuples for the lists that JSON makes of them."""
-    return tuple(_tupled(entry) for entry in value) if isinstance(value, list) else value

@@ -1,0 +1,88 @@
+"""Training a model anew, of what it was made of, on other frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from numpy.random import Generator
+
+from flexcalc.dataset import Dataset
+from flexcalc.errors import InputError
+from flexcalc.models.committee import Committee
+from flexcalc.models.delta import DeltaModel
+from flexcalc.models.family import Family, TrainedPotential
+from flexcalc.potential import Potential
+from flexcalc.progress import Progress
+from flexcalc.registry import FAMILIES, made
+from flexcalc.training.committee import fit_committee
+from flexcalc.training.memory import NOTHING
+from flexcalc.workflows.baseline import Baseline, less
+
+Recipe = Callable[[Dataset, Dataset | None, Generator, Progress], TrainedPotential]
+"""Trains on frames, beside others that a family may stop or choose by."""
+
+
+def recipe(potential: Potential, address: str) -> Recipe:
+    """How a model of one family, a committee of such models, or either on a baseline was trained.
+
+    Args:
+        potential: opened from its folder; hyperparameters are those that it was given.
+        address: of the potential, for the error.
+
+    Raises:
+        InputError: it is made in no such way.
+    """
+    if isinstance(potential, DeltaModel):
+        facts = {key: potential.facts.get(key) for key in ("baseline", "baseline_sha256")}
+        below = Baseline(
+            potential.baseline, {key: value for key, value in facts.items() if value is not None}
+        )
+        return _on(below, recipe(potential.model, address))
+    if isinstance(potential, Committee):
+        families = [_family(member) for member in potential.members]
+        if families[0] is not None and families.count(families[0]) == len(families):
+            return _committee(families[0], len(families))
+    family = _family(potential)
+    if family is None:
+        raise InputError(
+            f"{address} cannot be trained anew; expected the folder of a model of a family "
+            f"({', '.join(FAMILIES)}), of a committee of one family, or of either on a baseline"
+        )
+    return family.fit
+
+
+def _family(potential: Potential) -> Family | None:
+    """The family of a trained model, with its hyperparameters."""
+    facts = potential.facts if isinstance(potential, TrainedPotential) else {}
+    if facts.get("family") not in FAMILIES:
+        return None
+    values = {key: _tupled(value) for key, value in facts["hyperparameters"].items()}
+    return made(facts["family"], values)
+
+
+def _committee(family: Family, members: int) -> Recipe:
+    def fit(
+        train: Dataset, validation: Dataset | None, rng: Generator, progress: Progress
+    ) -> TrainedPotential:
+        judged = validation if validation is not None else train[:0]
+        return fit_committee(family, train, judged, members, rng, progress)
+
+    return fit
+
+
+def _on(baseline: Baseline, above: Recipe) -> Recipe:
+    def fit(
+        train: Dataset, validation: Dataset | None, rng: Generator, progress: Progress
+    ) -> TrainedPotential:
+        judged = None if validation is None else less(validation, baseline, NOTHING, progress)
+        model = above(less(train, baseline, NOTHING, progress), judged, rng, progress)
+        facts = {"training_sha256": train.sha256(), "level": train.provenance.level}
+        return DeltaModel(baseline.potential, model, facts | baseline.facts)
+
+    return fit
+
+
+def _tupled(value: Any) -> Any:
+    """Tuples for the lists that JSON makes of them."""
+    return tuple(_tupled(entry) for entry in value) if isinstance(value, list) else value
