@@ -109,6 +109,7 @@ class Mixture:
     """
 
     name: ClassVar[str] = "mixture"
+    file_only: ClassVar[tuple[str, ...]] = ("backgrounds",)
 
     of: Annotated[tuple[Any, ...], FAMILY] = ("sgdml",)
     """Families of the local models, each with its hyperparameters; of several, the validation

@@ -8,6 +8,9 @@ import pytest
 
 import flexcalc
 from flexcalc import registry
+from flexcalc.cli import main
+from flexcalc.config import Train
+from flexcalc.config.options import flags
 from flexcalc.dataset import Dataset
 from flexcalc.errors import ConfigError, FileFormatError, InputError
 from flexcalc.geometry import Coordinate
@@ -16,6 +19,7 @@ from flexcalc.models.mixture import Gate, MixturePotential, aligned, averages_of
 from flexcalc.models.mixture.features import pair_classes
 from flexcalc.models.mixture.gate import discriminant
 from flexcalc.potential import CheckedPotential, Evaluation
+from flexcalc.registry import FAMILIES
 from flexcalc.training.memory import Notebook
 from flexcalc.training.mixture import Mixture
 from flexcalc.training.regions import regions_of, with_neighbours
@@ -493,6 +497,21 @@ def test_it_comes_back_from_its_folder_with_its_gate(labels, tmp_path, backgroun
     assert registry.made("mixture", facts["hyperparameters"]) == family
     # Both bonds are images of the one that was named.
     assert facts["gate"] == ["angle 1 0 2", "distance 0 1", "distance 0 2"]
+
+
+def test_a_run_file_names_backgrounds_and_every_family_has_its_flags(labels, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    flexcalc.write("water.xyz", labels)
+    (tmp_path / "run.toml").write_text(
+        'dataset = "water.xyz"\npoints = 60\nvalidation_points = 20\n[family]\nkind = "mixture"\n'
+        'regions = 2\nleast_points = 10\nof = [{kind = "sgdml", sigma = 3.0}]\n'
+        'backgrounds = [{kind = "sgdml", sigma = 2.0}, {kind = "sgdml", sigma = 8.0}]\n'
+    )
+    main(["train", "run.toml", "--output", "out"])
+    found = flexcalc.load("out/mixture.flex")
+    assert [one.sigma for one in found.backgrounds] == [2.0, 8.0]
+    for name in FAMILIES:
+        assert any(flag.name == "family" for flag in flags(Train, {"family": name}))
 
 
 def test_what_cannot_be_a_mixture_is_refused(labels, tmp_path):
