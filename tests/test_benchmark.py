@@ -479,6 +479,7 @@ def test_the_descriptor_depends_on_the_mechanism_where_each_has_its_own(rotation
         ([1.0, 2.0, 0.5], [1.0, 0.8, 0.5], "yes"),
         ([1.0, 2.0, 0.5], [1.0, 1.9, 0.5], "partly"),
         ([1.0, 0.8, 0.5], [1.0, 0.8, 0.5], "no"),
+        ([1.0, 0.8, 0.5], [1.0, 0.6, 0.5], "partly"),
     ],
 )
 def test_energies_oscillate_where_they_rise_with_the_size(by_force, jointly, holds):

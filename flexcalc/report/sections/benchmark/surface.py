@@ -127,16 +127,18 @@ def _beside(drawn: str, rows: Sequence[Row]) -> str:
 
 
 def _naive(rows: Sequence[Row]) -> str:
-    """What searches came to that began with a straight line between the ends."""
+    """What searches came to that began with an interpolation between the ends."""
     body = []
     for row in rows:
         ended = "converged" if row.get("converged") is True else "did not converge"
         barrier = _decimals(finite(row, "barrier_kcal_mol"))
         between = f"{word(row, 'start')} to {word(row, 'end')}"
-        body.append((word(row, "method"), between, ended, number(row.get("steps")), barrier))
-    caption = "Searches that began with a straight line between the ends; barriers in kcal/mol."
-    head = ("method", "between", "outcome", "steps", "barrier")
-    return html.table(head, body, caption, words=3) if body else ""
+        first = word(row, "interpolation")
+        words = (word(row, "method"), first, between, ended)
+        body.append((*words, number(row.get("steps")), barrier))
+    caption = "Searches that began with an interpolation between the ends; barriers in kcal/mol."
+    head = ("method", "begun with", "between", "outcome", "steps", "barrier")
+    return html.table(head, body, caption, words=4) if body else ""
 
 
 def _turning(record: Record, row: Row) -> str:
