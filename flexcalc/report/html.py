@@ -68,6 +68,7 @@ def table(
     rows: Sequence[Sequence[str]],
     caption: str = "",
     words: int = 1,
+    notes: int = 0,
     dense: bool = False,
 ) -> str:
     """A table whose first column names the rows; it scrolls sideways on a narrow screen.
@@ -77,16 +78,19 @@ def table(
         rows: cells each.
         caption: stands below.
         words: columns from the left that hold words.
+        notes: columns from the right that hold sentences.
         dense: many columns, set closer.
     """
+    last = len(head) - notes
     titles = "".join(
-        f'<th scope="col"{_class("word" if 0 < place < words else "")}>{text(title)}</th>'
+        f'<th scope="col"{_class("word" if 0 < place < words or place >= last else "")}>'
+        f"{text(title)}</th>"
         for place, title in enumerate(head)
     )
     body = "".join(
         f'<tr><th scope="row">{text(first)}</th>'
         + "".join(
-            f"<td{_class('word' if place < words else _kind(cell))}>{text(cell)}</td>"
+            f"<td{_class(_kind(cell, place < words, place >= last))}>{text(cell)}</td>"
             for place, cell in enumerate(rest, 1)
         )
         + "</tr>"
@@ -204,6 +208,8 @@ def _class(kind: str) -> str:
     return f' class="{text(kind)}"' if kind else ""
 
 
-def _kind(cell: str) -> str:
-    """Long cells are text that may wrap, short ones numbers."""
-    return "text" if len(cell) > 32 else ""
+def _kind(cell: str, word: bool, note: bool) -> str:
+    """Words do not wrap, sentences and long cells may; short ones are numbers."""
+    if word:
+        return "word"
+    return "text" if note or len(cell) > 32 else ""

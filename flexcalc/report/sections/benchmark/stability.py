@@ -92,7 +92,7 @@ def _table(heats: Sequence[tuple[float, Sequence[Row]]]) -> str:
         "Drift of the energy without a thermostat in meV an atom and ps; force errors in "
         "kcal/mol/Å on frames that the model itself visited, labelled by the reference."
     )
-    return html.table(head, body, caption, dense=True)
+    return html.table(head, body, caption, notes=1, dense=True)
 
 
 def _broken(failures: Sequence[Row]) -> str:
