@@ -375,6 +375,14 @@ def test_a_run_folder_of_another_config_is_refused(here, run, capsys):
     assert tree(here / "md") == before
 
 
+def test_a_run_that_differs_in_one_field_of_a_section_is_told_by_that_field(here, run, capsys):
+    words = ("train", "water.xyz", "--points", "8", "--validation-points", "4", "--sigma", "5")
+    assert run(*words, "--output", "out") == 0
+    assert run(*words, "--descriptor", "distances", "--output", "out") == 2
+    told = "holds a run with family[0].descriptor = 'extended', not 'distances'"
+    assert told in complaint(capsys)
+
+
 def test_a_run_folder_of_another_command_is_refused(here, run, capsys):
     assert run("md", "water.flex", "start.xyz", "--steps", "4") == 0
     assert run("evaluate", "water.flex", "water.xyz", "-o", "md") == 2

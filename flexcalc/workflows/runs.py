@@ -167,13 +167,26 @@ def _check_same(path: Path, text: str, changeable: tuple[str, ...]) -> None:
     for key in changeable:
         before.pop(key, None)
         now.pop(key, None)
-    differing = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
-    if differing:
-        key = differing[0]
+    if before != now:
+        key, one, other = _difference(before, now)
         raise InputError(
-            f"{path.parent}: holds a run with {key} = {before.get(key)!r}, not "
-            f"{now.get(key)!r}; choose another --output"
+            f"{path.parent}: holds a run with {key.lstrip('.')} = {one!r}, not {other!r}; choose "
+            "another --output"
         )
+
+
+def _difference(before: Any, now: Any, place: str = "") -> tuple[str, Any, Any]:
+    """The place of the first difference between two values, and what is there."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        keys = sorted(before.keys() | now.keys())
+        inside = [(f"{place}.{key}", before.get(key), now.get(key)) for key in keys]
+    elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        pairs = enumerate(zip(before, now, strict=True))
+        inside = [(f"{place}[{index}]", one, other) for index, (one, other) in pairs]
+    else:
+        return place, before, now
+    where, one, other = next(entry for entry in inside if entry[1] != entry[2])
+    return _difference(one, other, where)
 
 
 def in_chunks(
