@@ -101,6 +101,21 @@ def test_an_energy_that_remembers_where_a_walker_came_from_is_hysteresis(rng):
     assert "hysteresis" in verdict.line
 
 
+def test_the_error_of_the_hysteresis_knows_that_a_passage_is_one_sample(rng):
+    """A chance that all of a passage share: the spread over made-up runs is the error told."""
+
+    def run_with_chances():
+        colvar, hills = run_of([[-1, 1] * 10, [1, -1] * 10], rng)
+        chances = np.repeat(rng.standard_normal(len(colvar.energies) // 440 + 1), 440)
+        energies = colvar.energies + chances[: len(colvar.energies)] * KCAL_MOL
+        return judge(replace(colvar, energies=energies), hills, AXES, 300.0)[0]
+
+    runs = [run_with_chances() for _ in range(60)]
+    spread = np.std([run.hysteresis_kcal_mol for run in runs])
+    told = np.median([run.hysteresis_error_kcal_mol for run in runs])
+    assert 0.6 < told / spread < 1.6
+
+
 def test_a_surface_that_still_grows_is_not_converged(rng):
     verdict = verdict_on([[-1, 1, -1, 1, -1], [1, -1, 1, -1, 1]], rng, settled=False)
     assert verdict.word == "not converged"

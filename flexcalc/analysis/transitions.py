@@ -17,6 +17,8 @@ LOW_KCAL_MOL = 6.0
 """Up to here surfaces are compared."""
 GOOD_KCAL_MOL = 1.0
 """Surfaces and differences that agree within this are taken for the same."""
+GROUPS = 20
+"""Groups of passages that a jackknife leaves out in turn."""
 ROUND_TRIPS = 4
 """Round trips, of all walkers together, below which nothing has been averaged."""
 
@@ -253,43 +255,62 @@ def hysteresis(
     distribution whichever basin was left. Samples outside all cores are put together by node
     and origin; the mean over nodes has the weight of the rarer origin.
 
+    Samples of one passage, from one core to the next, are no independent ones. So the error is
+    that of a jackknife over groups of passages (Quenouille, Biometrika 43, 353 (1956)).
+
     Returns:
         Mean difference and its standard error in kcal/mol, or None for both.
     """
     if len(found) < 2:
         return None, None
     node = node_of(axes, colvar.values)
-    origin = _origins(colvar, found.core[node])
-    names, counts = np.unique(found.core[node][found.core[node] >= 0], return_counts=True)
+    cores = found.core[node]
+    names, counts = np.unique(cores[cores >= 0], return_counts=True)
     if len(names) < 2:
         return None, None
-    pair = names[np.argsort(counts)[-2:]]
-    between = found.core[node] < 0
-    size = len(found.labels)
-    sums, squares, numbers = np.zeros((3, 2, size))
-    centred = (colvar.energies - colvar.energies.mean()) / KCAL_MOL
-    for n, basin in enumerate(np.sort(pair)):
-        mine = between & (origin == basin)
-        numbers[n] = np.bincount(node[mine], minlength=size)
-        sums[n] = np.bincount(node[mine], centred[mine], minlength=size)
-        squares[n] = np.bincount(node[mine], centred[mine] ** 2, minlength=size)
+    pair = np.sort(names[np.argsort(counts)[-2:]])
+    origin, passage = _origins(colvar, cores)
+    between = (cores < 0) & np.isin(origin, pair)
+    node, second = node[between], origin[between] == pair[1]
+    energies = colvar.energies[between] / KCAL_MOL
+    _, passage = np.unique(passage[between], return_inverse=True)
+    whole = _apart(node, second, energies)
+    groups = min(GROUPS, passage.max(initial=-1) + 1)
+    if whole is None or groups < 2:
+        return None, None
+    left = [passage % groups != group for group in range(groups)]
+    parts = [_apart(node[kept], second[kept], energies[kept]) for kept in left]
+    known = np.array([part for part in parts if part is not None])
+    if len(known) < groups:
+        return None, None
+    return whole, float(np.sqrt((groups - 1) / groups * ((known - known.mean()) ** 2).sum()))
+
+
+def _apart(node: np.ndarray, second: np.ndarray, energies: np.ndarray) -> float | None:
+    """Mean difference of energies at the same node, of one origin less the other's; or None."""
+    sums, numbers = np.zeros((2, 2, node.max(initial=0) + 1))
+    for side, mine in enumerate((~second, second)):
+        numbers[side] = np.bincount(node[mine], minlength=sums.shape[1])
+        sums[side] = np.bincount(node[mine], energies[mine], minlength=sums.shape[1])
     both = (numbers >= 3).all(axis=0)
     if numbers[:, both].sum() < 100:
-        return None, None
+        return None
     means = sums[:, both] / numbers[:, both]
-    spread = np.maximum(squares[:, both] / numbers[:, both] - means**2, 0)
     weight = numbers[:, both].min(axis=0)
-    apart = (means[1] - means[0]) @ weight / weight.sum()
-    errors = (spread / (numbers[:, both] - 1)).sum(axis=0)
-    return float(apart), float(np.sqrt(errors @ weight**2) / weight.sum())
+    return float((means[1] - means[0]) @ weight / weight.sum())
 
 
-def _origins(colvar: Colvar, cores: np.ndarray) -> np.ndarray:
-    """The last core (samples,) that each sample's walker was in, -1 where none yet."""
-    origin = np.full(len(cores), -1)
+def _origins(colvar: Colvar, cores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The last core that each sample's walker was in, -1 where none yet, and the passage it is on.
+
+    Both are (samples,). A passage goes from one core to the next, and is named by the last sample
+    that was in the first of them.
+    """
+    origin, passage = np.full((2, len(cores)), -1)
     for walker in np.unique(colvar.walker):
         mine = np.flatnonzero(colvar.walker == walker)
         inside = np.where(cores[mine] >= 0, np.arange(len(mine)), -1)
         last = np.maximum.accumulate(inside)
         origin[mine] = np.where(last >= 0, cores[mine][last], -1)
-    return origin
+        passage[mine] = mine[last]
+    return origin, passage
