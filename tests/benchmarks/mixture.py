@@ -15,8 +15,9 @@ points EACH.
 frames; the force RMSE in bins of 10 degrees of the size of a dihedral, and the ratio of the worst
 to the best bin with enough frames; the errors of the barriers along paths that the reference has
 labelled; the drift of the energy in dynamics that starts on the borders between regions; the
-largest deviation of forces from the gradient there; time of training and of a geometry. With
-`--backgrounds` a mixture's models of all points are not trained but these, made of the same points.
+largest mean deviation of forces from the gradient along short lines there; time of training and of
+a geometry. With `--backgrounds` a mixture's models of all points are not trained but these, made of
+the same points.
 """
 
 from __future__ import annotations
@@ -139,16 +140,26 @@ def dynamics(potential, starts, temperature_K, steps, step_fs, rng):
     return drift, 1000 * np.std(energies, axis=0).max(), float(np.mean(mixed))
 
 
-def gradient_error(potential, geometries, rng, h=2.5e-3):
-    """Largest deviation of a directional force from five-point differences, in eV/A."""
+def gradient_error(potential, geometries, rng, length=0.2, panels=32):
+    """Largest mean deviation of a force from the gradient along a line, in eV/A.
+
+    What the energy gains on a line of `length` through each geometry, less what the forces do on
+    it, by Gauss's quadrature, and over the length: a difference of two energies that are so far
+    apart is not lost in their rounding, as one of neighbours is.
+    """
+    nodes, weights = np.polynomial.legendre.leggauss(8)
+    edges = np.linspace(-0.5, 0.5, panels + 1) * length
+    half = 0.5 * length / panels
+    places = (0.5 * (edges[:-1] + edges[1:])[:, None] + half * nodes).ravel()
     worst = 0.0
     for geometry in geometries:
         direction = rng.standard_normal(geometry.shape)
         direction /= np.linalg.norm(direction)
-        shifts = np.array([-2, -1, 1, 2])[:, None, None] * h * direction
-        slope = np.array([1, -8, 8, -1]) @ potential(geometry + shifts).energies / (12 * h)
-        force = (potential(geometry[None]).forces[0] * direction).sum()
-        worst = max(worst, abs(force + slope))
+        start, end = potential(geometry + edges[[0, -1], None, None] * direction).energies
+        forces = potential(geometry + places[:, None, None] * direction).forces
+        along = (forces * direction).sum(axis=(1, 2))
+        work = half * (np.tile(weights, panels) * along).sum()
+        worst = max(worst, abs(end - start + work) / length)
     return worst
 
 
