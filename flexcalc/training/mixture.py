@@ -358,9 +358,8 @@ class Mixture:
         for name, families in (("of", self.of), ("backgrounds", self.backgrounds)):
             for family in families:
                 if isinstance(family, str | Mixture):
-                    raise ConfigError(
-                        f"mixture: {name}: expected other model families, got {family}"
-                    )
+                    told = family if isinstance(family, str) else family.name
+                    raise ConfigError(f"mixture: {name}: expected other model families, got {told}")
         if not self.of:
             raise ConfigError("mixture: of: expected at least one model family")
         return list(self.of)
