@@ -101,8 +101,8 @@ class Mixture:
     worse (600 points of extended sGDML, force RMSE 1.06 against 0.92), and many small regions
     can be far worse. But the errors of the two have little in common, and their mean, with the
     single model as `background`, is better than either there, 0.89. So that is the default.
-    Errors of families of other kinds have still less in common: `backgrounds` of sGDML and of
-    networks together are better than the best of them alone. RESULTS.md has the figures.
+    Errors of families of other kinds have still less in common: with `backgrounds` of sGDML, MACE,
+    BPNN and SchNet it is 0.72, where the best of them alone has 0.92. RESULTS.md has the rest.
 
     Source: the conclusion of Vassilev-Galindo et al., J. Chem. Phys. 154, 094119 (2021),
     arXiv:2103.01103, that local models should be combined into a global one.
