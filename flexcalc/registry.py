@@ -102,10 +102,7 @@ def made(name: str, hyperparameters: Mapping[str, Any]) -> Any:
     """
     cls = family(name)
     hints = get_type_hints(cls, include_extras=True)
-    values = {
-        key: tuple(value) if isinstance(value, list) else value
-        for key, value in hyperparameters.items()
-    }
+    values = {key: _tupled(value) for key, value in hyperparameters.items()}
     for item in fields(cls):
         if FAMILY in getattr(hints[item.name], "__metadata__", ()):
             given = hyperparameters.get(item.name, item.default)
@@ -115,6 +112,11 @@ def made(name: str, hyperparameters: Mapping[str, Any]) -> Any:
         return cls(**values)
     except TypeError as error:
         raise InputError(f"{name}: {error}") from None
+
+
+def _tupled(value: Any) -> Any:
+    """Tuples for the lists that JSON and TOML make of them."""
+    return tuple(map(_tupled, value)) if isinstance(value, list) else value
 
 
 def _member(entry: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from numpy.random import Generator
 
@@ -57,8 +56,7 @@ def _family(potential: Potential) -> Family | None:
     facts = potential.facts if isinstance(potential, TrainedPotential) else {}
     if facts.get("family") not in FAMILIES:
         return None
-    values = {key: _tupled(value) for key, value in facts["hyperparameters"].items()}
-    return made(facts["family"], values)
+    return made(facts["family"], facts["hyperparameters"])
 
 
 def _committee(family: Family, members: int) -> Recipe:
@@ -81,8 +79,3 @@ def _on(baseline: Baseline, above: Recipe) -> Recipe:
         return DeltaModel(baseline.potential, model, facts | baseline.facts)
 
     return fit
-
-
-def _tupled(value: Any) -> Any:
-    """Tuples for the lists that JSON makes of them."""
-    return tuple(_tupled(entry) for entry in value) if isinstance(value, list) else value

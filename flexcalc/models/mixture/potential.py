@@ -23,7 +23,7 @@ from flexcalc.potential import Evaluation, Potential, check_molecule, largest_di
 MEMBER, BACKGROUND = "region", "background"
 """How the names of the folders inside begin."""
 
-NOTHING = 1e-12
+ROUNDING = 1e-12
 """A member's part in the say that is but rounding."""
 
 
@@ -131,7 +131,7 @@ class MixturePotential(TrainedPotential):
             energies, deviation = np.full(len(rows), self.constants[number]), None
             forces = np.zeros_like(positions[rows])
             own = 1 - self.shares[number].sum()
-            if own > NOTHING:
+            if own > ROUNDING:
                 found = member(positions[rows])
                 energies, forces = energies + own * found.energies, own * found.forces
                 deviation = found.deviation
