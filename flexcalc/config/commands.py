@@ -217,8 +217,12 @@ class Md(Guards, OpensPotentials):
     """Timesteps."""
     replicas: Batch = 1
     """Replicas in the batch."""
+    plumed: Path | None = None
+    """A PLUMED input whose bias acts on every replica; `{replica}` and `{replicas}` in it become
+    numbers. Files it reads need full names; those it writes are in OUTPUT/plumed. Needs a PLUMED
+    kernel (PLUMED_KERNEL)."""
     frame_every: Count = 20
-    """Steps between two frames on disk."""
+    """Steps between two frames on disk, which have the labels of the model without any bias."""
     seed: Natural = 0
     """Seed of all random numbers."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +11,17 @@ import numpy as np
 
 from flexcalc import files
 from flexcalc.config import Md
+from flexcalc.errors import InputError
 from flexcalc.methods.dynamics import (
     DynamicsState,
     conserved_energy,
     kinetic_energy,
     temperature,
 )
-from flexcalc.methods.iterate import Recorder
+from flexcalc.methods.iterate import Method, Recorder
+from flexcalc.methods.plumed import Kernels, PlumedState, UnderPlumed, read_script
 from flexcalc.registry import open_potential
-from flexcalc.storage import AppendLog, whole_lines
+from flexcalc.storage import AppendLog, atomic_write, whole_lines
 from flexcalc.workflows.moving import Watch, moved
 from flexcalc.workflows.runs import batch_frames, open_run
 
@@ -27,8 +31,11 @@ COLUMNS = "step,time_fs,replica,temperature_K,potential_eV,kinetic_eV,conserved_
 def run_md(config: Md, output: Path) -> dict[str, Any]:
     """Run dynamics; writes trajectory.xyz and scalars.csv, and a checkpoint every few seconds.
 
+    Under PLUMED its files are in the folder plumed; trajectory.xyz and the potential energy are
+    of the model without the bias, the conserved energy has it.
+
     Raises:
-        InputError: the start or the potential cannot be used; nothing is written.
+        InputError: the start, the potential or PLUMED's input cannot be used; nothing is written.
         GuardError: a guard stopped the run (`methods/guard.py`); what went before is on disk, and
             the geometries that were no good are in stopped.xyz.
     """
@@ -39,10 +46,14 @@ def run_md(config: Md, output: Path) -> dict[str, Any]:
     guards = config.guards(potential, positions, fixed, config.model)
     render = _Render(config, potential.numbers)
     watch = Watch(config, config.replicas, render.words)
+    script = None
+    if config.plumed is not None:
+        script = read_script(config.plumed, potential.numbers, config.replicas, config.method)
     with (
         open_run("md", config, output) as here,
         files.open_frame_log(here.folder / "trajectory.xyz") as frames,
         AppendLog(here.folder / "scalars.csv", whole_lines) as scalars,
+        _moving(config, script, here.folder, potential.numbers) as (method, kind),
     ):
         if here.finished is not None:
             return here.finished
@@ -53,20 +64,45 @@ def run_md(config: Md, output: Path) -> dict[str, Any]:
         state = moved(
             here,
             watch,
-            config.method,
+            method,
             potential,
             positions,
-            DynamicsState,
+            kind,
             recorders=recorders,
             guards=guards,
         )
-        results = _results(config, state, here.folder / "scalars.csv", len(potential.numbers))
+        results = _results(config, state.step, here.folder / "scalars.csv", len(potential.numbers))
         results |= watch.speed()
         here.say(
             f"{config.replicas} replicas, {state.step} steps of {config.method.timestep_fs:g} fs; "
             f"mean temperature {results['temperature_mean_K']:.1f} K; {watch.told()}"
         )
         return here.finish(results)
+
+
+@contextmanager
+def _moving(
+    config: Md, script: str | None, folder: Path, numbers: np.ndarray
+) -> Iterator[tuple[Method, type]]:
+    """What moves the replicas, and the class of its states.
+
+    Args:
+        script: PLUMED's input, or None for dynamics without it.
+
+    Raises:
+        InputError: the run in the folder has another input of PLUMED.
+    """
+    if script is None:
+        yield config.method, DynamicsState
+        return
+    kept = folder / "plumed.dat"
+    if kept.exists() and kept.read_text() != script:
+        raise InputError(f"{config.plumed}: is not what {kept} is; choose another --output")
+    atomic_write(kept, script)
+    with closing(
+        Kernels(script, folder / "plumed", numbers, config.replicas, config.method)
+    ) as kernels:
+        yield UnderPlumed(dynamics=config.method, kernels=kernels), PlumedState
 
 
 class _Render:
@@ -76,19 +112,20 @@ class _Render:
         self.config, self.numbers = config, numbers
         self.fixed = config.method.fixed(numbers)
 
-    def frames(self, state: DynamicsState) -> bytes:
+    def frames(self, state: DynamicsState | PlumedState) -> bytes:
         time_fs = state.step * self.config.method.timestep_fs
         return batch_frames(self.numbers, state.positions, state.evaluation, time_fs, "replica")
 
-    def words(self, state: DynamicsState) -> str:
+    def words(self, state: DynamicsState | PlumedState) -> str:
         return f"{temperature(state.momenta, self.numbers, self.fixed).mean():.0f} K"
 
-    def scalars(self, state: DynamicsState) -> bytes:
+    def scalars(self, state: DynamicsState | PlumedState) -> bytes:
+        dynamics = state.dynamics if isinstance(state, PlumedState) else state
         columns = (
             temperature(state.momenta, self.numbers, self.fixed),
             state.evaluation.energies,
             kinetic_energy(state.momenta, self.numbers),
-            conserved_energy(state, self.numbers),
+            conserved_energy(dynamics, self.numbers),
         )
         time_fs = state.step * self.config.method.timestep_fs
         lines = [COLUMNS] if state.step == 0 else []
@@ -98,16 +135,16 @@ class _Render:
         return "".join(lines).encode()
 
 
-def _results(config: Md, state: DynamicsState, scalars: Path, atoms: int) -> dict[str, Any]:
+def _results(config: Md, steps: int, scalars: Path, atoms: int) -> dict[str, Any]:
     table = np.genfromtxt(scalars, delimiter=",", names=True)
     conserved = table["conserved_eV"].reshape(-1, config.replicas)
-    picoseconds = state.step * config.method.timestep_fs * 1e-3
+    picoseconds = steps * config.method.timestep_fs * 1e-3
     drift = (conserved[-1] - conserved[0]).mean() / max(atoms * picoseconds, 1e-12)
     return {
         "model": config.model,
         "method": config.method.kind,
         "replicas": config.replicas,
-        "steps": state.step,
+        "steps": steps,
         "time_ps": picoseconds,
         "temperature_mean_K": float(table["temperature_K"].mean()),
         "potential_mean_eV": float(table["potential_eV"].mean()),

@@ -103,7 +103,7 @@ def open_run(command: str, config: Any, folder: Path) -> Iterator[Run]:
         yield run
 
 
-OWN_FILES = frozenset({".lock", "run.toml", "log.txt", "split.json"})
+OWN_FILES = frozenset({".lock", "run.toml", "log.txt", "split.json", "plumed.dat"})
 """What a run folder has before any work is done."""
 
 

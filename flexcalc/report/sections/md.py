@@ -54,6 +54,13 @@ def body(folder: RunFolder) -> str:
         results.setdefault("replicas", len(traces))
     parts = [html.paragraph(intro, "lead"), html.cards(facts.chosen(results, KEYS))]
     parts.append(_stopped(folder))
+    if (folder.path / "plumed.dat").exists():
+        biased = (
+            "PLUMED added its bias (plumed.dat) to every replica; what it wrote is in the folder "
+            "plumed. The potential energy is the model's alone, the conserved energy has the bias, "
+            "and rises where hills are added."
+        )
+        parts.append(html.paragraph(biased))
     if traces:
         parts.append(pictures(traces, "md"))
         parts.append(_table(traces, folder))

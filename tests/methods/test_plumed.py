@@ -1,0 +1,284 @@
+"""Dynamics under PLUMED, on a real kernel where there is one and on a stand-in everywhere."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import plumed_standin
+import pytest
+
+import flexcalc
+from flexcalc.errors import GuardError, InputError, MissingExtraError
+from flexcalc.files.plumed import read_table
+from flexcalc.geometry import Coordinate
+from flexcalc.methods.dynamics import Langevin
+from flexcalc.methods.iterate import Checkpoint, iterate, run
+from flexcalc.methods.plumed import Kernels, PlumedState, UnderPlumed, read_script
+from flexcalc.potential import CheckedPotential, Evaluation
+from flexcalc.units import KJ_MOL
+
+START = np.array([[0.0, 0, 0.4], [0.9, 0, 0], [-0.45, 0.8, 0], [-0.45, -0.8, 0]])
+BATH = Langevin(timestep_fs=0.5, temperature_K=300.0, friction_per_ps=10.0)
+RESTRAINT = """d: DISTANCE ATOMS=1,2
+r: RESTRAINT ARG=d AT=0.12 KAPPA=5000
+PRINT ARG=d STRIDE=2 FILE=COLVAR
+"""
+HILLS = """d: DISTANCE ATOMS=1,2
+m: METAD ARG=d SIGMA=0.005 HEIGHT=1.5 PACE=3 FILE=HILLS
+PRINT ARG=d STRIDE=2 FILE=COLVAR
+"""
+HILLS_DIGITS = 1e-7
+"""Relative rounding of a hill of some kJ/mol that is written with nine decimals."""
+
+
+@pytest.fixture(params=["stand-in", "kernel"])
+def plumed(request, monkeypatch):
+    if request.param == "kernel":
+        pytest.importorskip("plumed")
+        if "PLUMED_KERNEL" not in os.environ:
+            pytest.skip("needs PLUMED_KERNEL")
+    else:
+        monkeypatch.setitem(sys.modules, "plumed", plumed_standin)
+    return request.param
+
+
+@pytest.fixture
+def kernel(plumed):
+    if plumed != "kernel":
+        pytest.skip("of PLUMED alone")
+
+
+def method(script, folder, potential, replicas=1):
+    kernels = Kernels(script, folder / "plumed", potential.numbers, replicas, BATH)
+    return UnderPlumed(dynamics=BATH, kernels=kernels)
+
+
+def go(script, folder, potential, steps, replicas=1, seed=3):
+    folder.mkdir(exist_ok=True)
+    moving = method(script, folder, potential, replicas)
+    start = np.repeat(START[None], replicas, axis=0)
+    checkpoint = Checkpoint(folder / "c", np.random.default_rng(seed), seconds=1e9)
+    try:
+        return run(moving, potential, start, PlumedState, steps=steps, checkpoint=checkpoint)
+    finally:
+        moving.kernels.close()
+
+
+def test_a_restraint_is_the_spring_it_should_be(plumed, ammonia, tmp_path):
+    state = go(RESTRAINT, tmp_path, ammonia, 20)
+    distance, gradient = Coordinate.parse("distance 0 1").measure(state.positions)
+    kappa = 5000 * KJ_MOL / 100
+    assert state.bias == pytest.approx(0.5 * kappa * (distance - 1.2) ** 2, rel=1e-12)
+    model = ammonia(state.positions)
+    np.testing.assert_array_equal(state.evaluation.forces, model.forces)
+    push = state.dynamics.evaluation.forces - model.forces
+    expected = -(kappa * (distance - 1.2))[:, None, None] * gradient
+    np.testing.assert_allclose(push, expected, atol=1e-12)
+
+
+def test_stopping_half_way_changes_not_one_byte_of_a_bias_without_memory(plumed, ammonia, tmp_path):
+    whole = go(RESTRAINT, tmp_path / "whole", ammonia, 20, replicas=2)
+    for steps in (7, 20):
+        halves = go(RESTRAINT, tmp_path / "halves", ammonia, steps, replicas=2)
+    np.testing.assert_array_equal(whole.positions, halves.positions)
+    np.testing.assert_array_equal(whole.momenta, halves.momenta)
+    for replica in range(2):
+        files = [tmp_path / part / "plumed" / f"COLVAR.{replica}" for part in ("whole", "halves")]
+        one, other = (
+            [line for line in path.read_text().splitlines() if not line.startswith("#")]
+            for path in files
+        )
+        assert one == other
+        assert len(one) == 11
+
+
+@pytest.mark.parametrize("stop", [7, 8, 9])
+def test_hills_go_on_after_a_stop_as_their_digits_say(plumed, ammonia, tmp_path, stop):
+    """A stop just before, at, and after a hill loses none and adds none."""
+    whole = go(HILLS, tmp_path / "whole", ammonia, 20)
+    for steps in (stop, 20):
+        halves = go(HILLS, tmp_path / "halves", ammonia, steps)
+    np.testing.assert_allclose(halves.positions, whole.positions, atol=10 * HILLS_DIGITS)
+    for name in ("HILLS", "COLVAR"):
+        one, other = (read_table(tmp_path / part / "plumed" / name) for part in ("whole", "halves"))
+        assert one.keys() == other.keys()
+        for column in one:
+            np.testing.assert_allclose(other[column], one[column], atol=10 * HILLS_DIGITS)
+    assert len(one["time"]) == 11
+
+
+def test_what_was_written_after_the_checkpoint_is_taken_back(plumed, ammonia, tmp_path):
+    """As after a kill: PLUMED is some steps further than the checkpoint."""
+    go(HILLS, tmp_path, ammonia, 9)
+    kept = {path.name: path.read_bytes() for path in (tmp_path / "plumed").iterdir()}
+    for name in ("HILLS", "COLVAR"):
+        with open(tmp_path / "plumed" / name, "ab") as stream:
+            stream.write(b" 0.0060 0.1 0.005 1.5 -1\n 0.00")
+    go(HILLS, tmp_path, ammonia, 10)
+    for name in ("HILLS", "COLVAR"):
+        assert (tmp_path / "plumed" / name).read_bytes().startswith(kept[name])
+        times = read_table(tmp_path / "plumed" / name)["time"]
+        assert (np.diff(times) > 0).all()
+
+
+def test_a_file_that_lost_lines_is_refused(plumed, ammonia, tmp_path):
+    go(HILLS, tmp_path, ammonia, 9)
+    with open(tmp_path / "plumed" / "HILLS", "r+b") as stream:
+        stream.truncate(40)
+    with pytest.raises(InputError, match=r"HILLS: expected at least .* start in another folder"):
+        go(HILLS, tmp_path, ammonia, 20)
+
+
+def test_the_hills_are_the_bias(plumed, ammonia, tmp_path):
+    """Read back and summed by themselves; PLUMED cuts a Gaussian at 0.2 % of its height."""
+    state = go(HILLS, tmp_path, ammonia, 60)
+    coordinate = Coordinate.parse("distance 0 1")
+    table = read_table(tmp_path / "plumed" / "HILLS")
+    earlier = table["time"] < state.step * BATH.timestep_fs * 1e-3 - 1e-9
+    centres, sigmas = table["d"][earlier] * 10, table["sigma_d"][earlier] * 10
+    apart = coordinate.values(state.positions)[:, None] - centres
+    hills = table["height"][earlier] * KJ_MOL * np.exp(-0.5 * (apart / sigmas) ** 2)
+    assert len(centres) == 19
+    assert state.bias == pytest.approx(hills.sum(axis=1), abs=0.005 * hills.max() * len(centres))
+
+
+def test_replicas_can_be_told_apart_in_the_input(plumed, ammonia, tmp_path):
+    script = "d: DISTANCE ATOMS=1,2\nPRINT ARG=d STRIDE=1 FILE=of-{replica}-in-{replicas}\n"
+    go(script, tmp_path, ammonia, 2, replicas=2)
+    names = {path.name for path in (tmp_path / "plumed").glob("of-*")}
+    assert names == {"of-0-in-2.0", "of-1-in-2.1"}
+
+
+class _Torn(CheckedPotential):
+    """Knows its deviation, as a committee does."""
+
+    numbers = np.array([7, 1, 1, 1])
+
+    def evaluate(self, positions):
+        nothing = np.zeros(positions.shape)
+        return Evaluation(nothing[:, 0, 0], nothing, deviation=np.full(positions.shape[:2], 0.25))
+
+
+def test_what_else_the_model_knows_is_not_lost(plumed, tmp_path, rng):
+    potential = _Torn()
+    moving = method(RESTRAINT, tmp_path, potential)
+    state = moving.init(potential, START[None], rng)
+    state = iterate(moving, potential, state, steps=2, rng=rng)
+    moving.kernels.close()
+    for evaluation in (state.evaluation, state.dynamics.evaluation):
+        np.testing.assert_array_equal(evaluation.deviation, np.full((1, 4), 0.25))
+
+
+def test_a_bias_on_the_energy_scales_the_forces(kernel, ammonia, tmp_path):
+    state = go("e: ENERGY\nRESTRAINT ARG=e AT=0 SLOPE=0.5\n", tmp_path, ammonia, 3)
+    model = state.evaluation
+    np.testing.assert_allclose(state.bias, 0.5 * model.energies, atol=1e-12)
+    np.testing.assert_allclose(state.dynamics.evaluation.forces, 1.5 * model.forces, atol=1e-12)
+
+
+def test_the_bias_is_that_of_ases_plumed_calculator(kernel, ammonia, tmp_path, monkeypatch):
+    """Another adapter of the same library, with its own units."""
+    from ase import Atoms
+    from ase.calculators.plumed import Plumed
+    from ase.calculators.singlepoint import SinglePointCalculator
+    from ase.units import fs
+
+    state = go(RESTRAINT, tmp_path, ammonia, 10)
+    atoms = Atoms(numbers=ammonia.numbers, positions=state.positions[0])
+    still = SinglePointCalculator(atoms, energy=0.0, forces=np.zeros((4, 3)))
+    monkeypatch.chdir(tmp_path)
+    with Plumed(still, RESTRAINT.splitlines(), 0.5 * fs, atoms=atoms) as calculator:
+        energy, forces, _ = calculator.compute_bias(atoms.positions, 0, 0.0)
+    assert state.bias[0] == pytest.approx(energy, abs=1e-9)
+    push = state.dynamics.evaluation.forces - state.evaluation.forces
+    np.testing.assert_allclose(push[0], forces, atol=1e-8)
+
+
+@pytest.mark.inputs
+def test_what_plumed_does_not_accept_is_told_in_its_words(plumed, ammonia, tmp_path):
+    path = tmp_path / "plumed.dat"
+    path.write_text("d: DISTANCE ATOMS=1,2\nRESTRANT ARG=d AT=1 KAPPA=1\n")
+    with pytest.raises(
+        InputError, match=r"plumed\.dat: PLUMED does not accept .*RESTRANT"
+    ) as caught:
+        read_script(path, ammonia.numbers, 1, BATH)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(InputError, match=r"missing\.dat: cannot be read"):
+        read_script(tmp_path / "missing.dat", ammonia.numbers, 1, BATH)
+
+
+@pytest.mark.inputs
+def test_a_machine_without_plumed_is_told_what_to_install(ammonia, tmp_path, monkeypatch):
+    path = tmp_path / "plumed.dat"
+    path.write_text(RESTRAINT)
+    monkeypatch.setitem(sys.modules, "plumed", None)
+    with pytest.raises(MissingExtraError, match=r"flexcalc\[plumed\]"):
+        read_script(path, ammonia.numbers, 1, BATH)
+
+
+@pytest.mark.inputs
+def test_a_package_without_a_kernel_says_where_to_point(ammonia, tmp_path, monkeypatch):
+    class Empty:
+        def __init__(self):
+            raise RuntimeError("PLUMED not available")
+
+    path = tmp_path / "plumed.dat"
+    path.write_text(RESTRAINT)
+    monkeypatch.setattr(plumed_standin, "Plumed", Empty)
+    monkeypatch.setitem(sys.modules, "plumed", plumed_standin)
+    monkeypatch.delenv("PLUMED_KERNEL", raising=False)
+    with pytest.raises(InputError, match=r"PLUMED_KERNEL is not set.*libplumedKernel\.so"):
+        read_script(path, ammonia.numbers, 1, BATH)
+
+
+@pytest.mark.guard
+def test_a_kernel_that_stops_stops_the_run(plumed, ammonia, tmp_path, monkeypatch):
+    moving = method(RESTRAINT, tmp_path, ammonia)
+    moving.kernels.begin()
+    with pytest.raises(GuardError, match="step 1: PLUMED stopped replica 0"):
+        moving.kernels(np.full((1, 4, 2), np.nan), ammonia(START[None]), 1)
+    moving.kernels.close()
+
+
+@pytest.fixture
+def scripted(here):
+    Path("plumed.dat").write_text(RESTRAINT)
+    return ["md", "water.flex", "start.xyz", "--plumed", "plumed.dat", "--frame-every", "5"]
+
+
+@pytest.mark.data
+def test_a_run_in_two_pieces_leaves_the_same_bytes(plumed, scripted, run):
+    assert run(*scripted, "--steps", "13", "-o", "pieces") == 0
+    assert run(*scripted, "--steps", "26", "-o", "pieces") == 0
+    assert run(*scripted, "--steps", "26", "-o", "whole") == 0
+    for name in ("trajectory.xyz", "scalars.csv"):
+        assert Path("pieces", name).read_bytes() == Path("whole", name).read_bytes()
+    one, other = (read_table(Path(run, "plumed/COLVAR"))["d"] for run in ("pieces", "whole"))
+    np.testing.assert_array_equal(one, other)
+
+
+def test_frames_have_the_model_without_the_bias(plumed, scripted, run):
+    assert run(*scripted, "--steps", "20", "-o", "biased") == 0
+    frames = flexcalc.read("biased/trajectory.xyz")
+    model = flexcalc.load("water.flex")(frames.positions)
+    np.testing.assert_allclose(model.forces, frames.forces, atol=1e-8)
+    assert "plumed" in Path("biased/report.html").read_text()
+
+
+@pytest.mark.inputs
+def test_another_input_does_not_go_on_in_an_old_folder(plumed, scripted, run, capsys):
+    assert run(*scripted, "--steps", "5", "-o", "biased") == 0
+    Path("plumed.dat").write_text(RESTRAINT.replace("5000", "6000"))
+    assert run(*scripted, "--steps", "10", "-o", "biased") == 2
+    assert "plumed.dat: is not what" in capsys.readouterr().err
+
+
+@pytest.mark.inputs
+def test_a_typo_in_the_input_leaves_nothing_behind(plumed, scripted, run, capsys):
+    Path("plumed.dat").write_text("d: DISTANC ATOMS=1,2\n")
+    assert run(*scripted, "--steps", "5", "-o", "biased") == 2
+    assert "plumed.dat: PLUMED does not accept its input" in capsys.readouterr().err
+    assert not Path("biased").exists()
