@@ -7,7 +7,7 @@ bias, a sum) is bound to the atomic numbers of one molecule and is called with a
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -31,6 +31,16 @@ class Evaluation:
     energies: np.ndarray
     forces: np.ndarray
     deviation: np.ndarray | None = None
+
+
+def joined(parts: Sequence[Evaluation]) -> Evaluation:
+    """One evaluation of those of the pieces of a batch; deviations where all parts have them."""
+    deviations = [part.deviation for part in parts if part.deviation is not None]
+    return Evaluation(
+        np.concatenate([part.energies for part in parts]),
+        np.concatenate([part.forces for part in parts]),
+        np.concatenate(deviations) if len(deviations) == len(parts) else None,
+    )
 
 
 @runtime_checkable

@@ -183,11 +183,11 @@ def open_potential(
     return potential
 
 
-def load(address: Address, molecule: Any = None, *, trust: bool = False) -> Potential:
+def load(address: Address | Path, molecule: Any = None, *, trust: bool = False) -> Potential:
     """Open any potential; the public form of `open_potential`.
 
     Args:
-        address: see `open_potential`.
+        address: see `open_potential`; a path of a model will do.
         molecule: an `ase.Atoms` or atomic numbers (atoms,); needed for a reference method.
         trust: open files that can only be read by running code they contain.
 
@@ -195,7 +195,7 @@ def load(address: Address, molecule: Any = None, *, trust: bool = False) -> Pote
         AddressError, MoleculeError: see `open_potential`.
     """
     numbers = getattr(molecule, "numbers", molecule)
-    return open_potential(address, numbers, trust=trust)
+    return open_potential(str(address), numbers, trust=trust)
 
 
 def _open_committee(address: Address, numbers: np.ndarray | None, trust: bool) -> Potential:

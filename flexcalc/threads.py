@@ -15,9 +15,15 @@ _inside = 0
 _before: list[int] = []
 
 
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""By which a user, a queue or a parent says how many processors a process may take."""
+
+
 def cores() -> int:
-    """Processors this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Processors this process may run on; fewer where OMP_NUM_THREADS says so."""
+    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    told = os.environ.get(THREAD_VARIABLES[0], "")
+    return min(here, int(told)) if told.isdecimal() and int(told) > 0 else here
 
 
 def pool() -> ThreadPoolExecutor:

@@ -31,3 +31,11 @@ def test_opening_a_model_imports_no_reference_and_no_plots():
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_a_path_opens_a_model_as_its_name_does(water_shelf):
+    path, name = water_shelf / "water.flex", str(water_shelf / "water.flex")
+    start = flexcalc.read(water_shelf / "start.xyz").positions
+    expected = flexcalc.load(name)(start).energies
+    assert (flexcalc.load(path)(start).energies == expected).all()
+    assert (flexcalc.Calculator(path).potential(start).energies == expected).all()

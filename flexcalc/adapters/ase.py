@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import ase
@@ -34,11 +35,15 @@ class Calculator(ASECalculator):
 
     implemented_properties = ["energy", "free_energy", "forces", "deviation"]  # noqa: RUF012 - as in ASE
 
-    def __init__(self, potential: Potential | Address, *, trust: bool = False, **kwargs: Any):
+    def __init__(
+        self, potential: Potential | Address | Path, *, trust: bool = False, **kwargs: Any
+    ):
         super().__init__(**kwargs)
         self._reference: Address | None = None
         self._trust = trust
         self.potential: Potential | None = None
+        if isinstance(potential, Path):
+            potential = str(potential)
         if not isinstance(potential, str):
             self.potential = potential
         elif needs_molecule(potential):

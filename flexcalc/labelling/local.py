@@ -30,7 +30,7 @@ from flexcalc.labelling.worker import (
     one_line,
     open_checked,
 )
-from flexcalc.threads import cores
+from flexcalc.threads import THREAD_VARIABLES, cores
 
 TICK_S = 0.25
 """Longest silence of the queue; what has arrived by then is written."""
@@ -40,8 +40,6 @@ OPENING_S = 600.0
 
 IDLE_S = 300.0
 """A worker without work for so long ends, and frees its memory."""
-
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 # In the worker

@@ -193,20 +193,13 @@ def in_chunks(
     potential: Callable[[Any], Any], positions: Any, progress: Progress, size: int = 64
 ) -> Any:
     """Evaluate many geometries (frames, atoms, 3) in batches of `size`, with progress."""
-    import numpy as np
-
-    from flexcalc.potential import Evaluation
+    from flexcalc.potential import joined
 
     parts = []
     for begin in range(0, len(positions), size):
         parts.append(potential(positions[begin : begin + size]))
         progress(min(begin + size, len(positions)), len(positions), "frames")
-    known = all(part.deviation is not None for part in parts)
-    return Evaluation(
-        np.concatenate([part.energies for part in parts]),
-        np.concatenate([part.forces for part in parts]),
-        np.concatenate([part.deviation for part in parts]) if known else None,
-    )
+    return joined(parts)
 
 
 def batch_frames(numbers: Any, positions: Any, evaluation: Any, time_fs: float, name: str) -> bytes:

@@ -68,6 +68,10 @@ def opened(address: str, numbers: np.ndarray) -> Potential:
     return NetworkPotential(family, numbers, built(family, numbers), 0.0, 1e-3, {})
 
 
+WARM_S = 4.0
+"""Seconds of work before anything is timed."""
+
+
 def replicas(models: list[str], start: Path, steps: int) -> None:
     frame = files.read(start)
     for address in models:
@@ -77,7 +81,11 @@ def replicas(models: list[str], start: Path, steps: int) -> None:
         state = method.init(potential, np.repeat(frame.positions[:1], REPLICAS, axis=0), rng)
         run = Batch(method, potential, state)
         alone = Alone(potential, frame)
-        run(10), alone(10)
+        # A kernel's crew of processes starts after a second of work (`flexcalc.crew`).
+        begun = time.monotonic()
+        while time.monotonic() - begun < WARM_S:
+            run(10)
+        alone(10)
         ratios, rates = [], []
         for _ in range(ROUNDS):
             # In turns, so that what else the machine does meets both.

@@ -7,6 +7,7 @@ import pytest
 import flexcalc
 from flexcalc import files, registry
 from flexcalc.cli import main
+from flexcalc.config.options import options
 from flexcalc.dataset import Dataset
 from tests.contract.test_potential_contract import METHANOL, NUMBERS, Springs, rattled
 
@@ -14,12 +15,14 @@ from tests.contract.test_potential_contract import METHANOL, NUMBERS, Springs, r
 @pytest.fixture
 def place(monkeypatch, tmp_path):
     monkeypatch.setitem(registry.FAMILIES, "toy", "tests.contract.toy_family:Toy")
+    options.cache_clear()  # other tests may have asked before the line was there
     monkeypatch.chdir(tmp_path)
     positions = rattled(60, seed=1)
     labels = Springs()(positions)
     files.write("labels.xyz", Dataset(NUMBERS, positions, labels.energies, labels.forces))
     ase.io.write("start.xyz", ase.Atoms(NUMBERS, METHANOL))
-    return tmp_path
+    yield tmp_path
+    options.cache_clear()
 
 
 def test_the_commands_know_it_from_its_registry_line(place, capsys):

@@ -36,7 +36,7 @@ def say(line: str) -> None:
 
 
 def serve(
-    potential: Potential | Address,
+    potential: Potential | Address | Path,
     atoms: ase.Atoms | Path | str,
     *,
     unix: str | None = None,
@@ -194,11 +194,11 @@ def socket_path(name: str, prefix: str = SOCKET_PREFIX) -> str:
     return prefix + name
 
 
-def _bound(potential: Potential | Address, numbers: np.ndarray, trust: bool) -> Potential:
-    if isinstance(potential, str):
+def _bound(potential: Potential | Address | Path, numbers: np.ndarray, trust: bool) -> Potential:
+    if isinstance(potential, (str, Path)):
         from flexcalc.registry import open_potential
 
-        return open_potential(potential, numbers, trust=trust)
+        return open_potential(str(potential), numbers, trust=trust)
     check_molecule(potential.numbers, numbers, "template")
     return potential
 

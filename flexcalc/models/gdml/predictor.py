@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from flexcalc.crew import shared
 from flexcalc.errors import FileFormatError
 from flexcalc.models.family import TrainedPotential
 from flexcalc.models.folder import write_model
@@ -17,14 +18,13 @@ from flexcalc.models.gdml.contraction import Contraction
 from flexcalc.models.gdml.descriptor import Descriptor, InverseDistances
 from flexcalc.models.gdml.engine import PROCESSOR, Engine, engine
 from flexcalc.models.gdml.groups import is_group
-from flexcalc.potential import Evaluation, check_positions
+from flexcalc.potential import Evaluation, check_positions, joined
+from flexcalc.threads import cores
 
 FEWEST, MOST = 4, 32
-"""Geometries that a core takes at a time: too few cost calls, too many leave the cache."""
-WORTH = 7e6
-"""Geometries times training images times features that are worth handing to another core."""
-SHARES = 8
-"""Pieces into which a batch is cut between these bounds, so that the cores end together."""
+"""Geometries of a piece: too few cost calls, too many leave the cache."""
+WORTH = 5e6
+"""Geometries times training images times features that are worth handing to another process."""
 
 
 class GDMLPotential(TrainedPotential):
@@ -87,25 +87,24 @@ class GDMLPotential(TrainedPotential):
 
     def evaluate(self, positions: np.ndarray) -> Evaluation:
         """Energies and forces of positions (batch, atoms, 3)."""
-        energies = np.empty(len(positions))
-        forces = np.empty_like(positions)
-        share = self._share(len(positions))
+        if self._contraction.engine.device is None:
+            return shared(self, positions, self._rows(len(positions)))
+        most = MOST * self._contraction.engine.enlarged
+        starts = range(0, max(1, len(positions)), most)
+        return joined([self.alone(positions[start : start + most]) for start in starts])
 
-        def work(start: int) -> None:
-            part = slice(start, start + share)
-            local = self.descriptor.linearise(positions[part])
-            energies[part], slope = self.contract(local.features)
-            forces[part] = local.pull(slope)
+    def alone(self, positions: np.ndarray) -> Evaluation:
+        """Energies and forces of positions (batch, atoms, 3) in one piece, on one thread."""
+        local = self.descriptor.linearise(positions)
+        energies, slope = self.contract(local.features)
+        return Evaluation(energies, local.pull(slope))
 
-        self._contraction.engine.each(work, range(0, len(positions), share))
-        return Evaluation(energies, forces)
-
-    def _share(self, count: int) -> int:
-        """Geometries in a piece of a batch of so many; the pieces are of one size."""
+    def _rows(self, count: int) -> int:
+        """Geometries in a piece of a batch of so many: equal ones for all cores."""
         cost = self.features.size * len(self.permutations)
         fewest = min(MOST, max(FEWEST, round(WORTH / cost)))
-        pieces = max(1, -(-count // MOST), min(SHARES, count // fewest))
-        return self._contraction.engine.enlarged * max(1, -(-count // pieces))
+        rounds = -(-count // (MOST * cores()))
+        return -(-count // max(1, min(rounds * cores(), count // fewest)))
 
     def distance(self, positions: np.ndarray) -> np.ndarray | None:
         """Distances (batch,) of positions (batch, atoms, 3) to the nearest training point.
