@@ -49,6 +49,8 @@ class Sharable(Protocol):
 
 def shared(potential: Sharable, positions: np.ndarray, rows: int) -> Evaluation:
     """Energies and forces of positions (batch, atoms, 3), cut into pieces of so many rows."""
+    if not len(positions):
+        return Evaluation(np.zeros(0), np.zeros(positions.shape))
     with one_blas_thread():
         if len(positions) <= rows:
             return potential.alone(positions)

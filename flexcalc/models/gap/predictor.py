@@ -73,7 +73,7 @@ class GAPPotential(TrainedPotential):
         Raises:
             FileFormatError: QUIP cannot read the files.
         """
-        return Evaluation(*self._opened()(positions))
+        return self._opened()(positions)
 
     def save(self, folder: Path) -> None:
         """Write the model as a folder.

@@ -15,13 +15,10 @@ from typing import Any
 import numpy as np
 
 from flexcalc.errors import FileFormatError, MissingExtraError
+from flexcalc.potential import Evaluation
 
 _lock = threading.Lock()
 """QUIP keeps what it computes in variables of its modules: one call at a time."""
-
-
-Results = tuple[np.ndarray, np.ndarray]
-"""Energies (batch,) in eV and forces (batch, atoms, 3) in eV/angstrom."""
 
 
 def require_quippy() -> None:
@@ -63,8 +60,8 @@ class Quip:
             self._atoms.set_atoms(self._atoms.z)
             self._positions = self._atoms.pos
 
-    def __call__(self, positions: np.ndarray) -> Results:
-        """Energies (batch,) in eV and forces (batch, atoms, 3) in eV/angstrom."""
+    def __call__(self, positions: np.ndarray) -> Evaluation:
+        """Energies and forces of positions (batch, atoms, 3)."""
         energies = np.empty(len(positions))
         forces = np.empty(positions.shape)
         energy = np.zeros(())
@@ -74,7 +71,7 @@ class Quip:
                 self._positions[:] = geometry.T
                 self._potential.calc(self._atoms, energy=energy, force=force, args_str="")
                 energies[row], forces[row] = energy, force.T
-        return energies, forces
+        return Evaluation(energies, forces)
 
 
 @cache

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from flexcalc.crew import shared
 from flexcalc.models.gap.kernel import DotProduct
 from flexcalc.models.gap.pairs import PairEnergies
 from flexcalc.models.gap.soap import Environments, Soap
-from flexcalc.threads import each
+from flexcalc.potential import Evaluation
 
 Results = tuple[np.ndarray, np.ndarray]
 """Energies (batch,) in eV and forces (batch, atoms, 3) in eV/angstrom."""
@@ -99,20 +100,19 @@ class Energies:
         self._constant, self._terms = constant, terms
         self._most = max(1, BLOCK // max((term.size for term in terms), default=1))
 
-    def __call__(self, positions: np.ndarray) -> Results:
-        """Energies (batch,) in eV and forces (batch, atoms, 3) of positions (batch, atoms, 3)."""
+    def __call__(self, positions: np.ndarray) -> Evaluation:
+        """Energies and forces of positions (batch, atoms, 3)."""
+        count = len(positions)
+        rows = -(-count // max(1, min(SHARES, count // FEWEST)))
+        return shared(self, positions, min(self._most, rows))
+
+    def alone(self, positions: np.ndarray) -> Evaluation:
+        """The same in one piece, on one thread."""
         energies = np.full(len(positions), self._constant)
         forces = np.zeros(positions.shape)
-
-        rows = min(self._most, max(FEWEST, -(-len(positions) // SHARES)))
-
-        def work(start: int) -> None:
-            part = slice(start, start + rows)
-            with np.errstate(all="ignore"):  # what is not finite is found at the end
-                for term in self._terms:
-                    energy, force = term(positions[part])
-                    energies[part] += energy
-                    forces[part] += force
-
-        each(work, range(0, len(positions), rows))
-        return energies, forces
+        with np.errstate(all="ignore"):  # what is not finite is found at the end
+            for term in self._terms:
+                energy, force = term(positions)
+                energies += energy
+                forces += force
+        return Evaluation(energies, forces)
