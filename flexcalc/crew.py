@@ -14,7 +14,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
-import pickle
 import subprocess
 import sys
 import threading
@@ -41,7 +40,7 @@ GONE = (OSError, EOFError)
 
 
 class Sharable(Protocol):
-    """A potential whose batches can be cut; the other processes get it by pickle."""
+    """A potential whose batches can be cut; the other processes get it through a pipe."""
 
     def alone(self, positions: np.ndarray) -> Evaluation:
         """Energies and forces of checked positions (batch, atoms, 3), on one thread."""
@@ -157,7 +156,7 @@ class _Mate:
         try:
             model = None
             if potential not in self._known:
-                model = pickle.dumps(potential, pickle.HIGHEST_PROTOCOL)
+                model = potential
                 self._given += 1
                 self._known[potential] = self._given
             key = self._known[potential]
@@ -212,7 +211,7 @@ def _serve(pipe: Connection) -> None:
         key, model, alive, batches = _received(pipe)
         if model is not None:
             models = {one: models[one] for one in alive if one in models}
-            models[key] = pickle.loads(model)
+            models[key] = model
         try:
             found = [models[key].alone(batch) for batch in batches]
         except Exception:

@@ -124,8 +124,8 @@ class Mixture:
     """Coordinates along which regions lie, such as "dihedral 4 6 7 12" (distances, angles and
     dihedrals); by default all distances tell."""
     shared: Fraction = 0.05
-    """Share of the training points that lie on borders, where more than one local model has
-    weight; it sets how wide the borders are."""
+    """Least share of the training points that lie on borders, where more than one local model has
+    weight; they are wider where thermal motion would cross them within 10 fs."""
     overlap: NonNegative = 0.0
     """Neighbours' training points that a local model takes as well, beyond those where it has
     weight, as a multiple of those."""
@@ -281,7 +281,8 @@ class Mixture:
         averages = averages_of(train.numbers, train.positions, rng, coordinates)
         seen = averages(train.positions)
         of_frame = regions_of(seen, self.regions or 1, self.least_points, rng)
-        return discriminant(averages, train.positions, of_frame, self.shared), of_frame
+        gate = discriminant(averages, train.numbers, train.positions, of_frame, self.shared)
+        return gate, of_frame
 
     def _part(
         self,

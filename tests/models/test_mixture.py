@@ -17,13 +17,14 @@ from flexcalc.geometry import Coordinate
 from flexcalc.models.gdml import SGDML
 from flexcalc.models.mixture import Gate, MixturePotential, aligned, averages_of, background_shares
 from flexcalc.models.mixture.features import pair_classes
-from flexcalc.models.mixture.gate import discriminant
+from flexcalc.models.mixture.gate import QUICKEST_FS, discriminant
 from flexcalc.potential import CheckedPotential, Evaluation
 from flexcalc.registry import FAMILIES
 from flexcalc.training.memory import Notebook
 from flexcalc.training.mixture import Mixture
 from flexcalc.training.regions import regions_of, with_neighbours
 from flexcalc.training.tuning import fit_best
+from flexcalc.units import FS, KB
 
 WATER = np.array([8, 1, 1])
 OPEN = np.array([[0.0, 0.0, 0.0], [0.96, 0.0, 0.0], [-0.24, 0.93, 0.0]])
@@ -78,7 +79,7 @@ def gate_of_water(shared=0.2, coordinates=()):
     shapes = frames(40, seed=0)
     named = [Coordinate.parse(text) for text in coordinates]
     averages = averages_of(WATER, shapes, np.random.default_rng(0), named)
-    return discriminant(averages, shapes, np.arange(40) % 2, shared)
+    return discriminant(averages, WATER, shapes, np.arange(40) % 2, shared)
 
 
 GATES = {
@@ -112,6 +113,25 @@ def test_weights_sum_to_one_and_are_exactly_zero_far_from_a_region(gate):
     assert 16 >= (pure.min(axis=1) > 0).sum() > 0
     assert np.array_equal(pure.argmax(axis=1), np.arange(40) % 2)
     assert ((border > 0) & (border < 1)).any()
+
+
+@pytest.mark.physics
+def test_no_border_is_crossed_within_a_few_timesteps():
+    """Two halves of one cloud, whose border would be a cut: time by moves at the thermal pace."""
+    rng = np.random.default_rng(5)
+    cloud = OPEN + 0.05 * rng.standard_normal((200, 3, 3))
+    halves = (np.linalg.norm(cloud[:, 1] - cloud[:, 0], axis=1) > 0.97).astype(int)
+    averages = averages_of(WATER, cloud, rng, [Coordinate.parse("distance 0 1")])
+    gate = discriminant(averages, WATER, cloud, halves, 0.01)
+    # Hydrogen against oxygen along their bond: the reduced mass sets the pace.
+    pace = np.sqrt(KB * 300 * (1 / 1.008 + 1 / 15.999)) * FS
+    start = OPEN.copy()
+    at = np.linspace(-0.3, 0.3, 3001)
+    line = np.repeat(start[None], len(at), axis=0)
+    line[:, 1, 0] += at
+    mixed = (gate(line).weights > 0).all(axis=1)
+    # What is seen is the mean of both bonds, and one bond moves that by half, not by its root.
+    assert np.ptp(at[mixed]) / pace == pytest.approx(QUICKEST_FS * np.sqrt(2), rel=0.1)
 
 
 @pytest.mark.parametrize("shared", [0.1, 0.5])
