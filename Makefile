@@ -40,11 +40,14 @@ demo:
 $(SMALL):
 	$(BIN)/flexcalc benchmark inputs/$@.toml --output $@
 
+# Two processes, a file of tests to each at a time; more threads in them would only be in the way.
+TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
+
 test:
-	$(BIN)/python -m pytest -q
+	$(TESTS)
 
 test-long:
-	$(BIN)/python -m pytest -q -m 'long or not long'
+	$(TESTS) -m 'long or not long'
 
 check:
 	$(BIN)/ruff check
