@@ -1,4 +1,4 @@
-"""The sGDML family: hyperparameters, training, loading."""
+"""The sGDML family: hyperparameters and training."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ import numpy as np
 from numpy.random import Generator
 
 from flexcalc.dataset import Dataset
-from flexcalc.errors import ConfigError, FileFormatError, InputError
+from flexcalc.errors import ConfigError, InputError
 from flexcalc.fields import Count, Fraction, Natural, NonNegative, Percentile, Positive
 from flexcalc.models.family import TrainedPotential, announce, check_sets, errors
-from flexcalc.models.folder import check_arrays, read_model
 from flexcalc.models.gdml import reduction
 from flexcalc.models.gdml.descriptor import (
     Descriptor,
@@ -22,14 +21,14 @@ from flexcalc.models.gdml.descriptor import (
     Joined,
     RootDistances,
     extended,
-    from_arrays,
 )
 from flexcalc.models.gdml.diagnosis import diagnosis
 from flexcalc.models.gdml.engine import engine
 from flexcalc.models.gdml.groups import generators_of
 from flexcalc.models.gdml.kernel import Kernel, TrainingPoints, prepare
+from flexcalc.models.gdml.loading import load_model
 from flexcalc.models.gdml.metric import learn_metric
-from flexcalc.models.gdml.predictor import GDMLPotential, check_model
+from flexcalc.models.gdml.predictor import GDMLPotential
 from flexcalc.models.gdml.solver import Setting, Solver
 from flexcalc.models.gdml.symmetry import Symmetry, check, find
 from flexcalc.potential import Evaluation
@@ -416,36 +415,7 @@ class SGDML:
         Raises:
             FileFormatError: damaged, of another family, or its arrays do not fit together.
         """
-        facts, arrays = read_model(folder, cls.name)
-        numbers = np.array(facts["numbers"])
-        if len(numbers) < 2:
-            raise FileFormatError(f"{folder}: expected at least two atoms")
-        descriptor = from_arrays(len(numbers), arrays, folder)
-        points = len(arrays.get("features", ()))
-        shapes: dict[str, tuple[str, tuple[int | None, ...]]] = {
-            "permutations": ("i", (None, len(numbers))),
-            "features": ("f", (None, descriptor.size)),
-            "coefficients": ("f", (points, descriptor.size)),
-            "scale": ("f", ()),
-            "constant": ("f", ()),
-        }
-        if "energies" in arrays:
-            shapes["energies"] = ("f", (points,))
-        check_arrays(folder, arrays, shapes)
-        sigma = facts["hyperparameters"].get("sigma")
-        check_model(folder, numbers, arrays, sigma, descriptor)
-        return GDMLPotential(
-            numbers=numbers,
-            permutations=arrays["permutations"],
-            features=arrays["features"],
-            coefficients=arrays["coefficients"],
-            energies=arrays.get("energies"),
-            sigma=sigma,
-            scale=float(arrays["scale"]),
-            constant=float(arrays["constant"]),
-            descriptor=descriptor,
-            facts=facts,
-        )
+        return load_model(folder, cls.name)
 
 
 def _plain(family: SGDML) -> dict[str, Any]:

@@ -11,13 +11,11 @@ from typing import Any
 import numpy as np
 
 from flexcalc.crew import shared
-from flexcalc.errors import FileFormatError
 from flexcalc.models.family import TrainedPotential
 from flexcalc.models.folder import write_model
 from flexcalc.models.gdml.contraction import Contraction
 from flexcalc.models.gdml.descriptor import Descriptor, InverseDistances
 from flexcalc.models.gdml.engine import PROCESSOR, Engine, engine
-from flexcalc.models.gdml.groups import is_group
 from flexcalc.potential import Evaluation, check_positions, joined
 from flexcalc.threads import cores
 
@@ -166,37 +164,3 @@ class GDMLPotential(TrainedPotential):
             },
             facts=self.facts,
         )
-
-
-def check_model(
-    where: object,
-    numbers: np.ndarray,
-    arrays: Mapping[str, np.ndarray],
-    sigma: Any,
-    descriptor: Descriptor,
-) -> None:
-    """Refuse what has the right shapes and still is no sGDML model.
-
-    Args:
-        where: the file or folder, for the message.
-        numbers: (atoms,) atomic numbers.
-        arrays: `permutations` (group, atoms) and `features` (points, size).
-        sigma: anything at all.
-        descriptor: of the features.
-
-    Raises:
-        FileFormatError: says which of them cannot be used.
-    """
-    permutations = arrays["permutations"]
-    if len(numbers) < 2 or not len(arrays["features"]):
-        raise FileFormatError(f"{where}: expected at least two atoms and one training point")
-    if type(sigma) not in (int, float) or not 0 < sigma < np.inf:
-        raise FileFormatError(f"{where}: sigma: expected a positive number, found {sigma!r}")
-    if not len(permutations) or (np.sort(permutations) != np.arange(len(numbers))).any():
-        raise FileFormatError(f"{where}: permutations: expected each atom once in every row")
-    if (numbers[permutations] != numbers).any():
-        raise FileFormatError(f"{where}: permutations exchange unlike atoms: another molecule's?")
-    if not is_group(permutations):
-        raise FileFormatError(f"{where}: permutations: expected a closed group, each member once")
-    if not descriptor.closed_under(permutations).all():
-        raise FileFormatError(f"{where}: permutations: they take features to others than these")
