@@ -26,7 +26,7 @@ from flexcalc.models.gdml.diagnosis import diagnosis
 from flexcalc.models.gdml.engine import engine
 from flexcalc.models.gdml.groups import generators_of
 from flexcalc.models.gdml.kernel import Kernel, TrainingPoints, prepare
-from flexcalc.models.gdml.loading import load_model
+from flexcalc.models.gdml.loading import read_potential
 from flexcalc.models.gdml.metric import learn_metric
 from flexcalc.models.gdml.predictor import GDMLPotential
 from flexcalc.models.gdml.solver import Setting, Solver
@@ -415,7 +415,7 @@ class SGDML:
         Raises:
             FileFormatError: damaged, of another family, or its arrays do not fit together.
         """
-        return load_model(folder, cls.name)
+        return read_potential(folder, cls.name)
 
 
 def _plain(family: SGDML) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from flexcalc.models.gdml.groups import is_group
 from flexcalc.models.gdml.predictor import GDMLPotential
 
 
-def load_model(folder: Path, family: str) -> GDMLPotential:
+def read_potential(folder: Path, family: str) -> GDMLPotential:
     """Read a model folder of this family.
 
     Raises:
