@@ -587,6 +587,23 @@ def test_a_path_that_would_break_i_pis_lists_is_refused(tmp_path, text):
         inputs.make_paths_absolute(root, tmp_path / text)
 
 
+def test_files_of_plumed_are_those_beside_the_input(tmp_path):
+    text = input_xml(over_socket("biased"), steps=5)
+    forcefield = (
+        "<ffplumed name='p'><file> a.xyz </file><plumed_dat> p.dat </plumed_dat></ffplumed>"
+    )
+    root = ElementTree.fromstring(text.replace("<system>", f"{forcefield}<system>", 1))
+    for element in root.iter("initialize"):
+        element.clear()
+    (tmp_path / "a.xyz").write_text("")
+    with pytest.raises(FileFormatError, match=r"p\.dat: no such file, named by <plumed_dat>"):
+        inputs.make_paths_absolute(root, tmp_path)
+    (tmp_path / "p.dat").write_text("")
+    inputs.make_paths_absolute(root, tmp_path)
+    found = [element.text for element in root.find("ffplumed")]
+    assert [Path(one.strip()) for one in found] == [tmp_path / "a.xyz", tmp_path / "p.dat"]
+
+
 def test_springs_are_the_same_as_a_potential_and_as_a_calculator():
     from flexcalc.registry import open_potential
 

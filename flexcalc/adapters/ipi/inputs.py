@@ -218,6 +218,13 @@ def make_paths_absolute(root: Element, folder: Path) -> None:
                 _put(element, str(path))
     for element in root.iter("pes_path"):
         _put(element, str(folder / (element.text or "").strip()))
+    for forcefield in root.iter("ffplumed"):
+        for element in forcefield:
+            if element.tag in ("file", "plumed_dat"):
+                path = folder / (element.text or "").strip()
+                if not path.is_file():
+                    raise FileFormatError(f"{path}: no such file, named by <{element.tag}>")
+                _put(element, str(path))
     for forcefield in root.iter("ffdirect"):
         for element in forcefield.findall("parameters"):
             element.text = _absolute_parameters(element.text or "", folder)
