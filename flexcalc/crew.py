@@ -78,9 +78,9 @@ class _Crew:
         try:
             mates = self._there()[: len(pieces) - 1]
             for place, mate in enumerate(mates, start=1):
-                dealt = slice(place, None, len(mates) + 1)
-                if mate.give(potential, batches[dealt]):
-                    away[mate] = dealt
+                away[mate] = slice(place, None, len(mates) + 1)
+                if not mate.give(potential, batches[away[mate]]):
+                    del away[mate]
             numbers = range(len(batches))
             theirs = {number for dealt in away.values() for number in numbers[dealt]}
             parts = [None if n in theirs else potential.alone(batches[n]) for n in numbers]
