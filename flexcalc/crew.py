@@ -3,7 +3,8 @@
 A kernel's evaluation of some geometries is hundreds of NumPy calls of some ten microseconds. In
 threads each of them ends in a wait for Python's lock, so that two threads are slower than one.
 Here a batch is cut into pieces, and processes of their own take some. Who takes which is left to
-chance; how a batch is cut is not, so that the result is the same to the byte.
+chance; how a batch is cut is not, so that the result is the same to the byte, whether or not the
+others are there. Who cuts by the number of cores, as sGDML does, has other last bits on others.
 
 The processes start when work that could be shared has taken `PATIENCE` seconds, and nobody waits
 for them: until they are there, this process does all of it. They end with it, however it ends.

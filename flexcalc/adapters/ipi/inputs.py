@@ -212,22 +212,28 @@ def make_paths_absolute(root: Element, folder: Path) -> None:
     for place in root.iter("initialize"):
         for element in place:
             if element.get("mode") in FILE_MODES:
-                path = folder / (element.text or "").strip()
-                if not path.is_file():
-                    raise FileFormatError(f"{path}: no such file, named by <{element.tag}>")
-                _put(element, str(path))
+                _put_file(element, folder)
     for element in root.iter("pes_path"):
         _put(element, str(folder / (element.text or "").strip()))
     for forcefield in root.iter("ffplumed"):
         for element in forcefield:
             if element.tag in ("file", "plumed_dat"):
-                path = folder / (element.text or "").strip()
-                if not path.is_file():
-                    raise FileFormatError(f"{path}: no such file, named by <{element.tag}>")
-                _put(element, str(path))
+                _put_file(element, folder)
     for forcefield in root.iter("ffdirect"):
         for element in forcefield.findall("parameters"):
             element.text = _absolute_parameters(element.text or "", folder)
+
+
+def _put_file(element: Element, folder: Path) -> None:
+    """Let an element name its file in full.
+
+    Raises:
+        FileFormatError: there is no such file.
+    """
+    path = folder / (element.text or "").strip()
+    if not path.is_file():
+        raise FileFormatError(f"{path}: no such file, named by <{element.tag}>")
+    _put(element, str(path))
 
 
 def add_outputs(root: Element, stride: int, forces_of: int | None) -> None:

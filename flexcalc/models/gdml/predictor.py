@@ -44,8 +44,9 @@ class GDMLPotential(TrainedPotential):
         facts: what is known of the training.
         engine: where to compute.
 
-    Rows of a batch agree with the same rows alone to rounding: about 1e-12 eV and eV/angstrom,
-    and 1e-9 with fitted energies, whose coefficients are large and nearly cancel.
+    Rows of a batch agree with the same rows alone, and with those of a batch on another number of
+    cores, to rounding: about 1e-12 eV and eV/angstrom, and 1e-9 with fitted energies, whose
+    coefficients are large and nearly cancel.
     """
 
     def __init__(
