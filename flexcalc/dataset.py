@@ -98,13 +98,25 @@ class Dataset:
         Raises:
             FileFormatError: the dataset lacks one of them.
         """
-        if self.energies is None or self.forces is None:
-            lacking = "energies" if self.energies is None else "forces"
-            raise FileFormatError(
-                f"{self.provenance.source}: the dataset has no {lacking}; "
-                "label its geometries with `flexcalc label`"
-            )
-        return self.energies, self.forces
+        if self.energies is None:
+            raise self._lacks("energies")
+        return self.energies, self.force_labels()
+
+    def force_labels(self) -> np.ndarray:
+        """Forces (frames, atoms, 3), whether or not there are energies.
+
+        Raises:
+            FileFormatError: the dataset has none.
+        """
+        if self.forces is None:
+            raise self._lacks("forces")
+        return self.forces
+
+    def _lacks(self, what: str) -> FileFormatError:
+        return FileFormatError(
+            f"{self.provenance.source}: the dataset has no {what}; "
+            "label its geometries with `flexcalc label`"
+        )
 
     def sha256(self) -> str:
         """Hash of the numbers, positions and labels, whatever the file they came from."""

@@ -60,7 +60,8 @@ class Train(LabelledFrames, OpensPotentials):
     changeable: ClassVar[tuple[str, ...]] = ()
 
     dataset: Path
-    """Labelled frames: extxyz, or npz with its units."""
+    """Labelled frames: extxyz, or npz with its units. sGDML, its mixtures and networks learn from
+    forces alone where there are no energies."""
     family: Annotated[tuple[Any, ...], FAMILY] = ("sgdml",)
     """Model families to train, each with its hyperparameters."""
     points: Count = 200
@@ -68,7 +69,7 @@ class Train(LabelledFrames, OpensPotentials):
     validation_points: Count = 200
     """Frames that choose the hyperparameters."""
     selection: Selection = "stratified"
-    """How training points are chosen: `stratified` follows the distribution of energies,
+    """How training points are chosen: `stratified` follows the distribution of energies, if any,
     `random` nothing, `farthest` takes what is least like the points it has, `clusters` draws
     from each group of like geometries and energies."""
     refine_rounds: Natural = 0

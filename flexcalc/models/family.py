@@ -16,7 +16,7 @@ import numpy as np
 from numpy.random import Generator
 
 from flexcalc.dataset import Dataset
-from flexcalc.errors import InputError
+from flexcalc.errors import FileFormatError, InputError
 from flexcalc.potential import CheckedPotential, Evaluation, Potential, check_molecule
 from flexcalc.progress import Progress, silent
 from flexcalc.units import KCAL_MOL
@@ -162,6 +162,25 @@ class CheckingFamily(Family, Protocol):
         """Raise ConfigError where they do not fit the molecule, before anything is written."""
 
 
+@runtime_checkable
+class ForcesFamily(Family, Protocol):
+    """A family that can learn from forces without energies.
+
+    Its energies are then right but for a constant, see `ALONE`.
+    """
+
+    @property
+    def forces_alone(self) -> bool:
+        """Whether it can with the hyperparameters that it has."""
+
+
+ALONE = (
+    "trained on forces alone: energies are right but for a constant, and zero on average over the "
+    "training points"
+)
+"""What the training of a `ForcesFamily` notes where the labels have no energies."""
+
+
 class TrainingWarning(UserWarning):
     """Something about a training deserves a second look; the model is made all the same."""
 
@@ -173,25 +192,46 @@ def announce(potential: TrainedPotential, told: Collection[str] = ()) -> None:
             warnings.warn(note, TrainingWarning, stacklevel=3)
 
 
-def check_sets(name: str, train: Dataset, validation: Dataset | None) -> None:
-    """Refuse datasets that no family can be trained on, before any work.
+def check_labels(family: Family, data: Dataset) -> None:
+    """Refuse a dataset without what a family learns from: forces, and energies where it must.
+
+    Raises:
+        FileFormatError: a label is missing.
+    """
+    data.force_labels()
+    alone = isinstance(family, ForcesFamily) and family.forces_alone
+    if data.energies is None and not alone:
+        raise FileFormatError(
+            f"{data.provenance.source}: the dataset has no energies, and {family.name} needs them; "
+            "label its geometries with `flexcalc label`, or train a family that learns from "
+            "forces alone, such as sgdml"
+        )
+
+
+def check_sets(family: Family, train: Dataset, validation: Dataset | None) -> None:
+    """Refuse datasets that a family cannot be trained on, before any work.
 
     Args:
-        name: of the family, for the message.
+        family: that is to be trained.
         train: the training points.
         validation: further frames, or None.
 
     Raises:
-        FileFormatError: a dataset has no labels.
+        FileFormatError: a dataset has not the labels that the family needs.
         InputError: there is no training point, or only one atom.
         MoleculeError: the datasets are of different molecules.
     """
-    train.labels()
+    check_labels(family, train)
     if validation is not None:
         check_molecule(train.numbers, validation.numbers, "validation frames")
-        validation.labels()
+        check_labels(family, validation)
+        if (train.energies is None) != (validation.energies is None):
+            lacking = "training points" if train.energies is None else "validation frames"
+            raise FileFormatError(
+                f"the {lacking} have no energies and the others have: give both or neither"
+            )
     if len(train.numbers) < 2 or not len(train):
-        raise InputError(f"{name} needs at least one training point of at least two atoms")
+        raise InputError(f"{family.name} needs at least one training point of at least two atoms")
 
 
 def errors(evaluation: Evaluation, labels: Dataset) -> dict[str, float]:
@@ -201,16 +241,15 @@ def errors(evaluation: Evaluation, labels: Dataset) -> dict[str, float]:
 
     Args:
         evaluation: what a potential gave, in eV and eV/angstrom.
-        labels: the dataset with its labels.
+        labels: the dataset with its labels; without energies there is no error of them.
 
     Raises:
-        FileFormatError: the dataset has no labels.
+        FileFormatError: the dataset has no forces.
     """
-    energies, forces = labels.labels()
-    return {
-        "force_rmse_kcal_mol_A": _rms(evaluation.forces - forces) / KCAL_MOL,
-        "energy_rmse_kcal_mol": _rms(evaluation.energies - energies) / KCAL_MOL,
-    }
+    found = {"force_rmse_kcal_mol_A": _rms(evaluation.forces - labels.force_labels()) / KCAL_MOL}
+    if labels.energies is not None:
+        found["energy_rmse_kcal_mol"] = _rms(evaluation.energies - labels.energies) / KCAL_MOL
+    return found
 
 
 def _rms(values: np.ndarray) -> float:

@@ -25,21 +25,20 @@ def cluster(data: Dataset, rng: Generator) -> np.ndarray:
     Vassilev-Galindo and Tkatchenko, J. Chem. Phys. 154, 124102 (2021), arXiv:2103.01674.
 
     Args:
-        data: frames with energies.
+        data: frames; without energies, the groups by geometry are all.
         rng: draws the frames that are linked where there are more than MOST_LINKED.
 
     Returns:
         cluster of each frame (frames,), numbered from 0 without gaps.
 
-    Raises:
-        FileFormatError: the dataset has no labels.
     """
-    energies, _ = data.labels()
     by_geometry = ward(pair_distances(data.positions), GEOMETRIES, rng)
+    if data.energies is None:
+        return by_geometry
     by_energy = np.zeros_like(by_geometry)
     for group in np.unique(by_geometry):
         inside = by_geometry == group
-        by_energy[inside] = nearest_means(energies[inside], ENERGIES)
+        by_energy[inside] = nearest_means(data.energies[inside], ENERGIES)
     return _numbered(by_geometry * ENERGIES + by_energy)
 
 

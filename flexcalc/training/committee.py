@@ -13,7 +13,7 @@ from flexcalc.errors import InputError
 from flexcalc.models.committee import Committee
 from flexcalc.models.family import Family, TrainedPotential, TrainingWarning, errors
 from flexcalc.progress import Progress, part, silent
-from flexcalc.training.crossvalidation import folds
+from flexcalc.training.crossvalidation import folds, order_of
 from flexcalc.training.memory import NOTHING, Memory
 
 OF_MEMBERS = ("level", "permutations", "features")
@@ -58,7 +58,7 @@ def fit_committee(
             f"got {members}"
         )
     seed = int(rng.integers(2**62))
-    parts = folds(train.labels()[0], members, np.random.default_rng(seed))
+    parts = folds(order_of(train), members, np.random.default_rng(seed))
     trained = []
     for number, left_out in enumerate(parts):
         step = f"member-{number}"
@@ -99,7 +99,7 @@ def _described(
     found = {name: committee(frames.positions) for name, frames in sets.items()}
     committee.facts["errors"] = {name: errors(found[name], sets[name]) for name in sets}
     if len(validation):
-        off = found["validation"].forces - validation.labels()[1]
+        off = found["validation"].forces - validation.force_labels()
         error = np.mean(np.sum(off**2, axis=2))
         spread = np.mean(np.square(np.asarray(found["validation"].deviation)))
         committee.facts["force_error_over_deviation"] = float(np.sqrt(error / max(spread, 1e-30)))

@@ -51,6 +51,11 @@ class CrossValidation:
     trials: list[list[dict[str, Any]]]
 
 
+def order_of(data: Dataset) -> np.ndarray:
+    """What `folds` sorts frames by (frames,): their energies; without, how they come."""
+    return np.arange(float(len(data))) if data.energies is None else data.energies
+
+
 def folds(energies: np.ndarray, count: int, rng: Generator) -> list[np.ndarray]:
     """Divide frames into folds that each keep the distribution of energies.
 
@@ -109,9 +114,8 @@ def cross_validate(
     """
     if not 1 <= train_folds < count:
         raise InputError(f"train_folds: expected from 1 to {count - 1}, got {train_folds}")
-    energies, _ = data.labels()
     seed = int(rng.integers(2**62))
-    parts = folds(energies, count, rng)
+    parts = folds(order_of(data), count, rng)
     searches, splits = [], []
     for fold in range(count):
         train = np.sort(np.concatenate([parts[(fold + n) % count] for n in range(train_folds)]))
@@ -146,7 +150,7 @@ def _judged(
     index = best_row(table)
     by_fold = [
         [
-            {"fold": fold, FORCE: one.row[FORCE], ENERGY: one.row[ENERGY]}
+            {"fold": fold, **{key: one.row[key] for key in SPREADS if key in one.row}}
             for fold, one in enumerate(trial)
         ]
         for trial in trials
@@ -168,8 +172,9 @@ def _trial(search: Search, candidate: Family) -> Tried:
 
 def _mean_row(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """A row of the folds' means, with the sample standard deviations."""
-    means = {key: float(np.mean([row[key] for row in rows])) for key in SPREADS}
+    known = {key: name for key, name in SPREADS.items() if key in rows[0]}
+    means = {key: float(np.mean([row[key] for row in rows])) for key in known}
     spreads = {
-        name: float(np.std([row[key] for row in rows], ddof=1)) for key, name in SPREADS.items()
+        name: float(np.std([row[key] for row in rows], ddof=1)) for key, name in known.items()
     }
     return rows[0] | means | spreads

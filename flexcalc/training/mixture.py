@@ -20,8 +20,10 @@ from flexcalc.errors import ConfigError, FileFormatError
 from flexcalc.fields import FAMILY, Address, Count, Fraction, NonNegative
 from flexcalc.geometry import Coordinate
 from flexcalc.models.family import (
+    ALONE,
     CheckingFamily,
     Family,
+    ForcesFamily,
     TrainedPotential,
     TrainingWarning,
     announce,
@@ -44,6 +46,8 @@ from flexcalc.training.tuning import Choice, best_row, fit_best
 
 KEPT_OUT = 0.2
 """Part of the training points that chooses a member's hyperparameters where nothing else does."""
+APART = f"{ALONE}; those of regions that do not meet cannot be compared"
+"""What `ALONE` is for a mixture."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,6 +141,12 @@ class Mixture:
     backgrounds: Annotated[tuple[Any, ...], FAMILY] = ()
     """Families of the models of all points, one of each; by default the best of `of`."""
 
+    @property
+    def forces_alone(self) -> bool:
+        """Whether its members can learn from forces alone; see `ForcesFamily`."""
+        members = (*self._families(), *self.backgrounds)
+        return all(isinstance(one, ForcesFamily) and one.forces_alone for one in members)
+
     def candidates(self) -> Sequence[Mixture]:
         """One for each number of regions to try; just itself where that is set."""
         if self.regions is not None:
@@ -167,7 +177,7 @@ class Mixture:
         """Find the regions, train a model in each, and join them.
 
         Args:
-            train: the training points, with energies and forces.
+            train: the training points, with forces, and energies unless members do without.
             validation: frames that choose the hyperparameters of the members, each by those
                 in its region, and the shares of the backgrounds; without any, a fifth of the
                 training points chooses, before all models are trained on all of them.
@@ -195,7 +205,7 @@ class Mixture:
         In `folder` the members that are finished are kept, so that a killed training goes on
         with the next one.
         """
-        check_sets(self.name, train, validation)
+        check_sets(cast(Family, self), train, validation)
         self.check(train.numbers)
         seed = int(rng.integers(2**62))
         frames = _Frames.of(train, validation, seed)
@@ -334,6 +344,7 @@ class Mixture:
                 for row, found in zip(rows, shares, strict=True)
             ]
         notes = [note for model in (*local, *below) for note in model.facts.get("warnings", ())]
+        notes = [APART if note == ALONE else note for note in notes]
         facts: dict[str, Any] = {
             "hyperparameters": self._plain(),
             "training_sha256": train.sha256(),

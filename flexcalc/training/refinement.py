@@ -189,9 +189,11 @@ def _note(
 
     Errors are the mean square over a frame's force components, and its energy's square.
     """
-    energies, forces = pool.labels()
     found = choice.potential(pool.positions)
-    force = np.mean((found.forces - forces) ** 2, axis=(1, 2))
+    force = np.mean((found.forces - pool.force_labels()) ** 2, axis=(1, 2))
+    squares = {"force": force.tolist()}
+    if pool.energies is not None:
+        squares["energy"] = ((found.energies - pool.energies) ** 2).tolist()
     if not wanted:
         added = np.array([], int)
     elif by == "error":
@@ -200,8 +202,7 @@ def _note(
         added = worst(force, cluster_of, pool, taken, wanted, rng)
     return {
         "points": int(taken.sum()),
-        "force": force.tolist(),
-        "energy": ((found.energies - energies) ** 2).tolist(),
+        **squares,
         "added": added.tolist(),
     }
 
@@ -221,14 +222,19 @@ def _row(note: dict[str, Any], cluster_of: np.ndarray, taken: np.ndarray) -> dic
     row: dict[str, Any] = {"points": note["points"]}
     if taken.all():
         return row
-    force, energy = (np.array(note[key]) for key in ("force", "energy"))
+    square = {key: np.array(note[key]) for key in ("force", "energy") if key in note}
+    force = square["force"]
     errors, there = _by_cluster(force, cluster_of, ~taken)
     by_cluster = [
         float(error) / KCAL_MOL if count else None
         for error, count in zip(errors, there, strict=True)
     ]
+    rmse = {
+        name: float(np.sqrt(square[key][~taken].mean())) / KCAL_MOL
+        for key, name in (("force", FORCE), ("energy", ENERGY))
+        if key in square
+    }
     return row | {
-        FORCE: float(np.sqrt(force[~taken].mean())) / KCAL_MOL,
-        ENERGY: float(np.sqrt(energy[~taken].mean())) / KCAL_MOL,
+        **rmse,
         "force_rmse_by_cluster_kcal_mol_A": by_cluster,
     }

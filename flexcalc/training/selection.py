@@ -21,7 +21,7 @@ def choose(kind: str, data: Dataset, points: int, rng: Generator) -> np.ndarray:
 
     Args:
         kind: a name in SELECTIONS.
-        data: labelled frames.
+        data: frames; energies are of use, but need not be there.
         points: how many to choose.
         rng: source of the draws; the same state gives the same frames.
 
@@ -30,7 +30,6 @@ def choose(kind: str, data: Dataset, points: int, rng: Generator) -> np.ndarray:
 
     Raises:
         InputError: no selection of that name; more points than frames, or none.
-        FileFormatError: the dataset has no labels.
     """
     if kind not in SELECTIONS:
         raise InputError(f"selection: expected one of {', '.join(SELECTIONS)}, got {kind!r}")
@@ -45,6 +44,8 @@ def choose(kind: str, data: Dataset, points: int, rng: Generator) -> np.ndarray:
 def _stratified(data: Dataset, points: int, rng: Generator) -> np.ndarray:
     """Draw frames whose energies are distributed as in the whole set, its ends included.
 
+    Without energies they are drawn at random.
+
     The energies are sorted into bins of the Freedman-Diaconis width for the number asked for,
     at most one bin for every two points; each bin gives its share, at least one frame, and its
     frames are drawn at random.
@@ -52,8 +53,9 @@ def _stratified(data: Dataset, points: int, rng: Generator) -> np.ndarray:
     Source: Vassilev-Galindo et al., J. Chem. Phys. 154, 094119 (2021); Chmiela et al.,
     arXiv:1912.06401.
     """
-    energies, _ = data.labels()
-    bin_of = _bins(energies, points)
+    if data.energies is None:
+        return _random(data, points, rng)
+    bin_of = _bins(data.energies, points)
     _, bin_of, there = np.unique(bin_of, return_inverse=True, return_counts=True)
     return _drawn(bin_of, _quotas(there, points, rng), rng)
 

@@ -113,11 +113,12 @@ def fit_best(
 def best_row(table: Sequence[dict[str, Any]]) -> int:
     """Index of the row with the lowest energy RMSE of those with force RMSEs as good as the best.
 
-    As good means within AS_GOOD; source: see `fit_best`.
+    As good means within AS_GOOD; source: see `fit_best`. Without energies the force decides.
     """
+    judge = ENERGY if ENERGY in table[0] else FORCE
     bound = min(row[FORCE] for row in table) + AS_GOOD
     good = [index for index, row in enumerate(table) if row[FORCE] <= bound]
-    return min(good, key=lambda index: table[index][ENERGY])
+    return min(good, key=lambda index: table[index][judge])
 
 
 class Search:

@@ -141,7 +141,8 @@ def less(data: Dataset, baseline: Baseline, memory: Memory, progress: Progress) 
     Raises:
         LabelError: the baseline cannot be computed for a frame.
     """
-    energies, forces = (np.array(label) for label in data.labels())
+    forces = np.array(data.force_labels())
+    energies = None if data.energies is None else np.array(data.energies)
     for begin in range(0, len(data), CHUNK):
         chunk = slice(begin, begin + CHUNK)
         step = f"frames-{begin:07d}"
@@ -150,7 +151,8 @@ def less(data: Dataset, baseline: Baseline, memory: Memory, progress: Progress) 
             evaluation = baseline.potential(data.positions[chunk])
             found = [evaluation.energies.tolist(), evaluation.forces.tolist()]
             memory.remember(step, found)
-        energies[chunk] -= np.array(found[0])
+        if energies is not None:
+            energies[chunk] -= np.array(found[0])
         forces[chunk] -= np.array(found[1])
         progress(min(begin + CHUNK, len(data)), len(data), "frames")
     level = f"{data.provenance.level} less {baseline.facts.get('baseline')}"

@@ -62,7 +62,7 @@ def split(data: Dataset, config: Train, rng: np.random.Generator) -> Split:
     Raises:
         InputError: there are not enough frames, or options do not go together.
     """
-    data.labels()
+    data.force_labels()
     _check(config)
     points, validation_points = config.points, config.validation_points
     if config.folds:
@@ -206,8 +206,9 @@ def _in_folds(
     )
     chosen = found.table[found.index]
     train, test = parts.train[found.train], parts.train[found.test]
-    means = {key.replace("_rmse_", "_rmse_mean_"): chosen[key] for key in SPREADS}
-    spreads = {name: chosen[name] for name in SPREADS.values()}
+    known = {key: name for key, name in SPREADS.items() if key in chosen}
+    means = {key.replace("_rmse_", "_rmse_mean_"): chosen[key] for key in known}
+    spreads = {name: chosen[name] for name in known.values()}
     return Fitted(
         found.family,
         found.potential,

@@ -17,7 +17,13 @@ from flexcalc.config import Train
 from flexcalc.dataset import Dataset
 from flexcalc.errors import InputError
 from flexcalc.fields import Address
-from flexcalc.models.family import CheckingFamily, TrainedPotential, TrainingWarning, errors
+from flexcalc.models.family import (
+    CheckingFamily,
+    TrainedPotential,
+    TrainingWarning,
+    check_labels,
+    errors,
+)
 from flexcalc.potential import Potential
 from flexcalc.progress import Progress, silent
 from flexcalc.registry import made
@@ -95,6 +101,7 @@ def train(
         committee=committee,
         seed=seed,
     )
+    check_labels(chosen, data)
     parts = split(data, config, np.random.default_rng(seed))
     below = open_baseline(baseline, data.numbers, trust=False)
     work = task(config, data, parts, below, NOTHING, progress)
@@ -123,6 +130,7 @@ def run_train(config: Train, output: Path) -> dict[str, Any]:
     if any(points > config.points for points in config.learning_curve):
         raise InputError(f"learning_curve: expected sizes up to points = {config.points}")
     for chosen in config.family:
+        check_labels(chosen, data)
         if isinstance(chosen, CheckingFamily):
             chosen.check(data.numbers)
     baseline = open_baseline(config.baseline, data.numbers, config.trust)
@@ -160,9 +168,9 @@ def run_train(config: Train, output: Path) -> dict[str, Any]:
 def _compared(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
     """Head and rows of the table of several models."""
     head = ["model (kcal/mol/A and kcal/mol)", "points", "force RMSE", "energy RMSE"]
-    errors = ("force_rmse_kcal_mol_A", "energy_rmse_kcal_mol")
-    return head, [
-        [row["model"], str(row["training_points"]), *(f"{row[key]:.3f}" for key in errors)]
+    known = [key for key in ("force_rmse_kcal_mol_A", "energy_rmse_kcal_mol") if key in rows[0]]
+    return head[: 2 + len(known)], [
+        [row["model"], str(row["training_points"]), *(f"{row[key]:.3f}" for key in known)]
         for row in rows
     ]
 
@@ -231,11 +239,10 @@ def _written(
     suffix = "" if index == 0 else f"-{name}"
     judged, points = work.whole[fitted.split.validation], len(fitted.split.train)
     found = errors(fitted.potential(judged.positions), judged)
-    run.say(
-        f"{name}: {points} training points, validation force RMSE "
-        f"{found['force_rmse_kcal_mol_A']:.3f} kcal/mol/A, energy RMSE "
-        f"{found['energy_rmse_kcal_mol']:.3f} kcal/mol"
-    )
+    told = f"force RMSE {found['force_rmse_kcal_mol_A']:.3f} kcal/mol/A"
+    if "energy_rmse_kcal_mol" in found:
+        told += f", energy RMSE {found['energy_rmse_kcal_mol']:.3f} kcal/mol"
+    run.say(f"{name}: {points} training points, validation {told}")
     tables = {"table": fitted.table, **fitted.tables}
     if "curve" in fitted.potential.facts:
         tables["curve"] = fitted.potential.facts["curve"]
@@ -266,7 +273,10 @@ def _learning_curve(
         row = memory.recall(f"learning-{points}")
         if row is None:
             fewer = work.labels(np.sort(order[:points]))
-            smaller = fitted.family.fit(fewer, judged, np.random.default_rng(config.seed))
+            with warnings.catch_warnings():
+                # Of the model of all points they are told already.
+                warnings.simplefilter("ignore", TrainingWarning)
+                smaller = fitted.family.fit(fewer, judged, np.random.default_rng(config.seed))
             row = {"points": points, **errors(smaller(judged.positions), judged)}
             memory.remember(f"learning-{points}", row)
         yield row

@@ -7,9 +7,7 @@
 
 `isomers`: forces of cis- and trans-azobenzene at 750 K, without energies. One sGDML model of both
 against two models, one of each, and against a mixture that finds the two by itself, with as many
-points in all. The energies are handed over as zeros and used for nothing but the constant of
-integration, so only forces are fitted and compared. In parentheses, separate models with as many
-points EACH.
+points in all. In parentheses, separate models with as many points EACH.
 
 `joint`: one set of frames of a whole landscape. For each model: force and energy RMSE on the test
 frames; the force RMSE in bins of 10 degrees of the size of a dihedral, and the ratio of the worst
@@ -66,14 +64,14 @@ def isomers(options):
     """Two isomers in one model, in two, and in a mixture."""
     with np.load(options.frames) as found:
         numbers, positions, forces = found["z"], found["R"], found["F"] * units.KCAL_MOL
-    data = Dataset(numbers, positions, np.zeros(len(positions)), forces)
+    data = Dataset(numbers, positions, forces=forces)
     trans = np.abs(Coordinate.parse(options.coordinate).values(positions)) > 90
     order = np.random.default_rng(options.seed).permutation(len(data))
     sides = [order[trans[order] == side] for side in (False, True)]
     judged = data[np.sort(np.concatenate([side[-300:-200] for side in sides]))]
     tests = [data[np.sort(side[-200:])] for side in sides]
     test = data[np.sort(np.concatenate([side[-200:] for side in sides]))]
-    local = SGDML(descriptor=options.descriptor, energies="training", sigmas=tuple(options.sigmas))
+    local = SGDML(descriptor=options.descriptor, sigmas=tuple(options.sigmas))
 
     def mae(found, frames):
         return np.abs(found(frames.positions).forces - frames.forces).mean() / units.KCAL_MOL

@@ -134,10 +134,15 @@ def test_sigma_must_be_set_for_a_single_fit(water, rng):
 
 def test_unlabelled_frames_are_refused(water, rng):
     bare = Dataset(water.numbers, water.positions)
-    with pytest.raises(FileFormatError, match="no energies"):
+    with pytest.raises(FileFormatError, match="no forces"):
         SGDML(sigma=10.0).fit(bare, None, rng)
-    with pytest.raises(FileFormatError, match="no energies"):
+    with pytest.raises(FileFormatError, match="no forces"):
         SGDML(sigma=10.0).fit(water, bare, rng)
+    alone = replace(water, energies=None)
+    with pytest.raises(FileFormatError, match="validation frames have no energies and the others"):
+        SGDML(sigma=10.0).fit(water, alone, rng)
+    with pytest.raises(FileFormatError, match="training points have no energies and the others"):
+        SGDML(sigma=10.0).fit(alone, water, rng)
 
 
 def test_validation_frames_of_another_molecule_are_refused(water, ethanol, rng):

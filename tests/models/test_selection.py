@@ -1,10 +1,12 @@
 """Selection of training points keeps the distribution, and is decided by its generator."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from flexcalc.dataset import Dataset
-from flexcalc.errors import FileFormatError, InputError
+from flexcalc.errors import InputError
 from flexcalc.training.clusters import cluster, pair_distances
 from flexcalc.training.selection import SELECTIONS, choose
 
@@ -89,9 +91,13 @@ def test_more_points_than_frames_are_refused(kind, points, rng):
 
 
 @pytest.mark.parametrize("kind", ["stratified", "clusters"])
-def test_frames_without_energies_are_refused(kind, rng):
-    with pytest.raises(FileFormatError, match="no energies"):
-        choose(kind, Dataset(np.array([1]), np.zeros((3, 1, 3))), 2, rng)
+def test_frames_without_energies_are_chosen_by_what_they_have(kind, ethanol):
+    bare = replace(ethanol, energies=None)
+    chosen = choose(kind, bare, 20, np.random.default_rng(2))
+    assert len(np.unique(chosen)) == 20
+    if kind == "stratified":  # by nothing
+        same = choose("random", bare, 20, np.random.default_rng(2))
+        np.testing.assert_array_equal(chosen, same)
 
 
 def test_a_selection_nobody_knows_is_refused(rng):

@@ -207,7 +207,7 @@ class GAP:
 
     def _check(self, train: Dataset, validation: Dataset | None) -> None:
         """Refuse what cannot be trained on, before any work."""
-        check_sets(self.name, train, validation)
+        check_sets(self, train, validation)
         if self.cutoff is None:
             raise ConfigError(
                 "cutoff is not set: set it, or let training.tuning.fit_best choose from cutoffs"
@@ -263,7 +263,7 @@ class GAP:
         """Sigmas of each frame; gap_fit takes these energies of whole frames, not of atoms."""
         if not self.sigma_per_frame:
             return None
-        forces = train.labels()[1]
+        forces = train.force_labels()
         sizes = np.sqrt(np.mean(forces**2, axis=(1, 2)))
         mean = float(np.sqrt(np.mean(forces**2))) or 1.0
         factors = np.maximum(sizes / mean, SOFTEST).tolist()

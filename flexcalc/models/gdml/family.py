@@ -13,7 +13,7 @@ from numpy.random import Generator
 from flexcalc.dataset import Dataset
 from flexcalc.errors import ConfigError, InputError
 from flexcalc.fields import Count, Fraction, Natural, NonNegative, Percentile, Positive
-from flexcalc.models.family import TrainedPotential, announce, check_sets, errors
+from flexcalc.models.family import ALONE, TrainedPotential, announce, check_sets, errors
 from flexcalc.models.gdml import reduction
 from flexcalc.models.gdml.descriptor import (
     Descriptor,
@@ -108,9 +108,9 @@ class SGDML:
     `learned` by the combinations of distances that the energy depends on, found by a first
     model."""
     energies: Literal["fitted", "labelled", "training"] = "fitted"
-    """What the energies are good for: `fitted` together with the forces; or only for the
-    constant of integration, from all `labelled` frames at hand (training and validation) or,
-    as in the sgdml package, from the `training` points."""
+    """What the energies, if there are any, are good for: `fitted` together with the forces; or
+    only for the constant of integration, from all `labelled` frames at hand (training and
+    validation) or, as in the sgdml package, from the `training` points."""
     solver: Literal["auto", "exact", "iterative"] = "auto"
     """`exact` stores half the kernel matrix, `iterative` some of its columns; `auto` takes the
     exact one where memory allows."""
@@ -120,6 +120,11 @@ class SGDML:
     """Residual, relative to the labels, at which the iterative solver stops."""
     device: Literal["cpu", "cuda", "auto"] = "cpu"
     """Where the kernel matrix is made and solved; `auto` is a GPU where torch finds one."""
+
+    @property
+    def forces_alone(self) -> bool:
+        """It can learn from forces alone; see `ForcesFamily`."""
+        return True
 
     def candidates(self) -> Sequence[SGDML]:
         """One family for each sigma with each regularization; those that are set do not vary."""
@@ -205,7 +210,7 @@ class SGDML:
         """Train with the sigma that is set.
 
         Args:
-            train: the training points, with energies and forces.
+            train: the training points, with forces; energies may be missing.
             validation: further labelled frames, or None.
             rng: thins out the geometries of the symmetry search where there are many, and draws
                 the columns of a preconditioner.
@@ -257,7 +262,7 @@ class SGDML:
         work: _Work,
     ) -> Iterator[GDMLPotential]:
         """See `fit_many`; every candidate draws from the same seed."""
-        train, fitted = work.train, self.energies == "fitted"
+        train, fitted = work.train, self._fits_energies(work.train)
         points = prepare(descriptor, train.positions, group.permutations, fitted)
         setting = replace(self._setting(), folder=work.folder)
         solver, suspicion = None, None
@@ -277,13 +282,17 @@ class SGDML:
 
     def _check(self, train: Dataset, validation: Dataset | None) -> None:
         """Refuse what cannot be trained on, before any work."""
-        check_sets(self.name, train, validation)
+        check_sets(self, train, validation)
         self.check(train.numbers)
-        if float(np.std(train.labels()[1])) == 0.0:
+        if float(np.std(train.force_labels())) == 0.0:
             raise InputError("every training force is the same: there is nothing to learn")
         atoms = len(train.numbers)
-        unknowns = max(3 * atoms - 6, 3) + (self.energies == "fitted")
+        unknowns = max(3 * atoms - 6, 3) + self._fits_energies(train)
         self._setting().chosen(len(train), unknowns, self._size(train))
+
+    def _fits_energies(self, train: Dataset) -> bool:
+        """Whether energies are fitted together with the forces."""
+        return self.energies == "fitted" and train.energies is not None
 
     def _size(self, train: Dataset) -> int:
         """Features, as far as that is known before the symmetry is."""
@@ -336,8 +345,8 @@ class SGDML:
 
     def _suspicion(self, descriptor: Descriptor, group: Symmetry, train: Dataset) -> str | None:
         """What is wrong with the labels, found by a model that knows forces alone."""
-        if self.energies != "fitted":
-            return None  # the model itself tells
+        if not self._fits_energies(train):
+            return None  # the model itself tells, or there is nothing to tell
         spread = np.linspace(0, len(train) - 1, min(DIAGNOSED, len(train))).astype(int)
         some = train[np.unique(spread)]
         model = self._of_forces(descriptor, group, some)
@@ -351,7 +360,8 @@ class SGDML:
         train: Dataset,
         seed: int,
     ) -> GDMLPotential:
-        energies, forces = train.labels()
+        forces, alone = train.force_labels(), np.zeros(len(train))
+        energies = alone if train.energies is None else train.energies
         points: TrainingPoints = solver.kernel.points
         scale, mean = float(np.std(forces)), float(np.mean(energies))
         labels = points.labels((energies - mean) / scale, forces / scale)
@@ -386,11 +396,12 @@ class SGDML:
         # Fitted energies leave the mean over the training points at zero but for the tolerance
         # of the solver, which this takes away.
         used = list(sets) if self.energies == "labelled" else ["training"]
-        offsets = [sets[name].labels()[0] - found[name].energies for name in used]
+        alone = train.energies is None
+        offsets = [(0.0 if alone else sets[name].energies) - found[name].energies for name in used]
         shift = float(np.mean(np.concatenate(offsets)))
-        if self.energies != "fitted":
-            suspicion = diagnosis(train.labels()[0], found["training"].energies)
-        notes = (group.warning, *trained.facts["warnings"], suspicion)
+        if train.energies is not None and self.energies != "fitted":
+            suspicion = diagnosis(train.energies, found["training"].energies)
+        notes = (group.warning, *trained.facts["warnings"], suspicion, ALONE if alone else None)
         facts: dict[str, Any] = {
             "hyperparameters": _plain(self),
             "training_sha256": train.sha256(),

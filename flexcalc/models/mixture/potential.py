@@ -235,12 +235,10 @@ def aligned(mixture: MixturePotential, data: Dataset) -> np.ndarray:
 
     Args:
         mixture: with any constants.
-        data: frames with energies, in the regions and on the borders between them.
-
-    Raises:
-        FileFormatError: the frames have no labels.
+        data: frames in the regions and on the borders between them. Without energies the surfaces
+            only have each other, and the mean over all frames is made zero.
     """
-    labels = data.labels()[0]
+    labels = np.zeros(len(data)) if data.energies is None else data.energies
     weights = mixture.gate(data.positions).weights
     off = np.zeros_like(weights)
     for number, rows, found in mixture.surfaces(data.positions, weights):
@@ -248,11 +246,17 @@ def aligned(mixture: MixturePotential, data: Dataset) -> np.ndarray:
     # Of the normal equations: own labels on the diagonal, and the Laplacian of the overlaps.
     overlaps = weights.T @ weights
     np.fill_diagonal(overlaps, 0.0)
-    square = np.diag(weights.sum(axis=0) + overlaps.sum(axis=1)) - overlaps
+    square = np.diag(overlaps.sum(axis=1)) - overlaps
     apart = np.einsum("bk,bl->kl", weights * off, weights)
     apart -= np.einsum("bk,bl->kl", weights, weights * off)
-    right = (weights * off).sum(axis=0) + apart.sum(axis=1)
-    return mixture.constants + np.linalg.lstsq(square, right, rcond=None)[0]
+    right = apart.sum(axis=1)
+    if data.energies is not None:
+        square += np.diag(weights.sum(axis=0))
+        right += (weights * off).sum(axis=0)
+    shift = np.linalg.lstsq(square, right, rcond=None)[0]
+    if data.energies is None:
+        shift -= (weights * (shift - off)).sum() / len(data)
+    return mixture.constants + shift
 
 
 def background_shares(mixture: MixturePotential, data: Dataset) -> np.ndarray:
@@ -269,13 +273,13 @@ def background_shares(mixture: MixturePotential, data: Dataset) -> np.ndarray:
             none, all parts are alike.
 
     Raises:
-        FileFormatError: the frames have no labels.
+        FileFormatError: the frames have no forces.
     """
     parts = 1 + len(mixture.backgrounds)
     shares = np.full((len(mixture.members), parts - 1), 1 / parts)
     if parts == 1 or not len(data):
         return shares
-    labels, weights = data.labels()[1], mixture.gate(data.positions).weights
+    labels, weights = data.force_labels(), mixture.gate(data.positions).weights
     common = [background(data.positions).forces for background in mixture.backgrounds]
     for number, member in enumerate(mixture.members):
         rows = np.flatnonzero(weights[:, number])

@@ -128,6 +128,11 @@ class NetworkFamily(ABC):
         """Packages that the family needs."""
         return ("torch",)
 
+    @property
+    def forces_alone(self) -> bool:
+        """It can learn from forces alone; see `ForcesFamily`."""
+        return self.force_weight > 0
+
     def candidates(self) -> Sequence[Self]:
         """Just itself: a network has no grid of hyperparameters."""
         return (self,)
@@ -155,7 +160,7 @@ class NetworkFamily(ABC):
 
         Args:
             candidates: of this family.
-            train: the training points, with energies and forces.
+            train: the training points, with forces; energies may be missing.
             validation: judges when to reduce the step size, when to stop, and which weights are
                 the best; without any the training loss does.
             rng: draws the first weights and the order of the points.
@@ -167,8 +172,8 @@ class NetworkFamily(ABC):
             FileFormatError: a dataset has no labels.
             MoleculeError: the datasets are of different molecules.
         """
-        check_sets(self.name, train, validation)
-        if float(np.std(train.labels()[1])) == 0.0:
+        check_sets(self, train, validation)
+        if float(np.std(train.force_labels())) == 0.0:
             raise InputError(f"{self.name} needs training points whose forces differ")
         self.check(train.numbers)
         from flexcalc.models.networks.trainer import Trainer

@@ -15,7 +15,7 @@ import torch
 
 from flexcalc.dataset import Dataset
 from flexcalc.errors import InputError
-from flexcalc.models.family import errors
+from flexcalc.models.family import ALONE, errors
 from flexcalc.models.networks.potential import LARGEST_ON_GPU, NetworkPotential, built, device
 from flexcalc.models.networks.recording import recorded
 from flexcalc.models.networks.step import (
@@ -80,8 +80,10 @@ class Trainer:
         self.validation = validation if validation is not None and len(validation) else None
         self.judged = self.validation or train
         self.device = device(family.device)
-        energies, forces = train.labels()
-        self.constant, self.scale = float(np.mean(energies)), float(np.std(forces))
+        self.alone = train.energies is None
+        self.energy_weight = 0.0 if self.alone else family.energy_weight
+        self.constant = 0.0 if train.energies is None else float(np.mean(train.energies))
+        self.scale = float(np.std(train.force_labels()))
         fresh = built(family, train.numbers, train.positions, seed)
         self.network = fresh.to(self.device, torch.float32)
         self.flat = Flat(self.network)
@@ -132,14 +134,14 @@ class Trainer:
         return torch.optim.Adam([self.weights], family.learning_rate)
 
     def _labelled(self, data: Dataset) -> Labelled:
-        energies, forces = data.labels()
-        arrays = data.positions, (energies - self.constant) / self.scale, forces / self.scale
+        energies = np.zeros(len(data)) if data.energies is None else data.energies - self.constant
+        arrays = data.positions, energies / self.scale, data.force_labels() / self.scale
         return Labelled(
             *(torch.tensor(array, dtype=torch.float32, device=self.device) for array in arrays)
         )
 
     def _step(self) -> Step:
-        step = plain_step(self.flat, self.family.energy_weight, self.family.force_weight)
+        step = plain_step(self.flat, self.energy_weight, self.family.force_weight)
         example = (self.weights.detach(), *(part[: self.batch] for part in self.data))
         per_epoch = len(self.train) // self.batch
         if worth_compiling(self.family.compiled, self.family.epochs * per_epoch):
@@ -204,19 +206,23 @@ class Trainer:
         energies, forces = self._predict(self.average)
         off_energy, off_force = energies - self.checked.energies, forces - self.checked.forces
         loss = float(
-            self.family.energy_weight * torch.mean(off_energy**2)
+            self.energy_weight * torch.mean(off_energy**2)
             + self.family.force_weight * torch.mean(off_force**2)
         )
         unit = self.scale / KCAL_MOL
+        found = {
+            "force_mae_kcal_mol_A": float(torch.mean(off_force.abs())) * unit,
+            "force_rmse_kcal_mol_A": float(torch.mean(off_force**2)) ** 0.5 * unit,
+        }
+        if not self.alone:
+            found["energy_mae_kcal_mol"] = float(torch.mean(off_energy.abs())) * unit
+            found["energy_rmse_kcal_mol"] = float(torch.mean(off_energy**2)) ** 0.5 * unit
         self.curve.append(
             {
                 "epoch": self.epoch,
                 "loss": self.loss,
                 "validation_loss": loss,
-                "force_mae_kcal_mol_A": float(torch.mean(off_force.abs())) * unit,
-                "energy_mae_kcal_mol": float(torch.mean(off_energy.abs())) * unit,
-                "force_rmse_kcal_mol_A": float(torch.mean(off_force**2)) ** 0.5 * unit,
-                "energy_rmse_kcal_mol": float(torch.mean(off_energy**2)) ** 0.5 * unit,
+                **found,
                 "learning_rate": self.rate,
                 "minutes": round(self.seconds / 60, 4),
             }
@@ -263,10 +269,10 @@ class Trainer:
 
     def _note(self) -> str:
         row = self.curve[-1]
-        return (
-            f"F {row['force_mae_kcal_mol_A']:.3f} kcal/mol/A  E {row['energy_mae_kcal_mol']:.3f} "
-            f"kcal/mol  step {self.rate:.1e}"
-        )
+        told = f"F {row['force_mae_kcal_mol_A']:.3f} kcal/mol/A  "
+        if not self.alone:
+            told += f"E {row['energy_mae_kcal_mol']:.3f} kcal/mol  "
+        return f"{told}step {self.rate:.1e}"
 
     def _run(self) -> str:
         """What this training is; a checkpoint of another one is of no use."""
@@ -326,6 +332,9 @@ class Trainer:
         potential = NetworkPotential(
             self.family, self.train.numbers, self.network, self.constant, self.scale, {}
         )
+        if self.alone:
+            potential.constant -= float(np.mean(potential(self.train.positions).energies))
+            self.notes.append(ALONE)
         sets = {"training": self.train}
         if self.validation is not None:
             sets["validation"] = self.validation

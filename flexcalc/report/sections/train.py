@@ -51,7 +51,7 @@ HEADS = {
 def body(folder: RunFolder) -> str:
     """The section as HTML."""
     intro = (
-        "The model is fitted to forces and energies of the training points. Its hyperparameters "
+        "The model is fitted to the labels of the training points. Its hyperparameters "
         "are chosen by the errors on validation points that it has not seen."
     )
     parts = [html.paragraph(intro, "lead"), html.cards(facts.chosen(folder.results, KEYS))]
