@@ -71,3 +71,11 @@ def own_sockets():
         tempfile.tempdir = folder
         yield folder
         tempfile.tempdir = before
+
+
+LONGEST = ("test_readme.py", "test_benchmark.py", "test_benchmark_crash.py")
+"""Files that take minutes. They go first, so that no process is left with one at the end."""
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.name not in LONGEST)

@@ -7,6 +7,11 @@ from numpy.random import Generator
 
 from flexcalc.training.clusters import ward
 
+LEAST_WEIGHT = 1e-3
+"""Weight beyond which a frame is of use to a region's model. Others cost it more than they are
+worth: with three frames of cis, of a share just above the least, the force MAE of 100 points of
+trans-azobenzene was 1.32 instead of 1.25 kcal/mol/A."""
+
 
 def regions_of(features: np.ndarray, count: int, least: int, rng: Generator) -> np.ndarray:
     """Group frames into regions, none with too few frames for a model.
@@ -45,16 +50,16 @@ def with_neighbours(weights: np.ndarray, shares: np.ndarray, overlap: float) -> 
 
     Args:
         weights: (frames, regions), zero where a region has no say.
-        shares: (frames, regions), by which frames without weight are ranked.
-        overlap: frames without weight that are added, as a multiple of those with weight.
+        shares: (frames, regions), by which frames of little weight are ranked.
+        overlap: frames of weights below LEAST_WEIGHT that are added, as a multiple of the others.
 
     Returns:
         ascending indices for each region.
     """
     chosen = []
     for weight, share in zip(weights.T, shares.T, strict=True):
-        inside = np.flatnonzero(weight)
-        outside = np.flatnonzero(weight == 0)
+        counts = weight > LEAST_WEIGHT
+        inside, outside = np.flatnonzero(counts), np.flatnonzero(~counts)
         more = outside[np.argsort(-share[outside], kind="stable")][: round(overlap * len(inside))]
         chosen.append(np.sort(np.concatenate([inside, more])))
     return chosen

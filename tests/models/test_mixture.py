@@ -356,6 +356,12 @@ def test_overlap_adds_the_nearest_of_the_others():
     assert [len(one) for one in with_neighbours(weights, shares, 0.0)] == [3, 4]
 
 
+def test_a_frame_of_hardly_any_weight_does_not_train_a_region():
+    weights = np.array([[1, 0], [1 - 1e-6, 1e-6], [0.9, 0.1], [1e-2, 0.99]])
+    first, second = with_neighbours(weights, weights, 0.0)
+    assert (first.tolist(), second.tolist()) == ([0, 1, 2, 3], [2, 3])
+
+
 @pytest.fixture(scope="module")
 def labels():
     return two_wells(np.concatenate([frames(60, seed=11), frames(40, 12, between=True)]))
