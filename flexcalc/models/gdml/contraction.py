@@ -39,10 +39,10 @@ FEWEST = 32
 
 @dataclass(frozen=True, eq=False)
 class _Block:
-    """Some training points: coordinates of X over those of a, one array for each row slice."""
+    """Some training points: coordinates of X and of a, a pair of arrays for each row slice."""
 
     points: slice
-    rows: dict[int, Array]
+    rows: dict[int, tuple[Array, Array]]
     squares: Array
     offsets: Array
     energies: Array | None
@@ -97,11 +97,11 @@ class Contraction:
 
     def _block(self, points: slice, slopes: np.ndarray, energies: np.ndarray | None) -> _Block:
         x, a = self._features[points], slopes[points]
-        both = np.concatenate([x, a])
         array = self.engine.array
+        slices = [rows for block in self.harmonics.rows for rows in block]
         return _Block(
             points,
-            {rows.start: array(both[:, rows]) for block in self.harmonics.rows for rows in block},
+            {rows.start: (array(x[:, rows]), array(a[:, rows])) for rows in slices},
             array(np.einsum("md,md->m", x, x)),
             array(np.einsum("md,md->m", x, a)),
             None if energies is None else array(energies[points]),
@@ -153,7 +153,7 @@ class Contraction:
         terms = self.harmonics.terms
         products = self.engine.empty(len(terms), len(x), points)
         for term, (here, there) in zip(products, terms, strict=True):
-            self.engine.xp.matmul(x[:, here], block.rows[there.start][:points].T, out=term)
+            self.engine.xp.matmul(x[:, here], block.rows[there.start][0].T, out=term)
         flat = products.reshape(len(terms), -1)
         images = self._table_back @ flat if self.group > 1 else flat
         squares = images.reshape(self.group, len(x), points)
@@ -166,30 +166,35 @@ class Contraction:
         """Add a block's part to the energies (batch,) and to the slope (batch, size)."""
         xp, terms = self.engine.xp, self.harmonics.terms
         batch, points = len(x), block.points.stop - block.points.start
-        products = self.engine.empty(len(terms), batch, 2 * points)
-        for term, (here, there) in zip(products, terms, strict=True):
-            xp.matmul(x[:, here], block.rows[there.start].T, out=term)
-        flat = products.reshape(len(terms), -1)
+        # Of X and of a apart, so that each is one run of memory to the elementwise steps.
+        products = self.engine.empty(2, len(terms), batch, points)
+        for number, (here, there) in enumerate(terms):
+            for term, rows in zip(products[:, number], block.rows[there.start], strict=True):
+                xp.matmul(x[:, here], rows.T, out=term)
+        flat = products.reshape(2, len(terms), -1)
         images = self._table_back @ flat if self.group > 1 else flat
-        split = images.reshape(self.group, batch, 2 * points)
+        distance, projection = images.reshape(2, self.group, batch, points)
         norms = xp.einsum("bd,bd->b", x, x)
-        total = self._weigh(block, norms, split[..., :points], split[..., points:], energies)
+        total = self._weigh(block, norms, distance, projection, energies)
         slope += total[:, None] * x
         if self.group > 1:
             xp.matmul(self._table, images, out=flat)
-        for term, (here, there) in zip(products, terms, strict=True):
-            slope[:, here] -= term @ block.rows[there.start]
+        of_a, of_x = products
+        for number, (here, there) in enumerate(terms):
+            features, slopes = block.rows[there.start]
+            slope[:, here] -= of_x[number] @ features
+            slope[:, here] -= of_a[number] @ slopes
 
     def _weigh(
         self, block: _Block, norms: Array, distance: Array, projection: Array, energies: Array
     ) -> Array:
-        """Turn x.X and x.a (group, batch, points) in place into the weights of X and of a.
+        """Turn x.X and x.a (group, batch, points) in place into the weights of a and of X.
 
         Args:
             block: the training points.
             norms: (batch,), x.x.
-            distance: x.X; becomes the weight of X, which is that of d.
-            projection: x.a; becomes the weight of a.
+            distance: x.X; becomes the weight of a.
+            projection: x.a; becomes the weight of X, which is that of d.
             energies: (batch,), added to.
 
         Returns:
@@ -197,8 +202,7 @@ class Contraction:
         """
         xp = self.engine.xp
         distance *= -2.0
-        distance += block.squares
-        distance += norms[:, None]
+        distance += block.squares + norms[:, None]
         # Rounding can take a distance of zero just below it.
         xp.clip(distance, 0.0, None, out=distance)
         xp.sqrt(distance, out=distance)
@@ -208,19 +212,15 @@ class Contraction:
         if block.energies is not None:
             curved = distance * distance
             curved *= decay
-            curved *= block.energies / 3.0
-            energies += xp.einsum("gbm->b", curved)
+            energies += (curved @ (block.energies / 3.0)).sum(0)
         # From here on (1 + n) exp(-n) - 1.
         distance *= decay
         distance += fall
         energies += xp.einsum("gbm,gbm->b", projection, distance)
-        decay *= projection
+        projection *= decay
         if block.energies is not None:
-            flat = distance * block.energies
-            energies += xp.einsum("gbm->b", flat)
-            flat += block.energies
-            flat *= 1.0 / 3.0
-            decay += flat
-        projection[...] = distance
-        distance[...] = decay
-        return xp.einsum("gbm->b", decay)
+            energies += (distance @ block.energies).sum(0)
+            whole = xp.add(distance, 1.0, out=fall)
+            whole *= block.energies / 3.0
+            projection += whole
+        return xp.einsum("gbm->b", projection)
