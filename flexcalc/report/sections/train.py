@@ -108,6 +108,11 @@ def _drawn(rows: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
     return {label: values for label, values in columns.items() if np.isfinite(values).any()}
 
 
+def _error(columns: Mapping[str, np.ndarray], several: str) -> str:
+    """What the axis of some errors is called: one alone has no legend."""
+    return next(iter(columns)) if len(columns) == 1 else several
+
+
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:
     keys = [key for key, value in rows[0].items() if not isinstance(value, dict | list)]
     if not keys:
@@ -126,7 +131,7 @@ def _tuning(rows: Sequence[Mapping[str, Any]], best: float | None, suffix: str) 
     svg = plots.curves(
         along,
         columns,
-        ("kernel length sigma", "error on validation points"),
+        ("kernel length sigma", _error(columns, "error on validation points")),
         f"train-sigma{_plain(suffix)}",
         "Validation errors against the kernel length sigma",
         log="y",
@@ -190,7 +195,7 @@ def _curve(rows: Sequence[Mapping[str, Any]], suffix: str) -> str:
     svg = plots.curves(
         epochs,
         columns,
-        ("epoch", "error on validation points"),
+        ("epoch", _error(columns, "error on validation points")),
         f"train-curve{_plain(suffix)}",
         "Training curve: validation errors over the epochs",
         log="xy",
@@ -216,7 +221,7 @@ def _folds(rows: Sequence[Mapping[str, Any]], suffix: str) -> str:
     svg = plots.curves(
         np.arange(len(rows)),
         columns,
-        ("fold", "error on the other frames"),
+        ("fold", _error(columns, "error on the other frames")),
         f"train-folds{_plain(suffix)}",
         "Errors of the cross-validation by fold",
     )
@@ -272,7 +277,7 @@ def _learning(rows: Sequence[Mapping[str, Any]], suffix: str) -> str:
     svg = plots.curves(
         points[order],
         {label: values[order] for label, values in columns.items()},
-        ("training points", "error on validation points"),
+        ("training points", _error(columns, "error on validation points")),
         f"train-learning{_plain(suffix)}",
         "Learning curve: validation errors against the number of training points",
         log="xy",
