@@ -128,7 +128,7 @@ def _title(run: RunFolder) -> str:
 
 def _head(run: RunFolder, parts: Mapping[str, RunFolder]) -> str:
     face = _face(parts)
-    name = "flexcalc" if face is None else lowered(formula(face.numbers))
+    name = run.path.resolve().name if face is None else lowered(formula(face.numbers))
     title = run.results.get("title") or run.results.get("molecule")
     name = f"{str(title).capitalize()}, {name}" if title and face is not None else name
     words = (
