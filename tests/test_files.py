@@ -678,3 +678,17 @@ def test_damage_before_the_end_of_a_log_deletes_nothing(tmp_path):
     with pytest.raises(FileFormatError, match=r"log\.xyz: byte"):
         files.open_frame_log(path)
     assert path.read_bytes() == content
+
+
+def test_the_first_frame_of_a_log_is_read_alone(tmp_path):
+    path, data = tmp_path / "log.xyz", labelled()
+    files.write(path, data[:1])
+    one = path.read_bytes()
+    path.write_bytes(one + b"what is no frame")
+    found = files.read_first(path)
+    assert len(found) == 1
+    np.testing.assert_array_equal(found.positions, data.positions[:1])
+    for cut in (b"", one[:-9], b"x\n", b"5\n", b"\xff\xfe\n"):
+        path.write_bytes(cut)
+        with pytest.raises(FileFormatError):
+            files.read_first(path)

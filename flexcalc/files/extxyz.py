@@ -84,6 +84,22 @@ def read_frames(path: Path | str) -> Dataset:
     return _dataset(path, content[: whole_frames(content)], "eV", "angstrom", None)
 
 
+def read_first(path: Path) -> Dataset:
+    """The first frame of a log of frames, of which no more is read.
+
+    Raises:
+        FileFormatError: no whole frame there, or damage in it.
+    """
+    try:
+        with path.open("rb") as stream:
+            content = stream.readline()
+            atoms = _count(content.decode(errors="replace"), f"{path}: frame 0 (line 1)")
+            content += b"".join(stream.readline() for _ in range(atoms + 1))
+    except OSError as error:
+        raise FileFormatError(f"{path}: cannot be read: {error.strerror}") from None
+    return _dataset(path, content[: whole_frames(content)], "eV", "angstrom", None)
+
+
 def _dataset(path: Path, content: bytes, energy: str, length: str, force: str | None) -> Dataset:
     energy_name, in_eV = units.energy_unit(energy)
     length_name, in_angstrom = units.length_unit(length)

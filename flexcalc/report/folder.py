@@ -13,7 +13,7 @@ import numpy as np
 
 from flexcalc.dataset import Dataset
 from flexcalc.errors import FlexcalcError, InputError
-from flexcalc.files import read_frames
+from flexcalc.files import read_first, read_frames
 
 COMMANDS = (
     *("label", "train", "evaluate", "path", "saddle", "md", "metad", "umbrella", "ipi"),
@@ -122,6 +122,13 @@ class RunFolder:
         except FlexcalcError as error:
             if path.stat().st_size:
                 self.problems.append(str(error))
+            return None
+
+    def first_frame(self, name: str) -> Dataset | None:
+        """The first frame of an extxyz file of any length; None where there is no whole one."""
+        try:
+            return read_first(self.path / name)
+        except FlexcalcError:
             return None
 
     def arrays(self, name: str) -> dict[str, np.ndarray] | None:

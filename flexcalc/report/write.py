@@ -62,8 +62,11 @@ LEADS = {
     "benchmark": "Models of all families compared on one flexible molecule, by the protocol of "
     "Vassilev-Galindo and others (arXiv:2103.01103).",
 }
-FACES = ("path.xyz", "saddle.xyz", "worst.xyz", "labels.xyz", "geometries.xyz", "minima.xyz")
-"""Files with a geometry for the head of the page; a trajectory would be long to read."""
+FACES = (
+    *("path.xyz", "saddle.xyz", "worst.xyz", "labels.xyz", "geometries.xyz", "minima.xyz"),
+    *("trajectory.xyz", "heldout.xyz"),
+)
+"""Files with a geometry for the head of the page."""
 
 LOG_LINES = 40
 
@@ -137,7 +140,7 @@ def _head(run: RunFolder, parts: Mapping[str, RunFolder]) -> str:
     )
     picture = ""
     if face is not None:
-        view = molecule.look(face.numbers, face.positions[:1])
+        view = molecule.look(face.numbers, face.positions)
         drawn = molecule.picture(view, 0, "face", f"The molecule {formula(face.numbers)}")
         picture = f'<div class="molecule">{drawn}</div>'
     links = ""
@@ -153,9 +156,9 @@ def _face(parts: Mapping[str, RunFolder]) -> Dataset | None:
     """A geometry to show the molecule by."""
     for name in FACES:
         for part in parts.values():
-            frames = part.frames(name)
-            if frames is not None:
-                return frames
+            frame = part.first_frame(name)
+            if frame is not None:
+                return frame
     return None
 
 
