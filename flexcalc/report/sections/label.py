@@ -79,6 +79,7 @@ def _energies(labels: Dataset) -> str:
             "label-forces",
             "Histogram of reference force components",
             bins=60,
+            counted="components",
         ),
         f"All {number(components.size)} Cartesian components of the reference forces: root "
         f"mean square {number(float(np.sqrt((components**2).mean())))} kcal/mol/Å, largest "
