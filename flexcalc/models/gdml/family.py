@@ -360,8 +360,8 @@ class SGDML:
         train: Dataset,
         seed: int,
     ) -> GDMLPotential:
-        forces, alone = train.force_labels(), np.zeros(len(train))
-        energies = alone if train.energies is None else train.energies
+        forces = train.force_labels()
+        energies = np.zeros(len(train)) if train.energies is None else train.energies
         points: TrainingPoints = solver.kernel.points
         scale, mean = float(np.std(forces)), float(np.mean(energies))
         labels = points.labels((energies - mean) / scale, forces / scale)
