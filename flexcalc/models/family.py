@@ -166,7 +166,7 @@ class CheckingFamily(Family, Protocol):
 class ForcesFamily(Family, Protocol):
     """A family that can learn from forces without energies.
 
-    Its energies are then right but for a constant, see `ALONE`.
+    Its energies are then right but for a constant; their mean over its training points is zero.
     """
 
     @property
@@ -174,10 +174,7 @@ class ForcesFamily(Family, Protocol):
         """Whether it can with the hyperparameters that it has."""
 
 
-ALONE = (
-    "trained on forces alone: energies are right but for a constant, and zero on average over the "
-    "training points"
-)
+ALONE = "trained on forces alone: energies are right but for a constant"
 """What the training of a `ForcesFamily` notes where the labels have no energies."""
 
 
