@@ -82,7 +82,8 @@ def _set_threads(counts: list[int]) -> None:
 @cache
 def _libraries() -> list[Any]:
     """The BLAS libraries of this process; asked directly, as a small batch is soon done."""
-    import numpy  # noqa: F401 - the library must be loaded to be found
+    import numpy  # noqa: F401 - a library must be loaded to be found; SciPy has one of its own
+    import scipy.linalg  # noqa: F401
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController().select(user_api="blas").lib_controllers

@@ -105,15 +105,22 @@ def in_parts(
     # Operations on so few atoms are faster on one thread; the cores take parts of the batch.
     rows = max(1, min(LARGEST_BATCH // size, -(-len(positions) // cores())))
     starts = range(0, len(positions), rows)
-    list(pool().map(lambda start: _alone(part, start, rows), starts))
+    # To hand a part over takes as long as a small network: one is done here.
+    others = [pool().submit(_alone, part, start, rows) for start in starts[1:]]
+    _alone(part, 0, rows)
+    for other in others:
+        other.result()
     return energies, vectors
 
 
 def _alone(part: Callable[[int, int], None], start: int, rows: int) -> None:
-    """Evaluate a part on a thread of the pool that shares its work with no other."""
-    if torch.get_num_threads() != 1:
-        torch.set_num_threads(1)  # of this thread, not of the process
-    part(start, rows)
+    """Evaluate a part on this thread, which shares its work with no other."""
+    threads = torch.get_num_threads()  # of this thread, not of the process
+    try:
+        torch.set_num_threads(1)
+        part(start, rows)
+    finally:
+        torch.set_num_threads(threads)
 
 
 class NetworkPotential(TrainedPotential):
