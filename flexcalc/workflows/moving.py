@@ -51,6 +51,8 @@ class Watch:
         self.progress: Progress = lambda *_: None
 
     def __call__(self, state: State) -> None:
+        if not self.seen:  # what comes before loads, compiles and starts processes
+            self.begun = time.monotonic()
         self.seen += 1
         if state.step % TELL_EVERY == 0 or state.step == self.config.steps:
             text = f"{self.describe(state)}, {self.told()}"
@@ -58,7 +60,7 @@ class Watch:
 
     def speed(self) -> dict[str, float]:
         """Steps a second, and nanoseconds a day of all replicas together."""
-        rate = self.seen / max(time.monotonic() - self.begun, 1e-9)
+        rate = max(self.seen - 1, 0) / max(time.monotonic() - self.begun, 1e-9)
         day = rate * self.batch * self.config.method.timestep_fs * NS_A_DAY_PER_FS_A_SECOND
         return {"steps_per_second": round(rate, 1), "ns_per_day": float(f"{day:.4g}")}
 
@@ -98,7 +100,7 @@ def moved[S: State](
     checkpoint = Checkpoint(path, np.random.default_rng(config.seed), recorders)
     try:
         with here.bar(here.command) as progress:
-            watch.progress, watch.begun = progress, time.monotonic()
+            watch.progress = progress
             return run(
                 method,
                 potential,

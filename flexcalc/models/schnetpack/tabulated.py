@@ -13,6 +13,7 @@ from __future__ import annotations
 import copy
 import math
 import threading
+import warnings
 from typing import Any
 
 import numpy as np
@@ -122,7 +123,9 @@ def _table(network: Any, points: int) -> torch.Tensor:
         return torch.func.jvp(filters, (r,), (torch.full_like(r, spacing),))
 
     half = torch.full_like(distances, spacing / 2)
-    (values, first), (_, second), *_ = torch.func.jvp(sloped, (distances,), (half,))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of torch about torch
+        (values, first), (_, second), *_ = torch.func.jvp(sloped, (distances,), (half,))
     start, slope, bend = values[:-1], first[:-1], second[:-1]
     # What is left for the higher powers to do at the other end.
     value = values[1:] - start - slope - bend
