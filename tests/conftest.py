@@ -1,6 +1,9 @@
 """What several test files share: water on springs, its labels and a model of it."""
 
+import hashlib
+import os
 import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +11,12 @@ import pytest
 import flexcalc
 from flexcalc import cli
 from flexcalc.dataset import Dataset
+
+# What numba has compiled is kept by the file of each function, and not by those that it calls.
+_HERE = Path(__file__).parent
+_SOURCES = sorted((_HERE.parent / "flexcalc/models/schnetpack").glob("*.py"))
+_DIGEST = hashlib.sha256(b"".join(path.read_bytes() for path in _SOURCES)).hexdigest()[:16]
+os.environ.setdefault("NUMBA_CACHE_DIR", str(_HERE.parent / ".pytest_cache" / f"numba-{_DIGEST}"))
 
 WATER = np.array([8, 1, 1])
 GEOMETRY = np.array([[0.0, 0.0, 0.0], [0.96, 0.0, 0.0], [-0.24, 0.93, 0.0]])

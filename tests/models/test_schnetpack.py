@@ -79,29 +79,37 @@ def test_all_pairs_give_what_schnetpack_gives(family):
     assert torch.allclose(network(positions), expected, rtol=tolerance, atol=tolerance)
 
 
+COMPILED = [
+    *(kind(**SMALL, precision=name) for kind in (SchNet, PaiNN) for name in ("float64", "float32")),
+    *(kind(**SMALL, radial_basis="bessel") for kind in (SchNet, PaiNN)),
+    *(kind(features=8, interactions=1, output_layers=1) for kind in (SchNet, PaiNN)),
+    SchNet(**SMALL, filters=8),
+]
+
+
 @pytest.mark.physics
-@pytest.mark.parametrize("precision", ["float64", "float32"])
-def test_tabulated_filters_give_the_forces_of_computed_ones(precision):
+@pytest.mark.parametrize("family", COMPILED, ids=repr)
+def test_a_compiled_network_gives_the_forces_of_the_differentiated_one(family):
     """300 points over 5 angstrom; in float32 rounding is larger than the table's error."""
-    family = SchNet(**SMALL, precision=precision)
-    network = built(family, getattr(torch, precision))
+    network = built(family, getattr(torch, family.precision))
     potential = NetworkPotential(family, NUMBERS, network, 0.0, 1.0, {})
     positions = torch.tensor(geometries(50, seed=2, scale=0.2), dtype=potential.dtype)
     energies, gradient = potential._evaluate(positions)
     expected = potential.gradient(positions)
     largest = float(expected[1].abs().max())
     assert largest > 0.1
-    bound = 1e-7 if precision == "float64" else 1e-5
+    bound = 1e-7 if family.precision == "float64" else 1e-5
     assert float((gradient - expected[1]).abs().max()) < bound * max(1.0, largest)
     assert float((energies - expected[0]).abs().max()) < bound * float(expected[0].abs().max())
 
 
 @pytest.mark.physics
-def test_the_error_of_a_table_falls_as_it_should():
+@pytest.mark.parametrize("kind", [SchNet, PaiNN])
+def test_the_error_of_a_table_falls_as_it_should(kind):
     """Energies with the sixth and forces with the fifth power of the spacing."""
     errors = []
     for table in (40, 80, 160):
-        family = SchNet(**SMALL, table=table)
+        family = kind(**SMALL, table=table)
         potential = NetworkPotential(family, NUMBERS, built(family), 0.0, 1.0, {})
         positions = torch.tensor(geometries(40, seed=4, scale=0.2))
         found, exact = potential._evaluate(positions), potential.gradient(positions)

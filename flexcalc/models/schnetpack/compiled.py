@@ -1,6 +1,7 @@
-"""SchNet with tabulated filters, compiled: one geometry after another, all of it in the cache.
+"""What the compiled networks share: pairs within the cutoff, tables, and the output network.
 
-Constants take the type of the arrays that they meet: a literal would make single precision double.
+They go through one geometry after another, so that all of it stays in the cache. Constants take
+the type of the arrays that they meet: a literal would make single precision double.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ class Pairs(NamedTuple):
     Args:
         first, second: (pairs,) their atoms.
         cutoff: in angstrom.
-        intervals: of the table between zero and the cutoff.
+        intervals: of a table between zero and the cutoff.
     """
 
     first: np.ndarray
@@ -28,29 +29,29 @@ class Pairs(NamedTuple):
     intervals: int
 
 
-class Blocks(NamedTuple):
-    """The weights of the interaction blocks; `_t` is a transpose.
+class Near(NamedTuple):
+    """The pairs within the cutoff; of each array only so many rows are filled.
 
     Args:
-        start: (atoms, features) of the atoms before the first block.
-        table: (intervals, blocks, 6, filters) coefficients of the polynomials.
-        inward: (blocks, filters, features).
-        first: (blocks, features, filters).
-        first_bias: (blocks, features).
-        second: (blocks, features, features).
-        second_bias: (blocks, features).
+        ends: (pairs, 2) the atoms.
+        left: (pairs,) the interval of the table that the distance is in.
+        place: (pairs,) the place in it, from 0 to 1.
+        unit: (pairs, 3) from the first atom to the second.
+        distance: (pairs,) in angstrom.
     """
 
-    start: np.ndarray
-    table: np.ndarray
-    inward: np.ndarray
-    inward_t: np.ndarray
-    first: np.ndarray
-    first_t: np.ndarray
-    first_bias: np.ndarray
-    second: np.ndarray
-    second_t: np.ndarray
-    second_bias: np.ndarray
+    ends: np.ndarray
+    left: np.ndarray
+    place: np.ndarray
+    unit: np.ndarray
+    distance: np.ndarray
+
+    @classmethod
+    def of(cls, count: int, dtype: Any) -> Near:
+        """Room for so many pairs."""
+        ends, left = np.empty((count, 2), int), np.empty(count, int)
+        place, unit, distance = (np.empty(shape, dtype) for shape in (count, (count, 3), count))
+        return cls(ends, left, place, unit, distance)
 
 
 class Output(NamedTuple):
@@ -67,61 +68,7 @@ class Output(NamedTuple):
     biases: tuple[np.ndarray, ...]
 
 
-class Scratch(NamedTuple):
-    """Arrays of one thread, kept from call to call: new memory costs as much as what it is for.
-
-    Args:
-        ends: (pairs, 2) the atoms of the pairs within the cutoff.
-        left: (pairs,) the interval of the table that the distance is in.
-        place: (pairs,) the place in it, from 0 to 1.
-        unit: (pairs, 3) the derivative of `place` by the position of the second atom.
-        tension: (pairs,) the derivative of the energy by `place`.
-        values: (blocks, pairs, filters) filters.
-        inward: (blocks, atoms, filters) features as the filters meet them.
-        sigmoid: (blocks, atoms, features) slopes of the activation.
-        total, message: (atoms, filters).
-        before, after: (atoms, features).
-    """
-
-    ends: np.ndarray
-    left: np.ndarray
-    place: np.ndarray
-    unit: np.ndarray
-    tension: np.ndarray
-    values: np.ndarray
-    inward: np.ndarray
-    sigmoid: np.ndarray
-    total: np.ndarray
-    message: np.ndarray
-    before: np.ndarray
-    after: np.ndarray
-
-    @classmethod
-    def of(cls, pairs: Pairs, blocks: Blocks) -> Scratch:
-        """Arrays of the right shapes."""
-        count, dtype = len(pairs.first), blocks.start.dtype
-        atoms, features = blocks.start.shape
-        _, layers, _, filters = blocks.table.shape
-        shapes = {
-            "place": (count,),
-            "unit": (count, 3),
-            "tension": (count,),
-            "values": (layers, count, filters),
-            "inward": (layers, atoms, filters),
-            "sigmoid": (layers, atoms, features),
-            "total": (atoms, filters),
-            "message": (atoms, filters),
-            "before": (atoms, features),
-            "after": (atoms, features),
-        }
-        return cls(
-            ends=np.empty((count, 2), int),
-            left=np.empty(count, int),
-            **{name: np.empty(shape, dtype) for name, shape in shapes.items()},
-        )
-
-
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile at the first call, for good where there is a place to keep it."""
     options: dict[str, Any] = {
         "nogil": True,
@@ -135,63 +82,11 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         return njit(**options)(function)
 
 
-@_compiled
-def evaluate(
-    positions: np.ndarray,
-    pairs: Pairs,
-    blocks: Blocks,
-    output: Output,
-    scratch: Scratch,
-    energies: np.ndarray,
-    gradient: np.ndarray,
-) -> None:
-    """Energies (batch,) of positions (batch, atoms, 3), and their gradient.
-
-    Args:
-        positions: of the type of the weights.
-        pairs, blocks, output: of the network.
-        scratch: of this thread.
-        energies, gradient: what is found; gradient of the type of the weights.
-    """
-    layers = len(blocks.inward)
-    before, after, total = scratch.before, scratch.after, scratch.total
-    for row in range(len(positions)):
-        near = _near(positions[row], pairs, scratch)
-        x = blocks.start.copy()
-        for block in range(layers):
-            np.dot(x, blocks.inward_t[block], scratch.inward[block])
-            _spread(near, scratch, blocks.table, block)
-            np.dot(total, blocks.first_t[block], before)
-            _activate(before, blocks.first_bias[block], scratch.sigmoid[block])
-            np.dot(before, blocks.second_t[block], after)
-            x += after
-            x += blocks.second_bias[block]
-        energies[row], pull = _read_out(x, output)
-        scratch.tension[:near] = 0
-        for step in range(layers):
-            block = layers - 1 - step
-            np.dot(pull, blocks.second[block], after)
-            after *= scratch.sigmoid[block]
-            np.dot(after, blocks.first[block], scratch.message)
-            _strain(near, scratch, blocks.table, block)
-            if block > 0:  # the features before the first block are constant
-                _collect(near, scratch, block)
-                np.dot(total, blocks.inward[block], after)
-                pull += after
-        _push(near, scratch, gradient[row])
-
-
-@_compiled
-def _near(positions: np.ndarray, pairs: Pairs, scratch: Scratch) -> int:
-    """Describe the pairs within the cutoff in the scratch, and return how many there are.
-
-    Args:
-        positions: (atoms, 3).
-        pairs: all of them.
-        scratch: its ends, unit, left and place are set.
-    """
+@compiled
+def find(positions: np.ndarray, pairs: Pairs, near: Near) -> int:
+    """Describe the pairs of positions (atoms, 3) that are near; returns how many there are."""
     scale = positions.dtype.type(pairs.intervals / pairs.cutoff)
-    near = 0
+    count = 0
     for pair in range(len(pairs.first)):
         first, second = pairs.first[pair], pairs.second[pair]
         x = positions[second, 0] - positions[first, 0]
@@ -200,102 +95,37 @@ def _near(positions: np.ndarray, pairs: Pairs, scratch: Scratch) -> int:
         distance = math.sqrt(x * x + y * y + z * z)
         if distance >= pairs.cutoff:
             continue
-        along, place = scale / distance, scale * distance
+        place = scale * distance
         left = min(int(place), pairs.intervals - 1)
-        scratch.ends[near, 0], scratch.ends[near, 1] = first, second
-        scratch.unit[near, 0], scratch.unit[near, 1] = along * x, along * y
-        scratch.unit[near, 2] = along * z
-        scratch.left[near], scratch.place[near] = left, place - positions.dtype.type(left)
-        near += 1
-    return near
+        near.ends[count, 0], near.ends[count, 1] = first, second
+        near.unit[count, 0], near.unit[count, 1] = x / distance, y / distance
+        near.unit[count, 2], near.distance[count] = z / distance, distance
+        near.left[count], near.place[count] = left, place - positions.dtype.type(left)
+        count += 1
+    return count
 
 
-@_compiled
-def _spread(near: int, scratch: Scratch, table: np.ndarray, block: int) -> None:
-    """Read off the filters of a block, and sum the messages that each atom gets."""
-    inward, total = scratch.inward[block], scratch.total
-    total[:] = 0
-    for pair in range(near):
-        first, second, t = scratch.ends[pair, 0], scratch.ends[pair, 1], scratch.place[pair]
-        c, values = table[scratch.left[pair], block], scratch.values[block, pair]
-        for f in range(len(values)):
-            value = c[3, f] + t * (c[4, f] + t * c[5, f])
-            value = c[0, f] + t * (c[1, f] + t * (c[2, f] + t * value))
-            values[f] = value
-            total[first, f] += value * inward[second, f]
-            total[second, f] += value * inward[first, f]
-
-
-@_compiled
-def _collect(near: int, scratch: Scratch, block: int) -> None:
-    """Sum what the messages of a block, on the way back, give to each atom."""
-    message, total = scratch.message, scratch.total
-    total[:] = 0
-    for pair in range(near):
-        first, second = scratch.ends[pair, 0], scratch.ends[pair, 1]
-        values = scratch.values[block, pair]
-        for f in range(len(values)):
-            total[first, f] += values[f] * message[second, f]
-            total[second, f] += values[f] * message[first, f]
-
-
-@_compiled
-def _strain(near: int, scratch: Scratch, table: np.ndarray, block: int) -> None:
-    """Add to the tension what it has from the filters of a block."""
-    inward, message = scratch.inward[block], scratch.message
-    kind = inward.dtype.type
-    two, three, four, five = kind(2), kind(3), kind(4), kind(5)
-    for pair in range(near):
-        first, second, t = scratch.ends[pair, 0], scratch.ends[pair, 1], scratch.place[pair]
-        c, total = table[scratch.left[pair], block], scratch.tension[pair]
-        for f in range(inward.shape[1]):
-            slope = three * c[3, f] + t * (four * c[4, f] + t * (five * c[5, f]))
-            slope = c[1, f] + t * (two * c[2, f] + t * slope)
-            total += slope * (
-                message[first, f] * inward[second, f] + message[second, f] * inward[first, f]
-            )
-        scratch.tension[pair] = total
-
-
-@_compiled
-def _push(near: int, scratch: Scratch, gradient: np.ndarray) -> None:
-    """The gradient (atoms, 3) that the tension of the pairs gives."""
-    gradient[:] = 0
-    for pair in range(near):
-        first, second = scratch.ends[pair, 0], scratch.ends[pair, 1]
-        for axis in range(3):
-            push = scratch.tension[pair] * scratch.unit[pair, axis]
-            gradient[second, axis] += push
-            gradient[first, axis] -= push
-
-
-@_compiled
-def _activate(x: np.ndarray, bias: np.ndarray, sigmoid: np.ndarray) -> None:
-    """Shifted softplus of x + bias in place of x, and its slope into `sigmoid`."""
-    one, zero = x.dtype.type(1), x.dtype.type(0)
-    shift = x.dtype.type(math.log(2.0))
-    for atom in range(x.shape[0]):
+@compiled
+def activate(x: np.ndarray, bias: np.ndarray, slope: np.ndarray) -> None:
+    """SiLU of x + bias in place of x (rows, features), and its slope."""
+    one = x.dtype.type(1)
+    for row in range(x.shape[0]):
         for f in range(x.shape[1]):
-            value = x[atom, f] + bias[f]
-            small = math.exp(-abs(value))
-            x[atom, f] = max(value, zero) + math.log(one + small) - shift
-            sigmoid[atom, f] = (one if value >= zero else small) / (one + small)
+            value = x[row, f] + bias[f]
+            sigmoid = one / (one + math.exp(-value))
+            x[row, f] = value * sigmoid
+            slope[row, f] = sigmoid * (one + value * (one - sigmoid))
 
 
-@_compiled
-def _read_out(x: np.ndarray, output: Output) -> tuple[float, np.ndarray]:
+@compiled
+def read_out(x: np.ndarray, output: Output) -> tuple[float, np.ndarray]:
     """The energy of features (atoms, features), and its gradient by them."""
-    one, layers = x.dtype.type(1), len(output.weights)
+    layers = len(output.weights)
     slopes = [x]
     for layer in range(layers - 1):
         x = np.dot(x, output.weights_t[layer])
         slope = np.empty_like(x)
-        for atom in range(x.shape[0]):
-            for f in range(x.shape[1]):
-                value = x[atom, f] + output.biases[layer][f]
-                sigmoid = one / (one + math.exp(-value))
-                x[atom, f] = value * sigmoid
-                slope[atom, f] = sigmoid * (one + value * (one - sigmoid))
+        activate(x, output.biases[layer], slope)
         slopes.append(slope)
     last = output.weights[layers - 1][0]
     energy = 0.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import numpy as np
 
@@ -53,7 +53,31 @@ class SchNetPackFamily(NetworkFamily):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SchNet(SchNetPackFamily):
+class TabulatedFamily(SchNetPackFamily):
+    """What the architectures have in common that are compiled for the processor."""
+
+    table: Natural = 300
+    """Intervals of the table of what distances give, for inference on the processor; 0 to leave
+    inference to torch. With 300, forces of azobenzene are off by 3e-8 eV/angstrom in double
+    precision, and by the fifth power of the spacing with others; with more of them SchNet's table
+    leaves the cache."""
+
+    @classmethod
+    def packages(cls) -> Sequence[str]:
+        """Packages that the family needs."""
+        return (*super().packages(), "numba")
+
+    def fast(self, network: nn.Module, dtype: Any) -> Any | None:
+        """The network compiled, on the processor."""
+        if not self.table or next(network.parameters()).device.type != "cpu":
+            return None
+        from flexcalc.models.schnetpack.tabulated import Tabulated
+
+        return Tabulated(cast(Any, network), self.table, dtype)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SchNet(TabulatedFamily):
     """SchNet, a network of continuous filters over distances.
 
     Source: Schütt, Sauceda, Kindermans, Tkatchenko, Müller, J. Chem. Phys. 148, 241722 (2018),
@@ -69,31 +93,14 @@ class SchNet(SchNetPackFamily):
     """Interaction blocks."""
     filters: Natural = 0
     """Filters of an interaction; as many as there are features by default."""
-    table: Natural = 300
-    """Intervals of the table of filters for inference on the processor, 0 to compute them every
-    time. With 300, forces of azobenzene are off by 3e-8 eV/angstrom in double precision, and by the
-    fifth power of the spacing with others; with more of them the table leaves the cache."""
-
-    @classmethod
-    def packages(cls) -> Sequence[str]:
-        """Packages that the family needs."""
-        return (*super().packages(), "numba")
 
     def own(self) -> dict[str, Any]:
         """See `SchNetPackFamily.own`."""
         return {"n_filters": self.filters or None}
 
-    def fast(self, network: nn.Module, dtype: Any) -> Any | None:
-        """SchNet with tabulated filters, on the processor."""
-        if not self.table or next(network.parameters()).device.type != "cpu":
-            return None
-        from flexcalc.models.schnetpack.tabulated import Tabulated
-
-        return Tabulated(network, self.table, dtype)
-
 
 @dataclass(frozen=True, kw_only=True)
-class PaiNN(SchNetPackFamily):
+class PaiNN(TabulatedFamily):
     """PaiNN, a network with features that turn with the molecule.
 
     Source: Schütt, Unke, Gastegger, ICML 2021, arXiv:2102.03150; SchNetPack 2.2.

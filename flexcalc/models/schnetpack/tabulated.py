@@ -1,11 +1,11 @@
-"""SchNet with tabulated filters: energies and gradients without differentiating a graph.
+"""SchNet and PaiNN for the processor: energies and gradients without differentiating a graph.
 
-A filter is a function of the distance alone, and so is its product with the cutoff. All filters
-of all blocks are tabulated once, with their slopes and curvatures, and read off by quintic Hermite
-interpolation; the gradient is that of the interpolant, so that forces are minus the gradient of
-the energy to rounding, and smooth. With h the spacing of the table, values are off by at most
+What they take from a distance is tabulated once, with its slopes and curvatures, and read off by
+quintic Hermite interpolation: SchNet's filters of all blocks, and PaiNN's radial functions. The
+gradient is that of the interpolant, so that forces are minus the gradient of the energy to
+rounding, and smooth. With h the spacing of the table, values are off by at most
 h^6/46080 max|d^6W/dr^6| and slopes by a multiple of h^5 (Davis, Interpolation and Approximation,
-section 3.5).
+section 3.5). The arithmetic is compiled: `schnet` and `painn`.
 """
 
 from __future__ import annotations
@@ -14,21 +14,23 @@ import copy
 import math
 import threading
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
-from flexcalc.models.schnetpack.compiled import Blocks, Output, Pairs, Scratch, evaluate
+from flexcalc.models.schnetpack import painn, schnet
+from flexcalc.models.schnetpack.compiled import Output, Pairs
+from flexcalc.models.schnetpack.dense import PaiNNNetwork, PairNetwork, SchNetNetwork
 from flexcalc.threads import one_blas_thread
 
 
 class Tabulated:
-    """A SchNet for inference on the processor.
+    """A network for inference on the processor.
 
     Args:
-        network: a `dense.SchNetNetwork`.
+        network: SchNet or PaiNN.
         points: intervals of the table between zero and the cutoff.
         dtype: of the arithmetic.
 
@@ -36,91 +38,125 @@ class Tabulated:
     (batch, atoms, 3).
     """
 
-    def __init__(self, network: Any, points: int, dtype: torch.dtype):
-        model = network.representation
+    def __init__(self, network: PairNetwork, points: int, dtype: torch.dtype):
+        model = copy.deepcopy(network.representation).to(torch.float64)
+        kind, blocks = BLOCKS[type(network)]
+        self.kind: Any = kind
         self.pairs = Pairs(
             network.first.numpy(), network.second.numpy(), float(model.cutoff), points
         )
-        start = model.embedding(network.numbers)
-        self.blocks = _blocks(model, start, _table(network, points).to(dtype))
+        with torch.no_grad():
+            self.blocks = blocks(model, model.embedding(network.numbers), points, dtype)
         layers = list(network.output)
         self.output = Output(
-            tuple(_array(layer.weight) for layer in layers),
-            tuple(_array(layer.weight.T) for layer in layers),
-            tuple(_array(layer.bias) for layer in layers),
+            tuple(_array(layer.weight, dtype) for layer in layers),
+            tuple(_array(layer.weight.T, dtype) for layer in layers),
+            tuple(_array(layer.bias, dtype) for layer in layers),
         )
         self._own = threading.local()
 
     def __call__(self, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Energies, in double precision, and their gradient."""
-        geometries = _array(positions)
+        geometries = _array(positions, positions.dtype)
         energies, gradient = np.empty(len(geometries)), np.empty_like(geometries)
         if not hasattr(self._own, "scratch"):
-            self._own.scratch = Scratch.of(self.pairs, self.blocks)
+            self._own.scratch = self.kind.Scratch.of(self.pairs, self.blocks)
+        known = self.pairs, self.blocks, self.output, self._own.scratch
         with one_blas_thread():
-            evaluate(
-                geometries,
-                self.pairs,
-                self.blocks,
-                self.output,
-                self._own.scratch,
-                energies,
-                gradient,
-            )
+            self.kind.evaluate(geometries, *known, energies, gradient)
         return torch.from_numpy(energies), torch.from_numpy(gradient)
 
 
-def _array(values: torch.Tensor) -> np.ndarray:
-    """The values as an array of their own layout, rows first."""
-    return np.ascontiguousarray(values.detach().numpy())
+def _array(values: torch.Tensor, dtype: torch.dtype) -> np.ndarray:
+    """The values as an array of their own, rows first."""
+    return np.ascontiguousarray(values.detach().to(dtype).numpy())
 
 
-def _blocks(model: nn.Module, start: torch.Tensor, table: torch.Tensor) -> Blocks:
-    """The weights of the blocks, each kind in one array.
-
-    Args:
-        model: SchNetPack's SchNet.
-        start: (atoms, features).
-        table: of `_table`.
-    """
-    parts: Any = model.interactions
-    inward = torch.stack([part.in2f.weight for part in parts])
-    first, second = (torch.stack([part.f2out[k].weight for part in parts]) for k in (0, 1))
-    biases = (torch.stack([part.f2out[k].bias for part in parts]) for k in (0, 1))
-    first_bias, second_bias = biases
-    return Blocks(
-        start=_array(start),
-        table=_array(table),
-        inward=_array(inward),
-        inward_t=_array(inward.mT),
-        first=_array(first),
-        first_t=_array(first.mT),
-        first_bias=_array(first_bias),
-        second=_array(second),
-        second_t=_array(second.mT),
-        second_bias=_array(second_bias),
-    )
+def _both(name: str, weights: list[torch.Tensor], dtype: torch.dtype) -> dict[str, np.ndarray]:
+    """A weight of all blocks, and its transpose."""
+    stacked = torch.stack(weights)
+    return {name: _array(stacked, dtype), f"{name}_t": _array(stacked.mT, dtype)}
 
 
-def _table(network: Any, points: int) -> torch.Tensor:
-    """Coefficients of the polynomials, (points, blocks, 6, filters), in float64.
-
-    Coefficients, and not what they come from, whose differences would lose digits.
-    """
-    model = copy.deepcopy(network.representation).to(torch.float64)
-    spacing = float(model.cutoff) / points
-    distances = torch.arange(points + 1, dtype=torch.float64) * spacing
-    # Curvatures jump at the cutoff, and are wanted on this side of it.
-    distances[-1] = math.nextafter(float(model.cutoff), 0.0)
+def _schnet(model: Any, start: torch.Tensor, points: int, dtype: torch.dtype) -> schnet.Blocks:
+    """SchNet's weights; all filters of all blocks are in the table."""
+    parts = list(model.interactions)
 
     def filters(r: torch.Tensor) -> torch.Tensor:
         expanded, fading = model.radial_basis(r), model.cutoff_fn(r)[:, None]
-        return torch.stack(
-            [block.filter_network(expanded) * fading for block in model.interactions], dim=1
-        )
+        return torch.stack([part.filter_network(expanded) * fading for part in parts], dim=1)
+
+    return schnet.Blocks(
+        start=_array(start, dtype),
+        table=_array(_table(filters, float(model.cutoff), points), dtype),
+        **_both("inward", [part.in2f.weight for part in parts], dtype),
+        **_both("first", [part.f2out[0].weight for part in parts], dtype),
+        first_bias=_array(torch.stack([part.f2out[0].bias for part in parts]), dtype),
+        **_both("second", [part.f2out[1].weight for part in parts], dtype),
+        second_bias=_array(torch.stack([part.f2out[1].bias for part in parts]), dtype),
+    )
+
+
+def _painn(model: Any, start: torch.Tensor, points: int, dtype: torch.dtype) -> painn.Blocks:
+    """PaiNN's weights; the radial functions times the cutoff, and the cutoff, are in the table."""
+    interactions, mixings = list(model.interactions), list(model.mixing)
+    context = [part.interatomic_context_net for part in interactions]
+    inner = [part.intraatomic_context_net for part in mixings]
+    net = model.filter_net
+    together = torch.cat([net.weight, net.bias[:, None]], dim=1)
+    filters = list(together.chunk(len(interactions)))
+
+    def shells(r: torch.Tensor) -> torch.Tensor:
+        fading = model.cutoff_fn(r)[:, None]
+        return torch.cat([model.radial_basis(r) * fading, fading], dim=1)
+
+    def biases(layers: list[Any]) -> np.ndarray:
+        return _array(torch.stack([layer.bias for layer in layers]), dtype)
+
+    return painn.Blocks(
+        start=_array(start, dtype),
+        table=_array(_table(shells, float(model.cutoff), points), dtype),
+        **_both("filters", filters, dtype),
+        **_both("context", [net[0].weight for net in context], dtype),
+        context_bias=biases([net[0] for net in context]),
+        **_both("message", [net[1].weight for net in context], dtype),
+        message_bias=biases([net[1] for net in context]),
+        **_both("mix", [part.mu_channel_mix.weight for part in mixings], dtype),
+        **_both("inner", [net[0].weight for net in inner], dtype),
+        inner_bias=biases([net[0] for net in inner]),
+        **_both("update", [net[1].weight for net in inner], dtype),
+        update_bias=biases([net[1] for net in inner]),
+        epsilon=_array(torch.tensor([mixings[0].epsilon]), dtype)[0],
+    )
+
+
+BLOCKS: dict[type[PairNetwork], tuple[Any, Callable[..., Any]]] = {
+    SchNetNetwork: (schnet, _schnet),
+    PaiNNNetwork: (painn, _painn),
+}
+"""The compiled form of a network, and what collects its weights."""
+
+
+def _table(
+    functions: Callable[[torch.Tensor], torch.Tensor], cutoff: float, points: int
+) -> torch.Tensor:
+    """Coefficients of the polynomials of each interval, in float64.
+
+    Coefficients, and not what they come from, whose differences would lose digits.
+
+    Args:
+        functions: distances (n,) in angstrom to values (n, ..., functions).
+
+    Returns:
+        (points, ..., 6, functions).
+    """
+    spacing = cutoff / points
+    distances = torch.arange(points + 1, dtype=torch.float64) * spacing
+    # Curvatures jump at the cutoff, and are wanted on this side of it.
+    distances[-1] = math.nextafter(cutoff, 0.0)
 
     def sloped(r: torch.Tensor) -> Any:
-        return torch.func.jvp(filters, (r,), (torch.full_like(r, spacing),))
+        return torch.func.jvp(functions, (r,), (torch.full_like(r, spacing),))
 
     half = torch.full_like(distances, spacing / 2)
     with warnings.catch_warnings():
@@ -136,4 +172,4 @@ def _table(network: Any, points: int) -> torch.Tensor:
         -15 * value + 7 * rise - 2 * turn,
         6 * value - 3 * rise + turn,
     )
-    return torch.stack([start, slope, bend, *higher], dim=2).detach()
+    return torch.stack([start, slope, bend, *higher], dim=-2)

@@ -1,0 +1,199 @@
+"""SchNet's arithmetic, compiled; see `compiled`."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from flexcalc.models.schnetpack.compiled import Near, Output, Pairs, compiled, find, read_out
+
+
+class Blocks(NamedTuple):
+    """The weights of the interaction blocks; `_t` is a transpose.
+
+    Args:
+        start: (atoms, features) of the atoms before the first block.
+        table: (intervals, blocks, 6, filters) coefficients of the polynomials.
+        inward: (blocks, filters, features).
+        first: (blocks, features, filters).
+        first_bias: (blocks, features).
+        second: (blocks, features, features).
+        second_bias: (blocks, features).
+    """
+
+    start: np.ndarray
+    table: np.ndarray
+    inward: np.ndarray
+    inward_t: np.ndarray
+    first: np.ndarray
+    first_t: np.ndarray
+    first_bias: np.ndarray
+    second: np.ndarray
+    second_t: np.ndarray
+    second_bias: np.ndarray
+
+
+class Scratch(NamedTuple):
+    """Arrays of one thread, kept from call to call: new memory costs as much as what it is for.
+
+    Args:
+        near: the pairs within the cutoff.
+        tension: (pairs,) the derivative of the energy by their places in the table.
+        values: (blocks, pairs, filters) filters.
+        inward: (blocks, atoms, filters) features as the filters meet them.
+        sigmoid: (blocks, atoms, features) slopes of the activation.
+        total, message: (atoms, filters).
+        before, after: (atoms, features).
+    """
+
+    near: Near
+    tension: np.ndarray
+    values: np.ndarray
+    inward: np.ndarray
+    sigmoid: np.ndarray
+    total: np.ndarray
+    message: np.ndarray
+    before: np.ndarray
+    after: np.ndarray
+
+    @classmethod
+    def of(cls, pairs: Pairs, blocks: Blocks) -> Scratch:
+        """Arrays of the right shapes."""
+        count, dtype = len(pairs.first), blocks.start.dtype
+        atoms, features = blocks.start.shape
+        _, layers, _, filters = blocks.table.shape
+        shapes = {
+            "tension": (count,),
+            "values": (layers, count, filters),
+            "inward": (layers, atoms, filters),
+            "sigmoid": (layers, atoms, features),
+            "total": (atoms, filters),
+            "message": (atoms, filters),
+            "before": (atoms, features),
+            "after": (atoms, features),
+        }
+        return cls(
+            near=Near.of(count, dtype),
+            **{name: np.empty(shape, dtype) for name, shape in shapes.items()},
+        )
+
+
+@compiled
+def evaluate(
+    positions: np.ndarray,
+    pairs: Pairs,
+    blocks: Blocks,
+    output: Output,
+    scratch: Scratch,
+    energies: np.ndarray,
+    gradient: np.ndarray,
+) -> None:
+    """Energies (batch,) of positions (batch, atoms, 3), and their gradient.
+
+    Args:
+        positions: of the type of the weights.
+        pairs, blocks, output: of the network.
+        scratch: of this thread.
+        energies, gradient: what is found; gradient of the type of the weights.
+    """
+    layers = len(blocks.inward)
+    before, after, total = scratch.before, scratch.after, scratch.total
+    for row in range(len(positions)):
+        count = find(positions[row], pairs, scratch.near)
+        x = blocks.start.copy()
+        for block in range(layers):
+            np.dot(x, blocks.inward_t[block], scratch.inward[block])
+            _spread(count, scratch, blocks.table, block)
+            np.dot(total, blocks.first_t[block], before)
+            _activate(before, blocks.first_bias[block], scratch.sigmoid[block])
+            np.dot(before, blocks.second_t[block], after)
+            x += after
+            x += blocks.second_bias[block]
+        energies[row], pull = read_out(x, output)
+        scratch.tension[:count] = 0
+        for step in range(layers):
+            block = layers - 1 - step
+            np.dot(pull, blocks.second[block], after)
+            after *= scratch.sigmoid[block]
+            np.dot(after, blocks.first[block], scratch.message)
+            _strain(count, scratch, blocks.table, block)
+            if block > 0:  # the features before the first block are constant
+                _collect(count, scratch, block)
+                np.dot(total, blocks.inward[block], after)
+                pull += after
+        _push(count, scratch, pairs, gradient[row])
+
+
+@compiled
+def _spread(count: int, scratch: Scratch, table: np.ndarray, block: int) -> None:
+    """Read off the filters of a block, and sum the messages that each atom gets."""
+    inward, total, near = scratch.inward[block], scratch.total, scratch.near
+    total[:] = 0
+    for pair in range(count):
+        first, second, t = near.ends[pair, 0], near.ends[pair, 1], near.place[pair]
+        c, values = table[near.left[pair], block], scratch.values[block, pair]
+        for f in range(len(values)):
+            value = c[3, f] + t * (c[4, f] + t * c[5, f])
+            value = c[0, f] + t * (c[1, f] + t * (c[2, f] + t * value))
+            values[f] = value
+            total[first, f] += value * inward[second, f]
+            total[second, f] += value * inward[first, f]
+
+
+@compiled
+def _collect(count: int, scratch: Scratch, block: int) -> None:
+    """Sum what the messages of a block, on the way back, give to each atom."""
+    message, total, near = scratch.message, scratch.total, scratch.near
+    total[:] = 0
+    for pair in range(count):
+        first, second = near.ends[pair, 0], near.ends[pair, 1]
+        values = scratch.values[block, pair]
+        for f in range(len(values)):
+            total[first, f] += values[f] * message[second, f]
+            total[second, f] += values[f] * message[first, f]
+
+
+@compiled
+def _strain(count: int, scratch: Scratch, table: np.ndarray, block: int) -> None:
+    """Add to the tension what it has from the filters of a block."""
+    inward, message, near = scratch.inward[block], scratch.message, scratch.near
+    kind = inward.dtype.type
+    two, three, four, five = kind(2), kind(3), kind(4), kind(5)
+    for pair in range(count):
+        first, second, t = near.ends[pair, 0], near.ends[pair, 1], near.place[pair]
+        c, total = table[near.left[pair], block], scratch.tension[pair]
+        for f in range(inward.shape[1]):
+            slope = three * c[3, f] + t * (four * c[4, f] + t * (five * c[5, f]))
+            slope = c[1, f] + t * (two * c[2, f] + t * slope)
+            total += slope * (
+                message[first, f] * inward[second, f] + message[second, f] * inward[first, f]
+            )
+        scratch.tension[pair] = total
+
+
+@compiled
+def _push(count: int, scratch: Scratch, pairs: Pairs, gradient: np.ndarray) -> None:
+    """The gradient (atoms, 3) that the tension of the pairs gives."""
+    near, scale = scratch.near, gradient.dtype.type(pairs.intervals / pairs.cutoff)
+    gradient[:] = 0
+    for pair in range(count):
+        first, second = near.ends[pair, 0], near.ends[pair, 1]
+        for axis in range(3):
+            push = scale * scratch.tension[pair] * near.unit[pair, axis]
+            gradient[second, axis] += push
+            gradient[first, axis] -= push
+
+
+@compiled
+def _activate(x: np.ndarray, bias: np.ndarray, sigmoid: np.ndarray) -> None:
+    """Shifted softplus of x + bias in place of x, and its slope into `sigmoid`."""
+    one, zero = x.dtype.type(1), x.dtype.type(0)
+    shift = x.dtype.type(math.log(2.0))
+    for atom in range(x.shape[0]):
+        for f in range(x.shape[1]):
+            value = x[atom, f] + bias[f]
+            small = math.exp(-abs(value))
+            x[atom, f] = max(value, zero) + math.log(one + small) - shift
+            sigmoid[atom, f] = (one if value >= zero else small) / (one + small)
