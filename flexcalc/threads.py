@@ -44,12 +44,16 @@ def each(work: Callable[[Any], None], items: Iterable[Any]) -> None:
     """Do independent pieces of work on all cores at once, each on one thread."""
     items = list(items)
     with one_blas_thread():
-        if len(items) <= 1 or cores() == 1:
+        if cores() == 1:
             for item in items:
                 work(item)
             return
-        # list() raises what a piece of work has raised.
-        list(pool().map(work, items))
+        # To hand a piece over takes as long as a small one: one is done here.
+        others = [pool().submit(work, item) for item in items[1:]]
+        for item in items[:1]:
+            work(item)
+        for other in others:
+            other.result()  # raises what a piece of work has raised
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from flexcalc.models.family import TrainedPotential
 from flexcalc.models.folder import write_model
 from flexcalc.models.networks.recording import Replayed
 from flexcalc.potential import Evaluation
-from flexcalc.threads import cores, pool
+from flexcalc.threads import cores, each
 
 if TYPE_CHECKING:
     from flexcalc.models.networks.family import NetworkFamily
@@ -104,12 +104,7 @@ def in_parts(
         return energies, vectors
     # Operations on so few atoms are faster on one thread; the cores take parts of the batch.
     rows = max(1, min(LARGEST_BATCH // size, -(-len(positions) // cores())))
-    starts = range(0, len(positions), rows)
-    # To hand a part over takes as long as a small network: one is done here.
-    others = [pool().submit(_alone, part, start, rows) for start in starts[1:]]
-    _alone(part, 0, rows)
-    for other in others:
-        other.result()
+    each(lambda start: _alone(part, start, rows), range(0, len(positions), rows))
     return energies, vectors
 
 
@@ -149,22 +144,27 @@ class NetworkPotential(TrainedPotential):
         self.device = device(family.device)
         self._weights = {key: value.cpu() for key, value in network.state_dict().items()}
         self.network = network.to(self.device, self.dtype).requires_grad_(False).eval()
+        here = self.device.type == "cpu"
+        self._compiled = family.on_processor(self.network, self.dtype) if here else None
         # On a GPU launches cost more than arithmetic, so there the plain form is replayed.
         self._evaluate = (
             family.fast(self.network, self.dtype) or self.gradient
-            if self.device.type == "cpu"
+            if here
             else Replayed(self.gradient)
         )
 
     def evaluate(self, positions: np.ndarray) -> Evaluation:
-        """Evaluate a batch, in parts that fit the cache."""
-        energies, gradient = in_parts(
-            self._evaluate,
-            positions,
-            self.device,
-            self.dtype,
-            self.family.size(len(self.numbers)),
-        )
+        """Evaluate a batch: compiled, or in parts that fit the cache."""
+        if self._compiled is not None:
+            energies, gradient = self._compiled(positions)
+        else:
+            energies, gradient = in_parts(
+                self._evaluate,
+                positions,
+                self.device,
+                self.dtype,
+                self.family.size(len(self.numbers)),
+            )
         return Evaluation(self.constant + self.scale * energies, -self.scale * gradient)
 
     def gradient(self, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

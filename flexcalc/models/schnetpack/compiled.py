@@ -84,8 +84,11 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @compiled
 def find(positions: np.ndarray, pairs: Pairs, near: Near) -> int:
-    """Describe the pairs of positions (atoms, 3) that are near; returns how many there are."""
-    scale = positions.dtype.type(pairs.intervals / pairs.cutoff)
+    """Describe the pairs of positions (atoms, 3) that are near; returns how many there are.
+
+    Positions are in double precision, so that in single precision it is differences that round.
+    """
+    scale = pairs.intervals / pairs.cutoff
     count = 0
     for pair in range(len(pairs.first)):
         first, second = pairs.first[pair], pairs.second[pair]
@@ -100,7 +103,7 @@ def find(positions: np.ndarray, pairs: Pairs, near: Near) -> int:
         near.ends[count, 0], near.ends[count, 1] = first, second
         near.unit[count, 0], near.unit[count, 1] = x / distance, y / distance
         near.unit[count, 2], near.distance[count] = z / distance, distance
-        near.left[count], near.place[count] = left, place - positions.dtype.type(left)
+        near.left[count], near.place[count] = left, place - left
         count += 1
     return count
 

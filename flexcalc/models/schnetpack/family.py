@@ -67,9 +67,9 @@ class TabulatedFamily(SchNetPackFamily):
         """Packages that the family needs."""
         return (*super().packages(), "numba")
 
-    def fast(self, network: nn.Module, dtype: Any) -> Any | None:
-        """The network compiled, on the processor."""
-        if not self.table or next(network.parameters()).device.type != "cpu":
+    def on_processor(self, network: nn.Module, dtype: Any) -> Any | None:
+        """See `NetworkFamily.on_processor`."""
+        if not self.table:
             return None
         from flexcalc.models.schnetpack.tabulated import Tabulated
 

@@ -157,10 +157,10 @@ def evaluate(
     """Energies (batch,) of positions (batch, atoms, 3), and their gradient.
 
     Args:
-        positions: of the type of the weights.
-        pairs, blocks, output: of the network.
+        positions: in double precision.
+        pairs, blocks, output: of the network, in its own.
         scratch: of this thread.
-        energies, gradient: what is found; gradient of the type of the weights.
+        energies, gradient: what is found, in double precision.
     """
     layers = len(blocks.mix)
     vector = scratch.vector
@@ -371,11 +371,11 @@ def _speak_back(
 @compiled
 def _gather(count: int, scratch: Scratch, pairs: Pairs, gradient: np.ndarray) -> None:
     """The gradient (atoms, 3) from the derivatives by distances and unit vectors."""
-    near, scale = scratch.near, gradient.dtype.type(pairs.intervals / pairs.cutoff)
+    near, scale = scratch.near, pairs.intervals / pairs.cutoff
     gradient[:] = 0
     for pair in range(count):
         a, b = near.ends[pair, 0], near.ends[pair, 1]
-        tension = gradient.dtype.type(0)
+        tension = 0.0
         for k in range(scratch.slopes.shape[1]):
             tension += scratch.by_shell[pair, k] * scratch.slopes[pair, k]
         unit, push = near.unit[pair], scratch.push[pair]

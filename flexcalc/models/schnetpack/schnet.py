@@ -93,10 +93,10 @@ def evaluate(
     """Energies (batch,) of positions (batch, atoms, 3), and their gradient.
 
     Args:
-        positions: of the type of the weights.
-        pairs, blocks, output: of the network.
+        positions: in double precision.
+        pairs, blocks, output: of the network, in its own.
         scratch: of this thread.
-        energies, gradient: what is found; gradient of the type of the weights.
+        energies, gradient: what is found, in double precision.
     """
     layers = len(blocks.inward)
     before, after, total = scratch.before, scratch.after, scratch.total
@@ -176,7 +176,7 @@ def _strain(count: int, scratch: Scratch, table: np.ndarray, block: int) -> None
 @compiled
 def _push(count: int, scratch: Scratch, pairs: Pairs, gradient: np.ndarray) -> None:
     """The gradient (atoms, 3) that the tension of the pairs gives."""
-    near, scale = scratch.near, gradient.dtype.type(pairs.intervals / pairs.cutoff)
+    near, scale = scratch.near, pairs.intervals / pairs.cutoff
     gradient[:] = 0
     for pair in range(count):
         first, second = near.ends[pair, 0], near.ends[pair, 1]

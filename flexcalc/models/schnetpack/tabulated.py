@@ -23,7 +23,7 @@ import torch
 from flexcalc.models.schnetpack import painn, schnet
 from flexcalc.models.schnetpack.compiled import Output, Pairs
 from flexcalc.models.schnetpack.dense import PaiNNNetwork, PairNetwork, SchNetNetwork
-from flexcalc.threads import one_blas_thread
+from flexcalc.threads import cores, each
 
 
 class Tabulated:
@@ -34,8 +34,9 @@ class Tabulated:
         points: intervals of the table between zero and the cutoff.
         dtype: of the arithmetic.
 
-    Calling it with positions (batch, atoms, 3) gives energies (batch,) and their gradient
-    (batch, atoms, 3).
+    Calling it with positions (batch, atoms, 3) in angstrom gives energies (batch,) and their
+    gradient (batch, atoms, 3), all in double precision. It takes one geometry after another; the
+    cores share a batch.
     """
 
     def __init__(self, network: PairNetwork, points: int, dtype: torch.dtype):
@@ -55,16 +56,24 @@ class Tabulated:
         )
         self._own = threading.local()
 
-    def __call__(self, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Energies, in double precision, and their gradient."""
-        geometries = _array(positions, positions.dtype)
-        energies, gradient = np.empty(len(geometries)), np.empty_like(geometries)
+    def __call__(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Energies and their gradient."""
+        energies, gradient = np.empty(len(positions)), np.empty_like(positions)
+        rows = max(1, -(-len(positions) // cores()))
+
+        def part(start: int) -> None:
+            here = slice(start, start + rows)
+            known = self.pairs, self.blocks, self.output, self._scratch()
+            self.kind.evaluate(positions[here], *known, energies[here], gradient[here])
+
+        each(part, range(0, len(positions), rows))
+        return energies, gradient
+
+    def _scratch(self) -> Any:
+        """Arrays of this thread."""
         if not hasattr(self._own, "scratch"):
             self._own.scratch = self.kind.Scratch.of(self.pairs, self.blocks)
-        known = self.pairs, self.blocks, self.output, self._own.scratch
-        with one_blas_thread():
-            self.kind.evaluate(geometries, *known, energies, gradient)
-        return torch.from_numpy(energies), torch.from_numpy(gradient)
+        return self._own.scratch
 
 
 def _array(values: torch.Tensor, dtype: torch.dtype) -> np.ndarray:
