@@ -13,6 +13,7 @@ from flexcalc.dataset import Dataset  # noqa: E402
 from flexcalc.errors import InputError  # noqa: E402
 from flexcalc.models.bpnn import BPNN, parameters  # noqa: E402
 from flexcalc.models.bpnn.functions import SymmetryFunctions, powers  # noqa: E402
+from flexcalc.models.networks.potential import NetworkPotential, built  # noqa: E402
 
 ZETAS = (1, 2, 5, 16)
 
@@ -168,6 +169,46 @@ def test_functions_that_never_vary_have_no_say():
     assert not network.scale[hydrogen, own].any()
     assert network.scale[hydrogen, :].any()
     assert not network.scale[carbon, oxygen * shells : (oxygen + 1) * shells].any()
+
+
+def network(family, atoms, frames):
+    """A potential with random weights, and what torch makes of it."""
+    made = NetworkPotential(family, atoms.numbers, built(family, atoms.numbers, frames), 0, 1, {})
+    inside = torch.tensor(frames, dtype=made.dtype)
+    return made, [part.double().numpy() for part in made.gradient(inside)]
+
+
+COMPILED = [
+    BPNN(),
+    BPNN(precision="float32"),
+    BPNN(cutoff=3.0, zetas=(3, 1), hidden=(10,), activation="tanh"),
+    BPNN(cutoff=1.2, angular_widths=1, hidden=(), activation="softplus"),
+    BPNN(zetas=(64,), hidden=(5, 4, 3), activation="softplus"),
+]
+
+
+@pytest.mark.physics
+@pytest.mark.parametrize("family", COMPILED, ids=range(len(COMPILED)))
+@pytest.mark.parametrize("name", MOLECULES)
+def test_a_compiled_network_gives_what_the_differentiated_one_does(family, name):
+    """The same sums in another order: rounding."""
+    atoms = MOLECULES[name]()
+    frames = rattled(atoms, 5)
+    potential, (energies, gradient) = network(family, atoms, frames)
+    found = potential(frames)
+    bound = 1e-12 if family.precision == "float64" else 1e-5
+    assert np.abs(gradient).max() > 1e-3
+    assert np.abs(found.energies - energies).max() < bound * max(1.0, np.abs(energies).max())
+    assert np.abs(found.forces + gradient).max() < bound * max(1.0, np.abs(gradient).max())
+
+
+def test_a_molecule_of_two_atoms_has_no_triplets():
+    atoms = molecule("HCl")
+    frames = rattled(atoms, 3)
+    potential, (energies, gradient) = network(BPNN(hidden=(4,)), atoms, frames)
+    found = potential(frames)
+    assert found.energies == pytest.approx(energies, abs=1e-13)
+    assert found.forces == pytest.approx(-gradient, abs=1e-13)
 
 
 def test_a_molecule_with_one_atom_of_each_kind_can_be_trained():

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import numpy as np
 
@@ -41,6 +42,17 @@ class BPNN(NetworkFamily):
     """Neurons in the hidden layers of the network of an element."""
     activation: Literal["silu", "tanh", "softplus"] = "silu"
     """What the neurons do with their input."""
+
+    @classmethod
+    def packages(cls) -> Sequence[str]:
+        """Packages that the family needs."""
+        return ("torch", "numba")
+
+    def on_processor(self, network: nn.Module, dtype: Any) -> Any:
+        """See `NetworkFamily.on_processor`."""
+        from flexcalc.models.bpnn.processor import on_processor
+
+        return on_processor(cast(Any, network), self.activation, dtype)
 
     def size(self, atoms: int) -> int:
         """The triplets, eight of which take about as much as a pair does in other networks."""

@@ -101,11 +101,7 @@ class NetworkFamily(ABC):
         return None
 
     def on_processor(self, network: nn.Module, dtype: Any) -> Any | None:
-        """A form of a trained network for the processor that needs no torch, or None.
-
-        It maps an array of positions (batch, atoms, 3) to energies (batch,) and their gradient
-        (batch, atoms, 3), in double precision, and shares the batch among the cores.
-        """
+        """A trained network as a `compiled.Compiled`, for inference on the processor, or None."""
         return None
 
     def size(self, atoms: int) -> int:

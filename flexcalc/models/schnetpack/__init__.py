@@ -1,8 +1,8 @@
 """SchNet, PaiNN and SO3net on the modules of SchNetPack 2.2.
 
 `family` holds the hyperparameters, `dense` evaluates the modules on all pairs of a molecule,
-`tabulated` is SchNet and PaiNN for the processor, on arithmetic that is compiled (`compiled`,
-`schnet`, `painn`), and `exchange` opens SchNetPack's own models.
+`tabulated` is SchNet and PaiNN for the processor, on arithmetic that is compiled (`schnet`,
+`painn` and their `pairs`), and `exchange` opens SchNetPack's own models.
 """
 
 from flexcalc.models.schnetpack.family import PaiNN, SchNet, SO3Net

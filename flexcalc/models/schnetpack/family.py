@@ -71,9 +71,9 @@ class TabulatedFamily(SchNetPackFamily):
         """See `NetworkFamily.on_processor`."""
         if not self.table:
             return None
-        from flexcalc.models.schnetpack.tabulated import Tabulated
+        from flexcalc.models.schnetpack.tabulated import tabulated
 
-        return Tabulated(cast(Any, network), self.table, dtype)
+        return tabulated(cast(Any, network), self.table, dtype)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""PaiNN's arithmetic, compiled; see `compiled`.
+"""PaiNN's arithmetic, compiled; see `networks.compiled`.
 
 A filter of PaiNN is linear in the radial functions times the cutoff, and in the cutoff: these few
 functions of the distance are tabulated (`shells`), and products of matrices make the filters. Of
@@ -13,15 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from flexcalc.models.schnetpack.compiled import (
-    Near,
-    Output,
-    Pairs,
-    activate,
-    compiled,
-    find,
-    read_out,
-)
+from flexcalc.models.networks.compiled import compiled, silu
+from flexcalc.models.schnetpack.pairs import Near, Output, Pairs, find, read_out
 
 
 class Blocks(NamedTuple):
@@ -65,7 +58,7 @@ class Blocks(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """Arrays of one thread, kept from call to call: new memory costs as much as what it is for.
+    """Arrays of one thread.
 
     Args:
         near: the pairs within the cutoff.
@@ -207,7 +200,7 @@ def _speak(count: int, scratch: Scratch, blocks: Blocks, block: int, scalar: np.
     np.dot(scratch.shells[:count], blocks.filters_t[block], scratch.filters[block, :count])
     hidden, said = scratch.hidden, scratch.said[block]
     np.dot(scalar, blocks.context_t[block], hidden)
-    activate(hidden, blocks.context_bias[block], scratch.context_slope[block])
+    silu(hidden, blocks.context_bias[block], scratch.context_slope[block])
     np.dot(hidden, blocks.message_t[block], said)
     said += blocks.message_bias[block]
 
@@ -257,7 +250,7 @@ def _mix(scratch: Scratch, blocks: Blocks, block: int, scalar: np.ndarray) -> No
             joint[atom, f] = scalar[atom, f]
             joint[atom, features + f] = length[atom, f]
     np.dot(joint, blocks.inner_t[block], hidden)
-    activate(hidden, blocks.inner_bias[block], scratch.inner_slope[block])
+    silu(hidden, blocks.inner_bias[block], scratch.inner_slope[block])
     np.dot(hidden, blocks.update_t[block], update)
     update += blocks.update_bias[block]
     for atom in range(atoms):

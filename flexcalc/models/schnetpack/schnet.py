@@ -1,4 +1,4 @@
-"""SchNet's arithmetic, compiled; see `compiled`."""
+"""SchNet's arithmetic, compiled; see `networks.compiled`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from flexcalc.models.schnetpack.compiled import Near, Output, Pairs, compiled, find, read_out
+from flexcalc.models.networks.compiled import compiled, softplus
+from flexcalc.models.schnetpack.pairs import Near, Output, Pairs, find, read_out
+
+LOG2 = math.log(2.0)
 
 
 class Blocks(NamedTuple):
@@ -36,7 +39,7 @@ class Blocks(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """Arrays of one thread, kept from call to call: new memory costs as much as what it is for.
+    """Arrays of one thread.
 
     Args:
         near: the pairs within the cutoff.
@@ -107,7 +110,7 @@ def evaluate(
             np.dot(x, blocks.inward_t[block], scratch.inward[block])
             _spread(count, scratch, blocks.table, block)
             np.dot(total, blocks.first_t[block], before)
-            _activate(before, blocks.first_bias[block], scratch.sigmoid[block])
+            softplus(before, blocks.first_bias[block], scratch.sigmoid[block], LOG2)
             np.dot(before, blocks.second_t[block], after)
             x += after
             x += blocks.second_bias[block]
@@ -184,16 +187,3 @@ def _push(count: int, scratch: Scratch, pairs: Pairs, gradient: np.ndarray) -> N
             push = scale * scratch.tension[pair] * near.unit[pair, axis]
             gradient[second, axis] += push
             gradient[first, axis] -= push
-
-
-@compiled
-def _activate(x: np.ndarray, bias: np.ndarray, sigmoid: np.ndarray) -> None:
-    """Shifted softplus of x + bias in place of x, and its slope into `sigmoid`."""
-    one, zero = x.dtype.type(1), x.dtype.type(0)
-    shift = x.dtype.type(math.log(2.0))
-    for atom in range(x.shape[0]):
-        for f in range(x.shape[1]):
-            value = x[atom, f] + bias[f]
-            small = math.exp(-abs(value))
-            x[atom, f] = max(value, zero) + math.log(one + small) - shift
-            sigmoid[atom, f] = (one if value >= zero else small) / (one + small)

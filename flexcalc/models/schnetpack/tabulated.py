@@ -12,68 +12,40 @@ from __future__ import annotations
 
 import copy
 import math
-import threading
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
+from flexcalc.models.networks.compiled import Compiled
 from flexcalc.models.schnetpack import painn, schnet
-from flexcalc.models.schnetpack.compiled import Output, Pairs
 from flexcalc.models.schnetpack.dense import PaiNNNetwork, PairNetwork, SchNetNetwork
-from flexcalc.threads import cores, each
+from flexcalc.models.schnetpack.pairs import Output, Pairs
 
 
-class Tabulated:
+def tabulated(network: PairNetwork, points: int, dtype: torch.dtype) -> Compiled:
     """A network for inference on the processor.
 
     Args:
         network: SchNet or PaiNN.
         points: intervals of the table between zero and the cutoff.
         dtype: of the arithmetic.
-
-    Calling it with positions (batch, atoms, 3) in angstrom gives energies (batch,) and their
-    gradient (batch, atoms, 3), all in double precision. It takes one geometry after another; the
-    cores share a batch.
     """
-
-    def __init__(self, network: PairNetwork, points: int, dtype: torch.dtype):
-        model = copy.deepcopy(network.representation).to(torch.float64)
-        kind, blocks = BLOCKS[type(network)]
-        self.kind: Any = kind
-        self.pairs = Pairs(
-            network.first.numpy(), network.second.numpy(), float(model.cutoff), points
-        )
-        with torch.no_grad():
-            self.blocks = blocks(model, model.embedding(network.numbers), points, dtype)
-        layers = list(network.output)
-        self.output = Output(
-            tuple(_array(layer.weight, dtype) for layer in layers),
-            tuple(_array(layer.weight.T, dtype) for layer in layers),
-            tuple(_array(layer.bias, dtype) for layer in layers),
-        )
-        self._own = threading.local()
-
-    def __call__(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Energies and their gradient."""
-        energies, gradient = np.empty(len(positions)), np.empty_like(positions)
-        rows = max(1, -(-len(positions) // cores()))
-
-        def part(start: int) -> None:
-            here = slice(start, start + rows)
-            known = self.pairs, self.blocks, self.output, self._scratch()
-            self.kind.evaluate(positions[here], *known, energies[here], gradient[here])
-
-        each(part, range(0, len(positions), rows))
-        return energies, gradient
-
-    def _scratch(self) -> Any:
-        """Arrays of this thread."""
-        if not hasattr(self._own, "scratch"):
-            self._own.scratch = self.kind.Scratch.of(self.pairs, self.blocks)
-        return self._own.scratch
+    model = copy.deepcopy(network.representation).to(torch.float64)
+    kind, collected = BLOCKS[type(network)]
+    pairs = Pairs(network.first.numpy(), network.second.numpy(), float(model.cutoff), points)
+    with torch.no_grad():
+        blocks = collected(model, model.embedding(network.numbers), points, dtype)
+    layers = list(network.output)
+    output = Output(
+        tuple(_array(layer.weight, dtype) for layer in layers),
+        tuple(_array(layer.weight.T, dtype) for layer in layers),
+        tuple(_array(layer.bias, dtype) for layer in layers),
+    )
+    return Compiled(kind.evaluate, (pairs, blocks, output), partial(kind.Scratch.of, pairs, blocks))
 
 
 def _array(values: torch.Tensor, dtype: torch.dtype) -> np.ndarray:

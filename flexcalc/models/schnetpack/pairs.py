@@ -1,17 +1,13 @@
-"""What the compiled networks share: pairs within the cutoff, tables, and the output network.
-
-They go through one geometry after another, so that all of it stays in the cache. Constants take
-the type of the arrays that they meet: a literal would make single precision double.
-"""
+"""What compiled SchNet and PaiNN share: the pairs within the cutoff, and the output network."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
+
+from flexcalc.models.networks.compiled import compiled, silu
 
 
 class Pairs(NamedTuple):
@@ -68,20 +64,6 @@ class Output(NamedTuple):
     biases: tuple[np.ndarray, ...]
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile at the first call, for good where there is a place to keep it."""
-    options: dict[str, Any] = {
-        "nogil": True,
-        "error_model": "numpy",
-        # Sums may be taken in any order; numbers that are none stay none.
-        "fastmath": {"reassoc", "contract", "nsz", "arcp"},
-    }
-    try:
-        return njit(cache=True, **options)(function)
-    except RuntimeError:  # no folder that can be written to
-        return njit(**options)(function)
-
-
 @compiled
 def find(positions: np.ndarray, pairs: Pairs, near: Near) -> int:
     """Describe the pairs of positions (atoms, 3) that are near; returns how many there are.
@@ -109,18 +91,6 @@ def find(positions: np.ndarray, pairs: Pairs, near: Near) -> int:
 
 
 @compiled
-def activate(x: np.ndarray, bias: np.ndarray, slope: np.ndarray) -> None:
-    """SiLU of x + bias in place of x (rows, features), and its slope."""
-    one = x.dtype.type(1)
-    for row in range(x.shape[0]):
-        for f in range(x.shape[1]):
-            value = x[row, f] + bias[f]
-            sigmoid = one / (one + math.exp(-value))
-            x[row, f] = value * sigmoid
-            slope[row, f] = sigmoid * (one + value * (one - sigmoid))
-
-
-@compiled
 def read_out(x: np.ndarray, output: Output) -> tuple[float, np.ndarray]:
     """The energy of features (atoms, features), and its gradient by them."""
     layers = len(output.weights)
@@ -128,7 +98,7 @@ def read_out(x: np.ndarray, output: Output) -> tuple[float, np.ndarray]:
     for layer in range(layers - 1):
         x = np.dot(x, output.weights_t[layer])
         slope = np.empty_like(x)
-        activate(x, output.biases[layer], slope)
+        silu(x, output.biases[layer], slope)
         slopes.append(slope)
     last = output.weights[layers - 1][0]
     energy = 0.0
