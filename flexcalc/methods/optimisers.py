@@ -133,7 +133,10 @@ class LBFGS:
         Source: Byrd, Nocedal and Schnabel, Math. Program. 63, 129 (1994), equation 3.1,
         doi:10.1007/BF01582063.
         """
+        steepest = forces / self.stiffness_eV_A2
         pairs, (rows, *one) = len(moves), forces.shape
+        if not pairs:
+            return steepest
         force = forces.reshape(rows, prod(one))
         s, y = (pair.reshape(pairs, rows, prod(one)).swapaxes(0, 1) for pair in (moves, changes))
         # In one layout, whatever became of the arrays before: rounding depends on it.
@@ -141,25 +144,23 @@ class LBFGS:
         along, size = np.vecdot(s, y), np.vecdot(y, y)
         usable = along > 1e-10 * size
         s, y = s * usable[:, :, None], y * usable[:, :, None]
-        scale = np.full(rows, 1.0 / self.stiffness_eV_A2)
-        for ratio, good in zip((along / np.where(size > 0, size, 1.0)).T, usable.T, strict=True):
-            scale = np.where(good, ratio, scale)
+        latest = np.arange(rows), pairs - 1 - np.argmax(usable[:, ::-1], axis=1)
+        ratio = along[latest] / np.maximum(size[latest], 1e-300)
+        scale = np.where(usable[latest], ratio, 1.0 / self.stiffness_eV_A2)
+        # A pair that is left out is all zeros, and 1 on the diagonal decouples it.
+        upper = np.triu(s @ y.swapaxes(1, 2)) + np.eye(pairs) * ~usable[:, None, :]
+        first = np.linalg.solve(upper, s @ force[:, :, None])
+        curved = (along * usable)[:, :, None] * first
+        curved += scale[:, None, None] * (y @ (y.swapaxes(1, 2) @ first - force[:, :, None]))
+        second = np.linalg.solve(upper.swapaxes(1, 2), curved)
         direction = scale[:, None] * force
-        if pairs:
-            # A pair that is left out is all zeros, and 1 on the diagonal decouples it.
-            upper = np.triu(s @ y.swapaxes(1, 2)) + np.eye(pairs) * ~usable[:, None, :]
-            first = np.linalg.solve(upper, s @ force[:, :, None])
-            curved = (along * usable)[:, :, None] * first
-            curved += scale[:, None, None] * (y @ (y.swapaxes(1, 2) @ first - force[:, :, None]))
-            second = np.linalg.solve(upper.swapaxes(1, 2), curved)
-            direction += (s.swapaxes(1, 2) @ second)[:, :, 0]
-            direction -= scale[:, None] * (y.swapaxes(1, 2) @ first)[:, :, 0]
+        direction += (s.swapaxes(1, 2) @ second)[:, :, 0]
+        direction -= scale[:, None] * (y.swapaxes(1, 2) @ first)[:, :, 0]
         direction = direction.reshape(forces.shape)
         with np.errstate(over="ignore", invalid="ignore"):
             slope = np.einsum("rac,rac->r", direction, forces)
         # What is no number, or too large for one, is no way down either.
         uphill = ~((slope > 0) & np.isfinite(slope))
-        steepest = forces / self.stiffness_eV_A2
         return np.where(uphill[:, None, None], steepest, direction)
 
 
