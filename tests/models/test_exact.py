@@ -193,6 +193,19 @@ def test_auto_takes_the_exact_solver_where_its_memory_is_there(water, rng, monke
         assert made.facts["solution"]["solver"] == kind
 
 
+def test_auto_leaves_large_matrices_to_the_iterative_solver(monkeypatch):
+    """On a processor; a GPU factorises what fits into its memory."""
+    monkeypatch.setattr(solver, "available_bytes", lambda where: None)
+    quick = solver.QUICK // 60
+    for made, points, kind in (
+        (setting(), quick, "exact"),
+        (setting(), quick + 1, "iterative"),
+        (setting(kind="exact"), quick + 1, "exact"),
+        (solver.Setting(engine=engine("torch")), quick + 1, "exact"),
+    ):
+        assert made.chosen(points, 60, 100) == kind
+
+
 def test_what_fits_no_solver_is_refused(water, rng, monkeypatch):
     monkeypatch.setattr(solver, "available_bytes", lambda where: 1 << 20)
     with pytest.raises(InputError, match="train on 0 points or fewer"):

@@ -113,7 +113,7 @@ class SGDML:
     validation) or, as in the sgdml package, from the `training` points."""
     solver: Literal["auto", "exact", "iterative"] = "auto"
     """`exact` stores half the kernel matrix, `iterative` some of its columns; `auto` takes the
-    exact one where memory allows."""
+    exact one up to 30,000 rows (450 points of azobenzene), on a GPU always, where memory allows."""
     columns: Count | None = None
     """Columns in the preconditioner of the iterative solver; a tenth of the matrix by default."""
     tolerance: Fraction = 1e-4

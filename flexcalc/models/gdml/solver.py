@@ -30,6 +30,9 @@ SQUARES, SQUARES_ON_GPU = 2, 5
 `exact.HalvesOnGPU`, and two in the making."""
 COLUMNS = 0.1
 """Share of the matrix's columns in the first preconditioner."""
+QUICK = 30_000
+"""Rows of a matrix that a processor factorises within minutes; the iterative solver takes a tenth
+of the exact one's time where there are many more, and gives the same errors."""
 CHECKPOINT = "iterations.checkpoint"
 """File of the iterative solver's half-done work."""
 REFACTORED, REFACTORED_STEPS = 1e-8, 100
@@ -49,7 +52,7 @@ class Setting:
     """How to solve.
 
     Args:
-        kind: which solver; "auto" takes the exact one where its memory is there.
+        kind: which solver; "auto" takes the exact one where it is quick and its memory is there.
         columns: of the preconditioner, or None for COLUMNS of the rows.
         tolerance: relative residual at which the iterative solver stops.
         engine: where to compute.
@@ -72,9 +75,11 @@ class Setting:
         if self.kind != "iterative":
             squares = SQUARES if self.engine.device is None else SQUARES_ON_GPU
             available = available_bytes(self.engine)
-            if available is None or exact_bytes(points, unknowns, size, squares) <= available:
+            fits = available is None or exact_bytes(points, unknowns, size, squares) <= available
+            quick = self.engine.device is not None or points * unknowns <= QUICK
+            if fits and (quick or self.kind == "exact"):
                 return "exact"
-            if self.kind == "exact":
+            if self.kind == "exact" and available is not None:
                 _refuse(
                     points,
                     available,
