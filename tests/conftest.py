@@ -14,8 +14,9 @@ from flexcalc.dataset import Dataset
 
 # What numba has compiled is kept by the file of each function, and not by those that it calls.
 _HERE = Path(__file__).parent
-_SOURCES = sorted((_HERE.parent / "flexcalc/models").glob("*/*.py"))
-_DIGEST = hashlib.sha256(b"".join(path.read_bytes() for path in _SOURCES)).hexdigest()[:16]
+_SOURCES = [path.read_bytes() for path in sorted((_HERE.parent / "flexcalc").rglob("*.py"))]
+_COMPILED = b"".join(source for source in _SOURCES if b"@compiled" in source)
+_DIGEST = hashlib.sha256(_COMPILED).hexdigest()[:16]
 os.environ.setdefault("NUMBA_CACHE_DIR", str(_HERE.parent / ".pytest_cache" / f"numba-{_DIGEST}"))
 
 WATER = np.array([8, 1, 1])

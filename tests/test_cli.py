@@ -304,7 +304,10 @@ COMPLAINTS = [
     (["md", "a", "b", "c"], "'c' is one word too many; expected MODEL START"),
     (["md", "water.flex"], "START: missing (First geometry"),
     (["md", "watr.flex", "start.xyz"], "'watr.flex': no such model; did you mean water.flex?"),
-    (["evaluate", "water.xyz", "water.flex"], "water.flex: expected a dataset, found a model"),
+    (
+        ["evaluate", "water.xyz", "water.flex"],
+        "water.flex: expected a file named .xyz, .extxyz, .npz, got suffix '.flex'; a model comes",
+    ),
     (["md", "bad.toml"], "bad.toml: method.timestep: unknown key; did you mean timestep_fs?"),
     (["md", "water.flex", "start.xyz", "--steps", "0"], "--steps: expected at least 1, got '0'"),
     (

@@ -96,8 +96,9 @@ def write(path: Path | str, dataset: Dataset) -> None:
 def _is_binary(path: Path) -> bool:
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
+        hint = "; a model comes before the frames" if suffix == ".flex" else ""
         raise FileFormatError(
-            f"{path}: expected a file named {', '.join(SUFFIXES)}, got suffix {suffix!r}"
+            f"{path}: expected a file named {', '.join(SUFFIXES)}, got suffix {suffix!r}{hint}"
         )
     return suffix == ".npz"
 

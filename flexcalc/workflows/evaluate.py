@@ -11,7 +11,7 @@ import numpy as np
 from flexcalc import files
 from flexcalc.analysis.accuracy import accuracy
 from flexcalc.config import Evaluate
-from flexcalc.errors import FileFormatError, InputError
+from flexcalc.errors import FileFormatError
 from flexcalc.geometry import Coordinate
 from flexcalc.registry import open_potential
 from flexcalc.storage import atomic_write, write_json
@@ -29,10 +29,6 @@ def run_evaluate(config: Evaluate, output: Path) -> dict[str, Any]:
     Raises:
         InputError: a model, the dataset or a coordinate cannot be used; nothing is written.
     """
-    if config.dataset.suffix == ".flex":
-        raise InputError(
-            f"{config.dataset}: expected a dataset, found a model; the dataset comes last"
-        )
     data = files.read(
         config.dataset,
         energy_unit=config.energy_unit,

@@ -158,8 +158,7 @@ def _table(
 def _slopes(values: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
     """Derivatives of values (n, ...) by places (n,), where a row depends on its place alone.
 
-    The derivative of a weighted sum of values by its weights, all at once, and without torch's
-    forward mode, which takes seconds to load.
+    The derivative of a weighted sum of values by its weights, all at once.
     """
     weights = torch.ones_like(values, requires_grad=True)
     (mixed,) = torch.autograd.grad(values, places, weights, create_graph=True)
