@@ -1,9 +1,6 @@
 """What several test files share: water on springs, its labels and a model of it."""
 
-import hashlib
-import os
 import tempfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,13 +8,6 @@ import pytest
 import flexcalc
 from flexcalc import cli
 from flexcalc.dataset import Dataset
-
-# What numba has compiled is kept by the file of each function, and not by those that it calls.
-_HERE = Path(__file__).parent
-_SOURCES = [path.read_bytes() for path in sorted((_HERE.parent / "flexcalc").rglob("*.py"))]
-_COMPILED = b"".join(source for source in _SOURCES if b"@compiled" in source)
-_DIGEST = hashlib.sha256(_COMPILED).hexdigest()[:16]
-os.environ.setdefault("NUMBA_CACHE_DIR", str(_HERE.parent / ".pytest_cache" / f"numba-{_DIGEST}"))
 
 WATER = np.array([8, 1, 1])
 GEOMETRY = np.array([[0.0, 0.0, 0.0], [0.96, 0.0, 0.0], [-0.24, 0.93, 0.0]])

@@ -202,6 +202,16 @@ def test_a_compiled_network_gives_what_the_differentiated_one_does(family, name)
     assert np.abs(found.forces + gradient).max() < bound * max(1.0, np.abs(gradient).max())
 
 
+def test_what_is_compiled_is_kept_by_its_sources_and_numbas_setting_left_alone():
+    from numba import config
+
+    from flexcalc.models.bpnn.arithmetic import evaluate
+    from flexcalc.models.networks import compiled
+
+    assert not config.CACHE_DIR
+    assert str(compiled._folder()) in evaluate.stats.cache_path
+
+
 def test_a_molecule_of_two_atoms_has_no_triplets():
     atoms = molecule("HCl")
     frames = rattled(atoms, 3)

@@ -10,10 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from flexcalc.models.networks.compiled import compiled, silu, softplus, tanh
-
-ACTIVATIONS = ("silu", "tanh", "softplus")
-"""Their numbers in `Layers`."""
+from flexcalc.models.networks.compiled import Perceptrons, compiled, read_out
 
 
 class Functions(NamedTuple):
@@ -38,27 +35,19 @@ class Functions(NamedTuple):
     cutoff: float
 
 
-class Layers(NamedTuple):
-    """The networks of the elements.
+class Inputs(NamedTuple):
+    """What the networks of the elements see.
 
     Args:
         order: (atoms,) atoms by element.
         starts: (elements + 1,) where the elements begin in `order`.
         mean, scale: (elements, functions).
-        weights: (elements, out, in) of each layer.
-        weights_t: their transposes.
-        biases: (elements, out) of each layer.
-        activation: its place in `ACTIVATIONS`.
     """
 
     order: np.ndarray
     starts: np.ndarray
     mean: np.ndarray
     scale: np.ndarray
-    weights: tuple[np.ndarray, ...]
-    weights_t: tuple[np.ndarray, ...]
-    biases: tuple[np.ndarray, ...]
-    activation: int
 
 
 class Scratch(NamedTuple):
@@ -72,6 +61,8 @@ class Scratch(NamedTuple):
         tension: (pairs,) the derivative of the energy by the distances.
         sides, falls: (pairs, etas) of G4, and their slopes.
         slopes: (pairs, functions) of the terms of G2.
+        triplets: (triplets, 5) whose sides are within the cutoff: the atom in the middle, the pairs
+            of its sides and the opposite one, and where its functions begin.
         lower: (triplets, lobes) of each lobe the power that is one less.
         values, pulls: (atoms, functions) symmetry functions, and the derivative by them.
         weight, by_weight: (etas,) of a triplet.
@@ -85,6 +76,7 @@ class Scratch(NamedTuple):
     sides: np.ndarray
     falls: np.ndarray
     slopes: np.ndarray
+    triplets: np.ndarray
     lower: np.ndarray
     values: np.ndarray
     pulls: np.ndarray
@@ -92,11 +84,11 @@ class Scratch(NamedTuple):
     by_weight: np.ndarray
 
     @classmethod
-    def of(cls, functions: Functions, layers: Layers) -> Scratch:
+    def of(cls, functions: Functions, inputs: Inputs) -> Scratch:
         """Arrays of the right shapes."""
         atoms, dtype = len(functions.kind), functions.radial.dtype
         pairs, etas = atoms * (atoms - 1) // 2, len(functions.widths)
-        size = layers.mean.shape[1]
+        triplets, size = pairs * max(atoms - 2, 0), inputs.mean.shape[1]
         shapes = {
             "unit": (pairs, 3),
             "distance": (pairs,),
@@ -104,7 +96,7 @@ class Scratch(NamedTuple):
             "sides": (pairs, etas),
             "falls": (pairs, etas),
             "slopes": (pairs, len(functions.radial)),
-            "lower": (pairs * max(atoms - 2, 0), 2 * len(functions.zetas)),
+            "lower": (triplets, 2 * len(functions.zetas)),
             "values": (atoms, size),
             "pulls": (atoms, size),
             "weight": (etas,),
@@ -113,6 +105,7 @@ class Scratch(NamedTuple):
         return cls(
             neighbours=np.empty((atoms, atoms), int),
             counts=np.empty(atoms, int),
+            triplets=np.empty((triplets, 5), int),
             **{name: np.empty(shape, dtype) for name, shape in shapes.items()},
         )
 
@@ -121,7 +114,8 @@ class Scratch(NamedTuple):
 def evaluate(
     positions: np.ndarray,
     functions: Functions,
-    layers: Layers,
+    inputs: Inputs,
+    networks: Perceptrons,
     scratch: Scratch,
     energies: np.ndarray,
     gradient: np.ndarray,
@@ -130,17 +124,18 @@ def evaluate(
 
     Args:
         positions: in double precision.
-        functions, layers: of the network, in its own.
+        functions, inputs, networks: in the type of the weights.
         scratch: of this thread.
         energies, gradient: what is found, in double precision.
     """
     for row in range(len(positions)):
         scratch.values[:] = 0
         _sides(positions[row], functions, scratch)
-        _lobes(functions, scratch)
-        energies[row] = _networks(layers, scratch)
+        count = _triplets(functions, scratch)
+        _lobes(count, functions, scratch)
+        energies[row] = _energy(inputs, networks, scratch)
         _radial_back(functions, scratch)
-        _angular_back(functions, scratch)
+        _angular_back(count, functions, scratch)
         gradient[row] = 0
         for i in range(len(functions.kind)):
             for place in range(scratch.counts[i]):
@@ -204,81 +199,66 @@ def _power(one: np.floating, base: np.floating, exponent: int) -> np.floating:
 
 
 @compiled
-def _cosine(functions: Functions, scratch: Scratch, i: int, j: int, k: int) -> np.floating:
-    """Half of the cosine of the angle at i."""
-    a, b = scratch.distance[functions.pair[i, j]], scratch.distance[functions.pair[i, k]]
-    c = scratch.distance[functions.pair[j, k]]
-    return scratch.distance.dtype.type(0.25) * (a * a + b * b - c * c) / (a * b)
-
-
-@compiled
-def _lobes(functions: Functions, scratch: Scratch) -> None:
-    """Add the angular functions; all triplets are gone through in the order of `_angular_back`."""
-    kind = scratch.distance.dtype.type
-    half, one, two = kind(0.5), kind(1), kind(2)
-    zetas, etas, elements = len(functions.zetas), len(functions.widths), len(functions.block)
-    lobes, triplet = 2 * zetas, 0
-    offset = elements * len(functions.radial)
-    weight = scratch.weight
+def _triplets(functions: Functions, scratch: Scratch) -> int:
+    """Find the triplets, and return how many there are."""
+    offset, count = len(functions.block) * len(functions.radial), 0
+    each = 2 * len(functions.widths) * len(functions.zetas)
     for i in range(len(functions.kind)):
         for first in range(scratch.counts[i]):
             j = scratch.neighbours[i, first]
             for second in range(first + 1, scratch.counts[i]):
                 k = scratch.neighbours[i, second]
-                jk = functions.pair[j, k]
-                if scratch.distance[jk] >= functions.cutoff:
-                    continue
-                ij, ik = functions.pair[i, j], functions.pair[i, k]
-                for e in range(etas):
-                    weight[e] = two * scratch.sides[ij, e] * scratch.sides[ik, e]
-                    weight[e] *= scratch.sides[jk, e]
-                half_cosine = _cosine(functions, scratch, i, j, k)
-                block = functions.block[functions.kind[j], functions.kind[k]]
-                values = scratch.values[i, offset + block * etas * lobes :]
-                lower = scratch.lower[triplet]
-                for sign in range(2):
-                    base = half - half_cosine if sign else half + half_cosine
-                    for z in range(zetas):
-                        lower[sign * zetas + z] = _power(one, base, functions.zetas[z] - 1)
-                        lobe = lower[sign * zetas + z] * base
-                        for e in range(etas):
-                            values[e * lobes + sign * zetas + z] += weight[e] * lobe
-                triplet += 1
+                if scratch.distance[functions.pair[j, k]] < functions.cutoff:
+                    found = scratch.triplets[count]
+                    found[0], found[1] = i, functions.pair[i, j]
+                    found[2], found[3] = functions.pair[i, k], functions.pair[j, k]
+                    block = functions.block[functions.kind[j], functions.kind[k]]
+                    found[4] = offset + each * block
+                    count += 1
+    return count
 
 
 @compiled
-def _networks(layers: Layers, scratch: Scratch) -> float:
+def _half_cosine(distance: np.ndarray, ij: int, ik: int, jk: int) -> np.floating:
+    """Half of the cosine of the angle between the first two sides."""
+    a, b, c = distance[ij], distance[ik], distance[jk]
+    return distance.dtype.type(0.25) * (a * a + b * b - c * c) / (a * b)
+
+
+@compiled
+def _lobes(count: int, functions: Functions, scratch: Scratch) -> None:
+    """Add the angular functions of the triplets."""
+    kind = scratch.distance.dtype.type
+    half, one, two = kind(0.5), kind(1), kind(2)
+    zetas, weight, sides = len(functions.zetas), scratch.weight, scratch.sides
+    for triplet in range(count):
+        i, ij, ik, jk, start = scratch.triplets[triplet]
+        for e in range(len(weight)):
+            weight[e] = two * sides[ij, e] * sides[ik, e] * sides[jk, e]
+        half_cosine = _half_cosine(scratch.distance, ij, ik, jk)
+        values, lower = scratch.values[i, start:], scratch.lower[triplet]
+        for sign in range(2):
+            base = half - half_cosine if sign else half + half_cosine
+            for z in range(zetas):
+                place = sign * zetas + z
+                lower[place] = _power(one, base, functions.zetas[z] - 1)
+                for e in range(len(weight)):
+                    values[2 * zetas * e + place] += weight[e] * lower[place] * base
+
+
+@compiled
+def _energy(inputs: Inputs, networks: Perceptrons, scratch: Scratch) -> float:
     """The energy, and its derivative by the symmetry functions."""
-    energy, count = 0.0, len(layers.weights)
-    for element in range(len(layers.starts) - 1):
-        members = layers.order[layers.starts[element] : layers.starts[element + 1]]
-        mean, scale = layers.mean[element], layers.scale[element]
+    energy = 0.0
+    for element in range(len(inputs.mean)):
+        members = inputs.order[inputs.starts[element] : inputs.starts[element + 1]]
+        mean, scale = inputs.mean[element], inputs.scale[element]
         x = np.empty((len(members), len(mean)), scratch.values.dtype)
         for row in range(len(members)):
             for f in range(len(mean)):
                 x[row, f] = (scratch.values[members[row], f] - mean[f]) * scale[f]
-        slopes = [x]
-        for layer in range(count - 1):
-            x = np.dot(x, layers.weights_t[layer][element])
-            slope = np.empty_like(x)
-            bias = layers.biases[layer][element]
-            if layers.activation == 0:
-                silu(x, bias, slope)
-            elif layers.activation == 1:
-                tanh(x, bias, slope)
-            else:
-                softplus(x, bias, slope, 0.0)
-            slopes.append(slope)
-        last = layers.weights[count - 1][element, 0]
-        for row in range(len(members)):
-            energy += layers.biases[count - 1][element, 0]
-            for f in range(len(last)):
-                energy += x[row, f] * last[f]
-        pull = np.empty_like(x)
-        pull[:] = last
-        for step in range(count - 1):
-            layer = count - 2 - step
-            pull = np.dot(pull * slopes[layer + 1], layers.weights[layer][element])
+        part, pull = read_out(x, networks, element)
+        energy += part
         for row in range(len(members)):
             for f in range(len(mean)):
                 scratch.pulls[members[row], f] = pull[row, f] * scale[f]
@@ -300,50 +280,37 @@ def _radial_back(functions: Functions, scratch: Scratch) -> None:
 
 
 @compiled
-def _angular_back(functions: Functions, scratch: Scratch) -> None:
+def _angular_back(count: int, functions: Functions, scratch: Scratch) -> None:
     """The tension of the pairs that G4 makes."""
     kind = scratch.distance.dtype.type
     half, two, zero, one = kind(0.5), kind(2), kind(0), kind(1)
-    zetas, etas, elements = len(functions.zetas), len(functions.widths), len(functions.block)
-    lobes, triplet = 2 * zetas, 0
-    offset = elements * len(functions.radial)
+    zetas, sides, falls = len(functions.zetas), scratch.sides, scratch.falls
     weight, by_weight, tension = scratch.weight, scratch.by_weight, scratch.tension
-    sides, falls = scratch.sides, scratch.falls
-    for i in range(len(functions.kind)):
-        for first in range(scratch.counts[i]):
-            j = scratch.neighbours[i, first]
-            for second in range(first + 1, scratch.counts[i]):
-                k = scratch.neighbours[i, second]
-                jk = functions.pair[j, k]
-                if scratch.distance[jk] >= functions.cutoff:
-                    continue
-                ij, ik = functions.pair[i, j], functions.pair[i, k]
-                for e in range(etas):
-                    weight[e] = two * sides[ij, e] * sides[ik, e] * sides[jk, e]
-                    by_weight[e] = zero
-                half_cosine = _cosine(functions, scratch, i, j, k)
-                block = functions.block[functions.kind[j], functions.kind[k]]
-                pulls = scratch.pulls[i, offset + block * etas * lobes :]
-                lower, by_cosine = scratch.lower[triplet], zero
-                for sign in range(2):
-                    base = half - half_cosine if sign else half + half_cosine
-                    way = -half if sign else half
-                    for z in range(zetas):
-                        below, by_lobe = lower[sign * zetas + z], zero
-                        lobe = below * base
-                        for e in range(etas):
-                            pull = pulls[e * lobes + sign * zetas + z]
-                            by_weight[e] += pull * lobe
-                            by_lobe += pull * weight[e]
-                        by_cosine += by_lobe * way * kind(functions.zetas[z]) * below
-                for e in range(etas):
-                    pull = two * by_weight[e]
-                    tension[ij] += pull * falls[ij, e] * sides[ik, e] * sides[jk, e]
-                    tension[ik] += pull * sides[ij, e] * falls[ik, e] * sides[jk, e]
-                    tension[jk] += pull * sides[ij, e] * sides[ik, e] * falls[jk, e]
-                a, b, c = scratch.distance[ij], scratch.distance[ik], scratch.distance[jk]
-                cosine = two * half_cosine
-                tension[ij] += by_cosine * (one / b - cosine / a)
-                tension[ik] += by_cosine * (one / a - cosine / b)
-                tension[jk] -= by_cosine * c / (a * b)
-                triplet += 1
+    for triplet in range(count):
+        i, ij, ik, jk, start = scratch.triplets[triplet]
+        for e in range(len(weight)):
+            weight[e] = two * sides[ij, e] * sides[ik, e] * sides[jk, e]
+            by_weight[e] = zero
+        half_cosine = _half_cosine(scratch.distance, ij, ik, jk)
+        pulls, lower, by_cosine = scratch.pulls[i, start:], scratch.lower[triplet], zero
+        for sign in range(2):
+            base = half - half_cosine if sign else half + half_cosine
+            way = -half if sign else half
+            for z in range(zetas):
+                place = sign * zetas + z
+                by_lobe = zero
+                for e in range(len(weight)):
+                    pull = pulls[2 * zetas * e + place]
+                    by_weight[e] += pull * lower[place] * base
+                    by_lobe += pull * weight[e]
+                by_cosine += by_lobe * way * kind(functions.zetas[z]) * lower[place]
+        for e in range(len(weight)):
+            pull = two * by_weight[e]
+            tension[ij] += pull * falls[ij, e] * sides[ik, e] * sides[jk, e]
+            tension[ik] += pull * sides[ij, e] * falls[ik, e] * sides[jk, e]
+            tension[jk] += pull * sides[ij, e] * sides[ik, e] * falls[jk, e]
+        a, b, c = scratch.distance[ij], scratch.distance[ik], scratch.distance[jk]
+        cosine = two * half_cosine
+        tension[ij] += by_cosine * (one / b - cosine / a)
+        tension[ik] += by_cosine * (one / a - cosine / b)
+        tension[jk] -= by_cosine * c / (a * b)

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from flexcalc.models.bpnn.arithmetic import ACTIVATIONS, Functions, Layers, Scratch, evaluate
+from flexcalc.models.bpnn.arithmetic import Functions, Inputs, Scratch, evaluate
 from flexcalc.models.bpnn.network import BehlerParrinello
-from flexcalc.models.networks.compiled import Compiled
+from flexcalc.models.networks.compiled import Compiled, array, perceptrons
 
 
 def on_processor(network: BehlerParrinello, activation: str, dtype: torch.dtype) -> Compiled:
@@ -19,7 +19,7 @@ def on_processor(network: BehlerParrinello, activation: str, dtype: torch.dtype)
 
     Args:
         network: as it was trained.
-        activation: a name in `ACTIVATIONS`.
+        activation: a name in `compiled.ACTIVATIONS`.
         dtype: of the arithmetic.
     """
     found = network.functions
@@ -39,34 +39,18 @@ def on_processor(network: BehlerParrinello, activation: str, dtype: torch.dtype)
         kind=kind,
         pair=pair,
         block=block,
-        radial=_array(found.radial, dtype),
-        widths=_array(found.widths, dtype),
+        radial=array(found.radial, dtype),
+        widths=array(found.widths, dtype),
         zetas=np.array(found.zetas),
         cutoff=float(found.cutoff),
     )
-    layers = _layers(network, members, ACTIVATIONS.index(activation), dtype)
-    return Compiled(evaluate, (functions, layers), partial(Scratch.of, functions, layers))
-
-
-def _layers(
-    network: BehlerParrinello, members: list[np.ndarray], activation: int, dtype: torch.dtype
-) -> Layers:
-    networks: list[Any] = list(network.networks)
-    nets = [[part for part in net if isinstance(part, nn.Linear)] for net in networks]
-    stacks = [torch.stack([layer.weight for layer in same]) for same in zip(*nets, strict=True)]
-    biases = [torch.stack([layer.bias for layer in same]) for same in zip(*nets, strict=True)]
-    return Layers(
+    inputs = Inputs(
         order=np.concatenate(members),
         starts=np.cumsum([0, *map(len, members)]),
-        mean=_array(network.mean, dtype),
-        scale=_array(network.scale, dtype),
-        weights=tuple(_array(stack, dtype) for stack in stacks),
-        weights_t=tuple(_array(stack.mT, dtype) for stack in stacks),
-        biases=tuple(_array(bias, dtype) for bias in biases),
-        activation=activation,
+        mean=array(network.mean, dtype),
+        scale=array(network.scale, dtype),
     )
-
-
-def _array(values: torch.Tensor, dtype: torch.dtype) -> np.ndarray:
-    """The values as an array of their own, rows first."""
-    return np.ascontiguousarray(values.detach().to(dtype).numpy())
+    parts: list[Any] = list(network.networks)
+    linear = [[part for part in net if isinstance(part, nn.Linear)] for net in parts]
+    networks = perceptrons(linear, activation, dtype)
+    return Compiled(evaluate, (functions, inputs, networks), partial(Scratch.of, functions, inputs))

@@ -6,13 +6,16 @@ the type of the arrays that they meet: a literal would make single precision dou
 
 from __future__ import annotations
 
+import hashlib
 import math
 import threading
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
+from numba import config, njit
 
 from flexcalc.threads import cores, each
 
@@ -33,7 +36,7 @@ class Compiled:
     def __init__(
         self, evaluate: Callable[..., None], weights: tuple[Any, ...], scratch: Callable[[], Any]
     ):
-        self.arithmetic, self.weights, self.scratch = evaluate, weights, scratch
+        self.evaluate, self.weights, self.scratch = evaluate, weights, scratch
         self._own = threading.local()
 
     def __call__(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -45,7 +48,7 @@ class Compiled:
             if not hasattr(self._own, "scratch"):
                 self._own.scratch = self.scratch()
             here, scratch = slice(start, start + rows), self._own.scratch
-            self.arithmetic(positions[here], *self.weights, scratch, energies[here], gradient[here])
+            self.evaluate(positions[here], *self.weights, scratch, energies[here], gradient[here])
 
         each(part, range(0, len(positions), rows))
         return energies, gradient
@@ -59,10 +62,27 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         # Sums may be taken in any order; numbers that are none stay none.
         "fastmath": {"reassoc", "contract", "nsz", "arcp"},
     }
+    settings: Any = config
+    before = settings.CACHE_DIR
+    settings.CACHE_DIR = before or str(_folder())
     try:
         return njit(cache=True, **options)(function)
     except RuntimeError:  # no folder that can be written to
         return njit(**options)(function)
+    finally:
+        settings.CACHE_DIR = before
+
+
+@cache
+def _folder() -> Path:
+    """Where what comes of these very sources is kept.
+
+    By itself numba looks at the date of the one file that a function is in, and unpickles what an
+    earlier version of flexcalc has left before it does.
+    """
+    sources = [path.read_bytes() for path in sorted(Path(__file__).parents[1].rglob("*.py"))]
+    digest = hashlib.sha256(b"".join(text for text in sources if b"@compiled" in text))
+    return Path(__file__).parent / "__pycache__" / f"numba-{digest.hexdigest()[:16]}"
 
 
 @compiled
@@ -98,3 +118,69 @@ def tanh(x: np.ndarray, bias: np.ndarray, slope: np.ndarray) -> None:
             value = math.tanh(x[row, f] + bias[f])
             x[row, f] = value
             slope[row, f] = one - value * value
+
+
+ACTIVATIONS = ("silu", "tanh", "softplus")
+"""Their numbers in `Perceptrons`."""
+
+
+class Perceptrons(NamedTuple):
+    """Networks of one shape that turn features into an energy, with an activation between layers.
+
+    Args:
+        weights: (networks, out, in) of each layer.
+        weights_t: their transposes.
+        biases: (networks, out) of each layer.
+        activation: its place in `ACTIVATIONS`.
+    """
+
+    weights: tuple[np.ndarray, ...]
+    weights_t: tuple[np.ndarray, ...]
+    biases: tuple[np.ndarray, ...]
+    activation: int
+
+
+def perceptrons(networks: Sequence[Sequence[Any]], activation: str, dtype: Any) -> Perceptrons:
+    """The linear layers of torch of each network, in arrays of a type of torch."""
+    layers = list(zip(*networks, strict=True))
+    weights = [np.stack([array(layer.weight, dtype) for layer in same]) for same in layers]
+    return Perceptrons(
+        tuple(weights),
+        tuple(np.ascontiguousarray(stack.swapaxes(1, 2)) for stack in weights),
+        tuple(np.stack([array(layer.bias, dtype) for layer in same]) for same in layers),
+        ACTIVATIONS.index(activation),
+    )
+
+
+def array(values: Any, dtype: Any) -> np.ndarray:
+    """A tensor as an array of its own, rows first, of a type of torch."""
+    return np.ascontiguousarray(values.detach().to(dtype).numpy())
+
+
+@compiled
+def read_out(x: np.ndarray, networks: Perceptrons, which: int) -> tuple[float, np.ndarray]:
+    """The energy of features (rows, features) by one of the networks, and its gradient by them."""
+    layers = len(networks.weights)
+    slopes = [x]
+    for layer in range(layers - 1):
+        x = np.dot(x, networks.weights_t[layer][which])
+        slope, bias = np.empty_like(x), networks.biases[layer][which]
+        if networks.activation == 0:
+            silu(x, bias, slope)
+        elif networks.activation == 1:
+            tanh(x, bias, slope)
+        else:
+            softplus(x, bias, slope, 0.0)
+        slopes.append(slope)
+    last, shift = networks.weights[layers - 1][which, 0], networks.biases[layers - 1][which, 0]
+    energy = 0.0
+    for row in range(x.shape[0]):
+        energy += shift
+        for f in range(x.shape[1]):
+            energy += x[row, f] * last[f]
+    pull = np.empty_like(x)
+    pull[:] = last
+    for step in range(layers - 1):
+        layer = layers - 2 - step
+        pull = np.dot(pull * slopes[layer + 1], networks.weights[layer][which])
+    return energy, pull

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from flexcalc.models.networks.compiled import compiled, silu
-from flexcalc.models.schnetpack.pairs import Near, Output, Pairs, find, read_out
+from flexcalc.models.networks.compiled import Perceptrons, compiled, read_out, silu
+from flexcalc.models.schnetpack.pairs import Near, Pairs, find, slope_at, value_at
 
 
 class Blocks(NamedTuple):
@@ -142,7 +142,7 @@ def evaluate(
     positions: np.ndarray,
     pairs: Pairs,
     blocks: Blocks,
-    output: Output,
+    output: Perceptrons,
     scratch: Scratch,
     energies: np.ndarray,
     gradient: np.ndarray,
@@ -167,7 +167,7 @@ def evaluate(
             scratch.carried[block] = vector
             _listen(count, scratch, block, scalar)
             _mix(scratch, blocks, block, scalar)
-        energies[row], scalar = read_out(scalar, output)
+        energies[row], scalar = read_out(scalar, output, 0)
         # From here on they are derivatives of the energy.
         vector[:] = 0
         scratch.by_shell[:count] = 0
@@ -183,15 +183,12 @@ def evaluate(
 @compiled
 def _look_up(count: int, scratch: Scratch, table: np.ndarray) -> None:
     """The functions of the distance and their slopes."""
-    near, kind = scratch.near, table.dtype.type
-    two, three, four, five = kind(2), kind(3), kind(4), kind(5)
+    near = scratch.near
     for pair in range(count):
         c, t = table[near.left[pair]], near.place[pair]
         for k in range(table.shape[2]):
-            value = c[3, k] + t * (c[4, k] + t * c[5, k])
-            scratch.shells[pair, k] = c[0, k] + t * (c[1, k] + t * (c[2, k] + t * value))
-            slope = three * c[3, k] + t * (four * c[4, k] + t * (five * c[5, k]))
-            scratch.slopes[pair, k] = c[1, k] + t * (two * c[2, k] + t * slope)
+            scratch.shells[pair, k] = value_at(c, t, k)
+            scratch.slopes[pair, k] = slope_at(c, t, k)
 
 
 @compiled

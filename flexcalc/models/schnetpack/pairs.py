@@ -1,4 +1,4 @@
-"""What compiled SchNet and PaiNN share: the pairs within the cutoff, and the output network."""
+"""What compiled SchNet and PaiNN share: the pairs within the cutoff, and their tables."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from flexcalc.models.networks.compiled import compiled, silu
+from flexcalc.models.networks.compiled import compiled
 
 
 class Pairs(NamedTuple):
@@ -50,20 +50,6 @@ class Near(NamedTuple):
         return cls(ends, left, place, unit, distance)
 
 
-class Output(NamedTuple):
-    """The layers of the output network, SiLU between them.
-
-    Args:
-        weights: (out, in) of each layer.
-        weights_t: their transposes.
-        biases: (out,) of each layer.
-    """
-
-    weights: tuple[np.ndarray, ...]
-    weights_t: tuple[np.ndarray, ...]
-    biases: tuple[np.ndarray, ...]
-
-
 @compiled
 def find(positions: np.ndarray, pairs: Pairs, near: Near) -> int:
     """Describe the pairs of positions (atoms, 3) that are near; returns how many there are.
@@ -91,24 +77,15 @@ def find(positions: np.ndarray, pairs: Pairs, near: Near) -> int:
 
 
 @compiled
-def read_out(x: np.ndarray, output: Output) -> tuple[float, np.ndarray]:
-    """The energy of features (atoms, features), and its gradient by them."""
-    layers = len(output.weights)
-    slopes = [x]
-    for layer in range(layers - 1):
-        x = np.dot(x, output.weights_t[layer])
-        slope = np.empty_like(x)
-        silu(x, output.biases[layer], slope)
-        slopes.append(slope)
-    last = output.weights[layers - 1][0]
-    energy = 0.0
-    for atom in range(x.shape[0]):
-        energy += output.biases[layers - 1][0]
-        for f in range(x.shape[1]):
-            energy += x[atom, f] * last[f]
-    pull = np.empty_like(x)
-    pull[:] = last
-    for step in range(layers - 1):
-        layer = layers - 2 - step
-        pull = np.dot(pull * slopes[layer + 1], output.weights[layer])
-    return energy, pull
+def value_at(c: np.ndarray, t: np.floating, f: int) -> np.floating:
+    """Value of function f at t, from coefficients (6, functions)."""
+    upper = c[3, f] + t * (c[4, f] + t * c[5, f])
+    return c[0, f] + t * (c[1, f] + t * (c[2, f] + t * upper))
+
+
+@compiled
+def slope_at(c: np.ndarray, t: np.floating, f: int) -> np.floating:
+    """Its slope there."""
+    kind = c.dtype.type
+    upper = kind(3) * c[3, f] + t * (kind(4) * c[4, f] + t * (kind(5) * c[5, f]))
+    return c[1, f] + t * (kind(2) * c[2, f] + t * upper)

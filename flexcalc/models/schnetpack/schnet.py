@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from flexcalc.models.networks.compiled import compiled, softplus
-from flexcalc.models.schnetpack.pairs import Near, Output, Pairs, find, read_out
+from flexcalc.models.networks.compiled import Perceptrons, compiled, read_out, softplus
+from flexcalc.models.schnetpack.pairs import Near, Pairs, find, slope_at, value_at
 
 LOG2 = math.log(2.0)
 
@@ -88,7 +88,7 @@ def evaluate(
     positions: np.ndarray,
     pairs: Pairs,
     blocks: Blocks,
-    output: Output,
+    output: Perceptrons,
     scratch: Scratch,
     energies: np.ndarray,
     gradient: np.ndarray,
@@ -114,7 +114,7 @@ def evaluate(
             np.dot(before, blocks.second_t[block], after)
             x += after
             x += blocks.second_bias[block]
-        energies[row], pull = read_out(x, output)
+        energies[row], pull = read_out(x, output, 0)
         scratch.tension[:count] = 0
         for step in range(layers):
             block = layers - 1 - step
@@ -138,8 +138,7 @@ def _spread(count: int, scratch: Scratch, table: np.ndarray, block: int) -> None
         first, second, t = near.ends[pair, 0], near.ends[pair, 1], near.place[pair]
         c, values = table[near.left[pair], block], scratch.values[block, pair]
         for f in range(len(values)):
-            value = c[3, f] + t * (c[4, f] + t * c[5, f])
-            value = c[0, f] + t * (c[1, f] + t * (c[2, f] + t * value))
+            value = value_at(c, t, f)
             values[f] = value
             total[first, f] += value * inward[second, f]
             total[second, f] += value * inward[first, f]
@@ -162,15 +161,11 @@ def _collect(count: int, scratch: Scratch, block: int) -> None:
 def _strain(count: int, scratch: Scratch, table: np.ndarray, block: int) -> None:
     """Add to the tension what it has from the filters of a block."""
     inward, message, near = scratch.inward[block], scratch.message, scratch.near
-    kind = inward.dtype.type
-    two, three, four, five = kind(2), kind(3), kind(4), kind(5)
     for pair in range(count):
         first, second, t = near.ends[pair, 0], near.ends[pair, 1], near.place[pair]
         c, total = table[near.left[pair], block], scratch.tension[pair]
         for f in range(inward.shape[1]):
-            slope = three * c[3, f] + t * (four * c[4, f] + t * (five * c[5, f]))
-            slope = c[1, f] + t * (two * c[2, f] + t * slope)
-            total += slope * (
+            total += slope_at(c, t, f) * (
                 message[first, f] * inward[second, f] + message[second, f] * inward[first, f]
             )
         scratch.tension[pair] = total

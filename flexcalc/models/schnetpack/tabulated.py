@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from flexcalc.models.networks.compiled import Compiled
+from flexcalc.models.networks.compiled import Compiled, array, perceptrons
 from flexcalc.models.schnetpack import painn, schnet
 from flexcalc.models.schnetpack.dense import PaiNNNetwork, PairNetwork, SchNetNetwork
-from flexcalc.models.schnetpack.pairs import Output, Pairs
+from flexcalc.models.schnetpack.pairs import Pairs
 
 
 def tabulated(network: PairNetwork, points: int, dtype: torch.dtype) -> Compiled:
@@ -38,24 +38,14 @@ def tabulated(network: PairNetwork, points: int, dtype: torch.dtype) -> Compiled
     pairs = Pairs(network.first.numpy(), network.second.numpy(), float(model.cutoff), points)
     with torch.no_grad():
         blocks = collected(model, model.embedding(network.numbers), points, dtype)
-    layers = list(network.output)
-    output = Output(
-        tuple(_array(layer.weight, dtype) for layer in layers),
-        tuple(_array(layer.weight.T, dtype) for layer in layers),
-        tuple(_array(layer.bias, dtype) for layer in layers),
-    )
+    output = perceptrons([list(network.output)], "silu", dtype)
     return Compiled(kind.evaluate, (pairs, blocks, output), partial(kind.Scratch.of, pairs, blocks))
-
-
-def _array(values: torch.Tensor, dtype: torch.dtype) -> np.ndarray:
-    """The values as an array of their own, rows first."""
-    return np.ascontiguousarray(values.detach().to(dtype).numpy())
 
 
 def _both(name: str, weights: list[torch.Tensor], dtype: torch.dtype) -> dict[str, np.ndarray]:
     """A weight of all blocks, and its transpose."""
     stacked = torch.stack(weights)
-    return {name: _array(stacked, dtype), f"{name}_t": _array(stacked.mT, dtype)}
+    return {name: array(stacked, dtype), f"{name}_t": array(stacked.mT, dtype)}
 
 
 def _schnet(model: Any, start: torch.Tensor, points: int, dtype: torch.dtype) -> schnet.Blocks:
@@ -67,13 +57,13 @@ def _schnet(model: Any, start: torch.Tensor, points: int, dtype: torch.dtype) ->
         return torch.stack([part.filter_network(expanded) * fading for part in parts], dim=1)
 
     return schnet.Blocks(
-        start=_array(start, dtype),
-        table=_array(_table(filters, float(model.cutoff), points), dtype),
+        start=array(start, dtype),
+        table=array(_table(filters, float(model.cutoff), points), dtype),
         **_both("inward", [part.in2f.weight for part in parts], dtype),
         **_both("first", [part.f2out[0].weight for part in parts], dtype),
-        first_bias=_array(torch.stack([part.f2out[0].bias for part in parts]), dtype),
+        first_bias=array(torch.stack([part.f2out[0].bias for part in parts]), dtype),
         **_both("second", [part.f2out[1].weight for part in parts], dtype),
-        second_bias=_array(torch.stack([part.f2out[1].bias for part in parts]), dtype),
+        second_bias=array(torch.stack([part.f2out[1].bias for part in parts]), dtype),
     )
 
 
@@ -91,11 +81,11 @@ def _painn(model: Any, start: torch.Tensor, points: int, dtype: torch.dtype) -> 
         return torch.cat([model.radial_basis(r) * fading, fading], dim=1)
 
     def biases(layers: list[Any]) -> np.ndarray:
-        return _array(torch.stack([layer.bias for layer in layers]), dtype)
+        return array(torch.stack([layer.bias for layer in layers]), dtype)
 
     return painn.Blocks(
-        start=_array(start, dtype),
-        table=_array(_table(shells, float(model.cutoff), points), dtype),
+        start=array(start, dtype),
+        table=array(_table(shells, float(model.cutoff), points), dtype),
         **_both("filters", filters, dtype),
         **_both("context", [net[0].weight for net in context], dtype),
         context_bias=biases([net[0] for net in context]),
@@ -106,7 +96,7 @@ def _painn(model: Any, start: torch.Tensor, points: int, dtype: torch.dtype) -> 
         inner_bias=biases([net[0] for net in inner]),
         **_both("update", [net[1].weight for net in inner], dtype),
         update_bias=biases([net[1] for net in inner]),
-        epsilon=_array(torch.tensor([mixings[0].epsilon]), dtype)[0],
+        epsilon=array(torch.tensor([mixings[0].epsilon]), dtype)[0],
     )
 
 
