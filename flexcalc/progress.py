@@ -7,6 +7,7 @@ the note being the quantity that matters (an error, a temperature, a barrier).
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -24,6 +25,26 @@ def part(index: int, parts: int, progress: Progress) -> Progress:
         progress(index * total + done, parts * total, note)
 
     return told
+
+
+@contextmanager
+def waiting(what: str, patience_s: float = 1.0) -> Iterator[None]:
+    """Say on standard error what takes longer than expected; nothing when that is no terminal.
+
+    Args:
+        what: is going on, and how long it may take.
+        patience_s: seconds before it is said.
+    """
+    if not sys.stderr.isatty():
+        yield
+        return
+    timer = threading.Timer(patience_s, lambda: print(f"flexcalc: {what}", file=sys.stderr))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 @contextmanager

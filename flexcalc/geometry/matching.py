@@ -35,8 +35,17 @@ def align(
 
     Source: Kabsch, Acta Cryst. A 34, 827 (1978).
     """
-    moved, turn, centre = _superposition(positions, target, weights)
-    return moved @ turn + centre
+    if positions.ndim != 3 or target.shape not in (positions.shape[1:], positions.shape):
+        raise ShapeError(
+            f"expected positions (batch, atoms, 3) and targets (atoms, 3) or of their shape, "
+            f"got {positions.shape} and {target.shape}"
+        )
+    share = np.full(target.shape[-2], 1.0) if weights is None else np.asarray(weights, dtype=float)
+    share = share / share.sum()
+    centre = (share @ target)[..., None, :]
+    moved = positions - (share @ positions)[:, None]
+    aim = np.broadcast_to(target - centre, moved.shape)
+    return moved @ _rotations(share[:, None] * moved, aim) + centre
 
 
 def align_neighbours(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -52,31 +61,19 @@ def align_neighbours(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Source: see `align`.
     """
     centres = images.mean(axis=1, keepdims=True)
-    moved, turn, _ = _superposition(images[1:], images[:-1], None)
-    back = (images[:-1] - centres[:-1]) @ turn.swapaxes(1, 2)
-    return moved @ turn + centres[:-1], back + centres[1:]
+    centred = images - centres
+    turn = _rotations(centred[1:], centred[:-1])
+    back = centred[:-1] @ turn.swapaxes(1, 2)
+    return centred[1:] @ turn + centres[:-1], back + centres[1:]
 
 
-def _superposition(
-    positions: np.ndarray, target: np.ndarray, weights: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Centred positions, the rotations (batch, 3, 3) to the right of them, and the centres."""
-    if positions.ndim != 3 or target.shape not in (positions.shape[1:], positions.shape):
-        raise ShapeError(
-            f"expected positions (batch, atoms, 3) and targets (atoms, 3) or of their shape, "
-            f"got {positions.shape} and {target.shape}"
-        )
-    share = np.full(target.shape[-2], 1.0) if weights is None else np.asarray(weights, dtype=float)
-    share = share / share.sum()
-    centre = (share @ target)[..., None, :]
-    moved = positions - (share @ positions)[:, None]
-    aim = np.broadcast_to(target - centre, moved.shape)
-    covariance = (share[:, None] * moved).swapaxes(1, 2) @ aim
-    left, _, right = np.linalg.svd(covariance)
+def _rotations(moved: np.ndarray, aim: np.ndarray) -> np.ndarray:
+    """Rotations (batch, 3, 3), to the right of centred positions (batch, atoms, 3), to the aim."""
+    left, _, right = np.linalg.svd(moved.swapaxes(1, 2) @ aim)
     # The third axis is turned where the best orthogonal map would be a reflection.
-    turn = np.ones((len(positions), 3))
-    turn[:, 2] = np.sign(np.linalg.det(left) * np.linalg.det(right))
-    return moved, (left * turn[:, None, :]) @ right, centre
+    turn = np.ones((len(moved), 1, 3))
+    turn[:, 0, 2] = np.sign(np.linalg.det(left @ right))
+    return (left * turn) @ right
 
 
 def match_atoms(numbers: np.ndarray, positions: np.ndarray, target: np.ndarray) -> np.ndarray:

@@ -222,18 +222,14 @@ def improved_tangents(ahead: np.ndarray, behind: np.ndarray, energies: np.ndarra
     Returns:
         (images - 2, atoms, 3), one for each inner image.
     """
-    rise, fall = np.diff(energies)[1:], -np.diff(energies)[:-1]
-    larger = np.maximum(abs(rise), abs(fall))
-    smaller = np.minimum(abs(rise), abs(fall))
+    steps = np.diff(energies)
+    sizes = np.sort([abs(steps[1:]), abs(steps[:-1])], axis=0)
+    # Between its neighbours an image has the tangent to the higher one, at an extremum of both.
+    smaller, larger = np.where(steps[1:] * steps[:-1] > 0, [[0.0], [1.0]], sizes)
+    flat = smaller + larger == 0
+    smaller, larger = smaller + flat, larger + flat
     uphill = energies[2:] > energies[:-2]
-    monotonic_up = (rise > 0) & (fall < 0)
-    monotonic_down = (rise < 0) & (fall > 0)
-    weight_ahead = np.where(uphill, larger, smaller)
-    weight_behind = np.where(uphill, smaller, larger)
-    weight_ahead = np.where(monotonic_up, 1.0, np.where(monotonic_down, 0.0, weight_ahead))
-    weight_behind = np.where(monotonic_up, 0.0, np.where(monotonic_down, 1.0, weight_behind))
-    flat = weight_ahead + weight_behind == 0
-    weight_ahead, weight_behind = weight_ahead + flat, weight_behind + flat
+    weight_ahead, weight_behind = np.where(uphill, [larger, smaller], [smaller, larger])
     tangent = weight_ahead[:, None, None] * ahead + weight_behind[:, None, None] * behind
     length = np.sqrt((tangent**2).sum(axis=(1, 2), keepdims=True))
     return tangent / np.maximum(length, 1e-300)

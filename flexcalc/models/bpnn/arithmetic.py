@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from flexcalc.models.networks.compiled import Perceptrons, compiled, read_out
+from flexcalc.models.networks.compiled import Perceptrons, compiled, decay, read_out
 
 
 class Functions(NamedTuple):
@@ -173,14 +173,14 @@ def _sides(positions: np.ndarray, functions: Functions, scratch: Scratch) -> Non
             fall = -half * wave * math.sin(wave * r)
             for e in range(len(functions.widths)):
                 width = functions.widths[e]
-                bell = math.exp(-width * r * r)
+                bell = kind(decay(-width * r * r))
                 scratch.sides[pair, e] = bell * fading
                 scratch.falls[pair, e] = bell * (fall - two * width * r * fading)
             at_i = functions.kind[j] * radials
             at_j = functions.kind[i] * radials
             for f in range(radials):
                 eta, away = functions.radial[f, 0], r - functions.radial[f, 1]
-                bell = math.exp(-eta * away * away)
+                bell = kind(decay(-eta * away * away))
                 values[i, at_i + f] += bell * fading
                 values[j, at_j + f] += bell * fading
                 scratch.slopes[pair, f] = bell * (fall - two * eta * away * fading)

@@ -1,7 +1,8 @@
 """How arithmetic is compiled for the processor, and what all compiled networks share.
 
 They go through one geometry after another, so that all of it stays in the cache. Constants take
-the type of the arrays that they meet: a literal would make single precision double.
+the type of the arrays that they meet, as a literal would make single precision double; only what
+an activation does to a number is in double precision always.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import config, njit
 
+from flexcalc.progress import waiting
 from flexcalc.threads import cores, each
 
 
@@ -38,18 +40,23 @@ class Compiled:
     ):
         self.evaluate, self.weights, self.scratch = evaluate, weights, scratch
         self._own = threading.local()
+        self._ready = False
 
     def __call__(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Energies and their gradient."""
         energies, gradient = np.empty(len(positions)), np.empty_like(positions)
         rows = max(1, -(-len(positions) // cores()))
 
-        def part(start: int) -> None:
+        def part(start: int, rows: int = rows) -> None:
             if not hasattr(self._own, "scratch"):
                 self._own.scratch = self.scratch()
             here, scratch = slice(start, start + rows), self._own.scratch
             self.evaluate(positions[here], *self.weights, scratch, energies[here], gradient[here])
 
+        if not self._ready:
+            with waiting("compiling this kind of network for the processor; some ten seconds, once"):
+                part(0, 1)
+            self._ready = True
         each(part, range(0, len(positions), rows))
         return energies, gradient
 
@@ -85,39 +92,74 @@ def _folder() -> Path:
     return Path(__file__).parent / "__pycache__" / f"numba-{digest.hexdigest()[:16]}"
 
 
+LOG2E, LOG2 = 1.0 / math.log(2.0), math.log(2.0)
+EXPONENTIAL = tuple(1.0 / math.factorial(power) for power in range(13, -1, -1))
+LOGARITHM = tuple(1.0 / (2 * power + 1) for power in range(10, -1, -1))
+"""Coefficients of Taylor series, the highest first: of exp, and of atanh(z)/z by z^2."""
+
+
+@compiled
+def decay(x: float) -> float:
+    """exp(x) of x <= 0 to 1e-15 (1 + |x|) of itself, no smaller than exp(-708).
+
+    Without branches or calls, so that loops over it work on several numbers at a time, which
+    those over the mathematical library do not.
+    """
+    x = -708.0 if x < -708.0 else x
+    x *= LOG2E
+    power = np.floor(x + 0.5)
+    rest = (x - power) * LOG2
+    total = 0.0
+    for coefficient in EXPONENTIAL:
+        total = total * rest + coefficient
+    return total * np.int64((np.int64(power) + 1023) << 52).view(np.float64)
+
+
+@compiled
+def log_of_one_and(x: float) -> float:
+    """log(1 + x) of 0 <= x <= 1 to 1e-15 of itself, without branches or calls."""
+    large = x > 0.41421356
+    x = 0.5 * (x - 1.0) if large else x
+    z = x / (2.0 + x)
+    total = 0.0
+    for coefficient in LOGARITHM:
+        total = total * (z * z) + coefficient
+    return 2.0 * z * total + (LOG2 if large else 0.0)
+
+
 @compiled
 def silu(x: np.ndarray, bias: np.ndarray, slope: np.ndarray) -> None:
     """SiLU of x + bias in place of x (rows, features), and its slope."""
-    one = x.dtype.type(1)
     for row in range(x.shape[0]):
         for f in range(x.shape[1]):
-            value = x[row, f] + bias[f]
-            sigmoid = one / (one + math.exp(-value))
+            value = np.float64(x[row, f] + bias[f])
+            small = decay(-abs(value))
+            sigmoid = (1.0 if value >= 0.0 else small) / (1.0 + small)
             x[row, f] = value * sigmoid
-            slope[row, f] = sigmoid * (one + value * (one - sigmoid))
+            slope[row, f] = sigmoid * (1.0 + value * (1.0 - sigmoid))
 
 
 @compiled
 def softplus(x: np.ndarray, bias: np.ndarray, slope: np.ndarray, shift: float) -> None:
     """Softplus of x + bias, less the shift, in place of x (rows, features), and its slope."""
-    one, zero, less = x.dtype.type(1), x.dtype.type(0), x.dtype.type(shift)
     for row in range(x.shape[0]):
         for f in range(x.shape[1]):
-            value = x[row, f] + bias[f]
-            small = math.exp(-abs(value))
-            x[row, f] = max(value, zero) + math.log(one + small) - less
-            slope[row, f] = (one if value >= zero else small) / (one + small)
+            value = np.float64(x[row, f] + bias[f])
+            small = decay(-abs(value))
+            x[row, f] = max(value, 0.0) + log_of_one_and(small) - shift
+            slope[row, f] = (1.0 if value >= 0.0 else small) / (1.0 + small)
 
 
 @compiled
 def tanh(x: np.ndarray, bias: np.ndarray, slope: np.ndarray) -> None:
     """The hyperbolic tangent of x + bias in place of x (rows, features), and its slope."""
-    one = x.dtype.type(1)
     for row in range(x.shape[0]):
         for f in range(x.shape[1]):
-            value = math.tanh(x[row, f] + bias[f])
-            x[row, f] = value
-            slope[row, f] = one - value * value
+            value = np.float64(x[row, f] + bias[f])
+            small = decay(-2.0 * abs(value))
+            found = math.copysign((1.0 - small) / (1.0 + small), value)
+            x[row, f] = found
+            slope[row, f] = 1.0 - found * found
 
 
 ACTIVATIONS = ("silu", "tanh", "softplus")
