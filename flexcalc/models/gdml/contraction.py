@@ -12,9 +12,10 @@ orders of magnitude larger than what their sum leaves, and n is small. So the pa
 exp(-n) that is one, x . A - B + C with the sums A of a, B of X.a and C of e, is taken out of the
 sum: what is left is smaller by n^2 and so is its rounding, which would make the energy rough.
 
-Expanding squares and products turns the sums into products of x with X and a, taken in the
+Expanding squares and products turns the sums into products of X and a with x, taken in the
 harmonics of the group (see `harmonics`), and two more that collect the slope, with elementwise
-steps between them on blocks that stay in cache.
+steps between them on blocks that stay in cache. Geometries are the columns of all of these
+arrays: so neither product runs along both of its factors, which takes twice the time.
 
 Source: Chmiela et al., Nat. Commun. 9, 3887 (2018), eqs. 3 to 5, with the Matern kernel of
 n = 2; arXiv:1912.06401.
@@ -71,6 +72,8 @@ class Contraction:
         self._order = order
         self._features = self._coordinates(features)
         self._table = engine.array(self.harmonics.table)
+        # Of the term that is the same in all images.
+        self._even = int(np.argmin(np.ptp(self.harmonics.table, axis=1)))
         self._table_back = engine.array(self.harmonics.table.T)
         self._blocks: list[_Block] = []
 
@@ -93,7 +96,8 @@ class Contraction:
             self._offset += self.group * float(energies.sum())
         widest = self._blocks[0].points
         images = self.group * (widest.stop - widest.start)
-        self._batch = max(1, PAIRS * self.engine.enlarged // images)
+        self._most = max(1, PAIRS * self.engine.enlarged // images)
+        self._ones = self.engine.zeros(images) + 1.0
 
     def _block(self, points: slice, slopes: np.ndarray, energies: np.ndarray | None) -> _Block:
         x, a = self._features[points], slopes[points]
@@ -114,14 +118,14 @@ class Contraction:
         """
         engine = self.engine
         with np.errstate(invalid="ignore", over="ignore"):
-            x = engine.array(self._coordinates(features))
-            energies = x @ self._slope + self._offset
-            slope = engine.zeros(*features.shape) - self._slope
-            for start in range(0, len(features), self._batch):
-                batch = slice(start, start + self._batch)
+            x = engine.array(self._coordinates(features).T)
+            energies = self._slope @ x + self._offset
+            slope = engine.zeros(*x.shape) - self._slope[:, None]
+            for batch in self._batches(len(features)):
                 for block in self._blocks:
-                    self._add(block, x[batch], energies[batch], slope[batch])
-        return engine.numpy(energies), self.harmonics.backward(engine.numpy(slope)) * self.stretch
+                    self._add(block, x[:, batch], energies[batch], slope[:, batch])
+        slopes = self.harmonics.backward(engine.numpy(slope).T) * self.stretch
+        return engine.numpy(energies), slopes
 
     def nearest(self, features: np.ndarray | None = None) -> np.ndarray:
         """Distances of features (batch, size) to the nearest training image, in their unit.
@@ -133,94 +137,100 @@ class Contraction:
         xp = engine.xp
         coordinates = self._features if features is None else self._coordinates(features)
         found = np.empty(len(coordinates))
-        for start in range(0, len(coordinates), self._batch):
-            x = engine.array(coordinates[start : start + self._batch])
-            norms = xp.einsum("bd,bd->b", x, x)
+        for batch in self._batches(len(coordinates)):
+            x = engine.array(coordinates[batch].T)
             least = []
             for block in self._blocks:
-                squares = self._squares(block, x, norms)
+                squares = self._squares(block, x)
                 if features is None:
-                    own = np.arange(start, start + len(x))
+                    own = np.arange(batch.start, batch.stop)
                     here = (own >= block.points.start) & (own < block.points.stop)
-                    squares[:, here, own[here] - block.points.start] = np.inf
-                least.append(xp.amin(xp.amin(squares, 2), 0))
-            found[start : start + len(x)] = np.min([engine.numpy(one) for one in least], axis=0)
+                    squares[:, own[here] - block.points.start, here] = np.inf
+                least.append(xp.amin(xp.amin(squares, 1), 0))
+            found[batch] = np.min([engine.numpy(one) for one in least], axis=0)
         return np.sqrt(np.maximum(found, 0.0)) / self.stretch
 
-    def _squares(self, block: _Block, x: Array, norms: Array) -> Array:
-        """Squared distances (group, batch, points) of coordinates (batch, size) to a block."""
-        points = block.points.stop - block.points.start
-        terms = self.harmonics.terms
-        products = self.engine.empty(len(terms), len(x), points)
-        for term, (here, there) in zip(products, terms, strict=True):
-            self.engine.xp.matmul(x[:, here], block.rows[there.start][0].T, out=term)
-        flat = products.reshape(len(terms), -1)
-        images = self._table_back @ flat if self.group > 1 else flat
-        squares = images.reshape(self.group, len(x), points)
-        squares *= -2.0
-        squares += block.squares
-        squares += norms[:, None]
-        return squares
+    def _batches(self, count: int) -> list[slice]:
+        """Equal parts of so many geometries, none too large for the cache."""
+        parts = max(1, -(-count // self._most))
+        borders = [count * part // parts for part in range(parts + 1)]
+        return list(map(slice, borders[:-1], borders[1:]))
+
+    def _squares(self, block: _Block, x: Array) -> Array:
+        """Squared distances (group, points, batch) of coordinates (size, batch) to a block."""
+        terms, points = self.harmonics.terms, block.points.stop - block.points.start
+        products, twice = self.engine.empty(len(terms), points, x.shape[1]), -2.0 * x
+        for product, (here, there) in zip(products, terms, strict=True):
+            self.engine.xp.matmul(block.rows[there.start][0], twice[here], out=product)
+        products[self._even] += block.squares[:, None] + self.engine.xp.einsum("db,db->b", x, x)
+        return self._images(products)
+
+    def _images(self, products: Array) -> Array:
+        """What the products (..., terms, points, batch) are in each image (..., group, ...)."""
+        if self.group == 1:
+            return products
+        *several, terms, points, batch = products.shape
+        flat = products.reshape(*several, terms, points * batch)
+        return (self._table_back @ flat).reshape(*several, self.group, points, batch)
 
     def _add(self, block: _Block, x: Array, energies: Array, slope: Array) -> None:
-        """Add a block's part to the energies (batch,) and to the slope (batch, size)."""
+        """Add a block's part to the energies (batch,) and to the slope (size, batch)."""
         xp, terms = self.engine.xp, self.harmonics.terms
-        batch, points = len(x), block.points.stop - block.points.start
+        points, batch = block.points.stop - block.points.start, x.shape[1]
         # Of X and of a apart, so that each is one run of memory to the elementwise steps.
-        products = self.engine.empty(2, len(terms), batch, points)
+        products, twice = self.engine.empty(2, len(terms), points, batch), -2.0 * x
         for number, (here, there) in enumerate(terms):
-            for term, rows in zip(products[:, number], block.rows[there.start], strict=True):
-                xp.matmul(x[:, here], rows.T, out=term)
-        flat = products.reshape(2, len(terms), -1)
-        images = self._table_back @ flat if self.group > 1 else flat
-        distance, projection = images.reshape(2, self.group, batch, points)
-        norms = xp.einsum("bd,bd->b", x, x)
-        total = self._weigh(block, norms, distance, projection, energies)
-        slope += total[:, None] * x
+            features, slopes = block.rows[there.start]
+            xp.matmul(features, twice[here], out=products[0, number])
+            xp.matmul(slopes, x[here], out=products[1, number])
+        products[0, self._even] += block.squares[:, None] + xp.einsum("db,db->b", x, x)
+        products[1, self._even] -= block.offsets[:, None]
+        images = self._images(products)
+        slope += self._weigh(block, *images, energies) * x
         if self.group > 1:
-            xp.matmul(self._table, images, out=flat)
+            flat = products.reshape(2, len(terms), points * batch)
+            xp.matmul(self._table, images.reshape(2, self.group, points * batch), out=flat)
         of_a, of_x = products
         for number, (here, there) in enumerate(terms):
             features, slopes = block.rows[there.start]
-            slope[:, here] -= of_x[number] @ features
-            slope[:, here] -= of_a[number] @ slopes
+            slope[here] -= features.T @ of_x[number]
+            slope[here] -= slopes.T @ of_a[number]
 
-    def _weigh(
-        self, block: _Block, norms: Array, distance: Array, projection: Array, energies: Array
-    ) -> Array:
-        """Turn x.X and x.a (group, batch, points) in place into the weights of a and of X.
+    def _weigh(self, block: _Block, distance: Array, projection: Array, energies: Array) -> Array:
+        """Turn |d|^2 and d.a (group, points, batch) in place into the weights of a and of X.
 
         Args:
             block: the training points.
-            norms: (batch,), x.x.
-            distance: x.X; becomes the weight of a.
-            projection: x.a; becomes the weight of X, which is that of d.
+            distance: |d|^2; becomes the weight of a.
+            projection: d.a; becomes the weight of X, which is that of d.
             energies: (batch,), added to.
 
         Returns:
             The sum (batch,) of the weights of d, which is the weight of x.
         """
         xp = self.engine.xp
-        distance *= -2.0
-        distance += block.squares + norms[:, None]
         # Rounding can take a distance of zero just below it.
         xp.clip(distance, 0.0, None, out=distance)
         xp.sqrt(distance, out=distance)
-        projection -= block.offsets
         fall = xp.expm1(-distance)
         decay = fall + 1.0
         if block.energies is not None:
             curved = distance * distance
             curved *= decay
-            energies += (curved @ (block.energies / 3.0)).sum(0)
+            energies += (block.energies / 3.0 @ curved).sum(0)
         # From here on (1 + n) exp(-n) - 1.
         distance *= decay
         distance += fall
-        energies += xp.einsum("gbm,gbm->b", projection, distance)
+        energies += self._total(projection * distance)
         projection *= decay
         if block.energies is not None:
-            energies += (distance @ block.energies).sum(0)
+            energies += (block.energies @ distance).sum(0)
             whole = xp.add(distance, 1.0, out=fall)
-            whole *= block.energies / 3.0
+            whole *= block.energies[:, None] / 3.0
             projection += whole
-        return xp.einsum("gbm->b", projection)
+        return self._total(projection)
+
+    def _total(self, values: Array) -> Array:
+        """The sums (batch,) of values (group, points, batch)."""
+        images = values.shape[0] * values.shape[1]
+        return self._ones[:images] @ values.reshape(images, values.shape[2])

@@ -52,6 +52,15 @@ class InverseDistances(InternalCoordinates):
         rows, columns = np.nonzero(absent)
         return rows, columns
 
+    def _apart(self, vectors: np.ndarray) -> np.ndarray:
+        """Differences (3, batch, size) of vectors (batch, atoms, 3), along x, y and z.
+
+        Components come first, so that arithmetic runs along the features and not along x, y, z.
+        """
+        i, j = self._ends
+        components = vectors.transpose(2, 0, 1)
+        return components.take(i, axis=2) - components.take(j, axis=2)
+
     def linearise(self, positions: np.ndarray) -> Linearised:
         """Features in 1/angstrom and the maps w -> J^T w and v -> J v.
 
@@ -61,25 +70,23 @@ class InverseDistances(InternalCoordinates):
         Args:
             positions: (batch, atoms, 3) in angstrom.
         """
-        i, j = self._ends
-        apart = positions[:, i] - positions[:, j]
+        apart = self._apart(positions)
         with np.errstate(divide="ignore"):
-            features = 1.0 / np.sqrt(np.einsum("bpx,bpx->bp", apart, apart))
+            features = 1.0 / np.sqrt((apart * apart).sum(axis=0))
         # Sums of differences of nearby numbers keep their digits only near the origin.
         centred = positions - positions.mean(axis=1, keepdims=True)
         rows, columns = self._without
 
         def pull(weights: np.ndarray) -> np.ndarray:
             with np.errstate(invalid="ignore", over="ignore"):
-                springs = (weights * features**3)[:, self._feature_of]
+                springs = (weights * (features * features * features))[:, self._feature_of]
                 springs[:, rows, columns] = 0.0
                 return springs @ centred - springs.sum(axis=2)[..., None] * centred
 
         def push(motions: np.ndarray) -> np.ndarray:
             with np.errstate(invalid="ignore", over="ignore"):
-                return -(features**3) * np.einsum(
-                    "bpx,bpx->bp", apart, motions[:, i] - motions[:, j]
-                )
+                along = (apart * self._apart(motions)).sum(axis=0)
+                return -(features * features * features) * along
 
         return Linearised(features, pull, push)
 
