@@ -11,9 +11,7 @@ from flexcalc.progress import waiting
 @pytest.mark.parametrize(
     ("terminal", "seconds", "said"), [(True, 0.5, True), (True, 0.0, False), (False, 0.5, False)]
 )
-def test_what_takes_long_is_said_on_a_terminal_alone(
-    monkeypatch, capsys, terminal, seconds, said
-):
+def test_what_takes_long_is_said_on_a_terminal_alone(monkeypatch, capsys, terminal, seconds, said):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
     with waiting("compiling", patience_s=0.1):
         time.sleep(seconds)

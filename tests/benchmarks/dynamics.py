@@ -7,18 +7,21 @@
     python tests/benchmarks/dynamics.py torchsim schnet.flex
 
 `replicas` prints how many times as many steps of Langevin a batch of 32 does in a second as 32 runs
-of ase.md.langevin with the same model by our calculator, one after the other; a model is an
-address, or schnet:PRECISION for a SchNet of 128 features and 6 layers with random weights, whose
-speed is that of a trained one. `drift` prints the drift of the energy in 100 ps of constant-energy
-dynamics in meV an atom a ps (bound 5e-3). `overhead` prints what a step costs beside the potential.
-`torchsim` has TorchSim (pip install torch-sim-atomistic) do the same Langevin steps of 32 replicas
-on the same network, differentiated by torch as it is, in turns with ours.
+of ase.md.langevin with the same model, one after the other, by our calculator and by that of the
+package that the kind of model comes from, where that knows it; a model is an address, or
+schnet:PRECISION for a SchNet of 128 features and 6 layers with random weights, whose speed is that
+of a trained one. `drift` prints the drift of the energy in 100 ps of constant-energy dynamics in
+meV an atom a ps (bound 5e-3). `overhead` prints what a step costs beside the potential. `torchsim`
+has TorchSim (pip install torch-sim-atomistic) do the same Langevin steps of 32 replicas on the same
+network, differentiated by torch as it is, in turns with ours.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,9 +30,11 @@ import ase
 import numpy as np
 from ase import units
 from ase.md.langevin import Langevin as ASELangevin
+from families import own_calculator
 
 import flexcalc
 from flexcalc import files
+from flexcalc.errors import InputError
 from flexcalc.methods.dynamics import (
     Langevin,
     NoseHoover,
@@ -80,24 +85,28 @@ def replicas(models: list[str], start: Path, steps: int) -> None:
         method = Langevin(timestep_fs=0.5, temperature_K=300.0, friction_per_ps=10.0)
         state = method.init(potential, np.repeat(frame.positions[:1], REPLICAS, axis=0), rng)
         run = Batch(method, potential, state)
-        alone = Alone(potential, frame)
         # A kernel's crew of processes starts after a second of work (`flexcalc.crew`).
         begun = time.monotonic()
         while time.monotonic() - begun < WARM_S:
             run(10)
-        alone(10)
-        ratios, rates = [], []
-        for _ in range(ROUNDS):
-            # In turns, so that what else the machine does meets both.
-            batch, single = timed(run, steps), timed(alone, steps * 2)
-            ratios.append(REPLICAS * (single / 2) / batch)
-            rates.append((REPLICAS * steps / batch, steps * 2 / single))
-        ours, theirs = np.median(rates, axis=0)
-        print(
-            f"{address}: {np.median(ratios):.1f} times (from {min(ratios):.1f} to "
-            f"{max(ratios):.1f}); {ours:.0f} against {theirs:.0f} steps of a replica a second; "
-            f"load {os.getloadavg()[0]:.1f}"
-        )
+        calculators = {"our calculator": flexcalc.Calculator(potential)}
+        with contextlib.suppress(InputError):
+            calculators["its package's"] = own_calculator(potential, Path(tempfile.mkdtemp()))
+        for name, calculator in calculators.items():
+            alone = Alone(calculator, frame)
+            alone(10)
+            ratios, rates = [], []
+            for _ in range(ROUNDS):
+                # In turns, so that what else the machine does meets both.
+                batch, single = timed(run, steps), timed(alone, steps * 2)
+                ratios.append(REPLICAS * (single / 2) / batch)
+                rates.append((REPLICAS * steps / batch, steps * 2 / single))
+            ours, theirs = np.median(rates, axis=0)
+            print(
+                f"{address}, {name}: {np.median(ratios):.1f} times (from {min(ratios):.1f} to "
+                f"{max(ratios):.1f}); {ours:.0f} against {theirs:.0f} steps of a replica a second; "
+                f"load {os.getloadavg()[0]:.1f}"
+            )
 
 
 class Batch:
@@ -121,9 +130,9 @@ class Batch:
 class Alone:
     """ASE's dynamics of one replica, as each of 32 in turn would go."""
 
-    def __init__(self, potential: Potential, frame: flexcalc.Dataset):
+    def __init__(self, calculator: ase.calculators.calculator.Calculator, frame: flexcalc.Dataset):
         atoms = ase.Atoms(frame.numbers, frame.positions[0])
-        atoms.calc = flexcalc.Calculator(potential)
+        atoms.calc = calculator
         self.dynamics = ASELangevin(
             atoms, 0.5 * units.fs, temperature_K=300, friction=0.01 / units.fs, fixcm=False
         )

@@ -74,6 +74,19 @@ def ase_call(numbers, positions, calculator):
     return call
 
 
+def own_calculator(potential, folder):
+    """The ASE calculator of the package that this kind of model comes from, with this model."""
+    if isinstance(potential, NetworkPotential):
+        peer = Peer(potential.family, potential.network.cpu(), potential.numbers)
+        return peer.calculator(folder)
+    from sgdml.intf.ase_calc import SGDMLCalculator
+
+    from flexcalc.models.gdml.exchange import write_npz
+
+    write_npz(potential, folder / "model.npz")
+    return SGDMLCalculator(str(folder / "model.npz"), E_to_eV=1.0, F_to_eV_Ang=1.0)
+
+
 class Peer:
     """A model of SchNetPack with given modules, and its ways of being called."""
 

@@ -54,7 +54,9 @@ class Compiled:
             self.evaluate(positions[here], *self.weights, scratch, energies[here], gradient[here])
 
         if not self._ready:
-            with waiting("compiling this kind of network for the processor; some ten seconds, once"):
+            with waiting(
+                "compiling this kind of network for the processor; some ten seconds, once"
+            ):
                 part(0, 1)
             self._ready = True
         each(part, range(0, len(positions), rows))
