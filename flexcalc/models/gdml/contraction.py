@@ -186,7 +186,8 @@ class Contraction:
         products[0, self._even] += block.squares[:, None] + xp.einsum("db,db->b", x, x)
         products[1, self._even] -= block.offsets[:, None]
         images = self._images(products)
-        slope += self._weigh(block, *images, energies) * x
+        distance, projection = images
+        slope += self._weigh(block, distance, projection, energies) * x
         if self.group > 1:
             flat = products.reshape(2, len(terms), points * batch)
             xp.matmul(self._table, images.reshape(2, self.group, points * batch), out=flat)

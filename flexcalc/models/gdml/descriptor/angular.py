@@ -68,12 +68,6 @@ class _Bonded(InternalCoordinates):
         incidence[range(len(to)), start] = -1.0
         return incidence
 
-    def _apart(self, vectors: np.ndarray) -> np.ndarray:
-        """Differences (3, batch, arms, size) along the arms of vectors (batch, atoms, 3)."""
-        to, start = self._ends
-        components = vectors.transpose(2, 0, 1)
-        return components.take(to, axis=2) - components.take(start, axis=2)
-
     def _slopes(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Features and their derivatives with respect to the arms, (3, batch, arms, size)."""
         units = self._apart(positions)

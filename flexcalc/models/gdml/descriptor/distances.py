@@ -52,15 +52,6 @@ class InverseDistances(InternalCoordinates):
         rows, columns = np.nonzero(absent)
         return rows, columns
 
-    def _apart(self, vectors: np.ndarray) -> np.ndarray:
-        """Differences (3, batch, size) of vectors (batch, atoms, 3), along x, y and z.
-
-        Components come first, so that arithmetic runs along the features and not along x, y, z.
-        """
-        i, j = self._ends
-        components = vectors.transpose(2, 0, 1)
-        return components.take(i, axis=2) - components.take(j, axis=2)
-
     def linearise(self, positions: np.ndarray) -> Linearised:
         """Features in 1/angstrom and the maps w -> J^T w and v -> J v.
 

@@ -46,6 +46,20 @@ class InternalCoordinates(ABC):
         if (codes[1:] == codes[:-1]).any():
             raise InputError(f"{self.key}: the same {self.kind} occurs twice")
 
+    @property
+    @abstractmethod
+    def _ends(self) -> tuple[np.ndarray, np.ndarray]:
+        """The atoms that each difference leads to and from, arrays of one shape."""
+
+    def _apart(self, vectors: np.ndarray) -> np.ndarray:
+        """Differences (3, batch, ...) of vectors (batch, atoms, 3) from end to end.
+
+        Components come first, so that arithmetic runs along the features and not along x, y, z.
+        """
+        to, start = self._ends
+        components = vectors.transpose(2, 0, 1)
+        return components.take(to, axis=2) - components.take(start, axis=2)
+
     def _check(self, given: np.ndarray) -> None:
         if self.atoms < 2:
             raise InputError(f"{self.key}: expected at least two atoms, got {self.atoms}")
