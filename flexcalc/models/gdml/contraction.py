@@ -118,12 +118,12 @@ class Contraction:
         """
         engine = self.engine
         with np.errstate(invalid="ignore", over="ignore"):
-            x = engine.array(self._coordinates(features).T)
+            x, norms = self._columns(self._coordinates(features))
             energies = self._slope @ x + self._offset
             slope = engine.zeros(*x.shape) - self._slope[:, None]
             for batch in self._batches(len(features)):
                 for block in self._blocks:
-                    self._add(block, x[:, batch], energies[batch], slope[:, batch])
+                    self._add(block, x[:, batch], norms[batch], energies[batch], slope[:, batch])
         slopes = self.harmonics.backward(engine.numpy(slope).T) * self.stretch
         return engine.numpy(energies), slopes
 
@@ -138,10 +138,10 @@ class Contraction:
         coordinates = self._features if features is None else self._coordinates(features)
         found = np.empty(len(coordinates))
         for batch in self._batches(len(coordinates)):
-            x = engine.array(coordinates[batch].T)
+            x, norms = self._columns(coordinates[batch])
             least = []
             for block in self._blocks:
-                squares = self._squares(block, x)
+                squares = self._squares(block, x, norms)
                 if features is None:
                     own = np.arange(batch.start, batch.stop)
                     here = (own >= block.points.start) & (own < block.points.stop)
@@ -156,13 +156,21 @@ class Contraction:
         borders = [count * part // parts for part in range(parts + 1)]
         return list(map(slice, borders[:-1], borders[1:]))
 
-    def _squares(self, block: _Block, x: Array) -> Array:
+    def _columns(self, coordinates: np.ndarray) -> tuple[Array, Array]:
+        """Coordinates (batch, size) as columns (size, batch), and their squares (batch,).
+
+        These are summed along a row, so that they do not depend on the others of the batch.
+        """
+        norms = np.einsum("bd,bd->b", coordinates, coordinates)
+        return self.engine.array(coordinates.T), self.engine.array(norms)
+
+    def _squares(self, block: _Block, x: Array, norms: Array) -> Array:
         """Squared distances (group, points, batch) of coordinates (size, batch) to a block."""
         terms, points = self.harmonics.terms, block.points.stop - block.points.start
         products, twice = self.engine.empty(len(terms), points, x.shape[1]), -2.0 * x
         for product, (here, there) in zip(products, terms, strict=True):
             self.engine.xp.matmul(block.rows[there.start][0], twice[here], out=product)
-        products[self._even] += block.squares[:, None] + self.engine.xp.einsum("db,db->b", x, x)
+        products[self._even] += block.squares[:, None] + norms
         return self._images(products)
 
     def _images(self, products: Array) -> Array:
@@ -173,7 +181,7 @@ class Contraction:
         flat = products.reshape(*several, terms, points * batch)
         return (self._table_back @ flat).reshape(*several, self.group, points, batch)
 
-    def _add(self, block: _Block, x: Array, energies: Array, slope: Array) -> None:
+    def _add(self, block: _Block, x: Array, norms: Array, energies: Array, slope: Array) -> None:
         """Add a block's part to the energies (batch,) and to the slope (size, batch)."""
         xp, terms = self.engine.xp, self.harmonics.terms
         points, batch = block.points.stop - block.points.start, x.shape[1]
@@ -183,7 +191,7 @@ class Contraction:
             features, slopes = block.rows[there.start]
             xp.matmul(features, twice[here], out=products[0, number])
             xp.matmul(slopes, x[here], out=products[1, number])
-        products[0, self._even] += block.squares[:, None] + xp.einsum("db,db->b", x, x)
+        products[0, self._even] += block.squares[:, None] + norms
         products[1, self._even] -= block.offsets[:, None]
         images = self._images(products)
         distance, projection = images
