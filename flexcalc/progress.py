@@ -28,7 +28,7 @@ def part(index: int, parts: int, progress: Progress) -> Progress:
 
 
 @contextmanager
-def waiting(what: str, patience_s: float = 1.0) -> Iterator[None]:
+def waiting(what: str, patience_s: float = 2.0) -> Iterator[None]:
     """Say on standard error what takes longer than expected; nothing when that is no terminal.
 
     Args:
