@@ -124,7 +124,7 @@ SLOW = {"dft": 1}
 ROUNDING = {
     **dict.fromkeys(("sgdml", "sgdml-fitted", "sgdml-iterative"), 5e-9),
     **dict.fromkeys(("committee", "delta", "mixture", "mixture-local", "sum"), 5e-9),
-    **dict.fromkeys(("sgdml-plain", "sgdml-extended"), 1e-11),
+    "sgdml-extended": 1e-11,
 }
 """eV; what rounding leaves of kernel sums of methanol, whose terms are 1e8 (of fitted energies)
 or 1e5 (of forces) times as large, once their constant and linear parts are taken out."""

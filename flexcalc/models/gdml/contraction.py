@@ -116,7 +116,11 @@ class Contraction:
 
         It runs on the thread that calls it; see `Engine.each` for several.
         """
-        engine = self.engine
+        engine, count = self.engine, len(features)
+        if count == 1:
+            # Products with a single column are summed in another order: with two, a geometry
+            # alone has the digits that it has in a batch.
+            features = np.repeat(features, 2, axis=0)
         with np.errstate(invalid="ignore", over="ignore"):
             x, norms = self._columns(self._coordinates(features))
             energies = self._slope @ x + self._offset
@@ -125,7 +129,7 @@ class Contraction:
                 for block in self._blocks:
                     self._add(block, x[:, batch], norms[batch], energies[batch], slope[:, batch])
         slopes = self.harmonics.backward(engine.numpy(slope).T) * self.stretch
-        return engine.numpy(energies), slopes
+        return engine.numpy(energies)[:count], slopes[:count]
 
     def nearest(self, features: np.ndarray | None = None) -> np.ndarray:
         """Distances of features (batch, size) to the nearest training image, in their unit.
