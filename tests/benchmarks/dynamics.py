@@ -19,7 +19,6 @@ network, differentiated by torch as it is, in turns with ours.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import tempfile
 import time
@@ -34,7 +33,6 @@ from families import own_calculator
 
 import flexcalc
 from flexcalc import files
-from flexcalc.errors import InputError
 from flexcalc.methods.dynamics import (
     Langevin,
     NoseHoover,
@@ -90,8 +88,8 @@ def replicas(models: list[str], start: Path, steps: int) -> None:
         while time.monotonic() - begun < WARM_S:
             run(10)
         calculators = {"our calculator": flexcalc.Calculator(potential)}
-        with contextlib.suppress(InputError):
-            calculators["its package's"] = own_calculator(potential, Path(tempfile.mkdtemp()))
+        if own := own_calculator(potential, Path(tempfile.mkdtemp())):
+            calculators["its package's"] = own
         for name, calculator in calculators.items():
             alone = Alone(calculator, frame)
             alone(10)

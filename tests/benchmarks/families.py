@@ -23,10 +23,12 @@ import torch
 
 import flexcalc
 from flexcalc import files
+from flexcalc.models.gdml import GDMLPotential
 from flexcalc.models.mace import MACE
 from flexcalc.models.networks.potential import NetworkPotential
 from flexcalc.models.networks.step import Flat, plain_step
 from flexcalc.models.schnetpack import PaiNN, SchNet, SO3Net
+from flexcalc.models.schnetpack.family import SchNetPackFamily
 
 BATCH = 32
 FAMILIES = {
@@ -75,10 +77,11 @@ def ase_call(numbers, positions, calculator):
 
 
 def own_calculator(potential, folder):
-    """The ASE calculator of the package that this kind of model comes from, with this model."""
-    if isinstance(potential, NetworkPotential):
-        peer = Peer(potential.family, potential.network.cpu(), potential.numbers)
-        return peer.calculator(folder)
+    """The ASE calculator of the package that a model comes from; None where that knows it not."""
+    if isinstance(getattr(potential, "family", None), SchNetPackFamily):
+        return Peer(potential.family, potential.network, potential.numbers).calculator(folder)
+    if not isinstance(potential, GDMLPotential) or potential.descriptor.arrays():
+        return None
     from sgdml.intf.ase_calc import SGDMLCalculator
 
     from flexcalc.models.gdml.exchange import write_npz
@@ -94,7 +97,7 @@ class Peer:
         import schnetpack as spk
         from schnetpack.interfaces.ase_interface import AtomsConverter
 
-        modules = copy.deepcopy(network).float()
+        modules = copy.deepcopy(network).float().cpu()
         atomwise = spk.atomistic.Atomwise(n_in=family.features, output_key="energy")
         atomwise.outnet = modules.output
         self.model = spk.model.NeuralNetworkPotential(

@@ -117,7 +117,7 @@ class Contraction:
         It runs on the thread that calls it; see `Engine.each` for several.
         """
         engine, count = self.engine, len(features)
-        if count == 1:
+        if count == 1 < self._most:
             # Products with a single column are summed in another order: with two, a geometry
             # alone has the digits that it has in a batch.
             features = np.repeat(features, 2, axis=0)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import numpy as np
 
-from flexcalc.models.networks.compiled import Perceptrons, compiled, read_out, softplus
+from flexcalc.models.networks.compiled import LOG2, Perceptrons, compiled, read_out, softplus
 from flexcalc.models.schnetpack.pairs import Near, Pairs, find, slope_at, value_at
-
-LOG2 = math.log(2.0)
 
 
 class Blocks(NamedTuple):
