@@ -77,5 +77,11 @@ LONGEST = ("test_readme.py", "test_benchmark.py", "test_benchmark_crash.py")
 """Files that take minutes. They go first, so that no process is left with one at the end."""
 
 
-def pytest_collection_modifyitems(items):
+COLLECTED = pytest.StashKey[int]()
+"""How many tests were collected, before any was deselected (`test_suite.py`)."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config, items):
+    config.stash[COLLECTED] = len(items)
     items.sort(key=lambda item: item.path.name not in LONGEST)

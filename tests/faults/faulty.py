@@ -69,9 +69,9 @@ def _spoilt(kind: str, good: Evaluation) -> Evaluation:
     elif kind == "atom count":
         forces = forces[:, :-1]
     elif kind == "ragged":
-        return Evaluation(energies, [[0.0], [0.0, 1.0]])
+        return Evaluation(energies, [[0.0], [0.0, 1.0]])  # type: ignore[arg-type]
     elif kind == "none":
-        return None
+        return None  # type: ignore[return-value]
     elif kind == "unconverged":
         raise LabelError("the SCF did not converge\nafter 50 cycles")
     elif kind == "raises":

@@ -13,6 +13,12 @@ import numpy as np
 class Plumed:
     """One kernel; `cmd` as in the package."""
 
+    Restart: int
+    Step: int
+    Timestep: float
+    Positions: np.ndarray
+    Forces: np.ndarray
+
     def __init__(self):
         self.units, self.actions, self.files = {}, [], {}
         self.suffix, self.first = "", True

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from flexcalc.dataset import Dataset
-
-INPUTS = Path(__file__).parents[2] / "inputs"
+from tests.systems import molecule
 
 STRETCH = 0.6
 """1/angstrom; stiffness of the toy bonds."""
@@ -29,10 +27,9 @@ def toy_labels(numbers, positions):
     decay = np.exp(-STRETCH * (distance - rest))
     energies = ((1 - decay) ** 2).sum(axis=1)
     pull = -2 * STRETCH * (1 - decay) * decay / distance
-    forces = np.zeros_like(positions)
-    np.add.at(forces, (slice(None), i), pull[..., None] * apart)
-    np.add.at(forces, (slice(None), j), -pull[..., None] * apart)
-    return energies, forces
+    along = np.zeros((*positions.shape[:2], *positions.shape[1:]))
+    along[:, i, j] = pull[..., None] * apart
+    return energies, along.sum(axis=2) - along.sum(axis=1)
 
 
 def labelled(numbers, positions):
@@ -55,9 +52,7 @@ def turned(positions, axis, atoms, degrees):
 
 def ethanol_frames(count, rng, rattle=0.05):
     """Ethanol with its methyl and hydroxyl rotors anywhere, and every atom rattled."""
-    from ase.io import read
-
-    start = read(INPUTS / "ethanol.xyz")
+    start = molecule("ethanol")
     symbols = np.array(start.symbols)
     apart = start.get_all_distances()
     oxygen = int(np.flatnonzero(symbols == "O")[0])

@@ -145,7 +145,7 @@ def client_processes(folder):
 @contextmanager
 def client_thread(potential, **job):
     """A client in a thread; yields its future."""
-    job = {"log": str, "timeout_s": 60.0} | job
+    job = {"log": str, "timeout_s": 60.0, **job}
     with ThreadPoolExecutor(1) as pool:
         yield pool.submit(flexcalc.adapters.ipi.serve, potential, GLYCINE, **job)
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 from ase.calculators.calculator import Calculator, all_changes
-from ase.io import read
 
+from flexcalc import read
 from flexcalc.potential import CheckedPotential, Evaluation
 
 GLYCINE = Path(__file__).parents[2] / "inputs" / "glycine-Ip.xyz"
@@ -25,8 +25,8 @@ class Springs(CheckedPotential):
     """
 
     def __init__(self, fail_at=0, how="nan", delay_s=0.0, deviation=False):
-        atoms = read(GLYCINE)
-        self.numbers, self.rest = atoms.numbers, atoms.positions
+        start = read(GLYCINE)
+        self.numbers, self.rest = start.numbers, start.positions[0]
         self.fail_at, self.how = fail_at, how
         self.delay_s, self.deviation = delay_s, deviation
         self.calls, self.batches = 0, []
@@ -64,16 +64,16 @@ def spoiled(energies, forces, how):
 class SpringCalculator(Calculator):
     """The same springs as an ASE calculator, for the address ase:ipi_springs:SpringCalculator."""
 
-    implemented_properties = ("energy", "forces")
+    implemented_properties = ["energy", "forces"]  # noqa: RUF012
 
     def __init__(self, fail_at=0, **kwargs):
         super().__init__(**kwargs)
-        self.rest, self.calls, self.fail_at = read(GLYCINE).positions, 0, int(fail_at)
+        self.rest, self.calls, self.fail_at = read(GLYCINE).positions[0], 0, int(fail_at)
 
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
         super().calculate(atoms, properties, system_changes)
         self.calls += 1
-        energies, forces = springs(self.rest, self.atoms.positions[None])
+        energies, forces = springs(self.rest, atoms.positions[None])
         if self.calls == self.fail_at:
             forces = forces * np.nan
         self.results = {"energy": float(energies[0]), "forces": forces[0]}

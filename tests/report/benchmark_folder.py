@@ -1,16 +1,14 @@
 """A synthetic run folder of `flexcalc benchmark`: azobenzene turned about N=N, made-up errors."""
 
 import json
-from pathlib import Path
 
 import numpy as np
-from ase.io import read
 
 from flexcalc import files
 from flexcalc.dataset import Dataset
 from flexcalc.geometry import bonds
+from tests.systems import molecule
 
-INPUTS = Path(__file__).parents[2] / "inputs"
 DIHEDRAL, ANGLE = "dihedral 5 6 7 8", "angle 5 6 7"
 NITROGENS = (6, 7)
 MECHANISMS = {"rotation": (38.1, 36.7), "inversion": (24.4, 23.1)}
@@ -30,7 +28,7 @@ EDGES = np.arange(-180, 181, 20)
 
 def turned(degrees, rng=None, noise=0.0):
     """Trans azobenzene with one half turned about N=N: (frames, atoms, 3), and the numbers."""
-    start = read(INPUTS / "azobenzene-trans.xyz")
+    start = molecule("azobenzene-trans")
     pairs = {frozenset(map(int, pair)) for pair in bonds(start.numbers, start.positions)}
     pairs.discard(frozenset(NITROGENS))
     side = {NITROGENS[1]}
@@ -41,14 +39,14 @@ def turned(degrees, rng=None, noise=0.0):
     axis /= np.linalg.norm(axis)
     moving = np.array(sorted(side))
     away = start.positions[moving] - origin
-    frames = []
+    turns = []
     for angle in np.radians(np.asarray(degrees) + 180):
         along = np.outer(away @ axis, axis)
         spun = along + np.cos(angle) * (away - along) + np.sin(angle) * np.cross(axis, away)
         frame = start.positions.copy()
         frame[moving] = origin + spun
-        frames.append(frame)
-    frames = np.array(frames)
+        turns.append(frame)
+    frames = np.array(turns)
     return frames + (
         0 if rng is None else rng.normal(scale=noise, size=frames.shape)
     ), start.numbers

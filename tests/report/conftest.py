@@ -1,11 +1,9 @@
 """A synthetic demo folder: every file that the workflows write, with made-up numbers."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
-from ase.io import read
 
 from flexcalc import files
 from flexcalc.analysis.accuracy import accuracy
@@ -18,12 +16,11 @@ from flexcalc.methods.path import interpolate, joined_ends
 from flexcalc.potential import Evaluation
 from flexcalc.report import write_report
 from tests.report.benchmark_folder import benchmark
-
-INPUTS = Path(__file__).parents[2] / "inputs"
+from tests.systems import molecule
 
 
 def ends():
-    start, end = (read(INPUTS / f"glycine-{name}.xyz") for name in ("Ip", "IIIp"))
+    start, end = molecule("glycine-Ip"), molecule("glycine-IIIp")
     laid, _ = joined_ends(start.numbers, start.positions, end.positions)
     return start.numbers, start.positions, laid
 
@@ -183,10 +180,8 @@ def metad(folder, rng, coordinates=2):
     results(folder, "metad")
     (folder / "HILLS").write_bytes(hills_text)
     (folder / "COLVAR").write_bytes(colvar_text)
-    hills, colvar = (
-        read(folder / name, chosen)
-        for read, name in ((plumed.read_hills, "HILLS"), (plumed.read_colvar, "COLVAR"))
-    )
+    hills = plumed.read_hills(folder / "HILLS", chosen)
+    colvar = plumed.read_colvar(folder / "COLVAR", chosen)
     found = study(colvar, hills, axes, 300.0)
     (folder / "surface.npz").write_bytes(found.to_bytes(chosen))
     results(folder, "metad", walkers=2, hills=len(hills), temperature_K=300.0, **found.results())
