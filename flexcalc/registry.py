@@ -30,6 +30,7 @@ FAMILIES: Mapping[str, str] = {
     "so3net": "flexcalc.models.schnetpack:SO3Net",
     "mace": "flexcalc.models.mace:MACE",
     "gap": "flexcalc.models.gap:GAP",
+    "gap-study": "flexcalc.models.gap:StudyGAP",
     "mixture": "flexcalc.training.mixture:Mixture",
 }
 """Model families by the name that stands in `model.json` and after `--family`."""

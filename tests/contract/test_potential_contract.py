@@ -63,6 +63,7 @@ def rattled(count, seed, scale=0.05):
 
 QUICK = {
     "gap": {"n_max": 4, "l_max": 3, "n_sparse": 20},
+    "gap-study": {"n_max": 4, "l_max": 3, "n_sparse": 20},
     "schnet": {"epochs": 3, "features": 8, "interactions": 1, "compiled": "no"},
     "painn": {"epochs": 3, "features": 8, "interactions": 1, "compiled": "no"},
     "so3net": {"epochs": 3, "features": 8, "interactions": 1, "compiled": "no"},

@@ -25,6 +25,7 @@ from flexcalc.models.gap import GAP, fitting, predictor
 from flexcalc.models.gap.fitting import Log, frames_of
 from flexcalc.models.gap.xml import MAIN, layout, read_files
 from flexcalc.potential import Potential
+from flexcalc.registry import made
 from flexcalc.training.tuning import fit_best
 
 pytest.importorskip("quippy", reason="needs quippy-ase")
@@ -142,7 +143,7 @@ def test_sigmas_of_a_frame_grow_with_its_forces(water):
 
 def test_sigmas_of_frames_that_are_all_the_same_change_nothing(water, monkeypatch):
     """So gap_fit reads them, and takes energies as expected."""
-    whole = [{"energy_sigma": 0.001 * 3**0.5, "force_sigma": 0.2}] * 10
+    whole = [{"energy_sigma": 0.001 * 3**0.5, "force_sigma": SMALL.force_sigma}] * 10
     monkeypatch.setattr(GAP, "_sigmas", lambda self, train: whole)
     given = fitted(SMALL, water[:10])(water.positions[:5])
     monkeypatch.setattr(GAP, "_sigmas", lambda self, train: None)
@@ -448,3 +449,14 @@ def test_no_frames_are_no_work(gap):
     nothing = gap(np.zeros((0, 3, 3)))
     assert nothing.energies.shape == (0,)
     assert nothing.forces.shape == (0, 3, 3)
+
+
+def test_the_studys_settings_are_one_word_away():
+    """Those of the group that published it, as gap_fit takes them."""
+    study = made("gap-study", {})
+    assert [one.cutoff for one in study.candidates()] == [5.0]
+    assert (study.zeta, study.delta, study.atom_sigma) == (2, 0.25, 0.3)
+    assert (study.n_max, study.l_max, study.n_sparse) == (12, 6, 4000)
+    assert (study.energy_sigma, study.force_sigma) == (0.001, 0.2)
+    assert study.name == "gap"
+    assert made("gap", {}).force_sigma < study.force_sigma
