@@ -29,12 +29,7 @@ def run_evaluate(config: Evaluate, output: Path) -> dict[str, Any]:
     Raises:
         InputError: a model, the dataset or a coordinate cannot be used; nothing is written.
     """
-    data = files.read(
-        config.dataset,
-        energy_unit=config.energy_unit,
-        force_unit=config.force_unit,
-        labels=config.labels,
-    )
+    data = config.read(config.dataset)
     if data.energies is None and data.forces is None:
         raise FileFormatError(f"{config.dataset}: the dataset has no labels to compare with")
     rng = np.random.default_rng(config.seed)

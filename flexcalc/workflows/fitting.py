@@ -120,12 +120,7 @@ def run_train(config: Train, output: Path) -> dict[str, Any]:
     Raises:
         InputError: the dataset or the split cannot be used; nothing is written.
     """
-    data = files.read(
-        config.dataset,
-        energy_unit=config.energy_unit,
-        force_unit=config.force_unit,
-        labels=config.labels,
-    )
+    data = config.read(config.dataset)
     parts = split(data, config, np.random.default_rng(config.seed))
     if any(points > config.points for points in config.learning_curve):
         raise InputError(f"learning_curve: expected sizes up to points = {config.points}")
