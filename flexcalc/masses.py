@@ -32,6 +32,12 @@ def atomic_masses(numbers: ArrayLike, own: ArrayLike | None = None) -> np.ndarra
     return found if found.size else standard_masses(numbers)
 
 
+def of_frames(own: ArrayLike | None, frames: int) -> np.ndarray | None:
+    """A molecule's own masses (atoms,) for each of some frames (frames, atoms); None for none."""
+    found = np.array(() if own is None else own, dtype=float)
+    return np.tile(found, (frames, 1)) if found.size else None
+
+
 def isotopes(numbers: ArrayLike, masses: ArrayLike) -> str:
     """Which atoms are isotopes, in words: `H 1, 2 and 3 of 2.014 amu`; empty for none.
 

@@ -23,7 +23,12 @@ def searched(job: PathJob, here: Run) -> tuple[FoundPath, dict[str, Any]]:
     images = chained(state.images)
     found = FoundPath(images, job.potential(images))
     write_images(
-        here.folder / "path.xyz", job.config.model, job.potential.numbers, images, found.labels
+        here.folder / "path.xyz",
+        job.config.model,
+        job.potential.numbers,
+        images,
+        found.labels,
+        job.config.descent.masses,
     )
     results = _results(job, state, found)
     here.say(
