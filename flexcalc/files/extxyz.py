@@ -137,7 +137,7 @@ def _dataset(
         energies=np.array(energies) * in_eV if energies else None,
         forces=np.stack(forces) * in_eV_angstrom if forces else None,
         tags=tags,
-        provenance=Provenance(level, path.name, named, sha256_file(path), _notes(frames)),
+        provenance=Provenance(level, path.name, named, sha256_file(path), _notes(frames, wanted)),
         masses=_masses(frames),
     )
 
@@ -180,12 +180,12 @@ def _masses(frames: Sequence[Frame]) -> np.ndarray | None:
     )
 
 
-def _notes(frames: Sequence[Frame]) -> tuple[str, ...]:
+def _notes(frames: Sequence[Frame], wanted: Wanted) -> tuple[str, ...]:
     """What is to be said of the file: where labels were taken from, and what was not used."""
     first, notes = frames[0], []
     others = dict.fromkeys(name for frame in frames for name in frame.others)
-    notes += keys.note("energy", first.keys["energy"], PLAIN_ENERGY, others)
-    notes += keys.note("forces", first.keys["forces"], PLAIN_FORCES, others)
+    notes += keys.note("energy", first.keys["energy"], (*PLAIN_ENERGY, wanted.energy), others)
+    notes += keys.note("forces", first.keys["forces"], (*PLAIN_FORCES, wanted.forces), others)
     ignored = list(dict.fromkeys(name for frame in frames for name in frame.ignored))
     if ignored:
         shown = ", ".join(ignored[:8]) + ", ..." * (len(ignored) > 8)

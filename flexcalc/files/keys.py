@@ -89,7 +89,9 @@ def check_there(key: str, names: Iterable[str], what: str) -> None:
         raise FileFormatError(f"--{what}-key: no {key!r} there; found {found}")
 
 
-def note(what: str, taken: str | None, plain: Sequence[str], names: Iterable[str]) -> list[str]:
+def note(
+    what: str, taken: str | None, plain: Sequence[str | None], names: Iterable[str]
+) -> list[str]:
     """What is to be said of the key that labels were taken from.
 
     Args:
