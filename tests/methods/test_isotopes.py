@@ -135,7 +135,7 @@ def bigeleisen(light: dict, heavy: dict, kelvin: float) -> float:
     By the product rule of Teller and Redlich, translation and rotation have dropped out; with
     Wigner's factor of tunnelling.
 
-    Source: Bigeleisen and Wolfsberg, Adv. Chem. Phys. 1, 15 (1958), doi:10.1002/9780470143476.
+    Source: Bigeleisen and Wolfsberg, Adv. Chem. Phys. 1, 15 (1958), doi:10.1002/9780470143476.ch2.
     """
 
     def reduced(which, modes):
@@ -159,10 +159,8 @@ def test_the_kinetic_isotope_effect_is_that_worked_out_from_the_frequencies(tmp_
     for name in ("HHH", "DDD"):
         (tmp_path / f"{name}.xyz").write_text(ammonia(name))
         folder = tmp_path / f"run-{name}"
-        main(
-            ["saddle", "xtb:GFN2-xTB", str(tmp_path / f"{name}.xyz"), "--output", str(folder)]
-            + ["--temperatures-K", "298.15"]
-        )
+        words = ["saddle", "xtb:GFN2-xTB", str(tmp_path / f"{name}.xyz")]
+        main([*words, "--temperatures-K", "298.15", "--output", str(folder)])
         results[name] = json.loads((folder / "results.json").read_text())
         modes[name] = json.loads((folder / "vibrations.json").read_text())
     assert "isotopes" not in results["HHH"]
@@ -208,11 +206,8 @@ def test_momenta_go_with_the_root_of_the_mass_at_one_temperature(kind):
     start = np.repeat(PAIR[None], 500, axis=0)
     momenta, kelvin = [], []
     for masses in ((), (standard[17], D)):
-        method = (
-            kind(rigid_motion="free", masses=masses)
-            if kind in (VelocityVerlet, Langevin)
-            else kind(masses=masses)
-        )
+        free = {"rigid_motion": "free"} if kind in (VelocityVerlet, Langevin) else {}
+        method = kind(masses=masses, **free)
         state = method.init(Spring(), start, np.random.default_rng(3))
         momenta.append(state.momenta)
         kelvin.append(method.temperature(state.momenta, Spring.numbers).mean())
@@ -227,7 +222,7 @@ def test_momenta_go_with_the_root_of_the_mass_at_one_temperature(kind):
 def test_an_isotope_swings_with_its_own_period():
     masses = (standard[17], D)
     method = VelocityVerlet(timestep_fs=0.05, temperature_K=0.0, masses=masses)
-    stretched = PAIR + [[0, 0, 0], [0, 0, 0.01]]
+    stretched = np.array([[0, 0, 0], [0, 0, 1.31]])
     state = method.init(Spring(), stretched[None], np.random.default_rng(0))
     first = method.conserved_energy(state, Spring.numbers)[0]
     reduced = masses[0] * masses[1] / sum(masses)
@@ -244,14 +239,14 @@ def test_an_isotope_swings_with_its_own_period():
 def test_trajectories_keep_the_masses_so_that_a_frame_goes_on_with_them(tmp_path, command):
     pytest.importorskip("tblite")
     (tmp_path / "d2o.xyz").write_text("3\nheavy\nO 0 0 0.12\nD 0 0.76 -0.48\nD 0 -0.76 -0.48\n")
-    words = [command, "xtb:GFN2-xTB", str(tmp_path / "d2o.xyz"), "--seed", "1"]
-    words += {
-        "md": ["--steps", "4", "--frame-every", "2"],
-        "metad": ["--steps", "4", "--frame-every", "2", "--coordinate", "angle 1 0 2"],
-        "umbrella": ["--steps", "6", "--frame-every", "2", "--coordinate", "distance 0 1"]
-        + ["--low", "0.9", "--high", "1.0", "--windows", "2", "--equilibration", "2"]
-        + ["--colvar-every", "1"],
+    more = {
+        "md": "--frame-every 2",
+        "metad": "--frame-every 2 --coordinate angle_1_0_2",
+        "umbrella": "--frame-every 2 --coordinate distance_0_1 --low 0.9 --high 1.0 --windows 2 "
+        "--equilibration 2 --colvar-every 1",
     }[command]
+    words = [command, "xtb:GFN2-xTB", str(tmp_path / "d2o.xyz"), "--steps", "6"]
+    words += [word.replace("_", " ") for word in more.split()]
     main([*words, "--output", str(tmp_path / "run")])
     written = files.read(tmp_path / "run" / "trajectory.xyz")
     assert (written.masses[:, 1:] == D).all()
@@ -266,11 +261,8 @@ def test_sampling_for_labels_keeps_the_masses(tmp_path):
     (tmp_path / "d2o.xyz").write_text("3\nheavy\nO 0 0 0.12\nD 0 0.76 -0.48\nD 0 -0.76 -0.48\n")
     for samples in ("md", "displacement", "frames"):
         words = ["label", "xtb:GFN2-xTB", str(tmp_path / "d2o.xyz"), "--samples", samples]
-        more = {
-            "md": ["--frames", "2", "--equilibration-fs", "10"],
-            "displacement": ["--frames", "2"],
-        }
-        main([*words, *more.get(samples, []), "--output", str(tmp_path / samples)])
+        words += [] if samples == "frames" else ["--frames", "2"]
+        main([*words, "--output", str(tmp_path / samples)])
         assert (files.read(tmp_path / samples / "labels.xyz").masses[:, 1:] == D).all()
 
 
@@ -295,3 +287,21 @@ def test_isotopes_of_a_smiles_have_their_masses():
     masses = _isotopes(_parsed("[2H]C([2H])([2H])O"))
     assert _isotopes(_parsed("CO")) is None
     assert np.sort(masses)[:4].tolist() == pytest.approx([standard[1], D, D, D], abs=1e-3)
+
+
+def test_a_path_keeps_the_masses_and_both_ends_must_have_the_same(tmp_path, capsys):
+    pytest.importorskip("tblite")
+    lines = "3\nwater\nO 0 0 {z}\nD 0 0.76 -0.48\nH 0 -0.76 -0.48\n"
+    for name, z in (("start", "0.12"), ("end", "0.2")):
+        (tmp_path / f"{name}.xyz").write_text(lines.format(z=z))
+    (tmp_path / "light.xyz").write_text(lines.format(z="0.2").replace("D", "H"))
+    words = ["path", "xtb:GFN2-xTB", str(tmp_path / "start.xyz")]
+    more = ["--steps", "1", "--images", "3", "--no-relax-ends"]
+    main([*words, str(tmp_path / "end.xyz"), *more, "--output", str(tmp_path / "run")])
+    assert files.read(tmp_path / "run" / "path.xyz").masses[:, 1].tolist() == [D] * 3
+    assert "whatever the masses" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as stopped:
+        main([*words, str(tmp_path / "light.xyz"), *more, "--output", str(tmp_path / "no")])
+    assert stopped.value.code == 2
+    assert "write the same isotopes into both" in capsys.readouterr().err
+    assert not (tmp_path / "no").exists()
