@@ -10,6 +10,7 @@ import difflib
 import inspect
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -22,6 +23,13 @@ Work = Callable[[], None]
 
 Trust = Annotated[
     bool, typer.Option("--trust", help="Open model files that can only be read by running code.")
+]
+
+EnergyKey = Annotated[
+    str | None, typer.Option("--energy-key", help="Key of a dataset's energies.", metavar="TEXT")
+]
+ForcesKey = Annotated[
+    str | None, typer.Option("--forces-key", help="Key of a dataset's forces.", metavar="TEXT")
 ]
 
 USAGE_ERROR: Any = typer.BadParameter.__base__
@@ -247,13 +255,16 @@ def report(
 def info(
     place: Annotated[str, typer.Argument(help="Its file or folder.", metavar="PLACE")],
     trust: Trust = False,
+    energy_key: EnergyKey = None,
+    forces_key: ForcesKey = None,
 ) -> Work:
     """Say what a model, a dataset or a run folder is."""
 
     def work() -> None:
         from flexcalc import workflows
 
-        for line in workflows.lines(workflows.describe(place, trust=trust)):
+        facts = workflows.describe(place, trust=trust, energy_key=energy_key, forces_key=forces_key)
+        for line in workflows.lines(facts):
             print(line)
 
     return work
@@ -283,7 +294,9 @@ def main(words: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if words is None else words)
     try:
         work = parsed(words or ["--help"])
-        work()
+        with warnings.catch_warnings():
+            warnings.showwarning = show_warning
+            work()
     except FlexcalcError as error:
         fail(str(error), error.exit_code)
     except KeyboardInterrupt:
@@ -327,11 +340,33 @@ def usage_line(error: Any) -> str:
 
 def fail(text: str, code: int) -> NoReturn:
     """End with one line on standard error."""
+    complain(text)
+    sys.exit(code)
+
+
+def show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: Any = None,
+    line: str | None = None,
+) -> None:
+    """A warning about a file as one line on standard error; others as Python shows them."""
+    from flexcalc.files import FileWarning
+
+    if issubclass(category, FileWarning):
+        complain(f"warning: {message}")
+    else:
+        sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))
+
+
+def complain(text: str) -> None:
+    """One line on standard error."""
     line = " ".join(text.split())[:LONGEST_LINE]
     # A control character in a file's name could paint the reader's terminal.
     shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
-    print(f"flexcalc: {shown}", file=sys.stderr)
-    sys.exit(code)
+    print(f"flexcalc: {shown}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

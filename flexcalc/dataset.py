@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from flexcalc.errors import FileFormatError, ShapeError
+from flexcalc.errors import FileFormatError, MoleculeError, ShapeError
+from flexcalc.masses import standard_masses
 from flexcalc.potential import check_molecule
 
 
@@ -22,12 +23,14 @@ class Provenance:
         source: name of the file, or what made the frames.
         units: units found on disk, such as "kcal/mol, angstrom".
         sha256: hash of that file.
+        notes: what a reader of the file should know, such as columns that are not used.
     """
 
     level: str = "unknown"
     source: str = "memory"
     units: str = "eV, angstrom"
     sha256: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +44,7 @@ class Dataset:
         forces: (frames, atoms, 3) in eV/angstrom, or None where the source has none.
         tags: per-frame columns such as `start` or `time_fs`, each (frames,).
         provenance: where the labels come from.
+        masses: (frames, atoms) in amu where the source states any, or None for standard ones.
 
     Raises:
         ShapeError: the arrays do not fit together or are not finite.
@@ -52,6 +56,7 @@ class Dataset:
     forces: np.ndarray | None = None
     tags: Mapping[str, np.ndarray] = field(default_factory=dict)
     provenance: Provenance = Provenance()
+    masses: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         frames, atoms = len(self.positions), len(self.numbers)
@@ -60,6 +65,7 @@ class Dataset:
             "positions": (self.positions, float, (frames, atoms, 3)),
             "energies": (self.energies, float, (frames,)),
             "forces": (self.forces, float, (frames, atoms, 3)),
+            "masses": (self.masses, float, (frames, atoms)),
         }
         for name, (value, kind, shape) in shapes.items():
             if value is not None:
@@ -90,7 +96,24 @@ class Dataset:
             energies=None if self.energies is None else self.energies[index],
             forces=None if self.forces is None else self.forces[index],
             tags={name: column[index] for name, column in self.tags.items()},
+            masses=None if self.masses is None else self.masses[index],
         )
+
+    def own_masses(self) -> np.ndarray | None:
+        """Masses (atoms,) in amu that all frames share, or None for standard ones.
+
+        Raises:
+            MoleculeError: the frames have different ones.
+        """
+        if self.masses is None or not len(self):
+            return None
+        other = np.abs(self.masses - self.masses[0]).max(axis=1) > 1e-6
+        if other.any():
+            raise MoleculeError(
+                f"{self.provenance.source}: frame {np.flatnonzero(other)[0]} has other masses than "
+                "frame 0; put isotopes into files of their own"
+            )
+        return self.masses[0]
 
     def labels(self) -> tuple[np.ndarray, np.ndarray]:
         """Energies (frames,) and forces (frames, atoms, 3).
@@ -149,6 +172,16 @@ def concatenate(*parts: Dataset) -> Dataset:
         columns = [getattr(part, name) for part in parts]
         return None if any(column is None for column in columns) else np.concatenate(columns)
 
+    masses = None
+    if any(part.masses is not None for part in parts):
+        masses = np.concatenate(
+            [
+                np.tile(standard_masses(part.numbers), (len(part), 1))
+                if part.masses is None
+                else part.masses
+                for part in parts
+            ]
+        )
     shared = [name for name in first.tags if all(name in part.tags for part in parts)]
     sources = dict.fromkeys(part.provenance.source for part in parts)
     units = dict.fromkeys(part.provenance.units for part in parts)
@@ -158,6 +191,7 @@ def concatenate(*parts: Dataset) -> Dataset:
         energies=joined("energies"),
         forces=joined("forces"),
         tags={name: np.concatenate([part.tags[name] for part in parts]) for name in shared},
+        masses=masses,
         provenance=first.provenance
         if len(parts) == 1
         else Provenance(first.provenance.level, " + ".join(sources), "; ".join(units)),

@@ -24,5 +24,11 @@ Port = Annotated[int, Ge(1), Le(65535)]
 FAMILY = "model family"
 """Marks a field that holds model families, looked up in the registry."""
 
+INTERNAL = "internal"
+"""Marks a field that no option sets, but the command that makes the config: what a file states."""
+
+Masses = Annotated[tuple[float, ...], INTERNAL]
+"""Masses of a molecule's atoms in amu; empty for standard ones."""
+
 Address = str
 """One string that names any potential: a model folder, `xtb:GFN2-xTB`, `ase:module:Class`, ..."""

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import fields
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import Any, get_type_hints
 from urllib.parse import parse_qsl
@@ -127,6 +128,40 @@ def _member(entry: Any) -> Any:
     if isinstance(entry, Mapping):
         return made(entry["kind"], {key: entry[key] for key in entry if key != "kind"})
     return entry
+
+
+def electron_options(address: Address) -> dict[str, int | None]:
+    """The options of charge and multiplicity that a reference takes, and what its address says.
+
+    Empty for models, and for references that take neither. Of a committee, those of its first
+    member that takes any.
+    """
+    if address.startswith(COMMITTEE):
+        return next(filter(None, map(electron_options, members_of(address))), {})
+    if not is_reference(address) or address.startswith("ase:"):
+        return {}
+    scheme, rest = address.split(":", 1)
+    taken = signature(_home(REFERENCES[scheme]).__init__).parameters
+    said = dict(parse_qsl(rest.partition("?")[2], keep_blank_values=True))
+    return {
+        name: int(said[name]) if re.fullmatch(r"[+-]?\d{1,4}", said.get(name, "")) else None
+        for name in ("charge", "multiplicity")
+        if name in taken
+    }
+
+
+def with_options(address: Address, options: Mapping[str, Any]) -> Address:
+    """A reference's address with further options; of a committee, for members that take them."""
+    if not options:
+        return address
+    if address.startswith(COMMITTEE):
+        members = [
+            with_options(one, {k: v for k, v in options.items() if k in electron_options(one)})
+            for one in members_of(address)
+        ]
+        return COMMITTEE + ",".join(members)
+    joint = "&" if "?" in address else "?"
+    return address + joint + "&".join(f"{name}={value}" for name, value in options.items())
 
 
 def is_reference(address: Address) -> bool:

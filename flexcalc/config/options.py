@@ -19,7 +19,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
-from flexcalc.fields import FAMILY
+from flexcalc.fields import FAMILY, INTERNAL
 from flexcalc.registry import COMMITTEE, FAMILIES, family, is_reference, members_of
 
 PLACES = frozenset(
@@ -62,7 +62,12 @@ def options(config: Any) -> tuple[Option, ...]:
     texts = field_texts(config)
     own = config.__annotations__
     ordered = sorted(fields(config), key=lambda item: item.name not in own)
-    return tuple(_option(item, hints[item.name], texts) for item in ordered)
+    asked = [item for item in ordered if not _is_internal(hints[item.name])]
+    return tuple(_option(item, hints[item.name], texts) for item in asked)
+
+
+def _is_internal(hint: Any) -> bool:
+    return INTERNAL in getattr(hint, "__metadata__", ())
 
 
 def _option(item: Any, hint: Any, texts: dict[str, str]) -> Option:

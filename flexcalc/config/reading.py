@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from flexcalc.config.options import Option, kind_of, located, options, usual_kind
-from flexcalc.errors import ConfigError
+from flexcalc.errors import ConfigError, FileFormatError
+from flexcalc.files.text import decoded
 
 LARGEST_FILE = 1 << 20
 """Bytes that a run file may have."""
@@ -65,13 +66,13 @@ def _parsed(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > LARGEST_FILE:
             raise ConfigError(f"{path}: larger than the {LARGEST_FILE} bytes a run file may have")
-        return tomllib.loads(path.read_bytes().decode())
+        return tomllib.loads(decoded(path.read_bytes()))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not valid TOML: byte {error.start} is not UTF-8") from None
+    except FileFormatError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
     except (ValueError, RecursionError) as error:
         text = str(error).splitlines()[0]
         raise ConfigError(f"{path}: not valid TOML: {text}") from None

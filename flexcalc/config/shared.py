@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
+
+from flexcalc import files
+from flexcalc.dataset import Dataset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,5 +26,27 @@ class LabelledFrames:
     """Unit of the dataset's energies, where an npz does not say."""
     force_unit: str | None = None
     """Unit of the dataset's forces; by default the energy unit per angstrom."""
+    length_unit: str | None = None
+    """Unit of the dataset's positions, where the file does not say; angstrom by default."""
+    energy_key: str | None = None
+    """Key of the dataset's energies, such as `REF_energy`; by default any of the usual ones."""
+    forces_key: str | None = None
+    """Key or column of the dataset's forces, such as `dft_forces`."""
     labels: Literal["new", "old"] = "new"
     """Which labels of an rMD17 file: `old` takes old_energies and old_forces."""
+
+    def read(self, path: Path) -> Dataset:
+        """Read a dataset so.
+
+        Raises:
+            InputError: see `flexcalc.files.read`.
+        """
+        return files.read(
+            path,
+            energy_unit=self.energy_unit,
+            length_unit=self.length_unit,
+            force_unit=self.force_unit,
+            labels=self.labels,
+            energy_key=self.energy_key,
+            forces_key=self.forces_key,
+        )

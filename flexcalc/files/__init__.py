@@ -1,11 +1,13 @@
 """Datasets in and out of files: extxyz and npz; the only place where file units are converted.
 
-`extxyz` reads the text format and `frames` writes it, `npz` does both for the binary ones over
-the distrustful `archive`, `units` knows the spellings.
+`extxyz` reads the text format, with `comment` and `columns` for the two halves of its grammar, and
+`frames` writes it; `npz` does both for the binary ones over the distrustful `archive`; `keys` knows
+the names of labels, `units` the spellings, `text` what stands before a text.
 """
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 from flexcalc.dataset import Dataset
@@ -13,10 +15,12 @@ from flexcalc.errors import FileFormatError, InputError
 from flexcalc.files import extxyz, frames, npz
 from flexcalc.files.extxyz import read_first, read_frames
 from flexcalc.files.frames import frame_bytes, open_frame_log, whole_frames
+from flexcalc.files.keys import Wanted
 from flexcalc.files.units import energy_unit, force_unit, length_unit
 from flexcalc.storage import atomic_write
 
 __all__ = [
+    "FileWarning",
     "energy_unit",
     "force_unit",
     "frame_bytes",
@@ -31,6 +35,11 @@ __all__ = [
 
 SUFFIXES = (".xyz", ".extxyz", ".npz")
 
+
+class FileWarning(UserWarning):
+    """What a user should know of a file that was read."""
+
+
 LARGEST_FILE = 4 << 30
 """Bytes; a larger file is refused before it is read."""
 
@@ -42,11 +51,14 @@ def read(
     length_unit: str | None = None,
     force_unit: str | None = None,
     labels: str = "new",
+    energy_key: str | None = None,
+    forces_key: str | None = None,
 ) -> Dataset:
     """Read geometries, and their labels where the file has them, into eV and angstrom.
 
     Args:
-        path: `.xyz` or `.extxyz` (eV and angstrom unless said otherwise), or `.npz`: an sGDML
+        path: `.xyz` or `.extxyz` (eV and angstrom unless said otherwise, by the call or by the
+            file: `energy_unit=kcal/mol`, or i-PI's `positions{atomic_unit}`), or `.npz`: an sGDML
             dataset (z, R, E, F) or one in the style of rMD17 (nuclear_charges, coords,
             energies, forces).
         energy_unit: unit of the energies, such as "kcal/mol"; needed for an npz that does not
@@ -54,9 +66,16 @@ def read(
         length_unit: unit of the positions; angstrom unless said.
         force_unit: unit of the forces; energy unit per length unit unless said.
         labels: "new", or "old" for the `old_energies` and `old_forces` of an rMD17 file.
+        energy_key: key of the energies, where it is none of the usual or several are there.
+        forces_key: the same of the forces; in extxyz the name of a column.
+
+    Warns:
+        FileWarning: once a file, of labels under another key than the plain one, and of what is
+            not used.
 
     Raises:
-        FileFormatError: missing, damaged, cut or not of these formats; names the frame.
+        FileFormatError: missing, damaged, cut or not of these formats, or labels under several
+            keys that differ; names the frame.
         UnitError: a unit is unknown, missing, or contradicts the file.
         MoleculeError: the frames are periodic or not all of one molecule.
     """
@@ -65,12 +84,20 @@ def read(
     _check_file(path)
     if labels not in ("new", "old"):
         raise InputError(f'labels: expected "new" or "old", got {labels!r}')
-    units = (energy_unit, length_unit, force_unit)
-    if binary:
-        return npz.read(path, *units, labels=labels)
-    if labels == "old":
+    if labels == "old" and (energy_key or forces_key):
+        raise InputError('labels="old" names the keys itself; leave energy_key and forces_key out')
+    if labels == "old" and not binary:
         raise InputError(f'{path}: labels="old" is for npz files in the style of rMD17')
-    return extxyz.read(path, *units)
+    said = (energy_unit, length_unit, force_unit)
+    wanted = Wanted(energy_key, forces_key)
+    if binary:
+        data = npz.read(path, *said, labels=labels, wanted=wanted)
+    else:
+        data = extxyz.read(path, *said, wanted)
+    if data.provenance.notes:
+        told = f"{path}: {'; '.join(data.provenance.notes)}"
+        warnings.warn(told, FileWarning, stacklevel=2)
+    return data
 
 
 def write(path: Path | str, dataset: Dataset) -> None:

@@ -1,8 +1,9 @@
 """Extended XYZ, read strictly.
 
 A frame is the number of atoms, a comment line of key=value pairs, and a line for each atom.
-`Properties=` names the columns; without it a frame is plain XYZ, whose comment is not looked
-at (an energy there has no known unit). Format: https://github.com/libAtoms/extxyz
+`Properties=` names the columns; without it a frame is plain XYZ, of whose comment only units,
+charge and periodicity are looked at (an energy there has no known unit). What is not used is said
+once a file. Format: https://github.com/libAtoms/extxyz
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -18,32 +19,28 @@ from typing import Any
 import numpy as np
 
 from flexcalc.dataset import Dataset, Provenance
-from flexcalc.errors import FileFormatError, MoleculeError
-from flexcalc.files import units
+from flexcalc.errors import FileFormatError, MoleculeError, UnitError
+from flexcalc.files import comment as comments
+from flexcalc.files import keys, units
+from flexcalc.files.columns import Layout, layout
+from flexcalc.files.comment import INTEGER, NUMBER
 from flexcalc.files.frames import is_tag, shorten, whole_frames
+from flexcalc.files.keys import USUAL, Wanted
+from flexcalc.files.text import UTF16, decoded, without_mark
+from flexcalc.masses import ISOTOPES, standard_masses
 from flexcalc.potential import formula
 from flexcalc.storage import sha256_file
 
-PAIR = re.compile(
-    r"""\s*(?P<key>[^\s="'{}\[\]]+|"(?:\\.|[^"\\])*")
-        (?:\s*=\s*(?:"(?P<double>(?:\\.|[^"\\])*)"|'(?P<single>[^']*)'|\{(?P<brace>[^{}]*)\}
-        |\[(?P<bracket>[^\n]*?)\](?=\s|$)|(?P<bare>[^\s"'{}\[\]=][^\s"']*)))?(?=\s|$)""",
-    re.VERBOSE,
-)
-INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
-NUMBER = re.compile(
-    r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]{1,4})?|[+-]?(nan|inf)", re.IGNORECASE
-)
-TRUTH = {"T": True, "True": True, "true": True, "F": False, "False": False, "false": False}
-
-WIDTHS = {"pos": 3, "forces": 3, "species": 1, "Z": 1}
-IGNORED = {
-    "charges", "dipoles", "energies", "initial_charges", "initial_magmoms", "magmoms", "masses",
-    "momenta", "move_mask", "stresses", "tags", "velo",
-}  # fmt: skip
-"""Columns that ASE writes and a potential energy surface has no use for."""
-
 MOST_ATOMS = 100_000
+PLAIN = "species:S:1:pos:R:3"
+"""The columns of plain XYZ."""
+SAME_MASS = 0.01
+"""A mass in amu may differ by so much from that of the isotope that the symbol names."""
+
+PLAIN_ENERGY, PLAIN_FORCES = ("energy",), ("forces", "force")
+"""Keys that labels are taken from without a word."""
+UNUSED = ("spin", "stress", "virial", "virials")
+"""Keys of the comment line that mean something to others, and nothing here."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,20 +51,34 @@ class Frame:
     positions: np.ndarray
     energy: float | None
     forces: np.ndarray | None
+    masses: np.ndarray | None
     tags: Mapping[str, Any]
+    units: Mapping[str, str]
+    """Keys that declare units, and their texts."""
+    keys: Mapping[str, str | None]
+    """`energy` and `forces` -> the key that they are taken from."""
+    ignored: tuple[str, ...]
+    """Columns that are not used."""
+    others: tuple[str, ...]
+    """All keys and columns, to look among for what was not taken."""
+    from_ipi: bool
 
 
 def read(
-    path: Path, energy: str | None = None, length: str | None = None, force: str | None = None
+    path: Path,
+    energy: str | None = None,
+    length: str | None = None,
+    force: str | None = None,
+    wanted: Wanted = USUAL,
 ) -> Dataset:
     """Read a whole file; `flexcalc.files.read` says how and what it raises."""
     content = path.read_bytes()
-    if not content.endswith(b"\n"):
+    if not content.endswith(b"\n") and not content.startswith(UTF16):
         raise FileFormatError(
             f"{path}: the last line does not end in a newline, so the file may be cut; "
             "check its last number and end the line"
         )
-    return _dataset(path, content, energy or "eV", length or "angstrom", force)
+    return _dataset(path, content, (energy, length, force), wanted)
 
 
 def read_frames(path: Path | str) -> Dataset:
@@ -78,10 +89,10 @@ def read_frames(path: Path | str) -> Dataset:
     """
     path = Path(path)
     try:
-        content = path.read_bytes()
+        content = without_mark(path.read_bytes())
     except OSError as error:
         raise FileFormatError(f"{path}: cannot be read: {error.strerror}") from None
-    return _dataset(path, content[: whole_frames(content)], "eV", "angstrom", None)
+    return _dataset(path, content[: whole_frames(content)])
 
 
 def read_first(path: Path) -> Dataset:
@@ -92,31 +103,32 @@ def read_first(path: Path) -> Dataset:
     """
     try:
         with path.open("rb") as stream:
-            content = stream.readline()
+            content = without_mark(stream.readline())
             atoms = _count(content.decode(errors="replace"), f"{path}: frame 0 (line 1)")
             content += b"".join(stream.readline() for _ in range(atoms + 1))
     except OSError as error:
         raise FileFormatError(f"{path}: cannot be read: {error.strerror}") from None
-    return _dataset(path, content[: whole_frames(content)], "eV", "angstrom", None)
+    return _dataset(path, content[: whole_frames(content)])
 
 
-def _dataset(path: Path, content: bytes, energy: str, length: str, force: str | None) -> Dataset:
-    energy_name, in_eV = units.energy_unit(energy)
-    length_name, in_angstrom = units.length_unit(length)
-    force_name, in_eV_angstrom = units.force_unit(force or f"{energy}/{length}")
-    frames = list(_frames(path, content))
+Said = tuple[str | None, str | None, str | None]
+"""Units of energy, length and force that the call says."""
+
+
+def _dataset(
+    path: Path, content: bytes, said: Said = (None, None, None), wanted: Wanted = USUAL
+) -> Dataset:
+    frames = list(_frames(path, content, wanted))
     if not frames:
         raise FileFormatError(f"{path}: holds no frame")
     first = frames[0]
     for index, frame in enumerate(frames[1:], 1):
         _check_alike(path, index, first, frame)
+    in_eV, in_angstrom, in_eV_angstrom, named = _units(path, first, said)
     tags = _columns([frame.tags for frame in frames])
     level = "unknown"
     if "level" in tags:
         level = _one_level(path, tags.pop("level"))
-    named = f"{energy_name}, {length_name}"
-    if force_name != f"{energy_name}/{length_name}":
-        named += f", {force_name}"
     energies = [frame.energy for frame in frames if frame.energy is not None]
     forces = [frame.forces for frame in frames if frame.forces is not None]
     return Dataset(
@@ -125,15 +137,70 @@ def _dataset(path: Path, content: bytes, energy: str, length: str, force: str | 
         energies=np.array(energies) * in_eV if energies else None,
         forces=np.stack(forces) * in_eV_angstrom if forces else None,
         tags=tags,
-        provenance=Provenance(level, path.name, named, sha256_file(path)),
+        provenance=Provenance(level, path.name, named, sha256_file(path), _notes(frames, wanted)),
+        masses=_masses(frames),
     )
 
 
-def _frames(path: Path, content: bytes) -> Iterator[Frame]:
+def _units(path: Path, first: Frame, said: Said) -> tuple[float, float, float, str]:
+    """Sizes in eV, angstrom and eV/angstrom of the units that the file or the call states.
+
+    Raises:
+        UnitError: they contradict each other, or are unknown; or i-PI declared none and the bonds
+            are not those of a molecule in angstrom.
+    """
     try:
-        lines = content.decode().split("\n")
-    except UnicodeDecodeError as error:
-        raise FileFormatError(f"{path}: byte {error.start} is not UTF-8 text") from None
+        stated = units.declared(first.units)
+        energy, length, force = (
+            units.agreed(kind, stated.get(kind), given)
+            for kind, given in zip(("energy", "length", "force"), said, strict=True)
+        )
+        if length is None and first.from_ipi:
+            units.check_angstrom(first.numbers, first.positions)
+    except UnitError as error:
+        raise UnitError(f"{path}: {error}") from None
+    energy, length = energy or ("eV", 1.0), length or ("angstrom", 1.0)
+    named = f"{energy[0]}, {length[0]}"
+    usual = f"{energy[0]}/{length[0]}"
+    force = force or (usual, energy[1] / length[1])
+    if force[0] != usual:
+        named += f", {force[0]}"
+    return energy[1], length[1], force[1], named
+
+
+def _masses(frames: Sequence[Frame]) -> np.ndarray | None:
+    """Masses (frames, atoms) in amu, where a frame states any; the others have standard ones."""
+    if all(frame.masses is None for frame in frames):
+        return None
+    return np.stack(
+        [
+            standard_masses(frame.numbers) if frame.masses is None else frame.masses
+            for frame in frames
+        ]
+    )
+
+
+def _notes(frames: Sequence[Frame], wanted: Wanted) -> tuple[str, ...]:
+    """What is to be said of the file: where labels were taken from, and what was not used."""
+    first, notes = frames[0], []
+    others = dict.fromkeys(name for frame in frames for name in frame.others)
+    notes += keys.note("energy", first.keys["energy"], (*PLAIN_ENERGY, wanted.energy), others)
+    notes += keys.note("forces", first.keys["forces"], (*PLAIN_FORCES, wanted.forces), others)
+    ignored = list(dict.fromkeys(name for frame in frames for name in frame.ignored))
+    if ignored:
+        shown = ", ".join(ignored[:8]) + ", ..." * (len(ignored) > 8)
+        notes.append(f"column{'s' * (len(ignored) > 1)} {shown} not used")
+    unused = [name for name in UNUSED if name in others]
+    if unused:
+        notes.append(f"{', '.join(unused)} not used")
+    return tuple(notes)
+
+
+def _frames(path: Path, content: bytes, wanted: Wanted) -> Iterator[Frame]:
+    try:
+        lines = decoded(content).split("\n")
+    except FileFormatError as error:
+        raise FileFormatError(f"{path}: {error}") from None
     end = len(lines)
     while end and not lines[end - 1].strip():
         end -= 1
@@ -146,7 +213,7 @@ def _frames(path: Path, content: bytes) -> Iterator[Frame]:
                 f"{where}: expected {atoms} atoms, found {max(0, end - line - 2)} lines before "
                 "the end of the file"
             )
-        yield _frame(lines[line + 1], lines[line + 2 : line + 2 + atoms], where)
+        yield _frame(lines[line + 1], lines[line + 2 : line + 2 + atoms], where, wanted)
         line += 2 + atoms
         frame += 1
 
@@ -158,104 +225,119 @@ def _count(text: str, where: str) -> int:
     return int(text)
 
 
-def _frame(comment: str, block: Sequence[str], where: str) -> Frame:
-    pairs = _pairs(comment, where)
-    try:
-        columns, width = _layout(pairs.get("Properties", ("species:S:1:pos:R:3", False))[0])
-    except FileFormatError as error:
-        raise FileFormatError(f"{where}: {error}") from None
-    _check_vacuum(pairs, where)
-    rows = [text.split() for text in block]
-    for atom, row in enumerate(rows):
-        if len(row) != width:
-            raise FileFormatError(
-                f"{where}: atom {atom}: expected {width} columns, found {len(row)}"
-            )
-    forces = None
-    if "forces" in columns:
-        forces = _numeric(rows, columns["forces"], f"{where}: forces")
-    species = columns["species"] if "species" in columns else columns["Z"]
-    energy = pairs.pop("energy", None)
-    return Frame(
-        numbers=np.array([_atomic_number(row[species], where) for row in rows]),
-        positions=_numeric(rows, columns["pos"], f"{where}: positions"),
-        energy=None if energy is None else _number(energy[0], f"{where}: energy"),
-        forces=forces,
-        tags={name: _value(*value) for name, value in pairs.items() if is_tag(name)},
-    )
-
-
-def _pairs(comment: str, where: str) -> dict[str, tuple[str, bool]]:
-    """Key -> (text, was it quoted) of a comment line; of plain XYZ only what makes it periodic."""
-    pairs: dict[str, tuple[str, bool]] = {}
-    end = 0
-    comment = comment.strip()
-    while end < len(comment):
-        match = PAIR.match(comment, end)
-        if match is None:
-            break
-        key = _unescaped(match["key"].strip('"'))
-        if key in pairs:
-            break
-        pairs[key] = _text(match)
-        end = match.end()
-    if "Properties" not in pairs and "Properties=" not in comment:
-        return {key: pairs[key] for key in ("Lattice", "pbc") if key in pairs}
-    if end < len(comment):
-        raise FileFormatError(
-            f"{where}: cannot read the comment line from {shorten(comment[end:])} on "
-            "(a key given twice, or a quote that is not closed)"
-        )
-    return pairs
-
-
-def _text(match: re.Match[str]) -> tuple[str, bool]:
-    """The value of a pair, and whether it was quoted; a key alone means true."""
-    if match["double"] is not None:
-        return _unescaped(match["double"]), True
-    for kind in ("single", "brace", "bracket"):
-        if match[kind] is not None:
-            return match[kind], True
-    return match["bare"] or "T", False
-
-
-@lru_cache(maxsize=64)
-def _layout(properties: str) -> tuple[Mapping[str, Any], int]:
-    """Column name -> index or slice, and the number of columns.
-
-    Raises:
-        FileFormatError: without the frame, which the caller knows.
-    """
-    fields = properties.split(":")
-    columns: dict[str, Any] = {}
-    start = 0
-    if len(fields) % 3:
-        raise FileFormatError(f"Properties={shorten(properties)} is not name:type:count")
-    for name, kind, count in zip(fields[::3], fields[1::3], fields[2::3], strict=True):
-        name = "forces" if name == "force" else name
-        if not re.fullmatch(r"[1-9][0-9]?", count) or kind not in ("S", "R", "I", "L"):
-            raise FileFormatError(f"column {shorten(name)}: bad type or count in Properties")
-        if name not in WIDTHS and name not in IGNORED:
-            raise FileFormatError(
-                f"unknown column {shorten(name)}; expected species, pos and forces "
-                "(rename the column of the forces to `forces`)"
-            )
-        if name in columns or int(count) != WIDTHS.get(name, int(count)):
-            raise FileFormatError(f"column {shorten(name)}: given twice or of wrong width")
-        columns[name] = start if int(count) == 1 else slice(start, start + int(count))
-        start += int(count)
-    if "pos" not in columns or not columns.keys() & {"species", "Z"}:
-        raise FileFormatError("Properties lacks pos or species")
-    return columns, start
-
-
-def _check_vacuum(pairs: Mapping[str, tuple[str, bool]], where: str) -> None:
-    text = pairs["pbc"][0] if "pbc" in pairs else ("T" if "Lattice" in pairs else "F")
-    if any(TRUTH.get(word, True) for word in text.split()):
+def _frame(comment: str, block: Sequence[str], where: str, wanted: Wanted) -> Frame:
+    pairs = comments.pairs(comment, where)
+    plain = "Properties" not in pairs
+    if comments.is_periodic(pairs):
         raise MoleculeError(
             f"{where}: the frame is periodic; flexcalc is for molecules in vacuum "
             '(remove the Lattice, or write pbc="F F F")'
         )
+    others = tuple(name for name in pairs if name != "Properties")
+    stated = {name: pairs.pop(name)[0] for name in others if units.kind_of_key(name) is not None}
+    from_ipi = False
+    try:
+        columns = layout(
+            PLAIN if plain else pairs["Properties"][0], None if plain else wanted.forces
+        )
+        if plain:
+            from_ipi, unit = comments.of_ipi(comment)
+            stated |= {} if unit is None else {"length_unit": unit}
+            energy_key, energy = None, None
+        else:
+            energy_key, energy = _energy(pairs, wanted.energy, where)
+    except FileFormatError as error:
+        raise FileFormatError(f"{where}: {error}") from None
+    rows = [text.split() for text in block]
+    for atom, row in enumerate(rows):
+        if len(row) != columns.width:
+            raise FileFormatError(
+                f"{where}: atom {atom}: expected {columns.width} columns, found {len(row)}"
+            )
+    forces_key, forces = _forces(rows, columns, where)
+    numbers, masses = _atoms(rows, columns, where)
+    return Frame(
+        numbers=numbers,
+        positions=_numeric(rows, columns.positions, f"{where}: positions"),
+        energy=energy,
+        forces=forces,
+        masses=masses,
+        tags={name: comments.typed(*value) for name, value in pairs.items() if is_tag(name)},
+        units=stated,
+        keys={"energy": energy_key, "forces": forces_key},
+        ignored=columns.ignored,
+        others=others + columns.ignored,
+        from_ipi=from_ipi,
+    )
+
+
+def _energy(pairs: comments.Pairs, key: str | None, where: str) -> tuple[str | None, float | None]:
+    """The energy and its key; every pair that holds one is taken out, so that none stays a tag.
+
+    Raises:
+        FileFormatError: several, and they differ; or the one that was asked for is not there.
+    """
+    single = [name for name in pairs if not name.lower().endswith("energies")]
+    usual = keys.energy_keys(single)
+    if key is not None:
+        keys.check_there(key, single, "energy")
+        found = [key]
+    else:
+        found = usual
+    values = [_number(pairs[name][0], name) for name in found]
+    keys.check_one(found, values, "energy")
+    for name in {*found, *usual, *(name for name in pairs if name.lower() == keys.FREE_ENERGY)}:
+        del pairs[name]
+    return (found[0], values[0]) if found else (None, None)
+
+
+def _forces(
+    rows: Sequence[Sequence[str]], columns: Layout, where: str
+) -> tuple[str | None, np.ndarray | None]:
+    """The forces and the name of their column.
+
+    Raises:
+        FileFormatError: several columns have forces, and they differ.
+    """
+    if not columns.forces:
+        return None, None
+    names = list(columns.forces)
+    found = [_numeric(rows, columns.forces[name], f"{where}: {name}") for name in names]
+    try:
+        keys.check_one(names, found, "forces")
+    except FileFormatError as error:
+        raise FileFormatError(f"{where}: columns {error}") from None
+    return names[0], found[0]
+
+
+def _atoms(
+    rows: Sequence[Sequence[str]], columns: Layout, where: str
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Atomic numbers (atoms,), and masses (atoms,) in amu where a column or a symbol states them.
+
+    Raises:
+        FileFormatError: no element, a mass that is not positive, or D or T with another mass.
+    """
+    symbols = [row[columns.species] for row in rows]
+    numbers = np.array([_atomic_number(symbol, where) for symbol in symbols])
+    named = [(atom, ISOTOPES.get(symbol.upper())) for atom, symbol in enumerate(symbols)]
+    isotopes = {atom: mass for atom, mass in named if mass is not None}
+    if columns.masses is None:
+        if not isotopes:
+            return numbers, None
+        masses = standard_masses(numbers)
+        masses[list(isotopes)] = list(isotopes.values())
+        return numbers, masses
+    place = slice(columns.masses, columns.masses + 1)
+    masses = _numeric(rows, place, f"{where}: masses")[:, 0]
+    for atom, mass in enumerate(masses):
+        if not mass > 0:
+            raise FileFormatError(f"{where}: atom {atom}: expected a positive mass, found {mass:g}")
+        if abs(isotopes.get(atom, mass) - mass) > SAME_MASS:
+            raise FileFormatError(
+                f"{where}: atom {atom} is {symbols[atom]}, but its mass is {mass:g} amu"
+            )
+    return numbers, masses
 
 
 def _numeric(rows: Sequence[Sequence[str]], columns: slice, where: str) -> np.ndarray:
@@ -283,7 +365,8 @@ def _number(text: str, where: str) -> float:
 def _atomic_numbers() -> dict[str, int]:
     from ase.data import chemical_symbols
 
-    return {symbol: number for number, symbol in enumerate(chemical_symbols) if number}
+    known = {symbol: number for number, symbol in enumerate(chemical_symbols) if number}
+    return known | dict.fromkeys(ISOTOPES, 1)
 
 
 def _atomic_number(text: str, where: str) -> int:
@@ -292,19 +375,9 @@ def _atomic_number(text: str, where: str) -> int:
         return known[text]
     if text.capitalize() in known:
         return known[text.capitalize()]
-    if re.fullmatch(r"[1-9]\d{0,2}", text) and int(text) <= len(known):
+    if re.fullmatch(r"[1-9]\d{0,2}", text) and int(text) <= 118:
         return int(text)
     raise FileFormatError(f"{where}: expected a chemical element, found {shorten(text)}")
-
-
-def _value(text: str, quoted: bool) -> str | int | float | bool:
-    if quoted:
-        return text
-    if text in TRUTH:
-        return TRUTH[text]
-    if INTEGER.fullmatch(text):
-        return int(text)
-    return float(text) if NUMBER.fullmatch(text) else text
 
 
 def _check_alike(path: Path, index: int, first: Frame, frame: Frame) -> None:
@@ -320,6 +393,13 @@ def _check_alike(path: Path, index: int, first: Frame, frame: Frame) -> None:
             raise FileFormatError(
                 f"{path}: frame {index}: frames 0 and {index} differ: only frame {has} has {name}"
             )
+        if first.keys[name] != frame.keys[name]:
+            raise FileFormatError(
+                f"{path}: frame {index}: {name} stands under {frame.keys[name]}, in frame 0 under "
+                f"{first.keys[name]}; rename one of them"
+            )
+    if first.units != frame.units:
+        raise UnitError(f"{path}: frame {index}: declares other units than frame 0")
 
 
 def _columns(tags: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
@@ -342,7 +422,3 @@ def _one_level(path: Path, levels: np.ndarray) -> str:
             "their zeros of energy differ; relabel one of them"
         )
     return distinct[0]
-
-
-def _unescaped(text: str) -> str:
-    return re.sub(r"\\(.)", r"\1", text)

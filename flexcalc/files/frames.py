@@ -34,6 +34,7 @@ def to_bytes(dataset: Dataset) -> bytes:
             None if dataset.energies is None else dataset.energies[index],
             None if dataset.forces is None else dataset.forces[index],
             {name: column[index] for name, column in dataset.tags.items()} | fixed,
+            None if dataset.masses is None else dataset.masses[index],
         )
         for index in range(len(dataset))
     )
@@ -44,6 +45,8 @@ def frame_bytes(
     positions: ArrayLike,
     energy: float | None = None,
     forces: ArrayLike | None = None,
+    *,
+    masses: ArrayLike | None = None,
     **tags: Any,
 ) -> bytes:
     """One whole frame, ending in a newline; reading it back gives the same numbers.
@@ -53,12 +56,13 @@ def frame_bytes(
         positions: (atoms, 3) in angstrom.
         energy: in eV.
         forces: (atoms, 3) in eV/angstrom.
+        masses: (atoms,) in amu; None or empty where they are standard ones.
         **tags: numbers, truth values or text for the comment line.
 
     Raises:
         InputError: a tag's name or value does not fit on a comment line.
     """
-    return _frame(numbers, positions, energy, forces, tags)
+    return _frame(numbers, positions, energy, forces, tags, masses)
 
 
 def _frame(
@@ -67,6 +71,7 @@ def _frame(
     energy: float | None,
     forces: ArrayLike | None,
     tags: Mapping[str, Any],
+    masses: ArrayLike | None,
 ) -> bytes:
     from ase.data import chemical_symbols
 
@@ -75,6 +80,9 @@ def _frame(
     if forces is not None:
         rows = np.hstack([rows, np.asarray(forces, dtype=np.float64)])
         properties += ":forces:R:3"
+    if masses is not None and len(np.asarray(masses)):
+        rows = np.hstack([rows, np.asarray(masses, dtype=np.float64)[:, None]])
+        properties += ":masses:R:1"
     words = [f"Properties={properties}"]
     if energy is not None:
         words.append(f"energy={float(energy)!r}")

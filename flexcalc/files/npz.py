@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,8 +15,9 @@ import numpy as np
 
 from flexcalc.dataset import Dataset, Provenance
 from flexcalc.errors import FileFormatError, InputError, MoleculeError, UnitError
-from flexcalc.files import units
+from flexcalc.files import keys, units
 from flexcalc.files.archive import Archive
+from flexcalc.files.keys import USUAL, Wanted
 from flexcalc.storage import sha256_file
 
 
@@ -32,6 +33,9 @@ class Names(NamedTuple):
 SGDML = Names("z", "R", "E", "F")
 RMD17 = Names("nuclear_charges", "coords", "energies", "forces")
 RMD17_OLD = Names("nuclear_charges", "coords", "old_energies", "old_forces")
+
+
+MASSES = "masses"
 
 
 class Factors(NamedTuple):
@@ -50,28 +54,34 @@ def read(
     force: str | None = None,
     *,
     labels: str = "new",
+    wanted: Wanted = USUAL,
 ) -> Dataset:
     """Read a dataset; `flexcalc.files.read` says how and what it raises."""
     with Archive(path) as archive:
-        names = _convention(path, archive, labels)
-        texts = {key: archive.text(key) for key in ("e_unit", "r_unit", "f_unit", "theory")}
+        names, notes = _labels_of(path, archive, _convention(path, archive, labels), wanted)
+        stated = _stated(path, archive)
+        level = archive.text("theory") or "unknown"
         numbers = archive.array(names.numbers, "iu").ravel()
         positions = archive.array(names.positions, "fiu")
         energies = archive.array(names.energies, "fiu") if names.energies in archive else None
         forces = archive.array(names.forces, "fiu") if names.forces in archive else None
+        masses = _masses(path, archive, positions)
         tags = _tags(archive, len(positions) if positions.ndim else 0)
     if energies is not None and energies.shape == (len(positions), 1):
         energies = energies[:, 0]
     _check_shapes(path, names, numbers, positions, energies, forces)
-    factors = _factors(path, texts, (energy, length, force), energies is not None)
-    if texts["r_unit"] is None and length is None:
-        _check_angstrom(path, numbers, positions)
-    level = texts["theory"] or "unknown"
+    factors = _factors(path, stated, (energy, length, force), energies is not None)
+    if "length" not in stated and length is None and len(positions):
+        try:
+            units.check_angstrom(numbers, positions[0])
+        except UnitError as error:
+            raise UnitError(f"{path}: {error}") from None
     provenance = Provenance(
         f"{level} (old labels)" if labels == "old" else level,
         path.name,
         factors.named,
         sha256_file(path),
+        notes,
     )
     try:
         return Dataset(
@@ -81,6 +91,7 @@ def read(
             forces=None if forces is None else forces.astype(float) * factors.force,
             tags=tags,
             provenance=provenance,
+            masses=masses,
         )
     except InputError as error:
         raise FileFormatError(f"{path}: {error}") from None
@@ -106,6 +117,78 @@ def _convention(path: Path, archive: Archive, labels: str) -> Names:
                 f"{path}: expected the arrays {', '.join(names)}, found {found[:120]}"
             )
     return names
+
+
+def _labels_of(
+    path: Path, archive: Archive, names: Names, wanted: Wanted
+) -> tuple[Names, tuple[str, ...]]:
+    """The names with those of the energies and forces that are there, and what to say of them.
+
+    Raises:
+        FileFormatError: one that was asked for is not there, or several have energies or forces.
+    """
+    try:
+        energy, energy_notes = _label_of(archive, names.energies, wanted.energy, "energy")
+        forces, forces_notes = _label_of(archive, names.forces, wanted.forces, "forces")
+    except FileFormatError as error:
+        raise FileFormatError(f"{path}: {error}") from None
+    notes = (*energy_notes, *forces_notes)
+    return names._replace(energies=energy, forces=forces), notes
+
+
+def _label_of(archive: Archive, usual: str, wanted: str | None, what: str) -> tuple[str, list[str]]:
+    """The key of the energies or forces, and what to say of it."""
+    if wanted is not None:
+        keys.check_there(wanted, archive.members, what)
+        return wanted, []
+    if usual in archive:
+        return usual, []
+    found = (keys.energy_keys if what == "energy" else keys.forces_keys)(archive.members)
+    if len(found) > 1:
+        raise FileFormatError(
+            f"{' and '.join(found)} may both be meant; say which, as in --{what}-key {found[0]}"
+        )
+    taken = found[0] if found else None
+    return taken or usual, keys.note(what, taken, (usual,), archive.members)
+
+
+def _stated(path: Path, archive: Archive) -> dict[str, str]:
+    """The units that the file declares, by what they are of.
+
+    Raises:
+        UnitError: one is no text, is unknown, or is declared twice and not alike.
+    """
+    found = {}
+    usual = [key for names in units.NAMES.values() for key in names]
+    for key in dict.fromkeys((*archive.members, *usual)):
+        if key in archive and units.kind_of_key(key) is not None:
+            text = archive.text(key)
+            if text is None:
+                raise UnitError(f"{path}: {key}: expected the name of a unit, found no text")
+            found[key] = text
+    try:
+        return units.declared(found)
+    except UnitError as error:
+        raise UnitError(f"{path}: {error}") from None
+
+
+def _masses(path: Path, archive: Archive, positions: np.ndarray) -> np.ndarray | None:
+    """Masses (frames, atoms) in amu, where the file has them for the atoms or frame by frame.
+
+    Raises:
+        FileFormatError: of another shape, or not positive.
+    """
+    if MASSES not in archive:
+        return None
+    masses = archive.array(MASSES, "fiu").astype(float)
+    if masses.shape == positions.shape[1:2]:
+        masses = np.tile(masses, (len(positions), 1))
+    if masses.shape != positions.shape[:2] or not (masses > 0).all():
+        raise FileFormatError(
+            f"{path}: {MASSES}: expected a positive mass for each atom, in amu, found "
+            f"{masses.shape}"
+        )
+    return masses
 
 
 def _check_shapes(
@@ -134,7 +217,7 @@ def _check_shapes(
 
 def _tags(archive: Archive, frames: int) -> dict[str, np.ndarray]:
     """Whatever else the file has one number or word of per frame."""
-    used = {*SGDML, *RMD17, *RMD17_OLD, "lattice"}
+    used = {*SGDML, *RMD17, *RMD17_OLD, "lattice", MASSES}
     return {
         key: archive.array(key, "biufU")
         for key, member in archive.members.items()
@@ -147,15 +230,16 @@ def _tags(archive: Archive, frames: int) -> dict[str, np.ndarray]:
 
 def _factors(
     path: Path,
-    found: Mapping[str, str | None],
+    stated: Mapping[str, str],
     said: tuple[str | None, str | None, str | None],
     has_energies: bool,
 ) -> Factors:
     """The units from the file and the call, which must not contradict each other."""
     try:
-        force = _agreed("force", units.force_unit, found["f_unit"], said[2])
-        length = _agreed("length", units.length_unit, found["r_unit"], said[1])
-        energy = _agreed("energy", units.energy_unit, found["e_unit"], said[0])
+        energy, length, force = (
+            units.agreed(kind, stated.get(kind), given)
+            for kind, given in zip(("energy", "length", "force"), said, strict=True)
+        )
     except UnitError as error:
         raise UnitError(f"{path}: {error}") from None
     length = length or ("angstrom", 1.0)
@@ -170,40 +254,6 @@ def _factors(
     if force is not None:
         named += f", {force[0]}"
     return Factors(energy[1], length[1], force[1] if force else energy[1] / length[1], named)
-
-
-def _agreed(
-    kind: str,
-    look_up: Callable[[str], tuple[str, float]],
-    found: str | None,
-    said: str | None,
-) -> tuple[str, float] | None:
-    stands = look_up(found) if found else None
-    given = look_up(said) if said else None
-    if stands and given and stands != given:
-        raise UnitError(f"the file says {kind} unit {stands[0]}, the call says {given[0]}")
-    return given or stands
-
-
-def _check_angstrom(path: Path, numbers: np.ndarray, positions: np.ndarray) -> None:
-    """Refuse bond lengths that cannot be in the angstrom that an unnamed unit is taken for.
-
-    The distance of an atom to its nearest neighbour is near the sum of covalent radii; in bohr
-    it looks 1.9 times as long, in nm ten times as short.
-    """
-    if len(numbers) < 2 or not len(positions) or not 1 <= numbers.min() <= numbers.max() <= 118:
-        return
-    from ase.data import covalent_radii
-
-    apart = np.linalg.norm(positions[0][:, None] - positions[0][None], axis=-1)
-    ratio = apart / (covalent_radii[numbers][:, None] + covalent_radii[numbers][None])
-    np.fill_diagonal(ratio, np.inf)
-    typical = float(np.median(ratio.min(axis=1)))
-    if not 0.6 < typical < 1.5:
-        raise UnitError(
-            f"{path}: bonds are {typical:.2f} times as long as they should be in angstrom; "
-            "say the unit of the positions, as in --length-unit bohr"
-        )
 
 
 # Writing
@@ -240,6 +290,8 @@ def to_bytes(dataset: Dataset, name: str = "") -> bytes:
     for key in ("z", "R", "E", "F"):
         if key in arrays:
             digest.update(hashlib.md5(arrays[key].ravel(), usedforsecurity=False).digest())
+    if dataset.masses is not None:
+        arrays[MASSES] = dataset.masses
     arrays["md5"] = np.array(digest.hexdigest())
     for key, column in dataset.tags.items():
         if key in arrays or column.dtype.kind not in "biufU":

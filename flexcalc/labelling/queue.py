@@ -226,6 +226,7 @@ class _Record:
             self.geometries.positions[index],
             None if outcome.reason else outcome.energy,
             None if outcome.reason else outcome.forces,
+            masses=None if self.geometries.masses is None else self.geometries.masses[index],
             **{name: column[index] for name, column in self.geometries.tags.items()
                if name not in OWN_TAGS},
             **own,

@@ -9,6 +9,7 @@ import numpy as np
 from flexcalc.dataset import Dataset, Provenance
 from flexcalc.errors import InputError, MissingExtraError
 from flexcalc.geometry import align, match_atoms
+from flexcalc.masses import of_frames, standard_masses
 from flexcalc.methods.relax import relax
 from flexcalc.potential import Potential
 from flexcalc.progress import Progress, silent
@@ -30,6 +31,18 @@ def molecule(smiles: str) -> np.ndarray:
         MissingExtraError: RDKit is not installed.
     """
     return np.array([atom.GetAtomicNum() for atom in _parsed(smiles).GetAtoms()])
+
+
+def charge_and_unpaired(smiles: str) -> tuple[int, int]:
+    """Total charge of a SMILES, and its number of unpaired electrons.
+
+    Raises:
+        InputError: not a SMILES.
+        MissingExtraError: RDKit is not installed.
+    """
+    atoms = list(_parsed(smiles).GetAtoms())
+    charge = sum(atom.GetFormalCharge() for atom in atoms)
+    return charge, sum(atom.GetNumRadicalElectrons() for atom in atoms)
 
 
 def conformers(
@@ -72,7 +85,18 @@ def conformers(
         np.stack([relaxed[index] for index in kept]),
         tags={"start": np.array([f"conformer-{rank}" for rank in range(len(kept))])},
         provenance=Provenance(source=f"smiles:{smiles}"),
+        masses=of_frames(_isotopes(parsed), len(kept)),
     )
+
+
+def _isotopes(parsed: Any) -> np.ndarray | None:
+    """Masses (atoms,) in amu of a molecule of RDKit that names isotopes, such as [2H]; or None."""
+    isotopes = [atom.GetIsotope() for atom in parsed.GetAtoms()]
+    if not any(isotopes):
+        return None
+    masses = standard_masses([atom.GetAtomicNum() for atom in parsed.GetAtoms()])
+    named = [float(atom.GetMass()) for atom in parsed.GetAtoms()]
+    return np.where(isotopes, named, masses)
 
 
 def _distinct(numbers: np.ndarray, positions: np.ndarray, energies: np.ndarray) -> list[int]:

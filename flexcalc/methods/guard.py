@@ -7,7 +7,7 @@ and positions that are not finite need no guard here: `potential.check` and the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, Protocol
@@ -76,7 +76,12 @@ class Guards:
     from bad geometries more surely than the worst atom does."""
 
     def guards(
-        self, potential: Potential, positions: np.ndarray, fixed: int, address: str
+        self,
+        potential: Potential,
+        positions: np.ndarray,
+        fixed: int,
+        address: str,
+        own: Sequence[float] = (),
     ) -> list[Guard]:
         """The guards that are asked for, cheapest first.
 
@@ -85,6 +90,7 @@ class Guards:
             positions: (batch, atoms, 3) in angstrom, where its replicas start.
             fixed: degrees of freedom without motion.
             address: of the potential, for messages.
+            own: masses (atoms,) in amu; empty for standard ones.
 
         Raises:
             InputError: the potential does not know what a guard has to look at.
@@ -96,7 +102,7 @@ class Guards:
                 DistanceGuard.around(numbers, positions, self.min_contact, self.keep_bonds)
             )
         if self.max_temperature_K is not None:
-            found.append(TemperatureGuard(numbers, fixed, self.max_temperature_K))
+            found.append(TemperatureGuard(numbers, fixed, self.max_temperature_K, tuple(own)))
         bounds = {
             option: getattr(self, option)
             for option in ("max_deviation_eV_A", "max_rms_deviation_eV_A")
@@ -246,11 +252,13 @@ class TemperatureGuard:
         numbers: (atoms,) atomic numbers.
         fixed: degrees of freedom without motion.
         max_temperature_K: largest kinetic temperature of a replica.
+        own: masses (atoms,) in amu; empty for standard ones.
     """
 
     numbers: np.ndarray
     fixed: int
     max_temperature_K: float
+    own: tuple[float, ...] = ()
 
     def __call__(self, state: Moving) -> None:
         """Let a state pass, or stop the run.
@@ -258,11 +266,11 @@ class TemperatureGuard:
         Raises:
             GuardError: names the hottest replica and its fastest atom.
         """
-        kelvin = temperature(state.momenta, self.numbers, self.fixed)
+        kelvin = temperature(state.momenta, self.numbers, self.fixed, self.own)
         bad = kelvin > self.max_temperature_K
         if bad.any():
             row = int(kelvin.argmax())
-            share = (state.momenta[row] ** 2 / masses(self.numbers)).sum(axis=1)
+            share = (state.momenta[row] ** 2 / masses(self.numbers, self.own)).sum(axis=1)
             atom = int(share.argmax())
             what = (
                 f"{named(self.numbers, atom)}: {kelvin[row]:.4g} K, {share[atom] / share.sum():.0%}"

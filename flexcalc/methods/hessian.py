@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from flexcalc.errors import ShapeError
+from flexcalc.masses import atomic_masses as atomic_masses
 from flexcalc.potential import Potential
 from flexcalc.progress import Progress, silent
 from flexcalc.units import WAVENUMBER
@@ -101,13 +102,6 @@ class Vibrations:
     def imaginary(self) -> int:
         """How many frequencies are imaginary beyond the noise of finite differences."""
         return int((self.frequencies_cm < -NOISE_CM).sum())
-
-
-def atomic_masses(numbers: np.ndarray) -> np.ndarray:
-    """Standard atomic masses (atoms,) in amu, as in `ase.data`."""
-    from ase.data import atomic_masses as table
-
-    return np.asarray(table[np.asarray(numbers, dtype=int)], dtype=float)
 
 
 def vibrations(positions: np.ndarray, hessian: np.ndarray, masses: np.ndarray) -> Vibrations:

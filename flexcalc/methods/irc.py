@@ -9,9 +9,9 @@ import numpy as np
 from numpy.random import Generator
 
 from flexcalc.errors import InputError
-from flexcalc.fields import Count, Positive
+from flexcalc.fields import Count, Masses, Positive
+from flexcalc.masses import atomic_masses
 from flexcalc.methods.hessian import (
-    atomic_masses,
     corrected,
     free_of_motions,
     hessian,
@@ -70,6 +70,7 @@ class IRC:
     """Most steps down each side of the saddle."""
     arc_force_eV_A: Positive = 0.005
     """The path has come to a minimum when no atom's force is longer, in eV/angstrom."""
+    masses: Masses = ()
 
     def init(
         self,
@@ -91,7 +92,7 @@ class IRC:
         """
         if hessians is None:
             hessians = hessian(potential, positions)
-        masses = atomic_masses(potential.numbers)
+        masses = atomic_masses(potential.numbers, self.masses)
         modes = []
         for index, (place, curved) in enumerate(zip(positions, hessians, strict=True)):
             normal = vibrations(place, curved, masses)
@@ -124,7 +125,7 @@ class IRC:
 
     def step(self, potential: Potential, state: IRCState, rng: Generator) -> IRCState:
         """Move every row that is not at the bottom; one potential call for them all."""
-        masses = atomic_masses(potential.numbers)
+        masses = atomic_masses(potential.numbers, self.masses)
         moves, lengths, bent = self._moves(state, masses)
         forces = np.sqrt((state.evaluation.forces**2).sum(axis=2)).max(axis=1)
         # On the saddle's shoulder forces are small too, but the path still curves down.

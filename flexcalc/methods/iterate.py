@@ -223,7 +223,9 @@ def run[S: State](
     except GuardError as error:
         if last.state is not None:
             checkpoint.save(last.state, last.generator)
-        _keep_geometries(checkpoint.path.with_name(STOPPED), potential.numbers, error)
+        moves = getattr(method, "dynamics", method)  # what a bias is added to
+        masses = getattr(moves, "masses", ())
+        _keep_geometries(checkpoint.path.with_name(STOPPED), potential.numbers, masses, error)
         if isinstance(error, NonFiniteError) and error.positions is not None:
             step = 0 if last.state is None else last.state.step + 1
             raise NonFiniteError(
@@ -244,12 +246,14 @@ STOPPED = "stopped.xyz"
 """File beside a checkpoint for the geometries that runs were stopped for, to be labelled."""
 
 
-def _keep_geometries(path: Path, numbers: np.ndarray, error: GuardError) -> None:
+def _keep_geometries(
+    path: Path, numbers: np.ndarray, masses: Sequence[float], error: GuardError
+) -> None:
     """Add the geometries of an error to a file, unless it has them from the last attempt."""
     if error.rows is None or error.positions is None:
         return
     frames = b"".join(
-        frame_bytes(numbers, positions, replica=int(row), reason=error.reason)
+        frame_bytes(numbers, positions, masses=masses, replica=int(row), reason=error.reason)
         for row, positions in zip(error.rows, error.positions, strict=True)
     )
     before = path.read_bytes() if path.exists() else b""

@@ -70,7 +70,7 @@ class Kernels:
     ):
         self.script, self.folder, self.numbers = script, Path(folder), numbers
         self.replicas, self.dynamics = replicas, dynamics
-        self.masses = masses(numbers)[:, 0].copy()
+        self.masses = masses(numbers, dynamics.masses)[:, 0].copy()
         self._kernels: list[Any] = []
 
     @property

@@ -68,7 +68,8 @@ Sampling = Thermal | Displaced | AsIs
 
 def as_they_are(how: AsIs, starts: Dataset) -> Dataset:
     """The starts (frames, atoms, 3) with the tags that sampled geometries have."""
-    return Dataset(starts.numbers, starts.positions, tags=_still(how.kind, _names(starts)))
+    tags = _still(how.kind, _names(starts))
+    return Dataset(starts.numbers, starts.positions, tags=tags, masses=starts.masses)
 
 
 def displace(how: Displaced, starts: Dataset, rng: Generator) -> Dataset:
@@ -76,7 +77,8 @@ def displace(how: Displaced, starts: Dataset, rng: Generator) -> Dataset:
     origin = np.arange(how.frames) % len(starts)
     noise = how.amplitude_A * rng.standard_normal((how.frames, len(starts.numbers), 3))
     tags = _still(how.kind, _names(starts)[origin])
-    return Dataset(starts.numbers, starts.positions[origin] + noise, tags=tags)
+    masses = None if starts.masses is None else starts.masses[origin]
+    return Dataset(starts.numbers, starts.positions[origin] + noise, tags=tags, masses=masses)
 
 
 def _still(kind: str, origins: np.ndarray) -> dict[str, np.ndarray]:
@@ -120,6 +122,7 @@ def sample_dynamics(
         timestep_fs=how.timestep_fs,
         temperature_K=how.temperature_K,
         friction_per_ps=how.friction_per_ps,
+        masses=batch.masses,
     )
     path = folder / f"{name}.xyz"
     with open_frame_log(path) as log:
@@ -157,6 +160,8 @@ class _Batch:
 
     def __init__(self, how: Thermal, starts: Dataset):
         self.how, self.numbers = how, starts.numbers
+        own = starts.own_masses()
+        self.masses = () if own is None else tuple(own.tolist())
         self.origin = np.tile(np.arange(len(starts)), how.replicas)
         self.names = _names(starts)[self.origin]
         self.every = max(1, round(how.spacing_fs / how.timestep_fs))
@@ -176,6 +181,7 @@ class _Batch:
                 self.numbers,
                 positions,
                 energy,
+                masses=self.masses,
                 run=row,
                 start=self.names[row],
                 time_fs=state.step * self.how.timestep_fs,
@@ -228,7 +234,8 @@ def _thinned(late: Dataset, how: Thermal, runs: int, wanted: int) -> Dataset:
         "time_fs": late.tags["time_fs"][kept],
         "temperature_K": np.full(len(kept), how.temperature_K),
     }
-    return Dataset(late.numbers, late.positions[kept], tags=tags)
+    masses = None if late.masses is None else late.masses[kept]
+    return Dataset(late.numbers, late.positions[kept], tags=tags, masses=masses)
 
 
 def _names(starts: Dataset) -> np.ndarray:

@@ -42,6 +42,7 @@ FIGURES = {
     "barrier_saddle_kcal_mol": ("saddle above the start", "kcal/mol"),
     "barrier_saddle_back_kcal_mol": ("saddle above the end", "kcal/mol"),
     "barrier_saddle_error_kcal_mol": ("error of the barrier at the saddle", "kcal/mol"),
+    "isotopes": ("isotopes", ""),
     "imaginary_frequency_cm": ("imaginary frequency, as negative", "cm⁻¹"),
     "gibbs_activation_kcal_mol": ("Gibbs energy of activation", "kcal/mol"),
     "half_life_s": ("half-life of the start", "s"),

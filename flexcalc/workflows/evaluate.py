@@ -15,6 +15,7 @@ from flexcalc.errors import FileFormatError
 from flexcalc.geometry import Coordinate
 from flexcalc.registry import open_potential
 from flexcalc.storage import atomic_write, write_json
+from flexcalc.workflows.molecule import electrons_of, following
 from flexcalc.workflows.runs import Run, in_chunks, open_run
 
 UNITS = {"kcal_mol_A": "kcal/mol/A", "kcal_mol": "kcal/mol"}
@@ -29,12 +30,8 @@ def run_evaluate(config: Evaluate, output: Path) -> dict[str, Any]:
     Raises:
         InputError: a model, the dataset or a coordinate cannot be used; nothing is written.
     """
-    data = files.read(
-        config.dataset,
-        energy_unit=config.energy_unit,
-        force_unit=config.force_unit,
-        labels=config.labels,
-    )
+    data = config.read(config.dataset)
+    config = following(config, electrons_of(data))
     if data.energies is None and data.forces is None:
         raise FileFormatError(f"{config.dataset}: the dataset has no labels to compare with")
     rng = np.random.default_rng(config.seed)

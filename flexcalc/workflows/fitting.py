@@ -33,6 +33,7 @@ from flexcalc.training.refinement import By
 from flexcalc.training.selection import Selection
 from flexcalc.workflows.baseline import Baseline, Task, open_baseline, task
 from flexcalc.workflows.choosing import Fitted, Split, fit, held_out, split
+from flexcalc.workflows.molecule import electrons_of, following
 from flexcalc.workflows.runs import Run, copy_tree, open_run
 
 UNFINISHED = "unfinished"
@@ -120,12 +121,8 @@ def run_train(config: Train, output: Path) -> dict[str, Any]:
     Raises:
         InputError: the dataset or the split cannot be used; nothing is written.
     """
-    data = files.read(
-        config.dataset,
-        energy_unit=config.energy_unit,
-        force_unit=config.force_unit,
-        labels=config.labels,
-    )
+    data = config.read(config.dataset)
+    config = following(config, electrons_of(data))
     parts = split(data, config, np.random.default_rng(config.seed))
     if any(points > config.points for points in config.learning_curve):
         raise InputError(f"learning_curve: expected sizes up to points = {config.points}")

@@ -11,19 +11,29 @@ import numpy as np
 
 from flexcalc import files
 from flexcalc.config import COMMANDS, template
-from flexcalc.errors import InputError
+from flexcalc.dataset import Dataset
+from flexcalc.errors import InputError, MoleculeError, UnitError
+from flexcalc.masses import atomic_masses, isotopes
 from flexcalc.models.folder import read_facts
 from flexcalc.potential import formula
 from flexcalc.registry import open_potential
 from flexcalc.units import KCAL_MOL
 
 
-def describe(place: str, *, trust: bool = False) -> dict[str, Any]:
+def describe(
+    place: str,
+    *,
+    trust: bool = False,
+    energy_key: str | None = None,
+    forces_key: str | None = None,
+) -> dict[str, Any]:
     """Facts of a model, a dataset or a run folder, in the order to be shown.
 
     Args:
         place: file, folder or address.
         trust: open files that can only be read by running code they contain.
+        energy_key: key of a dataset's energies, and
+        forces_key: of its forces; by default the usual ones.
 
     Raises:
         InputError: it is none of these.
@@ -33,7 +43,7 @@ def describe(place: str, *, trust: bool = False) -> dict[str, Any]:
         return _run_facts(path)
     if path.is_dir() or not path.exists() or _is_model_file(path):
         return _model_facts(place, trust)
-    return _dataset_facts(path)
+    return _dataset_facts(path, {"energy_key": energy_key, "forces_key": forces_key})
 
 
 def lines(facts: Mapping[str, Any], indent: str = "") -> Iterator[str]:
@@ -88,8 +98,8 @@ def _model_facts(place: str, trust: bool) -> dict[str, Any]:
     return {"what": "model", "molecule": formula(np.array(numbers)), **facts}
 
 
-def _dataset_facts(path: Path) -> dict[str, Any]:
-    data = _read_leniently(path)
+def _dataset_facts(path: Path, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    data = _read_leniently(path, wanted)
     facts: dict[str, Any] = {
         "what": "dataset",
         "molecule": formula(data.numbers),
@@ -100,6 +110,7 @@ def _dataset_facts(path: Path) -> dict[str, Any]:
         "level": data.provenance.level,
         "units on disk": data.provenance.units,
         "tags": ", ".join(data.tags) or "none",
+        **_isotopes(data),
         "sha256": data.provenance.sha256,
     }
     if data.energies is not None and len(data):
@@ -108,14 +119,23 @@ def _dataset_facts(path: Path) -> dict[str, Any]:
     return facts
 
 
-def _read_leniently(path: Path) -> Any:
-    """Read a dataset; one that does not say its units is taken as kcal/mol, as sGDML does."""
-    from flexcalc.errors import UnitError
-
+def _isotopes(data: Dataset) -> dict[str, str]:
+    """The isotopes of a dataset's molecule, where it has any."""
+    if data.masses is None:
+        return {}
     try:
-        return files.read(path)
+        told = isotopes(data.numbers, atomic_masses(data.numbers, data.own_masses()))
+    except MoleculeError:
+        return {"isotopes": "different ones from frame to frame"}
+    return {"isotopes": told} if told else {}
+
+
+def _read_leniently(path: Path, wanted: Mapping[str, Any]) -> Dataset:
+    """Read a dataset; one that does not say its units is taken as kcal/mol, as sGDML does."""
+    try:
+        return files.read(path, **wanted)
     except UnitError:
-        return files.read(path, energy_unit="kcal/mol")
+        return files.read(path, energy_unit="kcal/mol", **wanted)
 
 
 def toml_template(command: str) -> str:

@@ -12,10 +12,12 @@ from flexcalc import files
 from flexcalc.adapters.ipi import Outcome, launch, serve
 from flexcalc.config import Ipi, Serve
 from flexcalc.dataset import Dataset, Provenance
+from flexcalc.files.text import UTF8_MARK
 from flexcalc.methods.path import path_length
 from flexcalc.registry import open_potential
 from flexcalc.storage import atomic_write
 from flexcalc.units import KCAL_MOL
+from flexcalc.workflows.molecule import electrons_of, prepared, stated
 from flexcalc.workflows.runs import open_run
 
 
@@ -26,8 +28,9 @@ def run_serve(config: Serve) -> int:
         InputError: the potential, the molecule or the address cannot be used.
         ServerLostError: i-PI went away, or never was there.
     """
+    start = files.read(config.start)
     return serve(
-        config.model,
+        stated(config.model, electrons_of(start)),
         config.start,
         unix=config.unix,
         host=config.host,
@@ -45,9 +48,12 @@ def run_ipi(config: Ipi, output: Path) -> dict[str, Any]:
         InputError: the input or the potential cannot be used.
         ProtocolError: i-PI or a client broke down.
     """
+    atoms = files.read(config.start)
+    config = prepared(config, atoms)
     with open_run("ipi", config, output) as here:
         if here.finished is not None:
             return here.finished
+        start = _plain_start(config.start, atoms, here.folder)
         with here.bar("i-PI") as progress:
             outcome = launch(
                 config.input,
@@ -56,7 +62,7 @@ def run_ipi(config: Ipi, output: Path) -> dict[str, Any]:
                 here.folder,
                 clients=config.clients,
                 steps=config.steps,
-                start=config.start,
+                start=start,
                 compare=config.compare,
                 trust=config.trust,
                 allow_remote=config.allow_remote,
@@ -81,6 +87,22 @@ def run_ipi(config: Ipi, output: Path) -> dict[str, Any]:
             said = f"barrier {results['barrier_model_kcal_mol']:.3f} kcal/mol"
         here.say(f"i-PI: {results['steps']} steps, {said}")
         return here.finish(results)
+
+
+def _plain_start(path: Path, atoms: Dataset, folder: Path) -> Path:
+    """A file of the start that i-PI, which reads it by ASE, understands as it was read here.
+
+    That is the file itself, unless it is in another unit than angstrom, states masses or names D
+    or T, or begins with a byte-order mark: then its first frame is written to start.xyz.
+    """
+    with path.open("rb") as stream:
+        marked = stream.read(3) == UTF8_MARK
+    usual = path.suffix != ".npz" and atoms.provenance.units.split(", ")[1] == "angstrom"
+    if usual and not marked and atoms.masses is None:
+        return path
+    bare = Dataset(atoms.numbers, atoms.positions[:1], masses=atoms[:1].masses)
+    files.write(folder / "start.xyz", bare)
+    return folder / "start.xyz"
 
 
 def _write_scalars(path: Path, scalars: Mapping[str, np.ndarray]) -> None:

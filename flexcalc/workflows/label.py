@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import numpy as np
 
@@ -26,7 +27,8 @@ from flexcalc.methods.sampling import (
     sample_dynamics,
 )
 from flexcalc.potential import check_molecule
-from flexcalc.registry import open_potential
+from flexcalc.registry import electron_options, open_potential, with_options
+from flexcalc.workflows.molecule import Electrons, common_masses, electrons_of, following
 from flexcalc.workflows.runs import Run, open_run
 
 SMILES = "smiles:"
@@ -40,8 +42,12 @@ def run_label(config: Label, output: Path) -> dict[str, Any]:
     Raises:
         InputError: a start, the reference or the sampler cannot be used; nothing is written.
     """
-    written = [_read_start(text) for text in config.starts if not text.startswith(SMILES)]
+    read = {text: files.read(text) for text in config.starts if not text.startswith(SMILES)}
+    written = [_bare_start(text, start) for text, start in read.items()]
     numbers = _one_molecule(config.starts, written)
+    common_masses(*written)
+    for electrons in _electrons(config.starts, read):
+        config = following(config, electrons)
     opened = partial(open_potential, numbers=numbers.tolist(), trust=config.trust)
     reference = opened(config.reference)
     sampler_address = config.sampler or _default_sampler(config.reference, config.workers)
@@ -50,6 +56,7 @@ def run_label(config: Label, output: Path) -> dict[str, Any]:
     with open_run("label", config, output) as run:
         if run.finished is not None:
             return run.finished
+        _say_address(run, config)
         geometries = _geometries(config, run, written, reference, sampler)
         with run.bar("label") as progress:
             count = label(
@@ -105,16 +112,40 @@ def _reason(folder: Path) -> str:
 def _default_sampler(reference: str, workers: int) -> str:
     """The reference itself; for DFT, too slow to sample with, GFN2-xTB."""
     if reference.startswith("dft:"):
-        reference = "xtb:GFN2-xTB"
-    if reference.startswith("xtb:") and "?" not in reference:
+        known = {k: v for k, v in electron_options(reference).items() if v is not None}
+        reference = with_options("xtb:GFN2-xTB", known)
+    options = parse_qsl(reference.partition("?")[2])
+    if reference.startswith("xtb:") and {name for name, _ in options} <= {"charge", "multiplicity"}:
         # The workers' cores are free while the sampling goes on, and which geometries come out
         # matters less than that they come fast.
-        return f"{reference}?accuracy=1&threads={workers}"
+        return with_options(reference, {"accuracy": 1, "threads": workers})
     return reference
 
 
-def _read_start(text: str) -> Dataset:
-    start = files.read(text)
+def _electrons(starts: Sequence[str], read: Mapping[str, Dataset]) -> list[Electrons]:
+    """What every start says of its electrons: a SMILES always its charge."""
+    from flexcalc.methods.conformers import charge_and_unpaired
+
+    found = []
+    for text in starts:
+        if text.startswith(SMILES):
+            charge, unpaired = charge_and_unpaired(text.removeprefix(SMILES))
+            multiplicity = unpaired + 1 if unpaired else None
+            found.append(Electrons(text, charge, multiplicity, proposed=True))
+        else:
+            found.append(electrons_of(read[text]))
+    return found
+
+
+def _say_address(run: Run, config: Label) -> None:
+    """Say charge and multiplicity of the labels, where they are not the usual ones."""
+    known = {k: v for k, v in electron_options(config.reference).items() if v is not None}
+    if known:
+        told = ", ".join(f"{name} {value}" for name, value in known.items())
+        run.say(f"labels by {config.reference}: {told}")
+
+
+def _bare_start(text: str, start: Dataset) -> Dataset:
     return replace(
         start, energies=None, forces=None, tags={"start": np.full(len(start), Path(text).stem)}
     )

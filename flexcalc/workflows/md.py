@@ -14,14 +14,12 @@ from flexcalc.config import Md
 from flexcalc.errors import InputError
 from flexcalc.methods.dynamics import (
     DynamicsState,
-    conserved_energy,
-    kinetic_energy,
-    temperature,
 )
 from flexcalc.methods.iterate import Method, Recorder
 from flexcalc.methods.plumed import Kernels, PlumedState, UnderPlumed, read_script
 from flexcalc.registry import open_potential
 from flexcalc.storage import AppendLog, atomic_write, whole_lines
+from flexcalc.workflows.molecule import prepared, say_isotopes
 from flexcalc.workflows.moving import Watch, moved
 from flexcalc.workflows.runs import batch_frames, open_run
 
@@ -40,10 +38,11 @@ def run_md(config: Md, output: Path) -> dict[str, Any]:
             the geometries that were no good are in stopped.xyz.
     """
     start = files.read(config.start)
+    config = prepared(config, start)
     potential = open_potential(config.model, start.numbers, trust=config.trust)
     positions = start.positions[np.arange(config.replicas) % len(start)]
     fixed = config.method.fixed(potential.numbers)
-    guards = config.guards(potential, positions, fixed, config.model)
+    guards = config.guards(potential, positions, fixed, config.model, config.method.masses)
     render = _Render(config, potential.numbers)
     watch = Watch(config, config.replicas, render.words)
     script = None
@@ -57,6 +56,7 @@ def run_md(config: Md, output: Path) -> dict[str, Any]:
     ):
         if here.finished is not None:
             return here.finished
+        isotopes = say_isotopes(here, potential.numbers, config.method.masses)
         recorders = [
             Recorder(frames, config.frame_every, render.frames),
             Recorder(scalars, config.frame_every, render.scalars),
@@ -72,7 +72,7 @@ def run_md(config: Md, output: Path) -> dict[str, Any]:
             guards=guards,
         )
         results = _results(config, state.step, here.folder / "scalars.csv", len(potential.numbers))
-        results |= watch.speed()
+        results |= watch.speed() | isotopes
         here.say(
             f"{config.replicas} replicas, {state.step} steps of {config.method.timestep_fs:g} fs; "
             f"mean temperature {results['temperature_mean_K']:.1f} K; {watch.told()}"
@@ -110,22 +110,24 @@ class _Render:
 
     def __init__(self, config: Md, numbers: np.ndarray):
         self.config, self.numbers = config, numbers
-        self.fixed = config.method.fixed(numbers)
+        self.masses = config.method.masses
 
     def frames(self, state: DynamicsState | PlumedState) -> bytes:
         time_fs = state.step * self.config.method.timestep_fs
-        return batch_frames(self.numbers, state.positions, state.evaluation, time_fs, "replica")
+        return batch_frames(
+            self.numbers, state.positions, state.evaluation, time_fs, "replica", self.masses
+        )
 
     def words(self, state: DynamicsState | PlumedState) -> str:
-        return f"{temperature(state.momenta, self.numbers, self.fixed).mean():.0f} K"
+        return f"{self.config.method.temperature(state.momenta, self.numbers).mean():.0f} K"
 
     def scalars(self, state: DynamicsState | PlumedState) -> bytes:
         dynamics = state.dynamics if isinstance(state, PlumedState) else state
         columns = (
-            temperature(state.momenta, self.numbers, self.fixed),
+            self.config.method.temperature(state.momenta, self.numbers),
             state.evaluation.energies,
-            kinetic_energy(state.momenta, self.numbers),
-            conserved_energy(dynamics, self.numbers),
+            self.config.method.kinetic_energy(state.momenta, self.numbers),
+            self.config.method.conserved_energy(dynamics, self.numbers),
         )
         time_fs = state.step * self.config.method.timestep_fs
         lines = [COLUMNS] if state.step == 0 else []

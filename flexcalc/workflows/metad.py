@@ -13,12 +13,12 @@ from flexcalc.config import Metad
 from flexcalc.errors import GuardError, InputError
 from flexcalc.files import plumed
 from flexcalc.methods.bias import Wall
-from flexcalc.methods.dynamics import temperature
 from flexcalc.methods.iterate import Recorder
 from flexcalc.methods.metadynamics import Metadynamics, MetadynamicsState, WellTempered
 from flexcalc.registry import open_potential
 from flexcalc.storage import AppendLog, atomic_write, whole_lines
 from flexcalc.units import KCAL_MOL
+from flexcalc.workflows.molecule import prepared, say_isotopes
 from flexcalc.workflows.moving import Watch, bath_of, biased_coordinates, moved
 from flexcalc.workflows.runs import Run, batch_frames, open_run
 
@@ -35,12 +35,13 @@ def run_metad(config: Metad, output: Path) -> dict[str, Any]:
             went before is on disk, and the geometries that were no good are in stopped.xyz.
     """
     start = files.read(config.start)
+    config = prepared(config, start)
     method = method_of(config)
     potential = open_potential(config.model, start.numbers, trust=config.trust)
     positions = start.positions[np.arange(config.walkers) % len(start)]
     _check_start(method, potential.numbers, positions)
     fixed = config.method.fixed(potential.numbers)
-    guards = config.guards(potential, positions, fixed, config.model)
+    guards = config.guards(potential, positions, fixed, config.model, config.method.masses)
     render = _Render(config, method, potential.numbers)
     watch = _Watch(config, method, potential.numbers)
     with (
@@ -51,6 +52,7 @@ def run_metad(config: Metad, output: Path) -> dict[str, Any]:
     ):
         if here.finished is not None:
             return here.finished
+        isotopes = say_isotopes(here, potential.numbers, config.method.masses)
         recorders = [
             Recorder(frames, config.frame_every, render.frames),
             Recorder(hills, config.hills.pace, render.hills),
@@ -66,7 +68,7 @@ def run_metad(config: Metad, output: Path) -> dict[str, Any]:
             recorders=recorders,
             guards=guards,
         )
-        return _finish(here, config, method, state, watch)
+        return _finish(here, config, method, state, watch, isotopes)
 
 
 def method_of(config: Metad) -> Metadynamics:
@@ -124,14 +126,16 @@ class _Render:
     def __init__(self, config: Metad, method: Metadynamics, numbers: np.ndarray):
         self.config, self.method, self.numbers = config, method, numbers
         self.bias = method.bias(numbers, np.zeros(0))
-        self.fixed = config.method.fixed(numbers)
+        self.masses = config.method.masses
 
     def _time(self, state: MetadynamicsState) -> float:
         return state.step * self.config.method.timestep_fs
 
     def frames(self, state: MetadynamicsState) -> bytes:
         time_fs = self._time(state)
-        return batch_frames(self.numbers, state.positions, state.evaluation, time_fs, "walker")
+        return batch_frames(
+            self.numbers, state.positions, state.evaluation, time_fs, "walker", self.masses
+        )
 
     def hills(self, state: MetadynamicsState) -> bytes:
         coordinates = self.method.coordinates
@@ -154,7 +158,7 @@ class _Render:
             self._time(state),
             self.bias.values(state.positions),
             (state.bias, state.walls, state.evaluation.energies),
-            temperature(state.momenta, self.numbers, self.fixed),
+            self.config.method.temperature(state.momenta, self.numbers),
         )
 
 
@@ -164,7 +168,12 @@ def bias_factor_of(config: Metad) -> float | None:
 
 
 def _finish(
-    here: Run, config: Metad, method: Metadynamics, state: MetadynamicsState, watch: Watch
+    here: Run,
+    config: Metad,
+    method: Metadynamics,
+    state: MetadynamicsState,
+    watch: Watch,
+    isotopes: dict[str, str],
 ) -> dict[str, Any]:
     """Read the run's own files, judge it, and write what comes of it."""
     hills = plumed.read_hills(here.folder / "HILLS", method.coordinates)
@@ -181,6 +190,7 @@ def _finish(
         "temperature_mean_K": float(colvar.temperature_K.mean()),
         "hills": len(hills),
         **watch.speed(),
+        **isotopes,
     }
     if len(hills):
         found = study(colvar, hills, method.axes, config.method.temperature_K)

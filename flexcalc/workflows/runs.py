@@ -103,7 +103,7 @@ def open_run(command: str, config: Any, folder: Path) -> Iterator[Run]:
         yield run
 
 
-OWN_FILES = frozenset({".lock", "run.toml", "log.txt", "split.json", "plumed.dat"})
+OWN_FILES = frozenset({".lock", "run.toml", "log.txt", "split.json", "plumed.dat", "start.xyz"})
 """What a run folder has before any work is done."""
 
 
@@ -202,7 +202,9 @@ def in_chunks(
     return joined(parts)
 
 
-def batch_frames(numbers: Any, positions: Any, evaluation: Any, time_fs: float, name: str) -> bytes:
+def batch_frames(
+    numbers: Any, positions: Any, evaluation: Any, time_fs: float, name: str, masses: Any = ()
+) -> bytes:
     """A frame of each row of a batch, one whole record.
 
     Args:
@@ -211,6 +213,7 @@ def batch_frames(numbers: Any, positions: Any, evaluation: Any, time_fs: float, 
         evaluation: energies and forces there, and the deviation where it is known.
         time_fs: a tag of all frames.
         name: tag that counts the rows, such as replica.
+        masses: (atoms,) in amu; empty for standard ones.
     """
     from flexcalc.files import frame_bytes
 
@@ -221,6 +224,7 @@ def batch_frames(numbers: Any, positions: Any, evaluation: Any, time_fs: float, 
             positions[row],
             evaluation.energies[row],
             evaluation.forces[row],
+            masses=masses,
             **{name: row},
             time_fs=time_fs,
             **({} if deviation is None else {"deviation_max_eV_A": deviation[row].max()}),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,8 +15,9 @@ from flexcalc import files
 from flexcalc.analysis.rates import StationaryPoint
 from flexcalc.config import Saddle
 from flexcalc.config.commands import SaddleAndRates
-from flexcalc.dataset import Dataset, Provenance
-from flexcalc.methods.hessian import Vibrations, atomic_masses, hessian, vibrations
+from flexcalc.dataset import Dataset
+from flexcalc.masses import atomic_masses, of_frames
+from flexcalc.methods.hessian import Vibrations, hessian, vibrations
 from flexcalc.methods.irc import IRCState
 from flexcalc.methods.iterate import Checkpoint, Recorder, run
 from flexcalc.methods.path import chained
@@ -27,6 +28,7 @@ from flexcalc.registry import open_potential
 from flexcalc.storage import AppendLog, load_checkpoint, save_checkpoint, whole_lines, write_json
 from flexcalc.units import KCAL_MOL
 from flexcalc.workflows.ends import Named, name_ends
+from flexcalc.workflows.molecule import prepared, say_isotopes
 from flexcalc.workflows.ratetable import rate_results
 from flexcalc.workflows.runs import Run, in_chunks, open_run
 
@@ -67,6 +69,7 @@ def run_saddle(config: Saddle, output: Path) -> dict[str, Any]:
     ends = {name: files.read(path) for name, path in named.items() if path is not None}
     for name, data in ends.items():
         check_molecule(guess.numbers, data.numbers, str(named[name]))
+    config = prepared(config, guess, *ends.values())
     opened = partial(open_potential, numbers=guess.numbers, trust=config.trust)
     potential = opened(config.model)
     reference = None if config.relabel is None else opened(config.relabel)
@@ -100,12 +103,15 @@ def saddle_stage(
 
     Every part that is finished stays on disk, and is not done again when a run is taken up.
     """
+    masses = config.descent.masses
+    isotopes = say_isotopes(here, potential.numbers, masses)
     state, curved, found = _first_order(config, here, potential, guess, steps)
     order = found.imaginary()
     converged = bool(config.refinement.converged(state))
     place, energy = state.positions[0], float(state.evaluation.energies[0])
-    _write_frames(here.folder / "saddle.xyz", potential, place[None])
+    _write_frames(here.folder / "saddle.xyz", potential, place[None], masses)
     results: dict[str, Any] = {
+        **isotopes,
         "saddle_converged": converged,
         "saddle_steps": state.step,
         "saddle_force_eV_A": float(state.largest_forces()[0]),
@@ -116,7 +122,7 @@ def saddle_stage(
     here.say(_verdict(results))
     if order == 0 or not converged:
         return results
-    _write_mode(here.folder / "mode.xyz", potential.numbers, place, found)
+    _write_mode(here.folder / "mode.xyz", potential.numbers, place, found, masses)
     ends = _down(config, here, potential, place, curved, guess)
     results |= _joined(here, ends, energy)
     points = _stationary_points(config, here, potential, place, energy, found, ends)
@@ -125,7 +131,7 @@ def saddle_stage(
         {name: point.vibrations.frequencies_cm.tolist() for name, point in points.items()},
     )
     if reference is not None:
-        results |= _relabelled(here, potential, reference, points)
+        results |= _relabelled(here, potential, reference, points, masses)
     if results["saddle_first_order"]:
         results |= rate_results(config, here, points)
     return results
@@ -148,7 +154,7 @@ def _first_order(
 ) -> tuple[SaddleState, np.ndarray, Vibrations]:
     """The refined guess, its Hessian and vibrations; pushed off saddles of higher order."""
     place, tangent = guess.positions, guess.tangent
-    masses = atomic_masses(potential.numbers)
+    masses = atomic_masses(potential.numbers, config.descent.masses)
     for attempt in range(PUSHES + 1):
         name = "saddle" if attempt == 0 else f"saddle-{attempt}"
         state = _refine(config, here, potential, name, place, tangent, steps)
@@ -281,8 +287,9 @@ def _down(
     ends, forward = name_ends(
         potential.numbers, minima.positions, minima.evaluation, guess.ends, state, guess.tangent
     )
-    _write_way(here.folder / "irc.xyz", potential.numbers, state, forward)
-    _write_frames(here.folder / "minima.xyz", potential, np.stack([end.positions for end in ends]))
+    _write_way(here.folder / "irc.xyz", potential.numbers, state, forward, method.masses)
+    places = np.stack([end.positions for end in ends])
+    _write_frames(here.folder / "minima.xyz", potential, places, method.masses)
     return ends
 
 
@@ -311,7 +318,7 @@ def _stationary_points(
     ends: list[Named],
 ) -> dict[str, StationaryPoint]:
     """Start, saddle and end with their vibrations."""
-    masses = atomic_masses(potential.numbers)
+    masses = atomic_masses(potential.numbers, config.descent.masses)
     points = {"saddle": StationaryPoint(energy, place, found, config.symmetry_saddle)}
     symmetry = {"start": config.symmetry_start, "end": config.symmetry_end}
     for side, end in zip(("start", "end"), ends, strict=True):
@@ -326,12 +333,13 @@ def _relabelled(
     potential: Potential,
     reference: Potential,
     points: dict[str, StationaryPoint],
+    masses: Sequence[float],
 ) -> dict[str, float]:
     """Errors of the barrier at the saddle, with single points at saddle and minima."""
     places = np.stack([point.positions for point in points.values()])
     with here.bar("relabel saddle") as progress:
         found = in_chunks(reference, places, progress, size=1)
-    _write(here.folder / "stationary-relabelled.xyz", potential.numbers, places, found)
+    _write(here.folder / "stationary-relabelled.xyz", potential.numbers, places, found, masses)
     ours = potential(places)
     start, top, end = found.energies / KCAL_MOL
     model = ours.energies / KCAL_MOL
@@ -348,7 +356,9 @@ def _relabelled(
     return errors
 
 
-def _write_way(path: Path, numbers: np.ndarray, state: IRCState, forward: int) -> None:
+def _write_way(
+    path: Path, numbers: np.ndarray, state: IRCState, forward: int, masses: Sequence[float]
+) -> None:
     """The way from start to end through the saddle, as frames with their arc."""
     back = 1 - forward
     halves = []
@@ -359,19 +369,36 @@ def _write_way(path: Path, numbers: np.ndarray, state: IRCState, forward: int) -
     (p, e, a), (q, f, b) = halves
     points = chained(np.concatenate([p[::-1], q[1:]]))
     energies, arcs = np.concatenate([e[::-1], f[1:]]), np.concatenate([a[::-1], b[1:]])
-    files.write(path, Dataset(numbers, points, energies, None, {"arc": arcs}, Provenance()))
+    own = of_frames(masses, len(points))
+    files.write(path, Dataset(numbers, points, energies, None, {"arc": arcs}, masses=own))
 
 
-def _write_mode(path: Path, numbers: np.ndarray, place: np.ndarray, found: Vibrations) -> None:
+def _write_mode(
+    path: Path,
+    numbers: np.ndarray,
+    place: np.ndarray,
+    found: Vibrations,
+    masses: Sequence[float],
+) -> None:
     """The imaginary mode as a film of one period, half an angstrom to each side."""
     mode = found.modes[0] / np.sqrt((found.modes[0] ** 2).sum(axis=1)).max()
     swing = 0.5 * np.sin(np.linspace(0, 2 * np.pi, 13)[:-1])
-    files.write(path, Dataset(numbers, place + swing[:, None, None] * mode))
+    own = of_frames(masses, len(swing))
+    files.write(path, Dataset(numbers, place + swing[:, None, None] * mode, masses=own))
 
 
-def _write_frames(path: Path, potential: Potential, places: np.ndarray) -> None:
-    _write(path, potential.numbers, places, potential(places))
+def _write_frames(
+    path: Path, potential: Potential, places: np.ndarray, masses: Sequence[float]
+) -> None:
+    _write(path, potential.numbers, places, potential(places), masses)
 
 
-def _write(path: Path, numbers: np.ndarray, places: np.ndarray, found: Evaluation) -> None:
-    files.write(path, Dataset(numbers, places, found.energies, found.forces))
+def _write(
+    path: Path,
+    numbers: np.ndarray,
+    places: np.ndarray,
+    found: Evaluation,
+    masses: Sequence[float],
+) -> None:
+    own = of_frames(masses, len(places))
+    files.write(path, Dataset(numbers, places, found.energies, found.forces, masses=own))

@@ -13,11 +13,11 @@ from flexcalc.config import UmbrellaSampling
 from flexcalc.errors import InputError
 from flexcalc.files import plumed
 from flexcalc.files.plumed import WINDOW_COLUMNS, WindowSamples
-from flexcalc.methods.dynamics import temperature
 from flexcalc.methods.iterate import Recorder
 from flexcalc.methods.umbrella import Umbrella, UmbrellaState
 from flexcalc.registry import open_potential
 from flexcalc.storage import AppendLog, atomic_write, whole_lines
+from flexcalc.workflows.molecule import prepared, say_isotopes
 from flexcalc.workflows.moving import Watch, bath_of, biased_coordinates, moved
 from flexcalc.workflows.runs import Run, batch_frames, open_run
 
@@ -36,11 +36,12 @@ def run_umbrella(config: UmbrellaSampling, output: Path) -> dict[str, Any]:
     """
     require_pymbar()
     start = files.read(config.start)
+    config = prepared(config, start)
     method = method_of(config)
     potential = open_potential(config.model, start.numbers, trust=config.trust)
     positions = method.starts(start.positions)
     fixed = config.method.fixed(potential.numbers)
-    guards = config.guards(potential, positions, fixed, config.model)
+    guards = config.guards(potential, positions, fixed, config.model, config.method.masses)
     render = _Render(config, method, potential.numbers)
     watch = Watch(config, len(positions), render.words)
     with (
@@ -50,6 +51,7 @@ def run_umbrella(config: UmbrellaSampling, output: Path) -> dict[str, Any]:
     ):
         if here.finished is not None:
             return here.finished
+        isotopes = say_isotopes(here, potential.numbers, config.method.masses)
         recorders = [
             Recorder(frames, config.frame_every, render.frames),
             Recorder(colvar, config.colvar_every, render.colvar),
@@ -64,7 +66,7 @@ def run_umbrella(config: UmbrellaSampling, output: Path) -> dict[str, Any]:
             recorders=recorders,
             guards=guards,
         )
-        return _finish(here, config, method, watch)
+        return _finish(here, config, method, watch, isotopes)
 
 
 def method_of(config: UmbrellaSampling) -> Umbrella:
@@ -97,17 +99,19 @@ class _Render:
     def __init__(self, config: UmbrellaSampling, method: Umbrella, numbers: np.ndarray):
         self.config, self.method, self.numbers = config, method, numbers
         self.coordinates = [line.coordinate for line in method.lines]
-        self.fixed = config.method.fixed(numbers)
+        self.masses = config.method.masses
 
     def words(self, state: UmbrellaState) -> str:
         pulled = "pulled to the windows" if state.step <= self.config.equilibration // 2 else ""
         settling = "equilibration" if state.step <= self.config.equilibration else "sampling"
-        kelvin = temperature(state.momenta, self.numbers, self.fixed).mean()
+        kelvin = self.config.method.temperature(state.momenta, self.numbers).mean()
         return f"{pulled or settling}, {kelvin:.0f} K"
 
     def frames(self, state: UmbrellaState) -> bytes:
         time_fs = state.step * self.config.method.timestep_fs
-        return batch_frames(self.numbers, state.positions, state.evaluation, time_fs, "window")
+        return batch_frames(
+            self.numbers, state.positions, state.evaluation, time_fs, "window", self.masses
+        )
 
     def colvar(self, state: UmbrellaState) -> bytes:
         first = state.step == 0
@@ -117,11 +121,13 @@ class _Render:
             state.step * self.config.method.timestep_fs,
             self.method.values(state.positions),
             (state.bias, state.evaluation.energies),
-            temperature(state.momenta, self.numbers, self.fixed),
+            self.config.method.temperature(state.momenta, self.numbers),
         )
 
 
-def _finish(here: Run, config: UmbrellaSampling, method: Umbrella, watch: Watch) -> dict[str, Any]:
+def _finish(
+    here: Run, config: UmbrellaSampling, method: Umbrella, watch: Watch, isotopes: dict[str, str]
+) -> dict[str, Any]:
     """Read the run's own COLVAR, and write what comes of it."""
     coordinates = [line.coordinate for line in method.lines]
     everything = plumed.read_windows(here.folder / "COLVAR", coordinates)
@@ -140,6 +146,7 @@ def _finish(here: Run, config: UmbrellaSampling, method: Umbrella, watch: Watch)
         "temperature_K": config.method.temperature_K,
         "temperature_mean_K": float(samples.temperature_K.mean()),
         **watch.speed(),
+        **isotopes,
         **found.results(),
     }
     if "warning" in results:

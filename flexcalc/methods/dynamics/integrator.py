@@ -9,10 +9,16 @@ import numpy as np
 from numpy.random import Generator
 
 from flexcalc.errors import InputError, NonFiniteError
-from flexcalc.fields import NonNegative, Positive
+from flexcalc.fields import Masses, NonNegative, Positive
 from flexcalc.methods.dynamics import noise
 from flexcalc.methods.dynamics.momenta import rigid_freedom, scaled, without_rigid_motion
-from flexcalc.methods.dynamics.state import DynamicsState, kinetic_energy, masses
+from flexcalc.methods.dynamics.state import (
+    DynamicsState,
+    conserved_energy,
+    kinetic_energy,
+    masses,
+    temperature,
+)
 from flexcalc.potential import Potential
 from flexcalc.units import FS
 
@@ -42,11 +48,25 @@ class Integrator:
     """Drift and rotation of the molecule as a whole: `free`, `removed at start` from the first
     momenta, or `removed` at every step."""
 
+    masses: Masses = ()
+
     chain_length: ClassVar[int] = 0
 
     def fixed(self, numbers: np.ndarray) -> int:
         """Degrees of freedom without motion, for the temperature."""
         return 0 if self.rigid_motion == "free" else rigid_freedom(len(numbers))
+
+    def kinetic_energy(self, momenta: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+        """Kinetic energies (batch,) in eV of momenta (batch, atoms, 3), with its masses."""
+        return kinetic_energy(momenta, numbers, self.masses)
+
+    def temperature(self, momenta: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+        """Kinetic temperatures (batch,) in K of the degrees of freedom that it moves."""
+        return temperature(momenta, numbers, self.fixed(numbers), self.masses)
+
+    def conserved_energy(self, state: DynamicsState, numbers: np.ndarray) -> np.ndarray:
+        """Energies (batch,) in eV that exact dynamics keeps."""
+        return conserved_energy(state, numbers, self.masses)
 
     def target_K(self, step: int, batch: int) -> np.ndarray:
         """Temperatures (batch,) in K meant for the step after `step` steps."""
@@ -73,9 +93,9 @@ class Integrator:
             )
         keys = noise.draw_keys(rng, batch)
         normal = noise.first_normal(keys, 3 * len(numbers)).reshape(np.shape(positions))
-        momenta = scaled(normal, numbers, self.target_K(0, batch))
+        momenta = scaled(normal, numbers, self.target_K(0, batch), self.masses)
         if self.rigid_motion != "free":
-            momenta = without_rigid_motion(momenta, positions, numbers)
+            momenta = without_rigid_motion(momenta, positions, numbers, self.masses)
         return DynamicsState(
             step=0,
             positions=positions,
@@ -99,13 +119,13 @@ class Integrator:
             NonFiniteError: an energy, a force or a position is not finite.
         """
         h, numbers = self.timestep_fs * FS, potential.numbers
-        pace = 0.5 * h / masses(numbers)
+        pace = 0.5 * h / masses(numbers, self.masses)
         momenta = state.momenta + 0.5 * h * state.evaluation.forces
         positions = state.positions + pace * momenta
         momenta, heat, chain = self.stir(state, momenta, numbers)
         if self.rigid_motion == "removed":
-            kept = without_rigid_motion(momenta, positions, numbers)
-            heat = heat + kinetic_energy(kept, numbers) - kinetic_energy(momenta, numbers)
+            kept = without_rigid_motion(momenta, positions, numbers, self.masses)
+            heat = heat + self.kinetic_energy(kept, numbers) - self.kinetic_energy(momenta, numbers)
             momenta = kept
         positions = _finite(positions + pace * momenta, state)
         evaluation = potential(positions)

@@ -12,7 +12,7 @@ from flexcalc.methods.dynamics import noise
 from flexcalc.methods.dynamics.bath import Bath
 from flexcalc.methods.dynamics.integrator import RigidMotion
 from flexcalc.methods.dynamics.momenta import rigid_freedom, scaled
-from flexcalc.methods.dynamics.state import DynamicsState, kinetic_energy
+from flexcalc.methods.dynamics.state import DynamicsState
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ class Langevin(Bath):
         """Forget a part of the momenta, and put thermal ones in its place."""
         keep = np.exp(-self.friction_per_ps * 1e-3 * self.timestep_fs)
         normal = noise.normal(state.keys, state.step, momenta[0].size).reshape(momenta.shape)
-        thermal = scaled(normal, numbers, self.target_K(state.step, len(momenta)))
+        thermal = scaled(normal, numbers, self.target_K(state.step, len(momenta)), self.masses)
         stirred = keep * momenta + np.sqrt(1 - keep**2) * thermal
-        heat = kinetic_energy(stirred, numbers) - kinetic_energy(momenta, numbers)
+        heat = self.kinetic_energy(stirred, numbers) - self.kinetic_energy(momenta, numbers)
         return stirred, heat, state.chain

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.random import Generator
 
@@ -16,13 +18,19 @@ def thermal_momenta(
     return scaled(rng.standard_normal((batch, len(numbers), 3)), numbers, temperature_K)
 
 
-def scaled(noise: np.ndarray, numbers: np.ndarray, temperature_K: float | np.ndarray) -> np.ndarray:
+def scaled(
+    noise: np.ndarray,
+    numbers: np.ndarray,
+    temperature_K: float | np.ndarray,
+    own: Sequence[float] = (),
+) -> np.ndarray:
     """Momenta of a temperature from normal noise (batch, atoms, 3).
 
     Args:
         temperature_K: one for all, or one for each replica (batch,).
+        own: see `state.masses`.
     """
-    return noise * np.sqrt(masses(numbers) * KB * np.reshape(temperature_K, (-1, 1, 1)))
+    return noise * np.sqrt(masses(numbers, own) * KB * np.reshape(temperature_K, (-1, 1, 1)))
 
 
 def rigid_freedom(atoms: int) -> int:
@@ -35,14 +43,14 @@ def rigid_freedom(atoms: int) -> int:
 
 
 def without_rigid_motion(
-    momenta: np.ndarray, positions: np.ndarray, numbers: np.ndarray
+    momenta: np.ndarray, positions: np.ndarray, numbers: np.ndarray, own: Sequence[float] = ()
 ) -> np.ndarray:
     """Momenta (batch, atoms, 3) less each molecule's drift and rotation.
 
     What is taken off is orthogonal to what stays in the metric of the masses, so thermal momenta
-    stay thermal.
+    stay thermal. `own` as in `state.masses`.
     """
-    weight = masses(numbers)
+    weight = masses(numbers, own)
     momenta = momenta - weight * (momenta.sum(axis=1, keepdims=True) / weight.sum())
     arm = positions - (weight * positions).sum(axis=1, keepdims=True) / weight.sum()
     spin = _cross(arm, momenta).sum(axis=1)

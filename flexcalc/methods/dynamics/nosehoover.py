@@ -11,7 +11,7 @@ from numpy.random import Generator
 from flexcalc.fields import Positive
 from flexcalc.methods.dynamics import noise
 from flexcalc.methods.dynamics.bath import Bath
-from flexcalc.methods.dynamics.state import DynamicsState, kinetic_energy
+from flexcalc.methods.dynamics.state import DynamicsState
 from flexcalc.potential import Potential
 from flexcalc.units import FS, KB
 
@@ -65,7 +65,7 @@ class NoseHoover(Bath):
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Move the chain by a timestep, and scale the momenta with it."""
         chain = self._chain(state.chain, KB * self.target_K(state.step, len(momenta)), numbers)
-        kinetic, before = kinetic_energy(momenta, numbers), chain.energy()
+        kinetic, before = self.kinetic_energy(momenta, numbers), chain.energy()
         scale = np.ones(len(momenta))
         for weight in SUZUKI_YOSHIDA:
             h = weight * self.timestep_fs * FS

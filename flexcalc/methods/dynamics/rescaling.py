@@ -10,7 +10,7 @@ import numpy as np
 from flexcalc.fields import Positive
 from flexcalc.methods.dynamics import noise
 from flexcalc.methods.dynamics.bath import Bath
-from flexcalc.methods.dynamics.state import DynamicsState, kinetic_energy
+from flexcalc.methods.dynamics.state import DynamicsState
 from flexcalc.units import KB
 
 
@@ -46,7 +46,7 @@ class VelocityRescaling(Bath):
         """Scale the momenta so that their kinetic energies are drawn anew in part."""
         freedom = momenta[0].size - self.fixed(numbers)
         keep = np.exp(-self.timestep_fs / self.relaxation_fs)
-        before = kinetic_energy(momenta, numbers)
+        before = self.kinetic_energy(momenta, numbers)
         unit = 0.5 * KB * self.target_K(state.step, len(momenta)) * (1 - keep)
         first = noise.normal(state.keys, state.step, 1)[:, 0]
         rest = 2 * noise.gamma(state.keys, state.step, 0.5 * (freedom - 1)) if freedom > 1 else 0.0

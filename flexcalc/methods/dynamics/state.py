@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from flexcalc.masses import atomic_masses
 from flexcalc.potential import Evaluation
 from flexcalc.units import KB
 
@@ -34,29 +36,33 @@ class DynamicsState:
     chain: np.ndarray
 
 
-def masses(numbers: np.ndarray) -> np.ndarray:
-    """Standard atomic masses (atoms, 1) in amu."""
-    from ase.data import atomic_masses
-
-    return atomic_masses[np.asarray(numbers)][:, None]
+def masses(numbers: np.ndarray, own: Sequence[float] = ()) -> np.ndarray:
+    """Atomic masses (atoms, 1) in amu: a molecule's own where there are any, or standard ones."""
+    return atomic_masses(numbers, own)[:, None]
 
 
-def kinetic_energy(momenta: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-    """Kinetic energies (batch,) in eV of momenta (batch, atoms, 3)."""
+def kinetic_energy(
+    momenta: np.ndarray, numbers: np.ndarray, own: Sequence[float] = ()
+) -> np.ndarray:
+    """Kinetic energies (batch,) in eV of momenta (batch, atoms, 3); `own` as in `masses`."""
     # One flat axis is summed in the same order for every batch, to the last bit.
-    squares = (momenta**2 / masses(numbers)).reshape(len(momenta), -1)
+    squares = (momenta**2 / masses(numbers, own)).reshape(len(momenta), -1)
     return 0.5 * np.add.reduce(squares, axis=1)
 
 
-def temperature(momenta: np.ndarray, numbers: np.ndarray, fixed: int = 0) -> np.ndarray:
+def temperature(
+    momenta: np.ndarray, numbers: np.ndarray, fixed: int = 0, own: Sequence[float] = ()
+) -> np.ndarray:
     """Kinetic temperatures (batch,) in K, with `fixed` degrees of freedom without motion.
 
-    A method knows how many those are: `method.fixed(numbers)`.
+    A method knows how many those are, and the masses: see `Integrator.temperature`.
     """
     freedom = 3 * len(numbers) - fixed
-    return 2 * kinetic_energy(momenta, numbers) / (freedom * KB)
+    return 2 * kinetic_energy(momenta, numbers, own) / (freedom * KB)
 
 
-def conserved_energy(state: DynamicsState, numbers: np.ndarray) -> np.ndarray:
+def conserved_energy(
+    state: DynamicsState, numbers: np.ndarray, own: Sequence[float] = ()
+) -> np.ndarray:
     """Energies (batch,) in eV that exact dynamics keeps: total less the thermostat's heat."""
-    return state.evaluation.energies + kinetic_energy(state.momenta, numbers) - state.heat
+    return state.evaluation.energies + kinetic_energy(state.momenta, numbers, own) - state.heat

@@ -14,7 +14,7 @@ from flexcalc.units import KCAL_MOL, MEV
 
 TITLE = "Dynamics"
 KEYS = (
-    *("method", "replicas", "steps", "time_ps"),
+    *("isotopes", "method", "replicas", "steps", "time_ps"),
     *("temperature_K", "temperature_mean_K", "steps_per_second", "ns_per_day", "seconds"),
 )
 COLUMNS = ("time_fs", "temperature_K", "potential_eV", "conserved_eV")

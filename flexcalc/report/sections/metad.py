@@ -16,7 +16,7 @@ from flexcalc.units import KB, KCAL_MOL, KJ_MOL
 
 TITLE = "Metadynamics"
 KEYS = (
-    *("verdict", "basins", "basin_difference_kcal_mol"),
+    *("isotopes", "verdict", "basins", "basin_difference_kcal_mol"),
     *("basin_difference_reweighted_kcal_mol", "basin_difference_error_kcal_mol"),
     *("drift_kcal_mol", "walkers", "hills", "time_ps", "temperature_mean_K", "ns_per_day"),
     "seconds",

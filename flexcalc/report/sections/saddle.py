@@ -14,7 +14,12 @@ from flexcalc.units import KCAL_MOL
 
 TITLE = "Saddle and rates"
 KEYS = (
-    *("barrier_saddle_kcal_mol", "barrier_saddle_back_kcal_mol", "imaginary_frequency_cm"),
+    *(
+        "isotopes",
+        "barrier_saddle_kcal_mol",
+        "barrier_saddle_back_kcal_mol",
+        "imaginary_frequency_cm",
+    ),
     *("barrier_saddle_error_kcal_mol", "gibbs_activation_kcal_mol", "half_life_s", "saddle_steps"),
 )
 LOWEST = 8

@@ -13,7 +13,15 @@ from flexcalc.units import KCAL_MOL
 
 TITLE = "Umbrella sampling"
 KEYS = (
-    *("windows", "time_ps", "samples", "independent_samples", "least_overlap", "windows_apart"),
+    *(
+        "isotopes",
+        "windows",
+        "time_ps",
+        "samples",
+        "independent_samples",
+        "least_overlap",
+        "windows_apart",
+    ),
     *("highest_kcal_mol", "highest_error_kcal_mol", "temperature_mean_K", "ns_per_day"),
     "seconds",
 )

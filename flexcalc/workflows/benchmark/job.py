@@ -18,6 +18,7 @@ from flexcalc.config.options import placed
 from flexcalc.dataset import Dataset
 from flexcalc.errors import ConfigError, InputError
 from flexcalc.geometry import Coordinate
+from flexcalc.masses import atomic_masses, isotopes
 from flexcalc.methods.sampling import AsIs
 from flexcalc.models.family import CheckingFamily
 from flexcalc.potential import Potential, check_molecule
@@ -216,6 +217,11 @@ def _starts(config: Benchmark) -> Dataset:
     first = next(iter(read.values()))
     for name, data in read.items():
         check_molecule(first.numbers, data.numbers, config.minima[name])
+        if isotopes(data.numbers, atomic_masses(data.numbers, data.own_masses())):
+            raise InputError(
+                f"{config.minima[name]}: has isotopes, and a benchmark takes standard masses; "
+                "leave D, T and the masses out"
+            )
     positions = np.stack([data.positions[-1] for data in read.values()])
     return Dataset(first.numbers, positions, tags={"minimum": np.array(list(read))})
 

@@ -37,6 +37,7 @@ def run_path(config: PathSearch, output: Path) -> dict[str, Any]:
         InputError: the ends, the potential or the reference cannot be used; nothing is written.
     """
     job = opened(config)
+    config = job.config
     plan = correction(config, job.potential) if config.refine else None
     with open_run("path", config, output) as here:
         if here.finished is not None:

@@ -9,6 +9,7 @@ import numpy as np
 from flexcalc import files
 from flexcalc.dataset import Dataset, Provenance
 from flexcalc.geometry import equivalents, labellings
+from flexcalc.masses import of_frames
 from flexcalc.workflows.path.job import FoundPath, PathJob
 from flexcalc.workflows.runs import Run
 
@@ -44,6 +45,7 @@ def written_equivalents(job: PathJob, here: Run, found: FoundPath) -> dict[str, 
         labels.forces,
         tags,
         Provenance(level=job.config.model),
+        of_frames(job.config.descent.masses, len(paths) * images),
     )
     files.write(here.folder / "equivalents.xyz", data)
     here.say(f"{count} equivalent paths, this one among them: equivalents.xyz")

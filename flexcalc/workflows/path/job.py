@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,9 +12,11 @@ import numpy as np
 from flexcalc import files
 from flexcalc.config import PathSearch
 from flexcalc.dataset import Dataset, Provenance
+from flexcalc.masses import of_frames
 from flexcalc.methods.path import path_length
 from flexcalc.potential import Evaluation, Potential, check_molecule
 from flexcalc.registry import open_potential
+from flexcalc.workflows.molecule import prepared
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +60,7 @@ def opened(config: PathSearch) -> PathJob:
     start = files.read(config.start)
     end = None if config.end is None else files.read(config.end)
     config.method.check(str(config.start), start.numbers, start.positions, end is not None)
+    config = prepared(config, start, *([] if end is None else [end]))
     open_one = partial(open_potential, numbers=start.numbers, trust=config.trust)
     potential = open_one(config.model)
     if end is not None:
@@ -66,9 +70,15 @@ def opened(config: PathSearch) -> PathJob:
 
 
 def write_images(
-    path: Path, level: str, numbers: np.ndarray, images: np.ndarray, found: Evaluation
+    path: Path,
+    level: str,
+    numbers: np.ndarray,
+    images: np.ndarray,
+    found: Evaluation,
+    masses: Sequence[float],
 ) -> None:
     """Write images (images, atoms, 3) of a path with their labels by a level of theory."""
     tags = {"image": np.arange(len(images)), "coordinate": path_length(images)}
-    data = Dataset(numbers, images, found.energies, found.forces, tags, Provenance(level=level))
+    own, provenance = of_frames(masses, len(images)), Provenance(level=level)
+    data = Dataset(numbers, images, found.energies, found.forces, tags, provenance, own)
     files.write(path, data)

@@ -18,7 +18,14 @@ def relabelled(job: PathJob, here: Run, found: FoundPath) -> dict[str, Any]:
         return {}
     with here.bar("relabel") as progress:
         labels = in_chunks(job.reference, found.images, progress, size=1)
-    write_images(here.folder / "relabelled.xyz", level, job.start.numbers, found.images, labels)
+    write_images(
+        here.folder / "relabelled.xyz",
+        level,
+        job.start.numbers,
+        found.images,
+        labels,
+        job.config.descent.masses,
+    )
     results = compared(found.labels.energies, labels.energies)
     if found.labels.deviation is not None:
         worst = found.labels.deviation[results["worst_image"]].max()

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from flexcalc.masses import ISOTOPE_AMU, atomic_masses
 from flexcalc.methods.iterate import Checkpoint, Recorder, run
 from flexcalc.methods.path import PathState, ScanState, chained, path_length
 from flexcalc.methods.relax import relax
 from flexcalc.storage import AppendLog, whole_lines
 from flexcalc.units import KCAL_MOL
+from flexcalc.workflows.molecule import say_isotopes
 from flexcalc.workflows.path.job import FoundPath, PathJob, write_images
 from flexcalc.workflows.runs import Run
 
@@ -19,13 +22,24 @@ State = PathState | ScanState
 
 def searched(job: PathJob, here: Run) -> tuple[FoundPath, dict[str, Any]]:
     """Search, write path.xyz and convergence.csv, and say whether the path converged."""
+    isotopes = say_isotopes(here, job.potential.numbers, job.config.descent.masses)
+    if job.end is not None and _unlike(job.potential.numbers, job.config.descent.masses):
+        here.say(
+            "warning: the end is matched to the start whatever the masses of like atoms: see in "
+            "path.xyz that the isotopes are where they should be"
+        )
     state = _iterated(job, here)
     images = chained(state.images)
     found = FoundPath(images, job.potential(images))
     write_images(
-        here.folder / "path.xyz", job.config.model, job.potential.numbers, images, found.labels
+        here.folder / "path.xyz",
+        job.config.model,
+        job.potential.numbers,
+        images,
+        found.labels,
+        job.config.descent.masses,
     )
-    results = _results(job, state, found)
+    results = _results(job, state, found) | isotopes
     here.say(
         f"barrier on the model {results['barrier_model_kcal_mol']:.3f} kcal/mol, "
         f"{'converged' if results['converged'] else 'NOT CONVERGED'} in {state.step} steps"
@@ -33,6 +47,12 @@ def searched(job: PathJob, here: Run) -> tuple[FoundPath, dict[str, Any]]:
     if not results["converged"]:
         here.say(results["advice"])
     return found, results
+
+
+def _unlike(numbers: np.ndarray, masses: Sequence[float]) -> bool:
+    """Whether atoms of one element have different masses."""
+    own = atomic_masses(numbers, masses)
+    return any(np.ptp(own[numbers == number]) > ISOTOPE_AMU for number in np.unique(numbers))
 
 
 def _iterated(job: PathJob, here: Run) -> State:
