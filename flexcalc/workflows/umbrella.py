@@ -14,11 +14,12 @@ from flexcalc.errors import InputError
 from flexcalc.files import plumed
 from flexcalc.files.plumed import WINDOW_COLUMNS, WindowSamples
 from flexcalc.methods.dynamics import temperature
+from flexcalc.methods.guard import BendGuard
 from flexcalc.methods.iterate import Recorder
 from flexcalc.methods.umbrella import Umbrella, UmbrellaState
 from flexcalc.registry import open_potential
 from flexcalc.storage import AppendLog, atomic_write, whole_lines
-from flexcalc.workflows.moving import Watch, bath_of, biased_coordinates, moved
+from flexcalc.workflows.moving import Watch, bath_of, biased_coordinates, checked_start, moved
 from flexcalc.workflows.runs import Run, batch_frames, open_run
 
 
@@ -38,9 +39,11 @@ def run_umbrella(config: UmbrellaSampling, output: Path) -> dict[str, Any]:
     start = files.read(config.start)
     method = method_of(config)
     potential = open_potential(config.model, start.numbers, trust=config.trust)
-    positions = method.starts(start.positions)
+    positions, coordinates = method.starts(start.positions), [one.coordinate for one in method.lines]
+    notes = checked_start(coordinates, positions)
     fixed = config.method.fixed(potential.numbers)
     guards = config.guards(potential, positions, fixed, config.model)
+    guards.append(BendGuard(tuple(coordinates)))
     render = _Render(config, method, potential.numbers)
     watch = Watch(config, len(positions), render.words)
     with (
@@ -50,6 +53,8 @@ def run_umbrella(config: UmbrellaSampling, output: Path) -> dict[str, Any]:
     ):
         if here.finished is not None:
             return here.finished
+        for note in notes:
+            here.say(note)
         recorders = [
             Recorder(frames, config.frame_every, render.frames),
             Recorder(colvar, config.colvar_every, render.colvar),

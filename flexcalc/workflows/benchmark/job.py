@@ -188,7 +188,10 @@ def opened(config: Benchmark, folder: Path) -> BenchmarkJob:
     texts = [*config.coordinates, *(m.coordinate for m in config.mechanisms if m.coordinate)]
     texts += [part.coordinate for part in config.withheld if part.coordinate]
     for text in texts:
-        Coordinate.parse(text, trust=config.trust).values(starts.positions[:1])
+        coordinate = Coordinate.parse(text, trust=config.trust)
+        coordinate.values(starts.positions[:1])
+        for name, minimum in zip(config.minima, starts.positions, strict=True):
+            coordinate.check_defined(minimum[None], f"minimum {name}")
     for mechanism in config.mechanisms:
         first = starts.positions[list(config.minima).index(mechanism.start)]
         mechanism.method.check(f"mechanism {mechanism.name}", numbers, first[None], True)
