@@ -20,7 +20,7 @@ CROSSOVER_POWER = 4
 """How sharply it does so."""
 
 MEAN_INERTIA = 1e-44 / AMU_KG * 1e20
-"""Moment of inertia that bounds a free rotor's in Grimme's paper, 1e-44 kg m^2, in amu angstrom^2."""
+"""Bound of a free rotor's moment of inertia in Grimme's paper: 1e-44 kg m^2, in amu angstrom^2."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -89,9 +89,7 @@ def method_of(config: Metad) -> Metadynamics:
     return Metadynamics.on(coordinates, bath, config.hills, walls)
 
 
-def _check_start(
-    method: Metadynamics, numbers: np.ndarray, positions: np.ndarray
-) -> list[str]:
+def _check_start(method: Metadynamics, numbers: np.ndarray, positions: np.ndarray) -> list[str]:
     """Refuse a start that is off the grid, or where a coordinate or a wall cannot be used.
 
     Returns:

@@ -146,8 +146,9 @@ def checked_start(coordinates: Sequence[Coordinate], positions: np.ndarray) -> l
         largest = float(one.values(positions).max()) if one.kind == "angle" else 0.0
         if largest > 180 - LINEAR_DEGREES:
             notes.append(
-                f"warning: {one.label!r} is {largest:.1f} degrees at the start; at 180 its gradient "
-                "changes sign, and so does the force of a bias: a distance between its ends is smooth"
+                f"warning: {one.label!r} is {largest:.1f} degrees at the start; at 180 its "
+                "gradient changes sign, and so does the force of a bias: the distance between "
+                "its ends is smooth"
             )
     return notes
 

@@ -39,7 +39,8 @@ def run_umbrella(config: UmbrellaSampling, output: Path) -> dict[str, Any]:
     start = files.read(config.start)
     method = method_of(config)
     potential = open_potential(config.model, start.numbers, trust=config.trust)
-    positions, coordinates = method.starts(start.positions), [one.coordinate for one in method.lines]
+    positions = method.starts(start.positions)
+    coordinates = [line.coordinate for line in method.lines]
     notes = checked_start(coordinates, positions)
     fixed = config.method.fixed(potential.numbers)
     guards = config.guards(potential, positions, fixed, config.model)
