@@ -154,7 +154,8 @@ class PathSearch(SaddleAndRates, OpensPotentials):
     """First geometry; its last frame counts. Where `end` is not given: the whole first path, or
     for a scan with its own end values the one geometry."""
     end: Path | None = None
-    """Last geometry; like atoms are relabelled to fit the start."""
+    """Last geometry; like atoms are relabelled to fit the start, unless start and end differ by
+    their labels alone (a degenerate rearrangement)."""
     method: PathMethod = field(default_factory=NEB)
     """Path method."""
     relax_ends: bool = True

@@ -11,11 +11,19 @@ from numpy.random import Generator
 
 from flexcalc.errors import FlexcalcError, InputError
 from flexcalc.fields import Images, Positive
-from flexcalc.geometry import Coordinate, ZMatrix, labellings, match_atoms, zmatrix
+from flexcalc.geometry import (
+    Coordinate,
+    ZMatrix,
+    is_degenerate,
+    labellings,
+    match_atoms,
+    zmatrix,
+)
 from flexcalc.geometry.constraints import free_part, held
 from flexcalc.geometry.named import Coordination
 from flexcalc.geometry.zmatrix import changes
 from flexcalc.methods.optimisers import LBFGS, Memory, Optimiser
+from flexcalc.methods.path.interpolation import check_different
 from flexcalc.potential import Evaluation, Potential
 
 ALL = "all"
@@ -162,7 +170,7 @@ class Scan:
     """Drive internal coordinates from start to end; the others are interpolated or relaxed.
 
     Like atoms of the end are relabelled so that the coordinates which are not driven change as
-    little as they can.
+    little as they can, unless the ends differ by their labels alone.
     """
 
     kind: ClassVar[str] = "scan"
@@ -212,11 +220,16 @@ class Scan:
             end: (atoms, 3) in angstrom.
 
         Raises:
-            InputError: a driven dihedral has no value in one of them.
+            InputError: a driven dihedral has no value in one of them, or both are one geometry
+                and no drive says where it goes.
         """
         self._check_ends(start[-1:], end)
         if end is None:
             return np.array(start[-1:])
+        if all(drive.end is None and not drive.through for drive in self._drives()):
+            check_different(start[-1], end)
+        if is_degenerate(numbers, start[-1], end):
+            return np.stack([start[-1], end])
         tree = self._tree(numbers, start[-1])
         orders = labellings(numbers, end, start[-1])
         if orders is None:

@@ -82,8 +82,8 @@ def diagnosis(reference: np.ndarray, predicted: np.ndarray) -> str | None:
         return (
             f"the energies of {(~fits).sum()} training points, such as number "
             f"{rows[np.argmax(away)]}, do not fit the forces (those of the others vary "
-            f"{line.slope:.2g} times as much as the forces say): unphysical geometries, or labels "
-            "of other ones"
+            f"{line.slope:.2g} times as much as the forces say): unphysical geometries, labels "
+            "of other ones, or too few training points like them"
         )
     return None
 

@@ -254,6 +254,11 @@ def _check_names(config: Benchmark) -> None:
     for mechanism in config.mechanisms:
         _known("mechanisms.start", mechanism.start, config.minima)
         _known("mechanisms.end", mechanism.end, config.minima)
+        if mechanism.start == mechanism.end and mechanism.method.takes_path:
+            raise ConfigError(
+                f"mechanisms.end: expected another minimum than the start of {mechanism.name}, "
+                f"found {mechanism.end!r} twice; only a scan can come back to where it began"
+            )
     for sample in config.samples:
         for name in sample.mechanisms:
             _known("samples.mechanisms", name, names)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from flexcalc.geometry import is_degenerate
 from flexcalc.methods.iterate import Checkpoint, Recorder, run
 from flexcalc.methods.path import PathState, ScanState, chained, path_length
 from flexcalc.methods.relax import relax
@@ -19,13 +20,21 @@ State = PathState | ScanState
 
 def searched(job: PathJob, here: Run) -> tuple[FoundPath, dict[str, Any]]:
     """Search, write path.xyz and convergence.csv, and say whether the path converged."""
-    state = _iterated(job, here)
+    first, degenerate = _first(job)
+    if degenerate:
+        here.say(
+            "the ends differ by the labels of like atoms alone: a degenerate rearrangement, "
+            "searched with the labels as they are given"
+        )
+    state = _iterated(job, here, first)
     images = chained(state.images)
     found = FoundPath(images, job.potential(images))
     write_images(
         here.folder / "path.xyz", job.config.model, job.potential.numbers, images, found.labels
     )
     results = _results(job, state, found)
+    if job.end is not None:
+        results["degenerate"] = degenerate
     here.say(
         f"barrier on the model {results['barrier_model_kcal_mol']:.3f} kcal/mol, "
         f"{'converged' if results['converged'] else 'NOT CONVERGED'} in {state.step} steps"
@@ -35,7 +44,7 @@ def searched(job: PathJob, here: Run) -> tuple[FoundPath, dict[str, Any]]:
     return found, results
 
 
-def _iterated(job: PathJob, here: Run) -> State:
+def _iterated(job: PathJob, here: Run, first: np.ndarray) -> State:
     config, method = job.config, _method(job)
     with AppendLog(here.folder / "convergence.csv", whole_lines) as log:
         recorder = Recorder(log, 1, _convergence_line)
@@ -50,7 +59,7 @@ def _iterated(job: PathJob, here: Run) -> State:
             return run(
                 method,
                 job.potential,
-                _first(job),
+                first,
                 method.state,
                 steps=config.steps,
                 checkpoint=checkpoint,
@@ -63,18 +72,27 @@ def _method(job: PathJob) -> Any:
     return job.config.method
 
 
-def _first(job: PathJob) -> np.ndarray:
-    """Where the method starts from, with its ends relaxed if that is wanted."""
+def _first(job: PathJob) -> tuple[np.ndarray, bool]:
+    """Where the method starts from, and whether its ends differ by their labels alone.
+
+    The ends are relaxed if that is wanted.
+
+    Raises:
+        InputError: they are one geometry.
+    """
     config, numbers = job.config, job.potential.numbers
     ends = [job.start.positions[-1]]
     if job.end is not None:
         ends.append(job.end.positions[-1])
     elif config.method.takes_path:
-        return config.method.first(numbers, job.start.positions, None)
+        return config.method.first(numbers, job.start.positions, None), False
     positions = np.stack(ends)
     if config.relax_ends:
         positions = relax(job.potential, positions).positions
-    return config.method.first(numbers, positions[:1], positions[1] if len(ends) > 1 else None)
+    if len(ends) == 1:
+        return config.method.first(numbers, positions, None), False
+    first = config.method.first(numbers, positions[:1], positions[1])
+    return first, is_degenerate(numbers, positions[0], positions[1])
 
 
 def _convergence_line(state: State) -> bytes:
