@@ -132,6 +132,26 @@ def test_a_coordinate_beyond_the_molecule_is_refused(batch):
         Coordinate.parse("distance 0 9").values(batch)
 
 
+@pytest.mark.inputs
+@pytest.mark.parametrize(
+    "text", ["coordination 0 1 : 2 9 r0=1.5", "coordination 9 : 2 r0=1.5", "difference 0 1 2 9"]
+)
+def test_every_atom_that_a_coordinate_names_is_checked(text, batch):
+    with pytest.raises(ShapeError, match="names atom 9, but the molecule has 5 atoms"):
+        Coordinate.parse(text).check(5)
+    with pytest.raises(ShapeError, match="names atom 9"):
+        Coordinate.parse(text).measured(batch)
+    Coordinate.parse(text).check(10)
+
+
+def test_the_bend_of_a_dihedral_is_that_of_its_straighter_angle(batch):
+    """Against the angles themselves, which are measured by another formula."""
+    bends = Coordinate.parse("dihedral 0 1 2 3").bend(batch)
+    angles = np.degrees([geometry.angle(batch, n, n + 1, n + 2)[0] for n in (0, 1)])
+    assert bends == pytest.approx(np.minimum(angles, 180 - angles).min(axis=0), abs=1e-9)
+    assert (Coordinate.parse("angle 0 1 2").bend(batch) == np.inf).all()
+
+
 def test_bonds_of_ethanol_are_its_eight():
     atoms = molecule("CH3CH2OH")
     pairs = geometry.bonds(atoms.numbers, atoms.positions)

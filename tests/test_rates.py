@@ -113,6 +113,36 @@ def test_quasi_rrho_is_grimmes_entropy_half_way():
     assert difference == pytest.approx(changed, rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("soft_cm", "low_modes", "kcal_mol"),
+    [
+        (1.0, "quasi-rrho-grimme", 1.545403),
+        (1.0, "quasi-rrho", 1.674096),
+        (10.0, "quasi-rrho-grimme", 0.855900),
+        (10.0, "quasi-rrho", 0.871977),
+    ],
+)
+def test_quasi_rrho_is_its_figures_worked_out_by_hand(soft_cm, low_modes, kcal_mol):
+    """Grimme's equations 3 to 8 for one mode of CO2 at 298.15 K, in SI and by hand.
+
+    mu = h / (8 pi^2 nu) is 2.79928e-46 kg m^2 at 1 cm^-1 and 2.79928e-47 at 10. Two oxygens of
+    15.999 amu at 1.16 A have the moments 0, I and I, I = 2 * 15.999 * 1.16^2 amu A^2, and so the
+    mean B = 4.76647e-46 kg m^2. mu' = mu B / (mu + B) is with the paper's B = 1e-44 kg m^2
+    2.72305e-46 and 2.79146e-47, with the molecule's own 1.76356e-46 and 2.64400e-47 kg m^2.
+    8 pi^3 mu' k T / h^2 is 633.288 and 64.9198 (paper), 410.144 and 61.4903 (own), so that
+    S_rotor / R = 1/2 + 1/2 ln of it is 3.725463 and 2.586576, 3.508254 and 2.559440.
+    x = h nu / k T is 0.004825681 and 0.04825681: S_oscillator / R = 6.333804 and 4.031315.
+    The change is R T (1 - w) (S_oscillator - S_rotor) / R with R T = 0.5924849 kcal/mol and
+    w = 1 / (1 + (100 / nu)^4) of 1.0e-8 and 9.999e-5: 1.545403 = 0.5924849 * 2.608341, ...
+    """
+    atoms = molecule("CO2")
+    atoms.positions = [[0, 0, 0], [0, 0, 1.16], [0, 0, -1.16]]
+    mode = point(atoms, [soft_cm])
+    change = mode.free_energy_eV(298.15, low_modes) - mode.free_energy_eV(298.15)
+    # The rounding of the figures, and the constants of 2014 that ASE's units are of.
+    assert change / (units.kcal / units.mol) == pytest.approx(kcal_mol, abs=3e-6)
+
+
 def test_wigners_factor_and_the_half_life_are_their_closed_forms():
     x = 1000 * 1.438776877 / 300.0  # h c nu / k T
     assert wigner_factor(-1000, 300.0) == pytest.approx(1 + x**2 / 24, rel=1e-6)

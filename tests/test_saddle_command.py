@@ -244,3 +244,75 @@ def test_a_refinement_that_cannot_be_is_refused(gap, words, complaint, capsys, r
     assert len(lines) == 1
     assert complaint in lines[0]
     assert not (gap / "out").exists()
+
+
+UMBRELLA = """
+import numpy as np
+from ase.calculators.calculator import Calculator, all_changes
+
+
+class Springs(Calculator):
+    implemented_properties = ["energy", "forces"]
+
+    def calculate(self, atoms=None, properties=None, system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        places, energy, forces = atoms.positions, 0.0, np.zeros((4, 3))
+        for i, j in ((0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)):
+            stiffness, rest = (20.0, 1.0) if i == 0 else (3.0, 1.6)
+            apart = places[i] - places[j]
+            length = np.linalg.norm(apart)
+            energy += 0.5 * stiffness * (length - rest) ** 2
+            pull = -stiffness * (length - rest) * apart / length
+            forces[i] += pull
+            forces[j] -= pull
+        self.results = {"energy": energy, "forces": forces}
+"""
+
+
+@pytest.fixture
+def pyramids(tmp_path, monkeypatch):
+    """A folder with an inverting pyramid on springs: both ends, and flat.xyz in between."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "springs.py").write_text(UMBRELLA)
+    turn, radius = np.radians([0, 120, 240]), 1.6 / np.sqrt(3)
+    ring = radius * np.stack([np.cos(turn), np.sin(turn), 0 * turn], axis=1)
+    height = np.sqrt(1 - radius**2)
+    for name, high in (("up", height), ("down", -height), ("flat", 0.01)):
+        atoms = np.vstack([[0, 0, high], ring])
+        flexcalc.write(f"{name}.xyz", Dataset(np.array([7, 1, 1, 1]), atoms[None]))
+    return tmp_path
+
+
+def flat_barrier():
+    """Lowest energy of the planar triangle in kcal/mol, see test_path_search.py."""
+    k1, k2, h = 20.0, 3.0, 1.6
+    x = (k1 + np.sqrt(3) * k2 * h) / (k1 + 3 * k2)
+    return (1.5 * k1 * (x - 1) ** 2 + 1.5 * k2 * (np.sqrt(3) * x - h) ** 2) * 23.0605
+
+
+@pytest.mark.parametrize("words", [["path", "--saddle", "--images", "7"], ["saddle"]])
+def test_a_degenerate_rearrangement_is_named_and_has_its_barrier(pyramids, run, capsys, words):
+    ends = ["up.xyz", "down.xyz"] if words[0] == "path" else ["flat.xyz", "up.xyz", "down.xyz"]
+    assert run(words[0], "ase:springs.py:Springs", *ends, *words[1:], "--output", "out") == 0
+    results = json.loads((pyramids / "out/results.json").read_text())
+    assert results["degenerate"] is True
+    assert (results["irc_start_is"], results["irc_end_is"]) == ("start", "end")
+    for key in ("barrier_saddle_kcal_mol", "barrier_saddle_back_kcal_mol"):
+        assert results[key] == pytest.approx(flat_barrier(), abs=1e-3)
+    assert "a degenerate rearrangement" in capsys.readouterr().out
+    assert "a degenerate rearrangement" in (pyramids / "out/log.txt").read_text()
+
+
+@pytest.mark.inputs
+def test_a_path_from_a_minimum_to_itself_is_refused(pyramids, run, capsys):
+    words = ["path", "ase:springs.py:Springs", "up.xyz", "up.xyz", "--output", "out"]
+    assert run(*words) == 2
+    said = capsys.readouterr().err
+    assert "is the geometry of the start" in said
+    assert said.count("\n") == 1
+    assert not (pyramids / "out").exists()
+
+
+def test_ends_that_are_two_minima_are_not_called_degenerate(here, run):
+    assert run(*SADDLE, "--output", "out") == 0
+    assert json.loads((here / "out/results.json").read_text())["degenerate"] is False

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from flexcalc.analysis.freeenergy import Profile
-from flexcalc.errors import MissingExtraError
+from flexcalc.errors import InputError, MissingExtraError
 from flexcalc.files.plumed import WindowSamples
 from flexcalc.methods.umbrella import Line, Umbrella, grid_of
 from flexcalc.units import KB, KCAL_MOL
@@ -242,6 +242,7 @@ def study(samples: WindowSamples, method: Umbrella, temperature_K: float) -> Umb
 
     Raises:
         MissingExtraError: pymbar is not installed.
+        InputError: no sample is where the windows are.
     """
     windows, centres = len(method.centres), method.centres
     rows = [np.flatnonzero(samples.window == window) for window in range(windows)]
@@ -260,6 +261,8 @@ def study(samples: WindowSamples, method: Umbrella, temperature_K: float) -> Umb
     nodes, bins = binned(method.lines, samples.values)
     shape = tuple(map(len, nodes))
     flat = _flat(bins, shape)
+    if (flat[chosen] < 0).all():
+        raise InputError(_nowhere(method.lines, samples.values))
     counts = [
         np.stack([_histogram(along[mine], length) for mine in rows])
         for along, length in zip(bins, shape, strict=True)
@@ -279,6 +282,19 @@ def study(samples: WindowSamples, method: Umbrella, temperature_K: float) -> Umb
         pairs=tuple(pair for pair, _ in side_by_side),
         shared=_shared(equations.overlap, counts, side_by_side),
         free_energies=free * KB * temperature_K,
+    )
+
+
+def _nowhere(lines: Sequence[Line], values: np.ndarray) -> str:
+    """That no sample (samples, d) is where the windows are, and where they are, in one line."""
+    found = ", ".join(
+        f"{line.coordinate.label} from {column.min():.4g} to {column.max():.4g} "
+        f"{line.coordinate.unit} for windows from {line.centres[0]:g} to {line.centres[-1]:g}"
+        for line, column in zip(lines, values.T, strict=True)
+    )
+    return (
+        f"no sample is where the windows are: found {found}; use springs with a larger "
+        "kappa_kcal_mol, a longer equilibration, or windows that the molecule can reach"
     )
 
 

@@ -25,7 +25,8 @@ class Mechanism:
     start: str
     """Name of the minimum where it begins."""
     end: str
-    """Name of the minimum where it ends; like atoms are relabelled to fit the start."""
+    """Name of the minimum where it ends; like atoms are relabelled to fit the start, unless the
+    two differ by their labels alone."""
     method: PathMethod = field(default_factory=NEB)
     """Path method, on the reference."""
     steps: Count = 1000

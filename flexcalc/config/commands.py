@@ -130,7 +130,9 @@ class SaddleAndRates:
     temperatures_K: tuple[Positive, ...] = (298.15,)
     """Temperatures of the rates, in kelvin; results.json has those at the first."""
     low_modes: LowModes = "harmonic"
-    """Vibrations below 100 cm^-1: `harmonic` as all others, `quasi-rrho` as hindered rotors."""
+    """Vibrations below 100 cm^-1: `harmonic` as all others, `quasi-rrho` as hindered rotors whose
+    moment of inertia is bounded by the molecule's own mean (as in xtb and ORCA),
+    `quasi-rrho-grimme` by 1e-44 kg m^2 (as in Grimme's paper and GoodVibes)."""
     symmetry_start: Count = 1
     """Rotational symmetry number of the first minimum; 2 for cis-azobenzene."""
     symmetry_end: Count = 1
@@ -152,7 +154,8 @@ class PathSearch(SaddleAndRates, OpensPotentials):
     """First geometry; its last frame counts. Where `end` is not given: the whole first path, or
     for a scan with its own end values the one geometry."""
     end: Path | None = None
-    """Last geometry; like atoms are relabelled to fit the start."""
+    """Last geometry; like atoms are relabelled to fit the start, unless start and end differ by
+    their labels alone (a degenerate rearrangement)."""
     method: PathMethod = field(default_factory=NEB)
     """Path method."""
     relax_ends: bool = True

@@ -12,7 +12,15 @@ from flexcalc.geometry.coordinates import (
     distances,
 )
 from flexcalc.geometry.graph import bonded_angles, bonded_dihedrals, bonds, consensus_bonds
-from flexcalc.geometry.matching import align, align_neighbours, equivalents, labellings, match_atoms
+from flexcalc.geometry.matching import (
+    align,
+    align_neighbours,
+    equivalents,
+    is_degenerate,
+    labellings,
+    largest_move,
+    match_atoms,
+)
 from flexcalc.geometry.named import Coordinate
 from flexcalc.geometry.zmatrix import ZMatrix, zmatrix
 
@@ -32,7 +40,9 @@ __all__ = [
     "distance",
     "distances",
     "equivalents",
+    "is_degenerate",
     "labellings",
+    "largest_move",
     "match_atoms",
     "zmatrix",
 ]

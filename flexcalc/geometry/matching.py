@@ -15,6 +15,13 @@ from flexcalc.geometry.graph import bonds, neighbours
 LABELLINGS = 5000
 """Most labellings that `match_atoms` tries exhaustively."""
 
+ALIKE_A = 0.2
+"""Largest distance of an atom from its place below which two relaxed geometries, like atoms
+relabelled, are one minimum: what the force that is left moves a soft mode by."""
+
+EQUAL_A = 0.05
+"""The same for two geometries with the labels that they have."""
+
 
 def align(
     positions: np.ndarray, target: np.ndarray, weights: np.ndarray | None = None
@@ -101,6 +108,26 @@ def match_atoms(numbers: np.ndarray, positions: np.ndarray, target: np.ndarray) 
     if not len(skeletons):
         return _assign(numbers, positions, target)
     return _refined(skeletons, groups, positions, target)
+
+
+def largest_move(positions: np.ndarray, target: np.ndarray) -> float:
+    """Largest distance in angstrom of an atom (atoms, 3) from its target, laid on it."""
+    moved = align(positions[None], target)[0] - target
+    return float(np.sqrt((moved**2).sum(axis=1)).max())
+
+
+def is_degenerate(numbers: np.ndarray, start: np.ndarray, end: np.ndarray) -> bool:
+    """Whether two geometries are one, but for the labels of like atoms.
+
+    A change from one into the other is a degenerate rearrangement: a molecule that inverts, a
+    proton that changes sides, a methyl group that turns by a third.
+
+    Args:
+        numbers: (atoms,) atomic numbers, the same for both.
+        start, end: (atoms, 3) in angstrom.
+    """
+    near = largest_move(end[match_atoms(numbers, end, start)], start)
+    return near < ALIKE_A and largest_move(end, start) > max(EQUAL_A, 3 * near)
 
 
 def labellings(numbers: np.ndarray, positions: np.ndarray, target: np.ndarray) -> np.ndarray | None:

@@ -23,6 +23,9 @@ _MEASURES: dict[str, tuple[int, Measure]] = {
 }
 _UNITS = {"distance": "A", "difference": "A", "angle": "degrees", "dihedral": "degrees"}
 _KINDS = "distance, angle, dihedral, difference, coordination or python:module:function"
+LINEAR_DEGREES = 5.0
+"""A dihedral is not begun with beside an angle that is bent by less: over a linear angle it has no
+value, and its gradient grows as one over the sine."""
 _NUMBER = r"[0-9]+(?:\.[0-9]*)?|\.[0-9]+"
 
 
@@ -113,18 +116,66 @@ class Coordinate:
         Raises:
             ShapeError: it has fewer atoms than the coordinate names.
         """
-        if max(self.atoms, default=0) >= count:
+        last = max(self.involved, default=-1)
+        if last >= count:
             raise ShapeError(
-                f"coordinate {self.label!r} names atom {max(self.atoms)}, but the molecule "
+                f"coordinate {self.label!r} names atom {last}, but the molecule "
                 f"has {count} atoms, 0 to {count - 1}"
             )
 
     def _measure(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return _MEASURES[self.kind][1](positions, *self.atoms)
 
+    @property
+    def involved(self) -> tuple[int, ...]:
+        """All atoms that it depends on; none where they are not known."""
+        return self.atoms
+
     def values(self, positions: np.ndarray) -> np.ndarray:
         """Values (batch,) in angstrom or degrees (dihedrals in (-180, 180]); see `measure`."""
         return self.measure(positions)[0]
+
+    def bend(self, positions: np.ndarray) -> np.ndarray:
+        """By how much the two angles within a dihedral are bent (batch,), in degrees.
+
+        At 0, where three atoms that follow each other are in a line, the dihedral has no value.
+        Other coordinates always have one: infinity.
+
+        Args:
+            positions: (batch, atoms, 3) in angstrom.
+        """
+        if self.kind != "dihedral":
+            return np.full(len(positions), np.inf)
+        steps = np.diff(positions[:, list(self.atoms)], axis=1)
+        sines = np.linalg.norm(np.cross(steps[:, :-1], steps[:, 1:]), axis=2)
+        cosines = np.abs(np.einsum("bsx,bsx->bs", steps[:, :-1], steps[:, 1:]))
+        return np.degrees(np.arctan2(sines, cosines).min(axis=1))
+
+    def check_defined(self, positions: np.ndarray, where: str) -> None:
+        """Refuse geometries at which it has no value, or nearly none: see LINEAR_DEGREES.
+
+        Args:
+            positions: (batch, atoms, 3) in angstrom.
+            where: what they are, for the message.
+
+        Raises:
+            InputError: names the angle that is linear.
+            ShapeError: the molecule has fewer atoms than the coordinate names.
+        """
+        self.check(positions.shape[1])
+        straight = np.flatnonzero(self.bend(positions) < LINEAR_DEGREES)
+        if len(straight):
+            raise InputError(f"{where}: {self.undefined(positions[straight[0]])}")
+
+    def undefined(self, positions: np.ndarray) -> str:
+        """Why a dihedral has no value in a geometry (atoms, 3), and what to do, in words."""
+        chains = [self.atoms[:3], self.atoms[1:]]
+        found = [float(np.degrees(angle(positions[None], *chain)[0][0])) for chain in chains]
+        worst = int(np.argmin([min(value, 180 - value) for value in found]))
+        return (
+            f"{self.label!r} has no value where the angle {' '.join(map(str, chains[worst]))} is "
+            f"{found[worst]:.1f} degrees; choose a coordinate without a linear angle"
+        )
 
     @property
     def label(self) -> str:
@@ -197,9 +248,12 @@ class Coordination(Coordinate):
         """Pairs of different atoms, the largest value there can be."""
         return sum(a != b for a in self.atoms for b in self.others)
 
-    def measure(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """See `Coordinate.measure`."""
-        Coordinate("distance", (0, max(1, *self.atoms, *self.others))).measure(positions[:0])
+    @property
+    def involved(self) -> tuple[int, ...]:
+        """See `Coordinate.involved`."""
+        return (*self.atoms, *self.others)
+
+    def _measure(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return coordination(positions, self.atoms, self.others, self.r0_A, self.power)
 
     @property

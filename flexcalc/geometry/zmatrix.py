@@ -90,6 +90,8 @@ class ZMatrix:
 
     def locate(self, coordinate: Coordinate) -> tuple[int, int] | None:
         """The atom and the column of `values` that are a named coordinate; None if none is."""
+        if coordinate.kind not in ("distance", "angle", "dihedral"):
+            return None
         for way in (coordinate.atoms, coordinate.atoms[::-1]):
             count = len(way)
             for row in self.references:

@@ -16,6 +16,7 @@ import numpy as np
 
 from flexcalc.errors import GuardError, InputError
 from flexcalc.fields import NonNegative, Positive
+from flexcalc.geometry import Coordinate
 from flexcalc.geometry.graph import bonds, covalent_lengths
 from flexcalc.methods.dynamics import masses, temperature
 from flexcalc.methods.iterate import STOPPED
@@ -24,6 +25,9 @@ from flexcalc.potential import Evaluation, Potential
 BROKEN, FORMED = 1.6, 1.15
 """A bond is broken beyond, and a new one formed below, these multiples of the sum of the covalent
 radii. Heat takes bonds to about 1.3; strong hydrogen bonds stay above 1.25."""
+
+LEAST_BEND_DEGREES = 1.0
+"""Least bend of the two angles within a dihedral that a bias acts on."""
 
 
 class Evaluated(Protocol):
@@ -348,6 +352,35 @@ class TrainingGuard:
                 f"{self.max_training_distance:g}; train on geometries like it"
             )
             raise stop(state, "far from training", bad, row, what)
+
+
+@dataclass(frozen=True, eq=False)
+class BendGuard:
+    """Stops where a biased dihedral is beside an angle that has become linear.
+
+    The dihedral has no value there, and its gradient, longer than 57 over the length of the bond,
+    turns round from one step to the next.
+
+    Args:
+        coordinates: that a bias acts on.
+    """
+
+    coordinates: tuple[Coordinate, ...]
+
+    def __call__(self, state: Evaluated) -> None:
+        """Let a state pass, or stop the run.
+
+        Raises:
+            GuardError: names the replica, the dihedral and the angle.
+        """
+        for coordinate in self.coordinates:
+            if coordinate.kind != "dihedral":
+                continue
+            bad = coordinate.bend(state.positions) < LEAST_BEND_DEGREES
+            if bad.any():
+                row = int(np.flatnonzero(bad)[0])
+                what = coordinate.undefined(state.positions[row])
+                raise stop(state, "linear angle", bad, row, what)
 
 
 def check_deviation_known(

@@ -38,6 +38,7 @@ from flexcalc.models.mixture import (
     averages_of,
     background_shares,
 )
+from flexcalc.models.mixture.features import check_kind
 from flexcalc.models.mixture.gate import discriminant
 from flexcalc.progress import Progress, part, silent
 from flexcalc.training.memory import NOTHING, Memory, Notebook
@@ -166,7 +167,9 @@ class Mixture:
             if isinstance(member, CheckingFamily):
                 member.check(numbers)
         for text in self.coordinates:
-            Coordinate.parse(text).check(len(numbers))
+            coordinate = Coordinate.parse(text)
+            check_kind(coordinate)
+            coordinate.check(len(numbers))
 
     def fit(
         self,

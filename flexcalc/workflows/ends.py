@@ -7,12 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from flexcalc.geometry import align, match_atoms
+from flexcalc.geometry import align, largest_move, match_atoms
 from flexcalc.methods.irc import IRCState
 from flexcalc.potential import Evaluation
 
 SAME_A = 0.25
 """Root-mean-square distance of the atoms below which two geometries are one minimum."""
+
+TIED_A = 0.05
+"""Difference of two such distances below which the ends differ by labels of like atoms alone."""
 
 OTHER = "another minimum"
 
@@ -99,5 +102,10 @@ def _named(
     if not fits:
         return Named(place, energy, OTHER, None, False)
     # A flat molecule is its own mirror image: the plain one comes first where both fit.
-    rmsd, name, mirrored = min(fits, key=lambda fit: (round(fit[0], 3), fit[2]))
+    fits.sort(key=lambda fit: (round(fit[0], 3), fit[2]))
+    bound = min(fits[0][0] + TIED_A, SAME_A)
+    tied = {fits[0][1], *(name for fit, name, _ in fits if fit < bound)}
+    # Ends that differ by the labels of like atoms alone are told by the labels.
+    nearest = min(tied, key=lambda name: (largest_move(place, ends[name]), name))
+    rmsd, name, mirrored = next(fit for fit in fits if fit[1] == nearest)
     return Named(place, energy, name if rmsd < SAME_A else OTHER, rmsd, mirrored)

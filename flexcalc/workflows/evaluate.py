@@ -13,6 +13,7 @@ from flexcalc.analysis.accuracy import accuracy
 from flexcalc.config import Evaluate
 from flexcalc.errors import FileFormatError
 from flexcalc.geometry import Coordinate
+from flexcalc.geometry.named import LINEAR_DEGREES
 from flexcalc.registry import open_potential
 from flexcalc.storage import atomic_write, write_json
 from flexcalc.workflows.molecule import electrons_of, following
@@ -40,12 +41,15 @@ def run_evaluate(config: Evaluate, output: Path) -> dict[str, Any]:
     coordinates = [Coordinate.parse(text, trust=config.trust) for text in config.by]
     for coordinate in coordinates:
         coordinate.values(data.positions[:1])
+    undefined = _undefined(coordinates, data.positions)
     potentials = [
         open_potential(address, data.numbers, trust=config.trust) for address in config.models
     ]
     with open_run("evaluate", config, output) as run:
         if run.finished is not None:
             return run.finished
+        for note in undefined:
+            run.say(f"warning: {note}")
         tables = []
         for index, (address, potential) in enumerate(zip(config.models, potentials, strict=True)):
             with run.bar(f"evaluate {index + 1}/{len(potentials)}") as progress:
@@ -72,6 +76,19 @@ def run_evaluate(config: Evaluate, output: Path) -> dict[str, Any]:
         ]
         results = {"dataset": str(config.dataset), **flat[0]}
         return run.finish(results if len(flat) == 1 else {**results, "models": flat})
+
+
+def _undefined(coordinates: Sequence[Coordinate], positions: np.ndarray) -> list[str]:
+    """What to say of dihedrals that have no value in some frames (frames, atoms, 3)."""
+    notes = []
+    for one in coordinates:
+        straight = np.flatnonzero(one.bend(positions) < LINEAR_DEGREES)
+        if len(straight):
+            notes.append(
+                f"{one.undefined(positions[straight[0]])}; that is so in {len(straight)} of "
+                f"{len(positions)} frames, whose region is left to chance"
+            )
+    return notes
 
 
 def _write_parity(path: Path, data: Any, evaluation: Any) -> None:

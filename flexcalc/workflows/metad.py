@@ -13,13 +13,14 @@ from flexcalc.config import Metad
 from flexcalc.errors import GuardError, InputError
 from flexcalc.files import plumed
 from flexcalc.methods.bias import Wall
+from flexcalc.methods.guard import BendGuard
 from flexcalc.methods.iterate import Recorder
 from flexcalc.methods.metadynamics import Metadynamics, MetadynamicsState, WellTempered
 from flexcalc.registry import open_potential
 from flexcalc.storage import AppendLog, atomic_write, whole_lines
 from flexcalc.units import KCAL_MOL
 from flexcalc.workflows.molecule import prepared, say_isotopes
-from flexcalc.workflows.moving import Watch, bath_of, biased_coordinates, moved
+from flexcalc.workflows.moving import Watch, bath_of, biased_coordinates, checked_start, moved
 from flexcalc.workflows.runs import Run, batch_frames, open_run
 
 
@@ -39,9 +40,10 @@ def run_metad(config: Metad, output: Path) -> dict[str, Any]:
     method = method_of(config)
     potential = open_potential(config.model, start.numbers, trust=config.trust)
     positions = start.positions[np.arange(config.walkers) % len(start)]
-    _check_start(method, potential.numbers, positions)
+    notes = _check_start(method, potential.numbers, positions)
     fixed = config.method.fixed(potential.numbers)
     guards = config.guards(potential, positions, fixed, config.model, config.method.masses)
+    guards.append(BendGuard(method.coordinates))
     render = _Render(config, method, potential.numbers)
     watch = _Watch(config, method, potential.numbers)
     with (
@@ -53,6 +55,8 @@ def run_metad(config: Metad, output: Path) -> dict[str, Any]:
         if here.finished is not None:
             return here.finished
         isotopes = say_isotopes(here, potential.numbers, config.method.masses)
+        for note in notes:
+            here.say(note)
         recorders = [
             Recorder(frames, config.frame_every, render.frames),
             Recorder(hills, config.hills.pace, render.hills),
@@ -87,19 +91,24 @@ def method_of(config: Metad) -> Metadynamics:
     return Metadynamics.on(coordinates, bath, config.hills, walls)
 
 
-def _check_start(method: Metadynamics, numbers: np.ndarray, positions: np.ndarray) -> None:
-    """Refuse a start that is off the grid, or has too few atoms for a coordinate or a wall.
+def _check_start(method: Metadynamics, numbers: np.ndarray, positions: np.ndarray) -> list[str]:
+    """Refuse a start that is off the grid, or where a coordinate or a wall cannot be used.
+
+    Returns:
+        What to warn of.
 
     Raises:
-        InputError: it is.
+        InputError: a coordinate is off the grid or has no value, or an atom is not there.
     """
     for wall in method.walls:
         wall.coordinate.values(positions[:1])
+    notes = checked_start(method.coordinates, positions)
     bias = method.bias(numbers, np.zeros(0))
     try:
         bias.check(bias.values(positions))
     except GuardError as error:
         raise InputError(f"start: {error}") from None
+    return notes
 
 
 class _Watch(Watch):

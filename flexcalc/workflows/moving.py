@@ -10,6 +10,7 @@ import numpy as np
 
 from flexcalc.errors import GuardError, InputError
 from flexcalc.geometry import Coordinate
+from flexcalc.geometry.named import LINEAR_DEGREES
 from flexcalc.methods.dynamics import Bath, Dynamics
 from flexcalc.methods.guard import Guard
 from flexcalc.methods.iterate import Checkpoint, Method, Recorder, State, run
@@ -126,6 +127,30 @@ def biased_coordinates(texts: Sequence[str], *, trust: bool) -> list[Coordinate]
     if len({one.label for one in coordinates}) != len(coordinates):
         raise InputError("coordinate: expected different ones, found the same twice")
     return coordinates
+
+
+def checked_start(coordinates: Sequence[Coordinate], positions: np.ndarray) -> list[str]:
+    """What to warn of where a bias on coordinates starts.
+
+    Args:
+        coordinates: that a bias acts on.
+        positions: (batch, atoms, 3) in angstrom.
+
+    Raises:
+        InputError: a dihedral has no value, as one of its angles is linear.
+        ShapeError: a coordinate names an atom that is not there.
+    """
+    notes = []
+    for one in coordinates:
+        one.check_defined(positions, "start")
+        largest = float(one.values(positions).max()) if one.kind == "angle" else 0.0
+        if largest > 180 - LINEAR_DEGREES:
+            notes.append(
+                f"warning: {one.label!r} is {largest:.1f} degrees at the start; at 180 its "
+                "gradient changes sign, and so does the force of a bias: the distance between "
+                "its ends is smooth"
+            )
+    return notes
 
 
 def bath_of(method: Dynamics) -> Bath:

@@ -16,6 +16,7 @@ from flexcalc.analysis.rates import StationaryPoint
 from flexcalc.config import Saddle
 from flexcalc.config.commands import SaddleAndRates
 from flexcalc.dataset import Dataset
+from flexcalc.geometry import is_degenerate
 from flexcalc.masses import atomic_masses, of_frames
 from flexcalc.methods.hessian import Vibrations, hessian, vibrations
 from flexcalc.methods.irc import IRCState
@@ -124,7 +125,7 @@ def saddle_stage(
         return results
     _write_mode(here.folder / "mode.xyz", potential.numbers, place, found, masses)
     ends = _down(config, here, potential, place, curved, guess)
-    results |= _joined(here, ends, energy)
+    results |= _joined(here, potential.numbers, ends, energy)
     points = _stationary_points(config, here, potential, place, energy, found, ends)
     write_json(
         here.folder / "vibrations.json",
@@ -293,13 +294,18 @@ def _down(
     return ends
 
 
-def _joined(here: Run, ends: list[Named], energy: float) -> dict[str, Any]:
+def _joined(here: Run, numbers: np.ndarray, ends: list[Named], energy: float) -> dict[str, Any]:
+    """Say and return what the saddle joins, and how high it is above both."""
     results: dict[str, Any] = {}
     for side, end, back in zip(("start", "end"), ends, ("", "_back"), strict=True):
         results[f"barrier_saddle{back}_kcal_mol"] = (energy - end.energy) / KCAL_MOL
         results[f"irc_{side}_is"] = end.name
         results[f"irc_{side}_rmsd_A"] = end.rmsd_A
         results[f"irc_{side}_mirrored"] = end.mirrored
+    alike = is_degenerate(numbers, ends[0].positions, ends[1].positions)
+    results["degenerate"] = alike
+    if alike:
+        here.say("the minima differ by the labels of like atoms alone: a degenerate rearrangement")
     heights = [results[f"barrier_saddle{back}_kcal_mol"] for back in ("", "_back")]
     here.say(
         f"the saddle joins {ends[0].told()} and {ends[1].told()}; it is {heights[0]:.2f} and "

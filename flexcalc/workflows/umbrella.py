@@ -13,12 +13,13 @@ from flexcalc.config import UmbrellaSampling
 from flexcalc.errors import InputError
 from flexcalc.files import plumed
 from flexcalc.files.plumed import WINDOW_COLUMNS, WindowSamples
+from flexcalc.methods.guard import BendGuard
 from flexcalc.methods.iterate import Recorder
 from flexcalc.methods.umbrella import Umbrella, UmbrellaState
 from flexcalc.registry import open_potential
 from flexcalc.storage import AppendLog, atomic_write, whole_lines
 from flexcalc.workflows.molecule import prepared, say_isotopes
-from flexcalc.workflows.moving import Watch, bath_of, biased_coordinates, moved
+from flexcalc.workflows.moving import Watch, bath_of, biased_coordinates, checked_start, moved
 from flexcalc.workflows.runs import Run, batch_frames, open_run
 
 
@@ -40,8 +41,11 @@ def run_umbrella(config: UmbrellaSampling, output: Path) -> dict[str, Any]:
     method = method_of(config)
     potential = open_potential(config.model, start.numbers, trust=config.trust)
     positions = method.starts(start.positions)
+    coordinates = [line.coordinate for line in method.lines]
+    notes = checked_start(coordinates, positions)
     fixed = config.method.fixed(potential.numbers)
     guards = config.guards(potential, positions, fixed, config.model, config.method.masses)
+    guards.append(BendGuard(tuple(coordinates)))
     render = _Render(config, method, potential.numbers)
     watch = Watch(config, len(positions), render.words)
     with (
@@ -52,6 +56,8 @@ def run_umbrella(config: UmbrellaSampling, output: Path) -> dict[str, Any]:
         if here.finished is not None:
             return here.finished
         isotopes = say_isotopes(here, potential.numbers, config.method.masses)
+        for note in notes:
+            here.say(note)
         recorders = [
             Recorder(frames, config.frame_every, render.frames),
             Recorder(colvar, config.colvar_every, render.colvar),

@@ -13,8 +13,10 @@ import pytest
 import flexcalc
 from flexcalc import cli, files
 from flexcalc.errors import GuardError, InputError
+from flexcalc.geometry import Coordinate
 from flexcalc.methods.dynamics import DynamicsState, Langevin
 from flexcalc.methods.guard import (
+    BendGuard,
     DeviationGuard,
     DistanceGuard,
     Guards,
@@ -436,3 +438,22 @@ def test_guards_are_on_where_they_do_no_harm(wells):
     found = Guards().guards(wells, wells.reference[None], 0, "wells")
     assert [type(guard) for guard in found] == [DistanceGuard]
     assert not Guards(min_contact=0.0, keep_bonds=False).guards(wells, None, 0, "wells")
+
+
+def chain(*bends):
+    """Positions (1, 4, 3) of a chain whose two angles are bent by these degrees out of a line."""
+    first, last = np.radians(bends)
+    points = [[-np.cos(first), np.sin(first), 0], [0, 0, 0], [1, 0, 0]]
+    return np.array([[*points, [1 + np.cos(last), 0, np.sin(last)]]])
+
+
+@pytest.mark.parametrize("bends", [(0.9, 60.0), (60.0, 0.9), (0.0, 60.0), (179.5, 60.0)])
+def test_a_dihedral_beside_an_angle_that_becomes_linear_stops_the_run(bends):
+    guard = BendGuard((Coordinate.parse("dihedral 0 1 2 3"), Coordinate.parse("distance 0 1")))
+    guard(SimpleNamespace(step=6, positions=chain(1.1, 60.0)))
+    state = SimpleNamespace(step=7, positions=np.concatenate([chain(30.0, 60.0), chain(*bends)]))
+    with pytest.raises(GuardError, match="step 7: replica 1, 'dihedral 0 1 2 3' has no") as caught:
+        guard(state)
+    assert caught.value.rows.tolist() == [1]
+    assert "\n" not in str(caught.value)
+    BendGuard((Coordinate.parse("angle 0 1 2"),))(state)

@@ -15,12 +15,14 @@ from ase.optimize import BFGS
 
 from flexcalc import files, registry
 from flexcalc.adapters.ase import Calculator
-from flexcalc.errors import ShapeError
+from flexcalc.errors import InputError, ShapeError
+from flexcalc.geometry import distances, is_degenerate
 from flexcalc.methods.iterate import iterate
 from flexcalc.methods.optimisers import FIRE, LBFGS
 from flexcalc.methods.path import (
     NEB,
     PairTargets,
+    Scan,
     String,
     chained,
     interpolate,
@@ -189,6 +191,87 @@ def test_like_atoms_are_relabelled_before_a_path_is_laid():
     other, order = joined_ends(start.numbers, start.positions, swapped)
     assert np.abs(one - other).max() < 1e-8
     assert sorted(order) == list(range(10))
+
+
+def turned(positions, rng):
+    """The same geometry, turned and moved at random."""
+    from scipy.spatial.transform import Rotation
+
+    return positions @ Rotation.random(random_state=rng).as_matrix().T + rng.normal(size=3)
+
+
+def methyl(torsion):
+    """Ethane (8, 3) whose second methyl group is turned by an angle in degrees."""
+    turn = np.radians([0, 120, 240])
+    ring = 1.03 * np.stack([np.cos(turn), np.sin(turn), 0 * turn], axis=1)
+    cosine, sine = np.cos(np.radians(torsion)), np.sin(np.radians(torsion))
+    other = ring @ np.array([[cosine, sine, 0], [-sine, cosine, 0], [0, 0, 1]])
+    carbons = [[0, 0, 0], [0, 0, 1.53]]
+    return np.vstack([carbons, ring - np.array([0, 0, 0.36]), other + np.array([0, 0, 1.89])])
+
+
+def enol():
+    """Both forms of malonaldehyde's enol (9, 3): the proton is at the other oxygen."""
+    heavy = [[-1.25, 1.1, 0], [-1.22, -0.13, 0], [0, -0.85, 0], [1.18, -0.12, 0], [1.28, 1.19, 0]]
+    atoms = np.vstack(
+        [heavy, [[-2.14, -0.72, 0], [0, -1.93, 0], [2.11, -0.68, 0], [0.35, 1.55, 0]]]
+    )
+    return atoms, (atoms * [-1, 1, 1])[[4, 3, 2, 1, 0, 7, 6, 5, 8]]
+
+
+DEGENERATE = {
+    "inversion": (np.array([7, 1, 1, 1]), *pyramids()),
+    "a methyl group by a third": (np.array([6, 6, *[1] * 6]), methyl(60), methyl(180)),
+    "proton transfer": (np.array([8, 6, 6, 6, 8, 1, 1, 1, 1]), *enol()),
+}
+
+
+@pytest.mark.physics
+@pytest.mark.parametrize("name", DEGENERATE)
+def test_ends_that_differ_by_labels_alone_keep_them(name, rng):
+    """Every atom ends where the end as it is given has it, and the way there has a length."""
+    numbers, start, end = DEGENERATE[name]
+    assert is_degenerate(numbers, start, turned(end, rng))
+    last, order = joined_ends(numbers, start, turned(end, rng))
+    assert order.tolist() == list(range(len(numbers)))
+    assert path_length(np.stack([start, last]))[-1] > 0.5
+    assert np.abs(distances(last[None]) - distances(end[None])).max() < 1e-9
+    assert not is_degenerate(numbers, start, turned(start, rng))
+
+
+@pytest.mark.physics
+def test_mirror_images_are_two_ends_unless_labels_make_them_one(rng):
+    """Hydrogen peroxide's have no labels that would; ammonia's inversion is its mirror image."""
+    numbers, peroxide = (
+        np.array([1, 8, 8, 1]),
+        np.array([[0.3, 0.92, 0.0], [0.0, 0.0, 0.0], [1.46, 0.0, 0.0], [1.16, -0.4, 0.83]]),
+    )
+    mirror = turned(peroxide * [1, 1, -1], rng)
+    last, _ = joined_ends(numbers, peroxide, mirror)
+    assert path_length(np.stack([peroxide, last]))[-1] > 0.5
+    assert not is_degenerate(numbers, peroxide, mirror)
+    up, _ = pyramids()
+    assert is_degenerate(np.array([7, 1, 1, 1]), up, turned(up * [1, -1, 1], rng))
+
+
+@pytest.mark.physics
+def test_a_degenerate_rearrangement_has_its_barrier(ammonia, rng):
+    """The toy ammonia turned at will and relabelled, against the planar triangle's energy."""
+    up, down = pyramids()
+    band = NEB(images=9, force_tolerance_eV_A=1e-3)
+    first = band.first(ammonia.numbers, up[None], turned(down, rng))
+    state = iterate(band, ammonia, band.init(ammonia, first, rng), steps=500, rng=rng)
+    assert band.converged(state)
+    assert state.barrier() == pytest.approx(planar_barrier(), abs=1e-4)
+
+
+@pytest.mark.inputs
+@pytest.mark.parametrize("method", [NEB(), String(), Scan(drive=("distance 0 1",))])
+def test_ends_that_are_one_geometry_are_refused_in_one_line(method, rng):
+    numbers, (up, _) = np.array([7, 1, 1, 1]), pyramids()
+    with pytest.raises(InputError, match="is the geometry of the start") as caught:
+        method.first(numbers, up[None], turned(up, rng))
+    assert "\n" not in str(caught.value)
 
 
 def test_idpp_is_ases():

@@ -190,6 +190,40 @@ def test_a_distance_between_atoms_without_a_bond_can_be_driven(isomers, rng):
     assert lengths == pytest.approx(np.linspace(lengths[0], 3.5, 4), abs=1e-8)
 
 
+@pytest.mark.parametrize("relax", [("all",), ()])
+@pytest.mark.parametrize(
+    ("text", "last"),
+    [("coordination 6 : 5 7 r0=1.5 n=6", 0.9), ("difference 5 6 6 7", 0.4)],
+)
+def test_a_coordinate_that_is_no_value_of_the_tree_is_driven(text, last, relax, isomers, rng):
+    """Of the same four atoms as a dihedral, or of the two first as a distance, it is neither."""
+    cis = isomers[0]
+    scan = Scan(images=4, drive=(f"{text} to {last}",), relax=relax)
+    scan.check("cis.xyz", cis.numbers, cis.positions[None], False)
+    first = scan.first(cis.numbers, cis.positions[None], None)
+    potential = Tethers(cis.numbers, cis.positions)
+    state = scan.init(potential, first, rng)
+    state = iterate(scan, potential, state, steps=3, rng=rng)
+    begun = values(text, cis.positions[None])[0]
+    assert values(text, state.images) == pytest.approx(np.linspace(begun, last, 4), abs=1e-8)
+
+
+@pytest.mark.inputs
+@pytest.mark.parametrize(
+    ("drive", "message"),
+    [
+        ("coordination 6 : 5 7 r0=1.5 to 2.5", "lies between 0 and 2, found 2.5"),
+        ("coordination 6 : 5 7 r0=1.5 from 0 to 1", "lies between 0 and 2, found 0"),
+        ("coordination 6 : 5 99 r0=1.5 to 1", "names atom 99"),
+        ("python:os:getcwd to 1", "not functions of one's own"),
+    ],
+)
+def test_what_cannot_be_driven_is_refused_at_the_start(drive, message, isomers):
+    cis = isomers[0]
+    with pytest.raises(InputError, match=message):
+        Scan(drive=(drive,)).check("cis.xyz", cis.numbers, cis.positions[None], False)
+
+
 @pytest.mark.parametrize("relax", [("all",), (FIRST,), ()])
 def test_a_step_of_a_scan_is_one_call(relax, isomers, tethers, rng):
     sizes = []

@@ -1,5 +1,6 @@
 """Training: what is learned, the constant, the diagnosis of labels."""
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,7 @@ from flexcalc.errors import ConfigError, FileFormatError, InputError, MoleculeEr
 from flexcalc.models.family import TrainingWarning
 from flexcalc.models.gdml import SGDML
 from flexcalc.models.gdml.descriptor import InverseDistances
-from flexcalc.models.gdml.diagnosis import diagnosis
+from flexcalc.models.gdml.diagnosis import diagnosis, median_line
 
 
 def test_the_jacobian_is_the_derivative_of_the_features(rng):
@@ -125,6 +126,62 @@ def test_diagnosis_keeps_silent_on_good_labels(rng):
     assert diagnosis(energies, energies + 0.1 * rng.normal(size=100) + 7.0) is None
     assert diagnosis(energies[:3], -energies[:3]) is None
     assert diagnosis(np.ones(20), energies[:20]) is None
+
+
+def test_energies_without_any_relation_are_not_called_gradients(rng):
+    """By chance half of all slopes are negative; 1 of 1000 may be called so."""
+    notes = [diagnosis(*rng.normal(size=(2, 30))) or "" for _ in range(1000)]
+    assert sum("gradients" in note for note in notes) <= 4
+    assert all("correlate by only" in note or "gradients" in note for note in notes)
+
+
+def test_the_interval_of_a_slope_holds_it_as_often_as_it_says(rng):
+    """But for 1 of 1000; 20 frames with noise as large as the energies are."""
+    held = 0
+    for _ in range(1000):
+        predicted = rng.normal(size=20)
+        line = median_line(0.7 * predicted + rng.normal(size=20), predicted)
+        held += line.low <= 0.7 <= line.high
+    assert held >= 995
+
+
+def test_one_energy_given_many_times_is_no_evidence(rng):
+    """Rounding in a file, and two geometries that were copied, however often."""
+    rounding = 1e-8 * rng.normal(size=(2, 50))
+    assert diagnosis(-4321.0 + rounding[0], 3.0 + rounding[1]) is None
+    copies = np.tile([0.0, 1.0], 25)
+    assert diagnosis(copies, -copies) is None
+
+
+@pytest.mark.parametrize(
+    ("factor", "message"),
+    [
+        (1.0, "the energies of 5 training points, such as number"),
+        (-1.0, "gradients seem to have been given as forces"),
+        (27.2114, "as much as the forces say: check that"),
+        (0.529177, "as much as the forces say: check that"),
+    ],
+)
+def test_a_tenth_of_unphysical_frames_hides_and_makes_no_alarm(factor, message, rng):
+    """What the forces say of them is anything, and far larger than all the others."""
+    predicted = rng.normal(size=50)
+    energies = factor * predicted + 0.02 * abs(factor) * rng.normal(size=50)
+    predicted[::10] += np.array([60.0, 80.0, -70.0, 90.0, 100.0]) * -np.sign(predicted[::10])
+    assert message in diagnosis(energies, predicted)
+
+
+def test_right_labels_of_one_geometry_or_with_unphysical_ones_are_not_called_gradients(
+    ethanol, rng
+):
+    """A hydrogen far off in every tenth frame, whose labels stayed as they were."""
+    same = ethanol[np.zeros(50, dtype=int)]
+    moved = np.array(ethanol.positions[:50])
+    moved[::10, 8] += 5.0
+    for data in (same, replace(ethanol[:50], positions=moved)):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            SGDML(sigma=20.0).fit(data[:30], None, rng)
+        assert not [str(one.message) for one in caught if "gradients" in str(one.message)]
 
 
 def test_sigma_must_be_set_for_a_single_fit(water, rng):

@@ -102,7 +102,11 @@ class Chain(ABC):
             numbers: (atoms,) atomic numbers.
             start: (frames, atoms, 3) in angstrom: a whole path if there is no end, else its
                 last frame is where the path starts.
-            end: (atoms, 3) in angstrom; like atoms are relabelled to fit the start.
+            end: (atoms, 3) in angstrom; like atoms are relabelled to fit the start, unless the
+                ends differ by their labels alone.
+
+        Raises:
+            InputError: both ends are one geometry.
         """
         if end is None:
             return np.array(start)

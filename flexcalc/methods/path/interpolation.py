@@ -6,8 +6,9 @@ from typing import Literal
 
 import numpy as np
 
-from flexcalc.errors import ShapeError
-from flexcalc.geometry import align, match_atoms
+from flexcalc.errors import InputError, ShapeError
+from flexcalc.geometry import align, is_degenerate, largest_move, match_atoms
+from flexcalc.geometry.matching import EQUAL_A
 from flexcalc.methods.relax import relax
 from flexcalc.potential import CheckedPotential, Evaluation
 
@@ -73,9 +74,32 @@ def joined_ends(
 
     Independently made ends label equivalent hydrogens at will; a path between them would have
     to swap atoms. See Vassilev-Galindo et al., J. Chem. Phys. 154, 094119 (2021), section II.
+    Ends that differ by labels alone keep them: the rearrangement is degenerate, and relabelling
+    would leave none.
+
+    Raises:
+        InputError: both ends are one geometry, with the same labels too.
     """
+    check_different(start, end)
     order = match_atoms(numbers, end, start)
+    if is_degenerate(numbers, start, end):
+        order = np.arange(len(numbers))
     return align(end[order][None], start)[0], order
+
+
+def check_different(start: np.ndarray, end: np.ndarray) -> None:
+    """Refuse ends (atoms, 3) of a path that are one geometry.
+
+    Raises:
+        InputError: they are.
+    """
+    apart = largest_move(end, start)
+    if apart < EQUAL_A:
+        raise InputError(
+            f"end: is the geometry of the start, no atom is farther than {apart:.3f} A from its "
+            "place there; name two different minima (where relaxing made them one, "
+            "relax_ends = false keeps them as they are)"
+        )
 
 
 def interpolate(

@@ -11,10 +11,19 @@ from numpy.random import Generator
 
 from flexcalc.errors import FlexcalcError, InputError
 from flexcalc.fields import Images, Positive
-from flexcalc.geometry import Coordinate, ZMatrix, labellings, match_atoms, zmatrix
+from flexcalc.geometry import (
+    Coordinate,
+    ZMatrix,
+    is_degenerate,
+    labellings,
+    match_atoms,
+    zmatrix,
+)
 from flexcalc.geometry.constraints import free_part, held
+from flexcalc.geometry.named import Coordination
 from flexcalc.geometry.zmatrix import changes
 from flexcalc.methods.optimisers import LBFGS, Memory, Optimiser
+from flexcalc.methods.path.interpolation import check_different
 from flexcalc.potential import Evaluation, Potential
 
 ALL = "all"
@@ -48,7 +57,7 @@ class Drive:
         head, *rest = re.split(r"\s+(from|via|to|through)\s+", text.strip())
         words = dict(zip(rest[::2], rest[1::2], strict=False))
         try:
-            coordinate = Coordinate.parse(head)
+            coordinate = _driveable(head)
             values = {word: float(number) for word, number in words.items()}
             if len(words) != len(rest) / 2 or not np.isfinite(list(values.values())).all():
                 raise ValueError
@@ -64,6 +73,23 @@ class Drive:
             ) from None
         ends = (values.get("from"), values.get("via"), values.get("to"))
         return cls(coordinate, *ends, through is not None)
+
+    def check(self, count: int) -> None:
+        """Refuse a molecule of `count` atoms that lacks some, and values that cannot be.
+
+        Raises:
+            ShapeError: it has fewer atoms than the coordinate names.
+            InputError: a number of neighbours below 0, or above the pairs that there are.
+        """
+        self.coordinate.check(count)
+        if isinstance(self.coordinate, Coordination):
+            most = self.coordinate.pairs
+            for value in (self.start, self.middle, self.end):
+                if value is not None and not 0 < value < most:
+                    raise InputError(
+                        f"drive: {self.coordinate.label!r} lies between 0 and {most}, "
+                        f"found {value:g}"
+                    )
 
     def values(self, here: float, there: float | None, share: np.ndarray) -> np.ndarray:
         """Values (images,) in angstrom or radians at shares 0 to 1 of the way.
@@ -85,7 +111,21 @@ class Drive:
         return np.interp(share, [0.0, 0.5, 1.0], [first, self._inner(self.middle), last])
 
     def _inner(self, value: float) -> float:
-        return value if self.coordinate.kind == "distance" else float(np.radians(value))
+        return float(np.radians(value)) if self.coordinate.unit == "degrees" else value
+
+
+def _driveable(text: str) -> Coordinate:
+    """A coordinate that a scan can hold at values.
+
+    Raises:
+        InputError: the text is none, or it is a function of the user's own.
+    """
+    if text.strip().startswith("python:"):
+        raise InputError(
+            f"{text.strip()!r}: a scan drives distances, angles, dihedrals, differences and "
+            "coordination numbers, not functions of one's own"
+        )
+    return Coordinate.parse(text)
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +170,7 @@ class Scan:
     """Drive internal coordinates from start to end; the others are interpolated or relaxed.
 
     Like atoms of the end are relabelled so that the coordinates which are not driven change as
-    little as they can.
+    little as they can, unless the ends differ by their labels alone.
     """
 
     kind: ClassVar[str] = "scan"
@@ -160,14 +200,15 @@ class Scan:
         if not self.drive:
             raise InputError("drive: expected at least one coordinate, such as 'dihedral 0 1 2 3'")
         for drive in self._drives():
-            drive.coordinate.check(len(numbers))
+            drive.check(len(numbers))
+            drive.coordinate.check_defined(frames[-1:], where)
             if not end and drive.end is None:
                 raise InputError(
                     f"drive: {drive.coordinate.label!r} has no end; name an end geometry, or "
                     f"its value: '{drive.coordinate.label} to VALUE'"
                 )
         for coordinate in self._chosen():
-            coordinate.check(len(numbers))
+            coordinate.check_defined(frames[-1:], where)
         self._columns(self._tree(numbers, frames[-1]))
 
     def first(self, numbers: np.ndarray, start: np.ndarray, end: np.ndarray | None) -> np.ndarray:
@@ -177,9 +218,18 @@ class Scan:
             numbers: (atoms,) atomic numbers.
             start: (frames, atoms, 3) in angstrom; the last counts.
             end: (atoms, 3) in angstrom.
+
+        Raises:
+            InputError: a driven dihedral has no value in one of them, or both are one geometry
+                and no drive says where it goes.
         """
+        self._check_ends(start[-1:], end)
         if end is None:
             return np.array(start[-1:])
+        if all(drive.end is None and not drive.through for drive in self._drives()):
+            check_different(start[-1], end)
+        if is_degenerate(numbers, start[-1], end):
+            return np.stack([start[-1], end])
         tree = self._tree(numbers, start[-1])
         orders = labellings(numbers, end, start[-1])
         if orders is None:
@@ -196,6 +246,13 @@ class Scan:
         good = orders[misfit <= 1.05 * misfit.min() + 1e-6]
         relabelled = (good != np.arange(len(numbers))).sum(axis=1)
         return np.stack([start[-1], end[good[np.argmin(relabelled)]]])
+
+    def _check_ends(self, start: np.ndarray, end: np.ndarray | None) -> None:
+        """Refuse relaxed ends, start (1, atoms, 3), in which a driven dihedral has no value."""
+        for drive in self._drives():
+            drive.coordinate.check_defined(start, "start")
+            if end is not None and drive.end is None:
+                drive.coordinate.check_defined(end[None], "end")
 
     def init(self, potential: Potential, positions: np.ndarray, rng: Generator) -> ScanState:
         """Lay the path between the ends (1 or 2, atoms, 3) in angstrom that `first` gives."""
@@ -288,7 +345,7 @@ class Scan:
         return [drive.coordinate for drive in self._drives()]
 
     def _chosen(self) -> list[Coordinate]:
-        return [] if ALL in self.relax else [Coordinate.parse(text) for text in self.relax]
+        return [] if ALL in self.relax else [_driveable(text) for text in self.relax]
 
     def _tree(self, numbers: np.ndarray, start: np.ndarray) -> ZMatrix:
         return zmatrix(numbers, start, [*self._coordinates(), *self._chosen()])

@@ -18,6 +18,7 @@ from numpy.random import Generator
 from flexcalc.errors import InputError
 from flexcalc.geometry import Coordinate
 from flexcalc.geometry.graph import bonded_share
+from flexcalc.geometry.named import LINEAR_DEGREES
 from flexcalc.models.gdml.descriptor import InverseDistances
 from flexcalc.models.gdml.descriptor.interface import Linearised
 from flexcalc.models.gdml.symmetry import recover
@@ -117,10 +118,17 @@ def averages_of(
 
     Raises:
         ShapeError: a coordinate names an atom that the molecule has not.
-        InputError: a coordinate of one's own, whose images under a relabelling nobody knows.
+        InputError: a coordinate of one's own, whose images under a relabelling nobody knows; or
+            a dihedral over an angle that is linear in most of the frames.
     """
     group = recover(numbers, positions, rng).permutations
     if coordinates:
+        for coordinate in coordinates:
+            check_kind(coordinate)
+            coordinate.check(len(numbers))
+            straight = np.flatnonzero(coordinate.bend(positions) < LINEAR_DEGREES)
+            if 2 * len(straight) > len(positions):
+                raise InputError(f"coordinates: {coordinate.undefined(positions[straight[0]])}")
         return _of_coordinates(coordinates, group)
     terms = InverseDistances(len(numbers))
     table = pair_classes(numbers, bonded_share(numbers, positions))
@@ -177,16 +185,22 @@ def _joined(classes: np.ndarray, order: np.ndarray) -> np.ndarray:
         classes = joined
 
 
+def check_kind(coordinate: Coordinate) -> None:
+    """Refuse a coordinate whose images under a relabelling of like atoms are not known.
+
+    Raises:
+        InputError: it is no distance, angle or dihedral.
+    """
+    if coordinate.kind not in ("distance", "angle", "dihedral"):
+        raise InputError(
+            f"coordinate {coordinate.label!r}: regions are told by distances, angles and dihedrals"
+        )
+
+
 def _of_coordinates(coordinates: Sequence[Coordinate], group: np.ndarray) -> Averages:
     """Averages over the images of coordinates under a group (permutations, atoms)."""
     images: dict[Coordinate, int] = {}
     for number, coordinate in enumerate(coordinates):
-        if coordinate.kind not in ("distance", "angle", "dihedral"):
-            raise InputError(
-                f"coordinate {coordinate.label!r}: regions are told by distances, angles and "
-                "dihedrals"
-            )
-        coordinate.check(group.shape[1])
         for permutation in group:
             atoms = tuple(int(permutation[atom]) for atom in coordinate.atoms)
             # Read from either end it is the same coordinate.

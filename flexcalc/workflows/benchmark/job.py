@@ -189,7 +189,10 @@ def opened(config: Benchmark, folder: Path) -> BenchmarkJob:
     texts = [*config.coordinates, *(m.coordinate for m in config.mechanisms if m.coordinate)]
     texts += [part.coordinate for part in config.withheld if part.coordinate]
     for text in texts:
-        Coordinate.parse(text, trust=config.trust).values(starts.positions[:1])
+        coordinate = Coordinate.parse(text, trust=config.trust)
+        coordinate.values(starts.positions[:1])
+        for name, minimum in zip(config.minima, starts.positions, strict=True):
+            coordinate.check_defined(minimum[None], f"minimum {name}")
     for mechanism in config.mechanisms:
         first = starts.positions[list(config.minima).index(mechanism.start)]
         mechanism.method.check(f"mechanism {mechanism.name}", numbers, first[None], True)
@@ -257,6 +260,11 @@ def _check_names(config: Benchmark) -> None:
     for mechanism in config.mechanisms:
         _known("mechanisms.start", mechanism.start, config.minima)
         _known("mechanisms.end", mechanism.end, config.minima)
+        if mechanism.start == mechanism.end and mechanism.method.takes_path:
+            raise ConfigError(
+                f"mechanisms.end: expected another minimum than the start of {mechanism.name}, "
+                f"found {mechanism.end!r} twice; only a scan can come back to where it began"
+            )
     for sample in config.samples:
         for name in sample.mechanisms:
             _known("samples.mechanisms", name, names)

@@ -120,7 +120,8 @@ def relabelled(job: BenchmarkJob, level: str, frames: Path, folder: Path) -> Dat
 
 def _naive(job: BenchmarkJob, here: Run) -> Rows:
     """What band and string come to from interpolations that know only the ends."""
-    pairs = {(one.start, one.end): one for one in job.mechanisms.values()}
+    mechanisms = job.mechanisms.values()
+    pairs = {(one.start, one.end): one for one in mechanisms if one.start != one.end}
     rows = []
     for (start, end), interpolation, kind in product(pairs, NAIVE, (NEB, String)):
         method = kind(images=job.config.naive_images, interpolation=interpolation)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from flexcalc.geometry import is_degenerate
 from flexcalc.masses import ISOTOPE_AMU, atomic_masses
 from flexcalc.methods.iterate import Checkpoint, Recorder, run
 from flexcalc.methods.path import PathState, ScanState, chained, path_length
@@ -28,7 +29,13 @@ def searched(job: PathJob, here: Run) -> tuple[FoundPath, dict[str, Any]]:
             "warning: the end is matched to the start whatever the masses of like atoms: see in "
             "path.xyz that the isotopes are where they should be"
         )
-    state = _iterated(job, here)
+    first, degenerate = _first(job)
+    if degenerate:
+        here.say(
+            "the ends differ by the labels of like atoms alone: a degenerate rearrangement, "
+            "searched with the labels as they are given"
+        )
+    state = _iterated(job, here, first)
     images = chained(state.images)
     found = FoundPath(images, job.potential(images))
     write_images(
@@ -40,6 +47,8 @@ def searched(job: PathJob, here: Run) -> tuple[FoundPath, dict[str, Any]]:
         job.config.descent.masses,
     )
     results = _results(job, state, found) | isotopes
+    if job.end is not None:
+        results["degenerate"] = degenerate
     here.say(
         f"barrier on the model {results['barrier_model_kcal_mol']:.3f} kcal/mol, "
         f"{'converged' if results['converged'] else 'NOT CONVERGED'} in {state.step} steps"
@@ -55,7 +64,7 @@ def _unlike(numbers: np.ndarray, masses: Sequence[float]) -> bool:
     return any(np.ptp(own[numbers == number]) > ISOTOPE_AMU for number in np.unique(numbers))
 
 
-def _iterated(job: PathJob, here: Run) -> State:
+def _iterated(job: PathJob, here: Run, first: np.ndarray) -> State:
     config, method = job.config, _method(job)
     with AppendLog(here.folder / "convergence.csv", whole_lines) as log:
         recorder = Recorder(log, 1, _convergence_line)
@@ -70,7 +79,7 @@ def _iterated(job: PathJob, here: Run) -> State:
             return run(
                 method,
                 job.potential,
-                _first(job),
+                first,
                 method.state,
                 steps=config.steps,
                 checkpoint=checkpoint,
@@ -83,18 +92,27 @@ def _method(job: PathJob) -> Any:
     return job.config.method
 
 
-def _first(job: PathJob) -> np.ndarray:
-    """Where the method starts from, with its ends relaxed if that is wanted."""
+def _first(job: PathJob) -> tuple[np.ndarray, bool]:
+    """Where the method starts from, and whether its ends differ by their labels alone.
+
+    The ends are relaxed if that is wanted.
+
+    Raises:
+        InputError: they are one geometry.
+    """
     config, numbers = job.config, job.potential.numbers
     ends = [job.start.positions[-1]]
     if job.end is not None:
         ends.append(job.end.positions[-1])
     elif config.method.takes_path:
-        return config.method.first(numbers, job.start.positions, None)
+        return config.method.first(numbers, job.start.positions, None), False
     positions = np.stack(ends)
     if config.relax_ends:
         positions = relax(job.potential, positions).positions
-    return config.method.first(numbers, positions[:1], positions[1] if len(ends) > 1 else None)
+    if len(ends) == 1:
+        return config.method.first(numbers, positions, None), False
+    first = config.method.first(numbers, positions[:1], positions[1])
+    return first, is_degenerate(numbers, positions[0], positions[1])
 
 
 def _convergence_line(state: State) -> bytes:
