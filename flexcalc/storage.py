@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import mmap
 import os
 import shutil
 import tempfile
@@ -140,8 +141,9 @@ class AppendLog:
 
     Args:
         path: the file; made if missing.
-        whole: maps the bytes of the file to the length of its whole records. What lies beyond
-            was cut by a kill and is removed on opening.
+        whole: maps the bytes of the file, which it may search and slice but not hold on to, to
+            the length of its whole records. What lies beyond was cut by a kill and is removed on
+            opening.
 
     Raises:
         BusyError: another process, or another log of this one, is appending to the file.
@@ -154,9 +156,9 @@ class AppendLog:
         self._stream = open(self.path, "ab", buffering=0)  # noqa: SIM115 - closed by close()
         try:
             _lock(self._stream.fileno(), f"{self.path}: another process is writing this file")
-            content = self.path.read_bytes()
-            self.size = whole(content)  # bytes on disk
-            if self.size != len(content):
+            length = os.fstat(self._stream.fileno()).st_size
+            self.size = _whole_part(self.path, length, whole)  # bytes on disk
+            if self.size != length:
                 self._stream.truncate(self.size)
                 os.fsync(self._stream.fileno())
             if not existed:
@@ -214,6 +216,14 @@ class AppendLog:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _whole_part(path: Path, length: int, whole: Callable[[bytes], int]) -> int:
+    """What `whole` says of a file, which is mapped: a trajectory may be larger than memory."""
+    if not length:
+        return 0
+    with open(path, "rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as text:
+        return whole(text)  # type: ignore[arg-type]
 
 
 def _lock(handle: int, busy: str) -> None:
