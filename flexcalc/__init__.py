@@ -13,6 +13,10 @@ Names are imported on first use, so that `import flexcalc` is quick.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from flexcalc.threads import settle_numexpr
+
+settle_numexpr()
+
 __version__ = "0.1.0"
 
 _HOMES = {

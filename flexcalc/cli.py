@@ -234,7 +234,7 @@ def init(
     def work() -> None:
         from flexcalc import workflows
 
-        print(workflows.toml_template(command), end="")
+        show(workflows.toml_template(command), end="")
 
     return work
 
@@ -247,7 +247,7 @@ def report(
     def work() -> None:
         from flexcalc.report import write_report
 
-        print(write_report(folder))
+        show(write_report(folder))
 
     return work
 
@@ -265,7 +265,7 @@ def info(
 
         facts = workflows.describe(place, trust=trust, energy_key=energy_key, forces_key=forces_key)
         for line in workflows.lines(facts):
-            print(line)
+            show(line)
 
     return work
 
@@ -282,7 +282,7 @@ def export(
     def work() -> None:
         from flexcalc import workflows
 
-        print(workflows.export_model(model, file, trust=trust))
+        show(workflows.export_model(model, file, trust=trust))
 
     return work
 
@@ -302,11 +302,57 @@ def main(words: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         fail("interrupted; the same command goes on from here", 130)
     except BrokenPipeError:
-        # The reader, such as `head`, has gone; Python must not complain when it flushes.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader, such as `head`, has gone.
+        drop_output()
         sys.exit(1)
     except OSError as error:
+        if error.filename == STDOUT:
+            drop_output()
         fail(f"{error.filename or 'a file'}: {error.strerror or error}", 1)
+    except (MemoryError, RuntimeError) as error:
+        if not of_memory(error):
+            raise
+        fail(f"out of memory{memory_here()}: {error or 'no more could be had'}; {LESS}", 1)
+
+
+STDOUT = "standard output"
+"""What stands for the name of a file in errors of what is printed."""
+
+
+def show(text: object, end: str = "\n") -> None:
+    """Print, and let errors say where."""
+    from flexcalc.storage import naming
+
+    with naming(STDOUT):
+        print(text, end=end, flush=True)
+
+
+def drop_output() -> None:
+    """Let Python not complain when it flushes what it could not print."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+LESS = "take fewer or smaller things at a time, or a machine with more"
+"""What to do where memory does not suffice."""
+
+MEMORY_WORDS = ("allocate memory", "out of memory", "bad_alloc", "start new thread")
+"""What torch, C++ and Python's threads say in a RuntimeError where memory does not suffice."""
+
+
+def of_memory(error: Exception) -> bool:
+    """Whether an error says that there is not enough memory."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(word in text for word in MEMORY_WORDS)
+
+
+def memory_here() -> str:
+    """The limit of memory that this process runs under, in words; empty without one."""
+    import resource
+
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit == resource.RLIM_INFINITY:
+        return ""
+    return f" (the limit of this process, ulimit -v, is {limit / 2**30:.2g} GiB)"
 
 
 def parsed(words: Sequence[str]) -> Work:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import mmap
 import os
 import shutil
 import tempfile
@@ -22,6 +23,56 @@ from flexcalc.errors import BusyError, FileFormatError, InputError
 
 PARTIAL = ".partial"
 """Ends the name of a file or of a model folder that is being written."""
+
+
+@contextmanager
+def naming(place: Path | str) -> Iterator[None]:
+    """Put the name of what is written into the errors of the system that the block raises.
+
+    A write to an open file that fails (ENOSPC, EDQUOT, EFBIG, EIO) does not know its name.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None:
+            error.filename, error.filename2 = str(place), None
+        raise
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file that need not survive a crash, such as a temporary one.
+
+    Raises:
+        OSError: with the name of the file, whatever failed.
+    """
+    with naming(path):
+        Path(path).write_bytes(content)
+
+
+def copy_tree(source: Path, target: Path) -> None:
+    """Copy a folder, replacing the target.
+
+    Raises:
+        OSError: with the name of the file that could not be written.
+    """
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    for entry in sorted(source.rglob("*")):
+        copy = target / entry.relative_to(source)
+        if entry.is_dir():
+            copy.mkdir()
+        else:
+            copy_file(entry, copy)
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a file with its times.
+
+    Raises:
+        OSError: with the name of the copy.
+    """
+    with naming(target):
+        shutil.copy2(source, target)
 
 
 def sha256_file(path: Path) -> str:
@@ -42,7 +93,11 @@ def atomic_write(path: Path, content: str | bytes, *, keep: Path | None = None) 
         OSError: the disk is full or the folder is not writable; the old file is untouched.
     """
     path = Path(path)
-    data = content.encode() if isinstance(content, str) else content
+    with naming(path):
+        _replace(path, content.encode() if isinstance(content, str) else content, keep)
+
+
+def _replace(path: Path, data: bytes, keep: Path | None) -> None:
     handle, name = tempfile.mkstemp(PARTIAL, f".{path.name}.", path.parent)
     try:
         try:
@@ -68,11 +123,12 @@ def _write_all(handle: int, data: bytes) -> None:
 
 def sync_folder(folder: Path) -> None:
     """Make a rename or a new name in the folder durable."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    with naming(folder):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def write_json(path: Path, content: Mapping | Sequence) -> None:
@@ -85,8 +141,9 @@ class AppendLog:
 
     Args:
         path: the file; made if missing.
-        whole: maps the bytes of the file to the length of its whole records. What lies beyond
-            was cut by a kill and is removed on opening.
+        whole: maps the bytes of the file, which it may search and slice but not hold on to, to
+            the length of its whole records. What lies beyond was cut by a kill and is removed on
+            opening.
 
     Raises:
         BusyError: another process, or another log of this one, is appending to the file.
@@ -99,9 +156,9 @@ class AppendLog:
         self._stream = open(self.path, "ab", buffering=0)  # noqa: SIM115 - closed by close()
         try:
             _lock(self._stream.fileno(), f"{self.path}: another process is writing this file")
-            content = self.path.read_bytes()
-            self.size = whole(content)  # bytes on disk
-            if self.size != len(content):
+            length = os.fstat(self._stream.fileno()).st_size
+            self.size = _whole_part(self.path, length, whole)  # bytes on disk
+            if self.size != length:
                 self._stream.truncate(self.size)
                 os.fsync(self._stream.fileno())
             if not existed:
@@ -116,12 +173,13 @@ class AppendLog:
         Raises:
             OSError: the disk is full; what was written of the record is taken back.
         """
-        try:
-            _write_all(self._stream.fileno(), record)
-            os.fsync(self._stream.fileno())
-        except BaseException:
-            os.ftruncate(self._stream.fileno(), self.size)
-            raise
+        with naming(self.path):
+            try:
+                _write_all(self._stream.fileno(), record)
+                os.fsync(self._stream.fileno())
+            except BaseException:
+                os.ftruncate(self._stream.fileno(), self.size)
+                raise
         self.size += len(record)
 
     def truncate(self, size: int) -> None:
@@ -136,8 +194,9 @@ class AppendLog:
                 "the file was changed since its checkpoint, so start in another folder"
             )
         if size < self.size:
-            os.ftruncate(self._stream.fileno(), size)
-            os.fsync(self._stream.fileno())
+            with naming(self.path):
+                os.ftruncate(self._stream.fileno(), size)
+                os.fsync(self._stream.fileno())
             self.size = size
 
     def __len__(self) -> int:
@@ -157,6 +216,14 @@ class AppendLog:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _whole_part(path: Path, length: int, whole: Callable[[bytes], int]) -> int:
+    """What `whole` says of a file, which is mapped: a trajectory may be larger than memory."""
+    if not length:
+        return 0
+    with open(path, "rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as text:
+        return whole(text)  # type: ignore[arg-type]
 
 
 def _lock(handle: int, busy: str) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 _lock = threading.Lock()
 _inside = 0
@@ -22,8 +25,32 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
 def cores() -> int:
     """Processors this process may run on; fewer where OMP_NUM_THREADS says so."""
     here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    told = os.environ.get(THREAD_VARIABLES[0], "")
-    return min(here, int(told)) if told.isdecimal() and int(told) > 0 else here
+    return min(here, requested_threads() or here)
+
+
+def requested_threads() -> int | None:
+    """The number in OMP_NUM_THREADS; None where it holds none.
+
+    OpenMP takes a list too, a number for each level of nested parallel regions: the first counts
+    here. What OpenMP does not allow (0, -1, words) it ignores with a warning, and so does this.
+    """
+    levels = [part.strip() for part in os.environ.get(THREAD_VARIABLES[0], "").split(",")]
+    # No machine has so many threads that nine digits would not do.
+    counts = [int(part) for part in levels if re.fullmatch("[0-9]{1,9}", part)]
+    return counts[0] if len(counts) == len(levels) and min(counts) > 0 else None
+
+
+def settle_numexpr() -> None:
+    """Keep numexpr, which pandas imports for MACE, from reading OMP_NUM_THREADS by itself.
+
+    It takes one positive number there, and raises an error for a list or words.
+    """
+    if os.environ.get(THREAD_VARIABLES[0]) and not os.environ.get("NUMEXPR_NUM_THREADS"):
+        os.environ["NUMEXPR_NUM_THREADS"] = str(min(requested_threads() or 1, MOST_OF_NUMEXPR))
+
+
+MOST_OF_NUMEXPR = 64
+"""Threads beyond which numexpr complains."""
 
 
 def pool() -> ThreadPoolExecutor:
@@ -37,6 +64,8 @@ def pool() -> ThreadPoolExecutor:
 @cache
 def _pool(process: int) -> ThreadPoolExecutor:
     """A forked process has none of its parent's threads."""
+    from concurrent.futures import ThreadPoolExecutor
+
     return ThreadPoolExecutor(cores(), thread_name_prefix="flexcalc")
 
 

@@ -346,6 +346,44 @@ def test_a_full_disk_is_one_line(here, run, monkeypatch, capsys):
     assert complaint(capsys) == "md/trajectory.xyz: No space left on device"
 
 
+def test_no_memory_is_one_line(here, run, monkeypatch, capsys):
+    errors = [
+        MemoryError(),
+        MemoryError("Unable to allocate 8 EiB for an array with shape (1, 2) and type float64"),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"
+        ),
+        RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB"),
+        RuntimeError("std::bad_alloc"),
+        RuntimeError("can't start new thread"),
+    ]
+    for error in errors:
+
+        def eats(*_, error=error):
+            raise error
+
+        monkeypatch.setattr("flexcalc.workflows.run_md", eats)
+        assert run("md", "m", "s.xyz") == 1
+        assert complaint(capsys).startswith("out of memory")
+
+
+def test_an_error_of_the_program_itself_is_not_taken_for_one_of_memory(here, run, monkeypatch):
+    def fails(*_):
+        raise RuntimeError("expected a dispatcher")
+
+    monkeypatch.setattr("flexcalc.workflows.run_md", fails)
+    with pytest.raises(RuntimeError, match="expected a dispatcher"):
+        run("md", "m", "s.xyz")
+
+
+def test_standard_output_on_a_full_disk_is_named(here):
+    words = [sys.executable, "-m", "flexcalc.cli", "init", "md"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "flexcalc: standard output: No space left on device\n"
+
+
 # ---------------------------------------------------------------- run folders
 
 

@@ -49,6 +49,50 @@ def failing(monkeypatch: pytest.MonkeyPatch, name: str, after: int = 0) -> None:
     monkeypatch.setattr(os, name, call)
 
 
+@pytest.mark.data
+def test_an_error_of_a_full_disk_names_the_file_wherever_it_is_written(tmp_path):
+    path, tree, copy = tmp_path / "file", tmp_path / "tree", tmp_path / "copy"
+    (tree / "inner").mkdir(parents=True)
+    (tree / "inner" / "large").write_bytes(bytes(1000))
+    with storage.AppendLog(tmp_path / "log", storage.whole_lines) as log, largest_file(100):
+        writers = {
+            path: lambda: storage.atomic_write(path, bytes(1000)),
+            tmp_path / "state": lambda: storage.save_checkpoint(tmp_path / "state", ARRAYS, FACTS),
+            tmp_path / "log": lambda: log.append(bytes(1000)),
+            tmp_path / "plain": lambda: storage.write_bytes(tmp_path / "plain", bytes(1000)),
+            copy / "inner" / "large": lambda: storage.copy_tree(tree, copy),
+        }
+        for place, write in writers.items():
+            with pytest.raises(OSError, match="File too large") as told:
+                write()
+            assert told.value.filename == str(place)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("call", ["write", "fsync", "open"])
+def test_every_step_of_a_write_that_fails_names_the_file(tmp_path, monkeypatch, call):
+    failing(monkeypatch, call)
+    with pytest.raises(OSError, match="No space left") as told:
+        storage.atomic_write(tmp_path / "results.json", b"{}")
+    monkeypatch.undo()
+    assert told.value.filename == str(tmp_path / "results.json")
+
+
+def test_a_copied_folder_has_the_same_files_and_replaces_the_target(tmp_path):
+    (tmp_path / "one" / "deep").mkdir(parents=True)
+    (tmp_path / "one" / "deep" / "a").write_text("a")
+    (tmp_path / "two").mkdir()
+    (tmp_path / "two" / "old").write_text("old")
+    storage.copy_tree(tmp_path / "one", tmp_path / "two")
+    assert [
+        str(e.relative_to(tmp_path / "two")) for e in sorted((tmp_path / "two").rglob("*"))
+    ] == [
+        "deep",
+        "deep/a",
+    ]
+    assert (tmp_path / "two" / "deep" / "a").read_text() == "a"
+
+
 # Atomic writes
 
 

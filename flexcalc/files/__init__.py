@@ -13,7 +13,7 @@ from pathlib import Path
 from flexcalc.dataset import Dataset
 from flexcalc.errors import FileFormatError, InputError
 from flexcalc.files import extxyz, frames, npz
-from flexcalc.files.extxyz import read_first, read_frames
+from flexcalc.files.extxyz import read_first, read_frames, read_last
 from flexcalc.files.frames import frame_bytes, open_frame_log, whole_frames
 from flexcalc.files.keys import Wanted
 from flexcalc.files.units import energy_unit, force_unit, length_unit
@@ -29,6 +29,7 @@ __all__ = [
     "read",
     "read_first",
     "read_frames",
+    "read_last",
     "whole_frames",
     "write",
 ]

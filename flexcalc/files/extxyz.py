@@ -111,6 +111,27 @@ def read_first(path: Path) -> Dataset:
     return _dataset(path, content[: whole_frames(content)])
 
 
+def read_last(path: Path, most: int) -> Dataset:
+    """The frames in the last `most` bytes of a log of frames, of which no more is read.
+
+    Raises:
+        FileFormatError: no whole frame there, or damage in one.
+    """
+    atoms = len(read_first(path).numbers)
+    try:
+        with path.open("rb") as stream:
+            start = max(0, stream.seek(0, 2) - most)
+            stream.seek(start)
+            content = stream.read()
+    except OSError as error:
+        raise FileFormatError(f"{path}: cannot be read: {error.strerror}") from None
+    if start:
+        # A comment line may hold anything but the end of a line, so that this is where one begins.
+        begin = content.find(b"\n%d\n" % atoms) + 1
+        content = content[begin:] if begin else b""
+    return _dataset(path, content[: whole_frames(content)])
+
+
 Said = tuple[str | None, str | None, str | None]
 """Units of energy, length and force that the call says."""
 

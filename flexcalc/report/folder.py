@@ -6,6 +6,7 @@ import json
 import math
 import re
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import numpy as np
 
 from flexcalc.dataset import Dataset
 from flexcalc.errors import FlexcalcError, InputError
-from flexcalc.files import read_first, read_frames
+from flexcalc.files import read_first, read_frames, read_last
+from flexcalc.files.tables import csv_blocks
 
 COMMANDS = (
     *("label", "train", "evaluate", "path", "saddle", "md", "metad", "umbrella", "ipi"),
@@ -22,6 +24,10 @@ COMMANDS = (
 
 LARGEST = 64 << 20
 """Bytes of frames or tables that a report reads; a longer trajectory is left out of it."""
+
+
+LARGEST_TAIL = 2 << 20
+"""Bytes at the end of a trajectory that are read for its last frames."""
 
 
 class RunFolder:
@@ -111,6 +117,35 @@ class RunFolder:
         if lacking or not rows:
             return None
         return dict(zip(names, values.T, strict=True))
+
+    def blocks(self, name: str, *columns: str) -> Iterator[dict[str, np.ndarray]]:
+        """Columns (rows,) of a CSV file of any length, some thousand rows at a time.
+
+        None at all where the file is missing or lacks one of the columns; a file that is damaged
+        ends where the damage is.
+        """
+        path = self.path / name
+        if not path.is_file():
+            return
+        try:
+            for block in csv_blocks(path):
+                lacking = [column for column in columns if column not in block]
+                if lacking:
+                    self.problems.append(f"{name} lacks the column {lacking[0]}")
+                    return
+                yield block
+        except FlexcalcError as error:
+            self.problems.append(f"{name} {str(error).removeprefix(f'{path}: ')}")
+
+    def last_frames(self, name: str) -> Dataset | None:
+        """The frames at the end of an extxyz file of any length; None where none is whole."""
+        path = self.path / name
+        try:
+            return read_last(path, LARGEST_TAIL)
+        except FlexcalcError as error:
+            if path.is_file() and path.stat().st_size:
+                self.problems.append(str(error))
+            return None
 
     def frames(self, name: str) -> Dataset | None:
         """The whole frames of an extxyz file; None where there are none."""

@@ -274,7 +274,7 @@ def traces(
     labels: tuple[str, str],
     name: str,
     title: str,
-    mean: bool = False,
+    level: float | None = None,
     size: tuple[float, float] = SMALL,
 ) -> str:
     """A quantity over time, a line for each replica.
@@ -282,25 +282,25 @@ def traces(
     Args:
         time, values: one array (steps,) each per replica.
         labels: of the two axes.
-        mean: draw the mean over all as a dashed line.
+        level: where to draw a dashed line, such as the mean over all.
         size: in inches.
     """
     with house_style():
         figure, axes = new_figure(size)
         width = 1.5 if len(time) == 1 else 0.9
         for index, (x, y) in enumerate(zip(time, values, strict=True)):
-            chosen = _thinned(len(x))
+            chosen = thinned(len(x))
             axes.plot(x[chosen], y[chosen], color=series(index), linewidth=width, alpha=0.85)
-        if mean:
-            level = float(np.mean(np.concatenate(values)))
+        if level is not None:
             axes.axhline(level, color=LIGHT["ink"], linewidth=1.1, linestyle=(0, (5, 3)))
         axes.set(xlabel=labels[0], ylabel=labels[1])
         axes.margins(x=0.01)
         return inlined(figure, name, title)
 
 
-def _thinned(count: int) -> np.ndarray:
-    return np.unique(np.linspace(0, count - 1, min(count, MOST_POINTS)).round().astype(int))
+def thinned(count: int, most: int = MOST_POINTS) -> np.ndarray:
+    """Indices of at most `most` of `count` values, evenly from the first to the last."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
 
 
 def band(

@@ -12,6 +12,7 @@ import numpy as np
 from flexcalc import files
 from flexcalc.config import Md
 from flexcalc.errors import InputError
+from flexcalc.files.tables import csv_blocks
 from flexcalc.methods.dynamics import (
     DynamicsState,
 )
@@ -138,17 +139,24 @@ class _Render:
 
 
 def _results(config: Md, steps: int, scalars: Path, atoms: int) -> dict[str, Any]:
-    table = np.genfromtxt(scalars, delimiter=",", names=True)
-    conserved = table["conserved_eV"].reshape(-1, config.replicas)
+    """The figures of a run, read off scalars.csv a block at a time."""
+    sums, rows = np.zeros(2), 0
+    first = last = np.zeros(0)
+    for block in csv_blocks(scalars):
+        conserved = block["conserved_eV"]
+        rows += len(conserved)
+        sums += block["temperature_K"].sum(), block["potential_eV"].sum()
+        first = np.append(first, conserved[: config.replicas - len(first)])
+        last = np.append(last, conserved)[-config.replicas :]
     picoseconds = steps * config.method.timestep_fs * 1e-3
-    drift = (conserved[-1] - conserved[0]).mean() / max(atoms * picoseconds, 1e-12)
+    drift = (last - first).mean() / max(atoms * picoseconds, 1e-12)
     return {
         "model": config.model,
         "method": config.method.kind,
         "replicas": config.replicas,
         "steps": steps,
         "time_ps": picoseconds,
-        "temperature_mean_K": float(table["temperature_K"].mean()),
-        "potential_mean_eV": float(table["potential_eV"].mean()),
+        "temperature_mean_K": float(sums[0] / rows),
+        "potential_mean_eV": float(sums[1] / rows),
         "conserved_drift_meV_atom_ps": float(drift * 1e3),
     }

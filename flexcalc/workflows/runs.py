@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import time
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +16,7 @@ from typing import Any
 from flexcalc.config import to_toml
 from flexcalc.errors import GuardError, InputError
 from flexcalc.progress import Progress, bar
-from flexcalc.storage import atomic_write, run_folder, write_json
+from flexcalc.storage import atomic_write, naming, run_folder, write_json
 
 
 @dataclass(frozen=True)
@@ -38,11 +37,13 @@ class Run:
 
     def say(self, text: str) -> None:
         """One line for the reader and for the log."""
-        print(text, flush=True)
+        with naming("standard output"):
+            print(text, flush=True)
         self._log(text)
 
     def _log(self, text: str) -> None:
-        with open(self.folder / "log.txt", "a") as log:
+        path = self.folder / "log.txt"
+        with naming(path), open(path, "a") as log:
             log.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {text}\n")
 
     def stopped(self, error: GuardError) -> None:
@@ -231,12 +232,6 @@ def batch_frames(
         )
         for row in range(len(positions))
     )
-
-
-def copy_tree(source: Path, target: Path) -> None:
-    """Copy a folder, replacing the target."""
-    shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(source, target)
 
 
 def shipped(name: str) -> Path:

@@ -1,5 +1,8 @@
 """The activations that are compiled for the processor, against NumPy's functions."""
 
+import errno
+import os
+
 import numpy as np
 import pytest
 
@@ -48,3 +51,40 @@ def test_the_exponential_and_the_logarithm_keep_their_digits_where_they_are_smal
     assert (abs(np.array([compiled.decay(one) for one in x]) / small - 1) < 1e-15 * (1 - x)).all()
     logs = [compiled.log_of_one_and(one) for one in small]
     assert np.allclose(logs, np.log1p(small), rtol=2e-15, atol=0.0)
+
+
+def half(x):
+    return 0.5 * x
+
+
+@pytest.fixture
+def kept(tmp_path, monkeypatch):
+    """A folder for what numba compiles, of a process that has not been told anything yet."""
+    monkeypatch.setattr(compiled.config, "CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(compiled, "_said", [])
+    return tmp_path
+
+
+@pytest.mark.guard
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES])
+def test_what_cannot_be_kept_is_compiled_all_the_same_with_one_word(kept, monkeypatch, code):
+    def full(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(compiled.FunctionCache, "save_overload", full)
+    function = compiled.compiled(half)
+    with pytest.warns(RuntimeWarning, match=f"cannot be kept here .{os.strerror(code)}") as told:
+        assert [function(3.0), function(3), compiled.compiled(half)(5.0)] == [1.5, 1.5, 2.5]
+    assert len(told) == 1
+    assert str(kept) in str(told[0].message)
+
+
+@pytest.mark.guard
+@pytest.mark.parametrize("suffix", ["nbi", "nbc"])
+@pytest.mark.parametrize("content", [b"", b"garbage", None])
+def test_a_damaged_file_of_what_was_kept_is_of_no_use_but_fails_no_call(kept, suffix, content):
+    assert compiled.compiled(half)(3.0) == 1.5
+    (file,) = kept.rglob(f"*.{suffix}")
+    file.write_bytes(file.read_bytes()[:-7] if content is None else content)
+    with pytest.warns(RuntimeWarning, match="cannot be kept here"):
+        assert compiled.compiled(half)(7.0) == 3.5

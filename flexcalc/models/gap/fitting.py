@@ -27,6 +27,7 @@ from flexcalc.errors import InputError, MissingExtraError
 from flexcalc.files import frame_bytes
 from flexcalc.models.gap.xml import MAIN, read_files, relabelled
 from flexcalc.progress import Progress, silent
+from flexcalc.storage import write_bytes
 from flexcalc.threads import cores
 
 FRAMES = "train.xyz"
@@ -156,7 +157,7 @@ def run(
     """
     program = executable()
     with tempfile.TemporaryDirectory(prefix="flexcalc-gap-") as home:
-        (Path(home) / FRAMES).write_bytes(frames)
+        write_bytes(Path(home) / FRAMES, frames)
         files = (f"at_file={FRAMES}", f"gp_file={MAIN}", "do_copy_at_file=F")
         log = Log(descriptors, progress)
         code = _follow([program, *files, "sparse_separate_file=T", *arguments], home, log)

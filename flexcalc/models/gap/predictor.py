@@ -18,6 +18,7 @@ from flexcalc.models.gap.quip import Quip, require_quippy
 from flexcalc.models.gap.terms import Energies
 from flexcalc.models.gap.xml import MAIN, check_elements, check_files
 from flexcalc.potential import Evaluation
+from flexcalc.storage import write_bytes
 
 
 class GAPPotential(TrainedPotential):
@@ -110,4 +111,4 @@ class _Folder:
         self.path = Path(tempfile.mkdtemp(prefix="flexcalc-gap-"))
         weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
         for name, content in files.items():
-            (self.path / name).write_bytes(content)
+            write_bytes(self.path / name, content)

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import math
+import pickle
 import threading
+import warnings
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -17,6 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numba import config, njit
+from numba.core.caching import FunctionCache
 
 from flexcalc.progress import waiting
 from flexcalc.threads import cores, each
@@ -65,21 +68,64 @@ class Compiled:
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile at the first call, for good where there is a place to keep it."""
-    options: dict[str, Any] = {
-        "nogil": True,
-        "error_model": "numpy",
+    dispatcher: Any = njit(
+        nogil=True,
+        error_model="numpy",
         # Sums may be taken in any order; numbers that are none stay none.
-        "fastmath": {"reassoc", "contract", "nsz", "arcp"},
-    }
+        fastmath={"reassoc", "contract", "nsz", "arcp"},
+    )(function)
     settings: Any = config
     before = settings.CACHE_DIR
     settings.CACHE_DIR = before or str(_folder())
     try:
-        return njit(cache=True, **options)(function)
+        # What njit(cache=True) sets too.
+        dispatcher._cache = _Cache(function)
     except RuntimeError:  # no folder that can be written to
-        return njit(**options)(function)
+        pass
     finally:
         settings.CACHE_DIR = before
+    return dispatcher
+
+
+class _Cache(FunctionCache):
+    """Numba's files of a compiled function, but none of their failures fails the call.
+
+    A disk may be full (ENOSPC, EDQUOT, EFBIG), a folder may have become read-only, a file may be
+    cut: the function is compiled in this process, which always works.
+    """
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """What is kept of the function for a signature; None where it cannot be read."""
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception as error:  # unpickling a damaged file may raise anything
+            self._give_up(error)
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep what was compiled for a signature, where it can be written."""
+        try:
+            super().save_overload(sig, data)
+        except (OSError, EOFError, pickle.UnpicklingError) as error:
+            self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        """Leave the files alone from now on, and say so once a process."""
+        self.disable()
+        if not _said:
+            _said.append(True)
+            reason = getattr(error, "strerror", None) or f"{type(error).__name__} {error}".strip()
+            warnings.warn(
+                f"{self.cache_path}: compiled networks cannot be kept here ({reason}): each "
+                "process compiles them again, some ten seconds; make room, or set "
+                "NUMBA_CACHE_DIR to a folder that can be written to",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+
+
+_said: list[bool] = []
+"""Whether this process has been told that compiled networks cannot be kept."""
 
 
 @cache

@@ -15,7 +15,7 @@ KEYS = (
 
 def body(folder: RunFolder) -> str:
     """The section as HTML."""
-    traces = md.read_traces(folder)
+    scalars = md.read_scalars(folder)
     intro = (
         "A real i-PI run asked the model for its forces over a socket. The energies and forces "
         "it received are compared with direct calls of the same model at the same geometries; "
@@ -25,8 +25,8 @@ def body(folder: RunFolder) -> str:
     images = folder.frames("path.xyz")
     if images is not None:
         parts.append(path.drawn(images))  # i-PI sought a path, which has no temperature
-    elif traces:
-        parts.append(md.pictures(traces, "ipi"))
+    elif scalars:
+        parts.append(md.pictures(scalars, "ipi"))
     else:
         parts.append(html.paragraph("i-PI has not written a step yet."))
     return "".join(parts)

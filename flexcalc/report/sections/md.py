@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,39 +20,75 @@ KEYS = (
 )
 COLUMNS = ("time_fs", "temperature_K", "potential_eV", "conserved_eV")
 MOST_PICTURES = 8
+MOST_TRACES = 32
+"""Replicas that are drawn and listed; of more, as many evenly from the first to the last."""
 LARGEST_A = 100.0
 """Extent of a geometry in angstrom beyond which no picture is made of it."""
 
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """The scalars of one replica, arrays (steps,) as in scalars.csv."""
+    """The scalars of one replica: figures of all its rows, and the rows that are drawn.
+
+    Args:
+        replica: its number.
+        time_fs, temperature_K, potential_eV, conserved_eV: (drawn,) as in scalars.csv, the first
+            and the last row among them.
+        mean_K, spread_K: of the temperature over all rows.
+        lowest_eV: potential energy.
+        drift_eV_ps: slope of the conserved energy, by least squares.
+    """
 
     replica: int
     time_fs: np.ndarray
     temperature_K: np.ndarray
     potential_eV: np.ndarray
     conserved_eV: np.ndarray
+    mean_K: float
+    spread_K: float
+    lowest_eV: float
+    drift_eV_ps: float
 
-    def drift(self) -> float:
-        """Slope of the conserved energy in eV a picosecond, by least squares."""
-        if len(self.time_fs) < 2 or np.ptp(self.time_fs) == 0:
-            return 0.0
-        time = (self.time_fs - self.time_fs.mean()) / 1000
-        return float(time @ self.conserved_eV / (time @ time))
+
+@dataclass(frozen=True, eq=False)
+class Scalars:
+    """What scalars.csv says, whatever its length.
+
+    Args:
+        traces: of the replicas that are shown, at most `MOST_TRACES`.
+        replicas: how many there are.
+        mean_K: temperature of all of them.
+        lowest_eV: potential energy of any of them.
+        largest_change_eV: of the conserved energy since the start, of any of them.
+    """
+
+    traces: list[Trace]
+    replicas: int
+    mean_K: float
+    lowest_eV: float
+    largest_change_eV: float
+
+    @property
+    def shown(self) -> str:
+        """Which replicas are drawn, in words."""
+        if self.replicas == 1:
+            return "one replica"
+        if len(self.traces) == self.replicas:
+            return "a line for each replica"
+        return f"a line for each of {len(self.traces)} replicas out of {self.replicas}"
 
 
 def body(folder: RunFolder) -> str:
     """The section as HTML."""
-    traces = read_traces(folder)
+    found = read_scalars(folder)
     intro = (
         "Replicas of the molecule moved together on the model, one call a step for all. Without "
         "a thermostat the conserved energy is the total energy; with one, it has the heat that "
         "was exchanged taken off, so that its drift measures the integration alone."
     )
     results = dict(folder.results)
-    if traces:
-        results.setdefault("replicas", len(traces))
+    if found:
+        results.setdefault("replicas", found.replicas)
     parts = [html.paragraph(intro, "lead"), html.cards(facts.chosen(results, KEYS))]
     parts.append(_stopped(folder))
     if (folder.path / "plumed.dat").exists():
@@ -61,42 +98,121 @@ def body(folder: RunFolder) -> str:
             "and rises where hills are added."
         )
         parts.append(html.paragraph(biased))
-    if traces:
-        parts.append(pictures(traces, "md"))
-        parts.append(_table(traces, folder))
+    if found:
+        parts.append(pictures(found, "md"))
+        parts.append(_table(found, folder))
     else:
         parts.append(html.paragraph("No step has been written yet."))
     parts.append(_last_frames(folder))
     return "".join(parts)
 
 
-def read_traces(folder: RunFolder) -> list[Trace]:
-    """The traces of scalars.csv by replica; without a replica column there is one."""
-    table = folder.table("scalars.csv", *COLUMNS)
-    if table is None:
-        return []
-    replica = table.get("replica", np.zeros(len(table["time_fs"])))
-    traces = []
-    for which in np.unique(replica):
-        rows = replica == which
-        traces.append(Trace(int(which), *(table[name][rows] for name in COLUMNS)))
-    return traces
+def read_scalars(folder: RunFolder) -> Scalars | None:
+    """What scalars.csv says by replica; without a replica column there is one.
+
+    The file is gone through twice, a block at a time: it may be larger than memory.
+    """
+    sums = _Sums()
+    for block in folder.blocks("scalars.csv", *COLUMNS):
+        sums.add(block)
+    if not sums.rows.sum():
+        return None
+    replicas = np.flatnonzero(sums.rows)
+    shown = replicas[plots.thinned(len(replicas), MOST_TRACES)]
+    chosen = {int(which): plots.thinned(int(sums.rows[which])) for which in shown}
+    parts: dict[int, list[np.ndarray]] = {which: [] for which in chosen}
+    done = np.zeros(len(sums.rows), dtype=int)
+    for block in folder.blocks("scalars.csv", *COLUMNS):
+        owner = _owner(block)
+        for which, wanted in chosen.items():
+            mine = np.flatnonzero(owner == which)
+            here = wanted[(wanted >= done[which]) & (wanted < done[which] + len(mine))]
+            rows = mine[here - done[which]]
+            parts[which].append(np.stack([block[name][rows] for name in COLUMNS]))
+            done[which] += len(mine)
+    drawn = {which: np.concatenate(part, axis=1) for which, part in parts.items()}
+    return sums.scalars([sums.trace(which, columns) for which, columns in drawn.items()])
 
 
-def pictures(traces: list[Trace], name: str) -> str:
+def _owner(block: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The replica (rows,) of each row."""
+    return block.get("replica", np.zeros(len(block["time_fs"]))).astype(int)
+
+
+class _Sums:
+    """Sums over the rows of each replica, (replicas,), from which its figures follow.
+
+    Values are taken from those of the first row, so that differences of large numbers keep their
+    digits.
+    """
+
+    def __init__(self) -> None:
+        self.rows = np.zeros(0, dtype=int)
+        self.first = np.zeros((len(COLUMNS), 0))
+        self.sums = np.zeros((6, 0))
+        self.lowest, self.change = np.zeros(0), np.zeros(0)
+
+    def add(self, block: Mapping[str, np.ndarray]) -> None:
+        """Take further rows into account."""
+        owner = _owner(block)
+        self._grow(int(owner.max()) + 1)
+        columns = np.stack([block[name] for name in COLUMNS])
+        seen, at = np.unique(owner, return_index=True)
+        fresh = self.rows[seen] == 0
+        self.first[:, seen[fresh]] = columns[:, at[fresh]]
+        time, kelvin, _, conserved = columns - self.first[:, owner]
+        terms = kelvin, kelvin**2, time, time**2, conserved, time * conserved
+        size = len(self.rows)
+        self.sums += [np.bincount(owner, term, size) for term in terms]
+        self.rows += np.bincount(owner, minlength=size)
+        np.minimum.at(self.lowest, owner, columns[2])
+        np.maximum.at(self.change, owner, np.abs(conserved))
+
+    def _grow(self, size: int) -> None:
+        more = max(0, size - len(self.rows))
+        self.rows = np.pad(self.rows, (0, more))
+        self.first = np.pad(self.first, ((0, 0), (0, more)))
+        self.sums = np.pad(self.sums, ((0, 0), (0, more)))
+        self.lowest = np.pad(self.lowest, (0, more), constant_values=np.inf)
+        self.change = np.pad(self.change, (0, more))
+
+    def trace(self, which: int, drawn: np.ndarray) -> Trace:
+        """The trace of a replica with the rows of `COLUMNS` (4, drawn) that are drawn."""
+        rows = self.rows[which]
+        kelvin, squares, time, times, conserved, products = self.sums[:, which] / rows
+        spread = float(np.sqrt(max(squares - kelvin**2, 0.0)))
+        variance = times - time**2
+        slope = (products - time * conserved) / variance if variance > 0 else 0.0
+        mean = float(self.first[1, which] + kelvin)
+        lowest = float(self.lowest[which])
+        return Trace(
+            which, drawn[0], drawn[1], drawn[2], drawn[3], mean, spread, lowest, float(slope * 1000)
+        )
+
+    def scalars(self, traces: list[Trace]) -> Scalars:
+        """All of it, with the traces that are shown."""
+        there = self.rows > 0
+        kelvin = (self.first[1] * self.rows + self.sums[0])[there].sum() / self.rows.sum()
+        return Scalars(
+            traces,
+            int(there.sum()),
+            float(kelvin),
+            float(self.lowest[there].min()),
+            float(self.change[there].max()),
+        )
+
+
+def pictures(found: Scalars, name: str) -> str:
     """Temperature, potential energy and conserved energy over time.
 
     Args:
-        traces: one a replica.
+        found: what scalars.csv says.
         name: prefix of ids.
     """
+    traces, lines, mean = found.traces, found.shown, found.mean_K
     time = [trace.time_fs / 1000 for trace in traces]
-    lowest = min(float(trace.potential_eV.min()) for trace in traces)
-    mean = float(np.mean(np.concatenate([trace.temperature_K for trace in traces])))
-    potential = [(trace.potential_eV - lowest) / KCAL_MOL for trace in traces]
+    potential = [(trace.potential_eV - found.lowest_eV) / KCAL_MOL for trace in traces]
     conserved = [(trace.conserved_eV - trace.conserved_eV[0]) / MEV for trace in traces]
-    largest = max(float(np.abs(one).max()) for one in conserved)
-    lines = "a line for each replica" if len(traces) > 1 else "one replica"
 
     def drawn(key: str, values: list[np.ndarray], label: str, caption: str) -> str:
         wide = key == "conserved"
@@ -106,7 +222,7 @@ def pictures(traces: list[Trace], name: str) -> str:
             ("time / ps", label),
             f"{name}-{key}",
             f"{key.capitalize()} over time",
-            mean=key == "temperature",
+            level=mean if key == "temperature" else None,
             size=WIDE if wide else SMALL,
         )
         return html.figure(svg, caption, wide=wide)
@@ -121,30 +237,31 @@ def pictures(traces: list[Trace], name: str) -> str:
         "potential",
         potential,
         "potential energy / kcal mol⁻¹",
-        f"Potential energy in kcal/mol above the lowest met, {number(lowest, 8)} eV; {lines}.",
+        "Potential energy in kcal/mol above the lowest met, "
+        f"{number(found.lowest_eV, 8)} eV; {lines}.",
     )
     total = drawn(
         "conserved",
         conserved,
         "conserved energy, change / meV",
-        f"Change of the conserved energy since the start in meV, {lines}; {number(largest)} meV "
-        "at most.",
+        f"Change of the conserved energy since the start in meV, {lines}; "
+        f"{number(found.largest_change_eV / MEV)} meV at most.",
     )
     return html.figures(temperature, energy) + total
 
 
-def _table(traces: list[Trace], folder: RunFolder) -> str:
-    frames = folder.frames("trajectory.xyz")
-    atoms = None if frames is None else len(frames.numbers)
+def _table(found: Scalars, folder: RunFolder) -> str:
+    frame = folder.first_frame("trajectory.xyz")
+    atoms = None if frame is None else len(frame.numbers)
     rows = []
-    for trace in traces:
-        drift = trace.drift() / MEV
+    for trace in found.traces:
+        drift = trace.drift_eV_ps / MEV
         rows.append(
             (
                 str(trace.replica),
                 number(float(trace.time_fs[-1]) / 1000),
-                number(float(trace.temperature_K.mean()), 4),
-                number(float(trace.temperature_K.std()), 3),
+                number(trace.mean_K, 4),
+                number(trace.spread_K, 3),
                 number(drift),
                 number(None if atoms is None else drift / atoms),
             )
@@ -183,7 +300,7 @@ def _stopped(folder: RunFolder) -> str:
 
 
 def _last_frames(folder: RunFolder) -> str:
-    frames = folder.frames("trajectory.xyz")
+    frames = folder.last_frames("trajectory.xyz")
     if frames is None:
         return ""
     replica = frames.tags.get("replica", np.zeros(len(frames), dtype=int))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from flexcalc.errors import InputError
 from flexcalc.models.family import TrainedPotential
 from flexcalc.potential import Potential, check_molecule
 from flexcalc.registry import load
-from flexcalc.storage import write_json
+from flexcalc.storage import copy_file, write_json
 from flexcalc.training.selection import choose
 from flexcalc.workflows.anew import Recipe, recipe
 from flexcalc.workflows.fitting import warned
@@ -125,7 +124,7 @@ def corrected_path(job: PathJob, here: Run, plan: Correction, searched: Searched
     for name in (*KEPT, *MORE):
         (here.folder / name).unlink(missing_ok=True)
         if (inner.folder / name).exists():
-            shutil.copyfile(inner.folder / name, here.folder / name)
+            copy_file(inner.folder / name, here.folder / name)
     error = barrier_error(rows[number])
     held = abs(error) < config.barrier_tolerance_kcal_mol
     if not held:

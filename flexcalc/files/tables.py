@@ -1,0 +1,68 @@
+"""Long tables of numbers, read in blocks: what is in memory does not grow with the file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from flexcalc.errors import FileFormatError
+
+BLOCK = 4 << 20
+"""Bytes of text that are read at a time."""
+
+
+def blocks_of_lines(path: Path, size: int = BLOCK) -> Iterator[bytes]:
+    """The whole lines of a file, some megabytes of them at a time; a cut last line is left out."""
+    rest = b""
+    with open(path, "rb") as stream:
+        while piece := stream.read(size):
+            piece = rest + piece
+            end = piece.rfind(b"\n") + 1
+            rest = piece[end:]
+            if end:
+                yield piece[:end]
+
+
+def numbers_of(lines: list[str], columns: int, delimiter: str | None) -> np.ndarray:
+    """Numbers (lines, columns) of lines of text; an empty cell is not-a-number.
+
+    Args:
+        lines: none of them empty.
+        columns: that each line must have.
+        delimiter: between the cells; None for white space.
+
+    Raises:
+        ValueError: a line does not have so many numbers.
+    """
+    try:
+        found = np.loadtxt(lines, delimiter=delimiter, comments=None, ndmin=2)
+    except ValueError:  # the slow way knows empty cells
+        rows = [[float(cell or "nan") for cell in line.split(delimiter)] for line in lines]
+        found = np.array(rows)
+    if found.shape != (len(lines), columns):
+        raise ValueError(f"expected {columns} numbers in each line")
+    return found
+
+
+def csv_blocks(path: Path, size: int = BLOCK) -> Iterator[dict[str, np.ndarray]]:
+    """Columns (rows,) of a CSV file with a header, some thousand rows at a time.
+
+    Raises:
+        FileFormatError: the file cannot be read, or has a row that is not so many numbers.
+    """
+    names: list[str] = []
+    try:
+        for block in blocks_of_lines(path, size):
+            lines = block.decode(errors="replace").splitlines()
+            if not names:
+                names = [part.strip() for part in lines.pop(0).split(",")]
+            lines = [line for line in lines if line]
+            if lines:
+                table = numbers_of(lines, len(names), ",")
+                yield dict(zip(names, table.T, strict=True))
+    except OSError as error:
+        raise FileFormatError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise FileFormatError(f"{path}: has a row that is not {len(names)} numbers") from None

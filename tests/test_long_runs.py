@@ -1,0 +1,117 @@
+"""Runs that are longer than memory: what is read of them, and what is said before they start."""
+
+from __future__ import annotations
+
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flexcalc.config import Md
+from flexcalc.errors import FileFormatError
+from flexcalc.files import frame_bytes, open_frame_log
+from flexcalc.files.tables import csv_blocks
+from flexcalc.report.folder import RunFolder
+from flexcalc.report.sections import md as section
+from flexcalc.report.write import write_report
+from flexcalc.workflows.md import COLUMNS, _results
+
+REPLICAS = 50
+NAMES = COLUMNS.strip().split(",")
+
+
+def scalars(path: Path, records: int, rng: np.random.Generator) -> np.ndarray:
+    """A scalars.csv of dynamics, and its numbers (rows, columns)."""
+    rows = records * REPLICAS
+    table = np.empty((rows, len(NAMES)))
+    table[:, 0] = np.repeat(np.arange(records) * 20, REPLICAS)
+    table[:, 1] = table[:, 0] * 0.5
+    table[:, 2] = np.tile(np.arange(REPLICAS), records)
+    table[:, 3] = rng.normal(300.0, 60.0, rows)
+    table[:, 4] = rng.normal(-4210.0, 0.3, rows)
+    table[:, 5] = rng.normal(1.0, 0.1, rows)
+    table[:, 6] = -4209.0 + rng.normal(0.0, 1e-3, rows) + 1e-6 * table[:, 1]
+    lines = (
+        f"{int(row[0])},{row[1]!r},{int(row[2])},{row[3]!r},{row[4]!r},{row[5]!r},{row[6]!r}\n"
+        for row in table.tolist()
+    )
+    path.write_text(COLUMNS + "".join(lines))
+    return table
+
+
+@pytest.fixture
+def config():
+    return Md(model="m.flex", start=Path("s.xyz"), replicas=REPLICAS)
+
+
+def test_the_figures_of_a_run_are_those_of_all_its_rows_at_once(tmp_path, config):
+    table = scalars(tmp_path / "scalars.csv", 400, np.random.default_rng(1))
+    found = _results(config, 8000, tmp_path / "scalars.csv", 9)
+    first, last = table[:REPLICAS, 6], table[-REPLICAS:, 6]
+    assert found["temperature_mean_K"] == pytest.approx(table[:, 3].mean(), rel=1e-13)
+    assert found["potential_mean_eV"] == pytest.approx(table[:, 4].mean(), rel=1e-13)
+    drift = (last - first).mean() / (9 * 4.0) * 1e3
+    assert found["conserved_drift_meV_atom_ps"] == pytest.approx(drift, rel=1e-12)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("size", [10, 1000, 1 << 20])
+def test_blocks_of_a_table_are_the_table_wherever_they_are_cut(tmp_path, size):
+    table = scalars(tmp_path / "scalars.csv", 3, np.random.default_rng(2))
+    with open(tmp_path / "scalars.csv", "a") as log:
+        log.write("60,30.0,0,3")  # cut by a kill
+    blocks = list(csv_blocks(tmp_path / "scalars.csv", size))
+    assert list(blocks[0]) == NAMES
+    found = np.concatenate([np.stack(list(block.values()), axis=1) for block in blocks])
+    np.testing.assert_array_equal(found, table)
+
+
+@pytest.mark.inputs
+@pytest.mark.parametrize("line", ["1,2\n", "1,2,x\n", "1,2,3,4\n"])
+def test_a_row_that_does_not_fit_is_refused(tmp_path, line):
+    (tmp_path / "t.csv").write_text(f"a,b,c\n1,,3\n{line}")
+    with pytest.raises(FileFormatError, match="has a row that is not 3 numbers"):
+        list(csv_blocks(tmp_path / "t.csv"))
+
+
+def test_the_report_has_the_figures_of_all_rows_and_draws_some(tmp_path):
+    table = scalars(tmp_path / "scalars.csv", 600, np.random.default_rng(3))
+    (tmp_path / "run.toml").write_text("# flexcalc md\n")
+    found = section.read_scalars(RunFolder(tmp_path))
+    assert found.replicas == REPLICAS
+    assert len(found.traces) == section.MOST_TRACES
+    assert found.mean_K == pytest.approx(table[:, 3].mean(), rel=1e-12)
+    assert found.lowest_eV == table[:, 4].min()
+    change = abs(table[:, 6].reshape(-1, REPLICAS) - table[:REPLICAS, 6]).max()
+    assert found.largest_change_eV == pytest.approx(change, rel=1e-9)
+    assert [found.traces[0].replica, found.traces[-1].replica] == [0, REPLICAS - 1]
+    for trace in found.traces:
+        mine = table[table[:, 2] == trace.replica]
+        slope = np.polyfit(mine[:, 1] / 1000, mine[:, 6], 1)[0]
+        assert trace.mean_K == pytest.approx(mine[:, 3].mean(), rel=1e-12)
+        assert trace.spread_K == pytest.approx(mine[:, 3].std(), rel=1e-9)
+        assert trace.drift_eV_ps == pytest.approx(slope, rel=1e-6, abs=1e-12)
+        rows = np.unique(np.linspace(0, 599, 500).round().astype(int))
+        np.testing.assert_array_equal(trace.conserved_eV, mine[rows, 6])
+
+
+def test_neither_figures_nor_report_hold_the_whole_file(tmp_path, config):
+    scalars(tmp_path / "scalars.csv", 2000, np.random.default_rng(4))
+    (tmp_path / "run.toml").write_text("# flexcalc md\n")
+    frame = frame_bytes([8, 1, 1], np.eye(3), -1.0, np.eye(3), replica=0, time_fs=0.0)
+    (tmp_path / "trajectory.xyz").write_bytes(frame * 30_000)
+    sizes = [(tmp_path / name).stat().st_size for name in ("scalars.csv", "trajectory.xyz")]
+    assert min(sizes) > 4 << 20  # what the bounds below are to be seen against
+    write_report(tmp_path)  # so that what is imported does not count
+    tracemalloc.start()
+    try:
+        _results(config, 80000, tmp_path / "scalars.csv", 9)
+        figures = tracemalloc.get_traced_memory()[1]
+        open_frame_log(tmp_path / "trajectory.xyz").close()
+        log = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert figures < 30 << 20  # 55 MB when genfromtxt read it
+    assert log < 30 << 20
+    assert (tmp_path / "report.html").stat().st_size < 5 << 20
