@@ -189,7 +189,7 @@ class DaskPool:
                 return Standing("start some with: dask worker ADDRESS")
 
         self._wait = Wait(
-            self.worker_wait_s, self.log, standing, f"the Dask scheduler at {address}"
+            self.worker_wait_s, self.log, standing, f"the scheduler at {address}"
         )
         self._client = self._open.enter_context(client)
         return client
@@ -222,7 +222,8 @@ class Wait:
         """
         now = time.monotonic()
         waited = now - self._began
-        if waited < self.limit_s and now - self._asked < ASK_S:
+        # at once where the queue refuses, and rarely where it takes its time
+        if waited < self.limit_s and now - self._asked < min(ASK_S, 1 + waited / 2):
             return
         self._asked = now
         found = self.standing()
@@ -232,11 +233,11 @@ class Wait:
         self._ended = found.over
         if waited >= self.limit_s:
             raise LabelError(
-                f"no Dask worker for {self.limit_s:g} s at {self.where}: {found.text}; {GO_ON}, "
+                f"{self.where} has had no worker for {self.limit_s:g} s: {found.text}; {GO_ON}, "
                 "with a larger --worker-wait-s if they only need more time"
             )
-        if found.text != self._said or waited >= self._next_s:
-            self.log(f"no Dask worker for {waited:.0f} s at {self.where}: {found.text}")
+        if waited >= ASK_S and (found.text != self._said or waited >= self._next_s):
+            self.log(f"{self.where} has had no worker for {waited:.0f} s: {found.text}")
             self._said, self._next_s = found.text, min(2 * waited, waited + MOST_SILENT_S)
 
 

@@ -301,10 +301,10 @@ class JobQueue:
         options = {"dashboard_address": "127.0.0.1:0", **keys.pop("scheduler_options", {})}
         if "host" in self.table:
             options["host"] = self.table["host"]
-        made_for_it = self.table.get("tls") is True
         kind = cluster_class(self.table)
-        if made_for_it:
+        if self.table.get("tls") is True:
             keys.setdefault("shared_temp_directory", str(Path.cwd()))
+        keys["worker_extra_args"] = [*self._worker_words(), *keys.get("worker_extra_args", ())]
         try:
             self.cluster = kind(
                 **keys,
@@ -319,6 +319,12 @@ class JobQueue:
 
     def __exit__(self, *_: object) -> None:
         self.cluster.close()
+
+    def _worker_words(self) -> list[str]:
+        """Options of a worker: no page for browsers, and no ear for others than the scheduler."""
+        host, _ = _listens_at(self.table)
+        words = ["--dashboard-address", "127.0.0.1:0"]
+        return [*words, "--host", host] if host is not None and _is_loopback(host) else words
 
     def standing(self) -> Standing:
         """What has become of the jobs, in the queue's own words where it is asked."""
@@ -354,7 +360,8 @@ def _told(job_class: Any, ids: list[str], refusals: list[str]) -> Any:
                 await super().start()
                 ids.append(str(self.job_id))
             except (OSError, RuntimeError, ValueError) as error:
-                refusals.append(one_line(str(error).rpartition("stderr:")[2]))
+                said = str(error).rpartition("stderr:")[2]
+                refusals.append(one_line(re.sub(r"(?m)^\w+: (error: )?", "", said)))
                 self.status = Status.running
 
         async def close(self) -> None:
