@@ -30,7 +30,10 @@ class Label(OpensPotentials):
     """Sample geometries of a molecule and label them with a reference method."""
 
     positional: ClassVar[tuple[str, ...]] = ("reference", "*starts")
-    changeable: ClassVar[tuple[str, ...]] = ("workers", "scheduler", "timeout_s")
+    changeable: ClassVar[tuple[str, ...]] = (
+        *("workers", "scheduler", "timeout_s"),
+        *("retry_quarantined", "worker_wait_s", "allow_remote"),
+    )
 
     reference: Address
     """Method that gives energies and forces, such as xtb:GFN2-xTB or dft:PBE-D4/def2-SVP."""
@@ -45,9 +48,19 @@ class Label(OpensPotentials):
     workers: Workers = 1
     """Processes that label at the same time on this machine."""
     scheduler: str | dict[str, Any] | None = None
-    """Dask scheduler (tcp://HOST:PORT), or a table for dask-jobqueue: cluster = "SLURM", ..."""
+    """Dask scheduler (tcp://HOST:PORT), or a table for a job queue, such as {cluster = "SLURM",
+    jobs = 2, cores = 8, memory = "16GB", queue = "short", walltime = "04:00:00"}. Required are
+    cluster, cores and memory of a job; any key of dask-jobqueue's class may follow. The jobs call
+    this machine: host = "127.0.0.1" where they all run on it, else --allow-remote, with tls = true,
+    or {ca_file = "", cert = "", key = ""}, so that nobody else is let in."""
+    worker_wait_s: Positive = 86400.0
+    """Longest time without any worker of `scheduler`, in seconds; the same command goes on."""
+    allow_remote: bool = False
+    """Let other machines reach the Dask scheduler; without TLS, whoever does can run code here."""
     timeout_s: Positive = 3600.0
     """Longest time for one label, in seconds."""
+    retry_quarantined: bool = False
+    """Try the geometries in quarantine.xyz again, once what was wrong is mended."""
     seed: Natural = 0
     """Seed of all random numbers."""
 

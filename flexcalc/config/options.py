@@ -28,6 +28,9 @@ PLACES = frozenset(
 )
 """Fields that hold files or addresses."""
 
+FILES_IN = {"scheduler": "tls"}
+"""Fields that hold a table, and the table in it whose values are files."""
+
 
 @dataclass(frozen=True)
 class Option:
@@ -120,6 +123,10 @@ def field_texts(config: type) -> dict[str, str]:
 
 def located(option: Option, value: Any, folder: Path) -> Any:
     """A value whose relative paths count from a folder; other values stay as they are."""
+    inner = FILES_IN.get(option.name)
+    if inner and isinstance(value, Mapping) and isinstance(value.get(inner), Mapping):
+        files = {key: placed(str(file), folder) for key, file in value[inner].items()}
+        return {**value, inner: files}
     if option.name not in PLACES or option.choices:
         return value
     if isinstance(value, list | tuple):

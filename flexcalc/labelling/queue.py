@@ -7,8 +7,8 @@ with the reason. Both are append-only, and starting again skips what stands in e
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import ExitStack, closing, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,23 @@ from flexcalc.dataset import Dataset
 from flexcalc.errors import FileFormatError, InputError, LabelError
 from flexcalc.files import frame_bytes, open_frame_log, read_frames
 from flexcalc.labelling import cluster, local
+from flexcalc.labelling.jobqueue import Log, check_scheduler
 from flexcalc.labelling.worker import OpenReference, Outcome
 from flexcalc.potential import check_molecule
 from flexcalc.progress import Progress, silent
-from flexcalc.storage import AppendLog
+from flexcalc.storage import AppendLog, atomic_write
 
 LABELS, QUARANTINE = "labels.xyz", "quarantine.xyz"
 OWN_TAGS = ("index", "reason", "level")
+
+TRIALS = 3
+"""Start geometries that may fail before it is the reference's fault."""
+
+Pool = local.Pool | cluster.DaskPool
+
+
+def unsaid(line: str) -> None:
+    """The log of a caller who does not want to read any."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +62,11 @@ def label(
     scheduler: str | Mapping[str, Any] | None = None,
     level: str = "",
     timeout_s: float = 3600.0,
+    retry_quarantined: bool = False,
+    worker_wait_s: float = 86400.0,
+    allow_remote: bool = False,
     progress: Progress = silent,
+    log: Log = unsaid,
 ) -> LabelCount:
     """Compute energy and forces of every geometry; start again to go on where it stopped.
 
@@ -61,35 +75,98 @@ def label(
             must be importable there: a function of a module, or a functools.partial of one.
         geometries: labels they have are not looked at.
         folder: gets labels.xyz, in the order of completion, with the tags of the geometries and
-            their `index`, and quarantine.xyz with the same and the `reason`. To try those
-            again, remove quarantine.xyz.
+            their `index`, and quarantine.xyz with the same and the `reason`.
         workers: processes on this machine; they share its cores.
-        scheduler: address of a Dask scheduler, or the section of a dask-jobqueue cluster, such
+        scheduler: address of a Dask scheduler, or the table of a dask-jobqueue cluster, such
             as {"cluster": "SLURM", "jobs": 4, "cores": 8, "memory": "16GB"}; `workers` is then
             not used.
         level: level of theory, written with every label.
         timeout_s: longest time one geometry may take.
+        retry_quarantined: try the geometries again that stand in quarantine.xyz.
+        worker_wait_s: longest time without any Dask worker.
+        allow_remote: let other machines take part over the network; whoever reaches the Dask
+            scheduler can run code in all that are connected to it.
         progress: gets (done, total, note) for what is on disk.
+        log: gets a line at a time, of what is waited for.
 
     Raises:
-        AddressError, MissingExtraError, MoleculeError: the reference cannot be opened, or is
-            for another molecule; nothing is written.
+        AddressError, MissingExtraError, MoleculeError: the reference cannot be opened, is not
+            set up, or is for another molecule; nothing is written.
+        ConfigError: see `check_scheduler`; nothing is written.
         InputError: the folder holds labels of other geometries or of another level.
         BusyError: another process is labelling into the folder.
         LabelError: worker processes die before they have opened the reference, the Dask
-            scheduler does not answer, or the disk is full; what is on disk is whole.
+            scheduler does not answer, its workers do not come, or the disk is full; what is on
+            disk is whole.
+    """
+    team = open_pool(
+        open_reference, geometries.numbers, workers=workers, scheduler=scheduler,
+        timeout_s=timeout_s, worker_wait_s=worker_wait_s, allow_remote=allow_remote, log=log,
+    )  # fmt: skip
+    with team as pool:
+        return label_with(
+            pool, geometries, folder, level=level, retry_quarantined=retry_quarantined,
+            progress=progress,
+        )  # fmt: skip
+
+
+def open_pool(
+    open_reference: OpenReference,
+    numbers: np.ndarray,
+    *,
+    workers: int,
+    scheduler: str | Mapping[str, Any] | None,
+    timeout_s: float,
+    worker_wait_s: float,
+    allow_remote: bool,
+    log: Log,
+) -> Pool:
+    """What labels geometries, here or on Dask; see `label`. Nothing is started before it is used.
+
+    Raises:
+        InputError: an argument is out of range, or the reference cannot be sent.
+        ConfigError, MissingExtraError: see `check_scheduler`.
+    """
+    if workers < 1 or not timeout_s > 0 or not worker_wait_s > 0:
+        raise InputError(
+            "workers, timeout_s and worker_wait_s must be positive, got "
+            f"{workers}, {timeout_s:g}, {worker_wait_s:g}"
+        )
+    local.check_importable(open_reference)
+    if scheduler is None:
+        return local.Pool(open_reference, numbers, workers, timeout_s)
+    check_scheduler(scheduler, allow_remote)
+    return cluster.DaskPool(open_reference, numbers, scheduler, timeout_s, worker_wait_s, log)
+
+
+def label_with(
+    pool: Pool,
+    geometries: Dataset,
+    folder: Path | str,
+    *,
+    level: str,
+    retry_quarantined: bool = False,
+    known: Dataset | None = None,
+    progress: Progress = silent,
+) -> LabelCount:
+    """Label geometries with an open pool; see `label`.
+
+    Args:
+        known: labels of the same level that are there already; a geometry among them is not
+            computed.
     """
     start = time.monotonic()
-    if workers < 1 or not timeout_s > 0:
-        raise InputError(f"workers and timeout_s must be positive, got {workers}, {timeout_s:g}")
     with _Record(Path(folder), geometries, level) as record:
-        tasks = record.missing()
+        if retry_quarantined:
+            record.forget_quarantine()
+        if known is not None:
+            record.take_known(known)
+        missing = record.missing()
         progress(record.done, len(geometries), record.note)
-        batches = _batches(open_reference, geometries, tasks, workers, scheduler, timeout_s)
-        with closing(batches):
-            for outcomes in batches:
-                if record.take(outcomes):
-                    progress(record.done, len(geometries), record.note)
+        tasks = [(index, geometries.positions[index]) for index in missing]
+        for outcomes in pool.batches(tasks) if tasks else ():
+            if record.take(outcomes):
+                progress(record.done, len(geometries), record.note)
         if record.write():
             progress(record.done, len(geometries), record.note)
     return LabelCount(record.labelled, record.quarantined, time.monotonic() - start)
@@ -107,24 +184,33 @@ def read_labels(folder: Path | str) -> Dataset:
     return dataset[np.argsort(index, kind="stable")]
 
 
-def _batches(
-    open_reference: OpenReference,
-    geometries: Dataset,
-    indices: Sequence[int],
-    workers: int,
-    scheduler: str | Mapping[str, Any] | None,
-    timeout_s: float,
-) -> Generator[list[Outcome]]:
-    if not indices:
+def try_reference(pool: Pool, starts: Dataset, path: Path, level: str) -> None:
+    """Label a start, before anything is built on a reference that labels nothing.
+
+    Args:
+        pool: labels it where all labels are made.
+        starts: tried in order, the next one only if there is no label of those before.
+        path: gets the label; where it exists, nothing is tried.
+        level: level of theory, written with the label.
+
+    Raises:
+        LabelError: none of the first few has a label.
+        AddressError, MissingExtraError, MoleculeError: see `label`.
+    """
+    if path.exists():
         return
-    local.check_importable(open_reference)
-    numbers = geometries.numbers
-    tasks = [(index, geometries.positions[index]) for index in indices]
-    if scheduler is None:
-        with local.Pool(open_reference, numbers, workers, timeout_s) as pool:
-            yield from pool.batches(tasks)
-    else:
-        yield from cluster.batches(open_reference, numbers, tasks, scheduler, timeout_s)
+    outcome = Outcome(-1, reason="no start geometry")
+    for index, positions in enumerate(starts.positions[:TRIALS]):
+        (outcome,) = [one for batch in pool.batches([(-1 - index, positions)]) for one in batch]
+        if not outcome.reason:
+            tags = {"level": level} if level else {}
+            frame = frame_bytes(starts.numbers, positions, outcome.energy, outcome.forces, **tags)
+            atomic_write(path, frame)
+            return
+    raise LabelError(
+        f"{level} gives no label of the start geometries, so nothing was put into quarantine: "
+        f"{outcome.reason}; mend that, and the same command goes on"
+    )
 
 
 class _Record:
@@ -174,6 +260,22 @@ class _Record:
     @property
     def note(self) -> str:
         return f"{self.quarantined} in quarantine" if self.quarantined else ""
+
+    def forget_quarantine(self) -> None:
+        """Let the geometries in quarantine be missing again."""
+        self._logs[1].truncate(0)
+        self._finished[1].clear()
+
+    def take_known(self, known: Dataset) -> None:
+        """Take the labels of geometries that are missing and stand in a dataset."""
+        energies, forces = known.labels()
+        place = {frame.tobytes(): row for row, frame in enumerate(known.positions)}
+        found = [
+            (index, place[key])
+            for index in self.missing()
+            if (key := self.geometries.positions[index].tobytes()) in place
+        ]
+        self.take([Outcome(index, float(energies[row]), forces[row]) for index, row in found])
 
     def missing(self) -> list[int]:
         """Indices of the geometries that stand in neither log, in order."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from flexcalc.errors import AddressError, FlexcalcError
+from flexcalc.errors import AddressError, FlexcalcError, MissingExtraError
 from flexcalc.potential import Potential, check, check_molecule
 
 OpenReference = Callable[[], Potential]
@@ -62,8 +62,8 @@ def open_checked(open_reference: OpenReference, numbers: np.ndarray) -> Potentia
     return potential
 
 
-def evaluate(potential: Potential, index: int, positions: np.ndarray) -> Outcome:
-    """Label one geometry.
+def evaluate(potential: Potential, index: int, positions: np.ndarray) -> Outcome | Failure:
+    """Label one geometry; a failure is the reference's, which is not set up for any geometry.
 
     Args:
         potential: the reference.
@@ -73,6 +73,8 @@ def evaluate(potential: Potential, index: int, positions: np.ndarray) -> Outcome
     batch = positions[None]
     try:
         result = check(potential(batch), batch)
+    except (AddressError, MissingExtraError) as error:
+        return Failure(type(error), one_line(str(error)))
     except FlexcalcError as error:
         return Outcome(index, reason=one_line(str(error)) or type(error).__name__)
     except Exception as error:  # whatever a foreign calculator raises; it goes to quarantine

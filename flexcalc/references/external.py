@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import socket
+import subprocess
 import tomllib
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +18,9 @@ from flexcalc.callables import load_callable
 from flexcalc.errors import AddressError
 from flexcalc.potential import CheckedPotential, Evaluation
 from flexcalc.references.electrons import failed
+
+NO_SUCH_COMMAND = 127
+"""A shell's exit code."""
 
 
 class ASEPotential(CheckedPotential):
@@ -66,8 +73,8 @@ class ASEPotential(CheckedPotential):
         """Energies and forces of each row, by one calculation a row.
 
         Raises:
-            AddressError: the calculator cannot be made from its keywords or is not set up, or
-                has no energies or forces.
+            AddressError: the calculator cannot be made from its keywords or is not set up, has
+                no energies or forces, or its program cannot be started.
             LabelError: the calculation of a row failed.
         """
         if self._calculator is None:
@@ -100,6 +107,12 @@ class ASEPotential(CheckedPotential):
             ) from error
         except Exception as error:  # a foreign code may raise anything: no label, say why
             self._calculator = None
+            lacking = _what_cannot_be_started(error)
+            if lacking:
+                raise AddressError(
+                    f"ase:{self.target}: {lacking} on {socket.gethostname()}; install it, or set "
+                    "the calculator's command"
+                ) from error
             raise failed(row, self.target, error) from error
         if forces.shape != positions.shape:
             raise failed(row, self.target, ValueError(f"forces of shape {forces.shape}"))
@@ -124,6 +137,19 @@ class ASEPotential(CheckedPotential):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_calculator": None}
+
+
+def _what_cannot_be_started(error: BaseException | None) -> str:
+    """The program that a calculator has tried to start in vain, in words; empty if it did start."""
+    while error is not None:
+        frames = traceback.extract_tb(error.__traceback__)
+        if isinstance(error, OSError) and frames and frames[-1].filename == subprocess.__file__:
+            return f"the program {error.filename!r} cannot be started: {error.strerror}"
+        in_words = re.search(rf"error code {NO_SUCH_COMMAND}\b", str(error))
+        if in_words or getattr(error, "returncode", None) == NO_SUCH_COMMAND:
+            return f"the shell finds no such program: {' '.join(str(error).split())}"
+        error = error.__cause__ or error.__context__
+    return ""
 
 
 def _value(text: str) -> Any:

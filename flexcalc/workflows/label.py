@@ -16,8 +16,9 @@ from flexcalc import files
 from flexcalc.config import Label
 from flexcalc.dataset import Dataset
 from flexcalc.errors import ConfigError, LabelError
-from flexcalc.labelling import label, read_labels
-from flexcalc.labelling.cluster import CLUSTERS
+from flexcalc.labelling import Pool, label_with, open_pool, read_labels, try_reference
+from flexcalc.labelling.jobqueue import check_scheduler
+from flexcalc.labelling.worker import OpenReference
 from flexcalc.methods.sampling import (
     AsIs,
     Displaced,
@@ -32,15 +33,19 @@ from flexcalc.workflows.molecule import Electrons, common_masses, electrons_of, 
 from flexcalc.workflows.runs import Run, open_run
 
 SMILES = "smiles:"
+TRIAL = "trial.xyz"
 
 
 def run_label(config: Label, output: Path) -> dict[str, Any]:
     """Sample geometries and label them; a second call goes on where the first stopped.
 
-    Writes geometries.xyz, labels.xyz and quarantine.xyz into the run folder.
+    A start is labelled before anything is sampled, or first of all by a job queue. Writes
+    trial.xyz with that label, geometries.xyz, labels.xyz and quarantine.xyz into the run folder.
 
     Raises:
-        InputError: a start, the reference or the sampler cannot be used; nothing is written.
+        InputError: a start, the reference, the sampler or the scheduler cannot be used; nothing
+            is written.
+        LabelError: the reference labels no start, or no geometry, or nobody labels any more.
     """
     read = {text: files.read(text) for text in config.starts if not text.startswith(SMILES)}
     written = [_bare_start(text, start) for text, start in read.items()]
@@ -52,29 +57,40 @@ def run_label(config: Label, output: Path) -> dict[str, Any]:
     reference = opened(config.reference)
     sampler_address = config.sampler or _default_sampler(config.reference, config.workers)
     sampler = opened(sampler_address)
-    _check_scheduler(config.scheduler)
-    with open_run("label", config, output) as run:
+    _check_scheduler(config)
+    again = config.retry_quarantined
+    # what is asked for once does not belong to what the run is
+    with open_run("label", replace(config, retry_quarantined=False), output, again=again) as run:
         if run.finished is not None:
             return run.finished
         _say_address(run, config)
-        geometries = _geometries(config, run, written, reference, sampler)
-        with run.bar("label") as progress:
-            count = label(
-                partial(opened, config.reference),
-                geometries,
-                run.folder,
-                workers=config.workers,
-                scheduler=config.scheduler,
-                level=config.reference,
-                timeout_s=config.timeout_s,
-                progress=progress,
-            )
+        with _pool(config, run, numbers, partial(opened, config.reference)) as pool:
+            starts = _starts(config, run, written, reference)
+            queued = isinstance(config.scheduler, dict)  # whose jobs would idle while we sample
+            if not queued:
+                _try(config, run, pool, starts)
+            geometries = _geometries(config, run, starts, sampler)
+            if queued:
+                _try(config, run, pool, starts)
+            with run.bar("label") as progress:
+                count = label_with(
+                    pool,
+                    geometries,
+                    run.folder,
+                    level=config.reference,
+                    retry_quarantined=config.retry_quarantined,
+                    known=_tried(run.folder),
+                    progress=progress,
+                )
         quarantine = ""
         if count.quarantined:
             quarantine = f", {count.quarantined} in quarantine ({_reason(run.folder)})"
         run.say(f"labelled {count.labelled} frames with {config.reference}{quarantine}")
         if not count.labelled:
-            raise LabelError(f"{config.reference} labelled no frame; {_reason(run.folder)}")
+            raise LabelError(
+                f"{config.reference} labelled no frame; {_reason(run.folder)}; mend that, and the "
+                "same command with --retry-quarantined tries them again"
+            )
         # In the order of the geometries, so that the same seed trains the same model.
         files.write(run.folder / "labels.xyz", read_labels(run.folder))
         return run.finish(
@@ -89,19 +105,43 @@ def run_label(config: Label, output: Path) -> dict[str, Any]:
         )
 
 
-def _check_scheduler(scheduler: str | dict[str, Any] | None) -> None:
+def _check_scheduler(config: Label) -> None:
     """Refuse before the sampling what Dask would refuse after it.
 
     Raises:
-        ConfigError: neither an address nor a table for dask-jobqueue.
+        ConfigError: neither an address nor a table for dask-jobqueue; see `check_scheduler`.
     """
-    if isinstance(scheduler, str) and not re.fullmatch(r"(\w+://)?[^\s/:]+:\d{1,5}", scheduler):
-        raise ConfigError(f"scheduler: expected HOST:PORT or tcp://HOST:PORT, got {scheduler!r}")
-    if isinstance(scheduler, dict) and scheduler.get("cluster") not in CLUSTERS:
-        raise ConfigError(
-            f"scheduler.cluster: expected one of {', '.join(CLUSTERS)}, "
-            f"got {scheduler.get('cluster')!r}"
-        )
+    text = config.scheduler
+    if isinstance(text, str) and not re.fullmatch(r"(\w+://)?[^\s/:]+:\d{1,5}", text):
+        raise ConfigError(f"scheduler: expected HOST:PORT or tcp://HOST:PORT, got {text!r}")
+    check_scheduler(text, config.allow_remote)
+
+
+def _pool(config: Label, run: Run, numbers: np.ndarray, opener: OpenReference) -> Pool:
+    return open_pool(
+        opener,
+        numbers,
+        workers=config.workers,
+        scheduler=config.scheduler,
+        timeout_s=config.timeout_s,
+        worker_wait_s=config.worker_wait_s,
+        allow_remote=config.allow_remote,
+        log=run.say,
+    )
+
+
+def _try(config: Label, run: Run, pool: Pool, starts: Dataset) -> None:
+    """Label a start first, unless there are labels or nothing is sampled that would be in vain."""
+    labels = run.folder / "labels.xyz"
+    labelled = labels.exists() and labels.stat().st_size > 0
+    if not labelled and not all(isinstance(how, AsIs) for how in config.samples):
+        try_reference(pool, starts, run.folder / TRIAL, config.reference)
+
+
+def _tried(folder: Path) -> Dataset | None:
+    """The label of the start that was tried, if there is one."""
+    path = folder / TRIAL
+    return files.read(path) if path.exists() else None
 
 
 def _reason(folder: Path) -> str:
@@ -173,14 +213,11 @@ def _smiles_numbers(text: str) -> np.ndarray:
     return molecule(text.removeprefix(SMILES))
 
 
-def _geometries(
-    config: Label, run: Run, written: list[Dataset], reference: Any, sampler: Any
-) -> Dataset:
+def _geometries(config: Label, run: Run, starts: Dataset, sampler: Any) -> Dataset:
     """The geometries to label: read from the folder, or sampled and written there."""
     path = run.folder / "geometries.xyz"
     if path.exists():
         return files.read(path)
-    starts = _starts(config, run, written, reference)
     parts = []
     for index, how in enumerate(config.samples):
         rng = np.random.default_rng([config.seed, index])

@@ -81,10 +81,16 @@ class Run:
 
 
 @contextmanager
-def open_run(command: str, config: Any, folder: Path) -> Iterator[Run]:
+def open_run(command: str, config: Any, folder: Path, *, again: bool = False) -> Iterator[Run]:
     """Hold a run folder for a command; an unfinished run of the same config is taken up.
 
     A folder made here goes again if the input turns out bad before anything came of it.
+
+    Args:
+        command: name of the command.
+        config: of the run.
+        folder: to hold.
+        again: take up a finished run as well.
 
     Raises:
         InputError: the folder holds a run with another config.
@@ -94,7 +100,7 @@ def open_run(command: str, config: Any, folder: Path) -> Iterator[Run]:
     text = f"# flexcalc {command}\n{to_toml(config)}"
     _check_same(folder / "run.toml", text, getattr(config, "changeable", ()))
     with _unmade_if_bad(folder), run_folder(folder):
-        finished = _finished(folder, text)
+        finished = None if again else _finished(folder, text)
         if finished is None:
             (folder / "results.json").unlink(missing_ok=True)
             atomic_write(folder / "run.toml", text)
