@@ -1,7 +1,7 @@
 """Datasets in and out of files: extxyz and npz; the only place where file units are converted.
 
 `extxyz` reads the text format and `frames` writes it, `npz` does both for the binary ones over
-the distrustful `archive`, `units` knows the spellings.
+the distrustful `archive`, `units` knows the spellings. `xml` parses what others wrote in XML.
 """
 
 from __future__ import annotations
