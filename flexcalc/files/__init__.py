@@ -2,7 +2,8 @@
 
 `extxyz` reads the text format, with `comment` and `columns` for the two halves of its grammar, and
 `frames` writes it; `npz` does both for the binary ones over the distrustful `archive`; `keys` knows
-the names of labels, `units` the spellings, `text` what stands before a text.
+the names of labels, `units` the spellings, `text` what stands before a text. `xml` parses what
+others wrote in XML.
 """
 
 from __future__ import annotations

@@ -88,7 +88,11 @@ def start(folder: Path) -> Path:
     if not conf.exists():
         host = socket.gethostname().partition(".")[0]
         conf.write_text(CONF.format(folder=folder, host=host, ports=_free_ports(2)))
-    places = {"key-file": key, "socket": "munge.socket", "seed-file": "munge.seed"}
+    places: dict[str, Path | str] = {
+        "key-file": key,
+        "socket": "munge.socket",
+        "seed-file": "munge.seed",
+    }
     places |= {"pid-file": "munged.pid", "log-file": "munged.log"}
     options = [f"--{name}={folder / place}" for name, place in places.items()]
     _start(folder, "munged", "--force", *options)

@@ -4,6 +4,7 @@ import json
 import socket
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -157,6 +158,20 @@ def simulate(folder, xml, potential, **job):
         output = server.communicate(timeout=60)
     assert server.returncode == 0, output
     return count
+
+
+def wait_for_steps(folder, count, server, within_s=120.0):
+    """Wait until i-PI has written so many steps, each of which a client has answered."""
+    path, deadline = folder / "run.all", time.monotonic() + within_s
+    while not path.exists() or steps_in(path) < count:
+        assert server.poll() is None, server.communicate()
+        assert time.monotonic() < deadline, "no client has answered"
+        time.sleep(0.02)
+
+
+def steps_in(path):
+    """Whole lines of numbers in a file of properties."""
+    return sum(line.endswith("\n") and line[0] != "#" for line in open(path))
 
 
 def received(folder, beads=1):

@@ -4,6 +4,8 @@ wire      the protocol as messages and bytes; knows neither sockets nor potentia
 surface   a potential as i-PI sees it, in atomic units; also under the driver in drivers/
 client    the socket, and `serve`
 inputs    i-PI's input files
+start     a file in place of the one they start from, and its cell
+safety    what of them needs trust
 launcher  `launch`: i-PI and its clients for one input, from start to a clean end
 processes the processes it starts, and their socket
 child     what the launcher's processes run

@@ -17,16 +17,25 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from flexcalc.errors import ConfigError, FileFormatError
+from flexcalc.files.xml import parse_xml, read_xml
 from flexcalc.units import BOHR
 
 LARGEST_FILE = 50_000_000
 SCALARS, FORCES = "flexcalc", "flexcalc-forces"
 """Names of the outputs that are added."""
 FILE_MODES = {"xyz", "pdb", "ase", "chk"}
+READERS = {"file", "positions", "velocities", "momenta", "masses", "labels"}
+"""Elements that read a checkpoint where they do not say what."""
+NAMED_FILES = {"plumed_dat", "sGDML_model", "yaffpara", "yaffsys"}
 FULL_DIGITS = "%.16e"
 OUTPUT_PREFIX = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 UNREADABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 SEPARATORS = re.compile(r"[{},]")
+LIST = re.compile(r"\[(.*?)\]", re.DOTALL)
+MARKUP, QUOTES = re.compile(r"[<>&]"), re.compile(r"['\"\x00-\x1f\x7f]")
+LABEL = re.compile(r"[\w$@#%.+{}-]+")
+WILDCARDS = re.compile(r"[*?\[\]]")
+DEEPEST = 100
 
 PATH_MOTIONS = {"neb", "string"}
 """Motions whose beads are the images of a path."""
@@ -50,21 +59,14 @@ def load(path: Path) -> Element:
     Raises:
         FileFormatError: not an i-PI input, or too large for one.
     """
-    path = Path(path)
-    try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise FileFormatError(f"{path}: larger than {LARGEST_FILE} bytes; not an i-PI input")
-        content = path.read_bytes()
-    except OSError as error:
-        raise FileFormatError(f"{path}: cannot be read: {error.strerror}") from None
-    if b"<!DOCTYPE" in content or b"<!ENTITY" in content:
-        raise FileFormatError(f"{path}: has a document type, which an i-PI input never needs")
-    try:
-        root = ElementTree.fromstring(content)
-    except (ElementTree.ParseError, ValueError, LookupError) as error:
-        raise FileFormatError(f"{path}: not well-formed XML: {error}") from None
+    root = read_xml(Path(path), LARGEST_FILE, "an i-PI input")
     if root.tag != "simulation":
         raise FileFormatError(f"{path}: expected <simulation>, found <{root.tag[:40]}>")
+    level, depth = [root], 0
+    while level:  # what writes or copies a tree calls itself for each element inside another
+        level, depth = [child for element in level for child in element], depth + 1
+        if depth > DEEPEST:
+            raise FileFormatError(f"{path}: more than {DEEPEST} elements inside each other")
     return root
 
 
@@ -108,20 +110,6 @@ def steps_done(restart: Element) -> int:
     return _whole_number(restart, "step", "0", "RESTART")
 
 
-def check_trust(root: Element, trust: bool) -> None:
-    """Make sure that i-PI runs no Python file of a stranger.
-
-    Raises:
-        ConfigError: the input names one, and `trust` is not given.
-    """
-    paths = [(element.text or "").strip() for element in root.iter("pes_path")]
-    if any(paths) and not trust:
-        raise ConfigError(
-            f"the i-PI input runs the Python file {paths[0][:200]!r}; "
-            "if you trust it, say so (trust = true), or start i-pi yourself"
-        )
-
-
 def check_output_prefix(root: Element, name: str) -> None:
     """Make sure that i-PI's output files stay in its working directory.
 
@@ -138,17 +126,59 @@ def check_output_prefix(root: Element, name: str) -> None:
 
 def systems(root: Element) -> list[str]:
     """The prefix of each system, in i-PI's order; empty for one that has none."""
-    found = [system.get("prefix", "").strip() for system in root.findall("system")]
-    for template in root.findall("system_template"):
-        labels = _words(template.findtext("labels"))
-        system = template.find("template/system")
-        prefix = "" if system is None else system.get("prefix", "")
-        for instance in template.findall("instance"):
-            name = prefix
-            for label, value in zip(labels, _words(instance.text), strict=False):
-                name = name.replace(label, value)
-            found.append(name.strip())
+    found = []
+    for child in root:
+        if child.tag == "system":
+            found.append(child)
+        elif child.tag == "system_template":
+            found += instances(child)
+    return [system.get("prefix", "").strip() for system in found]
+
+
+def instances(template: Element) -> list[Element]:
+    """The systems that i-PI makes of a `<system_template>`, by replacing text of its XML.
+
+    Raises:
+        ConfigError: text that would change more than text, or lists of different lengths.
+        FileFormatError: what comes of it is no XML.
+    """
+    labels = _words(template.findtext("labels"))
+    values = [_words(instance.text) for instance in template.findall("instance")]
+    body = template.find("template")
+    systems = [] if body is None else list(body)
+    if len(systems) != 1 or any(len(words) != len(labels) for words in values):
+        raise ConfigError(
+            "<system_template>: expected one <system> in <template>, and in each <instance> as "
+            "many values as there are labels"
+        )
+    _check_replaceable(systems[0], labels, values)
+    text = ElementTree.tostring(systems[0], "unicode")
+    found = []
+    for words in values:
+        made = text
+        for label, value in sorted(zip(labels, words, strict=True), reverse=True):  # as i-PI does
+            made = made.replace(label, value)
+        found.append(parse_xml(made.encode(), "<system_template>"))
     return found
+
+
+def _check_replaceable(system: Element, labels: list[str], values: list[list[str]]) -> None:
+    """Refuse text that i-PI, which writes it into XML as it is, would read as XML.
+
+    Raises:
+        ConfigError: shows the text.
+    """
+    texts = [text for element in system.iter() for text in (element.text, element.tail) if text]
+    texts += [value for words in values for value in words]
+    quoted = [value for element in system.iter() for value in element.attrib.values()]
+    bad = [text for text in texts if MARKUP.search(text)]
+    bad += [text for text in quoted if MARKUP.search(text) or QUOTES.search(text)]
+    bad += [label for label in labels if not LABEL.fullmatch(label)]
+    if bad:
+        raise ConfigError(
+            f"<system_template>: {bad[0].strip()[:80]!r} cannot stand there: expected labels of "
+            "letters, digits and _ $ @ # % . + - { } only, and no < > & anywhere"
+        )
 
 
 def is_path(root: Element) -> bool:
@@ -183,8 +213,8 @@ def set_steps(root: Element, steps: int) -> None:
     _put(_child(root, "total_steps"), str(steps))
 
 
-def set_start(root: Element, start: Path) -> None:
-    """Start from another geometry, an extended XYZ file in angstrom.
+def set_start(root: Element, start: Path, mode: str = "ase") -> None:
+    """Start from another geometry, which i-PI reads by that mode.
 
     Raises:
         ConfigError: the input does not start from a file, or the path cannot stand in XML.
@@ -193,8 +223,15 @@ def set_start(root: Element, start: Path) -> None:
     if not files:
         raise ConfigError("the i-PI input has no <file> in <initialize> to put the start into")
     for file in files:
-        file.attrib = {"mode": "ase"}
+        file.attrib = {"mode": mode}
         _put(file, str(Path(start).resolve()))
+
+
+def reading_mode(element: Element) -> str | None:
+    """How an element reads the file that it names, where it may name one."""
+    default = "chk" if element.tag in READERS else None
+    mode = element.get("mode", default)
+    return mode.strip() if mode else mode
 
 
 def make_paths_absolute(root: Element, folder: Path) -> None:
@@ -211,14 +248,20 @@ def make_paths_absolute(root: Element, folder: Path) -> None:
     folder = Path(folder).resolve()
     for place in root.iter("initialize"):
         for element in place:
-            if element.get("mode") in FILE_MODES:
+            if reading_mode(element) in FILE_MODES:
+                _put_file(element, folder)
+    for motion in root.iter("motion"):
+        for element in motion.findall("file"):
+            if not WILDCARDS.search(element.text or ""):  # i-PI looks for these where it runs
                 _put_file(element, folder)
     for element in root.iter("pes_path"):
         _put(element, str(folder / (element.text or "").strip()))
+    for element in root.iter():
+        if element.tag in NAMED_FILES or reading_mode(element) == "file":
+            _put_file(element, folder)
     for forcefield in root.iter("ffplumed"):
-        for element in forcefield:
-            if element.tag in ("file", "plumed_dat"):
-                _put_file(element, folder)
+        for element in forcefield.findall("file"):
+            _put_file(element, folder)
     for forcefield in root.iter("ffdirect"):
         for element in forcefield.findall("parameters"):
             element.text = _absolute_parameters(element.text or "", folder)
@@ -319,8 +362,10 @@ def _without_steps(root: Element) -> bytes:
 
 
 def _words(text: str | None) -> list[str]:
-    """The entries of a list of i-PI, as in [ a, b ]."""
-    return [word.strip() for word in (text or "").strip().strip("[]").split(",")]
+    """The entries of a list of i-PI, as in [ a, b ]; it takes quotation marks off them."""
+    listed = LIST.search(text or "")
+    words = (listed[1] if listed else text or "").split(",")
+    return [word.strip(" \n\t'") for word in words]
 
 
 def _put(element: Element, text: str) -> None:

@@ -13,7 +13,8 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from flexcalc.adapters.ipi import inputs, resume
+from flexcalc.adapters.ipi import inputs, resume, safety
+from flexcalc.adapters.ipi import start as begin
 from flexcalc.adapters.ipi.client import molecule, resolve, say
 from flexcalc.adapters.ipi.processes import Worker, owned_socket, worker
 from flexcalc.errors import ConfigError, MissingExtraError, ProtocolError, ServerLostError
@@ -88,7 +89,7 @@ def launch(
         start: geometry to start from, instead of the input's.
         compare: also compare energies and forces of the first bead with the direct call.
         trust: open model files that can only be read by running code they contain, and inputs
-            that have i-PI run a Python file (`<pes_path>`).
+            that have i-PI do more than compute, such as run a Python file (`safety`).
         allow_remote: let i-PI listen on an address that other machines reach.
         timeout_s: longest time without a new line of output before the run is given up.
         progress: called with steps done, steps in all, and the temperature.
@@ -107,6 +108,8 @@ def launch(
     numbers, positions = molecule(atoms)
     surface = open_potential(potential, numbers, trust=trust)
     root = _prepared(Path(input_file), start, len(numbers) if compare else None, steps)
+    safety.check(root, input_file, trust)
+    safety.check_folder(folder, trust)
     client = {
         "role": "client",
         "address": potential,
@@ -136,10 +139,11 @@ def _prepared(
     """The input as i-PI shall get it, but for its socket."""
     root = inputs.load(source)
     if start is not None:
-        inputs.set_start(root, Path(start))
+        begin.put(root, Path(start), source.parent, say)
     inputs.make_paths_absolute(root, source.parent)
     inputs.set_steps(root, steps or inputs.total_steps(root, str(source)))
-    inputs.check_output_prefix(root, str(source))
+    if not inputs.systems(root):
+        raise ConfigError(f"{source}: expected a <system>, found none")
     stride = max(1, inputs.total_steps(root, str(source)) // MOST_LINES)
     inputs.add_outputs(root, stride, forces_of)
     resume.add_checkpoints(root, inputs.total_steps(root, str(source)))
@@ -182,18 +186,18 @@ def _input_in(folder: Path, root: Element, atoms: int, trust: bool) -> Path | No
         input; None if that run had all its steps already.
 
     Raises:
-        ConfigError: the folder holds a run of another input, or i-PI would run a Python file
-            that it names.
+        ConfigError: the folder holds a run of another input, or a checkpoint that needs trust.
     """
     path = folder / "input.xml"
-    inputs.check_trust(root, trust)
     resumed = resume.newest(root, folder) if path.is_file() else None
     if resumed is None:
         atomic_write(path, inputs.to_bytes(root))
         return path
     if not inputs.alike(inputs.load(path), root):
         raise ConfigError(f"{folder}: holds a run of another i-PI input; choose another --output")
-    inputs.check_trust(resumed, trust)
+    safety.check(resumed, folder / resume.RESTART, trust)
+    if inputs.sockets(resumed, resume.RESTART) != inputs.sockets(root, str(path)):
+        raise ConfigError(f"{folder}: its RESTART is of another i-PI input; remove it")
     steps = inputs.steps_done(resumed)
     inputs.take_up(resumed, root)
     if steps >= inputs.total_steps(root, str(path)):

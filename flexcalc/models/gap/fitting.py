@@ -25,6 +25,7 @@ import numpy as np
 from flexcalc.dataset import Dataset
 from flexcalc.errors import InputError, MissingExtraError
 from flexcalc.files import frame_bytes
+from flexcalc.files.xml import parse_xml
 from flexcalc.models.gap.xml import MAIN, read_files, relabelled
 from flexcalc.progress import Progress, silent
 from flexcalc.storage import write_bytes
@@ -220,10 +221,8 @@ def frames_of(data: Dataset, sigmas: Sequence[dict[str, float]] | None = None) -
 
 def sparse_counts(files: dict[str, bytes]) -> dict[str, int]:
     """Sparse points of each descriptor, by what the descriptor is of (`Z=6`)."""
-    from xml.etree import ElementTree
-
     counts = {}
-    for entry in ElementTree.fromstring(files[MAIN]).iter("gpCoordinates"):
+    for entry in parse_xml(files[MAIN], MAIN).iter("gpCoordinates"):
         words = (entry.findtext("descriptor") or "").split()
         names = [word for word in words[1:] if re.match(r"Z[12]?=", word)]
         counts[" ".join([*words[:1], *names])] = int(entry.get("n_sparseX", "0"))

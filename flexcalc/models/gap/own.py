@@ -9,12 +9,12 @@ import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 import numpy as np
 
 from flexcalc.errors import FileFormatError
+from flexcalc.files.xml import parse_xml
 from flexcalc.models.gap.pairs import PairEnergies, Pairs
 from flexcalc.models.gap.soap import Soap
 from flexcalc.models.gap.terms import Energies, Kernel, SoapEnergies
@@ -64,7 +64,7 @@ def energies(
     try:
         if init_args:
             raise OddError("init_args")
-        data, sparse = _parts(ElementTree.fromstring(files[MAIN]))
+        data, sparse = _parts(parse_xml(files[MAIN], where))
         constants = {whole(one.get("Z")): number(one.get("value")) for one in data}
         constant = sum(constants.get(int(one), 0.0) for one in numbers)
         # All lines first: files of sparse points may be large.

@@ -1,0 +1,80 @@
+"""XML made by others: the only place where it is parsed, so that it is safe everywhere.
+
+A document type can define entities that make a small file huge or that stand for other files; no
+format read here needs one. What is parsed is text in UTF-8, or in UTF-16 with its byte-order mark:
+an encoding that a file declares itself is not heeded, so that no other program that reads the
+file sees in it what was not seen here.
+"""
+
+from __future__ import annotations
+
+import codecs
+import stat
+from pathlib import Path
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
+
+from flexcalc.errors import FileFormatError
+
+UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+def read_xml(path: Path, largest: int, what: str) -> Element:
+    """The root of an XML file.
+
+    Args:
+        path: the file.
+        largest: bytes it may have.
+        what: what it ought to be, for the message.
+
+    Raises:
+        FileFormatError: no file, too large, or not safe and whole XML.
+    """
+    try:
+        info = path.stat()
+        if not stat.S_ISREG(info.st_mode):
+            raise FileFormatError(f"{path}: cannot be read: not a file but a folder or a device")
+        if info.st_size > largest:
+            raise FileFormatError(f"{path}: larger than {largest} bytes; not {what}")
+        content = path.read_bytes()
+    except OSError as error:
+        raise FileFormatError(f"{path}: cannot be read: {error.strerror}") from None
+    return parse_xml(content, path)
+
+
+def parse_xml(content: bytes, where: object) -> Element:
+    """The root of an XML document.
+
+    Args:
+        content: the document.
+        where: its path, for messages.
+
+    Raises:
+        FileFormatError: a document type, another encoding, or damaged.
+    """
+    encoding = "utf-16" if content.startswith(UTF_16) else "utf-8-sig"
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise FileFormatError(
+            f"{where}: expected XML in UTF-8, byte {error.start} is none; save it as UTF-8"
+        ) from None
+    parser = ElementTree.XMLParser(target=_Builder())
+    try:
+        parser.feed(text)
+        return parser.close()
+    except _RefusedError as error:
+        raise FileFormatError(f"{where}: {error}") from None
+    except (ElementTree.ParseError, ValueError) as error:
+        raise FileFormatError(f"{where}: not whole XML or not well-formed: {error}") from None
+
+
+class _RefusedError(Exception):
+    """Well-formed, but not to be read."""
+
+
+class _Builder(ElementTree.TreeBuilder):
+    """Stops at a document type, before anything in it."""
+
+    def doctype(self, *_: object) -> None:
+        raise _RefusedError("expected XML with no DOCTYPE, found a document type")
