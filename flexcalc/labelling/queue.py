@@ -276,6 +276,7 @@ class _Record:
             if (key := self.geometries.positions[index].tobytes()) in place
         ]
         self.take([Outcome(index, float(energies[row]), forces[row]) for index, row in found])
+        self.write()
 
     def missing(self) -> list[int]:
         """Indices of the geometries that stand in neither log, in order."""

@@ -58,7 +58,7 @@ def run_label(config: Label, output: Path) -> dict[str, Any]:
     sampler_address = config.sampler or _default_sampler(config.reference, config.workers)
     sampler = opened(sampler_address)
     _check_scheduler(config)
-    again = config.retry_quarantined
+    again = config.retry_quarantined and (Path(output) / "quarantine.xyz").exists()
     # what is asked for once does not belong to what the run is
     with open_run("label", replace(config, retry_quarantined=False), output, again=again) as run:
         if run.finished is not None:

@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import faulty
@@ -142,52 +141,20 @@ def test_a_scheduler_that_does_not_answer_is_named(tmp_path, monkeypatch):
 # dask-jobqueue
 
 
-class Jobs:
-    """What dask-jobqueue's SLURMCluster does, with processes of this machine for jobs."""
-
-    asked: list[int]
-
-    def __init__(self, *, cores: int, memory: str, queue: str = ""):
-        self.cluster = distributed.LocalCluster(n_workers=0, dashboard_address=None, processes=True)
-        self.cores, self.memory, self.queue = cores, memory, queue
-        Jobs.asked = []
-
-    def scale(self, *, jobs: int) -> None:
-        Jobs.asked.append(jobs)
-        self.cluster.scale(jobs)
-
-    @property
-    def scheduler_address(self) -> str:
-        return self.cluster.scheduler_address
-
-    def __enter__(self) -> Any:
-        return self.cluster
-
-    def __exit__(self, *_: object) -> None:
-        self.cluster.close()
+SECTION = {"cluster": "SLURM", "jobs": 1, "cores": 1, "memory": "1GB", "host": "127.0.0.1"}
 
 
-SECTION = {"cluster": "SLURM", "jobs": 1, "cores": 1, "memory": "1GB"}
-
-
-@pytest.fixture
-def jobqueue(monkeypatch) -> None:
-    module = ModuleType("dask_jobqueue")
-    module.SLURMCluster = Jobs
-    monkeypatch.setitem(sys.modules, "dask_jobqueue", module)
-
-
-@pytest.mark.usefixtures("jobqueue")
-def test_a_section_for_a_batch_system_starts_its_jobs(tmp_path):
+def test_a_section_for_a_batch_system_starts_its_jobs(tmp_path, slurm):
     section = dict(SECTION)
-    count = label(faulty.open_faulty, faulty.geometries(12), tmp_path, scheduler=section)
+    count = label(faulty.open_faulty, faulty.geometries(12), tmp_path / "run", scheduler=section)
     assert count.labelled == 12
-    assert Jobs.asked == [1]
+    assert slurm.jobs == 1
+    assert slurm.read("cancelled") == ["1"]
     assert section == SECTION  # left as it was
 
 
 @pytest.mark.inputs
-@pytest.mark.usefixtures("jobqueue")
+@pytest.mark.usefixtures("slurm")
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -198,7 +165,13 @@ def test_a_section_for_a_batch_system_starts_its_jobs(tmp_path):
 )
 def test_a_wrong_section_is_refused(tmp_path, changes, message):
     with pytest.raises(ConfigError, match=message):
-        label(faulty.open_faulty, faulty.geometries(3), tmp_path, scheduler=SECTION | changes)
+        label(
+            faulty.open_faulty,
+            faulty.geometries(3),
+            tmp_path / "run",
+            scheduler=SECTION | changes,
+        )
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
