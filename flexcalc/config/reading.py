@@ -11,6 +11,7 @@ from typing import Any
 
 from flexcalc.config.options import Option, kind_of, located, options, usual_kind
 from flexcalc.errors import ConfigError
+from flexcalc.storage import read_file
 
 LARGEST_FILE = 1 << 20
 """Bytes that a run file may have."""
@@ -63,9 +64,7 @@ def _as_typed(config: Any, key: str) -> str:
 
 def _parsed(path: Path) -> dict[str, Any]:
     try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise ConfigError(f"{path}: larger than the {LARGEST_FILE} bytes a run file may have")
-        return tomllib.loads(path.read_bytes().decode())
+        return tomllib.loads(read_file(path, LARGEST_FILE).decode())
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file") from None
     except OSError as error:

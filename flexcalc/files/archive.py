@@ -9,6 +9,7 @@ Format: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
 from __future__ import annotations
 
 import math
+import os
 import re
 import struct
 import zipfile
@@ -19,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from flexcalc.errors import FileFormatError
+from flexcalc.storage import open_regular
 
 LARGEST = 4 << 30
 """Bytes the arrays of one file may unpack to."""
@@ -72,9 +74,11 @@ class Archive:
 
     def __init__(self, path: Path):
         self.path = path
+        self._stream = open_regular(path)
         try:
-            self._zip = zipfile.ZipFile(path)
+            self._zip = zipfile.ZipFile(self._stream)
         except DAMAGE as error:
+            self._stream.close()
             raise FileFormatError(f"{path}: not a whole npz archive: {_one_line(error)}") from None
         try:
             self._check_sizes()
@@ -82,21 +86,26 @@ class Archive:
             self._problems: dict[str, FileFormatError] = {}
             self._read_headers()
         except BaseException:
-            self._zip.close()
+            self.close()
             raise
 
     def __enter__(self) -> Archive:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; no array can be read any more."""
         self._zip.close()
+        self._stream.close()
 
     def __contains__(self, key: str) -> bool:
         return key in self.members or key in self._problems
 
     def _check_sizes(self) -> None:
         unpacked = sum(info.file_size for info in self._zip.infolist())
-        packed = self.path.stat().st_size
+        packed = os.fstat(self._stream.fileno()).st_size
         if unpacked > LARGEST or (unpacked > HARMLESS and unpacked > MOST_PACKED * packed):
             raise FileFormatError(
                 f"{self.path}: {packed} bytes would unpack to {unpacked}; "

@@ -22,7 +22,7 @@ from flexcalc.errors import FileFormatError, MoleculeError
 from flexcalc.files import units
 from flexcalc.files.frames import is_tag, shorten, whole_frames
 from flexcalc.potential import formula
-from flexcalc.storage import sha256_file
+from flexcalc.storage import open_regular, read_file, sha256_file
 
 PAIR = re.compile(
     r"""\s*(?P<key>[^\s="'{}\[\]]+|"(?:\\.|[^"\\])*")
@@ -44,6 +44,8 @@ IGNORED = {
 """Columns that ASE writes and a potential energy surface has no use for."""
 
 MOST_ATOMS = 100_000
+MOST_LINE = 1 << 20
+"""Bytes of a line that are read where a file is read line by line."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +63,7 @@ def read(
     path: Path, energy: str | None = None, length: str | None = None, force: str | None = None
 ) -> Dataset:
     """Read a whole file; `flexcalc.files.read` says how and what it raises."""
-    content = path.read_bytes()
+    content = read_file(path)
     if not content.endswith(b"\n"):
         raise FileFormatError(
             f"{path}: the last line does not end in a newline, so the file may be cut; "
@@ -78,7 +80,7 @@ def read_frames(path: Path | str) -> Dataset:
     """
     path = Path(path)
     try:
-        content = path.read_bytes()
+        content = read_file(path)
     except OSError as error:
         raise FileFormatError(f"{path}: cannot be read: {error.strerror}") from None
     return _dataset(path, content[: whole_frames(content)], "eV", "angstrom", None)
@@ -91,10 +93,10 @@ def read_first(path: Path) -> Dataset:
         FileFormatError: no whole frame there, or damage in it.
     """
     try:
-        with path.open("rb") as stream:
-            content = stream.readline()
+        with open_regular(path, None) as stream:
+            content = stream.readline(MOST_LINE)
             atoms = _count(content.decode(errors="replace"), f"{path}: frame 0 (line 1)")
-            content += b"".join(stream.readline() for _ in range(atoms + 1))
+            content += b"".join(stream.readline(MOST_LINE) for _ in range(atoms + 1))
     except OSError as error:
         raise FileFormatError(f"{path}: cannot be read: {error.strerror}") from None
     return _dataset(path, content[: whole_frames(content)], "eV", "angstrom", None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +14,7 @@ import numpy as np
 from flexcalc import files
 from flexcalc.config import Train
 from flexcalc.dataset import Dataset
-from flexcalc.errors import InputError
+from flexcalc.errors import FileFormatError, InputError
 from flexcalc.fields import Address
 from flexcalc.models.family import (
     CheckingFamily,
@@ -27,7 +26,7 @@ from flexcalc.models.family import (
 from flexcalc.potential import Potential
 from flexcalc.progress import Progress, silent
 from flexcalc.registry import made
-from flexcalc.storage import write_json
+from flexcalc.storage import read_json, write_json
 from flexcalc.training.memory import NOTHING, Memory, Notebook
 from flexcalc.training.refinement import By
 from flexcalc.training.selection import Selection
@@ -178,8 +177,8 @@ def _compared(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[s
 def _take_up(folder: Path, record: dict[str, Any]) -> None:
     """Note the split; what was remembered of another one, of changed labels, is forgotten."""
     try:
-        same = json.loads((folder / "split.json").read_text()) == record
-    except (OSError, ValueError):
+        same = read_json(folder / "split.json") == record
+    except (OSError, FileFormatError):
         same = False
     if not same:
         shutil.rmtree(folder / UNFINISHED, ignore_errors=True)

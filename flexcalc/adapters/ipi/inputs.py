@@ -17,6 +17,7 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from flexcalc.errors import ConfigError, FileFormatError
+from flexcalc.storage import read_file
 from flexcalc.units import BOHR
 
 LARGEST_FILE = 50_000_000
@@ -52,9 +53,7 @@ def load(path: Path) -> Element:
     """
     path = Path(path)
     try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise FileFormatError(f"{path}: larger than {LARGEST_FILE} bytes; not an i-PI input")
-        content = path.read_bytes()
+        content = read_file(path, LARGEST_FILE)
     except OSError as error:
         raise FileFormatError(f"{path}: cannot be read: {error.strerror}") from None
     if b"<!DOCTYPE" in content or b"<!ENTITY" in content:

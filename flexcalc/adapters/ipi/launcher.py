@@ -21,7 +21,7 @@ from flexcalc.fields import Address
 from flexcalc.potential import Potential
 from flexcalc.progress import Progress, silent
 from flexcalc.registry import open_potential
-from flexcalc.storage import atomic_write, whole_lines
+from flexcalc.storage import atomic_write, read_file, whole_lines
 from flexcalc.units import BOHR, HARTREE
 
 if TYPE_CHECKING:
@@ -260,7 +260,7 @@ def _report(scalars: Path, steps: int, progress: Progress) -> None:
     """Tell the progress by the last whole line of i-PI's scalars."""
     if progress is silent or not scalars.exists():
         return
-    content = scalars.read_bytes()
+    content = read_file(scalars)
     lines = content[: whole_lines(content)].splitlines()
     if lines and not lines[-1].startswith(b"#"):
         step, _, temperature, *_ = map(float, lines[-1].split())
