@@ -17,6 +17,8 @@ from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin
 
 import typer
 
+from flexcalc.printing import complain, say
+
 Work = Callable[[], None]
 """What a command comes down to when its words have been read."""
 
@@ -239,7 +241,7 @@ def report(
     def work() -> None:
         from flexcalc.report import write_report
 
-        print(write_report(folder))
+        say(str(write_report(folder)))
 
     return work
 
@@ -254,7 +256,7 @@ def info(
         from flexcalc import workflows
 
         for line in workflows.lines(workflows.describe(place, trust=trust)):
-            print(line)
+            say(line)
 
     return work
 
@@ -271,7 +273,7 @@ def export(
     def work() -> None:
         from flexcalc import workflows
 
-        print(workflows.export_model(model, file, trust=trust))
+        say(str(workflows.export_model(model, file, trust=trust)))
 
     return work
 
@@ -327,10 +329,7 @@ def usage_line(error: Any) -> str:
 
 def fail(text: str, code: int) -> NoReturn:
     """End with one line on standard error."""
-    line = " ".join(text.split())[:LONGEST_LINE]
-    # A control character in a file's name could paint the reader's terminal.
-    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
-    print(f"flexcalc: {shown}", file=sys.stderr)
+    complain(" ".join(text.split())[:LONGEST_LINE])
     sys.exit(code)
 
 

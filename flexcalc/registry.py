@@ -70,6 +70,9 @@ HARMLESS = re.compile(r"(xtb|dft|dispersion):[^/]*(/[^/]*)?")
 """Addresses that a model folder may name without its user's trust: they run no code of others and
 read no files."""
 
+DEEPEST = 8
+"""How deep model folders may lie in each other; a committee of mixtures of deltas is three."""
+
 MANY_MOLECULES = (".model", ".pt", ".xml", "best_model")
 """Which of these are for many molecules, and are bound to one on opening."""
 
@@ -256,12 +259,12 @@ def _open_model(address: Address, numbers: np.ndarray | None, trust: bool) -> Po
     raise AddressError(f"{address!r}: no such model{hint}")
 
 
-def _open_folder(path: Path, trust: bool) -> Potential:
+def _open_folder(path: Path, trust: bool, depth: int = 0) -> Potential:
     from flexcalc.models.folder import read_facts
 
     name = read_facts(path)["family"]
     if name in JOINED:
-        return _home(JOINED[name]).load(path, Parts(path, trust))
+        return _home(JOINED[name]).load(path, Parts(path, trust, depth))
     return family(name).load(path)
 
 
@@ -291,10 +294,11 @@ class Parts:
     Args:
         folder: whose `model.json` names the parts.
         trust: also open parts by which the folder could have any code run.
+        depth: folders that this one lies in.
     """
 
-    def __init__(self, folder: Path, trust: bool):
-        self.folder, self.trust = folder, trust
+    def __init__(self, folder: Path, trust: bool, depth: int = 0):
+        self.folder, self.trust, self.depth = folder, trust, depth
 
     def __call__(self, part: Address | Path, numbers: ArrayLike | None = None) -> Potential:
         """Open a folder inside, given as a path, or a part by its address.
@@ -306,22 +310,31 @@ class Parts:
         """
         if isinstance(part, Path):
             return self._member(part, numbers)
-        named = members_of(part) if part.startswith(COMMITTEE) else [part]
-        if not all(HARMLESS.fullmatch(one) for one in named):
-            why = f"it names {part}, which may mean"
-            require_trust(self.folder, self.trust, why)
+        self._check_harmless(part)
         return open_potential(part, numbers, trust=self.trust)
+
+    def _check_harmless(self, address: Address) -> None:
+        named = members_of(address) if address.startswith(COMMITTEE) else [address]
+        if not all(HARMLESS.fullmatch(one) for one in named):
+            require_trust(self.folder, self.trust, f"it names {address}, which may mean")
 
     def _member(self, path: Path, numbers: ArrayLike | None) -> Potential:
         if path.resolve().parent != self.folder.resolve():
             raise FileFormatError(f"{path}: expected a folder inside {self.folder}")
-        potential = _open_folder(path, self.trust)
+        if self.depth >= DEEPEST:
+            raise FileFormatError(f"{path}: models in models, more than {DEEPEST} deep")
+        potential = _open_folder(path, self.trust, self.depth + 1)
         if numbers is not None:
             check_molecule(potential.numbers, np.asarray(numbers, dtype=int), str(path))
         return potential
 
     def sha256(self, address: Address) -> str | None:
-        """See `content_sha256`."""
+        """See `content_sha256`.
+
+        Raises:
+            AddressError: the address needs trust.
+        """
+        self._check_harmless(address)
         return content_sha256(address)
 
 

@@ -33,6 +33,8 @@ LARGEST = 4 << 30
 """Bytes that a file may have to be read."""
 LARGEST_JSON = 64 << 20
 """Bytes that a JSON file may have to be read."""
+DEEPEST_JSON = 100
+"""Lists and tables in each other that a JSON file may have."""
 
 NOT_FILES = (
     (stat.S_ISDIR, "a folder"),
@@ -107,18 +109,39 @@ def read_text(path: Path | str, most: int = LARGEST, errors: str = "strict") -> 
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def read_json(path: Path | str, most: int = LARGEST_JSON) -> Any:
+def read_json(
+    path: Path | str,
+    most: int = LARGEST_JSON,
+    constant: Callable[[str], float] | None = None,
+) -> Any:
     """The content of a JSON file.
 
+    Args:
+        path: the file.
+        most: bytes that it may have.
+        constant: what becomes of NaN and Infinity, which are no JSON, if it does not stay.
+
     Raises:
-        FileFormatError: no JSON, or see `open_regular`.
+        FileFormatError: no JSON, too deep to be handled, or see `open_regular`.
         OSError: it is missing, or must not be read.
     """
     content = read_file(path, most)
     try:
-        return json.loads(content.decode())
+        found = json.loads(content.decode(), parse_constant=constant)
     except (ValueError, RecursionError) as error:
         raise FileFormatError(f"{path}: not whole JSON: {error}") from None
+    level = [found] if isinstance(found, dict | list) else []
+    for _ in range(DEEPEST_JSON):
+        level = [inside for one in level for inside in _inside(one)]
+    if level:
+        raise FileFormatError(f"{path}: lists or tables in each other, over {DEEPEST_JSON} deep")
+    return found
+
+
+def _inside(value: Any) -> list[Any]:
+    """The lists and tables in a list or table."""
+    values = value.values() if isinstance(value, dict) else value
+    return [one for one in values if isinstance(one, dict | list)] if values else []
 
 
 def sha256_file(path: Path | str) -> str:

@@ -25,7 +25,6 @@ from flexcalc.storage import (
     atomic_write,
     check_regular,
     fresh_folder,
-    read_file,
     read_json,
     sha256_file,
     sync_folder,
@@ -117,12 +116,9 @@ def read_facts(folder: Path) -> dict[str, Any]:
     """
     path = Path(folder) / FACTS
     try:
-        content = read_file(path, LARGEST_FACTS)
-        facts = json.loads(content.decode(), parse_constant=_refuse_constant)
+        facts = read_json(path, LARGEST_FACTS, _refuse_constant)
     except OSError as error:
         raise FileFormatError(f"{path}: not a model folder: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise FileFormatError(f"{path}: not whole JSON: {error}") from None
     if not isinstance(facts, dict) or facts.get("format") != FORMAT:
         raise FileFormatError(f"{path}: expected the format {FORMAT!r}; not a model of flexcalc")
     if facts.get("version") != VERSION:

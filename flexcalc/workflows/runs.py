@@ -16,6 +16,7 @@ from typing import Any
 from flexcalc.config import to_toml
 from flexcalc.config.reading import LARGEST_FILE
 from flexcalc.errors import FileFormatError, GuardError, InputError
+from flexcalc.printing import printable, say
 from flexcalc.progress import Progress, bar
 from flexcalc.storage import atomic_write, read_json, read_text, run_folder, write_json
 
@@ -38,12 +39,12 @@ class Run:
 
     def say(self, text: str) -> None:
         """One line for the reader and for the log."""
-        print(text, flush=True)
+        say(text)
         self._log(text)
 
     def _log(self, text: str) -> None:
-        with open(self.folder / "log.txt", "a") as log:
-            log.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {text}\n")
+        with open(self.folder / "log.txt", "a", encoding="utf-8") as log:
+            log.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {printable(text)}\n")
 
     def stopped(self, error: GuardError) -> None:
         """Log why a guard stopped the run, and report what there is so far."""

@@ -14,11 +14,12 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from flexcalc.adapters.ipi import inputs, resume
-from flexcalc.adapters.ipi.client import molecule, resolve, say
+from flexcalc.adapters.ipi.client import molecule, resolve
 from flexcalc.adapters.ipi.processes import Worker, owned_socket, worker
 from flexcalc.errors import ConfigError, MissingExtraError, ProtocolError, ServerLostError
 from flexcalc.fields import Address
 from flexcalc.potential import Potential
+from flexcalc.printing import complain
 from flexcalc.progress import Progress, silent
 from flexcalc.registry import open_potential
 from flexcalc.storage import atomic_write, read_file, whole_lines
@@ -170,7 +171,7 @@ def _listener(
             inputs.set_socket_prefix(root, prefix)
             yield {"unix": sockets[0].address, "socket_prefix": prefix}, (lock,)
     else:
-        host = resolve(sockets[0].address, allow_remote, say)
+        host = resolve(sockets[0].address, allow_remote, complain)
         yield {"host": host, "port": sockets[0].port, "allow_remote": allow_remote}, ()
 
 
