@@ -18,6 +18,8 @@ from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin
 
 import typer
 
+from flexcalc.printing import complain, say
+
 Work = Callable[[], None]
 """What a command comes down to when its words have been read."""
 
@@ -324,7 +326,8 @@ def show(text: object, end: str = "\n") -> None:
     from flexcalc.storage import naming
 
     with naming(STDOUT):
-        print(text, end=end, flush=True)
+        for line in str(text).split("\n"):
+            say(line)
 
 
 def drop_output() -> None:
@@ -386,7 +389,7 @@ def usage_line(error: Any) -> str:
 
 def fail(text: str, code: int) -> NoReturn:
     """End with one line on standard error."""
-    complain(text)
+    complain(" ".join(text.split())[:LONGEST_LINE])
     sys.exit(code)
 
 
@@ -405,14 +408,6 @@ def show_warning(
         complain(f"warning: {message}")
     else:
         sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))
-
-
-def complain(text: str) -> None:
-    """One line on standard error."""
-    line = " ".join(text.split())[:LONGEST_LINE]
-    # A control character in a file's name could paint the reader's terminal.
-    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
-    print(f"flexcalc: {shown}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -147,6 +148,40 @@ class Dataset:
         for array in (self.numbers, self.positions, self.energies, self.forces):
             digest.update(b"none" if array is None else np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
+
+
+def first_equal(positions: np.ndarray, within_A: float = 1e-6) -> np.ndarray:
+    """The first frame (frames,) that each frame equals, itself where there is none before it.
+
+    Frames are sorted along one direction, in which equal ones lie side by side, so that only
+    those few are compared.
+
+    Args:
+        positions: (frames, atoms, 3) in angstrom; neither moved nor turned before comparing.
+        within_A: largest difference of a coordinate of equal frames, in angstrom.
+    """
+    rows = positions.reshape(len(positions), math.prod(positions.shape[1:]))
+    direction = np.cos(np.arange(rows.shape[1]) ** 2)  # no coordinate counts like another
+    along = rows @ direction
+    order = np.argsort(along, kind="stable")
+    reach = within_A * np.abs(direction).sum() + 1e-12 * (1 + np.abs(along).max(initial=0.0))
+    first = np.arange(len(rows))
+    near: list[int] = []  # frames that equal none before them, and may equal the next
+    for last, frame in zip([None, *order], order, strict=False):
+        if last is None or along[frame] - along[last] > reach:
+            near = [frame]
+            continue
+        near = [other for other in near if along[frame] - along[other] <= reach]
+        same = (o for o in near if np.abs(rows[frame] - rows[o]).max(initial=0.0) <= within_A)
+        found = next(same, None)
+        if found is None:
+            near.append(frame)
+        else:
+            first[frame] = found
+    # Of each group, the smallest index speaks for all.
+    least = np.arange(len(rows))
+    np.minimum.at(least, first, np.arange(len(rows)))
+    return least[first]
 
 
 def concatenate(*parts: Dataset) -> Dataset:

@@ -11,6 +11,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from flexcalc.printing import complain, printable
+
 Progress = Callable[[int, int, str], None]
 
 
@@ -38,7 +40,7 @@ def waiting(what: str, patience_s: float = 2.0) -> Iterator[None]:
     if not sys.stderr.isatty():
         yield
         return
-    timer = threading.Timer(patience_s, lambda: print(f"flexcalc: {what}", file=sys.stderr))
+    timer = threading.Timer(patience_s, lambda: complain(what))
     timer.daemon = True
     timer.start()
     try:
@@ -58,6 +60,7 @@ def bar(title: str) -> Iterator[Progress]:
         yield silent
         return
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -77,9 +80,9 @@ def bar(title: str) -> Iterator[Progress]:
         TextColumn("{task.fields[note]}"),
     )
     with RichProgress(*columns, console=Console(stderr=True)) as display:
-        task = display.add_task(title, total=None, note="")
+        task = display.add_task(escape(printable(title)), total=None, note="")
 
         def update(done: int, total: int, note: str = "") -> None:
-            display.update(task, completed=done, total=total, note=note)
+            display.update(task, completed=done, total=total, note=escape(printable(note)))
 
         yield update

@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl
 import numpy as np
 from numpy.typing import ArrayLike
 
-from flexcalc.errors import AddressError, InputError
+from flexcalc.errors import AddressError, FileFormatError, InputError
 from flexcalc.fields import FAMILY, Address
 from flexcalc.models.foreign import require_trust
 from flexcalc.potential import Potential, check_molecule
@@ -71,6 +71,9 @@ COMMITTEE = "committee:"
 HARMLESS = re.compile(r"(xtb|dft|dispersion):[^/]*(/[^/]*)?")
 """Addresses that a model folder may name without its user's trust: they run no code of others and
 read no files."""
+
+DEEPEST = 8
+"""How deep model folders may lie in each other; a committee of mixtures of deltas is three."""
 
 MANY_MOLECULES = (".model", ".pt", ".xml", "best_model")
 """Which of these are for many molecules, and are bound to one on opening."""
@@ -269,14 +272,7 @@ def _open_model(address: Address, numbers: np.ndarray | None, trust: bool) -> Po
     if path.is_dir():
         if not (path / "model.json").exists():
             raise AddressError(f"{address!r}: a folder without model.json; expected {EXAMPLES}")
-        from flexcalc.models.folder import read_facts
-
-        name = read_facts(path)["family"]
-        if name in JOINED:
-            found = _home(JOINED[name]).load(path, Parts(path, trust))
-        else:
-            found = family(name).load(path)
-        return _reopened(found, query, address)
+        return _reopened(_open_folder(path, trust), query, address)
     if path.is_file():
         kind = path.suffix or path.name
         if kind not in FOREIGN:
@@ -299,6 +295,15 @@ def _open_model(address: Address, numbers: np.ndarray | None, trust: bool) -> Po
     raise AddressError(f"{address!r}: no such model{hint}")
 
 
+def _open_folder(path: Path, trust: bool, depth: int = 0) -> Potential:
+    from flexcalc.models.folder import read_facts
+
+    name = read_facts(path)["family"]
+    if name in JOINED:
+        return _home(JOINED[name]).load(path, Parts(path, trust, depth))
+    return family(name).load(path)
+
+
 def _reopened(potential: Potential, query: str, address: Address) -> Potential:
     """A model with the options of its address, such as `?precision=float32` for a network."""
     options = dict(parse_qsl(query, keep_blank_values=True))
@@ -317,31 +322,55 @@ def _which_molecule(address: Address) -> AddressError:
 
 
 class Parts:
-    """Opens what a model folder is made of.
+    """Opens what a model folder is made of: folders inside it by their path, and others by address.
+
+    The two never meet: `ase:calc.py:make` is the name of a folder too, and an address in
+    `model.json` means what the folder's maker wants it to, wherever the folder is opened from.
 
     Args:
         folder: whose `model.json` names the parts.
         trust: also open parts by which the folder could have any code run.
+        depth: folders that this one lies in.
     """
 
-    def __init__(self, folder: Path, trust: bool):
-        self.folder, self.trust = folder, trust
+    def __init__(self, folder: Path, trust: bool, depth: int = 0):
+        self.folder, self.trust, self.depth = folder, trust, depth
 
-    def __call__(self, address: Address, numbers: ArrayLike | None = None) -> Potential:
-        """Open a folder inside, or a part by its address.
+    def __call__(self, part: Address | Path, numbers: ArrayLike | None = None) -> Potential:
+        """Open a folder inside, given as a path, or a part by its address.
 
         Raises:
             AddressError: no such part, or one that needs trust.
+            FileFormatError: a folder that lies outside.
+            MoleculeError: the part is for another molecule.
         """
+        if isinstance(part, Path):
+            return self._member(part, numbers)
+        self._check_harmless(part)
+        return open_potential(part, numbers, trust=self.trust)
+
+    def _check_harmless(self, address: Address) -> None:
         named = members_of(address) if address.startswith(COMMITTEE) else [address]
-        inside = Path(address).parent == self.folder
-        if not inside and not all(HARMLESS.fullmatch(one) for one in named):
-            why = f"it names {address}, which may mean"
-            require_trust(self.folder, self.trust, why)
-        return open_potential(address, numbers, trust=self.trust)
+        if not all(HARMLESS.fullmatch(one) for one in named):
+            require_trust(self.folder, self.trust, f"it names {address}, which may mean")
+
+    def _member(self, path: Path, numbers: ArrayLike | None) -> Potential:
+        if path.resolve().parent != self.folder.resolve():
+            raise FileFormatError(f"{path}: expected a folder inside {self.folder}")
+        if self.depth >= DEEPEST:
+            raise FileFormatError(f"{path}: models in models, more than {DEEPEST} deep")
+        potential = _open_folder(path, self.trust, self.depth + 1)
+        if numbers is not None:
+            check_molecule(potential.numbers, np.asarray(numbers, dtype=int), str(path))
+        return potential
 
     def sha256(self, address: Address) -> str | None:
-        """See `content_sha256`."""
+        """See `content_sha256`.
+
+        Raises:
+            AddressError: the address needs trust.
+        """
+        self._check_harmless(address)
         return content_sha256(address)
 
 

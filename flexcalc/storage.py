@@ -1,7 +1,10 @@
 """Bytes on disk that survive a kill, a full disk and a second process.
 
-Nothing here knows about molecules: atomic writes, an append-only log, checkpoints, hashes and
-the lock of a run folder.
+Nothing here knows about molecules: careful reading, atomic writes, an append-only log,
+checkpoints, hashes and the lock of a run folder.
+
+Whatever is opened for reading because a user or a file named it is opened by `open_regular`: a
+link to /dev/zero has no end, and a pipe may never send anything.
 """
 
 from __future__ import annotations
@@ -11,11 +14,14 @@ import hashlib
 import json
 import mmap
 import os
+import secrets
 import shutil
-import tempfile
+import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +29,13 @@ from flexcalc.errors import BusyError, FileFormatError, InputError
 
 PARTIAL = ".partial"
 """Ends the name of a file or of a model folder that is being written."""
+
+LARGEST = 4 << 30
+"""Bytes that a file may have to be read."""
+LARGEST_JSON = 64 << 20
+"""Bytes that a JSON file may have to be read."""
+DEEPEST_JSON = 100
+"""Lists and tables in each other that a JSON file may have."""
 
 
 @contextmanager
@@ -75,10 +88,135 @@ def copy_file(source: Path, target: Path) -> None:
         shutil.copy2(source, target)
 
 
-def sha256_file(path: Path) -> str:
-    """SHA-256 of a file, as hex."""
-    with open(path, "rb") as stream:
+NOT_FILES = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+def open_regular(path: Path | str, most: int | None = LARGEST) -> BufferedReader:
+    """Open a file for reading; a link to one will do.
+
+    Pipes are refused too, `<(command)` and /dev/stdin of a shell among them: files are read more
+    than once, as their hash is part of what came of them.
+
+    Args:
+        path: the file.
+        most: bytes that it may have; None where it is not read whole.
+
+    Raises:
+        FileFormatError: a folder, a device, a pipe or a socket, or more than `most` bytes.
+        OSError: it is missing, or must not be read.
+    """
+    check_regular(path, most)
+    # Without O_NONBLOCK a pipe that has come in its place would be waited for.
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        _check_kind(path, os.fstat(handle), most)
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def check_regular(path: Path | str, most: int | None = LARGEST) -> None:
+    """Refuse what `open_regular` does, for files that another package opens by their name."""
+    _check_kind(path, os.stat(path), most)
+
+
+def _check_kind(path: Path | str, found: os.stat_result, most: int | None) -> None:
+    for is_kind, name in NOT_FILES:
+        if is_kind(found.st_mode):
+            more = "; save what it sends to a file first" if name == "a pipe" else ""
+            raise FileFormatError(f"{path}: expected a file, found {name}{more}")
+    if most is not None and found.st_size > most:
+        raise FileFormatError(
+            f"{path}: larger than the {most} bytes that are read ({found.st_size} bytes)"
+        )
+
+
+def read_file(path: Path | str, most: int = LARGEST) -> bytes:
+    """The content of a file; see `open_regular` for what it raises."""
+    with open_regular(path, most) as stream:
+        content = stream.read(most + 1)
+    if len(content) > most:  # it grows, or is one of those in /proc, whose size is not told
+        raise FileFormatError(f"{path}: larger than the {most} bytes that are read")
+    return content
+
+
+def read_text(path: Path | str, most: int = LARGEST, errors: str = "strict") -> str:
+    """The content of a text file in UTF-8, its lines ended by newlines alone.
+
+    Raises:
+        FileFormatError: not UTF-8 (unless `errors` says what to do), or see `open_regular`.
+        OSError: it is missing, or must not be read.
+    """
+    try:
+        text = read_file(path, most).decode(errors=errors)
+    except UnicodeDecodeError as error:
+        raise FileFormatError(f"{path}: byte {error.start} is not UTF-8 text") from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_json(
+    path: Path | str,
+    most: int = LARGEST_JSON,
+    constant: Callable[[str], float] | None = None,
+) -> Any:
+    """The content of a JSON file.
+
+    Args:
+        path: the file.
+        most: bytes that it may have.
+        constant: what becomes of NaN and Infinity, which are no JSON, if it does not stay.
+
+    Raises:
+        FileFormatError: no JSON, too deep to be handled, or see `open_regular`.
+        OSError: it is missing, or must not be read.
+    """
+    content = read_file(path, most)
+    try:
+        found = json.loads(content.decode(), parse_constant=constant)
+    except (ValueError, RecursionError) as error:
+        raise FileFormatError(f"{path}: not whole JSON: {error}") from None
+    level = [found] if isinstance(found, dict | list) else []
+    for _ in range(DEEPEST_JSON):
+        level = [inside for one in level for inside in _inside(one)]
+    if level:
+        raise FileFormatError(f"{path}: lists or tables in each other, over {DEEPEST_JSON} deep")
+    return found
+
+
+def _inside(value: Any) -> list[Any]:
+    """The lists and tables in a list or table."""
+    values = value.values() if isinstance(value, dict) else value
+    return [one for one in values if isinstance(one, dict | list)] if values else []
+
+
+def sha256_file(path: Path | str) -> str:
+    """SHA-256 of a file, as hex; see `open_regular` for what it raises."""
+    with open_regular(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def fresh_folder(path: Path, kind: str = "new") -> Path:
+    """Make an empty folder beside a path, under a name that says it is being written.
+
+    It has the rights that the user's umask gives to new folders.
+
+    Args:
+        path: what it stands beside.
+        kind: a word for its name.
+    """
+    path = Path(path)
+    while True:
+        found = path.with_name(f".{path.name}.{kind}.{secrets.token_hex(4)}{PARTIAL}")
+        with suppress(FileExistsError):
+            found.mkdir()
+            return found
 
 
 def atomic_write(path: Path, content: str | bytes, *, keep: Path | None = None) -> None:
@@ -98,19 +236,19 @@ def atomic_write(path: Path, content: str | bytes, *, keep: Path | None = None) 
 
 
 def _replace(path: Path, data: bytes, keep: Path | None) -> None:
-    handle, name = tempfile.mkstemp(PARTIAL, f".{path.name}.", path.parent)
+    name = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL}")
+    handle = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
         try:
             _write_all(handle, data)
             os.fsync(handle)
         finally:
             os.close(handle)
-        os.chmod(name, 0o644)
         if keep is not None and path.exists():
             os.replace(path, keep)
         os.replace(name, path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        name.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
 
@@ -152,6 +290,8 @@ class AppendLog:
     def __init__(self, path: Path, whole: Callable[[bytes], int]):
         self.path = Path(path)
         existed = self.path.exists()
+        if existed:  # to write into a pipe is to wait for its reader
+            check_regular(self.path, None)
         # Without a buffer: what a failed write has left in one would be written later.
         self._stream = open(self.path, "ab", buffering=0)  # noqa: SIM115 - closed by close()
         try:
@@ -222,7 +362,10 @@ def _whole_part(path: Path, length: int, whole: Callable[[bytes], int]) -> int:
     """What `whole` says of a file, which is mapped: a trajectory may be larger than memory."""
     if not length:
         return 0
-    with open(path, "rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as text:
+    with (
+        open_regular(path, None) as stream,
+        mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as text,
+    ):
         return whole(text)  # type: ignore[arg-type]
 
 
@@ -244,12 +387,13 @@ def run_folder(path: Path) -> Iterator[Path]:
 
     Raises:
         BusyError: another process holds it.
-        InputError: it cannot be made.
+        InputError: it cannot be made; or it holds links that lead out of it, or pipes.
     """
     path = Path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        _check_inside(path)
+        handle = os.open(path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except OSError as error:
         raise InputError(f"{path}: cannot be used as a run folder: {error.strerror}") from None
     try:
@@ -262,6 +406,27 @@ def run_folder(path: Path) -> Iterator[Path]:
         yield path
     finally:
         os.close(handle)
+
+
+def _check_inside(folder: Path) -> None:
+    """Refuse a folder in which what is written to a file would end up somewhere else.
+
+    Who hands over a run folder must not choose which other files of its taker grow or are cut.
+
+    Raises:
+        InputError: it has a link that leads out of it, or something that is no file or folder.
+    """
+    home = folder.resolve()
+    for root, folders, files in os.walk(folder):
+        for entry in (Path(root, name) for name in (*folders, *files)):
+            if entry.is_symlink():
+                if not entry.resolve().is_relative_to(home):
+                    raise InputError(
+                        f"{entry}: a link that leads out of the run folder, in which all is "
+                        "written; put a copy there, or choose another --output"
+                    )
+            elif not (entry.is_file() or entry.is_dir()):
+                raise InputError(f"{entry}: expected a file or a folder; choose another --output")
 
 
 def save_checkpoint(path: Path, arrays: Mapping[str, np.ndarray], facts: Mapping) -> None:
@@ -319,11 +484,12 @@ def _read_checkpoint(path: Path) -> tuple[dict[str, np.ndarray], dict]:
     from safetensors import SafetensorError, safe_open
 
     try:
+        check_regular(path)
         with safe_open(path, framework="numpy") as stream:
             header = stream.metadata() or {}
             arrays = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
         if header["sha256"] != _digest(arrays, header["facts"]):
             raise FileFormatError(f"{path}: the checkpoint's hash does not fit its content")
         return arrays, json.loads(header["facts"])
-    except (SafetensorError, KeyError, ValueError, OSError) as error:
+    except (SafetensorError, KeyError, TypeError, ValueError, OSError, RecursionError) as error:
         raise FileFormatError(f"{path}: not a whole checkpoint: {error}") from None

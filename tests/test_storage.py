@@ -105,7 +105,7 @@ def test_an_atomic_write_replaces_the_whole_file(tmp_path):
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("call", ["write", "fsync", "replace", "chmod"])
+@pytest.mark.parametrize("call", ["write", "fsync", "replace", "open"])
 def test_when_any_step_of_a_write_fails_the_old_file_is_byte_identical(tmp_path, monkeypatch, call):
     path = tmp_path / "file"
     storage.atomic_write(path, b"old")

@@ -12,6 +12,7 @@ from typing import Any
 from flexcalc.config.options import Option, kind_of, located, options, usual_kind
 from flexcalc.errors import ConfigError, FileFormatError
 from flexcalc.files.text import decoded
+from flexcalc.storage import read_file
 
 LARGEST_FILE = 1 << 20
 """Bytes that a run file may have."""
@@ -64,9 +65,7 @@ def _as_typed(config: Any, key: str) -> str:
 
 def _parsed(path: Path) -> dict[str, Any]:
     try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise ConfigError(f"{path}: larger than the {LARGEST_FILE} bytes a run file may have")
-        return tomllib.loads(decoded(path.read_bytes()))
+        return tomllib.loads(decoded(read_file(path, LARGEST_FILE)))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file") from None
     except OSError as error:

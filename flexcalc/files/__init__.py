@@ -18,7 +18,7 @@ from flexcalc.files.extxyz import read_first, read_frames, read_last
 from flexcalc.files.frames import frame_bytes, open_frame_log, whole_frames
 from flexcalc.files.keys import Wanted
 from flexcalc.files.units import energy_unit, force_unit, length_unit
-from flexcalc.storage import atomic_write
+from flexcalc.storage import LARGEST, atomic_write, check_regular
 
 __all__ = [
     "FileWarning",
@@ -40,10 +40,6 @@ SUFFIXES = (".xyz", ".extxyz", ".npz")
 
 class FileWarning(UserWarning):
     """What a user should know of a file that was read."""
-
-
-LARGEST_FILE = 4 << 30
-"""Bytes; a larger file is refused before it is read."""
 
 
 def read(
@@ -134,16 +130,11 @@ def _is_binary(path: Path) -> bool:
 
 def _check_file(path: Path) -> None:
     try:
-        if not path.exists():
-            raise FileFormatError(f"{path}: no such file")
-        if not path.is_file():
-            raise FileFormatError(f"{path}: expected a file, found a folder or device")
+        check_regular(path, LARGEST)
         size = path.stat().st_size
+    except FileNotFoundError:
+        raise FileFormatError(f"{path}: no such file") from None
     except (OSError, ValueError) as error:
         raise FileFormatError(f"{str(path)!r}: cannot be read: {error}") from None
     if size == 0:
         raise FileFormatError(f"{path}: the file is empty")
-    if size > LARGEST_FILE:
-        raise FileFormatError(
-            f"{path}: {size} bytes is more than the {LARGEST_FILE} that are read; split it"
-        )

@@ -29,7 +29,7 @@ from flexcalc.files.keys import USUAL, Wanted
 from flexcalc.files.text import UTF16, decoded, without_mark
 from flexcalc.masses import ISOTOPES, standard_masses
 from flexcalc.potential import formula
-from flexcalc.storage import sha256_file
+from flexcalc.storage import open_regular, read_file, sha256_file
 
 MOST_ATOMS = 100_000
 PLAIN = "species:S:1:pos:R:3"
@@ -41,6 +41,9 @@ PLAIN_ENERGY, PLAIN_FORCES = ("energy",), ("forces", "force")
 """Keys that labels are taken from without a word."""
 UNUSED = ("spin", "stress", "virial", "virials")
 """Keys of the comment line that mean something to others, and nothing here."""
+
+MOST_LINE = 1 << 20
+"""Bytes of a line that are read where a file is read line by line."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +75,7 @@ def read(
     wanted: Wanted = USUAL,
 ) -> Dataset:
     """Read a whole file; `flexcalc.files.read` says how and what it raises."""
-    content = path.read_bytes()
+    content = read_file(path)
     if not content.endswith(b"\n") and not content.startswith(UTF16):
         raise FileFormatError(
             f"{path}: the last line does not end in a newline, so the file may be cut; "
@@ -89,7 +92,7 @@ def read_frames(path: Path | str) -> Dataset:
     """
     path = Path(path)
     try:
-        content = without_mark(path.read_bytes())
+        content = without_mark(read_file(path))
     except OSError as error:
         raise FileFormatError(f"{path}: cannot be read: {error.strerror}") from None
     return _dataset(path, content[: whole_frames(content)])
@@ -102,10 +105,10 @@ def read_first(path: Path) -> Dataset:
         FileFormatError: no whole frame there, or damage in it.
     """
     try:
-        with path.open("rb") as stream:
-            content = without_mark(stream.readline())
+        with open_regular(path, None) as stream:
+            content = without_mark(stream.readline(MOST_LINE))
             atoms = _count(content.decode(errors="replace"), f"{path}: frame 0 (line 1)")
-            content += b"".join(stream.readline() for _ in range(atoms + 1))
+            content += b"".join(stream.readline(MOST_LINE) for _ in range(atoms + 1))
     except OSError as error:
         raise FileFormatError(f"{path}: cannot be read: {error.strerror}") from None
     return _dataset(path, content[: whole_frames(content)])
@@ -119,7 +122,7 @@ def read_last(path: Path, most: int) -> Dataset:
     """
     atoms = len(read_first(path).numbers)
     try:
-        with path.open("rb") as stream:
+        with open_regular(path, None) as stream:
             start = max(0, stream.seek(0, 2) - most)
             stream.seek(start)
             content = stream.read()

@@ -17,6 +17,7 @@ import numpy as np
 
 from flexcalc.errors import FileFormatError
 from flexcalc.geometry import Coordinate
+from flexcalc.storage import read_text
 from flexcalc.units import KJ_MOL
 
 UNITS = {"A": 0.1, "degrees": math.pi / 180, "": 1.0}
@@ -235,9 +236,9 @@ def read_table(path: Path | str) -> dict[str, np.ndarray]:
     """
     path = Path(path)
     try:
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise FileFormatError(f"{path}: cannot be read: {error}") from None
+        text = read_text(path)
+    except OSError as error:
+        raise FileFormatError(f"{path}: cannot be read: {error.strerror}") from None
     names: list[str] = []
     rows = []
     for number, line in enumerate(text[: text.rfind("\n") + 1].splitlines(), start=1):

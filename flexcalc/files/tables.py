@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from flexcalc.errors import FileFormatError
+from flexcalc.storage import open_regular
 
 BLOCK = 4 << 20
 """Bytes of text that are read at a time."""
@@ -16,7 +17,7 @@ BLOCK = 4 << 20
 def blocks_of_lines(path: Path, size: int = BLOCK) -> Iterator[bytes]:
     """The whole lines of a file, some megabytes of them at a time; a cut last line is left out."""
     rest = b""
-    with open(path, "rb") as stream:
+    with open_regular(path, None) as stream:
         while piece := stream.read(size):
             piece = rest + piece
             end = piece.rfind(b"\n") + 1

@@ -9,12 +9,12 @@ file sees in it what was not seen here.
 from __future__ import annotations
 
 import codecs
-import stat
 from pathlib import Path
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 from flexcalc.errors import FileFormatError
+from flexcalc.storage import read_file
 
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
@@ -31,12 +31,9 @@ def read_xml(path: Path, largest: int, what: str) -> Element:
         FileFormatError: no file, too large, or not safe and whole XML.
     """
     try:
-        info = path.stat()
-        if not stat.S_ISREG(info.st_mode):
-            raise FileFormatError(f"{path}: cannot be read: not a file but a folder or a device")
-        if info.st_size > largest:
+        if path.stat().st_size > largest:
             raise FileFormatError(f"{path}: larger than {largest} bytes; not {what}")
-        content = path.read_bytes()
+        content = read_file(path, largest)
     except OSError as error:
         raise FileFormatError(f"{path}: cannot be read: {error.strerror}") from None
     return parse_xml(content, path)

@@ -19,7 +19,7 @@ from numpy.random import Generator
 from flexcalc.errors import FileFormatError, GuardError, NonFiniteError
 from flexcalc.files import frame_bytes
 from flexcalc.potential import Potential
-from flexcalc.storage import AppendLog, atomic_write, load_checkpoint, save_checkpoint
+from flexcalc.storage import AppendLog, atomic_write, load_checkpoint, read_file, save_checkpoint
 
 
 class State(Protocol):
@@ -256,7 +256,7 @@ def _keep_geometries(
         frame_bytes(numbers, positions, masses=masses, replica=int(row), reason=error.reason)
         for row, positions in zip(error.rows, error.positions, strict=True)
     )
-    before = path.read_bytes() if path.exists() else b""
+    before = read_file(path) if path.exists() else b""
     if frames not in before:
         atomic_write(path, before + frames)
 

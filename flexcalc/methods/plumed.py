@@ -29,7 +29,11 @@ from flexcalc.methods.biased import BiasedState
 from flexcalc.methods.dynamics import Integrator
 from flexcalc.methods.dynamics.state import masses
 from flexcalc.potential import CheckedPotential, Evaluation, Potential
+from flexcalc.storage import open_regular, read_text
 from flexcalc.units import KB, KJ_MOL
+
+LARGEST_SCRIPT = 16 << 20
+"""Bytes that PLUMED's input may have."""
 
 UNITS = {"Energy": 1 / KJ_MOL, "Length": 0.1, "Time": 1e-3, "Mass": 1.0, "Charge": 1.0}
 """eV, angstrom, fs, amu and e in PLUMED's kJ/mol, nm, ps, amu and e."""
@@ -186,7 +190,7 @@ class Kernels:
         """Take back what was added to files of lines since they were as long as `written` says."""
         for name, size in self.written().items():
             path, before = self.folder / name, written.get(name, 0)
-            with open(path, "rb") as stream:
+            with open_regular(path, None) as stream:
                 if not stream.read(len(COLUMNS)).startswith(COLUMNS):
                     continue
             if size < before:
@@ -205,9 +209,9 @@ def read_script(path: Path, numbers: np.ndarray, replicas: int, dynamics: Integr
         InputError: it cannot be read, there is no kernel, or PLUMED does not accept it.
     """
     try:
-        script = Path(path).read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from None
+        script = read_text(path, LARGEST_SCRIPT)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     with tempfile.TemporaryDirectory() as folder:
         kernels = Kernels(script, Path(folder), numbers, replicas, dynamics)
         with contextlib.closing(kernels):

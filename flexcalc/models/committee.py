@@ -15,7 +15,6 @@ from typing import Any, ClassVar
 import numpy as np
 
 from flexcalc.errors import FileFormatError, InputError
-from flexcalc.fields import Address
 from flexcalc.models.family import TrainedPotential, saves_of
 from flexcalc.models.folder import read_members, read_model, write_model
 from flexcalc.potential import Evaluation, Potential, check_molecule, largest_distance
@@ -90,12 +89,12 @@ class Committee(TrainedPotential):
         )
 
     @classmethod
-    def load(cls, folder: Path, opened: Callable[[Address], Potential]) -> Committee:
+    def load(cls, folder: Path, opened: Callable[[Path], Potential]) -> Committee:
         """Read a model folder.
 
         Args:
             folder: of a committee.
-            opened: opens a member by its address, the path of its folder.
+            opened: opens a member by the path of its folder.
 
         Raises:
             FileFormatError: damaged, or a member is missing or another one.
@@ -104,4 +103,4 @@ class Committee(TrainedPotential):
         paths = read_members(folder, facts)
         if len(paths) < 2:
             raise FileFormatError(f"{folder}: expected the folders of at least two members")
-        return cls([opened(str(path)) for path in paths.values()], facts)
+        return cls([opened(path) for path in paths.values()], facts)

@@ -29,7 +29,8 @@ MODEL, BASELINE = "model.flex", "baseline.flex"
 class Parts(Protocol):
     """Opens what a model is made of; `flexcalc.registry.Parts` is one."""
 
-    def __call__(self, address: Address, numbers: ArrayLike | None = None) -> Potential: ...
+    def __call__(self, part: Address | Path, numbers: ArrayLike | None = None) -> Potential:
+        """The model in a folder inside, given as a path, or what an address names."""
 
     def sha256(self, address: Address) -> str | None:
         """The hash of what an address names on this machine, None where that is no file."""
@@ -97,11 +98,11 @@ class DeltaModel(Sum, TrainedPotential):
         paths, address = read_members(folder, facts), facts.get("baseline")
         if MODEL not in paths or not isinstance(address, str | None):
             raise FileFormatError(f"{folder}: expected the folder {MODEL} and a baseline")
-        model = parts(str(paths[MODEL]), facts["numbers"])
+        model = parts(paths[MODEL], facts["numbers"])
         if not isinstance(model, TrainedPotential):
             raise FileFormatError(f"{paths[MODEL]}: expected a trained model")
         if BASELINE in paths:
-            return cls(parts(str(paths[BASELINE]), facts["numbers"]), model, facts)
+            return cls(parts(paths[BASELINE], facts["numbers"]), model, facts)
         if address is None:
             raise FileFormatError(f"{folder}: expected the folder {BASELINE} or a baseline")
         expected = facts.get("baseline_sha256")

@@ -13,7 +13,6 @@ import json
 import os
 import platform
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -22,7 +21,15 @@ from typing import Any
 import numpy as np
 
 from flexcalc.errors import FileFormatError, InputError
-from flexcalc.storage import PARTIAL, atomic_write, sha256_file, sync_folder, write_json
+from flexcalc.storage import (
+    atomic_write,
+    check_regular,
+    fresh_folder,
+    read_json,
+    sha256_file,
+    sync_folder,
+    write_json,
+)
 
 FORMAT = "flexcalc model"
 VERSION = 1
@@ -69,7 +76,7 @@ def write_model(
     folder = Path(folder)
     _check_destination(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(PARTIAL, f".{folder.name}.", folder.parent))
+    fresh = fresh_folder(folder)
     try:
         for name, content in {WEIGHTS: _weights(arrays), **(files or {})}.items():
             atomic_write(fresh / name, content)
@@ -95,7 +102,6 @@ def write_model(
         if members:
             told["members"] = {name: sha256_file(fresh / name / FACTS) for name in members}
         write_json(fresh / FACTS, told | {"sha256": _digest(told)})
-        fresh.chmod(0o755)
         _replace(folder, fresh)
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)
@@ -110,13 +116,9 @@ def read_facts(folder: Path) -> dict[str, Any]:
     """
     path = Path(folder) / FACTS
     try:
-        if path.stat().st_size > LARGEST_FACTS:
-            raise FileFormatError(f"{path}: larger than the {LARGEST_FACTS} bytes allowed")
-        facts = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        facts = read_json(path, LARGEST_FACTS, _refuse_constant)
     except OSError as error:
         raise FileFormatError(f"{path}: not a model folder: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise FileFormatError(f"{path}: not whole JSON: {error}") from None
     if not isinstance(facts, dict) or facts.get("format") != FORMAT:
         raise FileFormatError(f"{path}: expected the format {FORMAT!r}; not a model of flexcalc")
     if facts.get("version") != VERSION:
@@ -219,9 +221,9 @@ def _check_destination(folder: Path) -> None:
         if not any(folder.iterdir()):
             return
         try:
-            if json.loads((folder / FACTS).read_text())["format"] == FORMAT:
+            if read_json(folder / FACTS)["format"] == FORMAT:
                 return
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, FileFormatError, KeyError, TypeError):
             pass  # no model of ours: refused below
     raise InputError(f"{folder}: exists and is not a model folder; choose another name")
 
@@ -230,7 +232,7 @@ def _replace(folder: Path, fresh: Path) -> None:
     """Put the fresh folder in place; the old one steps aside first and is then removed."""
     old = None
     if folder.exists():
-        old = Path(tempfile.mkdtemp(PARTIAL, f".{folder.name}.old.", folder.parent))
+        old = fresh_folder(folder, "old")
         os.replace(folder, old)
     try:
         os.replace(fresh, folder)
@@ -254,6 +256,7 @@ def _read_weights(path: Path) -> dict[str, np.ndarray]:
     from safetensors import SafetensorError, safe_open
 
     arrays = {}
+    check_regular(path)
     try:
         with safe_open(path, framework="numpy") as stream:
             for name in stream.keys():  # noqa: SIM118 - not a dictionary

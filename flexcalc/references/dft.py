@@ -6,6 +6,7 @@ import re
 import warnings
 from collections.abc import Mapping
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -23,6 +24,9 @@ from flexcalc.units import BOHR, HARTREE
 
 Spin = Literal["restricted", "unrestricted", "broken-symmetry"]
 Device = Literal["auto", "cpu", "gpu"]
+
+BASIS = re.compile(r"[A-Za-z0-9][A-Za-z0-9+*(),@_. -]{0,79}")
+"""Names of bases, such as 6-311++G(d,p) or, cut, cc-pVTZ@3s2p1d."""
 
 SUFFIX = re.compile(
     "-(" + "|".join(re.escape(name) for name in DISPERSIONS) + ")$", flags=re.IGNORECASE
@@ -113,6 +117,7 @@ class DFT(CheckedPotential):
         self.warm_start, self.threads = warm_start, threads
         self.device = choice(device, get_args(Device), f"dft:{self.level}: device")
         self._xc, self._nlc, self._disp = _functional(functional, dispersion, self.level)
+        _check_basis(basis, self.level)
         self._ecp = _effective_cores(self.numbers, basis)
         self._scale = 0.0
         if self._disp == "ts":
@@ -327,6 +332,23 @@ def _check_functional(xc: str, functional: str, level: str) -> None:
         if "-" in functional:
             near += f"; a dispersion is one of -{', -'.join(DISPERSIONS)}"
         raise AddressError(f"dft:{level}: PySCF knows no functional {functional!r}{near}") from None
+
+
+def _check_basis(basis: str, level: str) -> None:
+    """Refuse what PySCF would take for a basis itself, or for a file of one.
+
+    Both are data of whoever wrote them, and PySCF evaluates the numbers in them as Python.
+
+    Raises:
+        AddressError: no plain name, or there is a file of that name in the working folder.
+    """
+    if not BASIS.fullmatch(basis):
+        raise AddressError(f"dft:{level[:80]}: expected the name of a basis, found {basis[:40]!r}")
+    if Path(basis).exists():
+        raise AddressError(
+            f"dft:{level}: PySCF would read the file {basis!r} here in place of its own basis, and "
+            "run code in it; rename the file, or work in another folder"
+        )
 
 
 def _effective_cores(numbers: np.ndarray, basis: str) -> dict[str, str]:

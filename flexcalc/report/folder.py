@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,11 @@ from typing import Any
 import numpy as np
 
 from flexcalc.dataset import Dataset
-from flexcalc.errors import FlexcalcError, InputError
+from flexcalc.errors import FileFormatError, FlexcalcError, InputError
 from flexcalc.files import read_first, read_frames, read_last
+from flexcalc.files.archive import Archive
 from flexcalc.files.tables import csv_blocks
+from flexcalc.storage import read_text
 
 COMMANDS = (
     *("label", "train", "evaluate", "path", "saddle", "md", "metad", "umbrella", "ipi"),
@@ -90,9 +91,9 @@ class RunFolder:
         if not self._usable(path):
             return None
         try:
-            return path.read_text(errors="replace")
-        except OSError as error:
-            self.problems.append(f"{name} cannot be read: {error.strerror}")
+            return read_text(path, LARGEST, errors="replace")
+        except (OSError, FileFormatError) as error:
+            self.problems.append(f"{name} cannot be read: {error}")
             return None
 
     def table(self, name: str, *columns: str) -> dict[str, np.ndarray] | None:
@@ -172,9 +173,9 @@ class RunFolder:
         if not self._usable(path):
             return None
         try:
-            with np.load(path, allow_pickle=False) as content:
-                return {key: content[key] for key in content.files}
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            with Archive(path) as content:
+                return {key: content.array(key, "biufSU") for key in content.members}
+        except (OSError, FileFormatError) as error:
             self.problems.append(f"{name} cannot be read: {error}")
             return None
 
@@ -187,6 +188,10 @@ class RunFolder:
 
     def _usable(self, path: Path) -> bool:
         if not path.is_file():
+            return False
+        if not path.resolve().is_relative_to(self.path.resolve()):
+            # The page may be handed on, and another file of its reader with it.
+            self.problems.append(f"{path.name} is a link that leads out of the folder")
             return False
         if path.stat().st_size > LARGEST:
             self.problems.append(f"{path.name} is too large for a page and left out")

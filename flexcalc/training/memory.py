@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from flexcalc.models.family import Family, TrainedPotential
-from flexcalc.storage import write_json
+from flexcalc.storage import read_json, write_json
 
 
 class Memory:
@@ -63,7 +62,7 @@ class Notebook(Memory):
     def recall(self, step: str) -> Any | None:
         """What was remembered, or None."""
         try:
-            return json.loads((self.folder / f"{step}.json").read_text())
+            return read_json(self.folder / f"{step}.json")
         except FileNotFoundError:
             return None
 

@@ -17,7 +17,7 @@ from numpy.random import Generator
 
 from flexcalc.dataset import Dataset
 from flexcalc.errors import ConfigError, FileFormatError
-from flexcalc.fields import FAMILY, Address, Count, Fraction, NonNegative
+from flexcalc.fields import FAMILY, Count, Fraction, NonNegative
 from flexcalc.geometry import Coordinate
 from flexcalc.models.family import (
     ALONE,
@@ -397,11 +397,11 @@ class Mixture:
         """
         loaders = {family.name: family.load for family in (*self._families(), *self.backgrounds)}
 
-        def opened(address: Address) -> TrainedPotential:
-            family = read_facts(Path(address))["family"]
+        def opened(path: Path) -> TrainedPotential:
+            family = read_facts(path)["family"]
             if family not in loaders:
-                raise FileFormatError(f"{address}: expected one of {', '.join(loaders)}")
-            return cast(Callable[[Path], TrainedPotential], loaders[family])(Path(address))
+                raise FileFormatError(f"{path}: expected one of {', '.join(loaders)}")
+            return cast(Callable[[Path], TrainedPotential], loaders[family])(path)
 
         return MixturePotential.load(folder, opened)
 

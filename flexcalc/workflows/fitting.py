@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,8 +13,8 @@ import numpy as np
 
 from flexcalc import files
 from flexcalc.config import Train
-from flexcalc.dataset import Dataset
-from flexcalc.errors import InputError
+from flexcalc.dataset import Dataset, first_equal
+from flexcalc.errors import FileFormatError, InputError
 from flexcalc.fields import Address
 from flexcalc.models.family import (
     CheckingFamily,
@@ -27,7 +26,7 @@ from flexcalc.models.family import (
 from flexcalc.potential import Potential
 from flexcalc.progress import Progress, silent
 from flexcalc.registry import made
-from flexcalc.storage import copy_tree, write_json
+from flexcalc.storage import copy_tree, read_json, write_json
 from flexcalc.training.memory import NOTHING, Memory, Notebook
 from flexcalc.training.refinement import By
 from flexcalc.training.selection import Selection
@@ -142,11 +141,17 @@ def run_train(config: Train, output: Path) -> dict[str, Any]:
         with run.bar("baseline") if baseline else nullcontext(silent) as progress:
             memory = _notebook(run, "baseline")
             work = task(config, data, parts, baseline, memory, progress)
+        equal = first_equal(data.positions)
+        repeated = int((equal != np.arange(len(data))).sum())
+        if repeated:
+            run.say(f"warning: {repeated} of {len(data)} frames repeat the geometry of another one")
         fits, rows = [], []
         for index, name in enumerate(_names(config)):
             with warned(run):
                 fits.append(_fit_one(config, run, work, name, index))
-            rows.append(_written(config, run, work, fits[-1], name, index))
+            seen = _seen(run, name, equal, fits[-1].split)
+            row = _written(config, run, work, fits[-1], name, index)
+            rows.append({**row, "repeated_frames": repeated, "validation_frames_trained_on": seen})
         rest = held_out(parts, fits)
         if len(rest):
             files.write(run.folder / "heldout.xyz", data[rest])
@@ -175,8 +180,8 @@ def _compared(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[s
 def _take_up(folder: Path, record: dict[str, Any]) -> None:
     """Note the split; what was remembered of another one, of changed labels, is forgotten."""
     try:
-        same = json.loads((folder / "split.json").read_text()) == record
-    except (OSError, ValueError):
+        same = read_json(folder / "split.json") == record
+    except (OSError, FileFormatError):
         same = False
     if not same:
         shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
@@ -227,6 +232,17 @@ def _fit_one(config: Train, run: Run, work: Task, name: str, index: int) -> Fitt
     fitted = work.finished(fitted)
     fitted.potential.save(run.folder / f"{name}.flex")
     return fitted
+
+
+def _seen(run: Run, name: str, equal: np.ndarray, parts: Split) -> int:
+    """How many validation frames have the geometry of a training point, which is said."""
+    seen = int(np.isin(equal[parts.validation], equal[parts.train]).sum())
+    if seen:
+        run.say(
+            f"warning: {name}: {seen} of {len(parts.validation)} validation frames have the "
+            "geometry of a training point, so validation errors are lower than on new geometries"
+        )
+    return seen
 
 
 def _written(

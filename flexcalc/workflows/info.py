@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,14 @@ import numpy as np
 
 from flexcalc import files
 from flexcalc.config import COMMANDS, template
+from flexcalc.config.reading import LARGEST_FILE
 from flexcalc.dataset import Dataset
-from flexcalc.errors import InputError, MoleculeError, UnitError
+from flexcalc.errors import FileFormatError, InputError, MoleculeError, UnitError
 from flexcalc.masses import atomic_masses, isotopes
 from flexcalc.models.folder import read_facts
 from flexcalc.potential import formula
 from flexcalc.registry import open_potential
+from flexcalc.storage import read_json, read_text
 from flexcalc.units import KCAL_MOL
 
 
@@ -75,15 +76,18 @@ def _is_model_file(path: Path) -> bool:
 
 def _run_facts(path: Path) -> dict[str, Any]:
     if not (path / "results.json").exists():
-        first = (path / "run.toml").read_text(errors="replace").partition("\n")[0]
+        text = read_text(path / "run.toml", LARGEST_FILE, errors="replace")
+        first = text.partition("\n")[0]
         if not first.startswith("# flexcalc "):
             raise InputError(f"{path}: not a run folder of flexcalc")
         command = first.removeprefix("# flexcalc ")
         return {"what": "run folder, not finished", "command": command}
     try:
-        facts = json.loads((path / "results.json").read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path / 'results.json'}: cannot be read: {error}") from None
+        facts = read_json(path / "results.json")
+    except OSError as error:
+        raise InputError(f"{path / 'results.json'}: cannot be read: {error.strerror}") from None
+    if not isinstance(facts, dict):
+        raise FileFormatError(f"{path / 'results.json'}: expected the results of a run")
     return {"what": "run folder", **facts}
 
 

@@ -19,7 +19,7 @@ from flexcalc.methods.dynamics import (
 from flexcalc.methods.iterate import Method, Recorder
 from flexcalc.methods.plumed import Kernels, PlumedState, UnderPlumed, read_script
 from flexcalc.registry import open_potential
-from flexcalc.storage import AppendLog, atomic_write, whole_lines
+from flexcalc.storage import AppendLog, atomic_write, read_text, whole_lines
 from flexcalc.workflows.molecule import prepared, say_isotopes
 from flexcalc.workflows.moving import Watch, moved
 from flexcalc.workflows.runs import batch_frames, open_run
@@ -97,7 +97,7 @@ def _moving(
         yield config.method, DynamicsState
         return
     kept = folder / "plumed.dat"
-    if kept.exists() and kept.read_text() != script:
+    if kept.exists() and read_text(kept) != script:
         raise InputError(f"{config.plumed}: is not what {kept} is; choose another --output")
     atomic_write(kept, script)
     with closing(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 import tomllib
@@ -14,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from flexcalc.config import to_toml
-from flexcalc.errors import GuardError, InputError
+from flexcalc.config.reading import LARGEST_FILE
+from flexcalc.errors import FileFormatError, GuardError, InputError
+from flexcalc.printing import printable, say
 from flexcalc.progress import Progress, bar
-from flexcalc.storage import atomic_write, naming, run_folder, write_json
+from flexcalc.storage import atomic_write, naming, read_json, read_text, run_folder, write_json
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,13 @@ class Run:
     def say(self, text: str) -> None:
         """One line for the reader and for the log."""
         with naming("standard output"):
-            print(text, flush=True)
+            say(text)
         self._log(text)
 
     def _log(self, text: str) -> None:
         path = self.folder / "log.txt"
-        with naming(path), open(path, "a") as log:
-            log.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {text}\n")
+        with naming(path), open(path, "a", encoding="utf-8") as log:
+            log.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {printable(text)}\n")
 
     def stopped(self, error: GuardError) -> None:
         """Log why a guard stopped the run, and report what there is so far."""
@@ -139,10 +140,10 @@ def _is_no_work(entry: Path) -> bool:
 def _finished(folder: Path, text: str) -> dict[str, Any] | None:
     """The results of a run with this very config, or None."""
     try:
-        if (folder / "run.toml").read_text() != text:
+        if read_text(folder / "run.toml", LARGEST_FILE) != text:
             return None
-        return json.loads((folder / "results.json").read_text())
-    except (OSError, ValueError):
+        return read_json(folder / "results.json")
+    except (OSError, FileFormatError):
         return None
 
 
@@ -162,9 +163,9 @@ def _check_same(path: Path, text: str, changeable: tuple[str, ...]) -> None:
                 )
         return
     try:
-        old = path.read_text()
+        old = read_text(path, LARGEST_FILE)
         before, now = tomllib.loads(old), tomllib.loads(text)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError, FileFormatError) as error:
         raise InputError(f"{path}: cannot be read: {error}; choose another --output") from None
     if old.splitlines()[0] != text.splitlines()[0]:
         raise InputError(

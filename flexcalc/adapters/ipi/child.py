@@ -15,6 +15,7 @@ import time
 
 from flexcalc.adapters.ipi.processes import GRACE_S, STOPPED
 from flexcalc.errors import FlexcalcError
+from flexcalc.printing import complain
 
 
 def main() -> int:
@@ -25,7 +26,7 @@ def main() -> int:
     try:
         return simulate(job["input"]) if role == "server" else answer(job)
     except FlexcalcError as error:
-        print(f"flexcalc: {error}", file=sys.stderr, flush=True)
+        complain(str(error))
         return error.exit_code
 
 

@@ -6,7 +6,6 @@ import ipaddress
 import os
 import re
 import socket
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ from flexcalc.adapters.ipi.wire import Conversation
 from flexcalc.errors import ConfigError, MoleculeError, ServerLostError
 from flexcalc.fields import Address
 from flexcalc.potential import Potential, check_molecule
+from flexcalc.printing import complain
 
 if TYPE_CHECKING:
     import ase
@@ -28,11 +28,6 @@ SOCKET_PREFIX = "/tmp/ipi_"
 SOCKET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 LONGEST_PATH = 100
 RETRY_S = 0.1
-
-
-def say(line: str) -> None:
-    """Print one line on standard error."""
-    print(f"flexcalc: {line}", file=sys.stderr, flush=True)
 
 
 def serve(
@@ -47,7 +42,7 @@ def serve(
     allow_remote: bool = False,
     trust: bool = False,
     socket_prefix: str = SOCKET_PREFIX,
-    log: Callable[[str], None] = say,
+    log: Callable[[str], None] = complain,
 ) -> int:
     """Answer an i-PI server with a potential until it says EXIT.
 

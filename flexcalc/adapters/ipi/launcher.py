@@ -15,14 +15,15 @@ import numpy as np
 
 from flexcalc.adapters.ipi import inputs, resume, safety
 from flexcalc.adapters.ipi import start as begin
-from flexcalc.adapters.ipi.client import molecule, resolve, say
+from flexcalc.adapters.ipi.client import molecule, resolve
 from flexcalc.adapters.ipi.processes import Worker, owned_socket, worker
 from flexcalc.errors import ConfigError, MissingExtraError, ProtocolError, ServerLostError
 from flexcalc.fields import Address
 from flexcalc.potential import Potential
+from flexcalc.printing import complain
 from flexcalc.progress import Progress, silent
 from flexcalc.registry import open_potential
-from flexcalc.storage import atomic_write, whole_lines
+from flexcalc.storage import atomic_write, read_file, whole_lines
 from flexcalc.units import BOHR, HARTREE
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def _prepared(
     """The input as i-PI shall get it, but for its socket."""
     root = inputs.load(source)
     if start is not None:
-        begin.put(root, Path(start), source.parent, say)
+        begin.put(root, Path(start), source.parent, complain)
     inputs.make_paths_absolute(root, source.parent)
     inputs.set_steps(root, steps or inputs.total_steps(root, str(source)))
     if not inputs.systems(root):
@@ -174,7 +175,7 @@ def _listener(
             inputs.set_socket_prefix(root, prefix)
             yield {"unix": sockets[0].address, "socket_prefix": prefix}, (lock,)
     else:
-        host = resolve(sockets[0].address, allow_remote, say)
+        host = resolve(sockets[0].address, allow_remote, complain)
         yield {"host": host, "port": sockets[0].port, "allow_remote": allow_remote}, ()
 
 
@@ -264,7 +265,7 @@ def _report(scalars: Path, steps: int, progress: Progress) -> None:
     """Tell the progress by the last whole line of i-PI's scalars."""
     if progress is silent or not scalars.exists():
         return
-    content = scalars.read_bytes()
+    content = read_file(scalars)
     lines = content[: whole_lines(content)].splitlines()
     if lines and not lines[-1].startswith(b"#"):
         step, _, temperature, *_ = map(float, lines[-1].split())

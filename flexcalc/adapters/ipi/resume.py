@@ -13,6 +13,7 @@ from xml.etree.ElementTree import Element, SubElement
 
 from flexcalc.adapters.ipi import inputs
 from flexcalc.errors import FileFormatError
+from flexcalc.storage import open_regular
 
 CHECKPOINT = "flexcalc-restart"
 """Name of the output that is added: a new file each time, so that the last whole one stays."""
@@ -90,7 +91,7 @@ def _cut(path: Path, records: int, lines: int) -> None:
     if not path.exists():
         return
     size, left = 0, records * lines
-    with open(path, "rb") as stream:
+    with open_regular(path, None) as stream:
         for line in stream:
             if line.startswith(b"#") and left == records * lines:
                 size += len(line)
@@ -106,7 +107,7 @@ def _cut_swaps(path: Path, steps: int) -> None:
     if not path.exists():
         return
     size = 0
-    with open(path, "rb") as stream:
+    with open_regular(path, None) as stream:
         for line in stream:
             if not line.endswith(b"\n") or int(line.split()[0]) >= steps:
                 break

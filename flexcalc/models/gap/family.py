@@ -13,7 +13,7 @@ import numpy as np
 from numpy.random import Generator
 
 from flexcalc.dataset import Dataset
-from flexcalc.errors import ConfigError, FileFormatError
+from flexcalc.errors import ConfigError
 from flexcalc.fields import Count, Natural, NonNegative, Positive
 from flexcalc.models.family import check_sets, errors
 from flexcalc.models.folder import read_model
@@ -22,6 +22,7 @@ from flexcalc.models.gap.predictor import GAPPotential
 from flexcalc.models.gap.quip import require_quippy
 from flexcalc.models.gap.xml import LARGEST
 from flexcalc.progress import Progress, silent
+from flexcalc.storage import read_file
 
 MEASURED = 200
 """Training frames that the errors at training time are taken over."""
@@ -193,12 +194,9 @@ class GAP:
         folder = Path(folder)
         facts, _ = read_model(folder, cls.name)
         names = [name for name in facts["files"] if not name.endswith(".safetensors")]
-        for name in names:
-            if (folder / name).stat().st_size > LARGEST:
-                raise FileFormatError(f"{folder / name}: larger than the {LARGEST} bytes allowed")
         return GAPPotential(
             numbers=np.array(facts["numbers"]),
-            files={name: (folder / name).read_bytes() for name in names},
+            files={name: read_file(folder / name, LARGEST) for name in names},
             facts=facts,
             init_args=str(facts.get("init_args", "")),
             where=folder,

@@ -18,6 +18,7 @@ import numpy as np
 
 from flexcalc.errors import FileFormatError, MoleculeError
 from flexcalc.files.xml import parse_xml
+from flexcalc.storage import read_file
 
 MAIN = "GAP.xml"
 """Name of the main file in a model folder, and in a fit."""
@@ -128,15 +129,13 @@ def read_files(path: Path) -> dict[str, bytes]:
         FileFormatError: a file is missing, too large or damaged.
     """
     try:
-        if path.stat().st_size > LARGEST:
-            raise FileFormatError(f"{path}: larger than the {LARGEST} bytes allowed")
-        files = {MAIN: path.read_bytes()}
+        files = {MAIN: read_file(path, LARGEST)}
         for name in layout(files[MAIN], path).sparse:
             if not (path.parent / name).is_file():
                 raise FileFormatError(
                     f"{path}: the file of sparse points {name} is missing beside it"
                 )
-            files[name] = (path.parent / name).read_bytes()
+            files[name] = read_file(path.parent / name, LARGEST)
     except OSError as error:
         raise FileFormatError(f"{path}: cannot be read: {error.strerror}") from None
     check_files(files, path)

@@ -22,6 +22,7 @@ from flexcalc.fields import Count
 from flexcalc.models.foreign import require_trust
 from flexcalc.potential import CheckedPotential, Evaluation
 from flexcalc.query import choice, read_options
+from flexcalc.storage import read_file
 
 KINDS = ("MACE", "ScaleShiftMACE")
 """Classes of mace-torch that give an energy and need no more than positions, charge and spin."""
@@ -118,7 +119,7 @@ def open_model(
     """
     path = Path(path)
     chosen = read_options(MACEPotential.__init__, options or {}, str(path))
-    return MACEPotential(numbers, path.read_bytes(), path, trust, **chosen)
+    return MACEPotential(numbers, read_file(path), path, trust, **chosen)
 
 
 def _unpickled(content: bytes, path: Path, trust: bool) -> Any:

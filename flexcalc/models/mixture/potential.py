@@ -11,7 +11,6 @@ from scipy.optimize import nnls
 
 from flexcalc.dataset import Dataset
 from flexcalc.errors import FileFormatError, InputError
-from flexcalc.fields import Address
 from flexcalc.geometry import Coordinate
 from flexcalc.models.family import TrainedPotential, saves_of
 from flexcalc.models.folder import check_arrays, read_members, read_model, write_model
@@ -183,12 +182,12 @@ class MixturePotential(TrainedPotential):
         )
 
     @classmethod
-    def load(cls, folder: Path, opened: Callable[[Address], Potential]) -> MixturePotential:
+    def load(cls, folder: Path, opened: Callable[[Path], Potential]) -> MixturePotential:
         """Read a model folder.
 
         Args:
             folder: of a mixture.
-            opened: opens a member by its address, the path of its folder.
+            opened: opens a member by the path of its folder.
 
         Raises:
             FileFormatError: damaged, or a member is missing or another one.
@@ -196,7 +195,7 @@ class MixturePotential(TrainedPotential):
         facts, arrays = read_model(folder, cls.name)
         paths = read_members(folder, facts)
         members, backgrounds = (
-            [str(path) for name, path in paths.items() if name.startswith(kind)]
+            [path for name, path in paths.items() if name.startswith(kind)]
             for kind in (MEMBER, BACKGROUND)
         )
         names = facts.pop("gate", None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import pickle
 import threading
 import warnings
@@ -76,7 +77,9 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     )(function)
     settings: Any = config
     before = settings.CACHE_DIR
-    settings.CACHE_DIR = before or str(_folder())
+    # Not what numba has found by itself: a .numba_config.yaml of the working folder, which may be
+    # anyone's, could name a cache, and numba unpickles what is in it.
+    settings.CACHE_DIR = os.environ.get("NUMBA_CACHE_DIR") or str(_folder())
     try:
         # What njit(cache=True) sets too.
         dispatcher._cache = _Cache(function)

@@ -26,7 +26,7 @@ from flexcalc.files import units
 from flexcalc.models.foreign import require_trust
 from flexcalc.potential import CheckedPotential, Evaluation
 from flexcalc.query import read_options
-from flexcalc.storage import sha256_file
+from flexcalc.storage import check_regular, read_text, sha256_file
 
 if TYPE_CHECKING:
     import torch
@@ -143,6 +143,7 @@ def _unpickled(path: Path, trust: bool) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            check_regular(path)
             model = load_model(str(path), device="cpu")
     except Exception as error:  # a pickle may raise anything
         reason = " ".join(str(error).split())
@@ -182,10 +183,8 @@ def _config(path: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        if path.stat().st_size > LARGEST_CONFIG:
-            return {}
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError, RecursionError):
+        found = yaml.safe_load(read_text(path, LARGEST_CONFIG))
+    except (OSError, FileFormatError, ValueError, yaml.YAMLError, RecursionError):
         return {}  # of no use, like none
     return found if isinstance(found, dict) else {}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
@@ -16,6 +15,7 @@ from flexcalc import files
 from flexcalc.config import Train
 from flexcalc.models.family import Family
 from flexcalc.registry import load
+from flexcalc.storage import read_json
 from flexcalc.training.reduction import milliseconds
 from flexcalc.training.tuning import ENERGY, FORCE, best_row
 from flexcalc.workflows.benchmark.job import BenchmarkJob, Fit, Rows, word
@@ -113,7 +113,7 @@ def _training(job: BenchmarkJob, family: Family, fit: Fit) -> Train:
 def _cross_validated(config: Train, folder: Path) -> dict[str, Any]:
     """The two rows of one model at one size: chosen by force, and jointly."""
     results = run_train(config, folder)
-    table, trials = (json.loads((folder / f"{n}.json").read_text()) for n in ("table", "trials"))
+    table, trials = (read_json(folder / f"{n}.json") for n in ("table", "trials"))
     by_force = min(range(len(table)), key=lambda index: table[index][FORCE])
     jointly = best_row(table)
     costs = _costs(config, folder, results["model"], table[jointly])
@@ -157,7 +157,7 @@ def _costs(config: Train, folder: Path, model: str, row: Mapping[str, Any]) -> d
     The search shares work between its candidates and may have been interrupted, so its own time
     says nothing about one training.
     """
-    frames = json.loads((folder / "frames.json").read_text())
+    frames = read_json(folder / "frames.json")
     data = files.read(config.dataset)
     chosen = _candidate(config.family[0], row)
     begun = time.perf_counter()
@@ -187,7 +187,7 @@ def _candidate(family: Family, row: Mapping[str, Any]) -> Family:
 def _scanned(config: Train, folder: Path) -> dict[str, Any]:
     """Mean errors with each cutoff."""
     run_train(config, folder)
-    table: Sequence[Mapping[str, Any]] = json.loads((folder / "table.json").read_text())
+    table: Sequence[Mapping[str, Any]] = read_json(folder / "table.json")
     rows = [
         {
             "cutoff_A": row.get("cutoff", config.family[0].cutoffs[0]),

@@ -20,7 +20,7 @@ from flexcalc.methods.iterate import Checkpoint, Recorder, run
 from flexcalc.potential import Potential
 from flexcalc.progress import Progress, silent
 from flexcalc.registry import open_potential
-from flexcalc.storage import AppendLog, whole_lines, write_json
+from flexcalc.storage import AppendLog, read_json, whole_lines, write_json
 
 ENERGY_EVERY = 10
 """Steps between two records of the energy without thermostat."""
@@ -123,7 +123,7 @@ def _check_same(subject: Subject) -> None:
     place = subject.folder / "test.json"
     if not place.exists():
         write_json(place, facts)
-    elif json.loads(place.read_text()) != json.loads(json.dumps(facts)):
+    elif read_json(place) != json.loads(json.dumps(facts)):
         raise InputError(f"{place}: holds another crash test; choose another folder")
 
 

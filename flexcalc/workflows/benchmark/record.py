@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Any
 
-from flexcalc.storage import write_json
+from flexcalc.storage import read_json, write_json
 from flexcalc.training.memory import Notebook
 from flexcalc.workflows.benchmark.job import BenchmarkJob, Rows, word
 
@@ -31,7 +31,7 @@ def kept(job: BenchmarkJob, stage: str, name: str, make: Callable[[], Any]) -> A
 def stage_rows(job: BenchmarkJob, stage: str) -> Rows:
     """The rows of a stage's JSON file; none where it has not been done."""
     try:
-        return json.loads((job.folder / f"{stage}.json").read_text())
+        return read_json(job.folder / f"{stage}.json")
     except FileNotFoundError:
         return []
 

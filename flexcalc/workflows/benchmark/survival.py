@@ -16,6 +16,7 @@ from flexcalc.geometry import Coordinate
 from flexcalc.methods.crash import KINDS, CrashState, told
 from flexcalc.methods.sampling import AsIs
 from flexcalc.progress import Progress, silent
+from flexcalc.storage import read_text
 from flexcalc.units import KCAL_MOL
 from flexcalc.workflows.benchmark.endurance import ENERGY_EVERY, Subject, endured, trajectory
 from flexcalc.workflows.label import run_label
@@ -96,7 +97,7 @@ def _fates(subject: Subject, state: CrashState, kelvin: float) -> dict[str, Any]
 
 def _drifts(subject: Subject) -> dict[float, float]:
     """Mean drift of the energy in meV an atom and picosecond, by temperature, of whole runs."""
-    text = (subject.folder / "energies.csv").read_text()
+    text = read_text(subject.folder / "energies.csv")
     if not text:
         return {}
     table = np.array([[float(cell) for cell in line.split(",")] for line in text.splitlines()])

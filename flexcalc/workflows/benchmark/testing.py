@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -15,6 +14,7 @@ from flexcalc.dataset import Dataset
 from flexcalc.geometry import Coordinate
 from flexcalc.potential import Potential
 from flexcalc.progress import silent
+from flexcalc.storage import read_json
 from flexcalc.units import KCAL_MOL
 from flexcalc.workflows.benchmark.job import BenchmarkJob, Fit, Rows
 from flexcalc.workflows.benchmark.paths import above_first
@@ -122,7 +122,7 @@ def _unseen(job: BenchmarkJob, fit: Fit) -> Dataset:
     They are taken in an order that is the same for all models, so that these are tested on
     nearly the same frames.
     """
-    frames = json.loads((job.training(*fit) / "frames.json").read_text())
+    frames = read_json(job.training(*fit) / "frames.json")
     trained_on = files.read(job.subset(fit.mechanism, fit.points))[frames["train"]]
     known = {frame.tobytes() for frame in trained_on.positions}
     data = job.data(fit.mechanism)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from flexcalc.errors import InputError
 from flexcalc.models.family import TrainedPotential
 from flexcalc.potential import Potential, check_molecule
 from flexcalc.registry import load
-from flexcalc.storage import copy_file, write_json
+from flexcalc.storage import copy_file, read_json, write_json
 from flexcalc.training.selection import choose
 from flexcalc.workflows.anew import Recipe, recipe
 from flexcalc.workflows.fitting import warned
@@ -98,7 +97,7 @@ def corrected_path(job: PathJob, here: Run, plan: Correction, searched: Searched
         The results of the last round.
     """
     config, record = job.config, here.folder / "rounds.json"
-    rows: list[dict[str, Any]] = json.loads(record.read_text()) if record.exists() else []
+    rows: list[dict[str, Any]] = read_json(record) if record.exists() else []
     training = plan.training
     for number in range(config.refine + 1):
         inner = replace(here, folder=here.folder / f"round-{number}")
