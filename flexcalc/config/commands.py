@@ -236,8 +236,9 @@ class Md(Guards, OpensPotentials):
     """Replicas in the batch."""
     plumed: Path | None = None
     """A PLUMED input whose bias acts on every replica; `{replica}` and `{replicas}` in it become
-    numbers. Files it reads need full names; those it writes are in OUTPUT/plumed. Needs a PLUMED
-    kernel (PLUMED_KERNEL)."""
+    numbers. Files it reads need full names; those it writes are in OUTPUT/plumed. What could run
+    code or write elsewhere needs `trust`. PLUMED_KERNEL names another libplumedKernel.so than that
+    of flexcalc[plumed]."""
     frame_every: Count = 20
     """Steps between two frames on disk, which have the labels of the model without any bias."""
     seed: Natural = 0

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from flexcalc.errors import InputError
 from flexcalc.files.plumed_actions import EXPRESSIONS, HARMLESS, READ, READ_ANYWHERE, TRUSTED
+from flexcalc.storage import read_file
 
 LARGEST_INPUT = 16 << 20
 """Bytes; a longer input is refused before it is read."""
@@ -71,13 +72,7 @@ def read_plumed_input(path: Path | str) -> str:
     """
     path = Path(path)
     try:
-        if path.exists() and not path.is_file():
-            raise InputError(f"{path}: cannot be read: not a regular file")
-        with open(path, "rb") as stream:
-            content = stream.read(LARGEST_INPUT + 1)
-        if len(content) > LARGEST_INPUT:
-            raise InputError(f"{path}: cannot be read: longer than {LARGEST_INPUT >> 20} MiB")
-        return content.decode("utf-8-sig").replace("\r\n", "\n")
+        return read_file(path, LARGEST_INPUT).decode("utf-8-sig").replace("\r\n", "\n")
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from None
 

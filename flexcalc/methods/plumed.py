@@ -25,15 +25,14 @@ import numpy as np
 from numpy.random import Generator
 
 from flexcalc.errors import FileFormatError, GuardError, InputError, MissingExtraError
+from flexcalc.files.plumed_input import check_plumed_input, read_plumed_input
 from flexcalc.methods.biased import BiasedState
 from flexcalc.methods.dynamics import Integrator
 from flexcalc.methods.dynamics.state import masses
+from flexcalc.methods.plumed_kernel import has_action, start_kernel
 from flexcalc.potential import CheckedPotential, Evaluation, Potential
-from flexcalc.storage import open_regular, read_text
+from flexcalc.storage import open_regular
 from flexcalc.units import KB, KJ_MOL
-
-LARGEST_SCRIPT = 16 << 20
-"""Bytes that PLUMED's input may have."""
 
 UNITS = {"Energy": 1 / KJ_MOL, "Length": 0.1, "Time": 1e-3, "Mass": 1.0, "Charge": 1.0}
 """eV, angstrom, fs, amu and e in PLUMED's kJ/mol, nm, ps, amu and e."""
@@ -88,11 +87,13 @@ class Kernels:
         Raises:
             MissingExtraError: its Python package is not installed.
             InputError: there is no kernel, or PLUMED does not accept its input.
+            FileFormatError: something in the folder is a link.
         """
         temperatures = self.dynamics.target_K(0, self.replicas)
+        self._refuse_links()
         with self._inside():
             for replica, kelvin in enumerate(temperatures):
-                kernel = _kernel()
+                kernel = start_kernel()
                 self._kernels.append(kernel)
                 try:
                     self._tell(kernel, replica, kelvin, restart)
@@ -107,8 +108,9 @@ class Kernels:
 
         Raises:
             InputError: PLUMED does not accept its input.
-            FileFormatError: a file is shorter than it was.
+            FileFormatError: a file is shorter than it was, or a link.
         """
+        self._refuse_links()
         self._cut(state.written)
         self.begin(restart=True)
         self(state.positions, state.evaluation, state.step)
@@ -174,8 +176,8 @@ class Kernels:
         kernel.cmd("init")
         if ending:
             kernel.cmd("readInputLine", f"_SET_SUFFIX {ending}")
-        script = self.script.replace("{replicas}", str(self.replicas))
-        kernel.cmd("readInputLines", script.replace("{replica}", str(replica)) + "\n")
+        script = _filled_in(self.script, replica, self.replicas)
+        kernel.cmd("readInputLines", script + "\n")
         # A kill must not take what is written of a step that a checkpoint counts as done.
         kernel.cmd("readInputLine", "FLUSH STRIDE=1")
 
@@ -185,6 +187,19 @@ class Kernels:
         self.folder.mkdir(exist_ok=True)
         with contextlib.chdir(self.folder):
             yield
+
+    def _refuse_links(self) -> None:
+        """PLUMED makes no links; through one of another's making it would write elsewhere.
+
+        Raises:
+            FileFormatError: the folder, or something in it, is a link.
+        """
+        for path in (self.folder, *self.folder.glob("*")):
+            if path.is_symlink():
+                raise FileFormatError(
+                    f"{path}: is a link, and PLUMED would write where it points; remove it, or "
+                    "choose another --output"
+                )
 
     def _cut(self, written: dict[str, int]) -> None:
         """Take back what was added to files of lines since they were as long as `written` says."""
@@ -201,19 +216,37 @@ class Kernels:
             os.truncate(path, before)
 
 
-def read_script(path: Path, numbers: np.ndarray, replicas: int, dynamics: Integrator) -> str:
+def read_script(
+    path: Path,
+    numbers: np.ndarray,
+    replicas: int,
+    dynamics: Integrator,
+    *,
+    folder: Path | None = None,
+    trust: bool = False,
+) -> str:
     """The text of PLUMED's input, which PLUMED has read once without a complaint.
+
+    Args:
+        folder: in which PLUMED is going to run.
+        trust: whether the input may run code and write elsewhere.
 
     Raises:
         MissingExtraError: PLUMED's Python package is not installed.
-        InputError: it cannot be read, there is no kernel, or PLUMED does not accept it.
+        InputError: it cannot be read, needs trust, there is no kernel, or PLUMED does not accept
+            it.
     """
-    try:
-        script = read_text(path, LARGEST_SCRIPT)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    with tempfile.TemporaryDirectory() as folder:
-        kernels = Kernels(script, Path(folder), numbers, replicas, dynamics)
+    script = read_plumed_input(path)
+    for replica in range(replicas if "{replica}" in script else 1):
+        check_plumed_input(
+            _filled_in(script, replica, replicas),
+            folder or Path("plumed"),
+            trust,
+            name=str(path),
+            exists=has_action,
+        )
+    with tempfile.TemporaryDirectory() as scratch:
+        kernels = Kernels(script, Path(scratch), numbers, replicas, dynamics)
         with contextlib.closing(kernels):
             try:
                 kernels.begin()
@@ -291,20 +324,9 @@ class _AtStep(CheckedPotential):
         )
 
 
-def _kernel() -> Any:
-    try:
-        from plumed import Plumed
-    except ImportError:
-        raise MissingExtraError("plumed", "plumed") from None
-    try:
-        return Plumed()
-    except RuntimeError:
-        where = os.environ.get("PLUMED_KERNEL")
-        found = f"PLUMED_KERNEL={where} does not load" if where else "PLUMED_KERNEL is not set"
-        raise InputError(
-            f"PLUMED's kernel was not found ({found}): the Python package has none of its own; "
-            "install PLUMED, and set PLUMED_KERNEL to its libplumedKernel.so"
-        ) from None
+def _filled_in(script: str, replica: int, replicas: int) -> str:
+    """PLUMED's input for one replica."""
+    return script.replace("{replicas}", str(replicas)).replace("{replica}", str(replica))
 
 
 def _said(error: Exception) -> str:

@@ -48,7 +48,14 @@ def run_md(config: Md, output: Path) -> dict[str, Any]:
     watch = Watch(config, config.replicas, render.words)
     script = None
     if config.plumed is not None:
-        script = read_script(config.plumed, potential.numbers, config.replicas, config.method)
+        script = read_script(
+            config.plumed,
+            potential.numbers,
+            config.replicas,
+            config.method,
+            folder=output / "plumed",
+            trust=config.trust,
+        )
     with (
         open_run("md", config, output) as here,
         files.open_frame_log(here.folder / "trajectory.xyz") as frames,

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+KNOWN = ("DISTANCE", "RESTRAINT", "METAD", "PRINT")
+
 
 class Plumed:
     """One kernel; `cmd` as in the package."""
@@ -19,7 +21,7 @@ class Plumed:
     Positions: np.ndarray
     Forces: np.ndarray
 
-    def __init__(self):
+    def __init__(self, kernel=None):
         self.units, self.actions, self.files = {}, [], {}
         self.suffix, self.first = "", True
 
@@ -35,6 +37,8 @@ class Plumed:
             self._calculate()
         elif key == "getBias":
             value[0] = self.bias / self.units["Energy"]
+        elif key.startswith("checkAction "):
+            value[0] = key.split()[1] in KNOWN
         elif key != "init":
             raise ValueError(f"unknown command {key}")
 
@@ -50,7 +54,7 @@ class Plumed:
         options = dict(word.split("=") for word in words[1:] if "=" in word)
         if words[0] == "_SET_SUFFIX":
             self.suffix = words[1]
-        elif words[0] in ("DISTANCE", "RESTRAINT", "METAD", "PRINT"):
+        elif words[0] in KNOWN:
             self.actions.append((label, words[0], options))
             if words[0] == "METAD":
                 self.hills = self._old_hills(options["FILE"])

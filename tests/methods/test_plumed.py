@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -13,10 +15,13 @@ import pytest
 import flexcalc
 from flexcalc.errors import GuardError, InputError, MissingExtraError
 from flexcalc.files.plumed import read_table
+from flexcalc.files.plumed_input import check_plumed_input
 from flexcalc.geometry import Coordinate
+from flexcalc.methods import plumed_kernel
 from flexcalc.methods.dynamics import Langevin
 from flexcalc.methods.iterate import Checkpoint, iterate, run
 from flexcalc.methods.plumed import Kernels, PlumedState, UnderPlumed, read_script
+from flexcalc.methods.plumed_kernel import has_action, kernel_file
 from flexcalc.potential import CheckedPotential, Evaluation
 from flexcalc.units import KJ_MOL
 
@@ -34,21 +39,26 @@ HILLS_DIGITS = 1e-7
 """Relative rounding of a hill of some kJ/mol that is written with nine decimals."""
 
 
+def needs_a_kernel():
+    """The test skips where there is none; the developers' environment has one."""
+    pytest.importorskip("plumed")
+    if kernel_file() is None:
+        pytest.skip("needs PLUMED's library")
+
+
 @pytest.fixture(params=["stand-in", "kernel"])
 def plumed(request, monkeypatch):
     if request.param == "kernel":
-        pytest.importorskip("plumed")
-        if "PLUMED_KERNEL" not in os.environ:
-            pytest.skip("needs PLUMED_KERNEL")
+        needs_a_kernel()
     else:
         monkeypatch.setitem(sys.modules, "plumed", plumed_standin)
     return request.param
 
 
 @pytest.fixture
-def kernel(plumed):
-    if plumed != "kernel":
-        pytest.skip("of PLUMED alone")
+def kernel():
+    """Of PLUMED alone."""
+    needs_a_kernel()
 
 
 def method(script, folder, potential, replicas=1):
@@ -221,7 +231,7 @@ def test_a_machine_without_plumed_is_told_what_to_install(ammonia, tmp_path, mon
 @pytest.mark.inputs
 def test_a_package_without_a_kernel_says_where_to_point(ammonia, tmp_path, monkeypatch):
     class Empty:
-        def __init__(self):
+        def __init__(self, kernel=None):
             raise RuntimeError("PLUMED not available")
 
     path = tmp_path / "plumed.dat"
@@ -229,6 +239,7 @@ def test_a_package_without_a_kernel_says_where_to_point(ammonia, tmp_path, monke
     monkeypatch.setattr(plumed_standin, "Plumed", Empty)
     monkeypatch.setitem(sys.modules, "plumed", plumed_standin)
     monkeypatch.delenv("PLUMED_KERNEL", raising=False)
+    monkeypatch.setattr(plumed_kernel, "_places", lambda: iter(()))
     with pytest.raises(InputError, match=r"PLUMED_KERNEL is not set.*libplumedKernel\.so"):
         read_script(path, ammonia.numbers, 1, BATH)
 
@@ -281,3 +292,150 @@ def test_a_typo_in_the_input_leaves_nothing_behind(plumed, scripted, run, capsys
     assert run(*scripted, "--steps", "5", "-o", "biased") == 2
     assert "plumed.dat: PLUMED does not accept its input" in capsys.readouterr().err
     assert not Path("biased").exists()
+
+
+DRIVEN = """d: DISTANCE ATOMS=1,2
+a: ANGLE ATOMS=2,1,3
+r: RESTRAINT ARG=d AT=0.12 KAPPA=5000
+m: METAD ARG=d,a SIGMA=0.01,0.1 HEIGHT=2 PACE=3 BIASFACTOR=8 TEMP=300 FILE=HILLS FMT=%.15f
+PRINT ARG=d,r.bias,m.bias STRIDE=1 FILE=COLVAR FMT=%.15f
+"""
+
+
+def test_the_bias_is_that_of_plumeds_own_driver_on_the_same_trajectory(kernel, here, run):
+    """The command, and the program that PLUMED has for trajectories, which reads it anew."""
+    Path("plumed.dat").write_text(DRIVEN)
+    words = ["--plumed", "plumed.dat", "--frame-every", "1", "--steps", "40", "-o", "biased"]
+    assert run("md", "water.flex", "start.xyz", *words) == 0
+    frames = flexcalc.read("biased/trajectory.xyz")
+    with open("frames.xyz", "w") as stream:
+        for positions in frames.positions:
+            print(f"{len(positions)}\n100 100 100", file=stream)
+            for place in positions:
+                print("X", *(f"{value:.16g}" for value in place), file=stream)
+    driver = "driver --ixyz frames.xyz --length-units A --timestep 0.0005 --plumed plumed.dat"
+    call = f"""
+import numpy as np
+from flexcalc.methods.plumed_kernel import start_kernel
+kernel, end = start_kernel(), np.zeros(1, dtype=np.intc)
+kernel.cmd("CLTool setArgvLine", "plumed {driver}")
+kernel.cmd("CLTool run", end)
+raise SystemExit(int(end[0]))
+"""
+    root = Path(kernel_file()).parent / "plumed"
+    home = {"PLUMED_ROOT": str(root)} if root.is_dir() else {}
+    command = [sys.executable, "-c", call]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=120, env={**os.environ, **home}
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    ours, theirs = read_table("biased/plumed/COLVAR"), read_table("COLVAR")
+    assert len(theirs["time"]) == 41
+    for bias in ("r.bias", "m.bias"):
+        assert theirs[bias].max() > 0.1
+        np.testing.assert_allclose(ours[bias], theirs[bias], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.security
+@pytest.mark.parametrize("line", ["LOAD FILE={}/evil.so", "PRINT ARG=d STRIDE=1 FILE={}/outside"])
+def test_a_run_under_plumed_needs_trust_to_run_code_or_write_elsewhere(
+    plumed, scripted, run, capsys, line, tmp_path
+):
+    Path("plumed.dat").write_text(RESTRAINT + line.format(tmp_path))
+    assert run(*scripted, "--steps", "5", "-o", "biased") == 2
+    said = capsys.readouterr().err
+    assert "plumed.dat: line 4:" in said
+    assert "--trust" in said
+    assert not Path("biased").exists()
+    assert not Path("outside").exists()
+    if line.startswith("PRINT"):
+        assert run(*scripted, "--steps", "5", "-o", "biased", "--trust") == 0
+        assert Path("outside").exists()
+
+
+@pytest.mark.security
+def test_links_in_the_folder_are_not_written_through(plumed, ammonia, tmp_path):
+    state = go(RESTRAINT, tmp_path / "run", ammonia, 4)
+    (tmp_path / "file").write_bytes(b"#! FIELDS and what is dear to one\n" * 99)
+    before = (tmp_path / "file").read_bytes()
+    colvar = tmp_path / "run" / "plumed" / "COLVAR"
+    colvar.unlink()
+    colvar.symlink_to(tmp_path / "file")
+    with pytest.raises(InputError, match="COLVAR: is a link"):
+        go(RESTRAINT, tmp_path / "run", ammonia, 8)
+    (tmp_path / "there").mkdir()
+    (tmp_path / "plumed").symlink_to(tmp_path / "there")
+    with pytest.raises(InputError, match="plumed: is a link"):
+        method(RESTRAINT, tmp_path, ammonia).init(ammonia, START[None], np.random.default_rng(0))
+    assert (tmp_path / "file").read_bytes() == before
+    assert list((tmp_path / "there").iterdir()) == []
+    assert state.step == 4
+
+
+HOSTILE = [
+    *(
+        "LOAD",
+        "FILE=./absent.so",
+        "LO{AD}",
+        "load",
+        "{",
+        "}",
+        "...",
+        "#",
+        "\n",
+        "\n",
+        " ",
+        " ",
+        " ",
+    ),
+    *("\t", ",", "=", "a:", "b:", "DISTANCE", "ATOMS=1,2", "PRINT", "ARG=a", "ENDPLUMED", "LABEL="),
+]
+"""Pieces of an input; a library of that name is nowhere."""
+
+
+@pytest.mark.security
+def test_no_text_that_passes_makes_plumed_reach_for_a_library(kernel, ammonia, tmp_path):
+    """The text is taken apart here as it is there: PLUMED itself is the judge."""
+    random = np.random.default_rng(5)
+    reached, passed = 0, 0
+    for _ in range(500):
+        text = "".join(random.choice(HOSTILE, size=random.integers(2, 14)))
+        kernels = Kernels(text, tmp_path / "plumed", ammonia.numbers, 1, BATH)
+        try:
+            kernels.begin()
+            said = ""
+        except InputError as error:
+            said = str(error)
+        finally:
+            kernels.close()
+        try:
+            check_plumed_input(text, tmp_path / "plumed", exists=has_action)
+            passed += 1
+        except InputError:
+            reached += "absent" in said
+            continue
+        assert "absent.so" not in said or "cannot understand" in said, text
+    assert reached > 3
+    assert passed > 30
+
+
+@pytest.mark.inputs
+def test_a_library_that_does_not_load_is_named_and_wins_over_the_wheels(
+    kernel, ammonia, tmp_path, monkeypatch
+):
+    path = tmp_path / "plumed.dat"
+    path.write_text(RESTRAINT)
+    (tmp_path / "libplumedKernel.so").write_text("no library")
+    monkeypatch.setenv("PLUMED_KERNEL", str(tmp_path / "libplumedKernel.so"))
+    with pytest.raises(InputError, match=r"libplumedKernel\.so does not load: .*PLUMED_KERNEL"):
+        read_script(path, ammonia.numbers, 1, BATH)
+
+
+def test_the_library_of_the_wheel_is_found_without_a_word_of_the_user(monkeypatch):
+    monkeypatch.delenv("PLUMED_KERNEL", raising=False)
+    try:
+        files = importlib.metadata.files("hillclimber")
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("needs the wheel hillclimber")
+    there = [Path(str(file.locate())) for file in files if file.name == plumed_kernel.LIBRARY]
+    assert [Path(kernel_file())] == there
