@@ -203,3 +203,32 @@ def test_the_fhi_aims_example_writes_the_papers_input(tmp_path, monkeypatch):
     assert ["vdw_correction_hirshfeld"] in lines
     assert ["compute_forces", ".true."] in lines
     assert (folder / "geometry.in").read_text().count("atom ") == 3
+
+
+@pytest.mark.inputs
+@pytest.mark.parametrize("command", ["no-such-program", "/etc/passwd"])
+def test_a_program_that_cannot_be_started_is_named(tmp_path, command):
+    (tmp_path / "starts.py").write_text(
+        "import subprocess\n"
+        "from ase.calculators.calculator import Calculator\n"
+        "class Starts(Calculator):\n"
+        '    implemented_properties = ["energy", "forces"]\n'
+        "    def calculate(self, *_):\n"
+        f"        subprocess.run([{command!r}], check=True)\n"
+    )
+    potential = open_potential(f"ase:{tmp_path / 'starts.py'}:Starts", [1])
+    with pytest.raises(AddressError, match=f"the program '{command}' cannot be started"):
+        potential(np.zeros((1, 1, 3)))
+
+
+def test_a_file_that_a_program_did_not_write_is_the_geometrys_failure(tmp_path):
+    (tmp_path / "lacks.py").write_text(
+        "from ase.calculators.calculator import Calculator\n"
+        "class Lacks(Calculator):\n"
+        '    implemented_properties = ["energy", "forces"]\n'
+        "    def calculate(self, *_):\n"
+        '        open("no-such-output.out")\n'
+    )
+    potential = open_potential(f"ase:{tmp_path / 'lacks.py'}:Lacks", [1])
+    with pytest.raises(LabelError, match=r"no-such-output\.out"):
+        potential(np.zeros((1, 1, 3)))
