@@ -364,7 +364,8 @@ class Ipi:
     allow_remote: bool = False
     """Let i-PI listen on an address that other machines reach."""
     trust: bool = False
-    """Run Python files that the input names, and open model files that contain code."""
+    """Let the input have i-PI run, load or unpickle what it names, and open model files that
+    contain code."""
 
 
 @dataclass(frozen=True, kw_only=True)

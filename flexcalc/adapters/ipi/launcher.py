@@ -109,7 +109,7 @@ def launch(
     numbers, positions = molecule(atoms)
     surface = open_potential(potential, numbers, trust=trust)
     root = _prepared(Path(input_file), start, len(numbers) if compare else None, steps)
-    safety.check(root, input_file, trust)
+    safety.check(root, input_file, folder, trust)
     safety.check_folder(folder, trust)
     client = {
         "role": "client",
@@ -196,7 +196,7 @@ def _input_in(folder: Path, root: Element, atoms: int, trust: bool) -> Path | No
         return path
     if not inputs.alike(inputs.load(path), root):
         raise ConfigError(f"{folder}: holds a run of another i-PI input; choose another --output")
-    safety.check(resumed, folder / resume.RESTART, trust)
+    safety.check(resumed, folder / resume.RESTART, folder, trust)
     if inputs.sockets(resumed, resume.RESTART) != inputs.sockets(root, str(path)):
         raise ConfigError(f"{folder}: its RESTART is of another i-PI input; remove it")
     steps = inputs.steps_done(resumed)

@@ -17,6 +17,7 @@ from xml.etree.ElementTree import Element
 
 from flexcalc.adapters.ipi import inputs
 from flexcalc.errors import ConfigError
+from flexcalc.files.plumed_input import check_plumed_input, read_plumed_input
 
 HARMLESS = frozenset(
     """
@@ -24,30 +25,31 @@ HARMLESS = frozenset(
     alt_out amp apat asr asr_threshold athresh atoms atomswap barostat baseline_name
     baseline_uncertainty batch_size batch_weight_exponent beads bec bias bias_weights
     biggest_step bosons C cell checkpoint checkweights chop climb_bead compressibility
-    consolidate_messages constrained_dynamics constraint corrections_lbfgs csolver current_step
-    delta discretization displace_mode dmd dmd_coupling dmd_dt dmd_freq dmd_step dmdff
-    driven_dynamics dt_fire dtmax_fire dynamics dynmat ealc ebaro eens efield endpoints energy
-    energy_shift ensemble eta ethermo ethresh exit_on_convergence exit_on_disconnect ffcommittee
-    ffdebye ffdirect ffdmd fflj ffrotations ffsocket file fixatoms fixatoms_dof fixcom flip
-    fnmrms force forces freq frequencies fric_hessian fric_spec_dens fric_spec_dens_ener
-    friction frictionSD full_force full_pots gle glist_lbfgs grid grid_mode grid_order h0
-    hamiltonian_weights hessian hessian_asr hessian_bfgs hessian_final hessian_init hessian_trm
-    hessian_update hfix idtau initialize instance instanton intau interpolate_extras inversion
-    invhessian_bfgs iter kappa kappamax kappamin krescale labels latency logscale ls_options m
-    masses max_e max_iter max_ms max_steps max_workers maxit metad metaff momenta motion mptwo
-    mts_weights N_down_fire N_up_fire names nbasis nbeads neb_optimizer nevib nexc nint nkbt
-    nmts norm_order normal_modes normalmodes nparallel nprim nsamples nsteps_geo nsteps_o nxc
-    offset old_coord old_direction old_force old_nebgradient old_nebpotential old_pos old_pot
-    old_stringgradient old_stringpotential open_paths opt optimize optimizer output output_shift
-    p p_end p_ramp p_start pair_range parameters parse_json peak pes phase pile_centroid_t
-    pile_lambda planetary port pos_shift position positions precheck prefix pressure
-    print_1b_map print_2b_map print_mftpot print_vib_density prng properties q qlist_lbfgs
-    random random_type refdynmat remd repindex s scale_lbfgs scp screen seed sigma simulation
-    slots smotion solve spring stage state step stress stride string_optimizer swapfile system
-    system_template t_end t_ramp t_start tangent tau temperature template thermostat threebody
-    time timeout timestep tolerance tolerances total_steps total_time tr_trm trajectory
-    use_climb use_energy v_fire v_reference values varsprings velocities vibrations
-    vol_constraint weights wthreshold x_reference
+    compute_work consolidate_messages constrained_dynamics constraint corrections_lbfgs csolver
+    current_step delta discretization displace_mode dmd dmd_coupling dmd_dt dmd_freq dmd_step
+    dmdff driven_dynamics dt_fire dtmax_fire dynamics dynmat ealc ebaro eens efield endpoints
+    energy energy_shift ensemble eta ethermo ethresh exit_on_convergence exit_on_disconnect
+    ffcommittee ffdebye ffdirect ffdmd fflj ffplumed ffrotations ffsocket file fixatoms
+    fixatoms_dof fixcom flip fnmrms force forces freq frequencies fric_hessian fric_spec_dens
+    fric_spec_dens_ener friction frictionSD full_force full_pots gle glist_lbfgs grid grid_mode
+    grid_order h0 hamiltonian_weights hessian hessian_asr hessian_bfgs hessian_final
+    hessian_init hessian_trm hessian_update hfix idtau initialize instance instanton intau
+    interpolate_extras inversion invhessian_bfgs iter kappa kappamax kappamin krescale labels
+    latency logscale ls_options m masses max_e max_iter max_ms max_steps max_workers maxit metad
+    metaff momenta motion mptwo mts_weights N_down_fire N_up_fire names nbasis nbeads
+    neb_optimizer nevib nexc nint nkbt nmts norm_order normal_modes normalmodes nparallel nprim
+    nsamples nsteps_geo nsteps_o nxc offset old_coord old_direction old_force old_nebgradient
+    old_nebpotential old_pos old_pot old_stringgradient old_stringpotential open_paths opt
+    optimize optimizer output output_shift p p_end p_ramp p_start pair_range parameters
+    parse_json peak pes phase pile_centroid_t pile_lambda planetary plumed_dat plumed_extras
+    plumed_step port pos_shift position positions precheck prefix pressure print_1b_map
+    print_2b_map print_mftpot print_vib_density prng properties q qlist_lbfgs random random_type
+    refdynmat remd repindex s scale_lbfgs scp screen seed sigma simulation slots smotion solve
+    spring stage state step stress stride string_optimizer swapfile system system_template t_end
+    t_ramp t_start tangent tau temperature template thermostat threebody time timeout timestep
+    tolerance tolerances total_steps total_time tr_trm trajectory use_climb use_energy v_fire
+    v_reference values varsprings velocities vibrations vol_constraint weights wthreshold
+    x_reference
     """.split()  # noqa: SIM905 - as a table it can be read
 )
 """Tags that hold numbers, choices and names, or are looked at below."""
@@ -63,7 +65,6 @@ RISKS = {
     "ffsgdml": "unpickles the model that it names",
     "al6xxx_kmc": "unpickles the caches that it names",
     "pes_path": "runs the Python file that it names",
-    "ffplumed": "runs an input of PLUMED, which may load libraries and write anywhere",
     "ffyaff": "reads and writes files anywhere",
     "ffmpi": "waits for programs that are not flexcalc's",
     "ffcavphsocket": "opens a socket of its own",
@@ -85,22 +86,26 @@ UNSAFE_NAME = re.compile(r"[/\\*?\[\]\x00-\x1f\x7f\ud800-\udfff]")
 LONGEST_NAME = 100
 
 
-def check(root: Element, name: object, trust: bool) -> None:
+def check(root: Element, name: object, folder: Path, trust: bool) -> None:
     """Make sure that an input runs no code, and writes nothing outside the run folder.
 
     Args:
         root: the `<simulation>`, with its paths absolute.
         name: what to call the file in errors.
+        folder: the run folder, where PLUMED writes too.
         trust: the user trusts whatever the input has i-PI read and run.
 
     Raises:
         ConfigError: names the tag.
         FileFormatError: a checkpoint that it starts from cannot be read.
+        InputError: an input of PLUMED needs trust; names its line.
     """
     inputs.check_output_prefix(root, str(name))
     for element in _elements(root):
         _check_names(element, name)
         risk = None if trust else _risk(element)
+        if element.tag == "ffplumed" and not trust and not risk:
+            risk = _risk_of_plumed(element, name, folder)
         if risk:
             raise ConfigError(
                 f"{name}: {risk}; if you trust where this input comes from, say so: trust = true "
@@ -147,6 +152,8 @@ def _risk(element: Element) -> str | None:
     strange = sorted(set(element.keys()) - ATTRIBUTES)
     if strange:
         return f"<{tag} {strange[0][:40]}> is not known to be harmless, if the spelling is right"
+    if tag == "pes" and text == "custom":
+        return "<pes> custom runs the Python file that <pes_path> names"
     if tag == "pes" and text not in SURFACES:
         return f"<pes> {text[:40]} may read models or run code"
     if tag == "motion" and element.get("mode", "").strip() == "al-kmc":
@@ -176,8 +183,25 @@ def _risk_of_checkpoint(element: Element, text: str) -> str | None:
         if inputs.reading_mode(part) == "chk":
             return f"<{element.tag} mode='chk'> {text[:200]!r} reads another checkpoint"
         risk = _risk(part)
+        if part.tag == "ffplumed":
+            risk = "<ffplumed> runs an input of PLUMED"
         if risk:
             return f"<{element.tag} mode='chk'> {text[:200]!r}: {risk}"
+    return None
+
+
+def _risk_of_plumed(element: Element, name: object, folder: Path) -> str | None:
+    """Check what PLUMED would run for an `<ffplumed>`.
+
+    Raises:
+        InputError: it needs trust, or cannot be read.
+    """
+    paths = [(part.text or "").strip() for part in element.iter("plumed_dat")]
+    if not paths:
+        return "<ffplumed> without a <plumed_dat> runs a plumed.dat of the run folder"
+    for path in paths:
+        text = read_plumed_input(path)
+        check_plumed_input(text, folder, name=f"{name}: <plumed_dat> {path}")
     return None
 
 
