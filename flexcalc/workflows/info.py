@@ -12,6 +12,7 @@ import numpy as np
 from flexcalc import files
 from flexcalc.config import COMMANDS, template
 from flexcalc.errors import InputError
+from flexcalc.models.bonding import FACT
 from flexcalc.models.folder import read_facts
 from flexcalc.potential import formula
 from flexcalc.registry import open_potential
@@ -85,6 +86,8 @@ def _model_facts(place: str, trust: bool) -> dict[str, Any]:
     else:
         potential = open_potential(place, trust=trust)
         facts, numbers = dict(getattr(potential, "facts", {})), potential.numbers
+    if facts.pop(FACT, None) is not None:
+        facts["bonding"] = "kept: a start whose like atoms are in another order is refused"
     return {"what": "model", "molecule": formula(np.array(numbers)), **facts}
 
 

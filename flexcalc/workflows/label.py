@@ -25,6 +25,7 @@ from flexcalc.methods.sampling import (
     joined,
     sample_dynamics,
 )
+from flexcalc.models.bonding import check_order
 from flexcalc.potential import check_molecule
 from flexcalc.registry import open_potential
 from flexcalc.workflows.runs import Run, open_run
@@ -40,12 +41,15 @@ def run_label(config: Label, output: Path) -> dict[str, Any]:
     Raises:
         InputError: a start, the reference or the sampler cannot be used; nothing is written.
     """
-    written = [_read_start(text) for text in config.starts if not text.startswith(SMILES)]
+    written = [_read_start(text) for text in _files(config.starts)]
     numbers = _one_molecule(config.starts, written)
     opened = partial(open_potential, numbers=numbers.tolist(), trust=config.trust)
     reference = opened(config.reference)
     sampler_address = config.sampler or _default_sampler(config.reference, config.workers)
     sampler = opened(sampler_address)
+    for text, start in zip(_files(config.starts), written, strict=True):
+        check_order(sampler, start.positions, text)
+        check_order(reference, start.positions, text)
     _check_scheduler(config.scheduler)
     with open_run("label", config, output) as run:
         if run.finished is not None:
@@ -111,6 +115,11 @@ def _default_sampler(reference: str, workers: int) -> str:
         # matters less than that they come fast.
         return f"{reference}?accuracy=1&threads={workers}"
     return reference
+
+
+def _files(starts: Sequence[str]) -> list[str]:
+    """The starts that are files."""
+    return [text for text in starts if not text.startswith(SMILES)]
 
 
 def _read_start(text: str) -> Dataset:

@@ -23,6 +23,7 @@ from flexcalc.methods.plumed import Kernels, PlumedState, UnderPlumed, read_scri
 from flexcalc.registry import open_potential
 from flexcalc.storage import AppendLog, atomic_write, whole_lines
 from flexcalc.workflows.moving import Watch, moved
+from flexcalc.workflows.ordering import ordered
 from flexcalc.workflows.runs import batch_frames, open_run
 
 COLUMNS = "step,time_fs,replica,temperature_K,potential_eV,kinetic_eV,conserved_eV\n"
@@ -41,6 +42,8 @@ def run_md(config: Md, output: Path) -> dict[str, Any]:
     """
     start = files.read(config.start)
     potential = open_potential(config.model, start.numbers, trust=config.trust)
+    fitting = ordered(potential, start, str(config.start), config.map_atoms)
+    start = fitting.data
     positions = start.positions[np.arange(config.replicas) % len(start)]
     fixed = config.method.fixed(potential.numbers)
     guards = config.guards(potential, positions, fixed, config.model)
@@ -57,6 +60,7 @@ def run_md(config: Md, output: Path) -> dict[str, Any]:
     ):
         if here.finished is not None:
             return here.finished
+        known = fitting.told(here)
         recorders = [
             Recorder(frames, config.frame_every, render.frames),
             Recorder(scalars, config.frame_every, render.scalars),
@@ -72,7 +76,7 @@ def run_md(config: Md, output: Path) -> dict[str, Any]:
             guards=guards,
         )
         results = _results(config, state.step, here.folder / "scalars.csv", len(potential.numbers))
-        results |= watch.speed()
+        results |= watch.speed() | known
         here.say(
             f"{config.replicas} replicas, {state.step} steps of {config.method.timestep_fs:g} fs; "
             f"mean temperature {results['temperature_mean_K']:.1f} K; {watch.told()}"

@@ -21,6 +21,7 @@ from flexcalc.registry import open_potential
 from flexcalc.storage import AppendLog, atomic_write, whole_lines
 from flexcalc.units import KCAL_MOL
 from flexcalc.workflows.moving import Watch, bath_of, biased_coordinates, checked_start, moved
+from flexcalc.workflows.ordering import ordered
 from flexcalc.workflows.runs import Run, batch_frames, open_run
 
 
@@ -38,6 +39,8 @@ def run_metad(config: Metad, output: Path) -> dict[str, Any]:
     start = files.read(config.start)
     method = method_of(config)
     potential = open_potential(config.model, start.numbers, trust=config.trust)
+    fitting = ordered(potential, start, str(config.start), config.map_atoms)
+    start = fitting.data
     positions = start.positions[np.arange(config.walkers) % len(start)]
     notes = _check_start(method, potential.numbers, positions)
     fixed = config.method.fixed(potential.numbers)
@@ -53,6 +56,7 @@ def run_metad(config: Metad, output: Path) -> dict[str, Any]:
     ):
         if here.finished is not None:
             return here.finished
+        known = fitting.told(here)
         for note in notes:
             here.say(note)
         recorders = [
@@ -70,7 +74,7 @@ def run_metad(config: Metad, output: Path) -> dict[str, Any]:
             recorders=recorders,
             guards=guards,
         )
-        return _finish(here, config, method, state, watch)
+        return _finish(here, config, method, state, watch, known)
 
 
 def method_of(config: Metad) -> Metadynamics:
@@ -173,7 +177,12 @@ def bias_factor_of(config: Metad) -> float | None:
 
 
 def _finish(
-    here: Run, config: Metad, method: Metadynamics, state: MetadynamicsState, watch: Watch
+    here: Run,
+    config: Metad,
+    method: Metadynamics,
+    state: MetadynamicsState,
+    watch: Watch,
+    known: dict[str, Any],
 ) -> dict[str, Any]:
     """Read the run's own files, judge it, and write what comes of it."""
     hills = plumed.read_hills(here.folder / "HILLS", method.coordinates)
@@ -190,6 +199,7 @@ def _finish(
         "temperature_mean_K": float(colvar.temperature_K.mean()),
         "hills": len(hills),
         **watch.speed(),
+        **known,
     }
     if len(hills):
         found = study(colvar, hills, method.axes, config.method.temperature_K)

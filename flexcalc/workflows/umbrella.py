@@ -20,6 +20,7 @@ from flexcalc.methods.umbrella import Umbrella, UmbrellaState
 from flexcalc.registry import open_potential
 from flexcalc.storage import AppendLog, atomic_write, whole_lines
 from flexcalc.workflows.moving import Watch, bath_of, biased_coordinates, checked_start, moved
+from flexcalc.workflows.ordering import ordered
 from flexcalc.workflows.runs import Run, batch_frames, open_run
 
 
@@ -39,6 +40,8 @@ def run_umbrella(config: UmbrellaSampling, output: Path) -> dict[str, Any]:
     start = files.read(config.start)
     method = method_of(config)
     potential = open_potential(config.model, start.numbers, trust=config.trust)
+    fitting = ordered(potential, start, str(config.start), config.map_atoms)
+    start = fitting.data
     positions = method.starts(start.positions)
     coordinates = [line.coordinate for line in method.lines]
     notes = checked_start(coordinates, positions)
@@ -54,6 +57,7 @@ def run_umbrella(config: UmbrellaSampling, output: Path) -> dict[str, Any]:
     ):
         if here.finished is not None:
             return here.finished
+        known = fitting.told(here)
         for note in notes:
             here.say(note)
         recorders = [
@@ -70,7 +74,7 @@ def run_umbrella(config: UmbrellaSampling, output: Path) -> dict[str, Any]:
             recorders=recorders,
             guards=guards,
         )
-        return _finish(here, config, method, watch)
+        return _finish(here, config, method, watch, known)
 
 
 def method_of(config: UmbrellaSampling) -> Umbrella:
@@ -127,7 +131,9 @@ class _Render:
         )
 
 
-def _finish(here: Run, config: UmbrellaSampling, method: Umbrella, watch: Watch) -> dict[str, Any]:
+def _finish(
+    here: Run, config: UmbrellaSampling, method: Umbrella, watch: Watch, known: dict[str, Any]
+) -> dict[str, Any]:
     """Read the run's own COLVAR, and write what comes of it."""
     coordinates = [line.coordinate for line in method.lines]
     everything = plumed.read_windows(here.folder / "COLVAR", coordinates)
@@ -146,6 +152,7 @@ def _finish(here: Run, config: UmbrellaSampling, method: Umbrella, watch: Watch)
         "temperature_K": config.method.temperature_K,
         "temperature_mean_K": float(samples.temperature_K.mean()),
         **watch.speed(),
+        **known,
         **found.results(),
     }
     if "warning" in results:

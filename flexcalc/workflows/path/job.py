@@ -14,6 +14,7 @@ from flexcalc.dataset import Dataset, Provenance
 from flexcalc.methods.path import path_length
 from flexcalc.potential import Evaluation, Potential, check_molecule
 from flexcalc.registry import open_potential
+from flexcalc.workflows.ordering import Ordered, ordered
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +27,7 @@ class PathJob:
         reference: to check with, if one is named.
         start: first geometry, its last frame; or a whole path.
         end: last geometry, its last frame.
+        fitting: how the atoms were put into the model's order.
     """
 
     config: PathSearch
@@ -33,6 +35,7 @@ class PathJob:
     reference: Potential | None
     start: Dataset
     end: Dataset | None
+    fitting: Ordered
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,8 +64,11 @@ def opened(config: PathSearch) -> PathJob:
     potential = open_one(config.model)
     if end is not None:
         check_molecule(start.numbers, end.numbers, str(config.end))
+    fitting = ordered(potential, start, str(config.start), config.map_atoms)
+    start = fitting.data
+    end = None if end is None else fitting.like(end)
     reference = None if config.relabel is None else open_one(config.relabel)
-    return PathJob(config, potential, reference, start, end)
+    return PathJob(config, potential, reference, start, end, fitting)
 
 
 def write_images(
