@@ -207,7 +207,7 @@ def output_parameter(default: Path) -> inspect.Parameter:
 def flag_parameter(key: str, flag: Any) -> inspect.Parameter:
     """The typer option of a flag; its value goes to the config, which checks it."""
     name = f"--{flag.name}"
-    if flag.option.annotation is bool:
+    if flag.option.annotation in (bool, bool | None):
         declared = typer.Option(f"{name}/--no-{flag.name}", help=flag.help)
         return parameter(key, Annotated[bool | None, declared])
     kind: Any = list[str] if flag.many else str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,25 @@ from ase.calculators.calculator import all_changes
 
 from flexcalc.errors import MoleculeError
 from flexcalc.fields import Address
+from flexcalc.models.bonding import judged, mismatch
 from flexcalc.potential import Potential, check_molecule
 from flexcalc.registry import needs_molecule, open_potential
+
+
+class OrderWarning(UserWarning):
+    """Like atoms are in another order than those of the model."""
+
+
+def warn_of_order(potential: Potential, positions: np.ndarray) -> None:
+    """Warn where the positions (atoms, 3) have the model's bonds in another order of like atoms."""
+    found = judged(potential, positions[None])
+    if found.order is not None:
+        warnings.warn(
+            f"{mismatch(found.order)}: energies and forces are wrong for the order that they are "
+            f"in; use atoms[{found.order.tolist()}]",
+            OrderWarning,
+            stacklevel=2,
+        )
 
 
 class Calculator(ASECalculator):
@@ -22,7 +40,9 @@ class Calculator(ASECalculator):
 
     Gives `energy` (a float, eV), `free_energy` (the same) and `forces` (atoms, 3) in
     eV/angstrom, and `deviation` (atoms,) in eV/angstrom where the potential knows it. It can
-    be copied, pickled to another process and shared by several Atoms in turn.
+    be copied, pickled to another process and shared by several Atoms in turn. The first
+    atoms it meets are compared with the model's training frames: where the bonds fit only with like
+    atoms in another order, there is an `OrderWarning` with that order.
 
     Args:
         potential: a Potential, or the address of one. A reference such as `xtb:GFN2-xTB`, or
@@ -41,6 +61,7 @@ class Calculator(ASECalculator):
         super().__init__(**kwargs)
         self._reference: Address | None = None
         self._trust = trust
+        self._compared = False
         self.potential: Potential | None = None
         if isinstance(potential, Path):
             potential = str(potential)
@@ -84,6 +105,9 @@ class Calculator(ASECalculator):
                 "set atoms.pbc = False if the cell is only a box around the molecule"
             )
         potential = self._bound_to(atoms.numbers)
+        if not self._compared:
+            self._compared = True
+            warn_of_order(potential, atoms.positions)
         evaluation = potential(atoms.positions[None])
         energy = float(evaluation.energies[0])
         self.results = {

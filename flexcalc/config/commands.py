@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar
 
 from flexcalc.analysis.rates import LowModes
 from flexcalc.config.benchmark import Benchmark
-from flexcalc.config.shared import LabelledFrames, OpensPotentials
+from flexcalc.config.shared import LabelledFrames, MapsAtoms, OpensPotentials
 from flexcalc.fields import FAMILY, Address, Batch, Count, Members, Natural, Port, Positive, Workers
 from flexcalc.methods.dynamics import Dynamics, Langevin
 from flexcalc.methods.guard import Guards
@@ -110,7 +110,7 @@ class Train(LabelledFrames, OpensPotentials):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluate(LabelledFrames, OpensPotentials):
+class Evaluate(LabelledFrames, MapsAtoms, OpensPotentials):
     """Measure the errors of potentials on a dataset, overall and by region."""
 
     positional: ClassVar[tuple[str, ...]] = ("*models", "dataset")
@@ -155,7 +155,7 @@ class SaddleAndRates:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PathSearch(SaddleAndRates, OpensPotentials):
+class PathSearch(SaddleAndRates, MapsAtoms, OpensPotentials):
     """Find a path between two geometries, and its barrier."""
 
     positional: ClassVar[tuple[str, ...]] = ("model", "start", "end")
@@ -196,7 +196,7 @@ class PathSearch(SaddleAndRates, OpensPotentials):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Saddle(SaddleAndRates, OpensPotentials):
+class Saddle(SaddleAndRates, MapsAtoms, OpensPotentials):
     """Refine a guess to a saddle, find the minima that it joins, and give rates."""
 
     positional: ClassVar[tuple[str, ...]] = ("model", "guess", "start", "end")
@@ -217,7 +217,7 @@ class Saddle(SaddleAndRates, OpensPotentials):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Md(Guards, OpensPotentials):
+class Md(Guards, MapsAtoms, OpensPotentials):
     """Run molecular dynamics of many replicas in one batch."""
 
     positional: ClassVar[tuple[str, ...]] = ("model", "start")
@@ -246,7 +246,7 @@ class Md(Guards, OpensPotentials):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Metad(Guards, OpensPotentials):
+class Metad(Guards, MapsAtoms, OpensPotentials):
     """Run metadynamics of walkers that share one bias, for a free-energy surface."""
 
     positional: ClassVar[tuple[str, ...]] = ("model", "start")
@@ -280,7 +280,7 @@ class Metad(Guards, OpensPotentials):
 
 
 @dataclass(frozen=True, kw_only=True)
-class UmbrellaSampling(Guards, OpensPotentials):
+class UmbrellaSampling(Guards, MapsAtoms, OpensPotentials):
     """Run umbrella sampling, all windows in one batch, for a free-energy profile with errors."""
 
     positional: ClassVar[tuple[str, ...]] = ("model", "start")

@@ -182,7 +182,7 @@ def _leaf(option: Option, value: Any, place: str, typed: bool) -> Any:
         loose = isinstance(entry, bool) or (isinstance(entry, str) and not typed)
         if loose and "str" not in wanted and ("int" in wanted or "float" in wanted):
             raise ConfigError(f"{place}: expected a number, got {_shown(entry)}")
-    if option.annotation is bool and not isinstance(value, bool):
+    if option.annotation in (bool, bool | None) and not isinstance(value, bool):
         raise ConfigError(f"{place}: expected true or false, got {_shown(value)}")
     try:
         settings = ConfigDict(allow_inf_nan=False, arbitrary_types_allowed=True)

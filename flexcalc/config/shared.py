@@ -19,6 +19,16 @@ class OpensPotentials:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MapsAtoms:
+    """What is done with a geometry whose like atoms are in another order than the model's."""
+
+    map_atoms: bool | None = None
+    """Put the atoms of a geometry into the order of the model's training frames where only then
+    its bonds fit; by default such a geometry is refused. Coordinates then count atoms in the
+    model's order."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class LabelledFrames:
     """How the labels of a dataset file are to be read."""
 

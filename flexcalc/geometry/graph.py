@@ -53,6 +53,22 @@ def bonded_share(numbers: np.ndarray, positions: np.ndarray) -> np.ndarray:
     return bonded / len(positions)
 
 
+def bonded_pairs(numbers: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """Which pairs of atoms i < j are bonded in each frame, (frames, pairs) of bool.
+
+    Args:
+        numbers: (atoms,) atomic numbers.
+        positions: (frames, atoms, 3) in angstrom.
+    """
+    i, j = np.triu_indices(len(numbers), 1)
+    longest = BOND_STRETCH * covalent_lengths(numbers)[i, j]
+    found = [
+        np.linalg.norm(block[:, i] - block[:, j], axis=-1) < longest
+        for block in np.split(positions, range(FRAMES, len(positions), FRAMES))
+    ]
+    return np.concatenate(found)
+
+
 def covalent_lengths(numbers: np.ndarray) -> np.ndarray:
     """Sums of the covalent radii of all pairs, (atoms, atoms) in angstrom."""
     from ase.data import covalent_radii

@@ -130,6 +130,17 @@ def is_degenerate(numbers: np.ndarray, start: np.ndarray, end: np.ndarray) -> bo
     return near < ALIKE_A and largest_move(end, start) > max(EQUAL_A, 3 * near)
 
 
+def is_isomorphic(numbers: np.ndarray, positions: np.ndarray, target: np.ndarray) -> bool:
+    """Whether some order of like atoms maps the bonds of a geometry on those of the target.
+
+    Args:
+        numbers: (atoms,) atomic numbers, the same for both.
+        positions, target: (atoms, 3) in angstrom.
+    """
+    graphs = (neighbours(len(numbers), bonds(numbers, one)) for one in (positions, target))
+    return next(_isomorphisms(np.asarray(numbers), *graphs), None) is not None
+
+
 def labellings(numbers: np.ndarray, positions: np.ndarray, target: np.ndarray) -> np.ndarray | None:
     """All orders of like atoms (orders, atoms) that map the bonds of a geometry on the target's.
 

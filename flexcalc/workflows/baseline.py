@@ -12,6 +12,7 @@ from flexcalc.config import Train
 from flexcalc.config.options import placed
 from flexcalc.dataset import Dataset
 from flexcalc.fields import Address
+from flexcalc.models.bonding import with_bonding
 from flexcalc.models.delta import DeltaModel
 from flexcalc.models.family import TrainedPotential
 from flexcalc.potential import Potential
@@ -60,8 +61,12 @@ class Task:
         return self.data[np.searchsorted(self.frames, frames)]
 
     def finished(self, fitted: Fitted) -> Fitted:
-        """With indices into the whole dataset, and the model as one of the whole labels."""
+        """With indices into the whole dataset, and the model as one of the whole labels.
+
+        The model keeps how its training frames are bonded.
+        """
         if self.baseline is None:
+            with_bonding(fitted.potential, self.whole[fitted.split.train])
             return fitted
         train, validation = (
             self.frames[part] for part in (fitted.split.train, fitted.split.validation)
@@ -73,6 +78,7 @@ class Task:
             **self.baseline.facts,
         }
         model: TrainedPotential = DeltaModel(self.baseline.potential, fitted.potential, facts)
+        with_bonding(model, self.whole[train])
         return replace(
             fitted,
             potential=model,

@@ -17,6 +17,7 @@ from flexcalc.geometry.named import LINEAR_DEGREES
 from flexcalc.registry import open_potential
 from flexcalc.storage import atomic_write, write_json
 from flexcalc.workflows.molecule import electrons_of, following
+from flexcalc.workflows.ordering import ordered
 from flexcalc.workflows.runs import Run, in_chunks, open_run
 
 UNITS = {"kcal_mol_A": "kcal/mol/A", "kcal_mol": "kcal/mol"}
@@ -45,27 +46,34 @@ def run_evaluate(config: Evaluate, output: Path) -> dict[str, Any]:
     potentials = [
         open_potential(address, data.numbers, trust=config.trust) for address in config.models
     ]
+    fittings = [
+        ordered(potential, data, str(config.dataset), config.map_atoms, most=True)
+        for potential in potentials
+    ]
     with open_run("evaluate", config, output) as run:
         if run.finished is not None:
             return run.finished
+        maps = [fitting.told(run) for fitting in fittings]
         for note in undefined:
             run.say(f"warning: {note}")
         tables = []
         for index, (address, potential) in enumerate(zip(config.models, potentials, strict=True)):
+            own = fittings[index].data
             with run.bar(f"evaluate {index + 1}/{len(potentials)}") as progress:
-                evaluation = in_chunks(potential, data.positions, progress)
+                evaluation = in_chunks(potential, own.positions, progress)
+            # Coordinates count atoms as the model does; so do the labels that it is judged by.
             found = accuracy(
-                data,
+                own,
                 evaluation,
                 rng=np.random.default_rng(config.seed),
                 coordinates=coordinates,
                 bins=config.bins,
                 worst=config.worst,
             )
-            tables.append({"model": address, **found.to_dict()})
-            _write_parity(run.folder / f"parity-{index}.npz", data, evaluation)
+            tables.append({"model": address, **found.to_dict(), **maps[index]})
+            _write_parity(run.folder / f"parity-{index}.npz", own, evaluation)
             if index == 0:
-                files.write(run.folder / "worst.xyz", data[np.array(found.worst)])
+                files.write(run.folder / "worst.xyz", own[np.array(found.worst)])
             _say(run, tables[-1])
         if len(tables) > 1:
             run.table(*_compared(tables))

@@ -14,6 +14,7 @@ from flexcalc.config.reading import LARGEST_FILE
 from flexcalc.dataset import Dataset
 from flexcalc.errors import FileFormatError, InputError, MoleculeError, UnitError
 from flexcalc.masses import atomic_masses, isotopes
+from flexcalc.models.bonding import FACT
 from flexcalc.models.folder import read_facts
 from flexcalc.potential import formula
 from flexcalc.registry import open_potential
@@ -99,6 +100,8 @@ def _model_facts(place: str, trust: bool) -> dict[str, Any]:
     else:
         potential = open_potential(place, trust=trust)
         facts, numbers = dict(getattr(potential, "facts", {})), potential.numbers
+    if facts.pop(FACT, None) is not None:
+        facts["bonding"] = "kept: a start whose like atoms are in another order is refused"
     return {"what": "model", "molecule": formula(np.array(numbers)), **facts}
 
 

@@ -17,7 +17,7 @@ from flexcalc.methods.path import path_length
 from flexcalc.registry import open_potential
 from flexcalc.storage import atomic_write
 from flexcalc.units import KCAL_MOL
-from flexcalc.workflows.molecule import electrons_of, prepared, stated
+from flexcalc.workflows.molecule import electrons_of, stated
 from flexcalc.workflows.runs import open_run
 
 
@@ -49,7 +49,7 @@ def run_ipi(config: Ipi, output: Path) -> dict[str, Any]:
         ProtocolError: i-PI or a client broke down.
     """
     atoms = files.read(config.start)
-    config = prepared(config, atoms)
+    config = following(config, electrons_of(atoms))
     with open_run("ipi", config, output) as here:
         if here.finished is not None:
             return here.finished

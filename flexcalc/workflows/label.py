@@ -27,6 +27,7 @@ from flexcalc.methods.sampling import (
     joined,
     sample_dynamics,
 )
+from flexcalc.models.bonding import check_order
 from flexcalc.potential import check_molecule
 from flexcalc.registry import electron_options, open_potential, with_options
 from flexcalc.workflows.molecule import Electrons, common_masses, electrons_of, following
@@ -57,6 +58,9 @@ def run_label(config: Label, output: Path) -> dict[str, Any]:
     reference = opened(config.reference)
     sampler_address = config.sampler or _default_sampler(config.reference, config.workers)
     sampler = opened(sampler_address)
+    for text, start in zip(read, written, strict=True):
+        check_order(sampler, start.positions, text)
+        check_order(reference, start.positions, text)
     _check_scheduler(config)
     again = config.retry_quarantined and (Path(output) / "quarantine.xyz").exists()
     # what is asked for once does not belong to what the run is

@@ -20,8 +20,9 @@ from flexcalc.methods.iterate import Method, Recorder
 from flexcalc.methods.plumed import Kernels, PlumedState, UnderPlumed, read_script
 from flexcalc.registry import open_potential
 from flexcalc.storage import AppendLog, atomic_write, read_text, whole_lines
-from flexcalc.workflows.molecule import prepared, say_isotopes
+from flexcalc.workflows.molecule import electrons_of, following, say_isotopes, with_masses
 from flexcalc.workflows.moving import Watch, moved
+from flexcalc.workflows.ordering import ordered
 from flexcalc.workflows.runs import batch_frames, open_run
 
 COLUMNS = "step,time_fs,replica,temperature_K,potential_eV,kinetic_eV,conserved_eV\n"
@@ -39,8 +40,11 @@ def run_md(config: Md, output: Path) -> dict[str, Any]:
             the geometries that were no good are in stopped.xyz.
     """
     start = files.read(config.start)
-    config = prepared(config, start)
+    config = following(config, electrons_of(start))
     potential = open_potential(config.model, start.numbers, trust=config.trust)
+    fitting = ordered(potential, start, str(config.start), config.map_atoms)
+    start = fitting.data
+    config = with_masses(config, start)
     positions = start.positions[np.arange(config.replicas) % len(start)]
     fixed = config.method.fixed(potential.numbers)
     guards = config.guards(potential, positions, fixed, config.model, config.method.masses)
@@ -64,7 +68,7 @@ def run_md(config: Md, output: Path) -> dict[str, Any]:
     ):
         if here.finished is not None:
             return here.finished
-        isotopes = say_isotopes(here, potential.numbers, config.method.masses)
+        known = fitting.told(here) | say_isotopes(here, potential.numbers, config.method.masses)
         recorders = [
             Recorder(frames, config.frame_every, render.frames),
             Recorder(scalars, config.frame_every, render.scalars),
@@ -80,7 +84,7 @@ def run_md(config: Md, output: Path) -> dict[str, Any]:
             guards=guards,
         )
         results = _results(config, state.step, here.folder / "scalars.csv", len(potential.numbers))
-        results |= watch.speed() | isotopes
+        results |= watch.speed() | known
         here.say(
             f"{config.replicas} replicas, {state.step} steps of {config.method.timestep_fs:g} fs; "
             f"mean temperature {results['temperature_mean_K']:.1f} K; {watch.told()}"

@@ -19,8 +19,9 @@ from flexcalc.methods.metadynamics import Metadynamics, MetadynamicsState, WellT
 from flexcalc.registry import open_potential
 from flexcalc.storage import AppendLog, atomic_write, whole_lines
 from flexcalc.units import KCAL_MOL
-from flexcalc.workflows.molecule import prepared, say_isotopes
+from flexcalc.workflows.molecule import electrons_of, following, say_isotopes, with_masses
 from flexcalc.workflows.moving import Watch, bath_of, biased_coordinates, checked_start, moved
+from flexcalc.workflows.ordering import ordered
 from flexcalc.workflows.runs import Run, batch_frames, open_run
 
 
@@ -36,9 +37,12 @@ def run_metad(config: Metad, output: Path) -> dict[str, Any]:
             went before is on disk, and the geometries that were no good are in stopped.xyz.
     """
     start = files.read(config.start)
-    config = prepared(config, start)
-    method = method_of(config)
+    config = following(config, electrons_of(start))
     potential = open_potential(config.model, start.numbers, trust=config.trust)
+    fitting = ordered(potential, start, str(config.start), config.map_atoms)
+    start = fitting.data
+    config = with_masses(config, start)
+    method = method_of(config)
     positions = start.positions[np.arange(config.walkers) % len(start)]
     notes = _check_start(method, potential.numbers, positions)
     fixed = config.method.fixed(potential.numbers)
@@ -54,7 +58,7 @@ def run_metad(config: Metad, output: Path) -> dict[str, Any]:
     ):
         if here.finished is not None:
             return here.finished
-        isotopes = say_isotopes(here, potential.numbers, config.method.masses)
+        known = fitting.told(here) | say_isotopes(here, potential.numbers, config.method.masses)
         for note in notes:
             here.say(note)
         recorders = [
@@ -72,7 +76,7 @@ def run_metad(config: Metad, output: Path) -> dict[str, Any]:
             recorders=recorders,
             guards=guards,
         )
-        return _finish(here, config, method, state, watch, isotopes)
+        return _finish(here, config, method, state, watch, known)
 
 
 def method_of(config: Metad) -> Metadynamics:
@@ -182,7 +186,7 @@ def _finish(
     method: Metadynamics,
     state: MetadynamicsState,
     watch: Watch,
-    isotopes: dict[str, str],
+    known: dict[str, Any],
 ) -> dict[str, Any]:
     """Read the run's own files, judge it, and write what comes of it."""
     hills = plumed.read_hills(here.folder / "HILLS", method.coordinates)
@@ -199,7 +203,7 @@ def _finish(
         "temperature_mean_K": float(colvar.temperature_K.mean()),
         "hills": len(hills),
         **watch.speed(),
-        **isotopes,
+        **known,
     }
     if len(hills):
         found = study(colvar, hills, method.axes, config.method.temperature_K)

@@ -38,22 +38,13 @@ class Electrons:
     proposed: bool = False
 
 
-def prepared[C](config: C, start: Dataset, *others: Dataset) -> C:
-    """The config of a command with what the file of its start says of the molecule.
-
-    Its methods get the masses; the references that it names get charge and multiplicity.
-
-    Args:
-        config: of any command.
-        start: the geometries that it starts from.
-        others: more geometries of the same molecule.
+def with_masses[C](config: C, *geometries: Dataset) -> C:
+    """The config of a command whose methods have the masses that files of its geometries state.
 
     Raises:
         MoleculeError: the files have different masses.
-        AddressError: an address states another charge.
     """
-    config = following(config, electrons_of(start))
-    masses = common_masses(start, *others)
+    masses = common_masses(*geometries)
     if masses is None:
         return config
     changed = {

@@ -29,7 +29,8 @@ from flexcalc.registry import open_potential
 from flexcalc.storage import AppendLog, load_checkpoint, save_checkpoint, whole_lines, write_json
 from flexcalc.units import KCAL_MOL
 from flexcalc.workflows.ends import Named, name_ends
-from flexcalc.workflows.molecule import prepared, say_isotopes
+from flexcalc.workflows.molecule import electrons_of, following, say_isotopes, with_masses
+from flexcalc.workflows.ordering import ordered
 from flexcalc.workflows.ratetable import rate_results
 from flexcalc.workflows.runs import Run, in_chunks, open_run
 
@@ -70,17 +71,21 @@ def run_saddle(config: Saddle, output: Path) -> dict[str, Any]:
     ends = {name: files.read(path) for name, path in named.items() if path is not None}
     for name, data in ends.items():
         check_molecule(guess.numbers, data.numbers, str(named[name]))
-    config = prepared(config, guess, *ends.values())
+    config = following(config, electrons_of(guess))
     opened = partial(open_potential, numbers=guess.numbers, trust=config.trust)
     potential = opened(config.model)
     reference = None if config.relabel is None else opened(config.relabel)
+    fitting = ordered(potential, guess, str(config.guess), config.map_atoms)
+    guess, ends = fitting.data, {name: fitting.like(data) for name, data in ends.items()}
+    config = with_masses(config, guess, *ends.values())
     with open_run("saddle", config, output) as here:
         if here.finished is not None:
             return here.finished
+        known = fitting.told(here)
         begin = highest(potential, np.array(guess.positions))
         begin = replace(begin, ends={name: data.positions[-1] for name, data in ends.items()})
         results = saddle_stage(config, here, potential, reference, begin, config.steps)
-        return here.finish({"model": config.model, **results})
+        return here.finish({"model": config.model, **results, **known})
 
 
 def highest(potential: Potential, images: np.ndarray) -> Guess:

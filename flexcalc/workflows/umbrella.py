@@ -18,8 +18,9 @@ from flexcalc.methods.iterate import Recorder
 from flexcalc.methods.umbrella import Umbrella, UmbrellaState
 from flexcalc.registry import open_potential
 from flexcalc.storage import AppendLog, atomic_write, whole_lines
-from flexcalc.workflows.molecule import prepared, say_isotopes
+from flexcalc.workflows.molecule import electrons_of, following, say_isotopes, with_masses
 from flexcalc.workflows.moving import Watch, bath_of, biased_coordinates, checked_start, moved
+from flexcalc.workflows.ordering import ordered
 from flexcalc.workflows.runs import Run, batch_frames, open_run
 
 
@@ -37,9 +38,12 @@ def run_umbrella(config: UmbrellaSampling, output: Path) -> dict[str, Any]:
     """
     require_pymbar()
     start = files.read(config.start)
-    config = prepared(config, start)
-    method = method_of(config)
+    config = following(config, electrons_of(start))
     potential = open_potential(config.model, start.numbers, trust=config.trust)
+    fitting = ordered(potential, start, str(config.start), config.map_atoms)
+    start = fitting.data
+    config = with_masses(config, start)
+    method = method_of(config)
     positions = method.starts(start.positions)
     coordinates = [line.coordinate for line in method.lines]
     notes = checked_start(coordinates, positions)
@@ -55,7 +59,7 @@ def run_umbrella(config: UmbrellaSampling, output: Path) -> dict[str, Any]:
     ):
         if here.finished is not None:
             return here.finished
-        isotopes = say_isotopes(here, potential.numbers, config.method.masses)
+        known = fitting.told(here) | say_isotopes(here, potential.numbers, config.method.masses)
         for note in notes:
             here.say(note)
         recorders = [
@@ -72,7 +76,7 @@ def run_umbrella(config: UmbrellaSampling, output: Path) -> dict[str, Any]:
             recorders=recorders,
             guards=guards,
         )
-        return _finish(here, config, method, watch, isotopes)
+        return _finish(here, config, method, watch, known)
 
 
 def method_of(config: UmbrellaSampling) -> Umbrella:
@@ -132,7 +136,7 @@ class _Render:
 
 
 def _finish(
-    here: Run, config: UmbrellaSampling, method: Umbrella, watch: Watch, isotopes: dict[str, str]
+    here: Run, config: UmbrellaSampling, method: Umbrella, watch: Watch, known: dict[str, Any]
 ) -> dict[str, Any]:
     """Read the run's own COLVAR, and write what comes of it."""
     coordinates = [line.coordinate for line in method.lines]
@@ -152,7 +156,7 @@ def _finish(
         "temperature_K": config.method.temperature_K,
         "temperature_mean_K": float(samples.temperature_K.mean()),
         **watch.speed(),
-        **isotopes,
+        **known,
         **found.results(),
     }
     if "warning" in results:

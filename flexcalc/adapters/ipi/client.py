@@ -17,6 +17,7 @@ from flexcalc.adapters.ipi.surface import Surface
 from flexcalc.adapters.ipi.wire import Conversation
 from flexcalc.errors import ConfigError, MoleculeError, ServerLostError
 from flexcalc.fields import Address
+from flexcalc.models.bonding import check_order
 from flexcalc.potential import Potential, check_molecule
 from flexcalc.printing import complain
 
@@ -75,6 +76,7 @@ def serve(
         raise ConfigError("say where i-PI listens: either unix, or port (and host)")
     numbers, template = molecule(atoms)
     potential = _bound(potential, numbers, trust)
+    check_order(potential, template[None], "the molecule as i-PI has it")
     surface = Surface(potential, template)
     conversation = Conversation(surface, len(numbers))
     if unix is not None:

@@ -19,6 +19,7 @@ from flexcalc.adapters.ipi.client import molecule, resolve
 from flexcalc.adapters.ipi.processes import Worker, owned_socket, worker
 from flexcalc.errors import ConfigError, MissingExtraError, ProtocolError, ServerLostError
 from flexcalc.fields import Address
+from flexcalc.models.bonding import check_order
 from flexcalc.potential import Potential
 from flexcalc.printing import complain
 from flexcalc.progress import Progress, silent
@@ -108,6 +109,7 @@ def launch(
     folder = Path(folder).resolve()
     numbers, positions = molecule(atoms)
     surface = open_potential(potential, numbers, trust=trust)
+    check_order(surface, positions[None], "the molecule as i-PI has it")
     root = _prepared(Path(input_file), start, len(numbers) if compare else None, steps)
     safety.check(root, input_file, folder, trust)
     safety.check_folder(folder, trust)

@@ -42,9 +42,10 @@ def run_path(config: PathSearch, output: Path) -> dict[str, Any]:
     with open_run("path", config, output) as here:
         if here.finished is not None:
             return here.finished
+        known = job.fitting.told(here)
         if plan is not None:
-            return here.finish(corrected_path(job, here, plan, _done))
-        return here.finish(_done(job, here))
+            return here.finish(corrected_path(job, here, plan, _done) | known)
+        return here.finish(_done(job, here) | known)
 
 
 def _done(job: PathJob, here: Run) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from flexcalc import files
 from flexcalc.config import PathSearch
 from flexcalc.dataset import Dataset, concatenate
 from flexcalc.errors import InputError
+from flexcalc.models.bonding import with_bonding
 from flexcalc.models.family import TrainedPotential
 from flexcalc.potential import Potential, check_molecule
 from flexcalc.registry import load
@@ -167,7 +168,7 @@ def _trained(
     files.write(inner.folder / "training.xyz", training)
     rng = np.random.default_rng([config.seed, number])
     with inner.bar(f"train round {number}") as progress, warned(inner):
-        model = plan.fit(training, plan.validation, rng, progress)
+        model = with_bonding(plan.fit(training, plan.validation, rng, progress), training)
     model.save(place)
     return model
 

@@ -16,7 +16,8 @@ from flexcalc.masses import of_frames
 from flexcalc.methods.path import path_length
 from flexcalc.potential import Evaluation, Potential, check_molecule
 from flexcalc.registry import open_potential
-from flexcalc.workflows.molecule import prepared
+from flexcalc.workflows.molecule import electrons_of, following, with_masses
+from flexcalc.workflows.ordering import Ordered, ordered
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +30,7 @@ class PathJob:
         reference: to check with, if one is named.
         start: first geometry, its last frame; or a whole path.
         end: last geometry, its last frame.
+        fitting: how the atoms were put into the model's order.
     """
 
     config: PathSearch
@@ -36,6 +38,7 @@ class PathJob:
     reference: Potential | None
     start: Dataset
     end: Dataset | None
+    fitting: Ordered
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,13 +63,17 @@ def opened(config: PathSearch) -> PathJob:
     start = files.read(config.start)
     end = None if config.end is None else files.read(config.end)
     config.method.check(str(config.start), start.numbers, start.positions, end is not None)
-    config = prepared(config, start, *([] if end is None else [end]))
+    config = following(config, electrons_of(start))
     open_one = partial(open_potential, numbers=start.numbers, trust=config.trust)
     potential = open_one(config.model)
     if end is not None:
         check_molecule(start.numbers, end.numbers, str(config.end))
+    fitting = ordered(potential, start, str(config.start), config.map_atoms)
+    start = fitting.data
+    end = None if end is None else fitting.like(end)
+    config = with_masses(config, start, *([] if end is None else [end]))
     reference = None if config.relabel is None else open_one(config.relabel)
-    return PathJob(config, potential, reference, start, end)
+    return PathJob(config, potential, reference, start, end, fitting)
 
 
 def write_images(
