@@ -7,6 +7,7 @@ and Evaluations that hold all an exact restart needs besides the random generato
 
 from __future__ import annotations
 
+import operator
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
@@ -153,8 +154,12 @@ class Checkpoint:
         try:
             state = unpack(kind, arrays, facts)
             self.rng.bit_generator.state = facts["rng"]
-            lengths = list(facts["logs"])
-        except (KeyError, TypeError, ValueError) as error:
+            if type(state.step) is not int or state.step < 0:
+                raise ValueError(f"a step of {state.step!r}")
+            lengths = [operator.index(length) for length in facts["logs"]]
+            if len(lengths) != len(self.recorders) or any(length < 0 for length in lengths):
+                raise ValueError(f"lengths of logs {lengths}")
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise FileFormatError(
                 f"{self.path}: not a checkpoint of this method ({error}); choose another folder"
             ) from None

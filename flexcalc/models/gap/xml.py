@@ -67,11 +67,13 @@ def layout(content: bytes, where: object) -> Layout:
     for entry in coordinates:
         line = " ".join((entry.findtext("descriptor") or "").split())
         lines.append(line)
-        elements |= _elements(line)
         try:
+            elements |= _elements(line)
             points += int(entry.get("n_sparseX", ""))
         except ValueError:
-            raise FileFormatError(f"{where}: a descriptor without n_sparseX") from None
+            raise FileFormatError(
+                f"{where}: expected a descriptor with n_sparseX, and elements up to 118"
+            ) from None
         name = entry.get("sparseX_filename")
         if name is not None:
             if Path(name).name != name or name in ("", ".", ".."):
@@ -153,7 +155,18 @@ def relabelled(files: Mapping[str, bytes]) -> dict[str, bytes]:
 
 
 def _elements(line: str) -> set[int]:
-    """Atomic numbers whose atoms a descriptor gives an energy."""
+    """Atomic numbers whose atoms a descriptor gives an energy.
+
+    Raises:
+        ValueError: one of them is none.
+    """
+    found = _listed(line)
+    if found and max(found) > 118:
+        raise ValueError(f"element {max(found)}")
+    return found
+
+
+def _listed(line: str) -> set[int]:
     if line.startswith("soap"):
         # `Z` is the central atom, `species_Z` its neighbours; Z = 0 or none is any of them.
         central = re.search(r"\bZ=\{*\s*(\d+)", re.sub(r"species_Z=", "", line))
