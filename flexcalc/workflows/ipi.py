@@ -17,7 +17,7 @@ from flexcalc.methods.path import path_length
 from flexcalc.registry import open_potential
 from flexcalc.storage import atomic_write
 from flexcalc.units import KCAL_MOL
-from flexcalc.workflows.molecule import electrons_of, stated
+from flexcalc.workflows.molecule import electrons_of, following, stated
 from flexcalc.workflows.runs import open_run
 
 
