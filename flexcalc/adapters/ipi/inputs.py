@@ -322,8 +322,9 @@ def alike(first: Element, second: Element) -> bool:
 
 
 def take_up(restart: Element, root: Element) -> None:
-    """Give a RESTART of i-PI, in place, the steps and the socket of a prepared input."""
+    """Give a RESTART of i-PI, in place, the steps, the digits and the socket of an input."""
     set_steps(restart, total_steps(root, "input"))
+    restart.set("floatformat", FULL_DIGITS)
     restart.set("sockets_prefix", root.get("sockets_prefix", "/tmp/ipi_"))
 
 
