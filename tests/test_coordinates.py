@@ -207,3 +207,26 @@ def test_regions_and_conformers_of_a_benchmark_are_told_by_any_coordinate(kind, 
     edges = [map_edges(one, 4, both) for one in (coordinate, Coordinate.parse("distance 0 1"))]
     pair = (coordinate, Coordinate.parse("distance 0 1"))
     assert visit_counts(pair, edges, both).sum() == 2
+
+
+@pytest.mark.inputs
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"cis.xyz"', '"straight.xyz"', "minimum cis: 'dihedral 0 1 2 3' has no value"),
+        ('"dihedral 0 1 2 3"]\nbins', '"coordination 0 : 9 r0=1"]\nbins', "names atom 9"),
+        ('end = "trans"\nmethod = {kind = "scan", images = 5, drive = ["dihedral 0 1 2 3"]}',
+         'end = "cis"', "found 'cis' twice"),
+    ],
+)  # fmt: skip
+def test_a_benchmark_refuses_a_coordinate_or_a_path_at_its_start(
+    old, new, message, here, run, capsys
+):
+    text = Path("run.toml").read_text()
+    assert old in text
+    Path("run.toml").write_text(text.replace(old, new))
+    assert run("benchmark", "run.toml", "-o", "out") == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+    assert not Path("out").exists()
