@@ -61,7 +61,10 @@ FOLDERLESS = ("serve",)
 LONGEST_LINE = 500
 """Characters of an error that are shown."""
 
-EPILOG = "RUN.toml is a file such as `flexcalc init {}` prints; flags come on top of it."
+EPILOG = (
+    "RUN.toml is a file such as `flexcalc init {}` prints; flags come on top of it. It is code, "
+    "as a Makefile is: what it names is run, so read one that you were given first."
+)
 
 
 def build(words: Sequence[str]) -> typer.Typer:

@@ -80,6 +80,19 @@ def bomb():
     return stream.getvalue()
 
 
+def with_array(name, dtype, shape, body=b"", key="descr"):
+    """The dataset with one array whose header says this, written by hand."""
+    header = f"{{'{key}': '{dtype}', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    start = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little")
+    stream = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(water())) as old, zipfile.ZipFile(stream, "w") as new:
+        for member in old.namelist():
+            if member != f"{name}.npy":
+                new.writestr(member, old.read(member))
+        new.writestr(f"{name}.npy", start + header + body)
+    return stream.getvalue()
+
+
 # Every case: what is wrong -> (files, command line, what the line must name).
 
 TOML = {
@@ -276,6 +289,23 @@ ARCHIVES = {
     "a bare pickle": pickle.dumps({"R": 1}),
     "a model, not a dataset": water(type="m"),
     "a bomb": bomb(),
+    "numbers of three bytes": with_array("R", "<f3", "(20, 3, 3)", bytes(540)),
+    "numbers of no bytes": with_array("R", "<f0", "(20, 3, 3)"),
+    "more frames than there can be": with_array("R", "<f8", f"({10**18}, 0, 3)"),
+    "a length of sixty digits": with_array("R", "<f8", f"({'9' * 60},)"),
+    "a length that is no number": with_array("R", "<f8", "(L,)"),
+    "a negative length": with_array("R", "<f8", "(-20, 3, 3)", bytes(1440)),
+    "forty dimensions": with_array("R", "<f8", f"({'1,' * 40})", bytes(8)),
+    "a unit without letters": with_array("e_unit", "<U0", "()"),
+    "a unit of no characters": with_array("e_unit", "<U2", "()", b"\xff\xff\xff\xffa\0\0\0"),
+    "a level of half a character": with_array("theory", "<U1", "()", b"\x00\xd8\0\0"),
+    "a tag of no characters": with_array("tag", "<U1", "(20,)", b"\xff" * 80),
+    "energies beyond double precision": with_array(
+        "E", "<f16", "(20,)", np.full(20, np.longdouble("1e4000")).tobytes()
+    ),
+    "energies that signal": with_array("E", "<f4", "(20,)", b"\x01\x00\x80\x7f" * 20),
+    "complex positions": with_array("R", "<c16", "(20, 3, 3)", bytes(2880)),
+    "a header with another key": with_array("R", "<f8", "(20, 3, 3)", bytes(1440), key="dtype"),
 }
 """Datasets for `flexcalc train`, as data.npz."""
 
