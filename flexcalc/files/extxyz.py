@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -342,10 +342,11 @@ def _atoms(
     Raises:
         FileFormatError: no element, a mass that is not positive, or D or T with another mass.
     """
-    symbols = [row[columns.species] for row in rows]
-    numbers = np.array([_atomic_number(symbol, where) for symbol in symbols])
-    named = [(atom, ISOTOPES.get(symbol.upper())) for atom, symbol in enumerate(symbols)]
-    isotopes = {atom: mass for atom, mass in named if mass is not None}
+    symbols = tuple([row[columns.species] for row in rows])
+    try:
+        numbers, isotopes = _elements(symbols)
+    except FileFormatError as error:
+        raise FileFormatError(f"{where}: {error}") from None
     if columns.masses is None:
         if not isotopes:
             return numbers, None
@@ -393,7 +394,20 @@ def _atomic_numbers() -> dict[str, int]:
     return known | dict.fromkeys(ISOTOPES, 1)
 
 
-def _atomic_number(text: str, where: str) -> int:
+@lru_cache(maxsize=8)
+def _elements(symbols: tuple[str, ...]) -> tuple[np.ndarray, dict[int, float]]:
+    """Atomic numbers (atoms,), and the masses in amu of the atoms that are D or T.
+
+    Raises:
+        FileFormatError: no element; without the frame, which the caller knows.
+    """
+    numbers = np.array([_atomic_number(symbol) for symbol in symbols])
+    numbers.flags.writeable = False
+    named = [(atom, ISOTOPES.get(symbol.upper())) for atom, symbol in enumerate(symbols)]
+    return numbers, {atom: mass for atom, mass in named if mass is not None}
+
+
+def _atomic_number(text: str) -> int:
     known = _atomic_numbers()
     if text in known:
         return known[text]
@@ -401,7 +415,7 @@ def _atomic_number(text: str, where: str) -> int:
         return known[text.capitalize()]
     if re.fullmatch(r"[1-9]\d{0,2}", text) and int(text) <= 118:
         return int(text)
-    raise FileFormatError(f"{where}: expected a chemical element, found {shorten(text)}")
+    raise FileFormatError(f"expected a chemical element, found {shorten(text)}")
 
 
 def _check_alike(path: Path, index: int, first: Frame, frame: Frame) -> None:
