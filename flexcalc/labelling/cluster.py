@@ -188,9 +188,7 @@ class DaskPool:
             def standing() -> Standing:
                 return Standing("start some with: dask worker ADDRESS")
 
-        self._wait = Wait(
-            self.worker_wait_s, self.log, standing, f"the scheduler at {address}"
-        )
+        self._wait = Wait(self.worker_wait_s, self.log, standing, f"the scheduler at {address}")
         self._client = self._open.enter_context(client)
         return client
 
