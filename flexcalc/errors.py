@@ -11,6 +11,7 @@
     │   ├── MissingExtraError        an optional package that is not installed
     │   └── BusyError                a run folder that another process is using
     ├── LabelError                   a reference calculation that gave no label
+    │   └── MissingProgramError      one whose program cannot be started, whatever the geometry
     ├── ProtocolError                an i-PI peer that broke the protocol
     │   └── ServerLostError          an i-PI server that went away or never answered
     └── GuardError                   exit code 3: stopped before worse happens
@@ -78,6 +79,10 @@ class BusyError(InputError):
 
 class LabelError(FlexcalcError):
     """A reference calculation failed or did not converge, so there is no label."""
+
+
+class MissingProgramError(LabelError):
+    """The program of a reference cannot be started, so it labels no geometry at all."""
 
 
 class ProtocolError(FlexcalcError):

@@ -51,7 +51,7 @@ class Label(OpensPotentials):
     """Dask scheduler (tcp://HOST:PORT), or a table for a job queue, such as {cluster = "SLURM",
     jobs = 2, cores = 8, memory = "16GB", queue = "short", walltime = "04:00:00"}. Required are
     cluster, cores and memory of a job; any key of dask-jobqueue's class may follow. The jobs call
-    this machine: host = "127.0.0.1" where they all run on it, else --allow-remote, with tls = true,
+    this machine: host = "127.0.0.1" where they all run on it, else allow_remote, with tls = true,
     or {ca_file = "", cert = "", key = ""}, so that nobody else is let in."""
     worker_wait_s: Positive = 86400.0
     """Longest time without any worker of `scheduler`, in seconds; the same command goes on."""

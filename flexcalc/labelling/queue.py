@@ -92,6 +92,7 @@ def label(
     Raises:
         AddressError, MissingExtraError, MoleculeError: the reference cannot be opened, is not
             set up, or is for another molecule; nothing is written.
+        MissingProgramError: its program cannot be started; what is on disk is whole.
         ConfigError: see `check_scheduler`; nothing is written.
         InputError: the folder holds labels of other geometries or of another level.
         BusyError: another process is labelling into the folder.
@@ -195,7 +196,7 @@ def try_reference(pool: Pool, starts: Dataset, path: Path, level: str) -> None:
 
     Raises:
         LabelError: none of the first few has a label.
-        AddressError, MissingExtraError, MoleculeError: see `label`.
+        AddressError, MissingExtraError, MissingProgramError, MoleculeError: see `label`.
     """
     if path.exists():
         return

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from flexcalc.errors import AddressError, FlexcalcError, MissingExtraError
+from flexcalc.errors import AddressError, FlexcalcError, MissingExtraError, MissingProgramError
 from flexcalc.potential import Potential, check, check_molecule
 
 OpenReference = Callable[[], Potential]
@@ -73,7 +73,7 @@ def evaluate(potential: Potential, index: int, positions: np.ndarray) -> Outcome
     batch = positions[None]
     try:
         result = check(potential(batch), batch)
-    except (AddressError, MissingExtraError) as error:
+    except (AddressError, MissingExtraError, MissingProgramError) as error:
         return Failure(type(error), one_line(str(error)))
     except FlexcalcError as error:
         return Outcome(index, reason=one_line(str(error)) or type(error).__name__)

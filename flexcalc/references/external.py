@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from flexcalc.callables import load_callable
-from flexcalc.errors import AddressError
+from flexcalc.errors import AddressError, MissingProgramError
 from flexcalc.potential import CheckedPotential, Evaluation
 from flexcalc.references.electrons import failed
 
@@ -73,8 +73,9 @@ class ASEPotential(CheckedPotential):
         """Energies and forces of each row, by one calculation a row.
 
         Raises:
-            AddressError: the calculator cannot be made from its keywords or is not set up, has
-                no energies or forces, or its program cannot be started.
+            AddressError: the calculator cannot be made from its keywords or is not set up, or
+                has no energies or forces.
+            MissingProgramError: its program cannot be started.
             LabelError: the calculation of a row failed.
         """
         if self._calculator is None:
@@ -109,7 +110,7 @@ class ASEPotential(CheckedPotential):
             self._calculator = None
             lacking = _what_cannot_be_started(error)
             if lacking:
-                raise AddressError(
+                raise MissingProgramError(
                     f"ase:{self.target}: {lacking} on {socket.gethostname()}; install it, or set "
                     "the calculator's command"
                 ) from error
@@ -144,7 +145,7 @@ def _what_cannot_be_started(error: BaseException | None) -> str:
     while error is not None:
         frames = traceback.extract_tb(error.__traceback__)
         if isinstance(error, OSError) and frames and frames[-1].filename == subprocess.__file__:
-            return f"the program {error.filename!r} cannot be started: {error.strerror}"
+            return f"its program cannot be started, {error.strerror}: {error.filename!r}"
         in_words = re.search(rf"error code {NO_SUCH_COMMAND}\b", str(error))
         if in_words or getattr(error, "returncode", None) == NO_SUCH_COMMAND:
             return f"the shell finds no such program: {' '.join(str(error).split())}"

@@ -46,7 +46,8 @@ def run_label(config: Label, output: Path) -> dict[str, Any]:
     Raises:
         InputError: a start, the reference, the sampler or the scheduler cannot be used; nothing
             is written.
-        LabelError: the reference labels no start, or no geometry, or nobody labels any more.
+        LabelError: the reference's program is missing, it labels no start or no geometry, or
+            nobody labels any more.
     """
     read = {text: files.read(text) for text in config.starts if not text.startswith(SMILES)}
     written = [_bare_start(text, start) for text, start in read.items()]

@@ -9,7 +9,7 @@ import pytest
 
 from flexcalc import files
 from flexcalc.config import Label
-from flexcalc.errors import AddressError, LabelError
+from flexcalc.errors import LabelError, MissingProgramError
 from flexcalc.methods.sampling import AsIs, Displaced
 from flexcalc.workflows import run_label
 
@@ -64,8 +64,8 @@ def calls(folder: Path) -> int:
 @pytest.mark.parametrize(
     ("fault", "error", "words"),
     [
-        ("absent", AddressError, "the program 'no-such-aims.x' cannot be started: No such file"),
-        ("absent in the shell", AddressError, "the shell finds no such program"),
+        ("absent", MissingProgramError, "cannot be started, No such file .*: 'no-such-aims.x' on"),
+        ("absent in the shell", MissingProgramError, "the shell finds no such program"),
         ("broken", LabelError, "gives no label of the start geometries.*the licence has ended"),
     ],
 )

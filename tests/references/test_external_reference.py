@@ -10,7 +10,7 @@ import pytest
 from ase.build import molecule
 from ase.calculators.emt import EMT
 
-from flexcalc.errors import AddressError, LabelError
+from flexcalc.errors import AddressError, LabelError, MissingProgramError
 from flexcalc.references.external import ASEPotential
 from flexcalc.registry import open_potential
 
@@ -217,7 +217,7 @@ def test_a_program_that_cannot_be_started_is_named(tmp_path, command):
         f"        subprocess.run([{command!r}], check=True)\n"
     )
     potential = open_potential(f"ase:{tmp_path / 'starts.py'}:Starts", [1])
-    with pytest.raises(AddressError, match=f"the program '{command}' cannot be started"):
+    with pytest.raises(MissingProgramError, match=f"cannot be started, .*: '{command}'"):
         potential(np.zeros((1, 1, 3)))
 
 
