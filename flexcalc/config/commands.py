@@ -13,7 +13,19 @@ from typing import Annotated, Any, ClassVar
 from flexcalc.analysis.rates import LowModes
 from flexcalc.config.benchmark import Benchmark
 from flexcalc.config.shared import LabelledFrames, OpensPotentials
-from flexcalc.fields import FAMILY, Address, Batch, Count, Members, Natural, Port, Positive, Workers
+from flexcalc.fields import (
+    FAMILY,
+    Address,
+    Batch,
+    Count,
+    Femtoseconds,
+    Members,
+    Natural,
+    Port,
+    Positive,
+    Seconds,
+    Workers,
+)
 from flexcalc.methods.dynamics import Dynamics, Langevin
 from flexcalc.methods.guard import Guards
 from flexcalc.methods.irc import IRC
@@ -46,7 +58,7 @@ class Label(OpensPotentials):
     """Processes that label at the same time on this machine."""
     scheduler: str | dict[str, Any] | None = None
     """Dask scheduler (tcp://HOST:PORT), or a table for dask-jobqueue: cluster = "SLURM", ..."""
-    timeout_s: Positive = 3600.0
+    timeout_s: Seconds = 3600.0
     """Longest time for one label, in seconds."""
     seed: Natural = 0
     """Seed of all random numbers."""
@@ -317,7 +329,7 @@ class Serve(OpensPotentials):
     """Host of i-PI's inet socket."""
     port: Port | None = None
     """Port of i-PI's inet socket."""
-    timeout_s: Positive = 60.0
+    timeout_s: Seconds = 60.0
     """Longest wait for the server, in seconds."""
     allow_remote: bool = False
     """Connect to another machine than this one."""
@@ -342,7 +354,7 @@ class Ipi:
     """Number of steps, instead of the input's."""
     compare: bool = True
     """Compare the energies and forces that i-PI received with the direct call's."""
-    timeout_s: Positive = 600.0
+    timeout_s: Seconds = 600.0
     """Longest time without a new line of output from i-PI, in seconds."""
     allow_remote: bool = False
     """Let i-PI listen on an address that other machines reach."""
@@ -365,7 +377,7 @@ class Demo:
     """Temperature of the sampling, in kelvin."""
     sampling_replicas: Batch = 4
     """Sampling runs from each of the two minima."""
-    spacing_fs: Positive = 20.0
+    spacing_fs: Femtoseconds = 20.0
     """Time between two labelled frames, in femtoseconds."""
     points: Count = 300
     """Training points."""
