@@ -7,8 +7,19 @@ from typing import Annotated
 
 from annotated_types import Ge, Gt, Le, Lt
 
-Positive = Annotated[float, Gt(0)]
-NonNegative = Annotated[float, Ge(0)]
+Positive = Annotated[float, Gt(0), Ge(1e-20), Le(1e20)]
+"""No quantity here is smaller or larger in its unit, and squares and ratios stay finite."""
+NonNegative = Annotated[float, Ge(0), Le(1e20)]
+Number = Annotated[float, Ge(-1e20), Le(1e20)]
+Timestep = Annotated[float, Gt(0), Ge(1e-4), Le(1e3)]
+"""In femtoseconds; no motion of atoms needs a shorter one, or bears a longer one."""
+Femtoseconds = Annotated[float, Gt(0), Ge(1e-4), Le(1e9)]
+"""A time of dynamics; a microsecond of it takes years."""
+Picoseconds = Annotated[float, Gt(0), Ge(1e-7), Le(1e6)]
+NonNegativeFemtoseconds = Annotated[float, Ge(0), Le(1e9)]
+NonNegativePicoseconds = Annotated[float, Ge(0), Le(1e6)]
+Seconds = Annotated[float, Gt(0), Le(1e8)]
+"""A wait, also one in minutes; a system does not wait for centuries."""
 Fraction = Annotated[float, Gt(0), Le(1)]
 Percentile = Annotated[float, Gt(0), Lt(100)]
 Count = Annotated[int, Ge(1), Le(10**9)]

@@ -13,7 +13,19 @@ from typing import Annotated, Any, ClassVar
 from flexcalc.analysis.rates import LowModes
 from flexcalc.config.benchmark import Benchmark
 from flexcalc.config.shared import LabelledFrames, MapsAtoms, OpensPotentials
-from flexcalc.fields import FAMILY, Address, Batch, Count, Members, Natural, Port, Positive, Workers
+from flexcalc.fields import (
+    FAMILY,
+    Address,
+    Batch,
+    Count,
+    Femtoseconds,
+    Members,
+    Natural,
+    Port,
+    Positive,
+    Seconds,
+    Workers,
+)
 from flexcalc.methods.dynamics import Dynamics, Langevin
 from flexcalc.methods.guard import Guards
 from flexcalc.methods.irc import IRC
@@ -53,11 +65,11 @@ class Label(OpensPotentials):
     cluster, cores and memory of a job; any key of dask-jobqueue's class may follow. The jobs call
     this machine: host = "127.0.0.1" where they all run on it, else allow_remote, with tls = true,
     or {ca_file = "", cert = "", key = ""}, so that nobody else is let in."""
-    worker_wait_s: Positive = 86400.0
+    worker_wait_s: Seconds = 86400.0
     """Longest time without any worker of `scheduler`, in seconds; the same command goes on."""
     allow_remote: bool = False
     """Let other machines reach the Dask scheduler; without TLS, whoever does can run code here."""
-    timeout_s: Positive = 3600.0
+    timeout_s: Seconds = 3600.0
     """Longest time for one label, in seconds."""
     retry_quarantined: bool = False
     """Try the geometries in quarantine.xyz again, once what was wrong is mended."""
@@ -334,7 +346,7 @@ class Serve(OpensPotentials):
     """Host of i-PI's inet socket."""
     port: Port | None = None
     """Port of i-PI's inet socket."""
-    timeout_s: Positive = 60.0
+    timeout_s: Seconds = 60.0
     """Longest wait for the server, in seconds."""
     allow_remote: bool = False
     """Connect to another machine than this one."""
@@ -359,7 +371,7 @@ class Ipi:
     """Number of steps, instead of the input's."""
     compare: bool = True
     """Compare the energies and forces that i-PI received with the direct call's."""
-    timeout_s: Positive = 600.0
+    timeout_s: Seconds = 600.0
     """Longest time without a new line of output from i-PI, in seconds."""
     allow_remote: bool = False
     """Let i-PI listen on an address that other machines reach."""
@@ -383,7 +395,7 @@ class Demo:
     """Temperature of the sampling, in kelvin."""
     sampling_replicas: Batch = 4
     """Sampling runs from each of the two minima."""
-    spacing_fs: Positive = 20.0
+    spacing_fs: Femtoseconds = 20.0
     """Time between two labelled frames, in femtoseconds."""
     points: Count = 300
     """Training points."""

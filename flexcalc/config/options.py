@@ -17,7 +17,7 @@ from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from flexcalc.fields import FAMILY, INTERNAL
 from flexcalc.registry import COMMITTEE, FAMILIES, family, is_reference, members_of
@@ -256,6 +256,22 @@ def usual_kind(option: Option) -> str | None:
     if option.default is MISSING or option.default == ():
         return next(iter(option.choices)) if len(option.choices) == 1 else None
     return kind_of(option.default[0] if option.many else option.default)
+
+
+def is_numeric(annotation: Any) -> bool:
+    """Whether a field of this type holds a number, perhaps one, or several of them."""
+    if annotation in (int, float):
+        return True
+    if get_origin(annotation) is Literal:  # whose words may be "float64"
+        return False
+    return any(is_numeric(part) for part in get_args(annotation))
+
+
+def holds_text(annotation: Any) -> bool:
+    """Whether a field of this type may hold text."""
+    if get_origin(annotation) is Literal or annotation is str:
+        return True
+    return any(holds_text(part) for part in get_args(annotation))
 
 
 def _is_tuple(annotation: Any) -> bool:

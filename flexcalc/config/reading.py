@@ -9,7 +9,15 @@ from dataclasses import MISSING
 from pathlib import Path
 from typing import Any
 
-from flexcalc.config.options import Option, kind_of, located, options, usual_kind
+from flexcalc.config.options import (
+    Option,
+    holds_text,
+    is_numeric,
+    kind_of,
+    located,
+    options,
+    usual_kind,
+)
 from flexcalc.errors import ConfigError, FileFormatError
 from flexcalc.files.text import decoded
 from flexcalc.storage import read_file
@@ -177,10 +185,10 @@ def _build(
 def _leaf(option: Option, value: Any, place: str, typed: bool) -> Any:
     from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-    wanted = str(option.annotation)
+    numeric = is_numeric(option.annotation) and not holds_text(option.annotation)
     for entry in value if isinstance(value, list) else [value]:
         loose = isinstance(entry, bool) or (isinstance(entry, str) and not typed)
-        if loose and "str" not in wanted and ("int" in wanted or "float" in wanted):
+        if loose and numeric:
             raise ConfigError(f"{place}: expected a number, got {_shown(entry)}")
     if option.annotation in (bool, bool | None) and not isinstance(value, bool):
         raise ConfigError(f"{place}: expected true or false, got {_shown(value)}")

@@ -18,7 +18,16 @@ import numpy as np
 from numpy.random import Generator
 
 from flexcalc.errors import LabelError, NonFiniteError
-from flexcalc.fields import Batch, Count, Natural, NonNegative, Positive
+from flexcalc.fields import (
+    Batch,
+    Count,
+    Natural,
+    NonNegative,
+    NonNegativePicoseconds,
+    Picoseconds,
+    Positive,
+    Timestep,
+)
 from flexcalc.geometry.graph import covalent_lengths
 from flexcalc.methods.dynamics import DynamicsState, Integrator, Langevin, VelocityVerlet
 from flexcalc.methods.guard import DistanceGuard
@@ -47,9 +56,9 @@ class CrashTest:
     """Temperatures in kelvin."""
     seeds: Batch = 10
     """Runs at each temperature; they start from the minima in turn."""
-    time_ps: Positive = 10.0
+    time_ps: Picoseconds = 10.0
     """Length of a run that does not fail, in picoseconds."""
-    timestep_fs: Positive = 0.5
+    timestep_fs: Timestep = 0.5
     """Timestep in femtoseconds."""
     friction_per_ps: Positive = 5.0
     """Friction in 1/ps."""
@@ -61,7 +70,7 @@ class CrashTest:
     keep_bonds: bool = True
     """A run fails where a bond of its start breaks or a new one forms: beyond 1.6 and below 1.15
     times the sum of the covalent radii."""
-    nve_ps: NonNegative = 1.0
+    nve_ps: NonNegativePicoseconds = 1.0
     """Time that the runs that last go on without thermostat, for the drift of the energy, in
     picoseconds; 0 for none."""
     relabelled_frames: Natural = 100
@@ -72,7 +81,7 @@ class CrashTest:
     reference_seeds: Natural = 2
     """Runs at each temperature of the reference itself, for its populations, where it is
     semiempirical (an xtb: address); 0 for none."""
-    reference_time_ps: Positive | None = None
+    reference_time_ps: Picoseconds | None = None
     """Length of these, in picoseconds; by default as long as the models'."""
 
     @property

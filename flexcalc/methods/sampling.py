@@ -12,7 +12,14 @@ import numpy as np
 from numpy.random import Generator
 
 from flexcalc.dataset import Dataset, Provenance
-from flexcalc.fields import Batch, Count, NonNegative, Positive
+from flexcalc.fields import (
+    Batch,
+    Count,
+    Femtoseconds,
+    NonNegativeFemtoseconds,
+    Positive,
+    Timestep,
+)
 from flexcalc.files import frame_bytes, open_frame_log, read_frames
 from flexcalc.methods.dynamics import DynamicsState, Langevin
 from flexcalc.methods.iterate import Checkpoint, Recorder, run
@@ -30,15 +37,15 @@ class Thermal:
     """Frames to keep, over all starts and replicas."""
     temperature_K: Positive = 500.0
     """Temperature in kelvin."""
-    timestep_fs: Positive = 1.0
+    timestep_fs: Timestep = 1.0
     """Timestep in femtoseconds."""
     friction_per_ps: Positive = 10.0
     """Friction in 1/ps; a strong one forgets sooner."""
     replicas: Batch = 1
     """Independent runs from every start."""
-    equilibration_fs: NonNegative = 250.0
+    equilibration_fs: NonNegativeFemtoseconds = 250.0
     """Time thrown away at the beginning of each run, in femtoseconds."""
-    spacing_fs: Positive = 20.0
+    spacing_fs: Femtoseconds = 20.0
     """Least time between two kept frames, in femtoseconds."""
     patience: Count = 4
     """Longest run, in multiples of the time that `frames` at `spacing_fs` takes."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.random import Generator
 
 from flexcalc.errors import InputError, NonFiniteError
-from flexcalc.fields import Masses, NonNegative, Positive
+from flexcalc.fields import Masses, NonNegative, Timestep
 from flexcalc.methods.dynamics import noise
 from flexcalc.methods.dynamics.momenta import rigid_freedom, scaled, without_rigid_motion
 from flexcalc.methods.dynamics.state import (
@@ -40,7 +40,7 @@ class Integrator:
     doi:10.1063/1.4991621.
     """
 
-    timestep_fs: Positive = 0.5
+    timestep_fs: Timestep = 0.5
     """Timestep in femtoseconds."""
     temperature_K: NonNegative = 300.0
     """Temperature of the first momenta, in kelvin."""

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.random import Generator
 
-from flexcalc.fields import Positive
+from flexcalc.fields import Femtoseconds
 from flexcalc.methods.dynamics import noise
 from flexcalc.methods.dynamics.bath import Bath
 from flexcalc.methods.dynamics.state import DynamicsState
@@ -43,7 +43,7 @@ class NoseHoover(Bath):
     rigid_motion: Literal["removed at start", "removed"] = "removed at start"
     """Drift and rotation of the molecule as a whole, which the chain keeps as they are:
     `removed at start`, or `removed` at every step."""
-    relaxation_fs: Positive = 50.0
+    relaxation_fs: Femtoseconds = 50.0
     """Time scale of the chain, in femtoseconds."""
 
     def init(self, potential: Potential, positions: np.ndarray, rng: Generator) -> DynamicsState:

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from flexcalc.fields import Positive
+from flexcalc.fields import Femtoseconds
 from flexcalc.methods.dynamics import noise
 from flexcalc.methods.dynamics.bath import Bath
 from flexcalc.methods.dynamics.state import DynamicsState
@@ -37,7 +37,7 @@ class VelocityRescaling(Bath):
     rigid_motion: Literal["removed at start", "removed"] = "removed at start"
     """Drift and rotation of the molecule as a whole, which the scaling keeps as they are:
     `removed at start`, or `removed` at every step."""
-    relaxation_fs: Positive = 100.0
+    relaxation_fs: Femtoseconds = 100.0
     """Time in which the kinetic energy forgets, in femtoseconds."""
 
     def stir(

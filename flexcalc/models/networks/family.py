@@ -13,7 +13,7 @@ from numpy.random import Generator
 
 from flexcalc.dataset import Dataset
 from flexcalc.errors import FileFormatError, InputError, MissingExtraError
-from flexcalc.fields import Count, Fraction, NonNegative, Positive
+from flexcalc.fields import Count, Fraction, NonNegative, Positive, Seconds
 from flexcalc.models.family import announce, check_sets
 from flexcalc.progress import Progress, silent
 
@@ -65,7 +65,7 @@ class NetworkFamily(ABC):
     is what is validated and kept."""
     clip: Positive = 10.0
     """Largest norm of the loss gradient; longer ones are shortened to it."""
-    time_limit_min: Positive | None = None
+    time_limit_min: Seconds | None = None
     """Minutes of training after which it ends; unlike the rest, this makes the outcome depend on
     how fast the machine is."""
     compiled: Literal["auto", "yes", "no"] = "auto"
