@@ -19,6 +19,8 @@ ROOT = Path(__file__).parents[2]
 PES = ROOT / "drivers" / "flexcalc_pes.py"
 BIN = Path(sys.executable).parent
 ATOMS = 10
+PATIENCE_S = 300.0
+"""How long a test waits for what must come: on a busy machine i-PI may take minutes to start."""
 
 INPUT = """
 <simulation verbosity='low' floatformat='%.16e' safe_stride='100'>
@@ -146,7 +148,7 @@ def client_processes(folder):
 @contextmanager
 def client_thread(potential, **job):
     """A client in a thread; yields its future."""
-    job = {"log": str, "timeout_s": 60.0, **job}
+    job = {"log": str, "timeout_s": PATIENCE_S, "connect_timeout_s": PATIENCE_S, **job}
     with ThreadPoolExecutor(1) as pool:
         yield pool.submit(flexcalc.adapters.ipi.serve, potential, GLYCINE, **job)
 
@@ -154,13 +156,13 @@ def client_thread(potential, **job):
 def simulate(folder, xml, potential, **job):
     """Run i-PI with one client to the end; return what `serve` returned."""
     with ipi(folder, xml) as server, client_thread(potential, **job) as client:
-        count = client.result(timeout=300)
-        output = server.communicate(timeout=60)
+        count = client.result(timeout=2 * PATIENCE_S)
+        output = server.communicate(timeout=PATIENCE_S)
     assert server.returncode == 0, output
     return count
 
 
-def wait_for_steps(folder, count, server, within_s=120.0):
+def wait_for_steps(folder, count, server, within_s=PATIENCE_S):
     """Wait until i-PI has written so many steps, each of which a client has answered."""
     path, deadline = folder / "run.all", time.monotonic() + within_s
     while not path.exists() or steps_in(path) < count:
@@ -225,7 +227,7 @@ def listening(name):
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(path))
         server.listen()
-        server.settimeout(30)
+        server.settimeout(PATIENCE_S)
         try:
             yield server
         finally:
@@ -235,7 +237,7 @@ def listening(name):
 def accept(server):
     """The connection of the client that comes next."""
     connection, _ = server.accept()
-    connection.settimeout(30)
+    connection.settimeout(PATIENCE_S)
     return connection
 
 

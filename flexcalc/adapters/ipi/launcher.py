@@ -120,6 +120,7 @@ def launch(
         "positions": positions.tolist(),
         "trust": trust,
         "timeout_s": timeout_s,
+        "connect_timeout_s": timeout_s,  # i-PI is watched here; on a busy machine it starts slowly
     }
     with _listener(root, str(input_file), folder, allow_remote) as (where, keep):
         path = _input_in(folder, root, len(numbers), trust)
