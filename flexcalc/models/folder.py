@@ -126,7 +126,11 @@ def read_facts(folder: Path) -> dict[str, Any]:
             f"{path}: expected version {VERSION}, found {facts.get('version')!r}; "
             "the model was made by another flexcalc"
         )
-    if facts.pop("sha256", None) != _digest(facts):
+    try:
+        same = facts.pop("sha256", None) == _digest(facts)
+    except ValueError as error:  # such as 1e999, which is infinite
+        raise FileFormatError(f"{path}: not whole JSON: {error}") from None
+    if not same:
         raise FileFormatError(f"{path}: changed since it was written; its hash does not fit")
     _check_facts(path, facts)
     return facts

@@ -69,11 +69,12 @@ def layout(content: bytes, where: object) -> Layout:
         lines.append(line)
         try:
             elements |= _elements(line)
+        except ValueError:
+            raise FileFormatError(f"{where}: a descriptor of an element beyond 118") from None
+        try:
             points += int(entry.get("n_sparseX", ""))
         except ValueError:
-            raise FileFormatError(
-                f"{where}: expected a descriptor with n_sparseX, and elements up to 118"
-            ) from None
+            raise FileFormatError(f"{where}: a descriptor without n_sparseX") from None
         name = entry.get("sparseX_filename")
         if name is not None:
             if Path(name).name != name or name in ("", ".", ".."):
