@@ -64,7 +64,7 @@ def run_metad(config: Metad, output: Path) -> dict[str, Any]:
             Recorder(hills, config.hills.pace, render.hills),
             Recorder(colvar, config.colvar_every, render.colvar),
         ]
-        every, columns = config.colvar_every, len(method.coordinates) + 6
+        every, columns = config.colvar_every, len(method.coordinates) + 5
         announce_output(
             here,
             {

@@ -151,7 +151,10 @@ def trajectory_bytes(config: Moving, every: int, positions: np.ndarray, numbers:
 
 
 def table_bytes(config: Moving, every: int, rows: int, columns: int) -> int:
-    """Bytes of a table that gets so many rows of numbers every so many steps."""
+    """Bytes of a table that gets so many rows of numbers every so many steps.
+
+    Columns of few digits, such as the time and the replica, count as one together.
+    """
     return BYTES_A_NUMBER * columns * rows * (config.steps // every + 1)
 
 

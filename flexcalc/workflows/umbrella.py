@@ -62,7 +62,7 @@ def run_umbrella(config: UmbrellaSampling, output: Path) -> dict[str, Any]:
             Recorder(frames, config.frame_every, render.frames),
             Recorder(colvar, config.colvar_every, render.colvar),
         ]
-        every, columns = config.colvar_every, len(method.lines) + 5
+        every, columns = config.colvar_every, len(method.lines) + 4
         announce_output(
             here,
             {
