@@ -7,15 +7,15 @@ from typing import Annotated
 
 from annotated_types import Ge, Gt, Le, Lt
 
-Positive = Annotated[float, Gt(0), Ge(1e-20), Le(1e20)]
+Positive = Annotated[float, Gt(1e-20), Le(1e20)]
 """No quantity here is smaller or larger in its unit, and squares and ratios stay finite."""
 NonNegative = Annotated[float, Ge(0), Le(1e20)]
 Number = Annotated[float, Ge(-1e20), Le(1e20)]
-Timestep = Annotated[float, Gt(0), Ge(1e-4), Le(1e3)]
+Timestep = Annotated[float, Gt(1e-5), Le(1e3)]
 """In femtoseconds; no motion of atoms needs a shorter one, or bears a longer one."""
-Femtoseconds = Annotated[float, Gt(0), Ge(1e-4), Le(1e9)]
+Femtoseconds = Annotated[float, Gt(1e-5), Le(1e9)]
 """A time of dynamics; a microsecond of it takes years."""
-Picoseconds = Annotated[float, Gt(0), Ge(1e-7), Le(1e6)]
+Picoseconds = Annotated[float, Gt(1e-8), Le(1e6)]
 NonNegativeFemtoseconds = Annotated[float, Ge(0), Le(1e9)]
 NonNegativePicoseconds = Annotated[float, Ge(0), Le(1e6)]
 Seconds = Annotated[float, Gt(0), Le(1e8)]
@@ -26,6 +26,16 @@ Count = Annotated[int, Ge(1), Le(10**9)]
 Natural = Annotated[int, Ge(0), Le(10**9)]
 Batch = Annotated[int, Ge(1), Le(10**5)]
 """How many of a thing are held in memory at the same time."""
+Width = Annotated[int, Ge(1), Le(10**4)]
+"""Features, channels or functions of a network or a descriptor; weights grow with the square."""
+Depth = Annotated[int, Ge(1), Le(100)]
+"""Layers of a network, or the largest order of a descriptor."""
+Order = Annotated[int, Ge(0), Le(30)]
+"""Largest order of spherical harmonics."""
+Table = Annotated[int, Ge(0), Le(10**5)]
+"""Entries of a table or filters of a network; 0 for none, or as many as usual."""
+Bins = Annotated[int, Ge(1), Le(1000)]
+"""Of a coordinate; maps of two coordinates have the square of it."""
 Images = Annotated[int, Ge(3), Le(10**4)]
 Workers = Annotated[int, Ge(1), Le(1000)]
 Members = Annotated[int, Ge(1), Le(100)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -27,6 +28,50 @@ def part(index: int, parts: int, progress: Progress) -> Progress:
         progress(index * total + done, parts * total, note)
 
     return told
+
+
+def now_and_then(
+    title: str,
+    say: Callable[[str], None],
+    every_s: float = 60.0,
+    clock: Callable[[], float] = time.monotonic,
+) -> Progress:
+    """Progress as lines of text, one a minute at most, with how long it will take.
+
+    What is left is reckoned from what was done since the first call, as a run that is taken up
+    has done some before.
+
+    Args:
+        title: what is being done, two or three words.
+        say: takes a line.
+        every_s: seconds between two lines; work that is shorter gets none.
+        clock: seconds.
+    """
+    last = clock()
+    since, before, latest = last, -1, -1
+
+    def told(done: int, total: int, note: str = "") -> None:
+        nonlocal last, since, before, latest
+        now = clock()
+        if before < 0 or done < latest:  # the first call, or a count that starts again
+            since, before = now, done
+        latest = done
+        if now - last < every_s:
+            return
+        last = now
+        left = ""
+        if done > before:
+            left = f", about {_duration((now - since) * (total - done) / (done - before))} left"
+        say(f"{title}: {done} of {total}{left}{f'; {note}' if note else ''}")
+
+    return told
+
+
+def _duration(seconds: float) -> str:
+    """A time in two figures: 40 s, 13 min, 2.5 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.2g} h"
 
 
 @contextmanager
@@ -50,14 +95,15 @@ def waiting(what: str, patience_s: float = 2.0) -> Iterator[None]:
 
 
 @contextmanager
-def bar(title: str) -> Iterator[Progress]:
-    """A bar on standard error with the time left; nothing when that is no terminal.
+def bar(title: str, say: Callable[[str], None] | None = None) -> Iterator[Progress]:
+    """A bar on standard error with the time left; where that is no terminal, a line a minute.
 
     Args:
         title: what is being done, two or three words.
+        say: takes those lines; None for none.
     """
     if not sys.stderr.isatty():
-        yield silent
+        yield silent if say is None else now_and_then(title, say)
         return
     from rich.console import Console
     from rich.markup import escape

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import tracemalloc
+from collections import namedtuple
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +12,15 @@ import pytest
 
 from flexcalc.config import Md
 from flexcalc.errors import FileFormatError
-from flexcalc.files import frame_bytes, open_frame_log
-from flexcalc.files.tables import csv_blocks
+from flexcalc.files import frame_bytes, open_frame_log, read_frames
+from flexcalc.files.plumed import read_table
+from flexcalc.files.tables import blocks_of_lines, csv_blocks
 from flexcalc.report.folder import RunFolder
 from flexcalc.report.sections import md as section
 from flexcalc.report.write import write_report
+from flexcalc.workflows import moving
 from flexcalc.workflows.md import COLUMNS, _results
+from flexcalc.workflows.runs import Run
 
 REPLICAS = 50
 NAMES = COLUMNS.strip().split(",")
@@ -115,3 +120,75 @@ def test_neither_figures_nor_report_hold_the_whole_file(tmp_path, config):
     assert figures < 30 << 20  # 55 MB when genfromtxt read it
     assert log < 30 << 20
     assert (tmp_path / "report.html").stat().st_size < 5 << 20
+
+
+# ---------------------------------------------------------------- what is written
+
+
+def test_a_run_writes_the_replicas_and_records_that_it_is_asked_for(here, run):
+    words = ("md", "water.flex", "start.xyz", "--replicas", 3, "--steps", 20, "--frame-every", 10)
+    assert run(*words, "--frame-replicas", 2, "--scalars-every", 5, "--output", "some") == 0
+    assert run(*words, "--output", "all") == 0
+    some, whole = (read_frames(Path(name, "trajectory.xyz")) for name in ("some", "all"))
+    kept = whole.tags["replica"] < 2
+    np.testing.assert_array_equal(some.positions, whole.positions[kept])
+    np.testing.assert_array_equal(some.forces, whole.forces[kept])
+    steps = {
+        name: Path(name, "scalars.csv").read_text().splitlines()[1:] for name in ("some", "all")
+    }
+    assert len(steps["some"]) == 5 * 3
+    assert [line for line in steps["some"] if int(line.split(",")[0]) % 10 == 0] == steps["all"]
+
+
+def test_the_sizes_that_are_foretold_are_those_that_come(here, run, monkeypatch, capsys):
+    monkeypatch.setattr(moving, "LARGE_BYTES", 1)
+    words = ("md", "water.flex", "start.xyz", "--replicas", 20, "--steps", 400, "--frame-every", 2)
+    assert run(*words, "--output", "md") == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if "will write" in line)
+    told = dict(re.findall(r"(trajectory.xyz|scalars.csv) ([0-9.e-]+) GB", line))
+    for name, gigabytes in told.items():
+        there = Path("md", name).stat().st_size
+        assert float(gigabytes) * 1e9 == pytest.approx(there, rel=0.12)
+    assert len(told) == 2
+    assert line in re.sub(r"^\S+ \S+ ", "", Path("md/log.txt").read_text(), flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize(("free", "says"), [(10**15, "this run"), (10**9, "warning: this run")])
+def test_what_does_not_fit_on_the_disk_is_warned_of(tmp_path, monkeypatch, capsys, free, says):
+    usage = namedtuple("usage", "total used free")(0, 0, free)
+    monkeypatch.setattr(moving.shutil, "disk_usage", lambda _: usage)
+    here = Run(tmp_path, "md", 0.0)
+    moving.announce_output(here, {"trajectory.xyz": 66 * 10**9, "scalars.csv": 4 * 10**9})
+    assert capsys.readouterr().out.startswith(
+        f"{says} will write about 70 GB (trajectory.xyz 66 GB, scalars.csv 4 GB)"
+    )
+    moving.announce_output(here, {"trajectory.xyz": 5 * 10**8})
+    assert capsys.readouterr().out == ""
+
+
+# ---------------------------------------------------------------- tables of PLUMED
+
+
+def test_a_long_table_gives_every_nth_time_with_all_its_rows(tmp_path):
+    rows = [f"{0.01 * time!r} {walker} {time + 0.25}" for time in range(50) for walker in range(3)]
+    (tmp_path / "COLVAR").write_text("#! FIELDS time walker x\n" + "\n".join(rows) + "\n")
+    whole = read_table(tmp_path / "COLVAR")
+    assert len(whole["x"]) == 150
+    some = read_table(tmp_path / "COLVAR", 60)
+    kept = np.repeat(np.arange(50) % 3 == 0, 3)
+    for name, column in whole.items():
+        np.testing.assert_array_equal(some[name], column[kept])
+
+
+def test_a_table_in_blocks_is_the_table_at_once(tmp_path, monkeypatch):
+    head = "#! FIELDS time x\n"
+    text = head + "".join(f"{n} {n / 7!r}\n" for n in range(40)) + head + "40 1.5\n41 2"
+    (tmp_path / "COLVAR").write_text(text)
+    whole = read_table(tmp_path / "COLVAR")
+    monkeypatch.setattr("flexcalc.files.plumed.blocks_of_lines", lambda p: blocks_of_lines(p, 13))
+    pieces = read_table(tmp_path / "COLVAR")
+    assert len(whole["x"]) == 41
+    some = read_table(tmp_path / "COLVAR", 21)
+    for name in ("time", "x"):
+        np.testing.assert_array_equal(pieces[name], whole[name])
+        np.testing.assert_array_equal(some[name], whole[name][::3])

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from flexcalc.config.benchmark_tests import Withheld
 from flexcalc.config.shared import OpensPotentials
-from flexcalc.fields import FAMILY, Address, Batch, Count, Natural, Positive, Workers
+from flexcalc.fields import FAMILY, Address, Batch, Bins, Count, Natural, Positive, Workers
 from flexcalc.methods.crash import CrashTest
 from flexcalc.methods.path import NEB, PathMethod
 from flexcalc.methods.sampling import Sampling, Thermal
@@ -121,7 +121,7 @@ class Benchmark(OpensPotentials):
     """Images of these."""
     coordinates: tuple[str, ...]
     """Coordinates whose bins are the regions, such as "dihedral 5 6 7 8" (counted from 0)."""
-    bins: Batch = 18
+    bins: Bins = 18
     """Bins of each coordinate."""
     sizes: tuple[Count, ...] = (100, 200, 400, 600, 800, 1000)
     """Numbers of training points of the learning curves."""

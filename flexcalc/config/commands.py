@@ -17,6 +17,7 @@ from flexcalc.fields import (
     FAMILY,
     Address,
     Batch,
+    Bins,
     Count,
     Femtoseconds,
     Members,
@@ -134,7 +135,7 @@ class Evaluate(LabelledFrames, MapsAtoms, OpensPotentials):
     """Labelled frames to measure on."""
     by: tuple[str, ...] = ()
     """Coordinates whose bins are the regions, such as "dihedral 4 6 7 12" (counted from 0)."""
-    bins: Batch = 18
+    bins: Bins = 18
     """Bins of each coordinate."""
     frames: Count | None = None
     """Most frames, drawn at random; all by default."""
@@ -253,6 +254,10 @@ class Md(Guards, MapsAtoms, OpensPotentials):
     of flexcalc[plumed]."""
     frame_every: Count = 20
     """Steps between two frames on disk, which have the labels of the model without any bias."""
+    frame_replicas: Count | None = None
+    """Replicas, from the first, whose frames are written; all by default."""
+    scalars_every: Count | None = None
+    """Steps between two records of scalars.csv; by default those between two frames."""
     seed: Natural = 0
     """Seed of all random numbers."""
 

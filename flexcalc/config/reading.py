@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING
@@ -199,7 +200,16 @@ def _leaf(option: Option, value: Any, place: str, typed: bool) -> Any:
         message, found = error.errors()[0]["msg"], error.errors()[0]["input"]
     for theirs, ours in WORDS:
         message = message.replace(theirs, ours)
-    raise ConfigError(f"{place}: {message}, got {_shown(found)}")
+    raise ConfigError(f"{place}: {_plainly(message, found)}, got {_shown(found)}")
+
+
+def _plainly(message: str, found: Any) -> str:
+    """A smallest value that only keeps rounding away is not worth a word where 0 was given."""
+    try:
+        wrong_side = float(found) <= 0
+    except (TypeError, ValueError, OverflowError):
+        return message
+    return re.sub(r"more than \S+e-\d+", "more than 0", message) if wrong_side else message
 
 
 WORDS = (

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from flexcalc.errors import FileFormatError
+from flexcalc.files.tables import blocks_of_lines, numbers_of
 from flexcalc.geometry import Coordinate
-from flexcalc.storage import read_text
 from flexcalc.units import KJ_MOL
 
 UNITS = {"A": 0.1, "degrees": math.pi / 180, "": 1.0}
@@ -169,13 +169,17 @@ def colvar_lines(
     return "".join(lines).encode()
 
 
+MOST_SAMPLES = 4_000_000
+"""Rows of a COLVAR that are analysed; of a longer one every n-th time is."""
+
+
 def read_colvar(path: Path | str, coordinates: Sequence[Coordinate]) -> Colvar:
-    """Read a COLVAR that was written here.
+    """Read a COLVAR that was written here, at most about `MOST_SAMPLES` rows of it.
 
     Raises:
         FileFormatError: missing, damaged, or of other coordinates.
     """
-    table = read_table(path)
+    table = read_table(path, MOST_SAMPLES)
     names = [one.name for one in coordinates]
     _check_columns(path, table, ["time", *names, *COLVAR_COLUMNS])
     factors = np.array([UNITS[one.unit] for one in coordinates])
@@ -207,13 +211,15 @@ class WindowSamples:
     window: np.ndarray
 
 
-def read_windows(path: Path | str, coordinates: Sequence[Coordinate]) -> WindowSamples:
-    """Read a COLVAR of umbrella windows that was written here.
+def read_windows(
+    path: Path | str, coordinates: Sequence[Coordinate], most: int = MOST_SAMPLES
+) -> WindowSamples:
+    """Read a COLVAR of umbrella windows that was written here, at most about `most` rows of it.
 
     Raises:
         FileFormatError: missing, damaged, or of other coordinates.
     """
-    table = read_table(path)
+    table = read_table(path, most)
     names = [one.name for one in coordinates]
     _check_columns(path, table, ["time", *names, *WINDOW_COLUMNS])
     factors = np.array([UNITS[one.unit] for one in coordinates])
@@ -225,35 +231,84 @@ def read_windows(path: Path | str, coordinates: Sequence[Coordinate]) -> WindowS
     )
 
 
-def read_table(path: Path | str) -> dict[str, np.ndarray]:
+def read_table(path: Path | str, most: int | None = None) -> dict[str, np.ndarray]:
     """The columns (rows,) of a file that begins with `#! FIELDS`, as they stand there.
 
     A last line without its end was cut by a kill and is left out. PLUMED repeats the head after
     a restart; such lines are passed over.
 
+    Args:
+        path: the file; it is read in blocks, and only the numbers are kept.
+        most: rows that are kept about at most, or all: of a longer file every n-th time, all the
+            rows of it. Times are told by the first column.
+
     Raises:
         FileFormatError: missing, or a line does not fit; names it.
     """
     path = Path(path)
-    try:
-        text = read_text(path)
-    except OSError as error:
-        raise FileFormatError(f"{path}: cannot be read: {error.strerror}") from None
     names: list[str] = []
-    rows = []
-    for number, line in enumerate(text[: text.rfind("\n") + 1].splitlines(), start=1):
+    parts: list[np.ndarray] = []
+    try:
+        stride = 1 if most is None else -(-_count_lines(path) // most)
+        times, last, number = 0, np.nan, 0
+        for block in blocks_of_lines(path):
+            lines = block.decode().splitlines()
+            rows = _rows(path, lines, number, names)
+            number += len(lines)
+            if stride > 1 and len(rows):
+                turns = np.diff(rows[:, 0], prepend=last) != 0
+                which = times + np.cumsum(turns)
+                times, last = int(which[-1]), rows[-1, 0]
+                rows = rows[(which - 1) % stride == 0]
+            parts.append(rows)
+    except (OSError, UnicodeDecodeError) as error:
+        raise FileFormatError(f"{path}: cannot be read: {error}") from None
+    if not names:
+        raise FileFormatError(f"{path}: expected a first line '#! FIELDS ...' as PLUMED writes")
+    table = np.concatenate([np.zeros((0, len(names))), *(part for part in parts if len(part))])
+    return dict(zip(names, table.T, strict=True))
+
+
+def _count_lines(path: Path) -> int:
+    return sum(block.count(b"\n") for block in blocks_of_lines(path))
+
+
+def _rows(path: Path, lines: list[str], before: int, names: list[str]) -> np.ndarray:
+    """The numbers (rows, fields) of some lines; the names of the fields are added where they stand.
+
+    Args:
+        lines: of the file, after `before` others.
+        names: of the fields so far; empty in the beginning.
+    """
+    begin, parts = 0, []
+    for index, line in enumerate(lines):
         if line.startswith("#"):
+            parts.append(_numbers(path, lines[begin:index], before + begin, names))
+            begin = index + 1
             words = line.split()
             if words[1:2] == ["FIELDS"]:
                 if names and words[2:] != names:
-                    raise FileFormatError(f"{path}: line {number}: other fields than before")
-                names = words[2:]
-            continue
-        rows.append(_row(path, number, line, names))
-    if not names:
-        raise FileFormatError(f"{path}: expected a first line '#! FIELDS ...' as PLUMED writes")
-    columns = np.array(rows).reshape(len(rows), len(names)).T
-    return dict(zip(names, columns, strict=True))
+                    raise FileFormatError(
+                        f"{path}: line {before + begin}: other fields than before"
+                    )
+                names[:] = words[2:]
+    parts.append(_numbers(path, lines[begin:], before + begin, names))
+    return np.concatenate([part for part in parts if len(part)] or [np.zeros((0, len(names)))])
+
+
+def _numbers(path: Path, lines: list[str], before: int, names: list[str]) -> np.ndarray:
+    """Finite numbers (lines, fields) of lines without a head among them."""
+    if not lines:
+        return np.zeros((0, len(names)))
+    try:
+        found = numbers_of(lines, len(names), None)
+    except ValueError:
+        found = np.full(1, np.nan)
+    if not np.isfinite(found).all():  # the slow way says where
+        return np.array(
+            [_row(path, number, line, names) for number, line in enumerate(lines, before + 1)]
+        )
+    return found
 
 
 def _row(path: Path, number: int, line: str, names: Sequence[str]) -> list[float]:

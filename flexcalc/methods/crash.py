@@ -20,6 +20,7 @@ from numpy.random import Generator
 from flexcalc.errors import LabelError, NonFiniteError
 from flexcalc.fields import (
     Batch,
+    Bins,
     Count,
     Natural,
     NonNegative,
@@ -76,7 +77,7 @@ class CrashTest:
     relabelled_frames: Natural = 100
     """Frames of each temperature that the reference labels, for the errors of the forces where
     the model itself goes; the last whole geometry of every failed run is added. 0 for none."""
-    map_bins: Batch = 36
+    map_bins: Bins = 36
     """Bins of each of the two coordinates of a map."""
     reference_seeds: Natural = 2
     """Runs at each temperature of the reference itself, for its populations, where it is

@@ -163,6 +163,8 @@ class Mixture:
             InputError: a coordinate cannot be used.
             ShapeError: a coordinate names an atom that is not there.
         """
+        if self.regions is None and not self.region_numbers:
+            raise ConfigError("region_numbers: expected at least one number of regions, got []")
         for member in (*self._families(), *self.backgrounds):
             if isinstance(member, CheckingFamily):
                 member.check(numbers)

@@ -18,10 +18,11 @@ from flexcalc.methods.dynamics import (
 )
 from flexcalc.methods.iterate import Method, Recorder
 from flexcalc.methods.plumed import Kernels, PlumedState, UnderPlumed, read_script
+from flexcalc.potential import Evaluation
 from flexcalc.registry import open_potential
 from flexcalc.storage import AppendLog, atomic_write, read_text, whole_lines
 from flexcalc.workflows.molecule import electrons_of, following, say_isotopes, with_masses
-from flexcalc.workflows.moving import Watch, moved
+from flexcalc.workflows.moving import Watch, announce_output, moved, table_bytes, trajectory_bytes
 from flexcalc.workflows.ordering import ordered
 from flexcalc.workflows.runs import batch_frames, open_run
 
@@ -48,6 +49,7 @@ def run_md(config: Md, output: Path) -> dict[str, Any]:
     positions = start.positions[np.arange(config.replicas) % len(start)]
     fixed = config.method.fixed(potential.numbers)
     guards = config.guards(potential, positions, fixed, config.model, config.method.masses)
+    scalars_every = config.scalars_every or config.frame_every
     render = _Render(config, potential.numbers)
     watch = Watch(config, config.replicas, render.words)
     script = None
@@ -71,8 +73,20 @@ def run_md(config: Md, output: Path) -> dict[str, Any]:
         known = fitting.told(here) | say_isotopes(here, potential.numbers, config.method.masses)
         recorders = [
             Recorder(frames, config.frame_every, render.frames),
-            Recorder(scalars, config.frame_every, render.scalars),
+            Recorder(scalars, scalars_every, render.scalars),
         ]
+        announce_output(
+            here,
+            {
+                "trajectory.xyz": trajectory_bytes(
+                    config,
+                    config.frame_every,
+                    positions[: config.frame_replicas],
+                    potential.numbers,
+                ),
+                "scalars.csv": table_bytes(config, scalars_every, config.replicas, 5),
+            },
+        )
         state = moved(
             here,
             watch,
@@ -126,8 +140,12 @@ class _Render:
 
     def frames(self, state: DynamicsState | PlumedState) -> bytes:
         time_fs = state.step * self.config.method.timestep_fs
+        rows = slice(self.config.frame_replicas)
+        found = state.evaluation
+        deviation = None if found.deviation is None else found.deviation[rows]
+        shown = Evaluation(found.energies[rows], found.forces[rows], deviation)
         return batch_frames(
-            self.numbers, state.positions, state.evaluation, time_fs, "replica", self.masses
+            self.numbers, state.positions[rows], shown, time_fs, "replica", self.masses
         )
 
     def words(self, state: DynamicsState | PlumedState) -> str:

@@ -20,7 +20,16 @@ from flexcalc.registry import open_potential
 from flexcalc.storage import AppendLog, atomic_write, whole_lines
 from flexcalc.units import KCAL_MOL
 from flexcalc.workflows.molecule import electrons_of, following, say_isotopes, with_masses
-from flexcalc.workflows.moving import Watch, bath_of, biased_coordinates, checked_start, moved
+from flexcalc.workflows.moving import (
+    Watch,
+    announce_output,
+    bath_of,
+    biased_coordinates,
+    checked_start,
+    moved,
+    table_bytes,
+    trajectory_bytes,
+)
 from flexcalc.workflows.ordering import ordered
 from flexcalc.workflows.runs import Run, batch_frames, open_run
 
@@ -66,6 +75,16 @@ def run_metad(config: Metad, output: Path) -> dict[str, Any]:
             Recorder(hills, config.hills.pace, render.hills),
             Recorder(colvar, config.colvar_every, render.colvar),
         ]
+        every, columns = config.colvar_every, len(method.coordinates) + 5
+        announce_output(
+            here,
+            {
+                "trajectory.xyz": trajectory_bytes(
+                    config, config.frame_every, positions, potential.numbers
+                ),
+                "COLVAR": table_bytes(config, every, len(positions), columns),
+            },
+        )
         state = moved(
             here,
             watch,

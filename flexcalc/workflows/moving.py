@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,9 +15,9 @@ from flexcalc.geometry.named import LINEAR_DEGREES
 from flexcalc.methods.dynamics import Bath, Dynamics
 from flexcalc.methods.guard import Guard
 from flexcalc.methods.iterate import Checkpoint, Method, Recorder, State, run
-from flexcalc.potential import Potential
+from flexcalc.potential import Evaluation, Potential
 from flexcalc.progress import Progress
-from flexcalc.workflows.runs import Run
+from flexcalc.workflows.runs import Run, batch_frames
 
 NS_A_DAY_PER_FS_A_SECOND = 86400 * 1e-6
 
@@ -115,6 +116,51 @@ def moved[S: State](
     except GuardError as error:
         here.stopped(error)
         raise
+
+
+LARGE_BYTES = 10**9
+"""Output beyond which a run says beforehand how much there will be."""
+
+
+def announce_output(here: Run, sizes: Mapping[str, int]) -> None:
+    """Say how large the files of a run will be, where that is much; warn where it does not fit.
+
+    Args:
+        here: the open run folder.
+        sizes: file -> bytes that it will have at the end.
+    """
+    total = sum(sizes.values())
+    there = sum(path.stat().st_size for name in sizes if (path := here.folder / name).exists())
+    free = shutil.disk_usage(here.folder).free
+    short = total - there > free
+    if total < LARGE_BYTES and not short:
+        return
+    files = ", ".join(f"{name} {size / 1e9:.3g} GB" for name, size in sizes.items())
+    line = f"this run will write about {total / 1e9:.3g} GB ({files}); {free / 1e9:.3g} GB are free"
+    advice = "; a larger --frame-every writes less"
+    here.say(f"warning: {line}{advice}" if short else f"{line}{advice}")
+
+
+def trajectory_bytes(config: Moving, every: int, positions: np.ndarray, numbers: Any) -> int:
+    """Bytes of a trajectory with a frame of each row of positions (rows, atoms, 3)."""
+    # A frame with numbers that have all their digits, as those of dynamics do.
+    digits = np.random.default_rng(0).standard_normal((1, *positions.shape[1:]))
+    example = Evaluation(1000 * digits[:, 0, 0], digits)
+    end_fs = config.steps * config.method.timestep_fs
+    frame = batch_frames(numbers, positions[:1] + 1e-3 * digits, example, end_fs, "replica")
+    return len(frame) * len(positions) * (config.steps // every + 1)
+
+
+def table_bytes(config: Moving, every: int, rows: int, columns: int) -> int:
+    """Bytes of a table that gets so many rows of numbers every so many steps.
+
+    Columns of few digits, such as the time and the replica, count as one together.
+    """
+    return BYTES_A_NUMBER * columns * rows * (config.steps // every + 1)
+
+
+BYTES_A_NUMBER = 19
+"""Of a number in double precision with all its digits, and what stands between two of them."""
 
 
 def biased_coordinates(texts: Sequence[str], *, trust: bool) -> list[Coordinate]:

@@ -77,8 +77,8 @@ class Run:
         return time.monotonic() - self.start
 
     def bar(self, title: str) -> Any:
-        """A progress bar, see `flexcalc.progress.bar`."""
-        return bar(title)
+        """A progress bar, or without a terminal a line a minute; see `flexcalc.progress.bar`."""
+        return bar(title, self.say)
 
 
 @contextmanager

@@ -19,7 +19,16 @@ from flexcalc.methods.umbrella import Umbrella, UmbrellaState
 from flexcalc.registry import open_potential
 from flexcalc.storage import AppendLog, atomic_write, whole_lines
 from flexcalc.workflows.molecule import electrons_of, following, say_isotopes, with_masses
-from flexcalc.workflows.moving import Watch, bath_of, biased_coordinates, checked_start, moved
+from flexcalc.workflows.moving import (
+    Watch,
+    announce_output,
+    bath_of,
+    biased_coordinates,
+    checked_start,
+    moved,
+    table_bytes,
+    trajectory_bytes,
+)
 from flexcalc.workflows.ordering import ordered
 from flexcalc.workflows.runs import Run, batch_frames, open_run
 
@@ -66,6 +75,16 @@ def run_umbrella(config: UmbrellaSampling, output: Path) -> dict[str, Any]:
             Recorder(frames, config.frame_every, render.frames),
             Recorder(colvar, config.colvar_every, render.colvar),
         ]
+        every, columns = config.colvar_every, len(method.lines) + 4
+        announce_output(
+            here,
+            {
+                "trajectory.xyz": trajectory_bytes(
+                    config, config.frame_every, positions, potential.numbers
+                ),
+                "COLVAR": table_bytes(config, every, len(positions), columns),
+            },
+        )
         moved(
             here,
             watch,
@@ -101,6 +120,10 @@ def method_of(config: UmbrellaSampling) -> Umbrella:
         kappa_kcal_mol=config.kappa_kcal_mol,
         equilibration=config.equilibration,
     )
+
+
+MOST_PAIRS = 1 << 27
+"""Samples times windows that are analysed: 1 GiB an array; of more samples every n-th time is."""
 
 
 class _Render:
@@ -140,7 +163,9 @@ def _finish(
 ) -> dict[str, Any]:
     """Read the run's own COLVAR, and write what comes of it."""
     coordinates = [line.coordinate for line in method.lines]
-    everything = plumed.read_windows(here.folder / "COLVAR", coordinates)
+    # MBAR has a number for each sample in each window.
+    most = min(plumed.MOST_SAMPLES, max(MOST_PAIRS // len(method.centres), 1))
+    everything = plumed.read_windows(here.folder / "COLVAR", coordinates, most)
     # Half a step more, as times in the file are rounded to the last digit.
     settled = everything.time_fs > (config.equilibration + 0.5) * config.method.timestep_fs
     samples = WindowSamples(**{name: one[settled] for name, one in vars(everything).items()})

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 import numpy as np
 
 from flexcalc.errors import InputError
-from flexcalc.fields import Count, Positive
+from flexcalc.fields import Positive, Width
 from flexcalc.models.bpnn import parameters
 from flexcalc.models.networks.family import NetworkFamily
 
@@ -32,13 +32,13 @@ class BPNN(NetworkFamily):
 
     cutoff: Positive = 6.0
     """Distance in angstrom beyond which atoms do not see each other."""
-    radial_functions: Count = 16
+    radial_functions: Width = 16
     """Radial functions for each element of the neighbour."""
-    angular_widths: Count = 4
+    angular_widths: Width = 4
     """Radial widths of the angular functions for each two elements of the neighbours."""
-    zetas: tuple[Count, ...] = (1, 2, 4, 16)
+    zetas: tuple[Width, ...] = (1, 2, 4, 16)
     """Powers of the cosine in the angular functions; each is used with both signs of it."""
-    hidden: tuple[Count, ...] = (30, 30)
+    hidden: tuple[Width, ...] = (30, 30)
     """Neurons in the hidden layers of the network of an element."""
     activation: Literal["silu", "tanh", "softplus"] = "silu"
     """What the neurons do with their input."""

@@ -14,7 +14,7 @@ from numpy.random import Generator
 
 from flexcalc.dataset import Dataset
 from flexcalc.errors import ConfigError
-from flexcalc.fields import Count, Natural, NonNegative, Positive
+from flexcalc.fields import Count, Natural, NonNegative, Order, Positive, Width
 from flexcalc.models.family import check_sets, errors
 from flexcalc.models.folder import read_model
 from flexcalc.models.gap.fitting import frames_of, run, sparse_counts, spread
@@ -71,9 +71,9 @@ class GAP:
     """Expected deviation in eV of the energies of atoms."""
     atom_sigma: Positive = 0.4
     """Width in angstrom of the gaussian that stands for a neighbour."""
-    n_max: Count = 8
+    n_max: Width = 8
     """Radial functions of the expansion."""
-    l_max: Natural = 4
+    l_max: Order = 4
     """Highest degree of the spherical harmonics of the expansion."""
     n_sparse: Count = 1000
     """Sparse points of each element; at most as many as there are environments of it."""
@@ -283,9 +283,9 @@ class StudyGAP(GAP):
     """Expected deviation in eV of the energies of atoms."""
     atom_sigma: Positive = 0.3
     """Width in angstrom of the gaussian that stands for a neighbour."""
-    n_max: Count = 12
+    n_max: Width = 12
     """Radial functions of the expansion."""
-    l_max: Natural = 6
+    l_max: Order = 6
     """Highest degree of the spherical harmonics of the expansion."""
     n_sparse: Count = 4000
     """Sparse points of each element; at most as many as there are environments of it."""

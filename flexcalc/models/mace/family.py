@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from flexcalc.fields import Count, Natural, Positive
+from flexcalc.fields import Depth, Order, Positive, Width
 from flexcalc.models.networks.family import NetworkFamily
 
 if TYPE_CHECKING:
@@ -26,29 +26,29 @@ class MACE(NetworkFamily):
     name: ClassVar[str] = "mace"
     extra: ClassVar[str] = "mace"
 
-    channels: Count = 32
+    channels: Width = 32
     """Features of an atom for each component of an angular momentum."""
-    max_L: Natural = 1
+    max_L: Order = 1
     """Highest angular momentum of the features that atoms pass on; 0 for scalars alone."""
-    max_ell: Count = 2
+    max_ell: Depth = 2
     """Highest angular momentum of the spherical harmonics of an edge."""
-    correlation: Count = 3
+    correlation: Depth = 3
     """Neighbours in a product: messages are of one body more than this."""
-    interactions: Count = 2
+    interactions: Depth = 2
     """Interaction blocks."""
-    radial_functions: Count = 8
+    radial_functions: Width = 8
     """Functions that a distance is expanded in."""
     radial_basis: Literal["bessel", "gaussian"] = "bessel"
     """Kind of those functions."""
-    radial_layers: Count = 3
+    radial_layers: Depth = 3
     """Hidden layers of the network that turns them into weights."""
-    radial_features: Count = 64
+    radial_features: Width = 64
     """Features of those layers."""
-    readout_features: Count = 16
+    readout_features: Width = 16
     """Features of the hidden layer of the last readout."""
     cutoff: Positive = 5.0
     """Distance in angstrom beyond which atoms do not see each other."""
-    cutoff_power: Count = 5
+    cutoff_power: Depth = 5
     """Power of the polynomial that fades at the cutoff; the higher, the later it falls."""
 
     @classmethod

@@ -13,7 +13,7 @@ from numpy.random import Generator
 
 from flexcalc.dataset import Dataset
 from flexcalc.errors import FileFormatError, InputError, MissingExtraError
-from flexcalc.fields import Count, Fraction, NonNegative, Positive, Seconds
+from flexcalc.fields import Batch, Count, Fraction, NonNegative, Positive, Seconds
 from flexcalc.models.family import announce, check_sets
 from flexcalc.progress import Progress, silent
 
@@ -36,7 +36,7 @@ class NetworkFamily(ABC):
 
     epochs: Count = 2000
     """Most passes over the training points."""
-    batch_size: Count = 10
+    batch_size: Batch = 10
     """Training points in a step."""
     learning_rate: Positive = 1e-3
     """Step size at the start."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import numpy as np
 
-from flexcalc.fields import Count, Natural, Positive
+from flexcalc.fields import Count, Depth, Positive, Table, Width
 from flexcalc.models.networks.family import NetworkFamily
 
 if TYPE_CHECKING:
@@ -23,17 +23,17 @@ class SchNetPackFamily(NetworkFamily):
     module: ClassVar[str]
     """Its class in `schnetpack.representation`."""
 
-    features: Count = 128
+    features: Width = 128
     """Features of an atom."""
-    interactions: Count = 3
+    interactions: Depth = 3
     """Interaction blocks."""
-    radial_functions: Count = 25
+    radial_functions: Width = 25
     """Functions that a distance is expanded in."""
     radial_basis: Literal["gaussian", "bessel"] = "gaussian"
     """Kind of those functions."""
     cutoff: Positive = 5.0
     """Distance in angstrom beyond which atoms do not see each other."""
-    output_layers: Count = 2
+    output_layers: Depth = 2
     """Layers of the network that turns the features of an atom into its energy."""
 
     @classmethod
@@ -56,7 +56,7 @@ class SchNetPackFamily(NetworkFamily):
 class TabulatedFamily(SchNetPackFamily):
     """What the architectures have in common that are compiled for the processor."""
 
-    table: Natural = 300
+    table: Table = 300
     """Intervals of the table of what distances give, for inference on the processor; 0 to leave
     inference to torch. With 300, forces of azobenzene are off by 3e-8 eV/angstrom in double
     precision, and by the fifth power of the spacing with others; with more of them SchNet's table
@@ -87,11 +87,11 @@ class SchNet(TabulatedFamily):
     name: ClassVar[str] = "schnet"
     module: ClassVar[str] = "SchNet"
 
-    features: Count = 64
+    features: Width = 64
     """Features of an atom."""
-    interactions: Count = 6
+    interactions: Depth = 6
     """Interaction blocks."""
-    filters: Natural = 0
+    filters: Table = 0
     """Filters of an interaction; as many as there are features by default."""
 
     def own(self) -> dict[str, Any]:
@@ -121,7 +121,7 @@ class SO3Net(SchNetPackFamily):
     name: ClassVar[str] = "so3net"
     module: ClassVar[str] = "SO3net"
 
-    features: Count = 64
+    features: Width = 64
     """Features of an atom."""
     angular_momentum: Count = 2
     """Highest angular momentum of the spherical harmonics."""

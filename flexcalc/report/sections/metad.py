@@ -25,6 +25,8 @@ ENERGY = "free energy / kcal mol⁻¹"
 MOST_WALKERS = 8
 MOST_SAMPLES = 400
 """Points of a walker's way that are drawn."""
+MOST_ROWS = 200_000
+"""Rows of a table that are read; of a longer one every n-th time is."""
 NEEDED = ("nodes_0", "surface", "errors", "basins", "minima", "units", "coordinates", "periodic")
 
 
@@ -108,10 +110,11 @@ def _drawn(folder: RunFolder) -> Drawn | None:
 
 def _table(folder: RunFolder, name: str, *columns: str) -> dict[str, np.ndarray] | None:
     """A file in PLUMED's format; None where it is missing, empty or damaged."""
-    if not folder.text(name):
+    path = folder.path / name
+    if not path.is_file() or not path.stat().st_size:
         return None
     try:
-        table = plumed.read_table(folder.path / name)
+        table = plumed.read_table(path, MOST_ROWS)
     except FileFormatError as error:
         folder.problems.append(str(error))
         return None
