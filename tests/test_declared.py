@@ -19,7 +19,7 @@ from flexcalc.dataset import Dataset
 from flexcalc.errors import AddressError, ConfigError, FileFormatError, InputError, UnitError
 from flexcalc.files import FileWarning
 from flexcalc.workflows.label import _default_sampler
-from flexcalc.workflows.molecule import Electrons, prepared, stated
+from flexcalc.workflows.molecule import Electrons, electrons_of, following, stated
 
 WATER = np.array([8, 1, 1])
 REST = np.array([[0.0, 0.0, 0.12], [0.0, 0.76, -0.48], [0.0, -0.76, -0.48]])
@@ -331,14 +331,14 @@ def test_a_reference_states_the_charge_of_a_smiles():
 
 def test_a_file_states_charge_and_multiplicity_for_its_commands(place):
     start = files.read(place(labelled("charge=1 multiplicity=2")))
-    config = prepared(Md(model="xtb:GFN2-xTB", start="data.xyz"), start)
+    config = following(Md(model="xtb:GFN2-xTB", start="data.xyz"), electrons_of(start))
     assert config.model == "xtb:GFN2-xTB?charge=1&multiplicity=2"
     with pytest.raises(AddressError, match="multiplicity=4 differs from multiplicity 2"):
-        prepared(Md(model="xtb:GFN2-xTB?multiplicity=4", start="data.xyz"), start)
+        following(Md(model="xtb:GFN2-xTB?multiplicity=4", start="data.xyz"), electrons_of(start))
     for pairs in ("charge=half", "charge=0.5"):
         bad = files.read(place(labelled(pairs)))
         with pytest.raises(FileFormatError, match="charge: expected one whole number"):
-            prepared(Md(model="xtb:GFN2-xTB", start="data.xyz"), bad)
+            following(Md(model="xtb:GFN2-xTB", start="data.xyz"), electrons_of(bad))
 
 
 def test_the_default_sampler_has_the_charge_of_the_reference():

@@ -24,7 +24,7 @@ import pytest
 
 import flexcalc
 from flexcalc import cli
-from flexcalc.adapters.ipi import inputs, resume
+from flexcalc.adapters.ipi import inputs, resume, safety
 from flexcalc.config import COMMANDS, load
 from flexcalc.errors import FlexcalcError
 from flexcalc.files.plumed import (
@@ -232,8 +232,7 @@ def open_ipi():
     inputs.set_start(root, Path("start.xyz"))
     inputs.make_paths_absolute(root, Path())
     inputs.set_steps(root, inputs.total_steps(root, "input.xml"))
-    inputs.check_output_prefix(root, "input.xml")
-    inputs.check_trust(root, trust=False)
+    safety.check(root, "input.xml", Path("ipi"), trust=False)
     inputs.sockets(root, "input.xml")
     inputs.add_outputs(root, 1, 3)
     resume.add_checkpoints(root, 2)

@@ -192,7 +192,7 @@ def test_files_that_cannot_be_included_are_refused(folder, tmp_path):
     for name, words in (
         (loop, "includes itself"),
         (tmp_path / "none.dat", "cannot be read"),
-        (tmp_path, "not a regular file"),
+        (tmp_path, "expected a file, found a folder"),
         ("@replicas:a,b", "name of a plain file"),
         (tmp_path / "a.gz", "name of a plain file"),
     ):
@@ -204,7 +204,7 @@ def test_files_that_cannot_be_included_are_refused(folder, tmp_path):
 def test_an_input_without_an_end_is_not_read(tmp_path):
     os.mkfifo(tmp_path / "fifo")
     for path in (tmp_path / "fifo", Path("/dev/zero")):
-        with pytest.raises(InputError, match="cannot be read: not a regular file"):
+        with pytest.raises(InputError, match="expected a file, found a"):
             read_plumed_input(path)
     with open(tmp_path / "long.dat", "wb") as stream:
         stream.truncate(LARGEST_INPUT + 1)

@@ -62,11 +62,11 @@ def test_a_command_refuses_in_one_line_and_opens_when_trusted(name, here, run, c
     if name == "label":  # its workers are processes of their own, where nothing is patched
         opened = []
 
-        def label(make, *_, **__):
+        def pool(make, *_, **__):
             opened.append(make())
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("flexcalc.workflows.label.label", label)
+        monkeypatch.setattr("flexcalc.workflows.label.open_pool", pool)
         assert run(*words, "--trust") == 130
         assert len(opened) == 1
     elif name == "train":

@@ -74,7 +74,7 @@ def test_a_pipe_a_device_and_a_folder_are_no_files_to_wait_for(tmp_path):
     (tmp_path / "endless").symlink_to("/dev/zero")
     (tmp_path / "folder").mkdir()
     for name in ("pipe", "endless", "folder"):
-        with pytest.raises(FileFormatError, match="not a file but"):
+        with pytest.raises(FileFormatError, match="expected a file, found a"):
             read_xml(tmp_path / name, 100, "XML")
     (tmp_path / "large").write_bytes(b"<a>" + b" " * 100 + b"</a>")
     with pytest.raises(FileFormatError, match="larger than 100 bytes; not a GAP"):

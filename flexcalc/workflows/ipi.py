@@ -15,7 +15,7 @@ from flexcalc.dataset import Dataset, Provenance
 from flexcalc.files.text import UTF8_MARK
 from flexcalc.methods.path import path_length
 from flexcalc.registry import open_potential
-from flexcalc.storage import atomic_write
+from flexcalc.storage import atomic_write, open_regular
 from flexcalc.units import KCAL_MOL
 from flexcalc.workflows.molecule import electrons_of, following, stated
 from flexcalc.workflows.runs import open_run
@@ -95,7 +95,7 @@ def _plain_start(path: Path, atoms: Dataset, folder: Path) -> Path:
     That is the file itself, unless it is in another unit than angstrom, states masses or names D
     or T, or begins with a byte-order mark: then its first frame is written to start.xyz.
     """
-    with path.open("rb") as stream:
+    with open_regular(path, None) as stream:
         marked = stream.read(3) == UTF8_MARK
     usual = path.suffix != ".npz" and atoms.provenance.units.split(", ")[1] == "angstrom"
     if usual and not marked and atoms.masses is None:

@@ -49,8 +49,8 @@ def run_label(config: Label, output: Path) -> dict[str, Any]:
         LabelError: the reference's program is missing, it labels no start or no geometry, or
             nobody labels any more.
     """
-    read = {text: files.read(text) for text in config.starts if not text.startswith(SMILES)}
-    written = [_bare_start(text, start) for text, start in read.items()]
+    read = {text: files.read(text) for text in _files(config.starts)}
+    written = [_bare_start(text, read[text]) for text in _files(config.starts)]
     numbers = _one_molecule(config.starts, written)
     common_masses(*written)
     for electrons in _electrons(config.starts, read):
@@ -59,7 +59,7 @@ def run_label(config: Label, output: Path) -> dict[str, Any]:
     reference = opened(config.reference)
     sampler_address = config.sampler or _default_sampler(config.reference, config.workers)
     sampler = opened(sampler_address)
-    for text, start in zip(read, written, strict=True):
+    for text, start in zip(_files(config.starts), written, strict=True):
         check_order(sampler, start.positions, text)
         check_order(reference, start.positions, text)
     _check_scheduler(config)
@@ -188,6 +188,11 @@ def _say_address(run: Run, config: Label) -> None:
     if known:
         told = ", ".join(f"{name} {value}" for name, value in known.items())
         run.say(f"labels by {config.reference}: {told}")
+
+
+def _files(starts: Sequence[str]) -> list[str]:
+    """The starts that are files."""
+    return [text for text in starts if not text.startswith(SMILES)]
 
 
 def _bare_start(text: str, start: Dataset) -> Dataset:

@@ -7,7 +7,7 @@ import time
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -99,9 +99,9 @@ def open_run(command: str, config: Any, folder: Path, *, again: bool = False) ->
     """
     folder = Path(folder)
     text = f"# flexcalc {command}\n{to_toml(config)}"
-    _check_same(folder / "run.toml", text, getattr(config, "changeable", ()))
+    _check_same(folder / "run.toml", text, config)
     with _unmade_if_bad(folder), run_folder(folder):
-        finished = None if again else _finished(folder, text)
+        finished = None if again else _finished(folder, text, config)
         if finished is None:
             (folder / "results.json").unlink(missing_ok=True)
             atomic_write(folder / "run.toml", text)
@@ -137,17 +137,31 @@ def _is_no_work(entry: Path) -> bool:
     return entry.is_file() and (entry.name in OWN_FILES or entry.stat().st_size == 0)
 
 
-def _finished(folder: Path, text: str) -> dict[str, Any] | None:
+def _finished(folder: Path, text: str, config: Any) -> dict[str, Any] | None:
     """The results of a run with this very config, or None."""
     try:
-        if read_text(folder / "run.toml", LARGEST_FILE) != text:
+        before = tomllib.loads(read_text(folder / "run.toml", LARGEST_FILE))
+        now = tomllib.loads(text)
+        if _completed(before, now, config) != now:
             return None
         return read_json(folder / "results.json")
-    except (OSError, FileFormatError):
+    except (OSError, ValueError, RecursionError, FileFormatError):
         return None
 
 
-def _check_same(path: Path, text: str, changeable: tuple[str, ...]) -> None:
+def _completed(before: dict[str, Any], now: dict[str, Any], config: Any) -> dict[str, Any]:
+    """A run.toml with the options that its version of flexcalc did not have, at their defaults."""
+    whole = dict(before)
+    for item in fields(config):
+        value = getattr(config, item.name)
+        if is_dataclass(value) and isinstance(before.get(item.name), dict):
+            whole[item.name] = _completed(before[item.name], now[item.name], value)
+        elif item.name in now and item.name not in before and value == item.default:
+            whole[item.name] = now[item.name]
+    return whole
+
+
+def _check_same(path: Path, text: str, config: Any) -> None:
     """Refuse a folder whose run.toml says something else, save for what may change."""
     try:
         known = path.exists()
@@ -172,7 +186,8 @@ def _check_same(path: Path, text: str, changeable: tuple[str, ...]) -> None:
             f"{path.parent}: holds a run of `{old.splitlines()[0].lstrip('# ')}`; "
             "choose another --output"
         )
-    for key in changeable:
+    before = _completed(before, now, config)
+    for key in getattr(config, "changeable", ()):
         before.pop(key, None)
         now.pop(key, None)
     if before != now:

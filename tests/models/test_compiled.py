@@ -60,7 +60,7 @@ def half(x):
 @pytest.fixture
 def kept(tmp_path, monkeypatch):
     """A folder for what numba compiles, of a process that has not been told anything yet."""
-    monkeypatch.setattr(compiled.config, "CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(compiled, "_said", [])
     return tmp_path
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from flexcalc.adapters.ipi import inputs
 from flexcalc.errors import ConfigError, FileFormatError
+from flexcalc.storage import open_regular
 
 LONGEST_COMMENT = 1 << 20
 CELL = re.compile(r"CELL[(\[{](abcABC|H|GENH)[)\]}]: ([-+0-9.Ee ]*)")
@@ -178,9 +179,9 @@ def _numbers(text: str, count: int, path: Path) -> np.ndarray:
 def _comment(path: Path) -> str:
     """The second line of a file; empty where it has none."""
     try:
-        with open(path, encoding="utf-8", errors="replace") as stream:
+        with open_regular(path, None) as stream:
             stream.readline(LONGEST_COMMENT)
-            return stream.readline(LONGEST_COMMENT)
+            return stream.readline(LONGEST_COMMENT).decode(errors="replace")
     except OSError as error:
         raise FileFormatError(f"{path}: cannot be read: {error.strerror}") from None
 
