@@ -17,6 +17,7 @@ from flexcalc.dataset import Dataset
 from flexcalc.errors import ConfigError, LabelError
 from flexcalc.labelling import label, read_labels
 from flexcalc.labelling.cluster import CLUSTERS
+from flexcalc.memory import geometry_bytes, require_memory
 from flexcalc.methods.sampling import (
     AsIs,
     Displaced,
@@ -30,6 +31,8 @@ from flexcalc.registry import open_potential
 from flexcalc.workflows.runs import Run, open_run
 
 SMILES = "smiles:"
+FRAME_ARRAYS = 10
+"""Arrays (frames, atoms, 3) that sampling and labelling hold at least, text included."""
 
 
 def run_label(config: Label, output: Path) -> dict[str, Any]:
@@ -47,6 +50,12 @@ def run_label(config: Label, output: Path) -> dict[str, Any]:
     sampler_address = config.sampler or _default_sampler(config.reference, config.workers)
     sampler = opened(sampler_address)
     _check_scheduler(config.scheduler)
+    frames = sum(getattr(how, "frames", 0) for how in config.samples)
+    require_memory(
+        geometry_bytes(frames, len(reference.numbers), FRAME_ARRAYS),
+        f"{frames} frames of {len(reference.numbers)} atoms",
+        "ask for fewer frames",
+    )
     with open_run("label", config, output) as run:
         if run.finished is not None:
             return run.finished

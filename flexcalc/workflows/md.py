@@ -13,6 +13,7 @@ from flexcalc import files
 from flexcalc.config import Md
 from flexcalc.errors import InputError
 from flexcalc.files.tables import csv_blocks
+from flexcalc.memory import geometry_bytes, require_memory
 from flexcalc.methods.dynamics import (
     DynamicsState,
     conserved_energy,
@@ -24,7 +25,14 @@ from flexcalc.methods.plumed import Kernels, PlumedState, UnderPlumed, read_scri
 from flexcalc.potential import Evaluation
 from flexcalc.registry import open_potential
 from flexcalc.storage import AppendLog, atomic_write, whole_lines
-from flexcalc.workflows.moving import Watch, announce_output, moved, table_bytes, trajectory_bytes
+from flexcalc.workflows.moving import (
+    STATE_ARRAYS,
+    Watch,
+    announce_output,
+    moved,
+    table_bytes,
+    trajectory_bytes,
+)
 from flexcalc.workflows.runs import batch_frames, open_run
 
 COLUMNS = "step,time_fs,replica,temperature_K,potential_eV,kinetic_eV,conserved_eV\n"
@@ -42,6 +50,11 @@ def run_md(config: Md, output: Path) -> dict[str, Any]:
             the geometries that were no good are in stopped.xyz.
     """
     start = files.read(config.start)
+    require_memory(
+        geometry_bytes(config.replicas, len(start.numbers), STATE_ARRAYS),
+        f"{config.replicas} replicas of {len(start.numbers)} atoms",
+        "take fewer replicas",
+    )
     potential = open_potential(config.model, start.numbers, trust=config.trust)
     positions = start.positions[np.arange(config.replicas) % len(start)]
     fixed = config.method.fixed(potential.numbers)

@@ -12,6 +12,7 @@ from flexcalc.analysis.study import study
 from flexcalc.config import Metad
 from flexcalc.errors import GuardError, InputError
 from flexcalc.files import plumed
+from flexcalc.memory import geometry_bytes, require_memory
 from flexcalc.methods.bias import Wall
 from flexcalc.methods.dynamics import temperature
 from flexcalc.methods.iterate import Recorder
@@ -20,6 +21,7 @@ from flexcalc.registry import open_potential
 from flexcalc.storage import AppendLog, atomic_write, whole_lines
 from flexcalc.units import KCAL_MOL
 from flexcalc.workflows.moving import (
+    STATE_ARRAYS,
     Watch,
     announce_output,
     bath_of,
@@ -44,6 +46,11 @@ def run_metad(config: Metad, output: Path) -> dict[str, Any]:
     """
     start = files.read(config.start)
     method = method_of(config)
+    require_memory(
+        geometry_bytes(config.walkers, len(start.numbers), STATE_ARRAYS),
+        f"{config.walkers} walkers of {len(start.numbers)} atoms",
+        "take fewer walkers",
+    )
     potential = open_potential(config.model, start.numbers, trust=config.trust)
     positions = start.positions[np.arange(config.walkers) % len(start)]
     _check_start(method, potential.numbers, positions)
