@@ -60,6 +60,17 @@ def test_a_command_that_needs_too_much_leaves_nothing(here, run, monkeypatch, ca
 
 
 @pytest.mark.inputs
+def test_a_family_with_nothing_to_try_is_refused(here, run, capsys):
+    Path("run.toml").write_text(
+        'dataset = "water.xyz"\npoints = 10\nvalidation_points = 5\n'
+        'family = {kind = "sgdml", sigmas = []}\n'
+    )
+    assert run("train", "run.toml", "--output", "out") == 2
+    assert "sgdml: a list of values to try is empty" in capsys.readouterr().err
+    assert not Path("out").exists()
+
+
+@pytest.mark.inputs
 def test_a_mixture_without_a_number_of_regions_is_refused(here, run, capsys):
     Path("run.toml").write_text(
         'dataset = "water.xyz"\npoints = 10\nvalidation_points = 5\n'
