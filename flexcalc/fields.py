@@ -26,7 +26,7 @@ Count = Annotated[int, Ge(1), Le(10**9)]
 Natural = Annotated[int, Ge(0), Le(10**9)]
 Batch = Annotated[int, Ge(1), Le(10**5)]
 """How many of a thing are held in memory at the same time."""
-Width = Annotated[int, Ge(1), Le(10**4)]
+Width = Annotated[int, Ge(1), Le(2000)]
 """Features, channels or functions of a network or a descriptor; weights grow with the square."""
 Depth = Annotated[int, Ge(1), Le(100)]
 """Layers of a network, or the largest order of a descriptor."""

@@ -28,7 +28,10 @@ from typing import Any
 VALUES: tuple[Any, ...] = (0, -1, 1e-300, 1e300, 10**18, math.nan, math.inf, -0.0, "text", True, [])
 SECONDS = 10.0
 """Processor time that a case may take."""
-PATIENCE = 60.0
+COMPILING = 25.0
+"""Processor time that numba may take beside, where a kind of network was not compiled yet."""
+COMPILED = ("bpnn", "schnet", "painn")
+PATIENCE = 150.0
 """Seconds after which a case hangs; more than `SECONDS`, as a machine may be busy."""
 MEMORY = 500 << 20
 """Bytes that a case may take beside what is imported."""
@@ -155,6 +158,7 @@ def in_a_child(case: dict[str, Any], place: Path) -> int:
     os.dup2(output, 2)
     size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (size + 3 * MEMORY, size + 3 * MEMORY))
+    resource.setrlimit(resource.RLIMIT_CPU, (int(PATIENCE), int(PATIENCE)))
     code = CRASHED
     try:
         cli.main(words(case))
@@ -259,7 +263,8 @@ def faults(case: dict[str, Any], found: dict[str, Any]) -> list[str]:
     """What is wrong with an outcome, in words."""
     lines = [line for line in found["said"].splitlines() if line.startswith("flexcalc: ")]
     wrong = []
-    if found["hung"] or found["seconds"] > SECONDS:
+    compiles = any(kind in COMPILED for _, kind, _ in case["path"])
+    if found["hung"] or found["seconds"] > SECONDS + compiles * COMPILING:
         wrong.append(f"took {found['seconds']:.0f} s")
     if found["bytes"] > MEMORY:
         wrong.append(f"took {found['bytes'] >> 20} MB")
@@ -297,6 +302,7 @@ def main() -> None:
         case = json.loads(line)
         found = outcome(case, Path(sys.argv[1]))
         print(json.dumps({**case, **found, "faults": faults(case, found)}), flush=True)
+    os._exit(0)  # what is frozen cannot be taken down in order
 
 
 if __name__ == "__main__":

@@ -314,7 +314,7 @@ class UmbrellaSampling(Guards, MapsAtoms, OpensPotentials):
     dihedrals go all the way round."""
     high: tuple[float, ...] = ()
     """Centre of the last window, one a coordinate."""
-    windows: tuple[Count, ...] = ()
+    windows: tuple[Batch, ...] = ()
     """Windows along each coordinate; by default one every 15 degrees of a dihedral, 5 degrees of
     an angle, 0.1 otherwise. Of two coordinates, all combinations are windows."""
     kappa_kcal_mol: tuple[Positive, ...] = ()

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.random import Generator
 
 from flexcalc.dataset import Dataset
-from flexcalc.errors import FileFormatError, InputError
+from flexcalc.errors import ConfigError, FileFormatError, InputError
 from flexcalc.potential import CheckedPotential, Evaluation, Potential, check_molecule
 from flexcalc.progress import Progress, silent
 from flexcalc.units import KCAL_MOL
@@ -160,6 +160,21 @@ class CheckingFamily(Family, Protocol):
 
     def check(self, numbers: np.ndarray) -> None:
         """Raise ConfigError where they do not fit the molecule, before anything is written."""
+
+
+def check_family(family: Family, numbers: np.ndarray) -> None:
+    """Refuse hyperparameters that do not fit the molecule (atoms,), or that leave nothing to try.
+
+    Raises:
+        ConfigError: a list of values to try is empty, or what the family's own check says.
+    """
+    if isinstance(family, CheckingFamily):
+        family.check(numbers)
+    if not family.candidates():
+        raise ConfigError(
+            f"{family.name}: a list of values to try is empty; give at least one, such as sigmas = "
+            "[20]"
+        )
 
 
 @runtime_checkable

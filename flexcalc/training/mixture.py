@@ -21,12 +21,12 @@ from flexcalc.fields import FAMILY, Count, Fraction, NonNegative
 from flexcalc.geometry import Coordinate
 from flexcalc.models.family import (
     ALONE,
-    CheckingFamily,
     Family,
     ForcesFamily,
     TrainedPotential,
     TrainingWarning,
     announce,
+    check_family,
     check_sets,
     errors,
 )
@@ -166,8 +166,7 @@ class Mixture:
         if self.regions is None and not self.region_numbers:
             raise ConfigError("region_numbers: expected at least one number of regions, got []")
         for member in (*self._families(), *self.backgrounds):
-            if isinstance(member, CheckingFamily):
-                member.check(numbers)
+            check_family(member, numbers)
         for text in self.coordinates:
             coordinate = Coordinate.parse(text)
             check_kind(coordinate)

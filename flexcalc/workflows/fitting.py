@@ -17,9 +17,9 @@ from flexcalc.dataset import Dataset, first_equal
 from flexcalc.errors import FileFormatError, InputError
 from flexcalc.fields import Address
 from flexcalc.models.family import (
-    CheckingFamily,
     TrainedPotential,
     TrainingWarning,
+    check_family,
     check_labels,
     errors,
 )
@@ -127,8 +127,7 @@ def run_train(config: Train, output: Path) -> dict[str, Any]:
         raise InputError(f"learning_curve: expected sizes up to points = {config.points}")
     for chosen in config.family:
         check_labels(chosen, data)
-        if isinstance(chosen, CheckingFamily):
-            chosen.check(data.numbers)
+        check_family(chosen, data.numbers)
     baseline = open_baseline(config.baseline, data.numbers, config.trust)
     output, target = _places(config, Path(output))
     with open_run("train", config, output) as run:

@@ -19,6 +19,7 @@ from flexcalc.errors import ConfigError, LabelError
 from flexcalc.labelling import Pool, label_with, open_pool, read_labels, try_reference
 from flexcalc.labelling.jobqueue import check_scheduler
 from flexcalc.labelling.worker import OpenReference
+from flexcalc.memory import geometry_bytes, require_memory
 from flexcalc.methods.sampling import (
     AsIs,
     Displaced,
@@ -35,6 +36,8 @@ from flexcalc.workflows.runs import Run, open_run
 
 SMILES = "smiles:"
 TRIAL = "trial.xyz"
+FRAME_ARRAYS = 10
+"""Arrays (frames, atoms, 3) that sampling and labelling hold at least, text included."""
 
 
 def run_label(config: Label, output: Path) -> dict[str, Any]:
@@ -63,6 +66,12 @@ def run_label(config: Label, output: Path) -> dict[str, Any]:
         check_order(sampler, start.positions, text)
         check_order(reference, start.positions, text)
     _check_scheduler(config)
+    frames = sum(getattr(how, "frames", 0) for how in config.samples)
+    require_memory(
+        geometry_bytes(frames, len(reference.numbers), FRAME_ARRAYS),
+        f"{frames} frames of {len(reference.numbers)} atoms",
+        "ask for fewer frames",
+    )
     again = config.retry_quarantined and (Path(output) / "quarantine.xyz").exists()
     # what is asked for once does not belong to what the run is
     with open_run("label", replace(config, retry_quarantined=False), output, again=again) as run:

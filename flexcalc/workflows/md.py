@@ -13,6 +13,7 @@ from flexcalc import files
 from flexcalc.config import Md
 from flexcalc.errors import InputError
 from flexcalc.files.tables import csv_blocks
+from flexcalc.memory import geometry_bytes, require_memory
 from flexcalc.methods.dynamics import (
     DynamicsState,
 )
@@ -22,7 +23,14 @@ from flexcalc.potential import Evaluation
 from flexcalc.registry import open_potential
 from flexcalc.storage import AppendLog, atomic_write, read_text, whole_lines
 from flexcalc.workflows.molecule import electrons_of, following, say_isotopes, with_masses
-from flexcalc.workflows.moving import Watch, announce_output, moved, table_bytes, trajectory_bytes
+from flexcalc.workflows.moving import (
+    STATE_ARRAYS,
+    Watch,
+    announce_output,
+    moved,
+    table_bytes,
+    trajectory_bytes,
+)
 from flexcalc.workflows.ordering import ordered
 from flexcalc.workflows.runs import batch_frames, open_run
 
@@ -41,6 +49,11 @@ def run_md(config: Md, output: Path) -> dict[str, Any]:
             the geometries that were no good are in stopped.xyz.
     """
     start = files.read(config.start)
+    require_memory(
+        geometry_bytes(config.replicas, len(start.numbers), STATE_ARRAYS),
+        f"{config.replicas} replicas of {len(start.numbers)} atoms",
+        "take fewer replicas",
+    )
     config = following(config, electrons_of(start))
     potential = open_potential(config.model, start.numbers, trust=config.trust)
     fitting = ordered(potential, start, str(config.start), config.map_atoms)

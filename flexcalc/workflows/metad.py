@@ -12,6 +12,7 @@ from flexcalc.analysis.study import study
 from flexcalc.config import Metad
 from flexcalc.errors import GuardError, InputError
 from flexcalc.files import plumed
+from flexcalc.memory import geometry_bytes, require_memory
 from flexcalc.methods.bias import Wall
 from flexcalc.methods.guard import BendGuard
 from flexcalc.methods.iterate import Recorder
@@ -21,6 +22,7 @@ from flexcalc.storage import AppendLog, atomic_write, whole_lines
 from flexcalc.units import KCAL_MOL
 from flexcalc.workflows.molecule import electrons_of, following, say_isotopes, with_masses
 from flexcalc.workflows.moving import (
+    STATE_ARRAYS,
     Watch,
     announce_output,
     bath_of,
@@ -46,6 +48,11 @@ def run_metad(config: Metad, output: Path) -> dict[str, Any]:
             went before is on disk, and the geometries that were no good are in stopped.xyz.
     """
     start = files.read(config.start)
+    require_memory(
+        geometry_bytes(config.walkers, len(start.numbers), STATE_ARRAYS),
+        f"{config.walkers} walkers of {len(start.numbers)} atoms",
+        "take fewer walkers",
+    )
     config = following(config, electrons_of(start))
     potential = open_potential(config.model, start.numbers, trust=config.trust)
     fitting = ordered(potential, start, str(config.start), config.map_atoms)

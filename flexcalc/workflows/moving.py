@@ -118,6 +118,9 @@ def moved[S: State](
         raise
 
 
+STATE_ARRAYS = 20
+"""Arrays (rows, atoms, 3) that a step of dynamics holds at least: states, bonds, frames as text."""
+
 LARGE_BYTES = 10**9
 """Output beyond which a run says beforehand how much there will be."""
 

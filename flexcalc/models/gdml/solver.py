@@ -15,6 +15,7 @@ from typing import Any, Literal, NoReturn
 
 import numpy as np
 
+from flexcalc import memory
 from flexcalc.errors import InputError
 from flexcalc.models.gdml.engine import Engine
 from flexcalc.models.gdml.exact import Halves, NotPositiveError, factorised, full_matrix
@@ -135,18 +136,7 @@ def available_bytes(engine: Engine) -> int | None:
     """Memory that may still be taken, in bytes; None where that cannot be known."""
     if engine.device == "cuda":
         return int(engine.xp.cuda.mem_get_info()[0])
-    limits = []
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                limits.append(1024 * int(line.split()[1]))
-        most = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
-        if most != "max":
-            limits.append(max(int(most) - used, 0))
-    except (OSError, ValueError):
-        pass  # not Linux, or no control group: the limits found so far count
-    return min(limits, default=None)
+    return memory.available_bytes()
 
 
 @dataclass(frozen=True, eq=False)

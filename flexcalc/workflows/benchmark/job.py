@@ -20,7 +20,7 @@ from flexcalc.errors import ConfigError, InputError
 from flexcalc.geometry import Coordinate
 from flexcalc.masses import atomic_masses, isotopes
 from flexcalc.methods.sampling import AsIs
-from flexcalc.models.family import CheckingFamily
+from flexcalc.models.family import check_family
 from flexcalc.potential import Potential, check_molecule
 from flexcalc.registry import open_potential
 from flexcalc.workflows.runs import Run
@@ -178,8 +178,7 @@ def opened(config: Benchmark, folder: Path) -> BenchmarkJob:
     starts = _starts(config)
     numbers = starts.numbers
     for model in config.models:
-        if isinstance(model.family, CheckingFamily):
-            model.family.check(numbers)
+        check_family(model.family, numbers)
     opening = partial(open_potential, numbers=numbers.tolist(), trust=config.trust)
     reference = partial(opening, config.reference)
     reference()
@@ -281,6 +280,9 @@ def _check_frames(config: Benchmark) -> None:
         ConfigError: says of which mechanism.
     """
     models = [model for model in config.models if not config.only or model.label in config.only]
+    without = [model.label for model in models if not (model.sizes or config.sizes)]
+    if without:
+        raise ConfigError(f"sizes: expected at least one for {without[0]!r}, got []")
     largest = max(points for model in models for points in model.sizes or config.sizes)
     for mechanism in config.mechanisms:
         samples = [s for s in config.samples if not s.mechanisms or mechanism.name in s.mechanisms]
