@@ -141,7 +141,10 @@ def _check_kind(path: Path | str, found: os.stat_result, most: int | None) -> No
 def read_file(path: Path | str, most: int = LARGEST) -> bytes:
     """The content of a file; see `open_regular` for what it raises."""
     with open_regular(path, most) as stream:
-        content = stream.read(most + 1)
+        # As much as there is: asking for `most` would take that much memory first.
+        content = stream.read(os.fstat(stream.fileno()).st_size + 1)
+        while len(content) <= most and (more := stream.read(1 << 20)):
+            content += more
     if len(content) > most:  # it grows, or is one of those in /proc, whose size is not told
         raise FileFormatError(f"{path}: larger than the {most} bytes that are read")
     return content

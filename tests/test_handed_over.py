@@ -312,6 +312,7 @@ BY_THEMSELVES = {
     "flexcalc/adapters/ipi/processes.py": "the log of a process of ours, and its lock",
     "flexcalc/files/archive.py": "a member of a zip that is open",
     "flexcalc/files/tables.py": "lines in memory",
+    "flexcalc/memory.py": "/proc and /sys",
     "flexcalc/models/gdml/solver.py": "/proc and /sys",
     "flexcalc/models/networks/compiled.py": "our own sources",
     "flexcalc/report/html.py": "our own style and scripts",

@@ -208,7 +208,7 @@ def test_an_input_without_an_end_is_not_read(tmp_path):
             read_plumed_input(path)
     with open(tmp_path / "long.dat", "wb") as stream:
         stream.truncate(LARGEST_INPUT + 1)
-    with pytest.raises(InputError, match="longer than 16 MiB"):
+    with pytest.raises(InputError, match="larger than the 16777216 bytes"):
         read_plumed_input(tmp_path / "long.dat")
 
 

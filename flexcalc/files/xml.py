@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 from flexcalc.errors import FileFormatError
-from flexcalc.storage import read_file
+from flexcalc.storage import check_regular, read_file
 
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
@@ -31,6 +31,7 @@ def read_xml(path: Path, largest: int, what: str) -> Element:
         FileFormatError: no file, too large, or not safe and whole XML.
     """
     try:
+        check_regular(path, None)
         if path.stat().st_size > largest:
             raise FileFormatError(f"{path}: larger than {largest} bytes; not {what}")
         content = read_file(path, largest)
