@@ -102,10 +102,8 @@ def running(*command, folder, **kwargs):
     process = subprocess.Popen(
         [str(part) for part in command],
         cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
         text=True,
-        **kwargs,
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | kwargs,
     )
     try:
         yield process
@@ -114,10 +112,10 @@ def running(*command, folder, **kwargs):
         process.communicate()
 
 
-def ipi(folder, xml):
+def ipi(folder, xml, **kwargs):
     """The real i-PI, as users start it."""
     (folder / "input.xml").write_text(xml)
-    return running(sys.executable, BIN / "i-pi", "input.xml", folder=folder)
+    return running(sys.executable, BIN / "i-pi", "input.xml", folder=folder, **kwargs)
 
 
 class Clients:

@@ -46,12 +46,12 @@ def assert_direct_numbers(folder, beads=1):
     assert np.ptp(energies) > 0.1  # it moved
 
 
-def assert_same_trajectory(folder, calm):
+def assert_same_trajectory(folder, calm, at_least=50):
     """As far as the shorter one goes, the same bytes."""
     one, other = ((place / "run.all").read_bytes() for place in (folder, calm))
     length = min(len(one), len(other))
     assert one[:length] == other[:length]
-    assert one[:length].count(b"\n") > 50
+    assert one[:length].count(b"\n") > at_least
 
 
 def test_i_pi_gets_the_direct_calls_numbers(calm):
@@ -165,29 +165,50 @@ def test_a_client_outlives_no_killed_i_pi(tmp_path, socket_name, clients):
         assert time.monotonic() - killed < 60  # and not at its time-out of 600 s
 
 
+def is_deaf(folder):
+    """Whether i-PI has lost the thread that talks to clients.
+
+    i-PI 3.3.1 catches what a client's death does while it waits for an answer, but not between the
+    head of an answer and the rest, a moment that a busy machine makes long.
+    """
+    return "Exception in thread poll_" in (folder / "stderr").read_text()
+
+
 @pytest.mark.parametrize(
     ("kills", "steps"), [(5, 250), pytest.param(100, 4000, marks=pytest.mark.long)]
 )
 def test_killed_clients_leave_no_trace_in_the_trajectory(tmp_path, clients, calm, kills, steps):
-    """Kill the client at random moments and start another: the same bytes as undisturbed."""
-    port, moments = free_port(), random.Random(4)
-    job = {"port": port, "springs": {"delay_s": 0.004}, "stderr": os.devnull}
-    done = 0
-    with ipi(tmp_path, input_xml(over_socket(port=port), steps=steps)) as server:
-        while done < kills:
+    """Kill the client at random moments and start another: the same bytes as undisturbed.
+
+    Where that has made i-PI deaf, all that it has got is right too, and another run goes on.
+    """
+    moments, done = random.Random(4), 0
+    for run in range(kills + 1):
+        folder, port = tmp_path / str(run), free_port()
+        folder.mkdir()
+        job = {"port": port, "springs": {"delay_s": 0.004}, "stderr": os.devnull}
+        xml = input_xml(over_socket(port=port), steps=steps)
+        with open(folder / "stderr", "w") as said, ipi(folder, xml, stderr=said) as server:
             process = clients.start(**job)
-            if done == 0:
-                wait_for_steps(tmp_path, 1, server)  # so that every kill falls into the run
-            time.sleep(moments.uniform(0, 0.15))
-            os.kill(process, signal.SIGKILL)
-            done += clients.code() == -signal.SIGKILL
-        assert server.poll() is None
-        clients.start(**job)
-        output = server.communicate(timeout=300)
-        assert clients.code() == 0
-    assert server.returncode == 0, output
-    assert_direct_numbers(tmp_path)
-    assert_same_trajectory(tmp_path, calm)
+            wait_for_steps(folder, 1, server)  # so that every kill falls into the run
+            while done < kills and not is_deaf(folder):
+                time.sleep(moments.uniform(0, 0.15))
+                os.kill(process, signal.SIGKILL)
+                assert clients.code() == -signal.SIGKILL
+                assert server.poll() is None
+                done += 1
+                process = clients.start(**job)
+            while server.poll() is None and not is_deaf(folder):
+                time.sleep(0.1)
+            if is_deaf(folder):
+                os.kill(process, signal.SIGKILL)
+            code = clients.code()
+        if not is_deaf(folder):
+            break
+        assert_same_trajectory(folder, calm, at_least=0)
+    assert (code, server.returncode, done) == (0, 0, kills)
+    assert_direct_numbers(folder)
+    assert_same_trajectory(folder, calm)
 
 
 @pytest.mark.parametrize(
