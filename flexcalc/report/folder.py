@@ -109,6 +109,8 @@ class RunFolder:
         try:
             rows = [[float(cell or "nan") for cell in line.split(",")] for line in lines if line]
             values = np.array(rows).reshape(len(rows), len(names))
+            if np.isinf(values).any():
+                raise ValueError("an infinite number")
         except ValueError:
             self.problems.append(f"{name} has a row that is not {len(names)} numbers")
             return None
