@@ -156,7 +156,9 @@ def in_a_child(case: dict[str, Any], place: Path) -> int:
     output = os.open("../said", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    sizes = Path("/proc/self/statm").read_text().split()
+    size, resident = (int(pages) * resource.getpagesize() for pages in sizes[:2])
+    Path("../base").write_text(str(resident))
     resource.setrlimit(resource.RLIMIT_AS, (size + 3 * MEMORY, size + 3 * MEMORY))
     resource.setrlimit(resource.RLIMIT_CPU, (int(PATIENCE), int(PATIENCE)))
     code = CRASHED
@@ -184,13 +186,14 @@ def outcome(case: dict[str, Any], shelf: Path) -> dict[str, Any]:
         before = {entry.name for entry in place.iterdir()}
         if refused(case, place):
             return {**at_once(case, place), "left": left(place, before)}
-        base = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+        (home / "base").write_text("0")
         child = os.fork()
         if not child:
             os.setsid()
             in_a_child(case, place)
         code, usage, hung = waited(child)
         said = (home / "said").read_text(errors="replace") if (home / "said").exists() else ""
+        base = int((home / "base").read_text())
         return {
             "code": code,
             "said": said[-3000:],
