@@ -53,7 +53,10 @@ BASES: dict[str, dict[str, Any]] = {
     "label": {"reference": "water.flex", "starts": ["start.xyz"], "samples": [FEW]},
     "train": {"dataset": "water.xyz", "points": 8, "validation_points": 4},
     "evaluate": {"models": ["water.flex"], "dataset": "water.xyz"},
-    "path": {"model": "water.flex", "start": "start.xyz", "end": "end.xyz", "steps": 2},
+    "path": {
+        **{"model": "water.flex", "start": "start.xyz", "end": "end.xyz", "steps": 2},
+        "relax_ends": False,  # this surface has one minimum, and a path needs two ends
+    },
     "saddle": {"model": "water.flex", "guess": "start.xyz", "steps": 2},
     "md": DYNAMICS,
     "metad": {**DYNAMICS, **ANGLE, "colvar_every": 2},
