@@ -12,8 +12,9 @@ import pytest
 import flexcalc
 from flexcalc.config import COMMANDS, load
 from flexcalc.config.writing import _literal
+from flexcalc.dataset import Dataset
 from tests import extremes
-from tests.conftest import springs
+from tests.conftest import GEOMETRY, WATER
 
 pytestmark = pytest.mark.inputs
 
@@ -27,7 +28,7 @@ def shelf(water_shelf, tmp_path_factory):
     folder = tmp_path_factory.mktemp("extremes")
     for entry in water_shelf.iterdir():
         (folder / entry.name).symlink_to(entry)
-    flexcalc.write(folder / "end.xyz", springs(3)[[1]])
+    flexcalc.write(folder / "end.xyz", Dataset(WATER, 1.2 * GEOMETRY[None]))
     return folder
 
 
