@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -37,14 +38,29 @@ CODE = "from ase.calculators.emt import EMT\nopen({canary!r}, 'w')\ndef make(): 
 ESCAPE = "\x1b]0;title\x07\x1b[2J\u202e"
 
 
+@contextmanager
+def patience():
+    """Let a reader that waits for a pipe end in an error, after far longer than any test takes."""
+
+    def late(number, frame):
+        raise TimeoutError("waited for ten minutes")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(600)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
 @pytest.fixture
 def here(water_shelf, tmp_path, monkeypatch):
     """Own copies of the labels, the start and the model, and no patience for what hangs."""
     shutil.copytree(water_shelf, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    signal.alarm(60)
-    yield tmp_path
-    signal.alarm(0)
+    with patience():
+        yield tmp_path
 
 
 def refused(words, capfd):
@@ -248,13 +264,12 @@ def test_every_reader_of_storage_refuses_what_is_no_file(kind, tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     place = Path("place")
     special(place, kind)
-    signal.alarm(20)
-    for reader in (open_regular, read_file, read_json, sha256_file, load_checkpoint):
+    with patience():
+        for reader in (open_regular, read_file, read_json, sha256_file, load_checkpoint):
+            with pytest.raises(FileFormatError, match="expected a file, found a"):
+                reader(place)
         with pytest.raises(FileFormatError, match="expected a file, found a"):
-            reader(place)
-    with pytest.raises(FileFormatError, match="expected a file, found a"):
-        AppendLog(place, whole_lines)
-    signal.alarm(0)
+            AppendLog(place, whole_lines)
 
 
 @pytest.mark.parametrize("kind", KINDS)
