@@ -36,10 +36,10 @@ def now_and_then(
     every_s: float = 60.0,
     clock: Callable[[], float] = time.monotonic,
 ) -> Progress:
-    """Progress as lines of text, one a minute at most, with how long it will take.
+    """Progress as lines of text, at most one per minute, with an estimate of the time left.
 
-    What is left is reckoned from what was done since the first call, as a run that is taken up
-    has done some before.
+    The estimate counts the work done since the first call, because a resumed run has done some of
+    it before.
 
     Args:
         title: what is being done, two or three words.

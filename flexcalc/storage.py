@@ -206,12 +206,12 @@ def sha256_file(path: Path | str) -> str:
 
 
 def fresh_folder(path: Path, kind: str = "new") -> Path:
-    """Make an empty folder beside a path, under a name that says it is being written.
+    """Make an empty folder next to a path, under a name that marks it as unfinished.
 
     It has the rights that the user's umask gives to new folders.
 
     Args:
-        path: what it stands beside.
+        path: the folder that it will replace.
         kind: a word for its name.
     """
     path = Path(path)

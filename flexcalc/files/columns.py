@@ -12,7 +12,7 @@ from flexcalc.files import keys
 from flexcalc.files.frames import shorten
 
 WIDTHS = {"pos": 3, "species": 1, "Z": 1, "masses": 1}
-"""Columns that are read beside the forces, and how wide they are."""
+"""Columns that are read in addition to the forces, and their widths."""
 ALIASES = {"mass": "masses"}
 KINDS = ("S", "R", "I", "L")
 

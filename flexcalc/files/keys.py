@@ -18,8 +18,8 @@ PREFIXES = r"((ref|reference|dft|qm|total|potential)_?)?"
 ENERGY = re.compile(rf"{PREFIXES}energ(y|ies)", re.IGNORECASE)
 FORCES = re.compile(rf"{PREFIXES}forces?", re.IGNORECASE)
 FREE_ENERGY = "free_energy"
-"""What ASE writes beside `energy`: it differs by the entropy of electrons, and counts only where
-there is no other."""
+"""The free energy, which ASE writes next to `energy`. It includes the entropy of the electrons, and
+is read only where there is no other energy."""
 
 SAME_ENERGY, SAME_FORCE = 1e-6, 1e-5
 """Labels under two keys that differ by less than this, in the file's unit, are rounded alike."""

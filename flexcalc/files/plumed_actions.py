@@ -97,7 +97,7 @@ READ_ANYWHERE = (
     "KERNELFILE(_[A-Z]+)?|NDX_FILE|PDBFILE|REFERENCE_?|REF_FILE|STATE_RFILE|STRUCTURE|TEMPLATE"
 )
 """Keywords, as a pattern without the number at their end, that name a file to read wherever they
-stand. DRR_RFILE is none of them: DRR writes a backup beside it."""
+stand. DRR_RFILE is none of them: DRR writes a backup next to it."""
 
 EXPRESSIONS = "FUNC|FUNCTION|SWITCH|TRANSFORM|BF_ORDER"
 """Keywords, in the same form, whose value is a formula; a slash in it divides."""

@@ -117,7 +117,7 @@ def largest_move(positions: np.ndarray, target: np.ndarray) -> float:
 
 
 def is_degenerate(numbers: np.ndarray, start: np.ndarray, end: np.ndarray) -> bool:
-    """Whether two geometries are one, but for the labels of like atoms.
+    """Whether two geometries differ only by the labels of like atoms.
 
     A change from one into the other is a degenerate rearrangement: a molecule that inverts, a
     proton that changes sides, a methyl group that turns by a third.

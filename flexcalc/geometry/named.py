@@ -24,8 +24,8 @@ _MEASURES: dict[str, tuple[int, Measure]] = {
 _UNITS = {"distance": "A", "difference": "A", "angle": "degrees", "dihedral": "degrees"}
 _KINDS = "distance, angle, dihedral, difference, coordination or python:module:function"
 LINEAR_DEGREES = 5.0
-"""A dihedral is not begun with beside an angle that is bent by less: over a linear angle it has no
-value, and its gradient grows as one over the sine."""
+"""Smallest deviation from linear, in degrees, of a dihedral's two angles when a run starts. Over a
+linear angle a dihedral is undefined, and its gradient grows as one over the sine."""
 _NUMBER = r"[0-9]+(?:\.[0-9]*)?|\.[0-9]+"
 
 

@@ -356,7 +356,7 @@ class TrainingGuard:
 
 @dataclass(frozen=True, eq=False)
 class BendGuard:
-    """Stops where a biased dihedral is beside an angle that has become linear.
+    """Stops a run in which an angle of a biased dihedral has become linear.
 
     The dihedral has no value there, and its gradient, longer than 57 over the length of the bond,
     turns round from one step to the next.

@@ -10,6 +10,7 @@ import numpy as np
 
 from flexcalc import files
 from flexcalc.adapters.ipi import Outcome, launch, serve
+from flexcalc.adapters.ipi.start import declares_units
 from flexcalc.config import Ipi, Serve
 from flexcalc.dataset import Dataset, Provenance
 from flexcalc.files.text import UTF8_MARK
@@ -90,17 +91,18 @@ def run_ipi(config: Ipi, output: Path) -> dict[str, Any]:
 
 
 def _plain_start(path: Path, atoms: Dataset, folder: Path) -> Path:
-    """A file of the start that i-PI, which reads it by ASE, understands as it was read here.
+    """A file of the start that i-PI reads as it was read here.
 
-    That is the file itself, unless it is in another unit than angstrom, states masses or names D
-    or T, or begins with a byte-order mark: then its first frame is written to start.xyz.
+    That is the file itself where i-PI, or ASE for it, understands the file: in angstrom or with
+    i-PI's own units, without masses, D or T, and without a byte-order mark. Otherwise all its
+    frames, which may be the images of a path, are written to start.xyz in angstrom.
     """
     with open_regular(path, None) as stream:
         marked = stream.read(3) == UTF8_MARK
-    usual = path.suffix != ".npz" and atoms.provenance.units.split(", ")[1] == "angstrom"
-    if usual and not marked and atoms.masses is None:
+    usual = atoms.provenance.units.split(", ")[1] == "angstrom" or declares_units(path)
+    if path.suffix != ".npz" and usual and not marked and atoms.masses is None:
         return path
-    bare = Dataset(atoms.numbers, atoms.positions[:1], masses=atoms[:1].masses)
+    bare = Dataset(atoms.numbers, atoms.positions, masses=atoms.masses)
     files.write(folder / "start.xyz", bare)
     return folder / "start.xyz"
 

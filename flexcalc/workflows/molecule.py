@@ -1,4 +1,4 @@
-"""What a geometry's file says of the molecule beside its atoms: masses, charge, multiplicity."""
+"""Masses, charge and multiplicity that the file of a geometry states."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def reasons(folder: Path) -> dict[int, str]:
     return dict(zip(indices, quarantine.tags["reason"].tolist(), strict=True))
 
 
-def eventually(condition: Callable[[], bool], within_s: float = 60.0) -> bool:
+def eventually(condition: Callable[[], bool], within_s: float = 10.0) -> bool:
     end = time.monotonic() + within_s
     while not condition() and time.monotonic() < end:
         time.sleep(0.02)
@@ -412,7 +412,7 @@ def worker_pids(folder: Path) -> set[int]:
 @pytest.mark.data
 def test_no_worker_outlives_a_killed_run_even_one_that_hangs(tmp_path):
     process = start_springs(tmp_path / "run", 400, 2, 0.01, hangs_at=5)
-    assert eventually(lambda: len(worker_pids(tmp_path / "run")) == 2, 120)
+    assert eventually(lambda: len(worker_pids(tmp_path / "run")) == 2, 30)
     process.kill()
     process.communicate()
     for pid in worker_pids(tmp_path / "run"):
@@ -424,7 +424,7 @@ def test_an_interrupt_keeps_what_is_acknowledged_and_leaves_no_worker(tmp_path):
     process = start_springs(tmp_path / "run", 2000, 2, 0.01)
     told = [process.stdout.readline() for _ in range(4)]
     process.send_signal(signal.SIGINT)
-    rest, problems = process.communicate(timeout=120)
+    rest, problems = process.communicate(timeout=20)
     assert process.returncode == -signal.SIGINT
     assert problems.count("KeyboardInterrupt") == 1  # that of the run; its workers are silent
     acknowledged = [int(line) for line in (*told, *rest.split()) if line.strip().isdecimal()]

@@ -280,6 +280,20 @@ def test_i_pi_is_given_what_was_read(tmp_path):
     np.testing.assert_array_equal(given.get_masses(), atoms.own_masses())
 
 
+def test_i_pi_is_given_all_images_of_a_path(tmp_path):
+    """In i-PI's own units it reads the file itself; in others all frames are converted."""
+    from flexcalc.workflows.ipi import _plain_start
+
+    images = {"own": "# positions{bohr} cell{bohr}", "key": "length_unit=bohr"}
+    for name, comment in images.items():
+        path = tmp_path / f"{name}.xyz"
+        path.write_text(3 * ammonia("HHH").replace("ammonia", comment))
+        given = _plain_start(path, files.read(path), tmp_path)
+        assert given == (path if name == "own" else tmp_path / "start.xyz")
+        assert len(files.read(given)) == 3
+        np.testing.assert_allclose(files.read(given).positions, files.read(path).positions)
+
+
 def test_isotopes_of_a_smiles_have_their_masses():
     pytest.importorskip("rdkit")
     from flexcalc.methods.conformers import _isotopes, _parsed

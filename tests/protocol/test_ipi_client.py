@@ -54,7 +54,7 @@ def play(springs, name, *stream, **job):
 def test_exit_ends_the_client_with_the_number_of_evaluations(springs, socket_name):
     frame = posdata(springs.rest) + ASK
     sent, client = play(springs, socket_name, HELLO, frame, frame, word("EXIT"))
-    assert client.result(60) == 2
+    assert client.result(5) == 2
     assert sent.count(b"FORCEREADY") == 2
 
 
@@ -66,7 +66,7 @@ def test_messages_may_arrive_in_pieces(springs, socket_name, size):
             for start in range(0, len(stream), size):
                 connection.sendall(stream[start : start + size])
             assert everything(connection).count(b"FORCEREADY") == 1
-        assert client.result(60) == 1
+        assert client.result(5) == 1
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_a_bad_result_at_step_k_is_never_sent(socket_name, how, error):
     stream = [posdata(springs.rest) + ASK] * 6
     sent, client = play(springs, socket_name, HELLO, *stream)
     with pytest.raises(error, match="force request 4"):
-        client.result(60)
+        client.result(5)
     assert sent.count(b"FORCEREADY") == 3
 
 
@@ -100,14 +100,14 @@ def test_a_bad_result_ends_the_process_with_one_line(clients, tmp_path, socket_n
 def test_a_killed_server_ends_the_client(springs, socket_name):
     sent, client = play(springs, socket_name, HELLO, posdata(springs.rest), ASK)
     with pytest.raises(ServerLostError, match="went away"):
-        client.result(60)
+        client.result(5)
     assert sent.count(b"FORCEREADY") == 1
 
 
 def test_a_server_killed_in_the_middle_of_a_message_ends_the_client(springs, socket_name):
     _, client = play(springs, socket_name, HELLO, posdata(springs.rest)[:200])
     with pytest.raises(ServerLostError, match="went away"):
-        client.result(60)
+        client.result(5)
 
 
 @pytest.mark.parametrize("stream", [b"", HELLO, HELLO + b"POSDATA "], ids=["mute", "idle", "half"])
@@ -120,7 +120,7 @@ def test_a_stopped_server_ends_the_client_at_its_timeout(springs, socket_name, s
     ):
         connection.sendall(stream)
         with pytest.raises(ServerLostError, match=r"silent for 0\.3 s"):
-            client.result(60)
+            client.result(5)
 
 
 def test_a_server_that_takes_no_answer_ends_the_client_at_its_timeout(springs, socket_name):
@@ -165,7 +165,7 @@ def test_a_server_may_come_later_than_the_client(springs, socket_name):
         time.sleep(0.3)
         with listening(socket_name) as server, accept(server) as connection:
             connection.sendall(word("EXIT"))
-            assert client.result(60) == 0
+            assert client.result(5) == 0
 
 
 def test_waiting_costs_no_processor_time(springs, socket_name):
@@ -289,7 +289,7 @@ def test_a_periodic_template_is_refused(springs, socket_name):
 def test_a_first_frame_of_another_order_gets_no_force(springs, socket_name):
     sent, client = play(springs, socket_name, HELLO, posdata(springs.rest[::-1].copy()), ASK)
     with pytest.raises(MoleculeError):
-        client.result(60)
+        client.result(5)
     assert b"FORCEREADY" not in sent
     assert springs.calls == 0
 
@@ -302,7 +302,7 @@ def test_broken_streams_on_a_socket_end_in_one_error_without_hanging(springs, so
         noise = rng.bytes(int(rng.integers(12, 40)))
         _, client = play(springs, socket_name, cut, noise, timeout_s=5.0)
         with pytest.raises((ProtocolError, MoleculeError)):
-            client.result(60)
+            client.result(10)
 
 
 def molecule_of(springs):

@@ -91,7 +91,7 @@ def holds_files(process):
     return any(state not in "ZX" for state in states)
 
 
-def assert_nothing_runs(folder, within_s=60.0):
+def assert_nothing_runs(folder, within_s=15.0):
     deadline = time.monotonic() + within_s
     while processes_of(folder) and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -298,7 +298,7 @@ def test_a_killed_launcher_leaves_no_orphans_and_its_socket_is_recovered(tmp_pat
     started = processes_of(tmp_path)
     process.kill()
     process.wait()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 15
     while any(map(holds_files, started)) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert processes_of(tmp_path) == []

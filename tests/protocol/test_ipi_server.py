@@ -162,7 +162,7 @@ def test_a_client_outlives_no_killed_i_pi(tmp_path, socket_name, clients):
         server.send_signal(signal.SIGKILL)
         killed = time.monotonic()
         assert clients.code() == ServerLostError.exit_code
-        assert time.monotonic() - killed < 60  # and not at its time-out of 600 s
+        assert time.monotonic() - killed < 5
 
 
 def is_deaf(folder):
@@ -236,7 +236,7 @@ def test_ase_gets_the_direct_calls_numbers(springs, socket_name, mode, steps):
                 assert abs(atoms.get_potential_energy() / direct.energies[0] - 1) < TOLERANCE
                 assert np.abs(atoms.get_forces() - direct.forces[0]).max() < TOLERANCE * scale
         with pytest.raises(ServerLostError, match="ASE's server always does"):
-            client.result(60)
+            client.result(10)
     assert springs.calls == steps
 
 

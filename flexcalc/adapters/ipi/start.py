@@ -58,6 +58,11 @@ def put(root: Element, start: Path, folder: Path, log: Callable[[str], None]) ->
     inputs.set_start(root, start, "xyz" if told and told[1] not in ANGSTROM else "ase")
 
 
+def declares_units(path: Path) -> bool:
+    """Whether a file states the unit of its positions in i-PI's way, which i-PI then heeds."""
+    return POSITIONS.search(_comment(path)) is not None
+
+
 def _check_units(
     files: list[Element], start: Path, folder: Path, log: Callable[[str], None]
 ) -> None:

@@ -31,7 +31,7 @@ class Line:
 
     Args:
         slope: the median over all pairs of frames, which a fourth of the frames may be wrong about.
-        low, high: where the slope lies but for 1 of 1000 datasets.
+        low, high: 99.9 % confidence interval of the slope.
     """
 
     slope: float
