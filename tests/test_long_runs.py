@@ -192,3 +192,29 @@ def test_a_table_in_blocks_is_the_table_at_once(tmp_path, monkeypatch):
     for name in ("time", "x"):
         np.testing.assert_array_equal(pieces[name], whole[name])
         np.testing.assert_array_equal(some[name], whole[name][::3])
+
+
+@pytest.mark.data
+def test_rows_that_no_run_can_have_written_are_left_out_of_the_report(tmp_path):
+    """A damaged number must not become an index, or memory for so many replicas."""
+    path = tmp_path / "scalars.csv"
+    (tmp_path / "run.toml").write_text("# flexcalc md\n")
+    scalars(path, 20, np.random.default_rng(5))
+    whole = section.read_scalars(RunFolder(tmp_path))
+    names = path.read_text().partition("\n")[0].split(",")
+    rows = dict.fromkeys(names, "1.0")
+    with open(path, "a") as log:
+        for name, value in [("replica", v) for v in ("nan", "-1", "1e18", "0.5", "inf")] + [
+            ("conserved_eV", "nan"),
+            ("temperature_K", "inf"),
+        ]:
+            log.write(",".join((rows | {"replica": "0", name: value}).values()) + "\n")
+    folder = RunFolder(tmp_path)
+    found = section.read_scalars(folder)
+    assert (found.replicas, found.mean_K, found.lowest_eV) == (
+        whole.replicas,
+        whole.mean_K,
+        whole.lowest_eV,
+    )
+    assert len(folder.problems) == 1
+    assert "left out" in folder.problems[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -113,7 +113,7 @@ def read_scalars(folder: RunFolder) -> Scalars | None:
     The file is gone through twice, a block at a time: it may be larger than memory.
     """
     sums = _Sums()
-    for block in folder.blocks("scalars.csv", *COLUMNS):
+    for block in _blocks(folder):
         sums.add(block)
     if not sums.rows.sum():
         return None
@@ -122,7 +122,7 @@ def read_scalars(folder: RunFolder) -> Scalars | None:
     chosen = {int(which): plots.thinned(int(sums.rows[which])) for which in shown}
     parts: dict[int, list[np.ndarray]] = {which: [] for which in chosen}
     done = np.zeros(len(sums.rows), dtype=int)
-    for block in folder.blocks("scalars.csv", *COLUMNS):
+    for block in _blocks(folder):
         owner = _owner(block)
         for which, wanted in chosen.items():
             mine = np.flatnonzero(owner == which)
@@ -132,6 +132,25 @@ def read_scalars(folder: RunFolder) -> Scalars | None:
             done[which] += len(mine)
     drawn = {which: np.concatenate(part, axis=1) for which, part in parts.items()}
     return sums.scalars([sums.trace(which, columns) for which, columns in drawn.items()])
+
+
+def _blocks(folder: RunFolder) -> Iterator[dict[str, np.ndarray]]:
+    """The rows of scalars.csv, without those that no run can have written.
+
+    A run writes finite numbers, and rows of all replicas at each step: the number of a replica is
+    below the number of rows so far.
+    """
+    rows = 0
+    for block in folder.blocks("scalars.csv", *COLUMNS):
+        owner = block.get("replica", np.zeros(len(block["time_fs"])))
+        rows += len(owner)
+        good = np.isfinite([block[name] for name in COLUMNS]).all(axis=0)
+        good &= (owner >= 0) & (owner < rows) & (owner == np.floor(owner))
+        problem = "scalars.csv has rows that are left out: no finite numbers, or no such replica"
+        if not good.all() and problem not in folder.problems:
+            folder.problems.append(problem)
+        if good.any():
+            yield {name: column[good] for name, column in block.items()}
 
 
 def _owner(block: Mapping[str, np.ndarray]) -> np.ndarray:
