@@ -9,11 +9,11 @@ PYTHONS := $(PYTHON) python3.12 python3.13 python3.14 python3 python
 
 SMALL := benchmark-glycine-small benchmark-azobenzene-small
 
-.PHONY: install demo test test-long check clean $(SMALL)
+.PHONY: install demo test test-long coverage check clean $(SMALL)
 
 install: $(VENV)/.for-users
 demo: $(VENV)/.for-users
-test test-long check: $(VENV)/.for-developers
+test test-long coverage check: $(VENV)/.for-developers
 $(SMALL): $(VENV)/.for-benchmarks
 
 $(VENV)/.for-users: EXTRAS := xtb,dft,ipi,smiles
@@ -48,6 +48,10 @@ test:
 
 test-long:
 	$(TESTS) -m 'long or not long'
+
+# Of the processes of the tests themselves; what runs in processes that they start is not seen.
+coverage:
+	$(TESTS) --cov=flexcalc --cov-branch --cov-report=term:skip-covered
 
 check:
 	$(BIN)/ruff check
