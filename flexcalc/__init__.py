@@ -28,9 +28,12 @@ _HOMES = {
     "Potential": "flexcalc.potential",
     "Sum": "flexcalc.potential",
     "load": "flexcalc.registry",
+    "md": "flexcalc.commands.md",
+    "metad": "flexcalc.commands.metad",
     "read": "flexcalc.files",
     "serve": "flexcalc.adapters.ipi",
     "train": "flexcalc.workflows",
+    "umbrella": "flexcalc.commands.umbrella",
     "write": "flexcalc.files",
 }
 
@@ -43,15 +46,21 @@ __all__ = [
     "Potential",
     "Sum",
     "load",
+    "md",
+    "metad",
     "read",
     "serve",
     "train",
+    "umbrella",
     "write",
 ]
 
 if TYPE_CHECKING:
     from flexcalc.adapters.ase import Calculator
     from flexcalc.adapters.ipi import serve
+    from flexcalc.commands.md import md
+    from flexcalc.commands.metad import metad
+    from flexcalc.commands.umbrella import umbrella
     from flexcalc.dataset import Dataset
     from flexcalc.errors import FlexcalcError
     from flexcalc.files import read, write

@@ -46,9 +46,9 @@ RUNS = {
     "evaluate": ("Measure errors of potentials, overall and by region.", "run_evaluate"),
     "path": ("Find a minimum-energy path and check its barrier.", "run_path"),
     "saddle": ("Refine a saddle, find the minima it joins, and give rates.", "run_saddle"),
-    "md": ("Run molecular dynamics of many replicas.", "run_md"),
-    "metad": ("Run metadynamics for a free-energy surface.", "run_metad"),
-    "umbrella": ("Run umbrella sampling for a free-energy profile.", "run_umbrella"),
+    "md": ("Run molecular dynamics of many replicas.", "md"),
+    "metad": ("Run metadynamics for a free-energy surface.", "metad"),
+    "umbrella": ("Run umbrella sampling for a free-energy profile.", "umbrella"),
     "benchmark": ("Compare model families on one flexible molecule.", "run_benchmark"),
     "ipi": ("Start i-PI and its clients for one i-PI input.", "run_ipi"),
     "serve": ("Serve a potential to a running i-PI.", "run_serve"),
@@ -145,7 +145,14 @@ def config_command(name: str, workflow: str, words: Sequence[str]) -> Callable[.
         def work() -> None:
             from flexcalc import workflows
 
-            getattr(workflows, workflow)(configured(name, arguments, overrides), *folder)
+            chosen = configured(name, arguments, overrides)
+            if workflow == name:
+                import flexcalc
+                from flexcalc.commands.face import run_command
+
+                run_command(getattr(flexcalc, name), chosen, folder[0], echo=say)
+            else:
+                getattr(workflows, workflow)(chosen, *folder)
 
         return work
 

@@ -28,7 +28,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from flexcalc.potential import Evaluation, joined
+from flexcalc.potential import Evaluation, concatenate
 from flexcalc.threads import THREAD_VARIABLES, cores, one_blas_thread
 
 PATIENCE = 1.0
@@ -74,7 +74,7 @@ class _Crew:
         """The pieces of a batch, dealt out to all who are there."""
         batches = [positions[piece] for piece in pieces]
         if not self._taken.acquire(blocking=False):
-            return joined([potential.alone(batch) for batch in batches])
+            return concatenate([potential.alone(batch) for batch in batches])
         begun, away = time.monotonic(), dict[_Mate, slice]()
         try:
             mates = self._there()[: len(pieces) - 1]
@@ -95,7 +95,7 @@ class _Crew:
         finally:
             self._grow(time.monotonic() - begun)
             self._taken.release()
-        return joined([part for part in parts if part is not None])
+        return concatenate([part for part in parts if part is not None])
 
     def end(self) -> None:
         """Let all of them go."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,6 +14,9 @@ from numpy.typing import ArrayLike
 from flexcalc.errors import FileFormatError, MoleculeError, ShapeError
 from flexcalc.masses import standard_masses
 from flexcalc.potential import check_molecule
+
+if TYPE_CHECKING:
+    from ase import Atoms
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,57 @@ class Dataset:
             masses=None if self.masses is None else self.masses[index],
         )
 
+    @classmethod
+    def from_atoms(cls, images: Sequence[Atoms]) -> Dataset:
+        """Geometries given as ase.Atoms, with energies and forces where all of them have both.
+
+        Raises:
+            MoleculeError: periodic atoms, or not all of one molecule.
+            ShapeError: no atoms at all.
+        """
+        if not images:
+            raise ShapeError("expected at least one ase.Atoms, got an empty list")
+        numbers, source = images[0].numbers, "ase.Atoms"
+        for atoms in images:
+            check_molecule(numbers, atoms.numbers, source)
+            if atoms.pbc.any():
+                raise MoleculeError(
+                    "flexcalc is for molecules in vacuum, got periodic atoms; set atoms.pbc = False"
+                )
+        found = [_labels_of(atoms) for atoms in images]
+        known = [labels for labels in found if labels is not None]
+        whole = len(known) == len(found)
+        masses = np.array([atoms.get_masses() for atoms in images])
+        standard = np.abs(masses - standard_masses(numbers)).max() < 1e-6
+        return cls(
+            numbers,
+            np.array([atoms.positions for atoms in images]),
+            np.array([energy for energy, _ in known]) if whole else None,
+            np.array([forces for _, forces in known]) if whole else None,
+            provenance=Provenance(source=source),
+            masses=None if standard else masses,
+        )
+
+    def to_atoms(self) -> list[Atoms]:
+        """The frames as ase.Atoms, with the labels that there are and tags in `info`."""
+        from ase import Atoms
+        from ase.calculators.singlepoint import SinglePointCalculator
+
+        found = []
+        for index, positions in enumerate(self.positions):
+            masses = None if self.masses is None else self.masses[index]
+            atoms = Atoms(self.numbers, positions, masses=masses)
+            atoms.info.update({name: column[index] for name, column in self.tags.items()})
+            labels = {
+                name: column[index]
+                for name, column in (("energy", self.energies), ("forces", self.forces))
+                if column is not None
+            }
+            if labels:
+                atoms.calc = SinglePointCalculator(atoms, **labels)
+            found.append(atoms)
+        return found
+
     def own_masses(self) -> np.ndarray | None:
         """Masses (atoms,) in amu that all frames share, or None for standard ones.
 
@@ -148,6 +203,16 @@ class Dataset:
         for array in (self.numbers, self.positions, self.energies, self.forces):
             digest.update(b"none" if array is None else np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
+
+
+def _labels_of(atoms: Atoms) -> tuple[float, np.ndarray] | None:
+    """Energy and forces that a calculator of atoms has already computed."""
+    known = getattr(atoms.calc, "results", {})
+    if atoms.calc is None or "energy" not in known or "forces" not in known:
+        return None
+    if atoms.calc.check_state(atoms):
+        return None
+    return float(known["energy"]), np.array(known["forces"])
 
 
 def first_equal(positions: np.ndarray, within_A: float = 1e-6) -> np.ndarray:

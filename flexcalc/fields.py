@@ -3,7 +3,7 @@
 The bounds are plain annotations: `config` enforces them on TOML and flags.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from annotated_types import Ge, Gt, Le, Lt
 
@@ -50,6 +50,18 @@ INTERNAL = "internal"
 
 Masses = Annotated[tuple[float, ...], INTERNAL]
 """Masses of a molecule's atoms in amu; empty for standard ones."""
+
+GEOMETRIES = "geometries"
+"""Marks a field that holds geometries."""
+
+GeometryLike = Annotated[Any, GEOMETRIES]
+"""Geometries: a file, a Dataset, ase.Atoms, a list of them, or a result that has images."""
+
+POTENTIAL = "potential"
+"""Marks a field that holds a potential."""
+
+PotentialLike = Annotated[Any, POTENTIAL]
+"""A potential: its address, the object itself, or an ASE calculator."""
 
 Address = str
 """One string that names any potential: a model folder, `xtb:GFN2-xTB`, `ase:module:Class`, ..."""

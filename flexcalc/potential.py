@@ -7,14 +7,15 @@ bias, a sum) is bound to the atomic numbers of one molecule and is called with a
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from flexcalc.errors import MoleculeError, NonFiniteError, ShapeError
+from flexcalc.progress import Progress
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +34,7 @@ class Evaluation:
     deviation: np.ndarray | None = None
 
 
-def joined(parts: Sequence[Evaluation]) -> Evaluation:
+def concatenate(parts: Sequence[Evaluation]) -> Evaluation:
     """One evaluation of those of the pieces of a batch; deviations where all parts have them."""
     deviations = [part.deviation for part in parts if part.deviation is not None]
     return Evaluation(
@@ -41,6 +42,17 @@ def joined(parts: Sequence[Evaluation]) -> Evaluation:
         np.concatenate([part.forces for part in parts]),
         np.concatenate(deviations) if len(deviations) == len(parts) else None,
     )
+
+
+def in_batches(
+    potential: Callable[[Any], Evaluation], positions: Any, progress: Progress, size: int = 64
+) -> Evaluation:
+    """Evaluate many geometries (frames, atoms, 3) in batches of `size`, with progress."""
+    parts = []
+    for begin in range(0, len(positions), size):
+        parts.append(potential(positions[begin : begin + size]))
+        progress(min(begin + size, len(positions)), len(positions), "frames")
+    return concatenate(parts)
 
 
 @runtime_checkable

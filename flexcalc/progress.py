@@ -95,14 +95,21 @@ def waiting(what: str, patience_s: float = 2.0) -> Iterator[None]:
 
 
 @contextmanager
-def bar(title: str, say: Callable[[str], None] | None = None) -> Iterator[Progress]:
-    """A bar on standard error with the time left; where that is no terminal, a line a minute.
+def bar(
+    title: str, say: Callable[[str], None] | None = None, *, shown: bool = True
+) -> Iterator[Progress]:
+    """A progress bar with the time left: on a terminal or in a notebook, else a line a minute.
 
     Args:
         title: what is being done, two or three words.
         say: takes those lines; None for none.
+        shown: False for no bar, whatever standard error is.
     """
-    if not sys.stderr.isatty():
+    if shown and in_notebook():
+        with notebook_bar(title) as update:
+            yield update
+        return
+    if not (shown and sys.stderr.isatty()):
         yield silent if say is None else now_and_then(title, say)
         return
     from rich.console import Console
@@ -132,3 +139,52 @@ def bar(title: str, say: Callable[[str], None] | None = None) -> Iterator[Progre
             display.update(task, completed=done, total=total, note=escape(printable(note)))
 
         yield update
+
+
+def in_notebook() -> bool:
+    """Whether this is the kernel of a Jupyter notebook."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return shell is not None and type(shell).__name__ == "ZMQInteractiveShell"
+
+
+@contextmanager
+def notebook_bar(title: str, every_s: float = 0.25) -> Iterator[Progress]:
+    """A progress bar as one output of a notebook's cell, which is replaced as the work goes on.
+
+    Args:
+        title: what is being done, two or three words.
+        every_s: least time between two updates, in seconds.
+    """
+    from html import escape
+
+    from IPython.display import HTML, display
+
+    begun = shown = time.monotonic()
+    latest: tuple[int, int, str] | None = None
+
+    def page() -> HTML:
+        done, total, note = latest or (0, 1, "")
+        spent = time.monotonic() - begun
+        left = ""
+        if 0 < done < total:
+            left = f", about {_duration(spent * (total - done) / done)} left"
+        text = f"{done}/{total}, {_duration(spent)}{left}{f'; {note}' if note else ''}"
+        return HTML(
+            f"<div><b>{escape(title)}</b> <progress value='{done}' max='{total}'></progress> "
+            f"{escape(printable(text))}</div>"
+        )
+
+    handle = display(page(), display_id=True)
+
+    def update(done: int, total: int, note: str = "") -> None:
+        nonlocal latest, shown
+        latest = (done, total, note)
+        if time.monotonic() - shown >= every_s:
+            shown = time.monotonic()
+            handle.update(page())
+
+    try:
+        yield update
+    finally:
+        handle.update(page())

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from flexcalc.errors import AddressError, FileFormatError, InputError
-from flexcalc.fields import FAMILY, Address
+from flexcalc.fields import FAMILY, Address, PotentialLike
 from flexcalc.models.foreign import require_trust
 from flexcalc.potential import Potential, check_molecule
 from flexcalc.query import read_options
@@ -194,15 +194,16 @@ def members_of(address: Address) -> list[Address]:
 
 
 def open_potential(
-    address: Address, numbers: ArrayLike | None = None, *, trust: bool = False
+    address: PotentialLike, numbers: ArrayLike | None = None, *, trust: bool = False
 ) -> Potential:
     """Open any potential by its address.
 
     Args:
-        address: a model folder, of a network perhaps with `?precision=float32` or `?device=cpu`;
-            a foreign model file; a reference method with its options, such as
-            `dft:PBE-D4/def2-SVP?charge=1&multiplicity=2`; or several of them as the members of a
-            committee, such as `committee:a.flex,b.flex`.
+        address: a Potential, which is returned as it is; an ASE calculator; or the address of a
+            model folder, of a network perhaps with `?precision=float32` or `?device=cpu`; of a
+            foreign model file; of a reference method with its options, such as
+            `dft:PBE-D4/def2-SVP?charge=1&multiplicity=2`; or of several of them as the members of
+            a committee, such as `committee:a.flex,b.flex`.
         numbers: (atoms,) atomic numbers of the molecule. Needed for a reference; a model knows
             its own and must agree.
         trust: open files that can only be read by running code they contain.
@@ -212,6 +213,8 @@ def open_potential(
         MoleculeError: the model is for another molecule.
     """
     numbers = None if numbers is None else np.asarray(numbers, dtype=int)
+    if not isinstance(address, str):
+        return _given(address, numbers)
     if address.startswith(COMMITTEE):
         return _open_committee(address, numbers, trust)
     if is_reference(address):
@@ -222,7 +225,35 @@ def open_potential(
     return potential
 
 
-def load(address: Address | Path, molecule: Any = None, *, trust: bool = False) -> Potential:
+def _given(given: Any, numbers: np.ndarray | None) -> Potential:
+    """The potential that an object is, or that stands for an ASE calculator."""
+    inner = getattr(given, "potential", None)  # of a flexcalc.Calculator
+    potential = inner if isinstance(inner, Potential) else given
+    if isinstance(potential, Potential):
+        if numbers is not None:
+            check_molecule(potential.numbers, numbers, name_of(given))
+        return potential
+    if not hasattr(given, "get_potential_energy"):
+        raise AddressError(
+            f"expected a potential, an ASE calculator or an address, got {type(given).__name__}; "
+            f"an address is {EXAMPLES}"
+        )
+    if numbers is None:
+        raise AddressError(
+            f"{name_of(given)} is for any molecule: say which one, as in "
+            "flexcalc.load(calculator, atoms)"
+        )
+    from flexcalc.references.external import ASEPotential
+
+    return ASEPotential.around(given, numbers)
+
+
+def name_of(given: PotentialLike) -> str:
+    """A potential in one word: its address, or the class of an object."""
+    return given if isinstance(given, str) else f"python:{type(given).__name__}"
+
+
+def load(address: PotentialLike | Path, molecule: Any = None, *, trust: bool = False) -> Potential:
     """Open any potential; the public form of `open_potential`.
 
     Args:
@@ -234,7 +265,8 @@ def load(address: Address | Path, molecule: Any = None, *, trust: bool = False) 
         AddressError, MoleculeError: see `open_potential`.
     """
     numbers = getattr(molecule, "numbers", molecule)
-    return open_potential(str(address), numbers, trust=trust)
+    address = str(address) if isinstance(address, Path) else address
+    return open_potential(address, numbers, trust=trust)
 
 
 def _open_committee(address: Address, numbers: np.ndarray | None, trust: bool) -> Potential:

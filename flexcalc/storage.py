@@ -325,6 +325,10 @@ class AppendLog:
                 raise
         self.size += len(record)
 
+    def extend(self, records: Sequence[Any]) -> None:
+        """Append records, given one by one."""
+        self.append(b"".join(records))
+
     def truncate(self, size: int) -> None:
         """Cut the file back to an earlier `size`, as a restart from a checkpoint needs.
 

@@ -252,7 +252,11 @@ def test_the_resolved_file_in_a_run_folder_can_be_run_from_anywhere(here, run, m
 def parsed(monkeypatch, *words):
     """The config that a command line gives to its workflow."""
     got = []
-    monkeypatch.setattr(f"flexcalc.workflows.run_{words[0]}", lambda config, *_: got.append(config))
+    monkeypatch.setattr(
+        "flexcalc.commands.face.run_command", lambda _, chosen, *rest, **more: got.append(chosen)
+    )
+    workflow = f"flexcalc.workflows.run_{words[0]}"
+    monkeypatch.setattr(workflow, lambda config, *_: got.append(config), raising=False)
     cli.main(list(words))
     return got[0]
 
@@ -338,10 +342,10 @@ def test_a_flag_and_a_key_are_named_as_they_were_given(here):
 
 
 def test_a_full_disk_is_one_line(here, run, monkeypatch, capsys):
-    def full(*_):
+    def full(*_, **__):
         raise OSError(28, "No space left on device", "md/trajectory.xyz")
 
-    monkeypatch.setattr("flexcalc.workflows.run_md", full)
+    monkeypatch.setattr("flexcalc.commands.face.run_command", full)
     assert run("md", "m", "s.xyz") == 1
     assert complaint(capsys) == "md/trajectory.xyz: No space left on device"
 
@@ -359,19 +363,19 @@ def test_no_memory_is_one_line(here, run, monkeypatch, capsys):
     ]
     for error in errors:
 
-        def eats(*_, error=error):
+        def eats(*_, error=error, **__):
             raise error
 
-        monkeypatch.setattr("flexcalc.workflows.run_md", eats)
+        monkeypatch.setattr("flexcalc.commands.face.run_command", eats)
         assert run("md", "m", "s.xyz") == 1
         assert complaint(capsys).startswith("out of memory")
 
 
 def test_an_error_of_the_program_itself_is_not_taken_for_one_of_memory(here, run, monkeypatch):
-    def fails(*_):
+    def fails(*_, **__):
         raise RuntimeError("expected a dispatcher")
 
-    monkeypatch.setattr("flexcalc.workflows.run_md", fails)
+    monkeypatch.setattr("flexcalc.commands.face.run_command", fails)
     with pytest.raises(RuntimeError, match="expected a dispatcher"):
         run("md", "m", "s.xyz")
 
@@ -396,7 +400,7 @@ def test_a_finished_run_is_not_done_again(here, run, capsys):
     assert run(*words) == 0
     before = tree(here / "md")
     assert run(*words) == 0
-    assert "this run is already done" in capsys.readouterr().out
+    assert "this run is already complete" in capsys.readouterr().out
     after = tree(here / "md")
     assert after.pop(here / "md/log.txt") != before.pop(here / "md/log.txt")
     assert after == before

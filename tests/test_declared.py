@@ -18,8 +18,8 @@ from flexcalc.config import Md, load
 from flexcalc.dataset import Dataset
 from flexcalc.errors import AddressError, ConfigError, FileFormatError, InputError, UnitError
 from flexcalc.files import FileWarning
+from flexcalc.tasks.molecule import Electrons, electrons_of, following, stated
 from flexcalc.workflows.label import _default_sampler
-from flexcalc.workflows.molecule import Electrons, electrons_of, following, stated
 
 WATER = np.array([8, 1, 1])
 REST = np.array([[0.0, 0.0, 0.12], [0.0, 0.76, -0.48], [0.0, -0.76, -0.48]])

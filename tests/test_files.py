@@ -654,7 +654,7 @@ def test_a_log_cut_at_every_byte_gives_every_whole_frame_and_no_other(tmp_path):
                 files.read_frames(path)
         if cut % 10 and cut - expected > 2:
             continue  # a disk takes milliseconds for each append
-        with files.open_frame_log(path) as log:
+        with files.FrameLog(path) as log:
             log.append(frames[0])
         assert path.read_bytes() == content[:expected] + frames[0]
 
@@ -665,7 +665,7 @@ def test_zeros_that_a_power_cut_leaves_are_removed(tmp_path):
     for rest in (bytes(4096), frame[:20] + bytes(100)):
         path = tmp_path / "log.xyz"
         path.write_bytes(frame + rest)
-        with files.open_frame_log(path):
+        with files.FrameLog(path):
             assert path.read_bytes() == frame
 
 
@@ -676,7 +676,7 @@ def test_damage_before_the_end_of_a_log_deletes_nothing(tmp_path):
     path = tmp_path / "log.xyz"
     path.write_bytes(content)
     with pytest.raises(FileFormatError, match=r"log\.xyz: byte"):
-        files.open_frame_log(path)
+        files.FrameLog(path)
     assert path.read_bytes() == content
 
 

@@ -12,15 +12,16 @@ import pytest
 
 from flexcalc.config import Md
 from flexcalc.errors import FileFormatError
-from flexcalc.files import frame_bytes, open_frame_log, read_frames
+from flexcalc.files import FrameLog, frame_bytes, read_frames
 from flexcalc.files.plumed import read_table
 from flexcalc.files.tables import blocks_of_lines, csv_blocks
+from flexcalc.printing import say
 from flexcalc.report.folder import RunFolder
 from flexcalc.report.sections import md as section
 from flexcalc.report.write import write_report
-from flexcalc.workflows import moving
-from flexcalc.workflows.md import COLUMNS, _results
-from flexcalc.workflows.runs import Run
+from flexcalc.runs import RunFolder as OpenRun
+from flexcalc.runs import folder as runs_folder
+from flexcalc.tasks.md import COLUMNS, _figures
 
 REPLICAS = 50
 NAMES = COLUMNS.strip().split(",")
@@ -52,12 +53,11 @@ def config():
 
 def test_the_figures_of_a_run_are_those_of_all_its_rows_at_once(tmp_path, config):
     table = scalars(tmp_path / "scalars.csv", 400, np.random.default_rng(1))
-    found = _results(config, 8000, tmp_path / "scalars.csv", 9)
+    found = _figures(config.replicas, csv_blocks(tmp_path / "scalars.csv"))
     first, last = table[:REPLICAS, 6], table[-REPLICAS:, 6]
     assert found["temperature_mean_K"] == pytest.approx(table[:, 3].mean(), rel=1e-13)
     assert found["potential_mean_eV"] == pytest.approx(table[:, 4].mean(), rel=1e-13)
-    drift = (last - first).mean() / (9 * 4.0) * 1e3
-    assert found["conserved_drift_meV_atom_ps"] == pytest.approx(drift, rel=1e-12)
+    assert found["conserved_change_eV"] == pytest.approx((last - first).mean(), rel=1e-12)
 
 
 @pytest.mark.data
@@ -111,9 +111,9 @@ def test_neither_figures_nor_report_hold_the_whole_file(tmp_path, config):
     write_report(tmp_path)  # so that what is imported does not count
     tracemalloc.start()
     try:
-        _results(config, 80000, tmp_path / "scalars.csv", 9)
+        _figures(config.replicas, csv_blocks(tmp_path / "scalars.csv"))
         figures = tracemalloc.get_traced_memory()[1]
-        open_frame_log(tmp_path / "trajectory.xyz").close()
+        FrameLog(tmp_path / "trajectory.xyz").close()
         log = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -141,7 +141,7 @@ def test_a_run_writes_the_replicas_and_records_that_it_is_asked_for(here, run):
 
 
 def test_the_sizes_that_are_foretold_are_those_that_come(here, run, monkeypatch, capsys):
-    monkeypatch.setattr(moving, "LARGE_BYTES", 1)
+    monkeypatch.setattr(runs_folder, "LARGE_BYTES", 1)
     words = ("md", "water.flex", "start.xyz", "--replicas", 20, "--steps", 400, "--frame-every", 2)
     assert run(*words, "--output", "md") == 0
     line = next(line for line in capsys.readouterr().out.splitlines() if "will write" in line)
@@ -156,13 +156,13 @@ def test_the_sizes_that_are_foretold_are_those_that_come(here, run, monkeypatch,
 @pytest.mark.parametrize(("free", "says"), [(10**15, "this run"), (10**9, "warning: this run")])
 def test_what_does_not_fit_on_the_disk_is_warned_of(tmp_path, monkeypatch, capsys, free, says):
     usage = namedtuple("usage", "total used free")(0, 0, free)
-    monkeypatch.setattr(moving.shutil, "disk_usage", lambda _: usage)
-    here = Run(tmp_path, "md", 0.0)
-    moving.announce_output(here, {"trajectory.xyz": 66 * 10**9, "scalars.csv": 4 * 10**9})
+    monkeypatch.setattr(runs_folder.shutil, "disk_usage", lambda _: usage)
+    here = OpenRun("md", tmp_path, echo=say)
+    here.announce({"trajectory.xyz": 66 * 10**9, "scalars.csv": 4 * 10**9}, "write less")
     assert capsys.readouterr().out.startswith(
         f"{says} will write about 70 GB (trajectory.xyz 66 GB, scalars.csv 4 GB)"
     )
-    moving.announce_output(here, {"trajectory.xyz": 5 * 10**8})
+    here.announce({"trajectory.xyz": 5 * 10**8}, "write less")
     assert capsys.readouterr().out == ""
 
 

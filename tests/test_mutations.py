@@ -43,6 +43,7 @@ from flexcalc.models.gap.xml import read_files
 from flexcalc.report import write_report
 from flexcalc.report.folder import RunFolder
 from flexcalc.storage import AppendLog, whole_lines
+from flexcalc.store import FolderStore
 from tests.conftest import GEOMETRY, WATER, springs
 from tests.test_malformed_inputs import IPI, MD, mutated, water
 
@@ -242,7 +243,9 @@ def resume_dynamics():
     with AppendLog(Path("a"), whole_lines) as first, AppendLog(Path("b"), whole_lines) as second:
         first.size = second.size = 10**6  # as long as any checkpoint may want them
         recorders = [Recorder(log, 1, lambda state: b"") for log in (first, second)]
-        Checkpoint("run/md.checkpoint", np.random.default_rng(0), recorders).restore(DynamicsState)
+        Checkpoint(
+            FolderStore("run"), "md.checkpoint", np.random.default_rng(0), recorders
+        ).restore(DynamicsState)
 
 
 def read_run():

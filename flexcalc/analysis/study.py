@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -59,40 +57,34 @@ class Study:
     reweighted: Profile | None
     verdict: Verdict
 
-    def results(self) -> dict[str, Any]:
-        """Flat figures for results.json."""
-        flat: dict[str, Any] = {"verdict": self.verdict.word, "verdict_line": self.verdict.line}
-        for key, value in asdict(self.verdict).items():
-            if key not in ("word", "line"):
-                flat[key] = list(value) if isinstance(value, tuple) else value
-        if len(self.basins) > 1:
-            flat["basin_difference_kcal_mol"] = float(self.differences[-1, 1] / KCAL_MOL)
-        if self.reweighted is not None and len(self.basins) > 1:
-            energy = self.reweighted.energies[1] - self.reweighted.energies[0]
-            error = float(np.hypot(*self.reweighted.errors[:2]))
-            if np.isfinite(energy) and np.isfinite(error):
-                flat["basin_difference_reweighted_kcal_mol"] = float(energy / KCAL_MOL)
-                flat["basin_difference_error_kcal_mol"] = error / KCAL_MOL
-        return flat
+    def basin_differences(self) -> tuple[float | None, float | None, float | None]:
+        """Free energy of the second basin above the first in kcal/mol: from the bias, reweighted,
+        and the standard error of the latter; None where it is not known."""
+        if len(self.basins) < 2:
+            return None, None, None
+        biased = float(self.differences[-1, 1] / KCAL_MOL)
+        if self.reweighted is None:
+            return biased, None, None
+        energy = self.reweighted.energies[1] - self.reweighted.energies[0]
+        error = float(np.hypot(*self.reweighted.errors[:2]))
+        if not (np.isfinite(energy) and np.isfinite(error)):
+            return biased, None, None
+        return biased, float(energy / KCAL_MOL), error / KCAL_MOL
 
-    def to_bytes(self, coordinates: Sequence[Coordinate]) -> bytes:
-        """As npz: nodes of each axis, surface and errors in eV, basins and their differences."""
-        stream = io.BytesIO()
-        arrays: dict[str, Any] = {f"nodes_{n}": axis.points for n, axis in enumerate(self.axes)}
-        np.savez_compressed(
-            stream,
-            **arrays,
-            periodic=np.array([axis.periodic for axis in self.axes]),
-            surface=self.surface,
-            errors=self.errors,
-            basins=self.basins.labels.reshape(self.surface.shape),
-            coordinates=np.array([one.label for one in coordinates]),
-            units=np.array([one.unit for one in coordinates]),
-            minima=np.array(self.basins.minima, dtype=int),
-            time_fs=self.time_fs,
-            differences=self.differences,
-        )
-        return stream.getvalue()
+    def arrays(self, coordinates: Sequence[Coordinate]) -> dict[str, np.ndarray]:
+        """Nodes of each axis, surface and errors in eV, basins and their differences."""
+        return {
+            **{f"nodes_{n}": axis.points for n, axis in enumerate(self.axes)},
+            "periodic": np.array([axis.periodic for axis in self.axes]),
+            "surface": self.surface,
+            "errors": self.errors,
+            "basins": self.basins.labels.reshape(self.surface.shape),
+            "coordinates": np.array([one.label for one in coordinates]),
+            "units": np.array([one.unit for one in coordinates]),
+            "minima": np.array(self.basins.minima, dtype=int),
+            "time_fs": self.time_fs,
+            "differences": self.differences,
+        }
 
 
 def study(colvar: Colvar, hills: HillList, axes: Sequence[Axis], temperature_K: float) -> Study:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from flexcalc.analysis.freeenergy import Profile
 from flexcalc.errors import InputError, MissingExtraError
 from flexcalc.files.plumed import WindowSamples
 from flexcalc.methods.umbrella import Line, Umbrella, grid_of
-from flexcalc.units import KB, KCAL_MOL
+from flexcalc.units import KB
 
 LEAST_OVERLAP = 0.03
 """Share of its samples that a window must find in its neighbour.
@@ -189,47 +188,36 @@ class UmbrellaStudy:
             "use more windows, a smaller kappa_kcal_mol, or longer equilibration"
         )
 
-    def results(self) -> dict[str, Any]:
-        """Flat figures for results.json."""
+    def highest(self) -> tuple[float, float]:
+        """The highest free energy above the lowest and its standard error, in eV."""
         finite = np.isfinite(self.profile.energies)
         highest = int(np.argmax(np.where(finite, self.profile.energies, -np.inf)))
-        flat = {
-            "samples": int(self.samples.sum()),
-            "independent_samples": int((self.samples / self.inefficiency).sum()),
-            "least_overlap": float(self.shared.min()),
-            "windows_apart": len(self.apart()),
-            "pieces": self.parts(),
-            "highest_kcal_mol": float(self.profile.energies.flat[highest] / KCAL_MOL),
-            "highest_error_kcal_mol": float(self.profile.errors.flat[highest] / KCAL_MOL),
-            "empty_bins": int((~finite).sum()),
-        }
-        warning = self.warning()
-        return flat | ({} if warning is None else {"warning": warning})
+        return float(self.profile.energies.flat[highest]), float(self.profile.errors.flat[highest])
 
-    def to_bytes(self) -> bytes:
-        """As npz: nodes of each coordinate, profile and errors in eV, and the windows."""
-        stream = io.BytesIO()
+    def empty_bins(self) -> int:
+        """Bins without samples."""
+        return int((~np.isfinite(self.profile.energies)).sum())
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Nodes of each coordinate, profile and errors in eV, and the windows."""
         coordinates = [line.coordinate for line in self.method.lines]
-        nodes: dict[str, Any] = {f"nodes_{n}": one for n, one in enumerate(self.nodes)}
-        np.savez_compressed(
-            stream,
-            **nodes,
-            profile=self.profile.energies,
-            errors=self.profile.errors,
-            coordinates=np.array([one.label for one in coordinates]),
-            units=np.array([one.unit for one in coordinates]),
-            centres=self.method.centres,
-            means=self.means,
-            spreads=self.spreads,
-            samples=self.samples,
-            inefficiency=self.inefficiency,
-            counts=self.counts,
-            free_energies=self.free_energies,
-            pairs=np.array(self.pairs),
-            shared=self.shared,
-            overlap=self.overlap,
-        )
-        return stream.getvalue()
+        return {
+            **{f"nodes_{n}": one for n, one in enumerate(self.nodes)},
+            "profile": self.profile.energies,
+            "errors": self.profile.errors,
+            "coordinates": np.array([one.label for one in coordinates]),
+            "units": np.array([one.unit for one in coordinates]),
+            "centres": self.method.centres,
+            "means": self.means,
+            "spreads": self.spreads,
+            "samples": self.samples,
+            "inefficiency": self.inefficiency,
+            "counts": self.counts,
+            "free_energies": self.free_energies,
+            "pairs": np.array(self.pairs),
+            "shared": self.shared,
+            "overlap": self.overlap,
+        }
 
 
 def study(samples: WindowSamples, method: Umbrella, temperature_K: float) -> UmbrellaStudy:

@@ -16,7 +16,7 @@ from flexcalc.config.commands import (
     UmbrellaSampling,
 )
 from flexcalc.config.options import Flag, flags, options
-from flexcalc.config.reading import load, positional_values
+from flexcalc.config.reading import from_values, load, positional_values
 from flexcalc.config.writing import template, to_toml
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "Train",
     "UmbrellaSampling",
     "flags",
+    "from_values",
     "load",
     "options",
     "positional_values",

@@ -20,10 +20,12 @@ from flexcalc.fields import (
     Bins,
     Count,
     Femtoseconds,
+    GeometryLike,
     Members,
     Natural,
     Port,
     Positive,
+    PotentialLike,
     Seconds,
     Workers,
 )
@@ -236,9 +238,9 @@ class Md(Guards, MapsAtoms, OpensPotentials):
     positional: ClassVar[tuple[str, ...]] = ("model", "start")
     changeable: ClassVar[tuple[str, ...]] = ("steps", *Guards.changeable_guards)
 
-    model: Address
+    model: PotentialLike
     """Potential to run on."""
-    start: Path
+    start: GeometryLike
     """First geometry; of several frames, replicas take them in turn."""
     method: Dynamics = field(default_factory=Langevin)
     """Integrator: `nve` keeps the energy; `langevin`, `rescaling` (Bussi) and `nose-hoover` keep a
@@ -269,9 +271,9 @@ class Metad(Guards, MapsAtoms, OpensPotentials):
     positional: ClassVar[tuple[str, ...]] = ("model", "start")
     changeable: ClassVar[tuple[str, ...]] = ("steps", *Guards.changeable_guards)
 
-    model: Address
+    model: PotentialLike
     """Potential to run on."""
-    start: Path
+    start: GeometryLike
     """First geometry; of several frames, walkers take them in turn."""
     coordinate: tuple[str, ...]
     """One to three coordinates to bias, such as "dihedral 4 6 7 12" (counted from 0)."""
@@ -303,9 +305,9 @@ class UmbrellaSampling(Guards, MapsAtoms, OpensPotentials):
     positional: ClassVar[tuple[str, ...]] = ("model", "start")
     changeable: ClassVar[tuple[str, ...]] = ("steps", *Guards.changeable_guards)
 
-    model: Address
+    model: PotentialLike
     """Potential to run on."""
-    start: Path
+    start: GeometryLike
     """First geometry; of several frames, such as a path, each window takes the nearest."""
     coordinate: tuple[str, ...]
     """One or two coordinates to hold, such as "dihedral 4 6 7 12" (counted from 0)."""

@@ -19,7 +19,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from flexcalc.fields import FAMILY, INTERNAL
+from flexcalc.fields import FAMILY, GEOMETRIES, INTERNAL, POTENTIAL
 from flexcalc.registry import COMMITTEE, FAMILIES, family, is_reference, members_of
 
 PLACES = frozenset(
@@ -51,6 +51,15 @@ class Option:
     default: Any
     choices: dict[str, type]
     many: bool = False
+
+    @property
+    def takes(self) -> str | None:
+        """GEOMETRIES or POTENTIAL where objects may be given for it, else None."""
+        inner = self.annotation
+        while get_origin(inner) in (tuple, Union, types.UnionType):
+            inner = get_args(inner)[0]
+        marks = getattr(inner, "__metadata__", ())
+        return next((mark for mark in marks if mark in (GEOMETRIES, POTENTIAL)), None)
 
     @property
     def required(self) -> bool:
@@ -177,7 +186,7 @@ class Flag:
     @property
     def many(self) -> bool:
         """Whether it may be given more than once."""
-        return self.option.many if self.chooses else _is_tuple(self.option.annotation)
+        return self.option.many if self.chooses else is_tuple(self.option.annotation)
 
 
 def flags(config: type, kinds: dict[str, str] | None = None) -> list[Flag]:
@@ -269,12 +278,13 @@ def is_numeric(annotation: Any) -> bool:
 
 def holds_text(annotation: Any) -> bool:
     """Whether a field of this type may hold text."""
-    if get_origin(annotation) is Literal or annotation is str:
+    if get_origin(annotation) is Literal or annotation in (str, Any):
         return True
     return any(holds_text(part) for part in get_args(annotation))
 
 
-def _is_tuple(annotation: Any) -> bool:
+def is_tuple(annotation: Any) -> bool:
+    """Whether a field of this type holds several values."""
     if get_origin(annotation) is Annotated:
         annotation = get_args(annotation)[0]
     return get_origin(annotation) is tuple

@@ -5,21 +5,25 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import MISSING, is_dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from flexcalc.config.options import (
     Option,
+    flags,
     holds_text,
     is_numeric,
+    is_tuple,
     kind_of,
     located,
     options,
     usual_kind,
 )
 from flexcalc.errors import ConfigError, FileFormatError
+from flexcalc.fields import GEOMETRIES, POTENTIAL
 from flexcalc.files.text import decoded
 from flexcalc.storage import read_file
 
@@ -28,6 +32,37 @@ LARGEST_FILE = 1 << 20
 
 Place = Callable[[str], str]
 """Where a dotted key was given, for messages: `run.toml: method.kind` or `--steps`."""
+
+
+def from_values(config: Any, values: Mapping[str, Any]) -> Any:
+    """A config from values of Python.
+
+    Args:
+        config: its dataclass.
+        values: option -> value; sections are objects such as `NEB(images=9)`, names of kinds or
+            tables. An option of a section may also stand for itself, as a flag does on the
+            command line: `images=9`.
+
+    Raises:
+        ConfigError: names the option, what was expected and what was found.
+    """
+    known = {option.name: option for option in options(config)}
+    known_flags = {flag.name.replace("-", "_"): flag for flag in flags(config)}
+    table: dict[str, Any] = {}
+    for name, value in values.items():
+        if name in known:
+            many = known[name].many or is_tuple(known[name].annotation)
+            table[name] = _several(value) if many else value
+    for name, value in values.items():
+        if name in known:
+            continue
+        if name not in known_flags:
+            raise ConfigError(f"{name}: no such option{_hint(name, [*known, *known_flags])}")
+        flag = known_flags[name]
+        for place in flag.places:
+            entries = _several(value) if flag.many else value
+            _put(config, table, place, entries, partial(_as_given, name))
+    return _build(config, table, lambda key: key.rpartition(".")[2], "", {})
 
 
 def load(
@@ -173,6 +208,8 @@ def _build(
             continue
         sections = []
         for entry in _tables(option, value) if option.many else [value]:
+            if is_dataclass(entry) and type(entry) in option.choices.values():
+                entry = {"kind": kind_of(entry), **_own_fields(entry)}
             if isinstance(entry, str | Mapping) or value is not option.default:
                 section, inner = _section(option, entry, place, key)
                 entry = _build(section, inner, place, f"{key}.", typed)
@@ -183,9 +220,27 @@ def _build(
     return config(**values)
 
 
+def _several(value: Any) -> Any:
+    """Values of an option that takes several, where one may be given alone."""
+    return value if isinstance(value, list | tuple) else [value]
+
+
+def _as_given(name: str, key: str) -> str:
+    """The place of an option that stands for a section's."""
+    return name
+
+
+def _own_fields(section: Any) -> dict[str, Any]:
+    """The options of a section that was given as an object."""
+    kind: Any = type(section)
+    return {option.name: getattr(section, option.name) for option in options(kind)}
+
+
 def _leaf(option: Option, value: Any, place: str, typed: bool) -> Any:
     from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+    if option.takes is not None:
+        _check_given(option, value, place)
     numeric = is_numeric(option.annotation) and not holds_text(option.annotation)
     for entry in value if isinstance(value, list) else [value]:
         loose = isinstance(entry, bool) or (isinstance(entry, str) and not typed)
@@ -195,12 +250,21 @@ def _leaf(option: Option, value: Any, place: str, typed: bool) -> Any:
         raise ConfigError(f"{place}: expected true or false, got {_shown(value)}")
     try:
         settings = ConfigDict(allow_inf_nan=False, arbitrary_types_allowed=True)
-        return TypeAdapter(option.annotation, config=settings).validate_python(value)
+        value = TypeAdapter(option.annotation, config=settings).validate_python(value)
+        return Path(value) if option.takes == GEOMETRIES and isinstance(value, str) else value
     except ValidationError as error:
         message, found = error.errors()[0]["msg"], error.errors()[0]["input"]
     for theirs, ours in WORDS:
         message = message.replace(theirs, ours)
     raise ConfigError(f"{place}: {_plainly(message, found)}, got {_shown(found)}")
+
+
+def _check_given(option: Option, value: Any, place: str) -> None:
+    """Refuse what is neither a text nor a path nor an object that could be meant."""
+    for entry in value if isinstance(value, list | tuple) else [value]:
+        if entry is None or isinstance(entry, bool | int | float | Mapping):
+            what = "a potential" if option.takes == POTENTIAL else "geometries"
+            raise ConfigError(f"{place}: expected {what}, got {_shown(entry)}")
 
 
 def _plainly(message: str, found: Any) -> str:
@@ -233,7 +297,8 @@ def _shown(value: Any) -> str:
     return text if len(text) < 60 else f"{text[:57]}..."
 
 
-def _hint(name: str, known: Mapping[str, Any]) -> str:
+def _hint(name: str, known: Iterable[str]) -> str:
+    known = list(known)
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f"; did you mean {near[0]}?" if near else f"; known: {', '.join(known)}"
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
-from dataclasses import MISSING
+from dataclasses import MISSING, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from flexcalc.config.options import Option, kind_of, located, options, usual_kind
+from flexcalc.dataset import Dataset
+from flexcalc.potential import formula
+from flexcalc.registry import name_of
 
 
 def to_toml(config: Any) -> str:
@@ -101,5 +105,11 @@ def _literal(value: Any) -> str:
         return "[" + ", ".join(_literal(entry) for entry in value) + "]"
     if isinstance(value, dict):
         return "{" + ", ".join(f"{_literal(k)} = {_literal(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, Dataset):
+        frames = f"{len(value)} frame{'s' * (len(value) > 1)}"
+        return _literal(f"python: {formula(value.numbers)}, {frames}, sha256 {value.sha256()}")
+    if not is_dataclass(value):
+        facts = json.dumps(getattr(value, "facts", None), sort_keys=True, default=str)
+        return _literal(f"{name_of(value)}, sha256 {hashlib.sha256(facts.encode()).hexdigest()}")
     inner = [f'kind = "{kind_of(value)}"', *_flat(value)]
     return "{" + ", ".join(inner) + "}"

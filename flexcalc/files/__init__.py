@@ -15,18 +15,18 @@ from flexcalc.dataset import Dataset
 from flexcalc.errors import FileFormatError, InputError
 from flexcalc.files import extxyz, frames, npz
 from flexcalc.files.extxyz import read_first, read_frames, read_last
-from flexcalc.files.frames import frame_bytes, open_frame_log, whole_frames
+from flexcalc.files.frames import FrameLog, frame_bytes, whole_frames
 from flexcalc.files.keys import Wanted
 from flexcalc.files.units import energy_unit, force_unit, length_unit
 from flexcalc.storage import LARGEST, atomic_write, check_regular
 
 __all__ = [
     "FileWarning",
+    "FrameLog",
     "energy_unit",
     "force_unit",
     "frame_bytes",
     "length_unit",
-    "open_frame_log",
     "read",
     "read_first",
     "read_frames",
@@ -43,7 +43,7 @@ class FileWarning(UserWarning):
 
 
 def read(
-    path: Path | str,
+    path: Path | str | Dataset,
     *,
     energy_unit: str | None = None,
     length_unit: str | None = None,
@@ -58,7 +58,7 @@ def read(
         path: `.xyz` or `.extxyz` (eV and angstrom unless said otherwise, by the call or by the
             file: `energy_unit=kcal/mol`, or i-PI's `positions{atomic_unit}`), or `.npz`: an sGDML
             dataset (z, R, E, F) or one in the style of rMD17 (nuclear_charges, coords,
-            energies, forces).
+            energies, forces). A Dataset is returned as it is.
         energy_unit: unit of the energies, such as "kcal/mol"; needed for an npz that does not
             say itself.
         length_unit: unit of the positions; angstrom unless said.
@@ -77,6 +77,8 @@ def read(
         UnitError: a unit is unknown, missing, or contradicts the file.
         MoleculeError: the frames are periodic or not all of one molecule.
     """
+    if isinstance(path, Dataset):
+        return path
     path = Path(path)
     binary = _is_binary(path)
     _check_file(path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -152,14 +152,19 @@ def whole_frames(content: bytes) -> int:
     return start
 
 
-def open_frame_log(path: Path | str) -> AppendLog:
-    """Open a log of frames for appending, after removing a frame that a kill has cut.
+class FrameLog(AppendLog):
+    """A log of frames; a frame that a kill has cut is removed on opening.
 
     Raises:
         FileFormatError: the log is damaged.
     """
-    path = Path(path)
-    try:
-        return AppendLog(path, whole_frames)
-    except FileFormatError as error:
-        raise FileFormatError(f"{path}: {error}") from None
+
+    def __init__(self, path: Path | str):
+        try:
+            super().__init__(Path(path), whole_frames)
+        except FileFormatError as error:
+            raise FileFormatError(f"{path}: {error}") from None
+
+    def extend(self, records: Sequence[Any]) -> None:
+        """Append the frames of datasets."""
+        self.append(b"".join(map(to_bytes, records)))

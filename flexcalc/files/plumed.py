@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from flexcalc.errors import FileFormatError
-from flexcalc.files.tables import blocks_of_lines, numbers_of
+from flexcalc.files.tables import Source, blocks_of_lines, numbers_of
 from flexcalc.geometry import Coordinate
 from flexcalc.units import KJ_MOL
 
@@ -85,7 +85,7 @@ def hills_lines(
     return "".join(lines).encode()
 
 
-def read_hills(path: Path | str, coordinates: Sequence[Coordinate]) -> HillList:
+def read_hills(path: Source, coordinates: Sequence[Coordinate]) -> HillList:
     """Read HILLS of these coordinates, from here or from PLUMED.
 
     Raises:
@@ -173,7 +173,7 @@ MOST_SAMPLES = 4_000_000
 """Rows of a COLVAR that are analysed; of a longer one every n-th time is."""
 
 
-def read_colvar(path: Path | str, coordinates: Sequence[Coordinate]) -> Colvar:
+def read_colvar(path: Source, coordinates: Sequence[Coordinate]) -> Colvar:
     """Read a COLVAR that was written here, at most about `MOST_SAMPLES` rows of it.
 
     Raises:
@@ -212,7 +212,7 @@ class WindowSamples:
 
 
 def read_windows(
-    path: Path | str, coordinates: Sequence[Coordinate], most: int = MOST_SAMPLES
+    path: Source, coordinates: Sequence[Coordinate], most: int = MOST_SAMPLES
 ) -> WindowSamples:
     """Read a COLVAR of umbrella windows that was written here, at most about `most` rows of it.
 
@@ -231,7 +231,7 @@ def read_windows(
     )
 
 
-def read_table(path: Path | str, most: int | None = None) -> dict[str, np.ndarray]:
+def read_table(path: Source, most: int | None = None) -> dict[str, np.ndarray]:
     """The columns (rows,) of a file that begins with `#! FIELDS`, as they stand there.
 
     A last line without its end was cut by a kill and is left out. PLUMED repeats the head after
@@ -245,7 +245,6 @@ def read_table(path: Path | str, most: int | None = None) -> dict[str, np.ndarra
     Raises:
         FileFormatError: missing, or a line does not fit; names it.
     """
-    path = Path(path)
     names: list[str] = []
     parts: list[np.ndarray] = []
     try:
@@ -269,11 +268,14 @@ def read_table(path: Path | str, most: int | None = None) -> dict[str, np.ndarra
     return dict(zip(names, table.T, strict=True))
 
 
-def _count_lines(path: Path) -> int:
-    return sum(block.count(b"\n") for block in blocks_of_lines(path))
+def _count_lines(path: Source) -> int:
+    count = sum(block.count(b"\n") for block in blocks_of_lines(path))
+    if not isinstance(path, Path | str):
+        path.seek(0)
+    return count
 
 
-def _rows(path: Path, lines: list[str], before: int, names: list[str]) -> np.ndarray:
+def _rows(path: Source, lines: list[str], before: int, names: list[str]) -> np.ndarray:
     """The numbers (rows, fields) of some lines; the names of the fields are added where they stand.
 
     Args:
@@ -296,7 +298,7 @@ def _rows(path: Path, lines: list[str], before: int, names: list[str]) -> np.nda
     return np.concatenate([part for part in parts if len(part)] or [np.zeros((0, len(names)))])
 
 
-def _numbers(path: Path, lines: list[str], before: int, names: list[str]) -> np.ndarray:
+def _numbers(path: Source, lines: list[str], before: int, names: list[str]) -> np.ndarray:
     """Finite numbers (lines, fields) of lines without a head among them."""
     if not lines:
         return np.zeros((0, len(names)))
@@ -311,7 +313,7 @@ def _numbers(path: Path, lines: list[str], before: int, names: list[str]) -> np.
     return found
 
 
-def _row(path: Path, number: int, line: str, names: Sequence[str]) -> list[float]:
+def _row(path: Source, number: int, line: str, names: Sequence[str]) -> list[float]:
     try:
         row = [float(word) for word in line.split()]
     except ValueError:
@@ -323,7 +325,7 @@ def _row(path: Path, number: int, line: str, names: Sequence[str]) -> list[float
     return row
 
 
-def _check_columns(path: Path | str, table: dict[str, np.ndarray], names: Sequence[str]) -> None:
+def _check_columns(path: Source, table: dict[str, np.ndarray], names: Sequence[str]) -> None:
     lacking = [name for name in names if name not in table]
     if lacking:
         raise FileFormatError(

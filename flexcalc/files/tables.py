@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -14,10 +16,15 @@ BLOCK = 4 << 20
 """Bytes of text that are read at a time."""
 
 
-def blocks_of_lines(path: Path, size: int = BLOCK) -> Iterator[bytes]:
+Source = Path | str | BinaryIO
+"""A file, or one that is open for reading."""
+
+
+def blocks_of_lines(source: Source, size: int = BLOCK) -> Iterator[bytes]:
     """The whole lines of a file, some megabytes of them at a time; a cut last line is left out."""
     rest = b""
-    with open_regular(path, None) as stream:
+    opened = open_regular(source, None) if isinstance(source, Path | str) else nullcontext(source)
+    with opened as stream:
         while piece := stream.read(size):
             piece = rest + piece
             end = piece.rfind(b"\n") + 1
@@ -47,7 +54,14 @@ def numbers_of(lines: list[str], columns: int, delimiter: str | None) -> np.ndar
     return found
 
 
-def csv_blocks(path: Path, size: int = BLOCK) -> Iterator[dict[str, np.ndarray]]:
+def csv_bytes(columns: Mapping[str, np.ndarray]) -> bytes:
+    """Columns (rows,) of numbers as CSV with a header; every digit is kept."""
+    rows = zip(*(np.asarray(column).tolist() for column in columns.values()), strict=True)
+    lines = [",".join(columns), *(",".join(map(repr, row)) for row in rows)]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def csv_blocks(path: Source, size: int = BLOCK) -> Iterator[dict[str, np.ndarray]]:
     """Columns (rows,) of a CSV file with a header, some thousand rows at a time.
 
     Raises:

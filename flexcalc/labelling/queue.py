@@ -17,7 +17,7 @@ import numpy as np
 
 from flexcalc.dataset import Dataset
 from flexcalc.errors import FileFormatError, InputError, LabelError
-from flexcalc.files import frame_bytes, open_frame_log, read_frames
+from flexcalc.files import FrameLog, frame_bytes, read_frames
 from flexcalc.labelling import cluster, local
 from flexcalc.labelling.jobqueue import Log, check_scheduler
 from flexcalc.labelling.worker import OpenReference, Outcome
@@ -232,7 +232,7 @@ class _Record:
                 folder.mkdir(parents=True)
                 stack.callback(_remove_folder_if_empty, folder)
             self._logs = [
-                stack.enter_context(open_frame_log(folder / name)) for name in (LABELS, QUARANTINE)
+                stack.enter_context(FrameLog(folder / name)) for name in (LABELS, QUARANTINE)
             ]
             stack.callback(self._remove_empty_logs)
             self._finished = [self._check(log) for log in self._logs]

@@ -11,16 +11,16 @@ import operator
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from pathlib import Path
 from typing import Any, Protocol, get_type_hints
 
 import numpy as np
 from numpy.random import Generator
 
+from flexcalc.dataset import Dataset, concatenate
 from flexcalc.errors import FileFormatError, GuardError, NonFiniteError
-from flexcalc.files import frame_bytes
+from flexcalc.masses import of_frames
 from flexcalc.potential import Potential
-from flexcalc.storage import AppendLog, atomic_write, load_checkpoint, read_file, save_checkpoint
+from flexcalc.store import Log, Store
 
 
 class State(Protocol):
@@ -73,37 +73,38 @@ def iterate[S: State](
 
 
 class Recorder:
-    """An observer that writes every n-th state to a log, in larger pieces.
+    """An observer that appends every n-th state to a log, in larger pieces.
 
     Args:
-        log: append-only file of the run.
+        log: append-only log of the run.
         every: steps between two records.
-        render: a state -> one or more whole records.
+        render: a state -> what the log takes as one record.
     """
 
-    def __init__(self, log: AppendLog, every: int, render: Callable[[Any], bytes]):
+    def __init__(self, log: Log, every: int, render: Callable[[Any], Any]):
         self.log, self.every, self.render = log, every, render
-        self._pending: list[bytes] = []
+        self._pending: list[Any] = []
 
     def __call__(self, state: State) -> None:
         if state.step % self.every == 0:
             self._pending.append(self.render(state))
 
     def flush(self) -> None:
-        """Put what was recorded on disk."""
+        """Append what was recorded."""
         if self._pending:
-            self.log.append(b"".join(self._pending))
+            self.log.extend(self._pending)
             self._pending.clear()
 
 
 class Checkpoint:
-    """An observer that keeps a restart on disk, exact to the byte.
+    """An observer that keeps a restart in a store, exact to the byte.
 
-    Logs written beside the checkpoint are cut back on restart to where they stood when it was
-    made, so that no frame is lost or written twice.
+    Logs of the run are cut back on restart to where they stood when the checkpoint was made, so
+    that no frame is lost or written twice.
 
     Args:
-        path: checkpoint file.
+        store: where it is kept.
+        name: under which it is kept.
         rng: the generator the run draws from; its state is saved and restored.
         recorders: the logs of the run.
         seconds: least time between two checkpoints.
@@ -111,13 +112,14 @@ class Checkpoint:
 
     def __init__(
         self,
-        path: Path,
+        store: Store,
+        name: str,
         rng: Generator,
         recorders: Sequence[Recorder] = (),
         *,
         seconds: float = 5.0,
     ):
-        self.path, self.rng, self.seconds = Path(path), rng, seconds
+        self.store, self.name, self.rng, self.seconds = store, name, rng, seconds
         self.recorders = tuple(recorders)
         self._last = time.monotonic()
 
@@ -131,11 +133,11 @@ class Checkpoint:
         arrays, facts = pack(state)
         facts["rng"] = self.rng.bit_generator.state if generator is None else generator
         facts["logs"] = [recorder.log.size for recorder in self.recorders]
-        save_checkpoint(self.path, arrays, facts)
+        self.store.put_arrays(self.name, arrays, facts)
         self._last = time.monotonic()
 
     def flush(self) -> None:
-        """Put all records on disk."""
+        """Append all records to their logs."""
         for recorder in self.recorders:
             recorder.flush()
 
@@ -145,7 +147,7 @@ class Checkpoint:
         Raises:
             FileFormatError: the checkpoint is damaged or of another method.
         """
-        found = load_checkpoint(self.path)
+        found = self.store.arrays(self.name)
         if found is None:
             for recorder in self.recorders:
                 recorder.log.truncate(0)
@@ -161,7 +163,8 @@ class Checkpoint:
                 raise ValueError(f"lengths of logs {lengths}")
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise FileFormatError(
-                f"{self.path}: not a checkpoint of this method ({error}); choose another folder"
+                f"{self.store.where(self.name)}: not a checkpoint of this method ({error}); "
+                "choose another folder"
             ) from None
         for recorder, length in zip(self.recorders, lengths, strict=True):
             recorder.log.truncate(length)
@@ -230,7 +233,7 @@ def run[S: State](
             checkpoint.save(last.state, last.generator)
         moves = getattr(method, "dynamics", method)  # what a bias is added to
         masses = getattr(moves, "masses", ())
-        _keep_geometries(checkpoint.path.with_name(STOPPED), potential.numbers, masses, error)
+        _keep_geometries(checkpoint.store, potential.numbers, masses, error)
         if isinstance(error, NonFiniteError) and error.positions is not None:
             step = 0 if last.state is None else last.state.step + 1
             raise NonFiniteError(
@@ -252,18 +255,28 @@ STOPPED = "stopped.xyz"
 
 
 def _keep_geometries(
-    path: Path, numbers: np.ndarray, masses: Sequence[float], error: GuardError
+    store: Store, numbers: np.ndarray, masses: Sequence[float], error: GuardError
 ) -> None:
-    """Add the geometries of an error to a file, unless it has them from the last attempt."""
+    """Keep the geometries of an error, unless they are there from the last attempt."""
     if error.rows is None or error.positions is None:
         return
-    frames = b"".join(
-        frame_bytes(numbers, positions, masses=masses, replica=int(row), reason=error.reason)
-        for row, positions in zip(error.rows, error.positions, strict=True)
+    tags = {"replica": np.asarray(error.rows), "reason": np.full(len(error.rows), error.reason)}
+    own = of_frames(masses, len(error.rows))
+    frames = Dataset(numbers, error.positions, tags=tags, masses=own)
+    before = store.get(STOPPED)
+    if before is None:
+        store.put(STOPPED, frames)
+    elif not _contains(before, frames):
+        store.put(STOPPED, concatenate(before, frames))
+
+
+def _contains(all_frames: Dataset, frames: Dataset) -> bool:
+    """Whether the geometries of a dataset, in their order, stand in another one."""
+    count = len(frames)
+    return any(
+        np.array_equal(all_frames.positions[begin : begin + count], frames.positions)
+        for begin in range(len(all_frames) - count + 1)
     )
-    before = read_file(path) if path.exists() else b""
-    if frames not in before:
-        atomic_write(path, before + frames)
 
 
 def pack(state: State) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

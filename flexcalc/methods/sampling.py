@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -20,11 +19,12 @@ from flexcalc.fields import (
     Positive,
     Timestep,
 )
-from flexcalc.files import frame_bytes, open_frame_log, read_frames
+from flexcalc.masses import of_frames
 from flexcalc.methods.dynamics import DynamicsState, Langevin
 from flexcalc.methods.iterate import Checkpoint, Recorder, run
 from flexcalc.potential import Potential
 from flexcalc.progress import Progress, silent
+from flexcalc.store import Store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +104,7 @@ def sample_dynamics(
     potential: Potential,
     starts: Dataset,
     rng: Generator,
-    folder: Path,
+    store: Store,
     name: str,
     progress: Progress = silent,
 ) -> Dataset:
@@ -118,7 +118,7 @@ def sample_dynamics(
         potential: surface to sample.
         starts: geometries to start from.
         rng: source of momenta and noise.
-        folder: where the trajectory and the checkpoint are kept; a second call resumes.
+        store: keeps the trajectory and the checkpoint; a second call resumes.
         name: their common name.
 
     Returns:
@@ -131,27 +131,25 @@ def sample_dynamics(
         friction_per_ps=how.friction_per_ps,
         masses=batch.masses,
     )
-    path = folder / f"{name}.xyz"
-    with open_frame_log(path) as log:
-        recorder = Recorder(log, batch.every, batch.render)
-        checkpoint = Checkpoint(folder / f"{name}.checkpoint", rng, [recorder])
-        stride = 1
-        while True:
-            run(
-                method,
-                potential,
-                starts.positions[batch.origin],
-                DynamicsState,
-                steps=batch.steps(stride),
-                checkpoint=checkpoint,
-                observers=[batch.watcher(stride, progress)],
-            )
-            frames = read_frames(path)
-            late = frames[frames.tags["time_fs"] > how.equilibration_fs]
-            needed = min(_stride(late, len(batch.origin)), how.patience)
-            if needed <= stride:
-                return _thinned(late, how, len(batch.origin), batch.wanted)
-            stride = needed
+    recorder = Recorder(store.frames(f"{name}.xyz"), batch.every, batch.render)
+    checkpoint = Checkpoint(store, f"{name}.checkpoint", rng, [recorder])
+    stride = 1
+    while True:
+        run(
+            method,
+            potential,
+            starts.positions[batch.origin],
+            DynamicsState,
+            steps=batch.steps(stride),
+            checkpoint=checkpoint,
+            observers=[batch.watcher(stride, progress)],
+        )
+        frames = store.get(f"{name}.xyz")
+        late = frames[frames.tags["time_fs"] > how.equilibration_fs]
+        needed = min(_stride(late, len(batch.origin)), how.patience)
+        if needed <= stride:
+            return _thinned(late, how, len(batch.origin), batch.wanted)
+        stride = needed
 
 
 class _Batch:
@@ -180,21 +178,16 @@ class _Batch:
             stride * self.wanted * self.every
         )
 
-    def render(self, state: DynamicsState) -> bytes:
+    def render(self, state: DynamicsState) -> Dataset:
         """A record: a frame of every run."""
-        frames = zip(state.positions, state.evaluation.energies, strict=True)
-        return b"".join(
-            frame_bytes(
-                self.numbers,
-                positions,
-                energy,
-                masses=self.masses,
-                run=row,
-                start=self.names[row],
-                time_fs=state.step * self.how.timestep_fs,
-            )
-            for row, (positions, energy) in enumerate(frames)
-        )
+        runs = len(self.origin)
+        tags = {
+            "run": np.arange(runs),
+            "start": self.names,
+            "time_fs": np.full(runs, state.step * self.how.timestep_fs),
+        }
+        energies, masses = state.evaluation.energies, of_frames(self.masses, runs)
+        return Dataset(self.numbers, state.positions, energies, tags=tags, masses=masses)
 
     def watcher(self, stride: int, progress: Progress) -> Callable[[DynamicsState], None]:
         """An observer that reports progress."""

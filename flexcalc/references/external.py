@@ -50,7 +50,18 @@ class ASEPotential(CheckedPotential):
         self.target = target
         self.keywords = keywords
         self._calculator: Any = None
+        self._kept: Any = None
         load_callable(f"{self._module}:{name}", "ase", "class")
+
+    @classmethod
+    def around(cls, calculator: Any, numbers: ArrayLike) -> ASEPotential:
+        """The potential of an ASE calculator that is there already."""
+        potential = cls.__new__(cls)
+        potential.numbers = np.array(numbers, dtype=int)
+        potential.target, potential.keywords = type(calculator).__name__, {}
+        potential._module, potential._name = "", ""
+        potential._calculator = potential._kept = calculator
+        return potential
 
     @classmethod
     def from_address(
@@ -107,7 +118,7 @@ class ASEPotential(CheckedPotential):
                 f"and forces, found {type(error).__name__}: {reason}"
             ) from error
         except Exception as error:  # a foreign code may raise anything: no label, say why
-            self._calculator = None
+            self._calculator = self._kept
             lacking = _what_cannot_be_started(error)
             if lacking:
                 raise MissingProgramError(
@@ -137,7 +148,7 @@ class ASEPotential(CheckedPotential):
         return calculator
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_calculator": None}
+        return {**self.__dict__, "_calculator": self._kept}
 
 
 def _what_cannot_be_started(error: BaseException | None) -> str:

@@ -14,11 +14,8 @@ if TYPE_CHECKING:
     from flexcalc.workflows.info import describe, lines, toml_template
     from flexcalc.workflows.ipi import run_ipi, run_serve
     from flexcalc.workflows.label import run_label
-    from flexcalc.workflows.md import run_md
-    from flexcalc.workflows.metad import run_metad
     from flexcalc.workflows.path import run_path
     from flexcalc.workflows.saddle import run_saddle
-    from flexcalc.workflows.umbrella import run_umbrella
 
 _HOMES = {
     "describe": "info",
@@ -29,13 +26,10 @@ _HOMES = {
     "run_evaluate": "evaluate",
     "run_ipi": "ipi",
     "run_label": "label",
-    "run_md": "md",
-    "run_metad": "metad",
     "run_path": "path",
     "run_saddle": "saddle",
     "run_serve": "ipi",
     "run_train": "fitting",
-    "run_umbrella": "umbrella",
     "toml_template": "info",
     "train": "fitting",
 }
@@ -49,13 +43,10 @@ __all__ = [
     "run_evaluate",
     "run_ipi",
     "run_label",
-    "run_md",
-    "run_metad",
     "run_path",
     "run_saddle",
     "run_serve",
     "run_train",
-    "run_umbrella",
     "toml_template",
     "train",
 ]

@@ -5,15 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from flexcalc.commands.face import run_command
+from flexcalc.commands.md import md
 from flexcalc.config import Demo, Evaluate, Ipi, Label, Md, PathSearch, Train
 from flexcalc.methods.dynamics import Langevin
 from flexcalc.methods.sampling import Thermal
+from flexcalc.printing import say
 from flexcalc.registry import family
 from flexcalc.workflows.evaluate import run_evaluate
 from flexcalc.workflows.fitting import run_train
 from flexcalc.workflows.ipi import run_ipi
 from flexcalc.workflows.label import run_label
-from flexcalc.workflows.md import run_md
 from flexcalc.workflows.path import run_path
 from flexcalc.workflows.runs import open_run, shipped
 
@@ -57,7 +59,7 @@ def run_demo(config: Demo, output: Path) -> dict[str, Any]:
         )
         path = run_path(search, folder / "path")
         run.say(f"5/6 dynamics: {config.replicas} replicas at 300 K")
-        dynamics = run_md(_md(config, model, starts[0]), folder / "md")
+        dynamics: Any = run_command(md, _md(config, model, starts[0]), folder / "md", say)
         run.say("6/6 i-PI: the same model as a client of a real server")
         served = Ipi(
             input=shipped("ipi-nvt.xml"), model=model, start=Path(starts[0]), steps=IPI_STEPS
@@ -72,8 +74,8 @@ def run_demo(config: Demo, output: Path) -> dict[str, Any]:
                 "held_out_frames": errors["frames"],
                 **{key: value for key, value in errors.items() if key.startswith(HEADLINES)},
                 **{key: value for key, value in path.items() if "barrier" in key},
-                "temperature_mean_K": dynamics["temperature_mean_K"],
-                "md_steps_per_second": dynamics["steps_per_second"],
+                "temperature_mean_K": dynamics.temperature_mean_K,
+                "md_steps_per_second": dynamics.steps_per_second,
                 **{key: value for key, value in ipi.items() if "difference" in key},
             }
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -14,11 +14,12 @@ from flexcalc.config import Evaluate
 from flexcalc.errors import FileFormatError
 from flexcalc.geometry import Coordinate
 from flexcalc.geometry.named import LINEAR_DEGREES
+from flexcalc.potential import in_batches
 from flexcalc.registry import open_potential
 from flexcalc.storage import atomic_write, write_json
-from flexcalc.workflows.molecule import electrons_of, following
-from flexcalc.workflows.ordering import ordered
-from flexcalc.workflows.runs import Run, in_chunks, open_run
+from flexcalc.tasks.molecule import electrons_of, following
+from flexcalc.tasks.ordering import ordered
+from flexcalc.workflows.runs import Run, open_run
 
 UNITS = {"kcal_mol_A": "kcal/mol/A", "kcal_mol": "kcal/mol"}
 
@@ -53,14 +54,14 @@ def run_evaluate(config: Evaluate, output: Path) -> dict[str, Any]:
     with open_run("evaluate", config, output) as run:
         if run.finished is not None:
             return run.finished
-        maps = [fitting.told(run) for fitting in fittings]
+        maps = [{} if (m := f.said(cast(Any, run))) is None else {"atom_map": m} for f in fittings]
         for note in undefined:
             run.say(f"warning: {note}")
         tables = []
         for index, (address, potential) in enumerate(zip(config.models, potentials, strict=True)):
             own = fittings[index].data
             with run.bar(f"evaluate {index + 1}/{len(potentials)}") as progress:
-                evaluation = in_chunks(potential, own.positions, progress)
+                evaluation = in_batches(potential, own.positions, progress)
             # Coordinates count atoms as the model does; so do the labels that it is judged by.
             found = accuracy(
                 own,

@@ -27,12 +27,12 @@ from flexcalc.potential import Potential
 from flexcalc.progress import Progress, silent
 from flexcalc.registry import made
 from flexcalc.storage import copy_tree, read_json, write_json
+from flexcalc.tasks.molecule import electrons_of, following
 from flexcalc.training.memory import NOTHING, Memory, Notebook
 from flexcalc.training.refinement import By
 from flexcalc.training.selection import Selection
 from flexcalc.workflows.baseline import Baseline, Task, open_baseline, task
 from flexcalc.workflows.choosing import Fitted, Split, fit, held_out, split
-from flexcalc.workflows.molecule import electrons_of, following
 from flexcalc.workflows.runs import Run, open_run
 
 UNFINISHED = "unfinished"

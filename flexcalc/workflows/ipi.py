@@ -17,8 +17,8 @@ from flexcalc.files.text import UTF8_MARK
 from flexcalc.methods.path import path_length
 from flexcalc.registry import open_potential
 from flexcalc.storage import atomic_write, open_regular
+from flexcalc.tasks.molecule import electrons_of, following, stated
 from flexcalc.units import KCAL_MOL
-from flexcalc.workflows.molecule import electrons_of, following, stated
 from flexcalc.workflows.runs import open_run
 
 

@@ -31,7 +31,7 @@ from flexcalc.methods.sampling import (
 from flexcalc.models.bonding import check_order
 from flexcalc.potential import check_molecule
 from flexcalc.registry import electron_options, open_potential, with_options
-from flexcalc.workflows.molecule import Electrons, common_masses, electrons_of, following
+from flexcalc.tasks.molecule import Electrons, common_masses, electrons_of, following
 from flexcalc.workflows.runs import Run, open_run
 
 SMILES = "smiles:"
@@ -248,7 +248,8 @@ def _geometries(config: Label, run: Run, starts: Dataset, sampler: Any) -> Datas
             continue
         with run.bar(f"sample {index + 1}/{len(config.samples)}") as progress:
             name = f"sampling-{index}"
-            parts.append(sample_dynamics(how, sampler, starts, rng, run.folder, name, progress))
+            with run.store as store:
+                parts.append(sample_dynamics(how, sampler, starts, rng, store, name, progress))
     geometries = joined(parts)
     files.write(path, geometries)
     run.say(f"sampled {len(geometries)} geometries; start geometries: {len(starts)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime
@@ -16,8 +16,9 @@ from flexcalc.config import to_toml
 from flexcalc.config.reading import LARGEST_FILE
 from flexcalc.errors import FileFormatError, GuardError, InputError
 from flexcalc.printing import printable, say
-from flexcalc.progress import Progress, bar
+from flexcalc.progress import bar
 from flexcalc.storage import atomic_write, naming, read_json, read_text, run_folder, write_json
+from flexcalc.store import FolderStore
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,15 @@ class Run:
     command: str
     start: float
     finished: dict[str, Any] | None = None
+
+    @property
+    def store(self) -> FolderStore:
+        """The folder as a store."""
+        return FolderStore(self.folder)
+
+    def warn(self, text: str) -> None:
+        """One line that the user should know of."""
+        self.say(f"warning: {text}")
 
     def say(self, text: str) -> None:
         """One line for the reader and for the log."""
@@ -210,50 +220,6 @@ def _difference(before: Any, now: Any, place: str = "") -> tuple[str, Any, Any]:
         return place, before, now
     where, one, other = next(entry for entry in inside if entry[1] != entry[2])
     return _difference(one, other, where)
-
-
-def in_chunks(
-    potential: Callable[[Any], Any], positions: Any, progress: Progress, size: int = 64
-) -> Any:
-    """Evaluate many geometries (frames, atoms, 3) in batches of `size`, with progress."""
-    from flexcalc.potential import joined
-
-    parts = []
-    for begin in range(0, len(positions), size):
-        parts.append(potential(positions[begin : begin + size]))
-        progress(min(begin + size, len(positions)), len(positions), "frames")
-    return joined(parts)
-
-
-def batch_frames(
-    numbers: Any, positions: Any, evaluation: Any, time_fs: float, name: str, masses: Any = ()
-) -> bytes:
-    """A frame of each row of a batch, one whole record.
-
-    Args:
-        numbers: (atoms,) atomic numbers.
-        positions: (batch, atoms, 3) in angstrom.
-        evaluation: energies and forces there, and the deviation where it is known.
-        time_fs: a tag of all frames.
-        name: tag that counts the rows, such as replica.
-        masses: (atoms,) in amu; empty for standard ones.
-    """
-    from flexcalc.files import frame_bytes
-
-    deviation = evaluation.deviation
-    return b"".join(
-        frame_bytes(
-            numbers,
-            positions[row],
-            evaluation.energies[row],
-            evaluation.forces[row],
-            masses=masses,
-            **{name: row},
-            time_fs=time_fs,
-            **({} if deviation is None else {"deviation_max_eV_A": deviation[row].max()}),
-        )
-        for row in range(len(positions))
-    )
 
 
 def shipped(name: str) -> Path:

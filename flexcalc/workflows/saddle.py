@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.random import Generator
@@ -24,15 +24,15 @@ from flexcalc.methods.iterate import Checkpoint, Recorder, run
 from flexcalc.methods.path import chained
 from flexcalc.methods.relax import relax
 from flexcalc.methods.saddle import SaddleState
-from flexcalc.potential import Evaluation, Potential, check_molecule
+from flexcalc.potential import Evaluation, Potential, check_molecule, in_batches
 from flexcalc.registry import open_potential
-from flexcalc.storage import AppendLog, load_checkpoint, save_checkpoint, whole_lines, write_json
+from flexcalc.storage import load_checkpoint, save_checkpoint, write_json
+from flexcalc.tasks.molecule import electrons_of, following, isotopes_in, with_masses
+from flexcalc.tasks.ordering import ordered
 from flexcalc.units import KCAL_MOL
 from flexcalc.workflows.ends import Named, name_ends
-from flexcalc.workflows.molecule import electrons_of, following, say_isotopes, with_masses
-from flexcalc.workflows.ordering import ordered
 from flexcalc.workflows.ratetable import rate_results
-from flexcalc.workflows.runs import Run, in_chunks, open_run
+from flexcalc.workflows.runs import Run, open_run
 
 PUSHES = 3
 """How often a saddle of higher order is left along its second mode before that is accepted."""
@@ -81,7 +81,7 @@ def run_saddle(config: Saddle, output: Path) -> dict[str, Any]:
     with open_run("saddle", config, output) as here:
         if here.finished is not None:
             return here.finished
-        known = fitting.told(here)
+        known = {} if (m := fitting.said(cast(Any, here))) is None else {"atom_map": m}
         begin = highest(potential, np.array(guess.positions))
         begin = replace(begin, ends={name: data.positions[-1] for name, data in ends.items()})
         results = saddle_stage(config, here, potential, reference, begin, config.steps)
@@ -110,7 +110,8 @@ def saddle_stage(
     Every part that is finished stays on disk, and is not done again when a run is taken up.
     """
     masses = config.descent.masses
-    isotopes = say_isotopes(here, potential.numbers, masses)
+    told = isotopes_in(here, potential.numbers, masses)  # type: ignore[arg-type]
+    isotopes = {} if told is None else {"isotopes": told}
     state, curved, found = _first_order(config, here, potential, guess, steps)
     order = found.imaginary()
     converged = bool(config.refinement.converged(state))
@@ -216,10 +217,9 @@ def _refine(
     def first(rng: Generator) -> SaddleState:
         return method.init(potential, place[None], rng, tangents)
 
-    with AppendLog(here.folder / f"{name}.csv", whole_lines) as log, here.bar(name) as progress:
-        checkpoint = Checkpoint(
-            here.folder / f"{name}.checkpoint", rng, [Recorder(log, 1, _course_line)]
-        )
+    with here.store as store, here.bar(name) as progress:
+        log = store.lines(f"{name}.csv")
+        checkpoint = Checkpoint(store, f"{name}.checkpoint", rng, [Recorder(log, 1, _course_line)])
 
         def watch(state: SaddleState) -> None:
             progress(state.step, steps, f"force {state.largest_forces()[0]:.3f} eV/A")
@@ -267,7 +267,7 @@ def _down(
     def first(rng: Generator) -> IRCState:
         return method.init(potential, place[None], rng, curved[None])
 
-    checkpoint = Checkpoint(here.folder / "irc.checkpoint", rng)
+    checkpoint = Checkpoint(here.store, "irc.checkpoint", rng)
     with here.bar("way down") as progress:
 
         def watch(state: IRCState) -> None:
@@ -349,7 +349,7 @@ def _relabelled(
     """Errors of the barrier at the saddle, with single points at saddle and minima."""
     places = np.stack([point.positions for point in points.values()])
     with here.bar("relabel saddle") as progress:
-        found = in_chunks(reference, places, progress, size=1)
+        found = in_batches(reference, places, progress, size=1)
     _write(here.folder / "stationary-relabelled.xyz", potential.numbers, places, found, masses)
     ours = potential(places)
     start, top, end = found.energies / KCAL_MOL

@@ -22,6 +22,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+from flexcalc.workflows.metad import method_of, run_metad
 
 from flexcalc import files
 from flexcalc.analysis.freeenergy import surface
@@ -32,7 +33,6 @@ from flexcalc.methods.dynamics import Langevin
 from flexcalc.methods.metadynamics import WellTempered
 from flexcalc.registry import open_potential
 from flexcalc.units import KB, KCAL_MOL
-from flexcalc.workflows.metad import method_of, run_metad
 
 START = Path(__file__).parents[2] / "inputs" / "alanine-dipeptide.xyz"
 PHI_PSI = ("dihedral 1 3 4 6", "dihedral 3 4 6 8")

@@ -23,6 +23,7 @@ from flexcalc.methods.guard import DistanceGuard
 from flexcalc.methods.iterate import Checkpoint, Recorder, iterate, pack, run
 from flexcalc.potential import CheckedPotential, Evaluation
 from flexcalc.storage import AppendLog, whole_lines
+from flexcalc.store import FolderStore
 
 WATER = np.array([8, 1, 1])
 GEOMETRY = np.array([[0.0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]])
@@ -315,7 +316,11 @@ def go(folder, steps, method, seed=5):
     with AppendLog(folder / "log.txt", whole_lines) as log:
         recorder = Recorder(log, 3, lambda s: f"{s.step} {s.alive.tolist()}\n".encode())
         checkpoint = Checkpoint(
-            folder / "run.checkpoint", np.random.default_rng(seed), [recorder], seconds=1e9
+            FolderStore(folder),
+            "run.checkpoint",
+            np.random.default_rng(seed),
+            [recorder],
+            seconds=1e9,
         )
         start = method.replicas.positions
         return run(method, Weak(), start, CrashState, steps=steps, checkpoint=checkpoint)

@@ -28,6 +28,7 @@ from flexcalc.methods.iterate import Checkpoint, Recorder, run
 from flexcalc.models.committee import Committee
 from flexcalc.potential import Sum
 from flexcalc.storage import AppendLog, load_checkpoint, whole_lines
+from flexcalc.store import FolderStore
 
 pytestmark = pytest.mark.guard
 
@@ -50,7 +51,7 @@ def go(folder, potential, bound, steps=60, replicas=3):
     with AppendLog(folder / "log.txt", whole_lines) as log:
         recorder = Recorder(log, 1, lambda s: f"{s.step} {s.positions.tobytes().hex()}\n".encode())
         checkpoint = Checkpoint(
-            folder / "run.checkpoint", np.random.default_rng(3), [recorder], seconds=1e9
+            FolderStore(folder), "run.checkpoint", np.random.default_rng(3), [recorder], seconds=1e9
         )
         return run(
             Langevin(timestep_fs=1.0, temperature_K=600.0, friction_per_ps=20.0),

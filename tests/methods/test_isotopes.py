@@ -19,7 +19,7 @@ from flexcalc.methods.dynamics import Langevin, NoseHoover, VelocityRescaling, V
 from flexcalc.methods.hessian import hessian, vibrations
 from flexcalc.methods.irc import IRC
 from flexcalc.potential import CheckedPotential, Evaluation
-from flexcalc.workflows.molecule import common_masses
+from flexcalc.tasks.molecule import common_masses
 
 D = ISOTOPES["D"]
 AMMONIA = "N 0 0 0\nX 0 1 0\nX 0.8660254037844386 -0.5 0\nX -0.8660254037844386 -0.5 0\n"

@@ -23,6 +23,7 @@ from flexcalc.methods.iterate import Checkpoint, iterate, run
 from flexcalc.methods.plumed import Kernels, PlumedState, UnderPlumed, read_script
 from flexcalc.methods.plumed_kernel import has_action, kernel_file
 from flexcalc.potential import CheckedPotential, Evaluation
+from flexcalc.store import FolderStore
 from flexcalc.units import KJ_MOL
 
 START = np.array([[0.0, 0, 0.4], [0.9, 0, 0], [-0.45, 0.8, 0], [-0.45, -0.8, 0]])
@@ -70,7 +71,7 @@ def go(script, folder, potential, steps, replicas=1, seed=3):
     folder.mkdir(exist_ok=True)
     moving = method(script, folder, potential, replicas)
     start = np.repeat(START[None], replicas, axis=0)
-    checkpoint = Checkpoint(folder / "c", np.random.default_rng(seed), seconds=1e9)
+    checkpoint = Checkpoint(FolderStore(folder), "c", np.random.default_rng(seed), seconds=1e9)
     try:
         return run(moving, potential, start, PlumedState, steps=steps, checkpoint=checkpoint)
     finally:
@@ -317,6 +318,7 @@ def test_the_bias_is_that_of_plumeds_own_driver_on_the_same_trajectory(kernel, h
     call = f"""
 import numpy as np
 from flexcalc.methods.plumed_kernel import start_kernel
+from flexcalc.store import FolderStore
 kernel, end = start_kernel(), np.zeros(1, dtype=np.intc)
 kernel.cmd("CLTool setArgvLine", "plumed {driver}")
 kernel.cmd("CLTool run", end)

@@ -23,6 +23,7 @@ from flexcalc.methods.relax import Relax, RelaxState
 from flexcalc.methods.saddle import RFO, SaddleState
 from flexcalc.methods.umbrella import Umbrella, UmbrellaState
 from flexcalc.storage import AppendLog, whole_lines
+from flexcalc.store import FolderStore
 
 UP = np.array([[0.0, 0, 0.4], [0.9, 0, 0], [-0.45, 0.8, 0], [-0.45, -0.8, 0]])
 DOWN = UP * [1, 1, -1]
@@ -105,7 +106,11 @@ def go(name, folder, steps, potential, seed=3):
     with AppendLog(folder / "log.txt", whole_lines) as log:
         recorder = Recorder(log, 2, line)
         checkpoint = Checkpoint(
-            folder / "run.checkpoint", np.random.default_rng(seed), [recorder], seconds=1e9
+            FolderStore(folder),
+            "run.checkpoint",
+            np.random.default_rng(seed),
+            [recorder],
+            seconds=1e9,
         )
         return run(method, potential, start, kind, steps=steps, checkpoint=checkpoint)
 

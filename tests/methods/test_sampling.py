@@ -17,6 +17,7 @@ from flexcalc.methods.sampling import (
     joined,
     sample_dynamics,
 )
+from flexcalc.store import FolderStore
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def starts(wells):
 def test_dynamics_samples_the_temperature(wells, starts, tmp_path):
     how = Thermal(frames=600, temperature_K=500.0, replicas=10, spacing_fs=30.0)
     rng = np.random.default_rng(0)
-    found = sample_dynamics(how, wells, starts, rng, tmp_path, "run")
+    found = sample_dynamics(how, wells, starts, rng, FolderStore(tmp_path), "run")
     assert len(found) == 600
     stretch = found.positions - wells.reference
     expected = 8.617333e-5 * 500.0 / wells.stiffness
@@ -43,9 +44,9 @@ def test_dynamics_samples_the_temperature(wells, starts, tmp_path):
 @pytest.mark.data
 def test_an_interrupted_sampling_gives_the_same_frames(wells, starts, tmp_path):
     how = Thermal(frames=40, spacing_fs=10.0)
-    for name in ("whole", "halves"):
-        (tmp_path / name).mkdir()
-    whole = sample_dynamics(how, wells, starts, np.random.default_rng(1), tmp_path / "whole", "a")
+    whole = sample_dynamics(
+        how, wells, starts, np.random.default_rng(1), FolderStore(tmp_path / "whole"), "a"
+    )
 
     class StopError(Exception):
         pass
@@ -56,9 +57,17 @@ def test_an_interrupted_sampling_gives_the_same_frames(wells, starts, tmp_path):
 
     with pytest.raises(StopError):
         sample_dynamics(
-            how, wells, starts, np.random.default_rng(1), tmp_path / "halves", "a", stop
+            how,
+            wells,
+            starts,
+            np.random.default_rng(1),
+            FolderStore(tmp_path / "halves"),
+            "a",
+            stop,
         )
-    again = sample_dynamics(how, wells, starts, np.random.default_rng(1), tmp_path / "halves", "a")
+    again = sample_dynamics(
+        how, wells, starts, np.random.default_rng(1), FolderStore(tmp_path / "halves"), "a"
+    )
     assert np.array_equal(whole.positions, again.positions)
 
 

@@ -15,6 +15,8 @@ from flexcalc.methods.bias import Axis
 from flexcalc.methods.path import interpolate, joined_ends
 from flexcalc.potential import Evaluation
 from flexcalc.report import write_report
+from flexcalc.results.free_energy import profile_figures, surface_figures
+from flexcalc.store import FolderStore
 from tests.report.benchmark_folder import benchmark
 from tests.systems import molecule
 
@@ -183,8 +185,9 @@ def metad(folder, rng, coordinates=2):
     hills = plumed.read_hills(folder / "HILLS", chosen)
     colvar = plumed.read_colvar(folder / "COLVAR", chosen)
     found = study(colvar, hills, axes, 300.0)
-    (folder / "surface.npz").write_bytes(found.to_bytes(chosen))
-    results(folder, "metad", walkers=2, hills=len(hills), temperature_K=300.0, **found.results())
+    FolderStore(folder).put("surface.npz", found.arrays(chosen))
+    figures = {k: v for k, v in surface_figures(found).items() if v is not None}
+    results(folder, "metad", walkers=2, hills=len(hills), temperature_K=300.0, **figures)
 
 
 def umbrella(folder, rng, coordinates=1):
@@ -214,8 +217,9 @@ def umbrella(folder, rng, coordinates=1):
         np.tile(np.arange(windows), 60),
     )
     found = study(samples, method, 300.0)
-    results(folder, "umbrella", windows=windows, **found.results())
-    (folder / "umbrella.npz").write_bytes(found.to_bytes())
+    figures = {k: v for k, v in profile_figures(found).items() if v is not None}
+    results(folder, "umbrella", windows=windows, **figures)
+    FolderStore(folder).put("umbrella.npz", found.arrays())
 
 
 def ipi(folder, rng):

@@ -16,7 +16,7 @@ from flexcalc.models.folder import write_model
 from flexcalc.models.gdml.contraction import Contraction
 from flexcalc.models.gdml.descriptor import Descriptor, InverseDistances
 from flexcalc.models.gdml.engine import PROCESSOR, Engine, engine
-from flexcalc.potential import Evaluation, check_positions, joined
+from flexcalc.potential import Evaluation, check_positions, concatenate
 from flexcalc.threads import cores
 
 FEWEST, MOST = 4, 32
@@ -90,7 +90,7 @@ class GDMLPotential(TrainedPotential):
             return shared(self, positions, self._rows(len(positions)))
         most = MOST * self._contraction.engine.enlarged
         starts = range(0, max(1, len(positions)), most)
-        return joined([self.alone(positions[start : start + most]) for start in starts])
+        return concatenate([self.alone(positions[start : start + most]) for start in starts])
 
     def alone(self, positions: np.ndarray) -> Evaluation:
         """Energies and forces of positions (batch, atoms, 3) in one piece, on one thread."""

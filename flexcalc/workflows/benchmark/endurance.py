@@ -20,7 +20,8 @@ from flexcalc.methods.iterate import Checkpoint, Recorder, run
 from flexcalc.potential import Potential
 from flexcalc.progress import Progress, silent
 from flexcalc.registry import open_potential
-from flexcalc.storage import AppendLog, read_json, whole_lines, write_json
+from flexcalc.storage import read_json, write_json
+from flexcalc.store import FolderStore
 
 ENERGY_EVERY = 10
 """Steps between two records of the energy without thermostat."""
@@ -90,24 +91,19 @@ def endured(subject: Subject, progress: Progress = silent) -> CrashState:
     folder, method = subject.folder, subject.method
     folder.mkdir(parents=True, exist_ok=True)
     _check_same(subject)
-    with (
-        files.open_frame_log(folder / "trajectory.xyz") as frames,
-        AppendLog(folder / "energies.csv", whole_lines) as energies,
-    ):
+    with FolderStore(folder) as store:
         recorders = [
-            Recorder(frames, subject.test.frame_every, _frames_of(subject)),
-            Recorder(energies, ENERGY_EVERY, _energies_of(subject)),
+            Recorder(store.frames("trajectory.xyz"), subject.test.frame_every, _frames_of(subject)),
+            Recorder(store.lines("energies.csv"), ENERGY_EVERY, _energies_of(subject)),
         ]
-        checkpoint = Checkpoint(
-            folder / "crash.checkpoint", np.random.default_rng(subject.seed), recorders
-        )
+        rng = np.random.default_rng(subject.seed)
         return run(
             method,
             subject.potential,
             method.replicas.positions,
             CrashState,
             steps=method.steps,
-            checkpoint=checkpoint,
+            checkpoint=Checkpoint(store, "crash.checkpoint", rng, recorders),
             observers=[_watcher(method, progress)],
         )
 
@@ -127,26 +123,21 @@ def _check_same(subject: Subject) -> None:
         raise InputError(f"{place}: holds another crash test; choose another folder")
 
 
-def _frames_of(subject: Subject) -> Callable[[CrashState], bytes]:
-    replicas = subject.method.replicas
+def _frames_of(subject: Subject) -> Callable[[CrashState], Dataset]:
+    replicas, numbers = subject.method.replicas, subject.minima.numbers
 
-    def render(state: CrashState) -> bytes:
+    def render(state: CrashState) -> Dataset:
         if state.step > subject.test.steps:
-            return b""
-        return b"".join(
-            files.frame_bytes(
-                subject.minima.numbers,
-                positions,
-                energy,
-                replica=int(who),
-                seed=int(replicas.seed[who]),
-                temperature_K=float(replicas.temperature_K[who]),
-                time_fs=state.step * subject.test.timestep_fs,
-            )
-            for who, positions, energy in zip(
-                state.alive, state.moving.positions, state.moving.evaluation.energies, strict=True
-            )
-        )
+            return Dataset(numbers, np.zeros((0, len(numbers), 3)))
+        who = np.asarray(state.alive)
+        tags = {
+            "replica": who,
+            "seed": replicas.seed[who],
+            "temperature_K": replicas.temperature_K[who],
+            "time_fs": np.full(len(who), state.step * subject.test.timestep_fs),
+        }
+        moving = state.moving
+        return Dataset(numbers, moving.positions, moving.evaluation.energies, tags=tags)
 
     return render
 

@@ -15,12 +15,12 @@ from flexcalc.dataset import Dataset
 from flexcalc.geometry import Coordinate
 from flexcalc.methods.crash import KINDS, CrashState, told
 from flexcalc.methods.sampling import AsIs
+from flexcalc.potential import in_batches
 from flexcalc.progress import Progress, silent
 from flexcalc.storage import read_text
 from flexcalc.units import KCAL_MOL
 from flexcalc.workflows.benchmark.endurance import ENERGY_EVERY, Subject, endured, trajectory
 from flexcalc.workflows.label import run_label
-from flexcalc.workflows.runs import in_chunks
 
 
 def outcome(
@@ -168,7 +168,7 @@ def _visited_errors(
     labels = _labelled(subject, reference, workers)
     numbered = {frame.tobytes(): index for index, frame in enumerate(labels.positions)}
     index = np.array([numbered.get(frame.tobytes(), -1) for frame in chosen.positions])
-    forces = in_chunks(subject.potential, labels.positions, silent).forces
+    forces = in_batches(subject.potential, labels.positions, silent).forces
     exact = labels.labels()[1]
     found: dict[float, Mapping[str, Any]] = {}
     for kelvin in heats:

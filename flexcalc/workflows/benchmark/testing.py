@@ -12,14 +12,14 @@ from flexcalc import files
 from flexcalc.analysis.accuracy import Accuracy, accuracy
 from flexcalc.dataset import Dataset
 from flexcalc.geometry import Coordinate
-from flexcalc.potential import Potential
+from flexcalc.potential import Potential, in_batches
 from flexcalc.progress import silent
 from flexcalc.storage import read_json
 from flexcalc.units import KCAL_MOL
 from flexcalc.workflows.benchmark.job import BenchmarkJob, Fit, Rows
 from flexcalc.workflows.benchmark.paths import above_first
 from flexcalc.workflows.benchmark.record import notebook
-from flexcalc.workflows.runs import Run, in_chunks
+from flexcalc.workflows.runs import Run
 
 
 def regions(job: BenchmarkJob, here: Run) -> Rows:
@@ -63,7 +63,7 @@ def judged(
     job: BenchmarkJob, potential: Potential, test: Dataset, coordinates: Sequence[Coordinate]
 ) -> tuple[Accuracy, Any]:
     """Errors of a potential on test frames, and what it gave there."""
-    evaluation = in_chunks(potential, test.positions, silent)
+    evaluation = in_batches(potential, test.positions, silent)
     found = accuracy(
         test,
         evaluation,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from flexcalc.config import PathSearch
 from flexcalc.workflows.path.correcting import corrected_path, correction
@@ -42,7 +42,7 @@ def run_path(config: PathSearch, output: Path) -> dict[str, Any]:
     with open_run("path", config, output) as here:
         if here.finished is not None:
             return here.finished
-        known = job.fitting.told(here)
+        known = {} if (m := job.fitting.said(cast(Any, here))) is None else {"atom_map": m}
         if plan is not None:
             return here.finish(corrected_path(job, here, plan, _done) | known)
         return here.finish(_done(job, here) | known)

@@ -16,8 +16,8 @@ from flexcalc.masses import of_frames
 from flexcalc.methods.path import path_length
 from flexcalc.potential import Evaluation, Potential, check_molecule
 from flexcalc.registry import open_potential
-from flexcalc.workflows.molecule import electrons_of, following, with_masses
-from flexcalc.workflows.ordering import Ordered, ordered
+from flexcalc.tasks.molecule import electrons_of, following, with_masses
+from flexcalc.tasks.ordering import Ordered, ordered
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from flexcalc.potential import in_batches
 from flexcalc.units import KCAL_MOL
 from flexcalc.workflows.path.job import FoundPath, PathJob, write_images
-from flexcalc.workflows.runs import Run, in_chunks
+from flexcalc.workflows.runs import Run
 
 
 def relabelled(job: PathJob, here: Run, found: FoundPath) -> dict[str, Any]:
@@ -17,7 +18,7 @@ def relabelled(job: PathJob, here: Run, found: FoundPath) -> dict[str, Any]:
     if job.reference is None or level is None:
         return {}
     with here.bar("relabel") as progress:
-        labels = in_chunks(job.reference, found.images, progress, size=1)
+        labels = in_batches(job.reference, found.images, progress, size=1)
     write_images(
         here.folder / "relabelled.xyz",
         level,

@@ -12,9 +12,8 @@ from flexcalc.masses import ISOTOPE_AMU, atomic_masses
 from flexcalc.methods.iterate import Checkpoint, Recorder, run
 from flexcalc.methods.path import PathState, ScanState, chained, path_length
 from flexcalc.methods.relax import relax
-from flexcalc.storage import AppendLog, whole_lines
+from flexcalc.tasks.molecule import isotopes_in
 from flexcalc.units import KCAL_MOL
-from flexcalc.workflows.molecule import say_isotopes
 from flexcalc.workflows.path.job import FoundPath, PathJob, write_images
 from flexcalc.workflows.runs import Run
 
@@ -23,7 +22,8 @@ State = PathState | ScanState
 
 def searched(job: PathJob, here: Run) -> tuple[FoundPath, dict[str, Any]]:
     """Search, write path.xyz and convergence.csv, and say whether the path converged."""
-    isotopes = say_isotopes(here, job.potential.numbers, job.config.descent.masses)
+    told = isotopes_in(here, job.potential.numbers, job.config.descent.masses)  # type: ignore[arg-type]
+    isotopes = {} if told is None else {"isotopes": told}
     if job.end is not None and _unlike(job.potential.numbers, job.config.descent.masses):
         here.say(
             "warning: the end is matched to the start whatever the masses of like atoms: see in "
@@ -66,10 +66,10 @@ def _unlike(numbers: np.ndarray, masses: Sequence[float]) -> bool:
 
 def _iterated(job: PathJob, here: Run, first: np.ndarray) -> State:
     config, method = job.config, _method(job)
-    with AppendLog(here.folder / "convergence.csv", whole_lines) as log:
-        recorder = Recorder(log, 1, _convergence_line)
+    with here.store as store:
+        recorder = Recorder(store.lines("convergence.csv"), 1, _convergence_line)
         rng = np.random.default_rng(config.seed)
-        checkpoint = Checkpoint(here.folder / "path.checkpoint", rng, [recorder])
+        checkpoint = Checkpoint(store, "path.checkpoint", rng, [recorder])
         with here.bar("path") as progress:
 
             def watch(state: State) -> None:

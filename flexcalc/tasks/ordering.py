@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from flexcalc.dataset import Dataset
 from flexcalc.errors import InputError
 from flexcalc.models.bonding import judged, mismatch
 from flexcalc.potential import Potential
-from flexcalc.workflows.runs import Run
+from flexcalc.store import Store
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,21 +22,25 @@ class Ordered:
         data: the frames.
         order: (atoms,) in which their atoms were put, None where they stayed as they were.
         notes: what is to be said of them.
+        warnings: what the user should know of them.
     """
 
     data: Dataset
     order: np.ndarray | None
-    notes: Sequence[str]
+    notes: Sequence[str] = ()
+    warnings: Sequence[str] = ()
 
     def like(self, other: Dataset) -> Dataset:
         """Another geometry of the same molecule, put into the order that this one was."""
         return other if self.order is None else reordered(other, self.order)
 
-    def told(self, here: Run) -> dict[str, Any]:
-        """Say it in a run, and return what its results have of it."""
+    def said(self, store: Store) -> tuple[int, ...] | None:
+        """The order for the results, once what there is to say of it has been said."""
         for note in self.notes:
-            here.say(note)
-        return {} if self.order is None else {"atom_map": self.order.tolist()}
+            store.say(note)
+        for warning in self.warnings:
+            store.warn(warning)
+        return None if self.order is None else tuple(self.order.tolist())
 
 
 def reordered(data: Dataset, order: np.ndarray) -> Dataset:
@@ -77,13 +80,13 @@ def ordered(
             )
         mapped = ordered(potential, reordered(data, found.order), where, False, most=most)
         note = f"{where}: atoms put into the model's order, {' '.join(map(str, found.order))}"
-        return Ordered(mapped.data, found.order, [note, *mapped.notes])
-    notes = []
+        return Ordered(mapped.data, found.order, [note, *mapped.notes], mapped.warnings)
+    warnings = []
     if found.order is not None:
-        notes.append(f"warning: {where}: in {found.relabelled} frames {mismatch(found.order)}")
+        warnings.append(f"{where}: in {found.relabelled} frames {mismatch(found.order)}")
     if found.unknown > (found.frames / 2 if most else 0):
-        notes.append(
-            f"warning: {where}: {found.unknown} of {found.frames} geometries have bonds that no "
+        warnings.append(
+            f"{where}: {found.unknown} of {found.frames} geometries have bonds that no "
             "training frame of the model has, in any order of like atoms: another isomer?"
         )
-    return Ordered(data, None, notes)
+    return Ordered(data, None, warnings=warnings)

@@ -15,7 +15,7 @@ from flexcalc.masses import atomic_masses, isotopes
 from flexcalc.methods.dynamics import Integrator
 from flexcalc.methods.irc import IRC
 from flexcalc.registry import electron_options, with_options
-from flexcalc.workflows.runs import Run
+from flexcalc.store import Store
 
 ADDRESSES = ("model", "models", "reference", "sampler", "relabel", "baseline")
 """Fields of configs that hold potentials."""
@@ -76,13 +76,13 @@ def common_masses(*parts: Dataset) -> np.ndarray | None:
     return first
 
 
-def say_isotopes(here: Run, numbers: np.ndarray, masses: Sequence[float]) -> dict[str, str]:
-    """Say which atoms are isotopes, if any are, and return it for the results."""
-    told = isotopes(numbers, atomic_masses(numbers, masses))
-    if not told:
-        return {}
-    here.say(f"isotopes: {told}")
-    return {"isotopes": told}
+def isotopes_in(store: Store, numbers: np.ndarray, masses: Sequence[float]) -> str | None:
+    """Which atoms are isotopes, which is said; None where none are."""
+    found = isotopes(numbers, atomic_masses(numbers, masses))
+    if not found:
+        return None
+    store.say(f"isotopes: {found}")
+    return found
 
 
 def electrons_of(data: Dataset) -> Electrons:

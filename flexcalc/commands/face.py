@@ -1,0 +1,199 @@
+"""A command as a function: its options become the signature, its result comes back.
+
+The options of a command are declared once, in its dataclass in `config`. `command` makes the
+function that Python users call of it, and of the task behind it; the command line calls the same
+one with the options that it has read (`run_command`).
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING
+from pathlib import Path
+from typing import Any
+
+from flexcalc.config import from_values, options
+from flexcalc.dataset import Dataset
+from flexcalc.errors import ConfigError, GuardError
+from flexcalc.fields import GEOMETRIES
+from flexcalc.results.base import Result
+from flexcalc.runs import RunFolder
+from flexcalc.store import Store
+
+Task = Callable[[Any, Store], Result]
+"""What a command does: options and a store -> result."""
+
+OUTPUT = "output"
+PROGRESS = "progress"
+
+
+def command(config: Any, *, positional: Sequence[str] = ()) -> Callable[[Task], Any]:
+    """Make a function of Python of a task.
+
+    Args:
+        config: dataclass of the command's options.
+        positional: options that may be given without their name; by default as on the command
+            line.
+    """
+    order = [name.lstrip("*") for name in positional or config.positional]
+
+    def decorate(task: Task) -> Any:
+        def call(
+            *given: Any, output: Path | str | None = None, progress: bool = True, **named: Any
+        ) -> Result:
+            values = _bound(task.__name__, order, given, named)
+            chosen = from_values(config, _as_datasets(config, values))
+            return _carried_out(task, chosen, output, progress)
+
+        call.__name__ = call.__qualname__ = task.__name__
+        call.__module__ = task.__module__
+        call.__doc__ = _documented(task, config)
+        call.__signature__ = _signature(config, order, task)  # type: ignore[attr-defined]
+        call.task, call.config = task, config  # type: ignore[attr-defined]
+        return call
+
+    return decorate
+
+
+def run_command(
+    function: Any, chosen: Any, folder: Path, echo: Callable[[str], None] | None
+) -> Result:
+    """A command as the command line does it: in a folder, with lines for the reader.
+
+    Raises:
+        InputError: something that was given cannot be used; nothing is written.
+        GuardError: a guard stopped the run; what went before is on disk.
+    """
+    result = _carried_out(function.task, chosen, folder, True, echo)
+    if result.stopped is not None:
+        stop = result.stopped
+        raise GuardError(stop.message, stop.reason, stop.replicas, stop.positions)
+    return result
+
+
+def _carried_out(
+    task: Task,
+    chosen: Any,
+    output: Path | str | None,
+    progress: bool,
+    echo: Callable[[str], None] | None = None,
+) -> Result:
+    """Do a task, in memory or in a folder, where its results and its report are written."""
+    if output is None:
+        with Store(progress=progress) as memory:
+            return task(chosen, memory)
+    from flexcalc.report import write_report
+
+    with RunFolder(task.__name__, output, echo=echo, progress=progress) as run:
+        result = task(chosen, run)
+        if result.stopped is not None:
+            run.log(f"stopped: {result.stopped.message}")
+            write_report(run.folder)
+        elif not run.finished:
+            run.say(result.summary())
+            run.finish(result.to_dict())
+            run.say(f"report: {write_report(run.folder)}")
+    return result
+
+
+def _bound(
+    name: str, order: Sequence[str], given: Sequence[Any], named: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Values by option.
+
+    Raises:
+        TypeError: too many values, or one that is given twice.
+    """
+    if len(given) > len(order):
+        raise TypeError(f"{name}() takes {len(order)} positional arguments, got {len(given)}")
+    values = dict(zip(order, given, strict=False))
+    twice = [key for key in values if key in named]
+    if twice:
+        raise TypeError(f"{name}() got {twice[0]!r} twice")
+    return {key: value for key, value in (values | dict(named)).items() if value is not None}
+
+
+def _as_datasets(config: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values, with Datasets for geometries that are given as objects."""
+    places = {option.name: option for option in options(config) if option.takes == GEOMETRIES}
+    return {
+        name: as_geometries(value) if name in places else value for name, value in values.items()
+    }
+
+
+def as_geometries(given: Any) -> Any:
+    """A Dataset of ase.Atoms, of a list of them, or of a result that has images.
+
+    Files stay as they are, and so do lists of them.
+
+    Raises:
+        ConfigError: it is none of these.
+    """
+    if isinstance(given, str | Path | Dataset):
+        return given
+    if hasattr(given, "to_dataset"):
+        return given.to_dataset()
+    if hasattr(given, "get_positions"):
+        return Dataset.from_atoms([given])
+    if isinstance(given, Sequence) and given and all(hasattr(a, "get_positions") for a in given):
+        return Dataset.from_atoms(given)
+    if isinstance(given, Sequence):
+        return [as_geometries(entry) for entry in given]
+    raise ConfigError(
+        "expected geometries (a file, a Dataset, ase.Atoms, a list of them, or a result with "
+        f"images), got {type(given).__name__}"
+    )
+
+
+def _signature(config: Any, order: Sequence[str], task: Task) -> inspect.Signature:
+    """Options as parameters: those in order first, all others by name."""
+    known = {option.name: option for option in options(config)}
+    parameters = []
+    for name in sorted(known, key=lambda name: order.index(name) if name in order else len(order)):
+        option = known[name]
+        kind = (
+            inspect.Parameter.POSITIONAL_OR_KEYWORD
+            if name in order
+            else inspect.Parameter.KEYWORD_ONLY
+        )
+        default = inspect.Parameter.empty if option.default is MISSING else option.default
+        parameters.append(
+            inspect.Parameter(name, kind, default=default, annotation=option.annotation)
+        )
+    by_name = inspect.Parameter.KEYWORD_ONLY
+    place = Path | str | None
+    parameters.append(inspect.Parameter(OUTPUT, by_name, default=None, annotation=place))
+    parameters.append(inspect.Parameter(PROGRESS, by_name, default=True, annotation=bool))
+    if any(option.choices for option in known.values()):
+        parameters.append(
+            inspect.Parameter("section_options", inspect.Parameter.VAR_KEYWORD, annotation=Any)
+        )
+    result = inspect.signature(task, eval_str=True).return_annotation
+    return inspect.Signature(parameters, return_annotation=result)
+
+
+def _documented(task: Task, config: Any) -> str:
+    """The docstring of the task, with every option."""
+    text = inspect.cleandoc(task.__doc__ or "")
+    head, mark, rest = text.partition("\n\nReturns:")
+    lines = [head, "", "Args:"]
+    for option in options(config):
+        lines += _paragraph(option.name, option.help)
+        if option.choices:
+            kinds = " | ".join(sorted({kind.__name__ for kind in option.choices.values()}))
+            lines += _paragraph("", f"One of {kinds}; its own options may stand here too.")
+    lines += _paragraph(
+        OUTPUT,
+        "Folder that everything is kept in; an unfinished run in it is resumed. Without it "
+        "nothing is written.",
+    )
+    lines += _paragraph(PROGRESS, "Show a progress bar, on a terminal or in a notebook.")
+    return "\n".join(lines) + mark + rest + "\n"
+
+
+def _paragraph(name: str, text: str) -> list[str]:
+    import textwrap
+
+    first = f"    {name}: {text}" if name else f"        {text}"
+    return textwrap.wrap(first, 96, initial_indent="", subsequent_indent="        ")

@@ -1,0 +1,1 @@
+"""What tasks return: frozen dataclasses of numbers and arrays, one a command."""

@@ -1,0 +1,203 @@
+"""What metadynamics and umbrella sampling return."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from flexcalc.analysis.study import Study
+from flexcalc.analysis.umbrella import UmbrellaStudy
+from flexcalc.dataset import Dataset
+from flexcalc.results.base import MoleculeResult, figure
+from flexcalc.units import KCAL_MOL
+
+SURFACE, PROFILE = "surface.npz", "umbrella.npz"
+HILLS, COLVAR = "HILLS", "COLVAR"
+TRAJECTORY = "trajectory.xyz"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class Sampled(MoleculeResult):
+    """What biased dynamics has in common."""
+
+    coordinates: tuple[str, ...] = figure("coordinates")
+    """Coordinates that were biased."""
+    steps: int = figure("steps")
+    """Timesteps that were made."""
+    time_ps: float = figure("time simulated", "ps")
+    """Time simulated, of each replica, in ps."""
+    temperature_K: float = figure("temperature asked for", "K")
+    """Temperature of the thermostat, in kelvin."""
+    temperature_mean_K: float | None = figure("mean temperature", "K", default=None)
+    """Mean kinetic temperature of the samples, in kelvin."""
+    steps_per_second: float = figure("steps per second")
+    """Timesteps per second of wall time."""
+    ns_per_day: float = figure("of all replicas together", "ns/day")
+    """Time simulated by all replicas together per day of wall time, in ns."""
+
+    @property
+    def frames(self) -> Dataset:
+        """All recorded frames; labels without the bias."""
+        return self.store.get(TRAJECTORY)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class FreeEnergySurface(Sampled):
+    """A free-energy surface by metadynamics, and whether its coordinates drove the change."""
+
+    command: ClassVar[str] = "metad"
+
+    method: str = figure("method")
+    """Kind of metadynamics."""
+    walkers: int = figure("walkers")
+    """Walkers that shared the bias."""
+    hills: int = figure("hills")
+    """Hills that were added."""
+    verdict: str | None = figure("verdict", default=None)
+    """"driven", "not converged", "one-way" or "no transition"."""
+    verdict_line: str | None = figure("", default=None)
+    """The verdict and its reason in one line."""
+    basins: int | None = figure("basins", default=None)
+    """Basins of the surface."""
+    transitions: tuple[int, ...] | None = figure("transitions", default=None)
+    """Of each walker, from the core of one basin to that of another."""
+    round_trips: tuple[int, ...] | None = figure("round trips", default=None)
+    """Of each walker, back to a basin it had been in."""
+    longest_stay: float | None = figure("longest stay", default=None)
+    """Largest share of a walker's run in one basin without a transition."""
+    drift_kcal_mol: float | None = figure("change in the second half", "kcal/mol", default=None)
+    """Largest difference of the surfaces after half and all of the time, in kcal/mol."""
+    hysteresis_kcal_mol: float | None = figure("hysteresis", "kcal/mol", default=None)
+    """Mean difference of the energy between walkers that come from either of two basins."""
+    hysteresis_error_kcal_mol: float | None = figure("its standard error", "kcal/mol", default=None)
+    basin_difference_kcal_mol: float | None = figure(
+        "second basin above the first", "kcal/mol", default=None
+    )
+    """Free energy of the second basin above the first, from the bias, in kcal/mol."""
+    basin_difference_reweighted_kcal_mol: float | None = figure(
+        "the same, reweighted", "kcal/mol", default=None
+    )
+    """The same from reweighted samples, in kcal/mol."""
+    basin_difference_error_kcal_mol: float | None = figure(
+        "its standard error", "kcal/mol", default=None
+    )
+    """Standard error of the reweighted difference, in kcal/mol."""
+
+    def summary(self) -> str:
+        """The run in one line."""
+        line = "" if self.verdict_line is None else f"{self.verdict_line}; "
+        return (
+            f"{line}{self.walkers} walkers, {self.time_ps:g} ps each, {self.hills} hills; "
+            f"{self.steps_per_second:.0f} steps/s, {self.ns_per_day:.3g} ns/day"
+        )
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The arrays of surface.npz: nodes_0 (and on) of each coordinate, surface and errors in
+        eV, basins, minima, time_fs and differences in eV."""
+        return self.store.get(SURFACE) or {}
+
+    @property
+    def nodes(self) -> tuple[np.ndarray, ...]:
+        """Nodes of the grid along each coordinate, in degrees or angstrom."""
+        return tuple(self.arrays[f"nodes_{n}"] for n in range(len(self.coordinates)))
+
+    @property
+    def free_energy_eV(self) -> np.ndarray:
+        """Free energy at the nodes in eV, the lowest zero."""
+        surface = self.arrays["surface"]
+        return surface - surface.min()
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class FreeEnergyProfile(Sampled):
+    """A free-energy profile by umbrella sampling, with errors."""
+
+    command: ClassVar[str] = "umbrella"
+
+    windows: int = figure("windows")
+    """Number of windows."""
+    samples: int | None = figure("samples", default=None)
+    """Samples after the equilibration."""
+    independent_samples: int | None = figure("of them independent", default=None)
+    """How many independent samples they are worth."""
+    least_overlap: float | None = figure("least overlap of neighbours", default=None)
+    """Smallest share of their samples that two neighbouring windows have in common."""
+    windows_apart: int | None = figure("neighbours without overlap", default=None)
+    """Pairs of neighbours that overlap too little."""
+    pieces: int | None = figure("pieces of the profile", default=None)
+    """Groups of windows that do not overlap with each other."""
+    highest_kcal_mol: float | None = figure("highest free energy", "kcal/mol", default=None)
+    """Highest free energy of the profile above its lowest, in kcal/mol."""
+    highest_error_kcal_mol: float | None = figure("its standard error", "kcal/mol", default=None)
+    """Standard error of the highest free energy, in kcal/mol."""
+    empty_bins: int | None = figure("empty bins", default=None)
+    """Bins without samples."""
+    warning: str | None = figure("", default=None)
+    """Which neighbours overlap too little."""
+
+    def summary(self) -> str:
+        """The run in one line."""
+        found = ""
+        if self.highest_kcal_mol is not None:
+            found = (
+                f"{self.independent_samples} independent samples; highest free energy "
+                f"{self.highest_kcal_mol:.2f} +- {self.highest_error_kcal_mol:.2f} kcal/mol; "
+            )
+        return (
+            f"{self.windows} windows, {self.time_ps:g} ps each, {found}"
+            f"{self.steps_per_second:.0f} steps/s, {self.ns_per_day:.3g} ns/day"
+        )
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The arrays of umbrella.npz: nodes_0 (and nodes_1) of each coordinate, profile and errors
+        in eV, and of the windows centres, means, spreads, samples, overlap and the like."""
+        return self.store.get(PROFILE) or {}
+
+    @property
+    def nodes(self) -> tuple[np.ndarray, ...]:
+        """Middles of the bins along each coordinate, in degrees or angstrom."""
+        return tuple(self.arrays[f"nodes_{n}"] for n in range(len(self.coordinates)))
+
+    @property
+    def free_energy_eV(self) -> np.ndarray:
+        """Free energy of the bins in eV, the lowest zero; not-a-number where none was sampled."""
+        return self.arrays["profile"]
+
+    @property
+    def error_eV(self) -> np.ndarray:
+        """Standard error of the free energy of the bins in eV."""
+        return self.arrays["errors"]
+
+
+def surface_figures(found: Study) -> dict[str, Any]:
+    """The figures of a surface that a run of metadynamics gave."""
+    biased, reweighted, error = found.basin_differences()
+    verdict = dict(vars(found.verdict))
+    return {
+        "verdict": verdict.pop("word"),
+        "verdict_line": verdict.pop("line"),
+        **verdict,
+        "basin_difference_kcal_mol": biased,
+        "basin_difference_reweighted_kcal_mol": reweighted,
+        "basin_difference_error_kcal_mol": error,
+    }
+
+
+def profile_figures(found: UmbrellaStudy) -> dict[str, Any]:
+    """The figures of a profile that umbrella sampling gave."""
+    highest, error = found.highest()
+    return {
+        "samples": int(found.samples.sum()),
+        "independent_samples": int((found.samples / found.inefficiency).sum()),
+        "least_overlap": float(found.shared.min()),
+        "windows_apart": len(found.apart()),
+        "pieces": found.parts(),
+        "highest_kcal_mol": highest / KCAL_MOL,
+        "highest_error_kcal_mol": error / KCAL_MOL,
+        "empty_bins": found.empty_bins(),
+        "warning": found.warning(),
+    }

@@ -1,0 +1,104 @@
+"""What molecular dynamics returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from flexcalc.dataset import Dataset
+from flexcalc.files.tables import csv_blocks
+from flexcalc.results.base import MoleculeResult, figure
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+TRAJECTORY, SCALARS = "trajectory.xyz", "scalars.csv"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class Trajectory(MoleculeResult):
+    """Dynamics of replicas; arrays are read when they are first asked for."""
+
+    command: ClassVar[str] = "md"
+
+    method: str = figure("method")
+    """Kind of the integrator."""
+    replicas: int = figure("replicas")
+    """Number of replicas."""
+    steps: int = figure("steps")
+    """Timesteps that were made."""
+    time_ps: float = figure("time simulated", "ps")
+    """Time simulated, of each replica, in ps."""
+    temperature_mean_K: float | None = figure("mean temperature", "K", default=None)
+    """Mean kinetic temperature over replicas and records, in kelvin."""
+    potential_mean_eV: float | None = figure("mean potential energy", "eV", default=None)
+    """Mean potential energy over replicas and records, in eV."""
+    conserved_drift_meV_atom_ps: float | None = figure(
+        "drift of the conserved energy", "meV/atom/ps", default=None
+    )
+    """Change of the conserved energy from the first record to the last, mean over replicas."""
+    steps_per_second: float = figure("steps per second")
+    """Timesteps per second of wall time."""
+    ns_per_day: float = figure("of all replicas together", "ns/day")
+    """Time simulated by all replicas together per day of wall time, in ns."""
+
+    def summary(self) -> str:
+        """The run in one line."""
+        kelvin = self.temperature_mean_K
+        mean = "" if kelvin is None else f"; mean temperature {kelvin:.1f} K"
+        return (
+            f"{self.replicas} replicas, {self.steps} steps, {self.time_ps:g} ps{mean}; "
+            f"{self.steps_per_second:.0f} steps/s, {self.ns_per_day:.3g} ns/day"
+        )
+
+    @cached_property
+    def frames(self) -> Dataset:
+        """All recorded frames, with the tags `replica` and `time_fs`; labels without any bias."""
+        return self.store.get(TRAJECTORY)
+
+    @cached_property
+    def scalars(self) -> dict[str, np.ndarray]:
+        """Columns of scalars.csv: step, time_fs, replica, temperature_K, potential_eV, kinetic_eV
+        and conserved_eV, each (records, replicas)."""
+        blocks = list(csv_blocks(self.store.stream(SCALARS)))
+        return {
+            name: np.concatenate([block[name] for block in blocks]).reshape(-1, self.replicas)
+            for name in blocks[0]
+        }
+
+    @property
+    def positions(self) -> np.ndarray:
+        """Positions (frames, replicas, atoms, 3) in angstrom."""
+        return self._by_replica(self.frames.positions)
+
+    @property
+    def energies(self) -> np.ndarray:
+        """Potential energies (frames, replicas) in eV."""
+        return self._by_replica(self.frames.labels()[0])
+
+    @property
+    def forces(self) -> np.ndarray:
+        """Forces (frames, replicas, atoms, 3) in eV/angstrom."""
+        return self._by_replica(self.frames.force_labels())
+
+    @property
+    def time_fs(self) -> np.ndarray:
+        """Times (frames,) of the frames in fs."""
+        return self._by_replica(self.frames.tags["time_fs"])[:, 0]
+
+    def _by_replica(self, rows: np.ndarray) -> np.ndarray:
+        shown = len(np.unique(self.frames.tags["replica"]))
+        return rows.reshape(-1, shown, *rows.shape[1:])
+
+    def atoms(self, replica: int = 0) -> list[Atoms]:
+        """The frames of a replica as ase.Atoms, with energies and forces."""
+        return self.frames[self.frames.tags["replica"] == replica].to_atoms()
+
+    def to_frame(self) -> object:
+        """The scalars as a pandas table, one row per record and replica."""
+        import pandas as pd
+
+        return pd.DataFrame({name: column.ravel() for name, column in self.scalars.items()})

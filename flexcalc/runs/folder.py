@@ -1,0 +1,167 @@
+"""A run folder while a command works in it: its TOML, log and results."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Self
+
+from flexcalc.config import to_toml
+from flexcalc.errors import InputError
+from flexcalc.printing import printable
+from flexcalc.progress import Progress, bar
+from flexcalc.runs.resuming import RESULTS, check_same, finished_results
+from flexcalc.storage import atomic_write, naming, run_folder
+from flexcalc.store import FolderStore
+
+LARGE_BYTES = 10**9
+"""Output beyond which a run says beforehand how much there will be."""
+
+OWN_FILES = frozenset({".lock", "run.toml", "log.txt", "split.json", "plumed.dat", "start.xyz"})
+"""What a run folder has before any work is done."""
+
+
+class RunFolder(FolderStore):
+    """The store of a run; an unfinished run of the same options is resumed.
+
+    A folder made here goes again if the input turns out bad before anything came of it.
+
+    Args:
+        command: name of the command.
+        folder: where everything of the run is kept.
+        echo: takes every line that is also logged; None for nobody.
+        progress: whether long work shows a progress bar.
+    """
+
+    def __init__(
+        self,
+        command: str,
+        folder: Path | str,
+        *,
+        echo: Callable[[str], None] | None = None,
+        progress: bool = False,
+    ):
+        super().__init__(folder, progress=progress)
+        self.command, self.echo = command, echo
+        self._start = time.monotonic()
+        self._held = ExitStack()
+        self._new: list[Path] = []
+        self._finished = False
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run was complete before it began."""
+        return self._finished
+
+    def begin(self, options: Any, *, again: bool = False) -> Mapping[str, Any] | None:
+        """Hold the folder, and note the options in run.toml.
+
+        Raises:
+            InputError: the folder holds a run with other options.
+            BusyError: another process is using it.
+        """
+        text = f"# flexcalc {self.command}\n{to_toml(options)}"
+        check_same(self.folder / "run.toml", text, options)
+        places = (self.folder, *self.folder.parents)
+        self._new = [place for place in places if not os.path.lexists(place)]
+        self._held.enter_context(run_folder(self.folder))
+        finished = None if again else finished_results(self.folder, text, options)
+        if finished is None:
+            (self.folder / RESULTS).unlink(missing_ok=True)
+            atomic_write(self.folder / "run.toml", text)
+        else:
+            self._finished = True
+            self.say(f"{self.folder}: this run is already complete; its results are reused")
+        return finished
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+        if isinstance(error[1], InputError):
+            self._remove_if_empty()
+
+    def close(self) -> None:
+        """Close the logs, and let go of the folder."""
+        super().close()
+        self._held.close()
+
+    def _inner(self, part: str) -> FolderStore:
+        return _Part(self, self.folder / part)
+
+    def say(self, line: str) -> None:
+        """One line for the reader and for the log."""
+        if self.echo is not None:
+            with naming("standard output"):
+                self.echo(line)
+        self.log(line)
+
+    def warn(self, text: str) -> None:
+        """One line that the user should know of; a Python warning where nobody reads lines."""
+        if self.echo is None:
+            super().warn(text)
+            self.log(f"warning: {text}")
+        else:
+            self.say(f"warning: {text}")
+
+    def log(self, text: str) -> None:
+        """One line for the log alone."""
+        path = self.folder / "log.txt"
+        with naming(path), open(path, "a", encoding="utf-8") as log:
+            log.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {printable(text)}\n")
+
+    def bar(self, title: str) -> AbstractContextManager[Progress]:
+        """A progress bar, or without a terminal a line a minute; see `flexcalc.progress.bar`."""
+        return bar(title, self.say, shown=self.progress)
+
+    def announce(self, sizes: Mapping[str, int], advice: str) -> None:
+        """Say how large files will become, where that is much; warn where it does not fit."""
+        total = sum(sizes.values())
+        there = sum(path.stat().st_size for name in sizes if (path := self.folder / name).exists())
+        free = shutil.disk_usage(self.folder).free
+        short = total - there > free
+        if total < LARGE_BYTES and not short:
+            return
+        names = ", ".join(f"{name} {size / 1e9:.3g} GB" for name, size in sizes.items())
+        line = (
+            f"this run will write about {total / 1e9:.3g} GB ({names}); {free / 1e9:.3g} GB are "
+            f"free; {advice}"
+        )
+        if short:
+            self.warn(line)
+        else:
+            self.say(line)
+
+    def finish(self, results: Mapping[str, Any]) -> None:
+        """Write results.json."""
+        seconds = round(time.monotonic() - self._start, 2)
+        self.put(RESULTS, {"command": self.command, **results, "seconds": seconds})
+
+    def _remove_if_empty(self) -> None:
+        """Remove the folders that were made, where no work has been left in them."""
+        entries = list(self.folder.glob("*")) if self.folder in self._new else []
+        if all(_is_no_work(entry) for entry in entries):
+            for entry in entries:
+                entry.unlink()
+            for place in self._new:
+                if place.is_dir():
+                    place.rmdir()
+
+
+class _Part(FolderStore):
+    """A folder within a run folder; what is said there is said in the run."""
+
+    def __init__(self, run: RunFolder, folder: Path):
+        super().__init__(folder, progress=run.progress)
+        self.say, self.warn, self.bar = run.say, run.warn, run.bar  # type: ignore[method-assign]
+
+
+def _is_no_work(entry: Path) -> bool:
+    """Whether a file of a run folder is there before any work is done."""
+    return entry.is_file() and (entry.name in OWN_FILES or entry.stat().st_size == 0)

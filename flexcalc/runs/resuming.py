@@ -1,0 +1,89 @@
+"""Whether a run folder holds the run that is asked for, complete or not."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from flexcalc.config.reading import LARGEST_FILE
+from flexcalc.errors import FileFormatError, InputError
+from flexcalc.storage import read_json, read_text
+
+RESULTS = "results.json"
+
+
+def finished_results(folder: Path, text: str, config: Any) -> dict[str, Any] | None:
+    """The results of a run with this very config, or None."""
+    try:
+        before = tomllib.loads(read_text(folder / "run.toml", LARGEST_FILE))
+        now = tomllib.loads(text)
+        if _completed(before, now, config) != now:
+            return None
+        return read_json(folder / RESULTS)
+    except (OSError, ValueError, RecursionError, FileFormatError):
+        return None
+
+
+def _completed(before: dict[str, Any], now: dict[str, Any], config: Any) -> dict[str, Any]:
+    """A run.toml with the options that its version of flexcalc did not have, at their defaults."""
+    whole = dict(before)
+    for item in fields(config):
+        value = getattr(config, item.name)
+        if is_dataclass(value) and isinstance(before.get(item.name), dict):
+            whole[item.name] = _completed(before[item.name], now[item.name], value)
+        elif item.name in now and item.name not in before and value == item.default:
+            whole[item.name] = now[item.name]
+    return whole
+
+
+def check_same(path: Path, text: str, config: Any) -> None:
+    """Refuse a folder whose run.toml says something else, save for what may change."""
+    try:
+        known = path.exists()
+    except (OSError, ValueError) as error:
+        raise InputError(f"{str(path.parent)!r}: cannot be used as --output: {error}") from None
+    if not known:
+        if path.parent.is_dir() and any(path.parent.iterdir()):
+            names = sorted(entry.name for entry in path.parent.iterdir())
+            if names != [".lock"]:
+                raise InputError(
+                    f"{path.parent}: expected a new or empty folder or an earlier run, "
+                    f"found {names[0]}; choose another --output"
+                )
+        return
+    try:
+        old = read_text(path, LARGEST_FILE)
+        before, now = tomllib.loads(old), tomllib.loads(text)
+    except (OSError, ValueError, RecursionError, FileFormatError) as error:
+        raise InputError(f"{path}: cannot be read: {error}; choose another --output") from None
+    if old.splitlines()[0] != text.splitlines()[0]:
+        raise InputError(
+            f"{path.parent}: holds a run of `{old.splitlines()[0].lstrip('# ')}`; "
+            "choose another --output"
+        )
+    before = _completed(before, now, config)
+    for key in getattr(config, "changeable", ()):
+        before.pop(key, None)
+        now.pop(key, None)
+    if before != now:
+        key, one, other = _difference(before, now)
+        raise InputError(
+            f"{path.parent}: holds a run with {key.lstrip('.')} = {one!r}, not {other!r}; choose "
+            "another --output"
+        )
+
+
+def _difference(before: Any, now: Any, place: str = "") -> tuple[str, Any, Any]:
+    """The place of the first difference between two values, and what is there."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        keys = sorted(before.keys() | now.keys())
+        inside = [(f"{place}.{key}", before.get(key), now.get(key)) for key in keys]
+    elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        pairs = enumerate(zip(before, now, strict=True))
+        inside = [(f"{place}[{index}]", one, other) for index, (one, other) in pairs]
+    else:
+        return place, before, now
+    where, one, other = next(entry for entry in inside if entry[1] != entry[2])
+    return _difference(one, other, where)

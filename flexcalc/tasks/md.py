@@ -1,0 +1,188 @@
+"""Molecular dynamics of many replicas, restartable to the byte."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from typing import Any
+
+import numpy as np
+
+from flexcalc.config import Md
+from flexcalc.dataset import Dataset
+from flexcalc.errors import InputError
+from flexcalc.files.tables import csv_blocks
+from flexcalc.methods.dynamics import DynamicsState
+from flexcalc.methods.iterate import Method, Recorder
+from flexcalc.methods.plumed import Kernels, PlumedState, UnderPlumed, read_script
+from flexcalc.potential import Evaluation
+from flexcalc.results.trajectory import SCALARS, TRAJECTORY, Trajectory
+from flexcalc.store import Store
+from flexcalc.tasks.motion import (
+    ADVICE,
+    Batch,
+    Start,
+    Watch,
+    frames_of,
+    move,
+    open_start,
+    table_bytes,
+    trajectory_bytes,
+)
+
+COLUMNS = "step,time_fs,replica,temperature_K,potential_eV,kinetic_eV,conserved_eV\n"
+PLUMED, SCRIPT = "plumed", "plumed.dat"
+
+
+def md(options: Md, store: Store) -> Trajectory:
+    """Run dynamics, with frames in trajectory.xyz and scalars in scalars.csv.
+
+    Under PLUMED its files are in the folder plumed; trajectory.xyz and the potential energy are
+    of the model without the bias, the conserved energy has it.
+
+    Raises:
+        InputError: the start, the potential or PLUMED's input cannot be used; nothing is written.
+    """
+    start = open_start(options, options.replicas, "replicas")
+    options = start.options
+    positions = start.positions[np.arange(options.replicas) % len(start.positions)]
+    batch = Batch(start.potential, positions, start.guards(positions))
+    script = _script(start, store)
+    found = store.begin(options)
+    if found is not None:
+        return Trajectory.from_dict(found, store)
+    known = start.told(store)
+    store.announce(_sizes(options, positions, start.potential.numbers), ADVICE)
+    render = _Render(options, start.potential.numbers)
+    watch = Watch("md", options, options.replicas, render.words)
+    recorders = [
+        Recorder(store.frames(TRAJECTORY), options.frame_every, render.frames),
+        Recorder(store.lines(SCALARS), _scalars_every(options), render.scalars),
+    ]
+    with _moving(options, script, store, start.potential.numbers) as (method, kind):
+        steps, stopped = move(store, watch, method, kind, batch, recorders)
+    figures = _figures(options.replicas, csv_blocks(store.stream(SCALARS)))
+    picoseconds = steps * options.method.timestep_fs * 1e-3
+    drift = figures.pop("conserved_change_eV", None)
+    if drift is not None:
+        drift *= 1e3 / max(len(start.potential.numbers) * picoseconds, 1e-12)
+    return Trajectory(
+        store=store,
+        stopped=stopped,
+        method=options.method.kind,
+        replicas=options.replicas,
+        steps=steps,
+        time_ps=picoseconds,
+        conserved_drift_meV_atom_ps=drift,
+        **figures,
+        **known,
+        **watch.speed(),
+    )
+
+
+def _script(start: Start[Md], store: Store) -> str | None:
+    """PLUMED's input, checked; None for dynamics without it."""
+    options = start.options
+    if options.plumed is None:
+        return None
+    return read_script(
+        options.plumed,
+        start.potential.numbers,
+        options.replicas,
+        options.method,
+        folder=store.place(PLUMED),
+        trust=options.trust,
+    )
+
+
+def _scalars_every(options: Md) -> int:
+    return options.scalars_every or options.frame_every
+
+
+def _sizes(options: Md, positions: np.ndarray, numbers: np.ndarray) -> Mapping[str, int]:
+    """Bytes that the files of a run will have."""
+    shown = positions[: options.frame_replicas]
+    return {
+        TRAJECTORY: trajectory_bytes(options, shown, numbers),
+        SCALARS: table_bytes(options, _scalars_every(options), options.replicas, 5),
+    }
+
+
+@contextmanager
+def _moving(
+    options: Md, script: str | None, store: Store, numbers: np.ndarray
+) -> Iterator[tuple[Method, type]]:
+    """What moves the replicas, and the class of its states.
+
+    Args:
+        script: PLUMED's input, or None for dynamics without it.
+
+    Raises:
+        InputError: the run in the folder has another input of PLUMED.
+    """
+    if script is None:
+        yield options.method, DynamicsState
+        return
+    before = store.get(SCRIPT)
+    if before is not None and before != script.encode():
+        where = store.where(SCRIPT)
+        raise InputError(f"{options.plumed}: is not what {where} is; choose another --output")
+    store.put(SCRIPT, script.encode())
+    folder = store.place(PLUMED)
+    with closing(Kernels(script, folder, numbers, options.replicas, options.method)) as kernels:
+        yield UnderPlumed(dynamics=options.method, kernels=kernels), PlumedState
+
+
+class _Render:
+    """Turns states into words, and into records of the two logs."""
+
+    def __init__(self, options: Md, numbers: np.ndarray):
+        self.options, self.method, self.numbers = options, options.method, numbers
+
+    def frames(self, state: DynamicsState | PlumedState) -> Dataset:
+        rows = slice(self.options.frame_replicas)
+        found = state.evaluation
+        deviation = None if found.deviation is None else found.deviation[rows]
+        shown = Evaluation(found.energies[rows], found.forces[rows], deviation)
+        tags = {
+            "replica": np.arange(len(shown.energies)),
+            "time_fs": state.step * self.method.timestep_fs,
+        }
+        return frames_of(self.numbers, state.positions[rows], shown, tags, self.method.masses)
+
+    def words(self, state: DynamicsState | PlumedState) -> str:
+        return f"{self.method.temperature(state.momenta, self.numbers).mean():.0f} K"
+
+    def scalars(self, state: DynamicsState | PlumedState) -> bytes:
+        dynamics = state.dynamics if isinstance(state, PlumedState) else state
+        columns = (
+            self.method.temperature(state.momenta, self.numbers),
+            state.evaluation.energies,
+            self.method.kinetic_energy(state.momenta, self.numbers),
+            self.method.conserved_energy(dynamics, self.numbers),
+        )
+        time_fs = state.step * self.method.timestep_fs
+        lines = [COLUMNS] if state.step == 0 else []
+        for replica, values in enumerate(zip(*columns, strict=True)):
+            numbers = ",".join(repr(float(value)) for value in values)
+            lines.append(f"{state.step},{time_fs!r},{replica},{numbers}\n")
+        return "".join(lines).encode()
+
+
+def _figures(replicas: int, blocks: Iterable[Mapping[str, np.ndarray]]) -> dict[str, Any]:
+    """Means of the scalars, and the mean change of the conserved energy, a block at a time."""
+    sums, rows = np.zeros(2), 0
+    first = last = np.zeros(0)
+    for block in blocks:
+        conserved = block["conserved_eV"]
+        rows += len(conserved)
+        sums += block["temperature_K"].sum(), block["potential_eV"].sum()
+        first = np.append(first, conserved[: replicas - len(first)])
+        last = np.append(last, conserved)[-replicas:]
+    if not rows:
+        return {}
+    return {
+        "temperature_mean_K": float(sums[0] / rows),
+        "potential_mean_eV": float(sums[1] / rows),
+        "conserved_change_eV": float((last - first).mean()),
+    }

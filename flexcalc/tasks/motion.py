@@ -1,0 +1,324 @@
+"""What the tasks share that move a batch of replicas: `md`, `metad` and `umbrella`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypedDict
+
+import numpy as np
+
+from flexcalc import files
+from flexcalc.dataset import Dataset
+from flexcalc.errors import GuardError, InputError
+from flexcalc.files.frames import to_bytes
+from flexcalc.geometry import Coordinate
+from flexcalc.geometry.named import LINEAR_DEGREES
+from flexcalc.masses import of_frames
+from flexcalc.memory import geometry_bytes, require_memory
+from flexcalc.methods.dynamics import Bath, Dynamics
+from flexcalc.methods.guard import Guard
+from flexcalc.methods.iterate import Checkpoint, Method, Recorder, State, run
+from flexcalc.potential import Evaluation, Potential
+from flexcalc.progress import Progress, silent
+from flexcalc.registry import name_of, open_potential
+from flexcalc.results.base import Stop
+from flexcalc.store import Store
+from flexcalc.tasks.molecule import electrons_of, following, isotopes_in, with_masses
+from flexcalc.tasks.ordering import Ordered, ordered
+
+NS_A_DAY_PER_FS_A_SECOND = 86400 * 1e-6
+
+TELL_EVERY = 10
+"""Steps between two words to the progress bar."""
+
+
+class Moving(Protocol):
+    """Options of a batch in motion."""
+
+    @property
+    def method(self) -> Dynamics: ...
+
+    @property
+    def steps(self) -> int: ...
+
+    @property
+    def seed(self) -> int: ...
+
+    @property
+    def frame_every(self) -> int: ...
+
+
+class Watch:
+    """An observer that shows the progress of a batch in motion, and how fast it is.
+
+    Args:
+        name: of the command.
+        options: of the run.
+        batch: replicas.
+        describe: a state -> what to say of it.
+    """
+
+    def __init__(self, name: str, options: Moving, batch: int, describe: Callable[[Any], str]):
+        self.name, self.options, self.batch, self.describe = name, options, batch, describe
+        self.begun, self.seen, self.last = time.monotonic(), 0, 0
+        self.progress: Progress = silent
+
+    def __call__(self, state: State) -> None:
+        if not self.seen:  # what comes before loads, compiles and starts processes
+            self.begun = time.monotonic()
+        self.seen += 1
+        self.last = state.step
+        if state.step % TELL_EVERY == 0 or state.step == self.options.steps:
+            speed = self.speed()
+            text = f"{speed['steps_per_second']:.0f} steps/s, {speed['ns_per_day']:.3g} ns/day"
+            self.progress(state.step, self.options.steps, f"{self.describe(state)}, {text}")
+
+    def speed(self) -> Speed:
+        """How fast the batch has moved so far."""
+        rate = max(self.seen - 1, 0) / max(time.monotonic() - self.begun, 1e-9)
+        day = rate * self.batch * self.options.method.timestep_fs * NS_A_DAY_PER_FS_A_SECOND
+        return {"steps_per_second": round(rate, 1), "ns_per_day": float(f"{day:.4g}")}
+
+
+class Speed(TypedDict):
+    """Timesteps per second, and nanoseconds per day of all replicas together."""
+
+    steps_per_second: float
+    ns_per_day: float
+
+
+@dataclass(frozen=True, eq=False)
+class Start[C]:
+    """Where dynamics starts, everything read and opened.
+
+    Args:
+        options: of the run, with masses, charge and multiplicity that the start states.
+        potential: to run on.
+        positions: (frames, atoms, 3) in angstrom, in the order of the potential's atoms.
+        fitting: how the atoms were put into that order.
+    """
+
+    options: C
+    potential: Potential
+    positions: np.ndarray
+    fitting: Ordered
+
+    def guards(self, positions: np.ndarray) -> list[Guard]:
+        """The guards of replicas that start at positions (batch, atoms, 3)."""
+        options: Any = self.options
+        fixed = options.method.fixed(self.potential.numbers)
+        return options.guards(
+            self.potential, positions, fixed, name_of(options.model), options.method.masses
+        )
+
+    def told(self, store: Store) -> dict[str, Any]:
+        """Say what there is to say of the start, and return what results have of it."""
+        options: Any = self.options
+        return {
+            "model": name_of(options.model),
+            "atom_map": self.fitting.said(store),
+            "isotopes": isotopes_in(store, self.potential.numbers, options.method.masses),
+        }
+
+
+def open_start[C](options: C, replicas: int, what: str) -> Start[C]:
+    """Read the start and open the potential that options name.
+
+    Args:
+        options: with model, start, method and what opening them takes.
+        replicas: that will move at once.
+        what: they are called.
+
+    Raises:
+        InputError: one of them cannot be used, or memory does not suffice.
+    """
+    given: Any = options
+    start = files.read(given.start)
+    require_memory(
+        geometry_bytes(replicas, len(start.numbers), STATE_ARRAYS),
+        f"{replicas} {what} of {len(start.numbers)} atoms",
+        f"take fewer {what}",
+    )
+    given = following(given, electrons_of(start))
+    potential = open_potential(given.model, start.numbers, trust=given.trust)
+    fitting = ordered(potential, start, str(given.start), given.map_atoms)
+    given = with_masses(given, fitting.data)
+    return Start(given, potential, fitting.data.positions, fitting)
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Replicas that are about to move.
+
+    Args:
+        potential: surface, in eV and angstrom.
+        positions: (batch, atoms, 3) in angstrom, where a fresh run starts.
+        guards: what stops the run.
+    """
+
+    potential: Potential
+    positions: np.ndarray
+    guards: Sequence[Guard]
+
+
+def move[S: State](
+    store: Store,
+    watch: Watch,
+    method: Method[S],
+    kind: type[S],
+    batch: Batch,
+    recorders: Sequence[Recorder],
+) -> tuple[int, Stop | None]:
+    """Run a method to its last step under guards, from its checkpoint if there is one.
+
+    Args:
+        store: keeps the checkpoint.
+        watch: knows the options, and gets the progress bar.
+        method: what moves the replicas.
+        kind: class of the method's states.
+        batch: what is moved.
+        recorders: the logs of the run.
+
+    Returns:
+        The steps that were made, and why a guard stopped the run, if one did.
+    """
+    options = watch.options
+    rng = np.random.default_rng(options.seed)
+    checkpoint = Checkpoint(store, f"{watch.name}.checkpoint", rng, recorders)
+    try:
+        with store.bar(watch.name) as progress:
+            watch.progress = progress
+            state = run(
+                method,
+                batch.potential,
+                batch.positions,
+                kind,
+                steps=options.steps,
+                checkpoint=checkpoint,
+                observers=[watch],
+                guards=batch.guards,
+            )
+    except GuardError as error:
+        return watch.last, stop_of(error)
+    return state.step, None
+
+
+def stop_of(error: GuardError) -> Stop:
+    """Why a guard has stopped a run."""
+    none = np.zeros(0)
+    rows = none.astype(int) if error.rows is None else np.asarray(error.rows)
+    return Stop(
+        str(error), error.reason, rows, none if error.positions is None else error.positions
+    )
+
+
+STATE_ARRAYS = 20
+"""Arrays (rows, atoms, 3) that a step of dynamics holds at least: states, bonds, frames as text."""
+
+ADVICE = "a larger --frame-every writes less"
+
+
+def frames_of(
+    numbers: Any,
+    positions: np.ndarray,
+    evaluation: Evaluation,
+    tags: Mapping[str, Any],
+    masses: Any = (),
+) -> Dataset:
+    """A frame of each row of a batch.
+
+    Args:
+        numbers: (atoms,) atomic numbers.
+        positions: (batch, atoms, 3) in angstrom.
+        evaluation: energies and forces there, and the deviation where it is known.
+        tags: of the frames; one that is a number is that of all.
+        masses: (atoms,) in amu; empty for standard ones.
+    """
+    rows = len(positions)
+    columns = {name: np.broadcast_to(value, rows) for name, value in tags.items()}
+    if evaluation.deviation is not None:
+        columns["deviation_max_eV_A"] = evaluation.deviation.max(axis=1)
+    return Dataset(
+        numbers,
+        positions,
+        evaluation.energies,
+        evaluation.forces,
+        columns,
+        masses=of_frames(masses, rows),
+    )
+
+
+def trajectory_bytes(options: Moving, positions: np.ndarray, numbers: Any) -> int:
+    """Bytes of a trajectory with a frame of each row of positions (rows, atoms, 3)."""
+    # A frame with numbers that have all their digits, as those of dynamics do.
+    digits = np.random.default_rng(0).standard_normal((1, *positions.shape[1:]))
+    example = Evaluation(1000 * digits[:, 0, 0], digits)
+    tags = {"replica": 0, "time_fs": options.steps * options.method.timestep_fs}
+    frame = to_bytes(frames_of(numbers, positions[:1] + 1e-3 * digits, example, tags))
+    return len(frame) * len(positions) * (options.steps // options.frame_every + 1)
+
+
+def table_bytes(options: Moving, every: int, rows: int, columns: int) -> int:
+    """Bytes of a table that gets so many rows of numbers every so many steps.
+
+    Columns of few digits, such as the time and the replica, count as one together.
+    """
+    return BYTES_A_NUMBER * columns * rows * (options.steps // every + 1)
+
+
+BYTES_A_NUMBER = 19
+"""Of a number in double precision with all its digits, and what stands between two of them."""
+
+
+def biased_coordinates(texts: Sequence[str], *, trust: bool) -> list[Coordinate]:
+    """The coordinates that a bias acts on.
+
+    Raises:
+        InputError: one cannot be read, or stands twice.
+    """
+    coordinates = [Coordinate.parse(text, trust=trust) for text in texts]
+    if len({one.label for one in coordinates}) != len(coordinates):
+        raise InputError("coordinate: expected different ones, found the same twice")
+    return coordinates
+
+
+def checked_start(coordinates: Sequence[Coordinate], positions: np.ndarray) -> list[str]:
+    """What to warn of where a bias on coordinates starts.
+
+    Args:
+        coordinates: that a bias acts on.
+        positions: (batch, atoms, 3) in angstrom.
+
+    Raises:
+        InputError: a dihedral has no value, as one of its angles is linear.
+        ShapeError: a coordinate names an atom that is not there.
+    """
+    notes = []
+    for one in coordinates:
+        one.check_defined(positions, "start")
+        largest = float(one.values(positions).max()) if one.kind == "angle" else 0.0
+        if largest > 180 - LINEAR_DEGREES:
+            notes.append(
+                f"{one.label!r} is {largest:.1f} degrees at the start; at 180 its "
+                "gradient changes sign, and so does the force of a bias: the distance between "
+                "its ends is smooth"
+            )
+    return notes
+
+
+def bath_of(method: Dynamics) -> Bath:
+    """The thermostat of dynamics whose free energy is asked for.
+
+    Raises:
+        InputError: it keeps no temperature, or more than one.
+    """
+    if not isinstance(method, Bath):
+        raise InputError("method: expected a thermostat, found nve: a bias would heat the molecule")
+    if method.schedule or method.replica_temperatures_K:
+        raise InputError(
+            "method: expected one temperature, found schedule or replica_temperatures_K: the "
+            "surface is that of one temperature"
+        )
+    return method
