@@ -121,7 +121,10 @@ TOML = {
         MD + '[method]\nkind = "nve"\nfriction_per_ps = 1.0\n',
         "method.friction_per_ps: unknown key",
     ),
-    "model is a number": ('model = 3\nstart = "start.xyz"\n', "run.toml: model: expected text"),
+    "model is a number": (
+        'model = 3\nstart = "start.xyz"\n',
+        "run.toml: model: expected a potential, got 3",
+    ),
     "model is a table": ('start = "start.xyz"\n[model]\na = 1\n', "run.toml: model: expected"),
     "model is empty": ('model = ""\nstart = "start.xyz"\n', "run.toml: model: missing"),
     "model is missing": ('start = "start.xyz"\n', "run.toml: model: missing"),
@@ -152,7 +155,7 @@ OTHER_TOML = {
     "a start is a number": (
         "label",
         'reference = "xtb:GFN2-xTB"\nstarts = [3]\n',
-        "starts: expected text",
+        "starts: expected geometries, got 3",
     ),
     "no starts": ("label", 'reference = "xtb:GFN2-xTB"\nstarts = []\n', "starts: missing"),
     "no workers": ("label", "workers = 0\n" + LABEL, "workers: expected at least 1"),

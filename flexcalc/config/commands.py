@@ -50,13 +50,13 @@ class Label(OpensPotentials):
         *("retry_quarantined", "worker_wait_s", "allow_remote"),
     )
 
-    reference: Address
+    reference: PotentialLike
     """Method that gives energies and forces, such as xtb:GFN2-xTB or dft:PBE-D4/def2-SVP."""
-    starts: tuple[str, ...]
+    starts: tuple[GeometryLike, ...]
     """Geometries to start from: files (every frame counts), or smiles:TEXT for conformers."""
     samples: tuple[Sampling, ...] = (Thermal(),)
     """Ways to sample; a flag for one of their fields goes to every one that has it."""
-    sampler: Address | None = None
+    sampler: PotentialLike | None = None
     """Potential that drives the sampling; by default the reference, or GFN2-xTB for dft:."""
     conformers: Batch = 10
     """Most conformers kept of a smiles: start, lowest energy first."""
@@ -87,7 +87,7 @@ class Train(LabelledFrames, OpensPotentials):
     positional: ClassVar[tuple[str, ...]] = ("dataset",)
     changeable: ClassVar[tuple[str, ...]] = ()
 
-    dataset: Path
+    dataset: GeometryLike
     """Labelled frames: extxyz, or npz with its units. sGDML, its mixtures and networks learn from
     forces alone where there are no energies."""
     family: Annotated[tuple[Any, ...], FAMILY] = ("sgdml",)
@@ -115,7 +115,7 @@ class Train(LabelledFrames, OpensPotentials):
     """Models of a committee, each trained without another part of the points and with the
     hyperparameters that all points chose; their spread tells how sure the forces are. 1 for a
     single model."""
-    baseline: Address | None = None
+    baseline: PotentialLike | None = None
     """Potential whose energies and forces are taken from the labels first, such as xtb:GFN2-xTB or
     dispersion:D4/PBE; the model is its sum with what is learned of the rest."""
     learning_curve: tuple[Count, ...] = ()
@@ -131,9 +131,9 @@ class Evaluate(LabelledFrames, MapsAtoms, OpensPotentials):
     positional: ClassVar[tuple[str, ...]] = ("*models", "dataset")
     changeable: ClassVar[tuple[str, ...]] = ()
 
-    models: tuple[Address, ...]
+    models: tuple[PotentialLike, ...]
     """Potentials to measure."""
-    dataset: Path
+    dataset: GeometryLike
     """Labelled frames to measure on."""
     by: tuple[str, ...] = ()
     """Coordinates whose bins are the regions, such as "dihedral 4 6 7 12" (counted from 0)."""
@@ -176,19 +176,19 @@ class PathSearch(SaddleAndRates, MapsAtoms, OpensPotentials):
     positional: ClassVar[tuple[str, ...]] = ("model", "start", "end")
     changeable: ClassVar[tuple[str, ...]] = ("steps",)
 
-    model: Address
+    model: PotentialLike
     """Potential to search on."""
-    start: Path
+    start: GeometryLike
     """First geometry; its last frame counts. Where `end` is not given: the whole first path, or
     for a scan with its own end values the one geometry."""
-    end: Path | None = None
+    end: GeometryLike | None = None
     """Last geometry; like atoms are relabelled to fit the start, unless start and end differ by
     their labels alone (a degenerate rearrangement)."""
     method: PathMethod = field(default_factory=NEB)
     """Path method."""
     relax_ends: bool = True
     """Relax both ends on the potential first."""
-    relabel: Address | None = None
+    relabel: PotentialLike | None = None
     """Reference that is computed along the path, for the error of the barrier."""
     equivalents: bool = False
     """Write the other paths that are this one with like atoms relabelled, by the permutations
@@ -198,7 +198,7 @@ class PathSearch(SaddleAndRates, MapsAtoms, OpensPotentials):
     refine: Natural = 0
     """Most rounds that label the worst images by `relabel`, train the model anew with them, and
     search again."""
-    dataset: Path | None = None
+    dataset: GeometryLike | None = None
     """Labelled frames that the model was trained on, for `refine`."""
     refine_images: Count = 3
     """Images that each round adds, the highest among them; saddle and minima come on top."""
@@ -217,15 +217,15 @@ class Saddle(SaddleAndRates, MapsAtoms, OpensPotentials):
     positional: ClassVar[tuple[str, ...]] = ("model", "guess", "start", "end")
     changeable: ClassVar[tuple[str, ...]] = ("steps",)
 
-    model: Address
+    model: PotentialLike
     """Potential to search on."""
-    guess: Path
+    guess: GeometryLike
     """Geometry near the saddle; of several frames that are a path, the highest counts."""
-    start: Path | None = None
+    start: GeometryLike | None = None
     """First minimum, to tell it at the end of the way down; its last frame counts."""
-    end: Path | None = None
+    end: GeometryLike | None = None
     """Last minimum, likewise."""
-    relabel: Address | None = None
+    relabel: PotentialLike | None = None
     """Reference that is computed at the saddle and at both minima."""
     steps: Count = 200
     """Most steps to the saddle."""
@@ -343,9 +343,9 @@ class Serve(OpensPotentials):
 
     positional: ClassVar[tuple[str, ...]] = ("model", "start")
 
-    model: Address
+    model: PotentialLike
     """Potential to serve."""
-    start: Path
+    start: GeometryLike
     """The molecule as i-PI has it, atom by atom."""
     unix: str | None = None
     """Name of i-PI's unix socket (its <address>)."""
@@ -368,9 +368,9 @@ class Ipi:
 
     input: Path
     """i-PI input file (XML)."""
-    model: Address
+    model: PotentialLike
     """Potential to serve."""
-    start: Path
+    start: GeometryLike
     """The molecule as i-PI has it, atom by atom; also where it starts."""
     clients: Workers = 1
     """Client processes."""

@@ -261,8 +261,9 @@ def _leaf(option: Option, value: Any, place: str, typed: bool) -> Any:
 
 def _check_given(option: Option, value: Any, place: str) -> None:
     """Refuse what is neither a text nor a path nor an object that could be meant."""
-    for entry in value if isinstance(value, list | tuple) else [value]:
-        if entry is None or isinstance(entry, bool | int | float | Mapping):
+    several = is_tuple(option.annotation) and isinstance(value, list | tuple)
+    for entry in value if several else [value]:
+        if entry is None or isinstance(entry, bool | int | float | list | tuple | Mapping):
             what = "a potential" if option.takes == POTENTIAL else "geometries"
             raise ConfigError(f"{place}: expected {what}, got {_shown(entry)}")
 
