@@ -12,6 +12,7 @@
     │   └── BusyError                a run folder that another process is using
     ├── LabelError                   a reference calculation that gave no label
     │   └── MissingProgramError      one whose program cannot be started, whatever the geometry
+    ├── WorkerError                  worker processes that die, do not come or cannot work
     ├── ProtocolError                an i-PI peer that broke the protocol
     │   └── ServerLostError          an i-PI server that went away or never answered
     └── GuardError                   exit code 3: stopped before worse happens
@@ -83,6 +84,10 @@ class LabelError(FlexcalcError):
 
 class MissingProgramError(LabelError):
     """The program of a reference cannot be started, so it labels no geometry at all."""
+
+
+class WorkerError(FlexcalcError):
+    """Worker processes die, do not come, or cannot do what they are there for."""
 
 
 class ProtocolError(FlexcalcError):

@@ -239,7 +239,7 @@ def test_a_benchmark_goes_through_all_its_stages(here, name):
 
 
 def test_saddle_takes_its_first_step(here):
-    """The whole run, half a minute long, is in tests/benchmarks/saddles.py."""
+    """The whole run, half a minute long, is in benchmarks/saddles.py."""
     words = ["--steps", "1", "--hessian-every", "0", "--arc-steps", "2"]
     main(["saddle", "inputs/saddle.toml", *words, "--output", "saddle"])
     results = json.loads(Path("saddle/results.json").read_text())

@@ -1,9 +1,8 @@
 """The queue of reference calculations, on this machine or on Dask.
 
-`queue` is the whole of it seen from outside: what is to be done, what is on disk. `local` runs
-the calculations in worker processes of this machine and `cluster` on Dask, whose workers may be
-the jobs of a `jobqueue`; `worker` is what runs over there; `audit` finds labels that are not what
-they claim to be.
+`queue` is the whole of it seen from outside: what is to be done, what is on disk. `pool` has the
+calculations done by processes of this machine or by Dask (`flexcalc.parallel`); `worker` is what
+runs over there; `audit` finds labels that are not what they claim to be.
 """
 
 from flexcalc.labelling.audit import audit

@@ -18,9 +18,12 @@ import numpy as np
 from flexcalc.dataset import Dataset
 from flexcalc.errors import FileFormatError, InputError, LabelError
 from flexcalc.files import FrameLog, frame_bytes, read_frames
-from flexcalc.labelling import cluster, local
-from flexcalc.labelling.jobqueue import Log, check_scheduler
+from flexcalc.labelling.pool import LabelPool
 from flexcalc.labelling.worker import OpenReference, Outcome
+from flexcalc.parallel.job_queue import Log, check_scheduler
+from flexcalc.parallel.process_pool import TICK_S
+from flexcalc.parallel.processes import check_importable
+from flexcalc.parallel.workers import Workers
 from flexcalc.potential import check_molecule
 from flexcalc.progress import Progress, silent
 from flexcalc.storage import AppendLog, atomic_write
@@ -31,7 +34,7 @@ OWN_TAGS = ("index", "reason", "level")
 TRIALS = 3
 """Start geometries that may fail before it is the reference's fault."""
 
-Pool = local.Pool | cluster.DaskPool
+Pool = LabelPool
 
 
 def unsaid(line: str) -> None:
@@ -133,11 +136,10 @@ def open_pool(
             "workers, timeout_s and worker_wait_s must be positive, got "
             f"{workers}, {timeout_s:g}, {worker_wait_s:g}"
         )
-    local.check_importable(open_reference)
-    if scheduler is None:
-        return local.Pool(open_reference, numbers, workers, timeout_s)
+    check_importable("open_reference", open_reference)
     check_scheduler(scheduler, allow_remote)
-    return cluster.DaskPool(open_reference, numbers, scheduler, timeout_s, worker_wait_s, log)
+    places = Workers(workers, scheduler, worker_wait_s, allow_remote)
+    return LabelPool(open_reference, numbers, places, timeout_s, log)
 
 
 def label_with(
@@ -291,7 +293,7 @@ class _Record:
         fsync: grouping them costs a kill some labels that were not yet acknowledged.
         """
         self._waiting.extend(outcomes)
-        if time.monotonic() - self._written < local.TICK_S:
+        if time.monotonic() - self._written < TICK_S:
             return False
         return self.write()
 

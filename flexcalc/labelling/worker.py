@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from flexcalc.errors import AddressError, FlexcalcError, MissingExtraError, MissingProgramError
+from flexcalc.parallel.failures import Failure, one_line
 from flexcalc.potential import Potential, check, check_molecule
 
 OpenReference = Callable[[], Potential]
@@ -30,23 +32,18 @@ class Outcome:
     reason: str = ""
 
 
-@dataclass(frozen=True)
-class Failure:
-    """Why work in another process failed; an exception that travels between processes.
+Label = Callable[[tuple[int, np.ndarray]], Outcome | Failure]
+"""Labels one geometry, an index and its positions (atoms, 3) in angstrom."""
 
-    Args:
-        kind: class of the error.
-        message: its one line.
-    """
 
-    kind: type[FlexcalcError]
-    message: str
+def prepare(open_reference: OpenReference, numbers: np.ndarray) -> Label | Failure:
+    """What labels geometries with the reference."""
+    potential = open_checked(open_reference, numbers)
+    return potential if isinstance(potential, Failure) else partial(_label, potential)
 
-    def error(self) -> FlexcalcError:
-        """The error, to be raised."""
-        error = self.kind.__new__(self.kind)  # not every class is made from its message
-        error.args = (self.message,)
-        return error
+
+def _label(potential: Potential, geometry: tuple[int, np.ndarray]) -> Outcome | Failure:
+    return evaluate(potential, *geometry)
 
 
 def open_checked(open_reference: OpenReference, numbers: np.ndarray) -> Potential | Failure:
@@ -55,7 +52,7 @@ def open_checked(open_reference: OpenReference, numbers: np.ndarray) -> Potentia
         potential = open_reference()
         check_molecule(np.asarray(potential.numbers), numbers, "geometries")
     except FlexcalcError as error:
-        return Failure(type(error), one_line(str(error)))
+        return Failure.of(error)
     except Exception as error:  # whatever a foreign calculator raises; the parent reports it
         text = one_line(f"{type(error).__name__}: {error}")
         return Failure(AddressError, f"the reference cannot be opened: {text}")
@@ -74,16 +71,9 @@ def evaluate(potential: Potential, index: int, positions: np.ndarray) -> Outcome
     try:
         result = check(potential(batch), batch)
     except (AddressError, MissingExtraError, MissingProgramError) as error:
-        return Failure(type(error), one_line(str(error)))
+        return Failure.of(error)
     except FlexcalcError as error:
         return Outcome(index, reason=one_line(str(error)) or type(error).__name__)
     except Exception as error:  # whatever a foreign calculator raises; it goes to quarantine
         return Outcome(index, reason=one_line(f"{type(error).__name__}: {error}"))
     return Outcome(index, float(result.energies[0]), result.forces[0])
-
-
-def one_line(text: str) -> str:
-    """Text that fits on a comment line."""
-    words = "".join(char if char.isprintable() else " " for char in text).split()
-    line = " ".join(words)
-    return line if len(line) <= 300 else line[:297] + "..."

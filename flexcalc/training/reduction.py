@@ -21,7 +21,7 @@ from flexcalc.training.tuning import FORCE, Search
 GEOMETRIES = 100
 """Geometries over which the importance of features is averaged; more are thinned out. The source
 takes some 3000; but the ranks that 50 give agree with those of 300 to a correlation of 0.999, for
-Ac-Ala3-NHMe and for azobenzene (GFN2-xTB at 500 K; tests/benchmarks/reduction.py)."""
+Ac-Ala3-NHMe and for azobenzene (GFN2-xTB at 500 K; benchmarks/reduction.py)."""
 CALLS = 3
 """Calls of which the fastest is taken for the cost of a prediction."""
 

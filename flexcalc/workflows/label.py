@@ -17,7 +17,6 @@ from flexcalc.config import Label
 from flexcalc.dataset import Dataset
 from flexcalc.errors import ConfigError, LabelError
 from flexcalc.labelling import Pool, label_with, open_pool, read_labels, try_reference
-from flexcalc.labelling.jobqueue import check_scheduler
 from flexcalc.labelling.worker import OpenReference
 from flexcalc.memory import geometry_bytes, require_memory
 from flexcalc.methods.sampling import (
@@ -29,6 +28,7 @@ from flexcalc.methods.sampling import (
     sample_dynamics,
 )
 from flexcalc.models.bonding import check_order
+from flexcalc.parallel.job_queue import check_scheduler
 from flexcalc.potential import check_molecule
 from flexcalc.registry import electron_options, open_potential, with_options
 from flexcalc.tasks.molecule import Electrons, common_masses, electrons_of, following

@@ -18,8 +18,9 @@ import pytest
 import slurm_cluster
 
 from flexcalc.errors import ConfigError, LabelError, MissingExtraError
-from flexcalc.labelling import cluster, label, read_labels
-from flexcalc.labelling.jobqueue import check_scheduler
+from flexcalc.labelling import label, read_labels
+from flexcalc.parallel import dask
+from flexcalc.parallel.job_queue import check_scheduler
 
 pytest.importorskip("distributed")
 pytest.importorskip("dask_jobqueue")
@@ -104,7 +105,7 @@ def test_the_command_refuses_a_bad_table_before_it_samples(tmp_path):
 @pytest.fixture
 def hasty(monkeypatch) -> None:
     """Ask the queue often."""
-    monkeypatch.setattr(cluster, "ASK_S", 0.2)
+    monkeypatch.setattr(dask, "ASK_S", 0.2)
 
 
 @pytest.mark.usefixtures("hasty")
@@ -147,13 +148,13 @@ def test_jobs_that_the_queue_has_ended_end_the_run_at_once(tmp_path, slurm, rows
 def test_a_job_that_is_requeued_is_waited_for(tmp_path, slurm, monkeypatch):
     answers = [["1|PREEMPTED|None"], ["1|PENDING|None"]] * 20
 
-    class Alternating(cluster.JobQueue):
+    class Alternating(dask.JobQueue):
         def standing(self):
             slurm.say(*answers.pop())
             return super().standing()
 
     slurm.keep_pending()
-    monkeypatch.setattr(cluster, "JobQueue", Alternating)
+    monkeypatch.setattr(dask, "JobQueue", Alternating)
     with pytest.raises(LabelError, match="for 1 s"):
         labelled(tmp_path / "run", worker_wait_s=1)
     assert len(answers) < 38
@@ -273,7 +274,7 @@ def test_a_cluster_by_tls_lets_in_those_with_the_key_alone(tmp_path, monkeypatch
     files["ca_file"] = files["cert"]
     addresses = []
 
-    class Watched(cluster.JobQueue):
+    class Watched(dask.JobQueue):
         def __enter__(self):
             jobs = super().__enter__()
             addresses.append(jobs.cluster.scheduler_address)
@@ -282,7 +283,7 @@ def test_a_cluster_by_tls_lets_in_those_with_the_key_alone(tmp_path, monkeypatch
             return jobs
 
     said: list[str] = []
-    monkeypatch.setattr(cluster, "JobQueue", Watched)
+    monkeypatch.setattr(dask, "JobQueue", Watched)
     count = labelled(tmp_path / "run", said, scheduler=TABLE | {"tls": files})
     assert count.labelled == 30
     assert addresses[0].startswith("tls://127.0.0.1")

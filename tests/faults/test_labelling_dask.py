@@ -131,7 +131,7 @@ def test_dask_workers_that_lack_the_code_are_not_taken_for_bad_geometries(tmp_pa
 
 
 def test_a_scheduler_that_does_not_answer_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr("flexcalc.labelling.cluster.CONNECT_S", 0.5)
+    monkeypatch.setattr("flexcalc.parallel.dask.CONNECT_S", 0.5)
     for address in ("tcp://127.0.0.1:1", "nonsense://x"):
         with pytest.raises(LabelError, match=f"no Dask scheduler answers at {address}"):
             label(faulty.open_faulty, faulty.geometries(3), tmp_path / "run", scheduler=address)

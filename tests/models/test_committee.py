@@ -189,7 +189,7 @@ def test_facts_without_members_are_refused(three, members):
 
 
 def test_stretched_bonds_deviate_more_than_what_was_trained_on(toy, rng):
-    """A small form of tests/benchmarks/committee.py: 0.3 to 0.5 angstrom beyond the longest."""
+    """A small form of benchmarks/committee.py: 0.3 to 0.5 angstrom beyond the longest."""
     numbers, frames = toy.ethanol_frames(400, rng)
     data = toy.labelled(numbers, frames)
     committee = fit_committee(SGDML(sigma=10.0), data[:60], data[60:100], 4, rng)

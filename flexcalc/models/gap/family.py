@@ -47,7 +47,7 @@ class GAP:
     """Gaussian approximation potential on SOAP, fitted by gap_fit.
 
     The defaults were tuned on 200 frames of ethanol and malonaldehyde from rMD17
-    (tests/benchmarks/gap.py). Those of published comparisons of flexible molecules are
+    (benchmarks/gap.py). Those of published comparisons of flexible molecules are
     `gap-study` (`StudyGAP`): slower, and far less accurate, because they trust forces little.
 
     Source: Bartok, Payne, Kondor, Csanyi, Phys. Rev. Lett. 104, 136403 (2010),

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from flexcalc.crew import shared
 from flexcalc.models.gap.kernel import DotProduct
 from flexcalc.models.gap.pairs import PairEnergies
 from flexcalc.models.gap.soap import Environments, Soap
+from flexcalc.parallel.batches import evaluate_in_pieces
 from flexcalc.potential import Evaluation
 
 Results = tuple[np.ndarray, np.ndarray]
@@ -104,7 +104,7 @@ class Energies:
         """Energies and forces of positions (batch, atoms, 3)."""
         count = len(positions)
         rows = -(-count // max(1, min(SHARES, count // FEWEST)))
-        return shared(self, positions, min(self._most, rows))
+        return evaluate_in_pieces(self, positions, min(self._most, rows))
 
     def alone(self, positions: np.ndarray) -> Evaluation:
         """The same in one piece, on one thread."""

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from flexcalc.crew import shared
 from flexcalc.models.family import TrainedPotential
 from flexcalc.models.folder import write_model
 from flexcalc.models.gdml.contraction import Contraction
 from flexcalc.models.gdml.descriptor import Descriptor, InverseDistances
 from flexcalc.models.gdml.engine import PROCESSOR, Engine, engine
+from flexcalc.parallel.batches import evaluate_in_pieces
 from flexcalc.potential import Evaluation, check_positions, concatenate
 from flexcalc.threads import cores
 
@@ -87,7 +87,7 @@ class GDMLPotential(TrainedPotential):
     def evaluate(self, positions: np.ndarray) -> Evaluation:
         """Energies and forces of positions (batch, atoms, 3)."""
         if self._contraction.engine.device is None:
-            return shared(self, positions, self._rows(len(positions)))
+            return evaluate_in_pieces(self, positions, self._rows(len(positions)))
         most = MOST * self._contraction.engine.enlarged
         starts = range(0, max(1, len(positions)), most)
         return concatenate([self.alone(positions[start : start + most]) for start in starts])

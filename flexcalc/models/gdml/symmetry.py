@@ -35,7 +35,7 @@ from flexcalc.models.gdml.groups import close, cycles, generators_of, parsed
 MOST_GEOMETRIES = 300
 """Geometries that are matched pair by pair; more are thinned out at random. Fifty give the
 known groups of ethanol, malonaldehyde, benzene, toluene, azobenzene, aspirin and glycine at
-500 K (tests/benchmarks/symmetry.py)."""
+500 K (benchmarks/symmetry.py)."""
 
 MOST_AUTOMORPHISMS = 300
 """Automorphisms of the bond graph that are all tried; with more, atoms are assigned by modes."""

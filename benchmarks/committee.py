@@ -1,6 +1,6 @@
 """Whether a committee of sGDML models knows where it has left its training region.
 
-    python tests/benchmarks/committee.py TRAIN.npz TEST.npz [--points 200] [--members 4]
+    python benchmarks/committee.py TRAIN.npz TEST.npz [--points 200] [--members 4]
 
 Trains a committee on part of the first file. Its deviation is taken on the frames of the second
 file, which it has not seen: its 99th percentile there is the bound. Then 100 of those frames are

@@ -1,8 +1,8 @@
 """Free energy of alanine dipeptide over phi and psi, and how two runs of it differ.
 
-    python tests/benchmarks/metadynamics.py run ADDRESS FOLDER [--steps N] [--seed N] [--step-fs 1]
-    python tests/benchmarks/metadynamics.py compare FOLDER OTHER [--below 6]
-    python tests/benchmarks/metadynamics.py direct MODEL FOLDER [--below 6] [--after-ps 20]
+    python benchmarks/metadynamics.py run ADDRESS FOLDER [--steps N] [--seed N] [--step-fs 1]
+    python benchmarks/metadynamics.py compare FOLDER OTHER [--below 6]
+    python benchmarks/metadynamics.py direct MODEL FOLDER [--below 6] [--after-ps 20]
 
 `run` is the same protocol on any potential: four walkers at 300 K, a hill of 0.3 kcal/mol and 20
 degrees of each every 40 fs, bias factor 10. Steps of 2 fs are too long: a bond N-H of the reference
@@ -34,7 +34,7 @@ from flexcalc.methods.metadynamics import WellTempered
 from flexcalc.registry import open_potential
 from flexcalc.units import KB, KCAL_MOL
 
-START = Path(__file__).parents[2] / "inputs" / "alanine-dipeptide.xyz"
+START = Path(__file__).parents[1] / "inputs" / "alanine-dipeptide.xyz"
 PHI_PSI = ("dihedral 1 3 4 6", "dihedral 3 4 6 8")
 """C-N-CA-C and N-CA-C-N."""
 BOUND_KCAL_MOL = 1.0

@@ -1,7 +1,7 @@
 """GAP: errors on rMD17, and speed against quippy's own calculator; run by hand.
 
-    python tests/benchmarks/gap.py accuracy TRAIN.npz TEST.npz --points 500 force_sigma=0.02
-    python tests/benchmarks/gap.py speed DATA.npz
+    python benchmarks/gap.py accuracy TRAIN.npz TEST.npz --points 500 force_sigma=0.02
+    python benchmarks/gap.py speed DATA.npz
 
 The files are in the style of rMD17, in kcal/mol. `accuracy` trains on the first points of TRAIN
 with the hyperparameters given, defaults otherwise, and prints the errors on the first 1000 frames

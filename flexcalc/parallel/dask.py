@@ -1,11 +1,12 @@
-"""Labelling on Dask, when one machine is too small.
+"""Tasks on Dask, when one machine is too small.
 
-A Dask worker runs each calculation as one machine would, in a process of its own that may crash
-or hang; what it sends back is written here, by the one process that writes.
+A Dask worker does each task as one machine would, in a process of its own that may crash or hang;
+what it sends back is written here, by the one process that writes.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
 import time
@@ -13,17 +14,16 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from functools import partial
+from dataclasses import dataclass
 from multiprocessing import current_process
+from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from flexcalc.errors import FlexcalcError, LabelError
-from flexcalc.labelling.jobqueue import JobQueue, Log, Standing, warn_of_reach
-from flexcalc.labelling.local import TICK_S, Pool, Task
-from flexcalc.labelling.worker import Failure, OpenReference, Outcome, one_line
+from flexcalc.errors import FlexcalcError, WorkerError
+from flexcalc.parallel.failures import Failure, Lost, one_line
+from flexcalc.parallel.job_queue import JobQueue, Log, Standing, warn_of_reach
+from flexcalc.parallel.process_pool import TICK_S, Job, ProcessPool, Result, Task
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -36,62 +36,111 @@ ASK_S = 10.0
 MOST_SILENT_S = 1800.0
 """Longest time without a line while there are no workers."""
 
-GO_ON = "what is labelled is kept; mend that, and the same command goes on"
+GO_ON = "what is done is kept; mend that, and the same command goes on"
 DIED = "the Dask worker died"
 GONE = "the Dask scheduler has dropped the work; start again to go on"
 
 _mine = threading.local()
 
 
-def _calculate(
-    run: str, open_reference: OpenReference, numbers: np.ndarray, timeout_s: float, task: Task
-) -> Outcome | Failure:
-    """One geometry on a Dask worker, in a process of its own as on one machine.
+# On a Dask worker
 
-    The process stays, with the reference open, for the next geometry of the same run.
+
+def _do(run: str, key: str, job: Job, task: Task) -> Any:
+    """One task on a Dask worker, in a process of its own as on one machine.
+
+    The process stays, with what it has prepared, for the next task of the same run, unless the job
+    wants a fresh one. It is ended where nobody waits for the task any more.
     """
     if getattr(_mine, "run", None) != run:
-        if hasattr(_mine, "pool"):
-            _mine.pool.__exit__()
+        _forget()
         # Dask's workers are daemons, which may not have children that could outlive them;
         # ours end with their parent
         current_process()._config["daemon"] = False  # type: ignore[attr-defined]
-        _mine.run, _mine.pool = run, Pool(open_reference, numbers, 1, timeout_s)
+        _mine.run, _mine.pool = run, ProcessPool(job, 1)
     try:
-        outcomes = [outcome for batch in _mine.pool.batches([task]) for outcome in batch]
+        for results in _mine.pool.results([task]):
+            for _, value in results:
+                return value
+            if not _is_wanted(key):
+                break
     except FlexcalcError as error:
-        del _mine.run
-        return Failure(type(error), str(error))
-    return outcomes[0]
+        _forget()
+        return Failure.of(error)
+    _forget()
+    return Lost("nobody waits for it")
+
+
+def _forget() -> None:
+    """End the process of an earlier run."""
+    if hasattr(_mine, "pool"):
+        _mine.pool.__exit__()
+        del _mine.run, _mine.pool
+
+
+def _is_wanted(key: str) -> bool:
+    """Whether the scheduler still waits for a task that runs on this Dask worker."""
+    from distributed import get_worker
+    from distributed.core import Status
+
+    worker = get_worker()
+    state = worker.state.tasks.get(key)
+    awake = worker.status in (Status.running, Status.paused)
+    return awake and state is not None and state.state != "cancelled"
+
+
+def _digest(path: str) -> str | None:
+    """Of the content of a file, None where there is none."""
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError:
+        return None
+
+
+# Here
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What every Dask worker must have, lest its tasks fail one after the other.
+
+    Args:
+        modules: that it must be able to import.
+        advice: what to do where it cannot.
+        file: that it must see with the same content, where the file system has to be shared.
+    """
+
+    modules: tuple[str, ...]
+    advice: str
+    file: Path | None = None
 
 
 class DaskPool:
-    """Dask workers, each with the reference open; what was started for them ends with the context.
+    """Dask workers; what was started for them ends with the context.
 
-    It connects, and submits jobs to a queue, when there is the first geometry to label.
+    It connects, and submits jobs to a queue, when there is the first task.
 
     Args:
-        open_reference: makes the reference, once for every thread of every Dask worker.
-        numbers: (atoms,) of the molecule.
+        job: how tasks are done; every thread of every Dask worker prepares for itself.
         scheduler: address, or table of a job queue that `check_scheduler` has passed.
-        timeout_s: longest time one geometry may take.
         worker_wait_s: longest time without any worker.
+        needs: what every worker must have.
         log: takes one line at a time.
     """
 
     def __init__(
         self,
-        open_reference: OpenReference,
-        numbers: np.ndarray,
+        job: Job,
         scheduler: str | Mapping[str, Any],
-        timeout_s: float,
         worker_wait_s: float,
+        needs: Needs,
         log: Log,
     ):
-        self.open_reference, self.numbers, self.scheduler = open_reference, numbers, scheduler
-        self.timeout_s, self.worker_wait_s, self.log = timeout_s, worker_wait_s, log
+        self.job, self.scheduler, self.needs = job, scheduler, needs
+        self.worker_wait_s, self.log = worker_wait_s, log
         self._run = uuid.uuid4().hex
-        self._fit: set[str] = set()
+        self._submitted = 0
+        self._checked: set[str] = set()
         self._died_once: set[int] = set()
         self._open = ExitStack()
         self._client: Client | None = None
@@ -103,13 +152,15 @@ class DaskPool:
     def __exit__(self, *_: object) -> None:
         self._open.close()
 
-    def batches(self, tasks: Iterable[Task]) -> Iterator[list[Outcome]]:
-        """Label geometries; what has come in, every tick.
+    def results(self, tasks: Iterable[Task]) -> Iterator[list[Result]]:
+        """Do tasks; what has come in, every tick.
+
+        A task whose Dask worker dies is given to another one.
 
         Raises:
-            LabelError: no scheduler answers, it goes away, its workers do not come or cannot run
+            WorkerError: no scheduler answers, it goes away, its workers do not come or cannot run
                 flexcalc.
-            FlexcalcError: the reference cannot be opened.
+            FlexcalcError: a worker cannot prepare, or a task failed for good.
         """
         queue = deque(tasks)
         running: dict[Future, Task] = {}
@@ -121,36 +172,41 @@ class DaskPool:
             # one waits behind each that runs, so that no thread is ever idle
             for _ in range(min(2 * threads - len(running), len(queue))):
                 task = queue.popleft()
-                arguments = (self._run, self.open_reference, self.numbers, self.timeout_s, task)
-                future = client.submit(_calculate, *arguments, pure=False)
+                future = self._submit(client, task)
                 future.add_done_callback(lambda _: arrived.set())
                 running[future] = task
             arrived.wait(TICK_S)
             arrived.clear()
-            outcomes = []
+            results = []
             for future in [future for future in running if future.done()]:
                 task = running.pop(future)
-                outcome = _outcome(future, task[0])
-                if outcome.reason.startswith(DIED) and task[0] not in self._died_once:
-                    self._died_once.add(task[0])
+                number, value = task[0], _value(future)
+                dead = isinstance(value, Lost) and value.reason.startswith(DIED)
+                if dead and number not in self._died_once:
+                    self._died_once.add(number)
                     queue.appendleft(task)
                 else:
-                    outcomes.append(outcome)
-            yield outcomes
+                    results.append((number, value))
+            yield results
             if not threads:
                 self._wait.step()
 
+    def _submit(self, client: Client, task: Task) -> Future:
+        self._submitted += 1
+        key = f"flexcalc-{self._run}-{self._submitted}"
+        return client.submit(_do, self._run, key, self.job, task, key=key, pure=False)
+
     def _threads(self, client: Client) -> int:
-        """How many geometries the workers can label at a time; new workers are asked first.
+        """How many tasks the workers can do at a time; new workers are asked first.
 
         Raises:
-            LabelError: the scheduler is gone, or a worker lacks what it needs.
+            WorkerError: the scheduler is gone, or a worker lacks what it needs.
         """
         try:
-            self._fit |= _fit(client, self._fit, self.open_reference)
+            self._checked |= _check_new(client, self._checked, self.needs)
             threads = sum(client.nthreads().values())
         except OSError as error:
-            raise LabelError(f"{GONE}: {one_line(str(error))}") from None
+            raise WorkerError(f"{GONE}: {one_line(str(error))}") from None
         if threads:
             self._wait.over()
         return threads
@@ -159,7 +215,7 @@ class DaskPool:
         """The client, made at the first call.
 
         Raises:
-            LabelError: no scheduler answers.
+            WorkerError: no scheduler answers.
             ConfigError: the jobs' scheduler cannot be started here.
         """
         if self._client is not None:
@@ -180,7 +236,7 @@ class DaskPool:
             try:
                 client = Client(address, timeout=CONNECT_S, set_as_default=False)
             except (OSError, ValueError) as error:  # TimeoutError is an OSError
-                raise LabelError(
+                raise WorkerError(
                     f"no Dask scheduler answers at {address}: {one_line(str(error))}"
                 ) from None
             warn_of_reach(self.scheduler, address, self.log)
@@ -216,7 +272,7 @@ class Wait:
         """Another moment without workers.
 
         Raises:
-            LabelError: none can come any more, or it has lasted too long.
+            WorkerError: none can come any more, or it has lasted too long.
         """
         now = time.monotonic()
         waited = now - self._began
@@ -227,10 +283,10 @@ class Wait:
         found = self.standing()
         # asked twice: a job that is requeued has ended for a moment
         if found.over and self._ended:
-            raise LabelError(f"no Dask worker is left: {found.text}; {GO_ON}")
+            raise WorkerError(f"no Dask worker is left: {found.text}; {GO_ON}")
         self._ended = found.over
         if waited >= self.limit_s:
-            raise LabelError(
+            raise WorkerError(
                 f"{self.where} has had no worker for {self.limit_s:g} s: {found.text}; {GO_ON}, "
                 "with a larger --worker-wait-s if they only need more time"
             )
@@ -239,50 +295,55 @@ class Wait:
             self._said, self._next_s = found.text, min(2 * waited, waited + MOST_SILENT_S)
 
 
-def _fit(client: Client, known: set[str], open_reference: OpenReference) -> set[str]:
-    """Addresses of new Dask workers, which can import what they will need.
+def _check_new(client: Client, known: set[str], needs: Needs) -> set[str]:
+    """Addresses of new Dask workers, which have what their tasks will need.
 
-    One that cannot would end on the first geometry it is sent, without a word to us. So it is
-    asked first, by a function of Python's own that it has for certain.
+    One that cannot import it would end on the first task it is sent, without a word to us. So it
+    is asked first, by a function of Python's own that it has for certain.
 
     Raises:
-        LabelError: one cannot.
+        WorkerError: one has not.
     """
     new = sorted(set(client.nthreads()) - known)
-    while isinstance(open_reference, partial):
-        open_reference = open_reference.func
-    modules = (__name__, getattr(open_reference, "__module__", None) or __name__)
-    for module in modules if new else ():
+    for module in (__name__, *needs.modules) if new else ():
         answers = client.run(resolve_name, f"{module}:__name__", workers=new, on_error="return")
         for address, answer in answers.items():
             if isinstance(answer, ImportError | AttributeError):
-                raise LabelError(
+                raise WorkerError(
                     f"the Dask worker {address} cannot import {module}: {one_line(str(answer))}; "
-                    "install flexcalc and the reference where it runs"
+                    f"{needs.advice}"
+                )
+    if new and needs.file is not None:
+        path = str(needs.file.resolve())
+        ours = _digest(path)
+        for address, theirs in client.run(_digest, path, workers=new, on_error="return").items():
+            if isinstance(theirs, str | None) and theirs != ours:
+                raise WorkerError(
+                    f"the Dask worker {address} does not see {path} as this machine does; put "
+                    "--output where all machines share the file system"
                 )
     return set(new)
 
 
-def _outcome(future: Future, index: int) -> Outcome:
+def _value(future: Future) -> Any:
     """What a finished future brought.
 
     Raises:
-        LabelError: nothing, for a reason that is not the geometry's.
-        FlexcalcError: the reference cannot be opened over there.
+        WorkerError: nothing, for a reason that is not the task's.
+        FlexcalcError: the task failed for good.
     """
     from distributed import KilledWorker
 
     if future.status == "finished":
-        result = future.result()
-        if isinstance(result, Failure):
-            raise result.error()
-        return result
+        value = future.result()
+        if isinstance(value, Failure):
+            raise value.error()
+        return value
     if future.status != "error":
-        raise LabelError(GONE)
+        raise WorkerError(GONE)
     error = future.exception()
     if isinstance(error, KilledWorker):
-        return Outcome(index, reason=f"{DIED} several times")
-    raise LabelError(
-        "the Dask workers cannot run the calculation: "
-        + one_line(f"{type(error).__name__}: {error}")
+        return Lost(f"{DIED} several times")
+    raise WorkerError(
+        f"the Dask workers cannot do the work: {one_line(f'{type(error).__name__}: {error}')}"
     )

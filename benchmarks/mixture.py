@@ -1,7 +1,7 @@
 """Whether local models that are joined do better than one model, at equal budgets of points.
 
-    python tests/benchmarks/mixture.py isomers AZO_750K.npz [--points 100 200]
-    python tests/benchmarks/mixture.py joint POOL.xyz VALIDATION.xyz TEST.xyz --train TRAIN.xyz
+    python benchmarks/mixture.py isomers AZO_750K.npz [--points 100 200]
+    python benchmarks/mixture.py joint POOL.xyz VALIDATION.xyz TEST.xyz --train TRAIN.xyz
         [--points 240] [--models single mixture refined ...] [--paths NAME=PATH.xyz ...]
         [--backgrounds MODEL.flex ...]
 

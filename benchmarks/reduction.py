@@ -1,6 +1,6 @@
 """Reduced descriptors against the full one and against other ways to choose features; by hand.
 
-    python tests/benchmarks/reduction.py LABELS.xyz --points 150 --sigma 20 --max-permutations 1
+    python benchmarks/reduction.py LABELS.xyz --points 150 --sigma 20 --max-permutations 1
 
 Prints for each model the features, the errors on frames that no training saw, the time of a
 prediction (one thread) as a ratio full/reduced measured side by side, and the longest feature.

@@ -1,10 +1,10 @@
 """sGDML here against the sgdml package, side by side on the same data; run by hand.
 
-    python tests/benchmarks/gdml.py compare DATA.npz --points 200 --sigma 20
-    python tests/benchmarks/gdml.py agree DATA.npz TEST.npz --points 200 --sigma 20
-    python tests/benchmarks/gdml.py scaling
-    python tests/benchmarks/gdml.py iterative DATA.npz TEST.npz --points 1000 --sigma 20
-    python tests/benchmarks/gdml.py gpu DATA.npz --points 1000 --sigma 20
+    python benchmarks/gdml.py compare DATA.npz --points 200 --sigma 20
+    python benchmarks/gdml.py agree DATA.npz TEST.npz --points 200 --sigma 20
+    python benchmarks/gdml.py scaling
+    python benchmarks/gdml.py iterative DATA.npz TEST.npz --points 1000 --sigma 20
+    python benchmarks/gdml.py gpu DATA.npz --points 1000 --sigma 20
 
 DATA is an rMD17-style npz in kcal/mol. `compare` prints ratios (theirs over ours, larger is
 better) of training time and peak memory, each in a process of its own, of a single ASE call and of

@@ -1,6 +1,6 @@
 """Orders of the permutation groups recovered from datasets, with times; run by hand.
 
-    python tests/benchmarks/symmetry.py ethanol.xyz azobenzene.npz --orders 6 8
+    python benchmarks/symmetry.py ethanol.xyz azobenzene.npz --orders 6 8
 
 For each dataset and training-set size: how often random subsets give the expected order, for the
 group of flexcalc and for the plain matching by eigenvectors without a review by bonds, with the

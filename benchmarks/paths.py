@@ -1,8 +1,8 @@
 """Paths beside ase.mep.NEB, and azobenzene's mechanisms; run by hand.
 
-    python tests/benchmarks/paths.py glycine
-    python tests/benchmarks/paths.py azobenzene --output FOLDER
-    python tests/benchmarks/paths.py speed rmd17_azobenzene_train_01.npz
+    python benchmarks/paths.py glycine
+    python benchmarks/paths.py azobenzene --output FOLDER
+    python benchmarks/paths.py speed rmd17_azobenzene_train_01.npz
 
 `glycine`: band and string on GFN2-xTB from Ip to IIIp beside ase.mep.NEB on the same surface and
 first path: barrier, steps, geometries evaluated. `azobenzene`: the inputs' four mechanisms, a page
@@ -41,7 +41,7 @@ from flexcalc.report import write_report
 from flexcalc.units import KCAL_MOL
 from flexcalc.workflows import run_path
 
-INPUTS = Path(__file__).parents[2] / "inputs"
+INPUTS = Path(__file__).parents[1] / "inputs"
 PAPER = {"rotation": 30.2, "inversion": 27.4, "assisted": 27.5, "optimised": 26.1}
 """Heights in kcal/mol by PBE+TS, J. Chem. Phys. 154, 094119 (2021)."""
 
@@ -169,7 +169,7 @@ def speed(arguments):
     last, _ = joined_ends(data.numbers, data.positions[0], data.positions[1])
     path, rows = interpolate(data.positions[0], last, 11), []
     for name, model in models.items():
-        # A kernel's crew of processes starts after a second of work (`flexcalc.crew`).
+        # A kernel's worker processes start after a second of work (`flexcalc.parallel.batches`).
         begun = time.monotonic()
         while time.monotonic() - begun < WARM_S:
             model(path[1:-1])

@@ -1,6 +1,6 @@
 """The crash test by hand: how long dynamics on models lasts, and what breaks first.
 
-    python tests/benchmarks/crash.py sGDML=a.flex BPNN=b.flex --starts minima.xyz \
+    python benchmarks/crash.py sGDML=a.flex BPNN=b.flex --starts minima.xyz \
         --reference xtb:GFN2-xTB --coordinate "dihedral 0 1 2 3" --output crash
 
 Models are LABEL=ADDRESS; the starts are the minima, a frame each (tag `minimum` for names). Each

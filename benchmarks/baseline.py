@@ -1,6 +1,6 @@
 """What a baseline is worth: sGDML on labels, and on labels less a baseline, on the same points.
 
-    python tests/benchmarks/baseline.py DATA [TEST] [--points 50 100 200] [--baselines ...]
+    python benchmarks/baseline.py DATA [TEST] [--points 50 100 200] [--baselines ...]
 
 Training points are drawn by energy from DATA, 100 more frames choose sigma, and errors are taken
 on --test frames of TEST, or of those left of DATA. The errors of the sum of baseline and model on

@@ -1,6 +1,6 @@
 """Path integrals in i-PI: beads in one message against one by one; run by hand.
 
-    python tests/benchmarks/ipi.py MODEL START.xyz [--beads 16] [--steps 200]
+    python benchmarks/ipi.py MODEL START.xyz [--beads 16] [--steps 200]
 
 Both runs are `flexcalc ipi` on inputs/ipi-pimd.xml with the model as the only client, in turn. The
 time of a step is the difference of a long and a short run over the difference of their steps, so
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from flexcalc.adapters.ipi import launch
 
-GIVEN = Path(__file__).parents[2] / "inputs" / "ipi-pimd.xml"
+GIVEN = Path(__file__).parents[1] / "inputs" / "ipi-pimd.xml"
 REPEATS, SHORT = 3, 20
 
 

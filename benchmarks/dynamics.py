@@ -1,10 +1,10 @@
 """Dynamics of many replicas here against ASE's in turn, side by side; run by hand.
 
-    python tests/benchmarks/dynamics.py replicas azobenzene.flex --steps 200
-    python tests/benchmarks/dynamics.py replicas schnet:float32 --start inputs/azobenzene-trans.xyz
-    python tests/benchmarks/dynamics.py drift ethanol-*.flex --start inputs/ethanol.xyz
-    python tests/benchmarks/dynamics.py overhead
-    python tests/benchmarks/dynamics.py torchsim schnet.flex
+    python benchmarks/dynamics.py replicas azobenzene.flex --steps 200
+    python benchmarks/dynamics.py replicas schnet:float32 --start inputs/azobenzene-trans.xyz
+    python benchmarks/dynamics.py drift ethanol-*.flex --start inputs/ethanol.xyz
+    python benchmarks/dynamics.py overhead
+    python benchmarks/dynamics.py torchsim schnet.flex
 
 `replicas` prints how many times as many steps of Langevin a batch of 32 does in a second as 32 runs
 of ase.md.langevin with the same model, one after the other, by our calculator and by that of the
@@ -45,7 +45,7 @@ from flexcalc.methods.guard import Guards
 from flexcalc.methods.iterate import iterate
 from flexcalc.potential import CheckedPotential, Evaluation, Potential
 
-INPUTS = Path(__file__).parents[2] / "inputs"
+INPUTS = Path(__file__).parents[1] / "inputs"
 REPLICAS, ROUNDS = 32, 5
 
 
@@ -83,7 +83,7 @@ def replicas(models: list[str], start: Path, steps: int) -> None:
         method = Langevin(timestep_fs=0.5, temperature_K=300.0, friction_per_ps=10.0)
         state = method.init(potential, np.repeat(frame.positions[:1], REPLICAS, axis=0), rng)
         run = Batch(method, potential, state)
-        # A kernel's crew of processes starts after a second of work (`flexcalc.crew`).
+        # A kernel's worker processes start after a second of work (`flexcalc.parallel.batches`).
         begun = time.monotonic()
         while time.monotonic() - begun < WARM_S:
             run(10)

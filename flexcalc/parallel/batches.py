@@ -1,4 +1,4 @@
-"""Processes that share the work of a batch: what Python's threads cannot do for small arrays.
+"""Processes that share a batch of a potential: what Python's threads cannot do for small arrays.
 
 A kernel's evaluation of some geometries is hundreds of NumPy calls of some ten microseconds. In
 threads each of them ends in a wait for Python's lock, so that two threads are slower than one.
@@ -33,9 +33,9 @@ from flexcalc.threads import THREAD_VARIABLES, cores, one_blas_thread
 
 PATIENCE = 1.0
 """Seconds of work that could be shared, before processes start."""
-AWAKE = 2e-3
-"""Seconds that what comes next is waited for awake: to fall asleep and be woken costs a tenth of
-what most pieces take."""
+BUSY_WAIT_S = 2e-3
+"""Seconds to busy-wait before blocking: to block and be woken costs a tenth of what most pieces
+take."""
 GONE = (OSError, EOFError)
 """What a pipe raises whose other end has gone."""
 
@@ -47,24 +47,30 @@ class Sharable(Protocol):
         """Energies and forces of checked positions (batch, atoms, 3), on one thread."""
 
 
-def shared(potential: Sharable, positions: np.ndarray, rows: int) -> Evaluation:
-    """Energies and forces of positions (batch, atoms, 3), cut into pieces of so many rows."""
+def evaluate_in_pieces(potential: Sharable, positions: np.ndarray, rows: int) -> Evaluation:
+    """Energies and forces of a batch that is cut into pieces, which processes share.
+
+    Args:
+        potential: what is evaluated.
+        positions: (batch, atoms, 3) in angstrom, checked.
+        rows: most geometries of a piece.
+    """
     if not len(positions):
         return Evaluation(np.zeros(0), np.zeros(positions.shape))
     with one_blas_thread():
         if len(positions) <= rows:
             return potential.alone(positions)
         pieces = [slice(start, start + rows) for start in range(0, len(positions), rows)]
-        return _crew(os.getpid()).evaluate(potential, positions, pieces)
+        return _batch_pool(os.getpid()).evaluate(potential, positions, pieces)
 
 
-class _Crew:
-    """The other processes that this one has."""
+class _BatchPool:
+    """The worker processes that this process has for its batches."""
 
     def __init__(self) -> None:
-        self._mates: list[_Mate] | None = None
+        self._workers: list[_BatchWorker] | None = None
         self._spent = 0.0
-        # Another thread that has the crew keeps it; this one then does its pieces itself.
+        # Another thread that has the workers keeps them; this one then does its pieces itself.
         self._taken = threading.Lock()
         atexit.register(self.end)
 
@@ -75,22 +81,22 @@ class _Crew:
         batches = [positions[piece] for piece in pieces]
         if not self._taken.acquire(blocking=False):
             return concatenate([potential.alone(batch) for batch in batches])
-        begun, away = time.monotonic(), dict[_Mate, slice]()
+        begun, away = time.monotonic(), dict[_BatchWorker, slice]()
         try:
-            mates = self._there()[: len(pieces) - 1]
-            for place, mate in enumerate(mates, start=1):
-                away[mate] = slice(place, None, len(mates) + 1)
-                if not mate.give(potential, batches[away[mate]]):
-                    del away[mate]
+            workers = self._there()[: len(pieces) - 1]
+            for place, worker in enumerate(workers, start=1):
+                away[worker] = slice(place, None, len(workers) + 1)
+                if not worker.give(potential, batches[away[worker]]):
+                    del away[worker]
             numbers = range(len(batches))
             theirs = {number for dealt in away.values() for number in numbers[dealt]}
             parts = [None if n in theirs else potential.alone(batches[n]) for n in numbers]
-            for mate, dealt in away.items():
-                parts[dealt] = mate.take() or [potential.alone(one) for one in batches[dealt]]
+            for worker, dealt in away.items():
+                parts[dealt] = worker.take() or [potential.alone(one) for one in batches[dealt]]
         except BaseException:
             # What they are at would be taken for the next batch's.
-            for mate in away:
-                mate.end()
+            for worker in away:
+                worker.end()
             raise
         finally:
             self._grow(time.monotonic() - begun)
@@ -99,34 +105,34 @@ class _Crew:
 
     def end(self) -> None:
         """Let all of them go."""
-        for mate in self._mates or ():
-            mate.end()
-        self._mates = []
+        for worker in self._workers or ():
+            worker.end()
+        self._workers = []
 
-    def _there(self) -> list[_Mate]:
-        return [mate for mate in self._mates or () if mate.ready()]
+    def _there(self) -> list[_BatchWorker]:
+        return [worker for worker in self._workers or () if worker.ready()]
 
     def _grow(self, seconds: float) -> None:
-        """Forget who has gone; start the crew when it has become worth it."""
-        if self._mates is not None:
-            self._mates = [mate for mate in self._mates if not mate.gone]
+        """Forget who has gone; start the workers when that has become worth it."""
+        if self._workers is not None:
+            self._workers = [worker for worker in self._workers if not worker.gone]
             return
         self._spent += seconds
         if self._spent > PATIENCE:
-            self._mates = []
+            self._workers = []
             with contextlib.suppress(OSError):  # no more processes to be had: do without
                 for _ in range(cores() - 1):
-                    self._mates.append(_Mate())
+                    self._workers.append(_BatchWorker())
 
 
 @cache
-def _crew(process: int) -> _Crew:
+def _batch_pool(process: int) -> _BatchPool:
     """Of this process: a forked one has not its parent's."""
-    return _Crew()
+    return _BatchPool()
 
 
-class _Mate:
-    """One other process: its pipe, and the potentials that it has been given."""
+class _BatchWorker:
+    """One worker process: its pipe, and the potentials that it has been given."""
 
     def __init__(self) -> None:
         self.gone = self._there = False
@@ -135,7 +141,7 @@ class _Mate:
         self.pipe, theirs = Pipe()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "flexcalc.crew", str(theirs.fileno())],
+                [sys.executable, "-P", "-m", "flexcalc.parallel.batches", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -189,8 +195,8 @@ class _Mate:
 
 
 def _received(pipe: Connection) -> Any:
-    """What comes next, waited for awake at first."""
-    deadline = time.monotonic() + AWAKE
+    """The next message, busy-waited for at first."""
+    deadline = time.monotonic() + BUSY_WAIT_S
     while not pipe.poll() and time.monotonic() < deadline:
         pass
     return pipe.recv()
@@ -198,7 +204,7 @@ def _received(pipe: Connection) -> Any:
 
 def _environment() -> dict[str, str]:
     """For a process of one thread that finds this very package."""
-    here = str(Path(__file__).parents[1])
+    here = str(Path(__file__).parents[2])
     places = [here, *filter(None, [os.environ.get("PYTHONPATH")])]
     one = dict.fromkeys(THREAD_VARIABLES, "1")
     return {**os.environ, **one, "PYTHONPATH": os.pathsep.join(places)}

@@ -1,6 +1,6 @@
 """Saddles of azobenzene on GFN2-xTB: steps, potential calls, the minima joined, the half-life.
 
-    python tests/benchmarks/saddles.py [FOLDER]
+    python benchmarks/saddles.py [FOLDER]
 
 Both classic mechanisms are started from constructed guesses: the inversion of one nitrogen (the
 shipped guess) and the rotation about N=N (trans turned to 90 degrees). Run folders with reports
@@ -25,7 +25,7 @@ from flexcalc.workflows.ratetable import lasting
 from flexcalc.workflows.runs import open_run
 from flexcalc.workflows.saddle import Guess, saddle_stage
 
-INPUTS = Path(__file__).parents[2] / "inputs"
+INPUTS = Path(__file__).parents[1] / "inputs"
 BRIDGE = (5, 6, 7, 8)
 """C, N, N and C of the shipped geometries."""
 FIRST_RING = [0, 1, 2, 3, 4, 5, 6, 14, 15, 16, 17, 18]

@@ -1,8 +1,8 @@
 """Behler-Parrinello networks: errors after a training of some minutes, and speed; run by hand.
 
-    python tests/benchmarks/bpnn.py accuracy DATA TEST --points 950 --validation 50
-    python tests/benchmarks/bpnn.py accuracy glycine.xyz --points 400 --set hidden=50,50
-    python tests/benchmarks/bpnn.py speed DATA
+    python benchmarks/bpnn.py accuracy DATA TEST --points 950 --validation 50
+    python benchmarks/bpnn.py accuracy glycine.xyz --points 400 --set hidden=50,50
+    python benchmarks/bpnn.py speed DATA
 
 `accuracy` trains on points of DATA drawn at random, and tests on TEST or else on points of DATA
 that were neither trained nor validated on. `speed` prints the cost of a geometry against the size

@@ -1,6 +1,6 @@
 """Each family beside its own package: an ASE call, a batch, a training step, in one run.
 
-    python tests/benchmarks/families.py FRAMES.npz [--threads 2] [--only schnet painn mace]
+    python benchmarks/families.py FRAMES.npz [--threads 2] [--only schnet painn mace]
 
 Weights are random, as the time does not depend on them. Both sides have the same weights, the same
 geometries and the same number of threads; times are the least of several, and the ratio is what

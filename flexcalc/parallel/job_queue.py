@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from flexcalc.errors import ConfigError, MissingExtraError
-from flexcalc.labelling.worker import one_line
+from flexcalc.parallel.failures import one_line
 
 CLUSTERS = ("HTCondor", "LSF", "Moab", "OAR", "PBS", "SGE", "SLURM")
 

@@ -1,0 +1,125 @@
+"""Starting and ending processes: their threads, interrupts and process groups.
+
+A process of ours leads a process group, so that the programs it has started end with it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from multiprocessing.reduction import ForkingPickler
+from typing import Any, Protocol
+
+from flexcalc.errors import InputError
+from flexcalc.parallel.failures import one_line
+from flexcalc.threads import THREAD_VARIABLES
+
+_starting = threading.Lock()
+
+
+class Main(Protocol):
+    """What a process runs."""
+
+    def __call__(self, pipe: Connection, /, *arguments: Any) -> None: ...
+
+
+def start(main: Main, *arguments: Any, name: str, threads: int) -> tuple[SpawnProcess, Connection]:
+    """Start a process with a pipe to it.
+
+    Args:
+        main: what it runs; it is handed its end of the pipe, then the arguments.
+        arguments: sent to it, so they must be importable there.
+        name: of the process.
+        threads: most threads of its libraries.
+    """
+    context = get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_begin, args=(main, theirs, *arguments), name=name)
+    with _starting, limited_threads(threads), interrupts_blocked():
+        process.start()
+    theirs.close()
+    return process, ours
+
+
+def _begin(main: Main, pipe: Connection, *arguments: Any) -> None:
+    os.setpgid(0, 0)
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    main(pipe, *arguments)
+
+
+def end(process: SpawnProcess, grace_s: float) -> str:
+    """End a process and all it has started; how it ended, in words.
+
+    Args:
+        process: one of `start`, whose pipe is closed.
+        grace_s: time it is given to end by itself.
+    """
+    process.join(grace_s)
+    if process.pid:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+    process.kill()  # had it not made its group yet
+    process.join()
+    code = process.exitcode or 0
+    process.close()
+    return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
+def end_with_parent() -> None:
+    """Kill this process group when the parent dies, even in the middle of a calculation."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os.killpg(0, signal.SIGKILL)
+
+
+def check_importable(what: str, value: Any) -> None:
+    """Refuse what cannot be sent to another process.
+
+    Args:
+        what: its name, for the message.
+        value: a callable.
+
+    Raises:
+        InputError: says what can.
+    """
+    try:
+        ForkingPickler.dumps(value)
+    except Exception as error:  # pickling raises whatever it likes
+        raise InputError(
+            f"{what} must be importable by a worker process, such as a function of a "
+            f"module or a functools.partial of one: {one_line(str(error))}"
+        ) from None
+
+
+@contextmanager
+def interrupts_blocked() -> Iterator[None]:
+    """Start processes that do not feel Ctrl-C, which is the parent's to handle."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def limited_threads(most: int) -> Iterator[None]:
+    """Limit the threads of processes started inside, whose libraries read this when loaded."""
+    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    for name, value in before.items():
+        given = int(value) if value is not None and value.isdecimal() else most
+        os.environ[name] = str(min(most, given or most))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
