@@ -17,11 +17,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from flexcalc.benchmarking.endurance import Subject, endured, references_own
+from flexcalc.benchmarking.survival import outcome
 from flexcalc.methods.crash import CrashTest
 from flexcalc.progress import bar
 from flexcalc.storage import write_json
-from flexcalc.workflows.benchmark.endurance import Subject, endured, references_own
-from flexcalc.workflows.benchmark.survival import outcome
 
 HEAD = (
     f"{'model':24s} {'K':>5s} {'whole':>7s} {'first, ps':>9s} {'drift':>8s} "

@@ -49,7 +49,7 @@ RUNS = {
     "md": ("Run molecular dynamics of many replicas.", "md"),
     "metad": ("Run metadynamics for a free-energy surface.", "metad"),
     "umbrella": ("Run umbrella sampling for a free-energy profile.", "umbrella"),
-    "benchmark": ("Compare model families on one flexible molecule.", "run_benchmark"),
+    "benchmark": ("Compare model families on one flexible molecule.", "benchmark"),
     "ipi": ("Start i-PI and its clients for one i-PI input.", "run_ipi"),
     "serve": ("Serve a potential to a running i-PI.", "run_serve"),
 }

@@ -12,12 +12,12 @@ import pytest
 
 import flexcalc
 from flexcalc import cli
+from flexcalc.benchmarking import calls
+from flexcalc.benchmarking.data import nearest_other
+from flexcalc.benchmarking.findings import judge
+from flexcalc.benchmarking.joint import evenness
 from flexcalc.dataset import Dataset
 from flexcalc.units import KCAL_MOL
-from flexcalc.workflows.benchmark.curves import trained
-from flexcalc.workflows.benchmark.data import nearest_other
-from flexcalc.workflows.benchmark.findings import judge
-from flexcalc.workflows.benchmark.joint import evenness
 
 NUMBERS = np.array([1, 8, 8, 1])
 BARRIER_EV, WITHOUT_EV = 0.2, 0.15
@@ -345,14 +345,13 @@ def test_models_can_be_added_one_by_one(whole, tmp_path, monkeypatch):
     for place in ("rows/curves", "curves"):
         shutil.rmtree(tmp_path / f"copy/out/{place}/turn/sGDML-extended")
     asked = []
-    stage = sys.modules[trained.__module__]
-    whole_training = stage.run_train
+    whole_training = calls.train
 
-    def counted(config, folder):
+    def counted(config, folder, echo):
         asked.append(config.family[0].descriptor)
-        return whole_training(config, folder)
+        return whole_training(config, folder, echo)
 
-    monkeypatch.setattr(stage, "run_train", counted)
+    monkeypatch.setattr(calls, "train", counted)
     words = ["benchmark", whole / "run.toml", "--output", tmp_path / "copy/out"]
     assert run(*words, "--stages", "curves", "--only", "sGDML") == 0
     rows = json.loads((tmp_path / "copy/out/curves.json").read_text())

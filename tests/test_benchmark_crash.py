@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -9,19 +10,20 @@ import pytest
 
 import flexcalc
 from flexcalc import files, registry
+from flexcalc.benchmarking.crash import crash
+from flexcalc.benchmarking.endurance import Subject, endured, references_own
+from flexcalc.benchmarking.job import opened
+from flexcalc.benchmarking.record import write_rows
+from flexcalc.benchmarking.survival import outcome
+from flexcalc.benchmarking.withheld import inside, withheld
 from flexcalc.config import Benchmark, Mechanism, Model
 from flexcalc.config.benchmark_tests import Withheld
 from flexcalc.dataset import Dataset
 from flexcalc.errors import ConfigError, InputError
 from flexcalc.methods.crash import CrashTest
+from flexcalc.runs import RunFolder
+from flexcalc.store import Store
 from flexcalc.units import KCAL_MOL
-from flexcalc.workflows.benchmark.crash import crash
-from flexcalc.workflows.benchmark.endurance import Subject, endured, references_own
-from flexcalc.workflows.benchmark.job import opened
-from flexcalc.workflows.benchmark.record import write_rows
-from flexcalc.workflows.benchmark.survival import outcome
-from flexcalc.workflows.benchmark.withheld import inside, withheld
-from flexcalc.workflows.runs import open_run
 from tests.conftest import GEOMETRY, WATER, springs
 
 TEST = CrashTest(
@@ -191,6 +193,15 @@ def config(shelf):
     )
 
 
+@contextmanager
+def begun(config, folder):
+    """The job of a run folder that is held."""
+    with RunFolder("benchmark", folder) as run:
+        job = opened(config, run)
+        run.begin(config)
+        yield job
+
+
 def filled(job, shelf):
     """A run folder as the stages before leave it."""
     files.write(job.folder / "minima.xyz", files.read(shelf / "minima.xyz"))
@@ -204,12 +215,11 @@ def filled(job, shelf):
 
 
 def test_the_stage_tests_the_models_of_the_largest_budget(config, shelf, tmp_path, tested):
-    job = opened(config, tmp_path / "run")
-    with open_run("benchmark", config, job.folder) as here:
+    with begun(config, tmp_path / "run") as job:
         filled(job, shelf)
-        rows = crash(job, here)
+        rows = crash(job)
         write_rows(job, "crash", rows)
-        again = crash(job, here)
+        again = crash(job)
     _, alone = tested
     head = {"model": "sGDML", "mechanism": "joint", "points": 20}
     assert rows == again == [{**head, **row} for row in alone]
@@ -217,10 +227,9 @@ def test_the_stage_tests_the_models_of_the_largest_budget(config, shelf, tmp_pat
 
 
 def test_what_is_withheld_is_in_no_training_and_the_errors_are_those_there(config, shelf, tmp_path):
-    job = opened(config, tmp_path / "run")
-    with open_run("benchmark", config, job.folder) as here:
+    with begun(config, tmp_path / "run") as job:
         filled(job, shelf)
-        (row,) = withheld(job, here)
+        (row,) = withheld(job)
     (place,) = (job.folder / "withheld").glob("long-bond-*")
     parts = {name: files.read(place / f"{name}.xyz") for name in ("pool", "seen", "withheld")}
     lengths = {
@@ -271,11 +280,10 @@ def test_a_crash_test_can_be_added_later_and_one_with_other_settings_is_run_anew
     found = []
     for tests in ((), (few,), (replace(few, seeds=2),), (few,)):
         now = replace(config, crash=tests)
-        job = opened(now, tmp_path / "run")
-        with open_run("benchmark", now, job.folder) as here:
+        with begun(now, tmp_path / "run") as job:
             if not tests:
                 filled(job, shelf)
-            found.append(crash(job, here))
+            found.append(crash(job))
     assert [len(rows) for rows in found] == [0, 1, 1, 1]
     assert [rows[0]["seeds"] for rows in found[1:]] == [1, 2, 1]
     assert found[3] == found[1]
@@ -291,20 +299,17 @@ def test_a_crash_test_can_be_added_later_and_one_with_other_settings_is_run_anew
         ({"minimum": "twist"}, "found 'twist' of short, long"),
     ],
 )
-def test_a_part_that_says_too_little_or_too_much_is_refused_at_the_start(
-    config, tmp_path, words, message
-):
+def test_a_part_that_says_too_little_or_too_much_is_refused_at_the_start(config, words, message):
     bad = replace(config, withheld=(Withheld(name="some", **words),))
     with pytest.raises(ConfigError, match=message):
-        opened(bad, tmp_path / "run")
+        opened(bad, Store())
 
 
 @pytest.mark.inputs
 def test_a_part_that_leaves_too_few_frames_is_refused(config, shelf, tmp_path):
     part = Withheld(name="most", coordinate="distance 0 1", low=0.85, high=9.0)
     bad = replace(config, withheld=(part,))
-    job = opened(bad, tmp_path / "run")
-    with open_run("benchmark", bad, job.folder) as here:
+    with begun(bad, tmp_path / "run") as job:
         filled(job, shelf)
         with pytest.raises(InputError, match="withheld most: expected some frames"):
-            withheld(job, here)
+            withheld(job)

@@ -8,11 +8,11 @@ import pytest
 
 import flexcalc
 from flexcalc.analysis.populations import Conformers, map_edges, visit_counts
+from flexcalc.benchmarking.withheld import inside
 from flexcalc.config.benchmark_tests import Withheld
 from flexcalc.dataset import Dataset
 from flexcalc.files import plumed
 from flexcalc.geometry import Coordinate
-from flexcalc.workflows.benchmark.withheld import inside
 from tests.test_benchmark import NUMBERS, furnish, peroxide
 
 OWN = """

@@ -331,7 +331,8 @@ BY_THEMSELVES = {
     "flexcalc/models/gdml/solver.py": "/proc and /sys",
     "flexcalc/models/networks/compiled.py": "our own sources",
     "flexcalc/report/html.py": "our own style and scripts",
-    "flexcalc/workflows/benchmark/team.py": "os.devnull",
+    "flexcalc/benchmarking/calls.py": "os.devnull",
+    "flexcalc/benchmarking/trainings.py": "os.devnull",
     "flexcalc/workflows/md.py": "the table that the run has just written",
     "flexcalc/workflows/runs.py": "log.txt, in a folder that has been looked through",
 }

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
 from flexcalc.config.benchmark_tests import Withheld
-from flexcalc.config.shared import OpensPotentials
-from flexcalc.fields import FAMILY, Address, Batch, Bins, Count, Natural, Positive, Workers
+from flexcalc.config.shared import WORKER_OPTIONS, OpensPotentials, RunsOnWorkers
+from flexcalc.fields import FAMILY, Address, Batch, Bins, Count, Natural, Positive
 from flexcalc.methods.crash import CrashTest
 from flexcalc.methods.path import NEB, PathMethod
 from flexcalc.methods.sampling import Sampling, Thermal
@@ -87,7 +87,7 @@ Stage = Literal[
 
 
 @dataclass(frozen=True, kw_only=True)
-class Benchmark(OpensPotentials):
+class Benchmark(RunsOnWorkers, OpensPotentials):
     """Compare model families on minima, mechanisms and barriers of one flexible molecule.
 
     Source: Vassilev-Galindo, Fonseca, Poltavsky and Tkatchenko, J. Chem. Phys. 154, 094119 (2021),
@@ -95,7 +95,10 @@ class Benchmark(OpensPotentials):
     """
 
     positional: ClassVar[tuple[str, ...]] = ()
-    changeable: ClassVar[tuple[str, ...]] = ("workers", "stages", "only", "crash", "withheld")
+    changeable: ClassVar[tuple[str, ...]] = (
+        *WORKER_OPTIONS,
+        *("stages", "only", "crash", "withheld"),
+    )
     file_only: ClassVar[tuple[str, ...]] = ("minima", "crash", "withheld")
 
     reference: Address
@@ -146,7 +149,5 @@ class Benchmark(OpensPotentials):
     """Parts of the benchmark to do; all by default. What they build on must have been done."""
     only: tuple[str, ...] = ()
     """Labels of the models to train; all by default. The same command without it does the rest."""
-    workers: Workers = 1
-    """Processes that label or train at the same time on this machine, one thread each."""
     seed: Natural = 0
     """Seed of all random numbers."""

@@ -12,7 +12,13 @@ from typing import Annotated, Any, ClassVar
 
 from flexcalc.analysis.rates import LowModes
 from flexcalc.config.benchmark import Benchmark
-from flexcalc.config.shared import LabelledFrames, MapsAtoms, OpensPotentials
+from flexcalc.config.shared import (
+    WORKER_OPTIONS,
+    LabelledFrames,
+    MapsAtoms,
+    OpensPotentials,
+    RunsOnWorkers,
+)
 from flexcalc.fields import (
     FAMILY,
     Address,
@@ -41,13 +47,13 @@ from flexcalc.training.selection import Selection
 
 
 @dataclass(frozen=True, kw_only=True)
-class Label(OpensPotentials):
+class Label(RunsOnWorkers, OpensPotentials):
     """Sample geometries of a molecule and label them with a reference method."""
 
     positional: ClassVar[tuple[str, ...]] = ("reference", "*starts")
     changeable: ClassVar[tuple[str, ...]] = (
-        *("workers", "scheduler", "timeout_s"),
-        *("retry_quarantined", "worker_wait_s", "allow_remote"),
+        *WORKER_OPTIONS,
+        *("timeout_s", "retry_quarantined"),
     )
 
     reference: PotentialLike
@@ -60,18 +66,6 @@ class Label(OpensPotentials):
     """Potential that drives the sampling; by default the reference, or GFN2-xTB for dft:."""
     conformers: Batch = 10
     """Most conformers kept of a smiles: start, lowest energy first."""
-    workers: Workers = 1
-    """Processes that label at the same time on this machine."""
-    scheduler: str | dict[str, Any] | None = None
-    """Dask scheduler (tcp://HOST:PORT), or a table for a job queue, such as {cluster = "SLURM",
-    jobs = 2, cores = 8, memory = "16GB", queue = "short", walltime = "04:00:00"}. Required are
-    cluster, cores and memory of a job; any key of dask-jobqueue's class may follow. The jobs call
-    this machine: host = "127.0.0.1" where they all run on it, else allow_remote, with tls = true,
-    or {ca_file = "", cert = "", key = ""}, so that nobody else is let in."""
-    worker_wait_s: Seconds = 86400.0
-    """Longest time without any worker of `scheduler`, in seconds; the same command goes on."""
-    allow_remote: bool = False
-    """Let other machines reach the Dask scheduler; without TLS, whoever does can run code here."""
     timeout_s: Seconds = 3600.0
     """Longest time for one label, in seconds."""
     retry_quarantined: bool = False

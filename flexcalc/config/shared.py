@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from flexcalc import files
 from flexcalc.dataset import Dataset
+from flexcalc.fields import Seconds, Workers
+from flexcalc.parallel.workers import WorkerOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,6 +18,33 @@ class OpensPotentials:
 
     trust: bool = False
     """Open model files that can only be read by running code they contain."""
+
+
+WORKER_OPTIONS = ("workers", "scheduler", "worker_wait_s", "allow_remote")
+"""The options of `RunsOnWorkers`; they do not belong to what a run is, so they may change."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunsOnWorkers:
+    """Where a command has its calculations done: by processes here, or by Dask workers."""
+
+    workers: Workers = 1
+    """Processes that label or train at the same time on this machine, one thread each."""
+    scheduler: str | dict[str, Any] | None = None
+    """Dask scheduler (tcp://HOST:PORT), or a table for a job queue, such as {cluster = "SLURM",
+    jobs = 2, cores = 8, memory = "16GB", queue = "short", walltime = "04:00:00"}. Required are
+    cluster, cores and memory of a job; any key of dask-jobqueue's class may follow. The jobs call
+    this machine: host = "127.0.0.1" where they all run on it, else allow_remote, with tls = true,
+    or {ca_file = "", cert = "", key = ""}, so that nobody else is let in."""
+    worker_wait_s: Seconds = 86400.0
+    """Longest time without any worker of `scheduler`, in seconds; the same command goes on."""
+    allow_remote: bool = False
+    """Let other machines reach the Dask scheduler; without TLS, whoever does can run code here."""
+
+    @property
+    def worker_options(self) -> WorkerOptions:
+        """The same for `flexcalc.parallel`."""
+        return WorkerOptions(self.workers, self.scheduler, self.worker_wait_s, self.allow_remote)
 
 
 @dataclass(frozen=True, kw_only=True)

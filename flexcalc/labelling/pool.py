@@ -13,7 +13,7 @@ from flexcalc.parallel.dask import Needs
 from flexcalc.parallel.failures import Lost
 from flexcalc.parallel.job_queue import Log
 from flexcalc.parallel.process_pool import Job
-from flexcalc.parallel.workers import Workers
+from flexcalc.parallel.workers import WorkerOptions
 
 Geometry = tuple[int, np.ndarray]
 """Index of a geometry, and its positions (atoms, 3) in angstrom."""
@@ -34,7 +34,7 @@ class LabelPool:
         self,
         open_reference: OpenReference,
         numbers: np.ndarray,
-        workers: Workers,
+        workers: WorkerOptions,
         timeout_s: float,
         log: Log,
     ):

@@ -23,7 +23,7 @@ from flexcalc.labelling.worker import OpenReference, Outcome
 from flexcalc.parallel.job_queue import Log, check_scheduler
 from flexcalc.parallel.process_pool import TICK_S
 from flexcalc.parallel.processes import check_importable
-from flexcalc.parallel.workers import Workers
+from flexcalc.parallel.workers import WorkerOptions
 from flexcalc.potential import check_molecule
 from flexcalc.progress import Progress, silent
 from flexcalc.storage import AppendLog, atomic_write
@@ -138,7 +138,7 @@ def open_pool(
         )
     check_importable("open_reference", open_reference)
     check_scheduler(scheduler, allow_remote)
-    places = Workers(workers, scheduler, worker_wait_s, allow_remote)
+    places = WorkerOptions(workers, scheduler, worker_wait_s, allow_remote)
     return LabelPool(open_reference, numbers, places, timeout_s, log)
 
 

@@ -6,7 +6,6 @@ what it sends back is written here, by the one process that writes.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import threading
 import time
@@ -24,11 +23,15 @@ from flexcalc.errors import FlexcalcError, WorkerError
 from flexcalc.parallel.failures import Failure, Lost, one_line
 from flexcalc.parallel.job_queue import JobQueue, Log, Standing, warn_of_reach
 from flexcalc.parallel.process_pool import TICK_S, Job, ProcessPool, Result, Task
+from flexcalc.storage import sha256_file
 
 if TYPE_CHECKING:
     from distributed import Client, Future
 
 CONNECT_S = 30.0
+
+FETCH_S = 5.0
+"""Longest time to fetch a result."""
 
 ASK_S = 10.0
 """Between two questions to the queue while there are no workers."""
@@ -92,8 +95,8 @@ def _is_wanted(key: str) -> bool:
 def _digest(path: str) -> str | None:
     """Of the content of a file, None where there is none."""
     try:
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    except OSError:
+        return sha256_file(path)
+    except (OSError, FlexcalcError):
         return None
 
 
@@ -179,8 +182,12 @@ class DaskPool:
             arrived.clear()
             results = []
             for future in [future for future in running if future.done()]:
+                try:
+                    value = _value(future)
+                except TimeoutError:
+                    continue
                 task = running.pop(future)
-                number, value = task[0], _value(future)
+                number = task[0]
                 dead = isinstance(value, Lost) and value.reason.startswith(DIED)
                 if dead and number not in self._died_once:
                     self._died_once.add(number)
@@ -329,13 +336,14 @@ def _value(future: Future) -> Any:
     """What a finished future brought.
 
     Raises:
+        TimeoutError: it went with its worker before it was fetched, and is computed again.
         WorkerError: nothing, for a reason that is not the task's.
         FlexcalcError: the task failed for good.
     """
     from distributed import KilledWorker
 
     if future.status == "finished":
-        value = future.result()
+        value = future.result(timeout=FETCH_S)
         if isinstance(value, Failure):
             raise value.error()
         return value

@@ -16,7 +16,7 @@ Pool = ProcessPool | DaskPool
 
 
 @dataclass(frozen=True)
-class Workers:
+class WorkerOptions:
     """Processes of this machine, or Dask workers.
 
     Args:

@@ -6,7 +6,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from flexcalc.workflows.benchmark import run_benchmark
     from flexcalc.workflows.demo import run_demo
     from flexcalc.workflows.evaluate import run_evaluate
     from flexcalc.workflows.export import export_model
@@ -21,7 +20,6 @@ _HOMES = {
     "describe": "info",
     "export_model": "export",
     "lines": "info",
-    "run_benchmark": "benchmark",
     "run_demo": "demo",
     "run_evaluate": "evaluate",
     "run_ipi": "ipi",
@@ -38,7 +36,6 @@ __all__ = [
     "describe",
     "export_model",
     "lines",
-    "run_benchmark",
     "run_demo",
     "run_evaluate",
     "run_ipi",

@@ -9,31 +9,30 @@ from pathlib import Path
 import numpy as np
 
 from flexcalc import files
+from flexcalc.benchmarking import calls
+from flexcalc.benchmarking.job import BenchmarkJob, Rows, word
+from flexcalc.benchmarking.record import kept
 from flexcalc.config import Label, Sample
 from flexcalc.dataset import Dataset, concatenate
 from flexcalc.errors import InputError
 from flexcalc.training.clusters import pair_distances
 from flexcalc.training.selection import choose
 from flexcalc.units import KCAL_MOL
-from flexcalc.workflows.benchmark.job import BenchmarkJob, Rows, word
-from flexcalc.workflows.benchmark.record import kept
-from flexcalc.workflows.label import run_label
-from flexcalc.workflows.runs import Run
 
 BLOCK = 2048
 """Frames whose distances to all others are held in memory at the same time."""
 
 
-def data(job: BenchmarkJob, here: Run) -> Rows:
+def data(job: BenchmarkJob) -> Rows:
     """Sample and label by `flexcalc label`, in samples/; write data/MECHANISM.xyz."""
     rows = []
-    (here.folder / "data").mkdir(exist_ok=True)
+    (job.folder / "data").mkdir(exist_ok=True)
     for name in job.mechanisms:
-        place = here.folder / "data" / f"{name}.xyz"
+        place = job.folder / "data" / f"{name}.xyz"
         if not place.exists():
             parts = [_sampled(job, sample, name) for sample in _samples_of(job, name)]
             files.write(place, concatenate(*parts))
-            here.say(f"{name}: {sum(map(len, parts))} labelled frames")
+            job.store.say(f"{name}: {sum(map(len, parts))} labelled frames")
         rows += kept(job, "data", name, partial(_distributions, job, name))
     return rows
 
@@ -56,11 +55,13 @@ def _sampled(job: BenchmarkJob, sample: Sample, mechanism: str) -> Dataset:
         starts=tuple(map(str, starts)),
         samples=(sample.sampling,),
         workers=job.config.workers,
+        scheduler=job.config.scheduler,
+        worker_wait_s=job.config.worker_wait_s,
+        allow_remote=job.config.allow_remote,
         trust=job.config.trust,
         seed=job.config.seed + job.config.samples.index(sample),
     )
-    run_label(config, job.folder / "samples" / key)
-    found = files.read(job.folder / "samples" / key / "labels.xyz")
+    found = calls.label(config, job.folder / "samples" / key, job.echo)
     tags = {"start": found.tags["start"], "sampling": np.full(len(found), sample.name)}
     return Dataset(
         found.numbers, found.positions, *found.labels(), tags=tags, provenance=found.provenance
@@ -118,12 +119,12 @@ def nearest_other(features: np.ndarray) -> np.ndarray:
     return np.sqrt(np.maximum(nearest, 0.0))
 
 
-def subsets(job: BenchmarkJob, here: Run) -> Rows:
+def subsets(job: BenchmarkJob) -> Rows:
     """Draw the frames of each cross-validation, stratified by energy: subsets/MECHANISM-SIZE.xyz.
 
     Source: Vassilev-Galindo et al., J. Chem. Phys. 154, 094119 (2021), section II.
     """
-    (here.folder / "subsets").mkdir(exist_ok=True)
+    (job.folder / "subsets").mkdir(exist_ok=True)
     rows = []
     for name in job.mechanisms:
         frames = job.data(name)
@@ -143,7 +144,7 @@ def subsets(job: BenchmarkJob, here: Run) -> Rows:
                     "mechanism": name,
                     "points": points,
                     "frames": wanted,
-                    "file": str(place.relative_to(here.folder)),
+                    "file": str(place.relative_to(job.folder)),
                 }
             )
     return rows

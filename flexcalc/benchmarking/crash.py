@@ -5,16 +5,15 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+from flexcalc.benchmarking.curves import trained
+from flexcalc.benchmarking.endurance import Subject, endured, references_own
+from flexcalc.benchmarking.job import JOINT, BenchmarkJob, Fit, Rows
+from flexcalc.benchmarking.record import mark
+from flexcalc.benchmarking.survival import outcome
 from flexcalc.methods.crash import CrashTest
-from flexcalc.workflows.benchmark.curves import trained
-from flexcalc.workflows.benchmark.endurance import Subject, endured, references_own
-from flexcalc.workflows.benchmark.job import JOINT, BenchmarkJob, Fit, Rows
-from flexcalc.workflows.benchmark.record import mark
-from flexcalc.workflows.benchmark.survival import outcome
-from flexcalc.workflows.runs import Run
 
 
-def crash(job: BenchmarkJob, here: Run) -> Rows:
+def crash(job: BenchmarkJob) -> Rows:
     """Run dynamics on each model until it fails, in crash/MARK/MECHANISM/MODEL.
 
     The models are those for all mechanisms of the largest budget, or where there are none those of
@@ -27,18 +26,20 @@ def crash(job: BenchmarkJob, here: Run) -> Rows:
         folder = job.folder / "crash" / mark(test)
         subjects = {fit: _subject(job, test, fit, folder) for fit in models_to_test(job)}
         if not subjects:
-            here.say("crash test: no model has been trained yet; run the stage curves or joint")
+            job.store.say(
+                "crash test: no model has been trained yet; run the stage curves or joint"
+            )
             continue
         first = next(iter(subjects.values()))
         own = references_own(first, job.config.reference, folder / "reference")
         if own is not None:
-            with here.bar("crash test of the reference") as progress:
+            with job.store.bar("crash test of the reference") as progress:
                 endured(own, progress)
         pieces = {
             fit: partial(outcome, subject, job.config.reference, own)
             for fit, subject in subjects.items()
         }
-        for fit, found in trained(job, here, f"crash-{mark(test)}", pieces).items():
+        for fit, found in trained(job, f"crash-{mark(test)}", pieces).items():
             head = {"model": fit.label, "mechanism": fit.mechanism, "points": fit.points}
             rows += [{**head, **row} for row in found["rows"]]
     return rows

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from flexcalc import files
+from flexcalc.benchmarking.calls import Echo
 from flexcalc.config import Benchmark, Mechanism, Model, Sample
 from flexcalc.config.options import placed
 from flexcalc.dataset import Dataset
@@ -21,9 +22,10 @@ from flexcalc.geometry import Coordinate
 from flexcalc.masses import atomic_masses, isotopes
 from flexcalc.methods.sampling import AsIs
 from flexcalc.models.family import check_family
+from flexcalc.parallel.workers import WorkerOptions
 from flexcalc.potential import Potential, check_molecule
 from flexcalc.registry import open_potential
-from flexcalc.workflows.runs import Run
+from flexcalc.store import Store
 
 JOINT = "joint"
 """Name of the set of all mechanisms together."""
@@ -53,7 +55,7 @@ class BenchmarkJob:
 
     Args:
         config: what was asked for.
-        folder: the run folder.
+        store: the run folder, or a temporary one.
         numbers: (atoms,) atomic numbers of the molecule.
         starts: the minima as they were given, a frame each, with the tag `minimum`.
         reference: opens the reference; a worker process can be handed it.
@@ -63,13 +65,28 @@ class BenchmarkJob:
     """
 
     config: Benchmark
-    folder: Path
+    store: Store
     numbers: np.ndarray
     starts: Dataset
     reference: Callable[[], Potential]
     dispersion_free: Callable[[], Potential] | None
     models: Mapping[str, Model]
     coordinates: tuple[Coordinate, ...]
+
+    @cached_property
+    def folder(self) -> Path:
+        """The folder of everything; a temporary one where nothing is to be kept."""
+        return self.store.place("")
+
+    @property
+    def echo(self) -> Echo:
+        """Takes the lines of the commands that are called; None for nobody."""
+        return getattr(self.store, "echo", None)
+
+    @property
+    def workers(self) -> WorkerOptions:
+        """Where trainings run."""
+        return self.config.worker_options
 
     @property
     def wanted(self) -> tuple[Model, ...]:
@@ -165,7 +182,7 @@ class BenchmarkJob:
         return files.read(path)
 
 
-def opened(config: Benchmark, folder: Path) -> BenchmarkJob:
+def opened(config: Benchmark, store: Store) -> BenchmarkJob:
     """Read the minima and check all that can be checked before any work.
 
     Raises:
@@ -174,6 +191,7 @@ def opened(config: Benchmark, folder: Path) -> BenchmarkJob:
     """
     _check_names(config)
     _check_frames(config)
+    config.worker_options.check()
     config = _placed(config)
     starts = _starts(config)
     numbers = starts.numbers
@@ -197,7 +215,7 @@ def opened(config: Benchmark, folder: Path) -> BenchmarkJob:
         mechanism.method.check(f"mechanism {mechanism.name}", numbers, first[None], True)
     return BenchmarkJob(
         config=config,
-        folder=Path(folder),
+        store=store,
         numbers=numbers,
         starts=starts,
         reference=reference,
@@ -339,5 +357,5 @@ def _number(text: str) -> int:
 Rows = list[dict]
 """The content of a stage's JSON file."""
 
-Stage = Callable[[BenchmarkJob, Run], Rows]
+Stage = Callable[[BenchmarkJob], Rows]
 """Does one part of a benchmark, as far as it is not done, and returns its rows."""

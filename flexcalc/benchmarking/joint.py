@@ -12,18 +12,16 @@ from typing import Any
 import numpy as np
 
 from flexcalc import files
+from flexcalc.benchmarking import calls
+from flexcalc.benchmarking.curves import predict_ms, trained
+from flexcalc.benchmarking.job import JOINT, BenchmarkJob, Fit, Rows
+from flexcalc.benchmarking.record import kept
+from flexcalc.benchmarking.testing import along, judged, region_tables
 from flexcalc.config import Train
 from flexcalc.dataset import Dataset, concatenate
 from flexcalc.errors import InputError
 from flexcalc.potential import Evaluation
-from flexcalc.storage import write_json
 from flexcalc.units import KCAL_MOL
-from flexcalc.workflows.benchmark.curves import predict_ms, trained
-from flexcalc.workflows.benchmark.job import JOINT, BenchmarkJob, Fit, Rows
-from flexcalc.workflows.benchmark.record import kept
-from flexcalc.workflows.benchmark.testing import along, judged, region_tables
-from flexcalc.workflows.fitting import run_train
-from flexcalc.workflows.runs import Run
 
 POPULATED = 20
 """Least frames of a region that counts in comparing the worst with the best."""
@@ -33,7 +31,7 @@ TEST_SHARE = 0.25
 """Largest part of all frames that is kept for the test."""
 
 
-def joint(job: BenchmarkJob, here: Run) -> Rows:
+def joint(job: BenchmarkJob) -> Rows:
     """Train each model on points of all mechanisms by `flexcalc train`, in joint/MODEL/BUDGET.
 
     The points are drawn, stratified by energy, from joint/pool.xyz, and the same for every model
@@ -42,12 +40,14 @@ def joint(job: BenchmarkJob, here: Run) -> Rows:
     """
     if not job.config.budgets:
         return []
-    (here.folder / JOINT).mkdir(exist_ok=True)
+    (job.folder / JOINT).mkdir(exist_ok=True)
     _divided(job)
     fits = [Fit(JOINT, label, b) for b in sorted(job.config.budgets) for label in job.models]
-    pieces = {fit: partial(_timed, _training(job, fit), job.training(*fit)) for fit in fits}
-    found = trained(job, here, JOINT, pieces)
-    test = files.read(here.folder / JOINT / "test.xyz")
+    pieces = {
+        fit: partial(_timed, _training(job, fit), job.training(*fit), job.echo) for fit in fits
+    }
+    found = trained(job, JOINT, pieces)
+    test = files.read(job.folder / JOINT / "test.xyz")
     rows = []
     for fit, result in found.items():
         name = f"tested-{fit.place}-{fit.points}"
@@ -67,10 +67,10 @@ def _training(job: BenchmarkJob, fit: Fit) -> Train:
     )
 
 
-def _timed(config: Train, folder: Path) -> dict[str, Any]:
+def _timed(config: Train, folder: Path, echo: calls.Echo) -> dict[str, Any]:
     """Train; the time includes the choice of hyperparameters, None if it was interrupted."""
     whole, begun = not folder.exists(), time.perf_counter()
-    results = run_train(config, folder)
+    results = calls.train(config, folder, echo)
     seconds = round(time.perf_counter() - begun, 3)
     known = {"permutations": results["permutations"]} if "permutations" in results else {}
     force, energy = results["force_rmse_kcal_mol_A"], results["energy_rmse_kcal_mol"]
@@ -166,7 +166,7 @@ def _write_errors(job: BenchmarkJob, fits: Sequence[Fit], test: Dataset) -> None
     shown = test[np.sort(order[:SHOWN])]
     given = {fit.label: job.model(*fit)(shown.positions) for fit in fits}
     files.write(job.folder / "errors.xyz", shown)
-    write_json(job.folder / "errors.json", _errors(job, shown, given))
+    job.store.put("errors.json", _errors(job, shown, given))
 
 
 def _errors(job: BenchmarkJob, shown: Dataset, given: Mapping[str, Evaluation]) -> dict[str, Any]:

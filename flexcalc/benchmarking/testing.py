@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -10,32 +10,31 @@ import numpy as np
 
 from flexcalc import files
 from flexcalc.analysis.accuracy import Accuracy, accuracy
+from flexcalc.benchmarking.job import BenchmarkJob, Fit, Rows
+from flexcalc.benchmarking.paths import above_first
+from flexcalc.benchmarking.record import kept_of
 from flexcalc.dataset import Dataset
 from flexcalc.geometry import Coordinate
 from flexcalc.potential import Potential, in_batches
 from flexcalc.progress import silent
 from flexcalc.storage import read_json
 from flexcalc.units import KCAL_MOL
-from flexcalc.workflows.benchmark.job import BenchmarkJob, Fit, Rows
-from flexcalc.workflows.benchmark.paths import above_first
-from flexcalc.workflows.benchmark.record import notebook
-from flexcalc.workflows.runs import Run
 
 
-def regions(job: BenchmarkJob, here: Run) -> Rows:
+def regions(job: BenchmarkJob) -> Rows:
     """Errors of each model of the largest size on frames it was not trained on, by region."""
     rows: Rows = []
     for fit in _trained_fits(job):
         if fit.points == max(job.sizes(fit.label)):
-            rows += _kept_of(job, "regions", fit, partial(_by_region, job, fit))
+            rows += kept_of(job, "regions", fit, partial(_by_region, job, fit))
     return rows
 
 
-def barriers(job: BenchmarkJob, here: Run) -> Rows:
+def barriers(job: BenchmarkJob) -> Rows:
     """Profile and barrier of each model along its mechanism's path on the reference."""
     rows: Rows = []
     for fit in _trained_fits(job):
-        row = _kept_of(job, "barriers", fit, partial(_along_own, job, fit))
+        row = kept_of(job, "barriers", fit, partial(_along_own, job, fit))
         rows.append({"mechanism": fit.mechanism, "model": fit.label, "points": fit.points, **row})
     return rows
 
@@ -96,16 +95,6 @@ def region_tables(found: Accuracy) -> list[dict[str, Any]]:
 def _trained_fits(job: BenchmarkJob) -> Iterator[Fit]:
     """The models of the learning curves that are there."""
     return (fit for fit in job.fits() if job.model_path(*fit).exists())
-
-
-def _kept_of(job: BenchmarkJob, stage: str, fit: Fit, make: Callable[[], Any]) -> Any:
-    """What was worked out before of a model, or is now."""
-    memory = notebook(job, stage).within(fit.mechanism).within(fit.place)
-    found = memory.recall(str(fit.points))
-    if found is None:
-        found = make()
-        memory.remember(str(fit.points), found)
-    return found
 
 
 def _by_region(job: BenchmarkJob, fit: Fit) -> Rows:

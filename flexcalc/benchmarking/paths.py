@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -10,6 +11,9 @@ from typing import Any
 import numpy as np
 
 from flexcalc import files
+from flexcalc.benchmarking import calls
+from flexcalc.benchmarking.job import BenchmarkJob, Rows
+from flexcalc.benchmarking.record import kept
 from flexcalc.config import Label, Mechanism, PathSearch
 from flexcalc.dataset import Dataset
 from flexcalc.errors import GuardError, LabelError
@@ -17,19 +21,13 @@ from flexcalc.geometry import Coordinate
 from flexcalc.methods.path import NEB, PathMethod, String
 from flexcalc.methods.path.interpolation import Interpolation
 from flexcalc.methods.sampling import AsIs
-from flexcalc.storage import write_json
 from flexcalc.units import KCAL_MOL
-from flexcalc.workflows.benchmark.job import BenchmarkJob, Rows
-from flexcalc.workflows.benchmark.record import kept
-from flexcalc.workflows.label import run_label
-from flexcalc.workflows.path import run_path
-from flexcalc.workflows.runs import Run
 
 NAIVE: tuple[Interpolation, ...] = ("linear", "idpp")
 """Interpolations that know nothing of a mechanism."""
 
 
-def paths(job: BenchmarkJob, here: Run) -> Rows:
+def paths(job: BenchmarkJob) -> Rows:
     """Find each mechanism's path by `flexcalc path`, in paths/NAME; write naive.json too."""
     rows = []
     for name, mechanism in job.mechanisms.items():
@@ -54,7 +52,7 @@ def paths(job: BenchmarkJob, here: Run) -> Rows:
             }
         )
     if job.config.naive_steps:
-        write_json(here.folder / "naive.json", _naive(job, here))
+        job.store.put("naive.json", _naive(job))
     return rows
 
 
@@ -66,7 +64,7 @@ def above_first(path: Dataset) -> list[float]:
 
 def _searched(
     job: BenchmarkJob, method: PathMethod, between: Mechanism, folder: str, steps: int
-) -> dict[str, Any]:
+) -> Mapping[str, Any]:
     search = PathSearch(
         model=job.config.reference,
         start=job.minimum(between.start),
@@ -77,7 +75,7 @@ def _searched(
         trust=job.config.trust,
         seed=job.config.seed,
     )
-    return run_path(search, job.folder / folder)
+    return calls.path(search, job.folder / folder, job.echo)
 
 
 def _unwound(coordinate: Coordinate, path: Dataset) -> list[float]:
@@ -109,16 +107,17 @@ def relabelled(job: BenchmarkJob, level: str, frames: Path, folder: Path) -> Dat
         workers=job.config.workers,
         trust=job.config.trust,
     )
-    results = run_label(config, folder)
-    if results["quarantined"]:
+    found = calls.label(config, folder, job.echo)
+    without = len(files.read(frames)) - len(found)
+    if without:
         raise LabelError(
-            f"{folder}: {results['quarantined']} frames of {frames} got no label by {level}; "
-            "quarantine.xyz says why"
+            f"{folder}: {without} frames of {frames} got no label by {level}; quarantine.xyz says "
+            "why"
         )
-    return files.read(folder / "labels.xyz")
+    return found
 
 
-def _naive(job: BenchmarkJob, here: Run) -> Rows:
+def _naive(job: BenchmarkJob) -> Rows:
     """What band and string come to from interpolations that know only the ends."""
     mechanisms = job.mechanisms.values()
     pairs = {(one.start, one.end): one for one in mechanisms if one.start != one.end}
@@ -131,7 +130,7 @@ def _naive(job: BenchmarkJob, here: Run) -> Rows:
         head = {"start": start, "end": end, "method": method.kind, "interpolation": interpolation}
         rows.append({**head, **found})
         outcome = "converged" if found["converged"] else "did not converge"
-        here.say(f"{method.kind} from {interpolation}, {start} to {end}: {outcome}")
+        job.store.say(f"{method.kind} from {interpolation}, {start} to {end}: {outcome}")
     return rows
 
 

@@ -11,6 +11,12 @@ import numpy as np
 
 from flexcalc import files
 from flexcalc.analysis.populations import MIRROR, Conformers
+from flexcalc.benchmarking import calls
+from flexcalc.benchmarking.curves import trained
+from flexcalc.benchmarking.job import BenchmarkJob, Fit, Rows, word
+from flexcalc.benchmarking.joint import TEST_SHARE, together
+from flexcalc.benchmarking.record import kept, mark
+from flexcalc.benchmarking.testing import along, judged
 from flexcalc.config import Train
 from flexcalc.config.benchmark_tests import Withheld
 from flexcalc.dataset import Dataset
@@ -18,16 +24,9 @@ from flexcalc.errors import InputError
 from flexcalc.geometry import Coordinate
 from flexcalc.registry import open_potential
 from flexcalc.units import KCAL_MOL
-from flexcalc.workflows.benchmark.curves import trained
-from flexcalc.workflows.benchmark.job import BenchmarkJob, Fit, Rows, word
-from flexcalc.workflows.benchmark.joint import TEST_SHARE, together
-from flexcalc.workflows.benchmark.record import kept, mark
-from flexcalc.workflows.benchmark.testing import along, judged
-from flexcalc.workflows.fitting import run_train
-from flexcalc.workflows.runs import Run
 
 
-def withheld(job: BenchmarkJob, here: Run) -> Rows:
+def withheld(job: BenchmarkJob) -> Rows:
     """Train each model without a part of the frames, in withheld/PART-MARK/MODEL; test it there.
 
     The frames of all mechanisms are divided into withheld.xyz and, of the others, seen.xyz for
@@ -36,7 +35,7 @@ def withheld(job: BenchmarkJob, here: Run) -> Rows:
     rows: Rows = []
     for part in job.config.withheld:
         name = f"{word(part.name)}-{mark(part)}"
-        place = here.folder / "withheld" / name
+        place = job.folder / "withheld" / name
         points = part.points or max(job.config.budgets or job.config.sizes)
         _divided(job, part, place, points)
         pieces = {}
@@ -50,8 +49,8 @@ def withheld(job: BenchmarkJob, here: Run) -> Rows:
                 seed=job.config.seed,
             )
             fit = Fit(name, label, points)
-            pieces[fit] = partial(_fitted, config, _folder(place, fit))
-        for fit in trained(job, here, "withheld", pieces):
+            pieces[fit] = partial(_fitted, config, _folder(place, fit), job.echo)
+        for fit in trained(job, "withheld", pieces):
             step = f"tested-{fit.mechanism}-{fit.place}-{fit.points}"
             found = kept(job, "withheld", step, partial(_tested, job, fit, place))
             rows.append({"model": fit.label, "withheld": part.name, **found})
@@ -127,8 +126,8 @@ def _folder(place: Path, fit: Fit) -> Path:
     return place / fit.place / str(fit.points)
 
 
-def _fitted(config: Train, folder: Path) -> dict[str, Any]:
-    results = run_train(config, folder)
+def _fitted(config: Train, folder: Path, echo: calls.Echo) -> dict[str, Any]:
+    results = calls.train(config, folder, echo)
     force = results["force_rmse_kcal_mol_A"]
     return {"said": f"validation force RMSE {force:.3f} kcal/mol/A"}
 

@@ -8,37 +8,42 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Any
 
-from flexcalc.storage import read_json, write_json
-from flexcalc.training.memory import Notebook
-from flexcalc.workflows.benchmark.job import BenchmarkJob, Rows, word
+from flexcalc.benchmarking.job import BenchmarkJob, Fit, Rows, word
+from flexcalc.store import Store
 
 
-def notebook(job: BenchmarkJob, stage: str) -> Notebook:
-    """The finished rows of a stage, in rows/STAGE."""
-    return Notebook(job.folder / "rows" / stage)
+def page(job: BenchmarkJob, stage: str, fit: Fit) -> tuple[Store, str]:
+    """Where the finished row of a training is kept in a stage: a store, and the name there."""
+    rows = job.store.within("rows").within(stage)
+    return rows.within(fit.mechanism).within(fit.place), f"{fit.points}.json"
 
 
 def kept(job: BenchmarkJob, stage: str, name: str, make: Callable[[], Any]) -> Any:
-    """What was made before under a name, or what is made now and kept."""
-    memory, step = notebook(job, stage), word(name)
-    found = memory.recall(step)
+    """What was made before under a name, or what is made now and kept in rows/STAGE."""
+    return _kept_in(job.store.within("rows").within(stage), f"{word(name)}.json", make)
+
+
+def kept_of(job: BenchmarkJob, stage: str, fit: Fit, make: Callable[[], Any]) -> Any:
+    """What was made before of a trained model, or what is made now and kept."""
+    return _kept_in(*page(job, stage, fit), make)
+
+
+def _kept_in(store: Store, name: str, make: Callable[[], Any]) -> Any:
+    found = store.get(name)
     if found is None:
         found = make()
-        memory.remember(step, found)
+        store.put(name, found)
     return found
 
 
 def stage_rows(job: BenchmarkJob, stage: str) -> Rows:
     """The rows of a stage's JSON file; none where it has not been done."""
-    try:
-        return read_json(job.folder / f"{stage}.json")
-    except FileNotFoundError:
-        return []
+    return job.store.get(f"{stage}.json") or []
 
 
 def write_rows(job: BenchmarkJob, stage: str, rows: Iterable[dict]) -> None:
     """Write a stage's JSON file."""
-    write_json(job.folder / f"{stage}.json", list(rows))
+    job.store.put(f"{stage}.json", list(rows))
 
 
 def mark(settings: Any) -> str:

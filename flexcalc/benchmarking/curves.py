@@ -12,23 +12,22 @@ from typing import Any, cast
 import numpy as np
 
 from flexcalc import files
+from flexcalc.benchmarking import calls
+from flexcalc.benchmarking.job import BenchmarkJob, Fit, Rows, word
+from flexcalc.benchmarking.record import page
+from flexcalc.benchmarking.trainings import Piece, run_pieces
 from flexcalc.config import Train
 from flexcalc.models.family import Family
 from flexcalc.registry import load
 from flexcalc.storage import read_json
 from flexcalc.training.reduction import milliseconds
 from flexcalc.training.tuning import ENERGY, FORCE, best_row
-from flexcalc.workflows.benchmark.job import BenchmarkJob, Fit, Rows, word
-from flexcalc.workflows.benchmark.record import notebook
-from flexcalc.workflows.benchmark.team import Piece, done_by
-from flexcalc.workflows.fitting import run_train
-from flexcalc.workflows.runs import Run
 
 PREDICTED = 32
 """Geometries of the batch that a prediction is timed on."""
 
 
-def curves(job: BenchmarkJob, here: Run) -> Rows:
+def curves(job: BenchmarkJob) -> Rows:
     """Cross-validate each model at each size by `flexcalc train`, in curves/MECHANISM/MODEL/SIZE.
 
     Of the folds one is for training and the others for testing. Each size gives two rows, as the
@@ -41,10 +40,11 @@ def curves(job: BenchmarkJob, here: Run) -> Rows:
             _cross_validated,
             _training(job, job.models[fit.label].family, fit),
             job.training(*fit),
+            job.echo,
         )
         for fit in job.fits()
     }
-    found = trained(job, here, "curves", pieces)
+    found = trained(job, "curves", pieces)
     return [
         {"mechanism": fit.mechanism, "model": fit.label, **row}
         for fit in job.fits()
@@ -52,7 +52,7 @@ def curves(job: BenchmarkJob, here: Run) -> Rows:
     ]
 
 
-def cutoffs(job: BenchmarkJob, here: Run) -> Rows:
+def cutoffs(job: BenchmarkJob) -> Rows:
     """Cross-validate every model that can try several cutoffs with each of them, in cutoffs/."""
     pieces = {}
     for name in job.mechanisms if job.config.cutoffs else ():
@@ -61,9 +61,9 @@ def cutoffs(job: BenchmarkJob, here: Run) -> Rows:
                 continue
             family = replace(model.family, cutoff=None, cutoffs=tuple(job.config.cutoffs))
             fit = Fit(name, label, job.scanned)
-            folder = here.folder / "cutoffs" / name / word(label)
-            pieces[fit] = partial(_scanned, _training(job, family, fit), folder)
-    found = trained(job, here, "cutoffs", pieces)
+            folder = job.folder / "cutoffs" / name / word(label)
+            pieces[fit] = partial(_scanned, _training(job, family, fit), folder, job.echo)
+    found = trained(job, "cutoffs", pieces)
     return [
         {"mechanism": fit.mechanism, "model": fit.label, "points": fit.points, **row}
         for fit, result in found.items()
@@ -72,28 +72,25 @@ def cutoffs(job: BenchmarkJob, here: Run) -> Rows:
 
 
 def trained(
-    job: BenchmarkJob, here: Run, stage: str, pieces: Mapping[Fit, Piece]
+    job: BenchmarkJob, stage: str, pieces: Mapping[Fit, Piece]
 ) -> dict[Fit, dict[str, Any]]:
     """What trainings came to: of those done before, and of those that this run is to do."""
-    memory = notebook(job, stage)
-
-    def page(fit: Fit) -> Any:
-        return memory.within(fit.mechanism).within(fit.place)
-
-    found = {fit: page(fit).recall(str(fit.points)) for fit in pieces}
+    pages = {fit: page(job, stage, fit) for fit in pieces}
+    found = {fit: store.get(name) for fit, (store, name) in pages.items()}
     labels = {model.label for model in job.wanted}
     waiting = {
         fit: piece for fit, piece in pieces.items() if found[fit] is None and fit.label in labels
     }
 
     def taken(fit: Fit, result: dict[str, Any]) -> None:
-        page(fit).remember(str(fit.points), result)
+        store, name = pages[fit]
+        store.put(name, result)
         found[fit] = result
-        here.say(f"{stage}: {fit.text}: {result['said']}")
+        job.store.say(f"{stage}: {fit.text}: {result['said']}")
 
     if waiting:
-        with here.bar(stage) as progress:
-            done_by(job.config.workers, waiting, taken, progress)
+        with job.store.bar(stage) as progress:
+            run_pieces(job, waiting, taken, progress)
     return {fit: result for fit, result in found.items() if result is not None}
 
 
@@ -110,9 +107,9 @@ def _training(job: BenchmarkJob, family: Family, fit: Fit) -> Train:
     )
 
 
-def _cross_validated(config: Train, folder: Path) -> dict[str, Any]:
+def _cross_validated(config: Train, folder: Path, echo: calls.Echo) -> dict[str, Any]:
     """The two rows of one model at one size: chosen by force, and jointly."""
-    results = run_train(config, folder)
+    results = calls.train(config, folder, echo)
     table, trials = (read_json(folder / f"{n}.json") for n in ("table", "trials"))
     by_force = min(range(len(table)), key=lambda index: table[index][FORCE])
     jointly = best_row(table)
@@ -184,9 +181,9 @@ def _candidate(family: Family, row: Mapping[str, Any]) -> Family:
     return cast(Family, replace(cast(Any, candidates[0]), **values))
 
 
-def _scanned(config: Train, folder: Path) -> dict[str, Any]:
+def _scanned(config: Train, folder: Path, echo: calls.Echo) -> dict[str, Any]:
     """Mean errors with each cutoff."""
-    run_train(config, folder)
+    calls.train(config, folder, echo)
     table: Sequence[Mapping[str, Any]] = read_json(folder / "table.json")
     rows = [
         {

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from flexcalc import files
+from flexcalc.benchmarking.job import BenchmarkJob, Rows
 from flexcalc.dataset import Dataset, Provenance
 from flexcalc.methods.relax import relax
 from flexcalc.units import KCAL_MOL
-from flexcalc.workflows.benchmark.job import BenchmarkJob, Rows
-from flexcalc.workflows.runs import Run
 
 
-def minima(job: BenchmarkJob, here: Run) -> Rows:
+def minima(job: BenchmarkJob) -> Rows:
     """Relax the minima; write minima.xyz, and minima/NAME.xyz for what starts from one."""
-    place = here.folder / "minima.xyz"
+    place = job.folder / "minima.xyz"
     if not place.exists():
-        files.write(place, _found(job, here))
+        files.write(place, _found(job))
     found = job.minima
     energies, _ = found.labels()
     names = [str(name) for name in found.tags["minimum"]]
-    (here.folder / "minima").mkdir(exist_ok=True)
+    (job.folder / "minima").mkdir(exist_ok=True)
     for index, name in enumerate(names):
         files.write(job.minimum(name), found[[index]])
     above = (energies - energies.min()) / KCAL_MOL
@@ -33,13 +32,13 @@ def minima(job: BenchmarkJob, here: Run) -> Rows:
     ]
 
 
-def _found(job: BenchmarkJob, here: Run) -> Dataset:
+def _found(job: BenchmarkJob) -> Dataset:
     """The minima with the reference's labels, relaxed if that is wanted."""
     reference, positions = job.reference(), job.starts.positions
     if job.config.relax_minima:
         state = relax(reference, positions)
         positions, labels = state.positions, state.evaluation
-        here.say(f"minima: largest force left {state.largest_force():.4f} eV/A")
+        job.store.say(f"minima: largest force left {state.largest_force():.4f} eV/A")
     else:
         labels = reference(positions)
     level = Provenance(level=job.config.reference)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
+from flexcalc.benchmarking import verdicts
+from flexcalc.benchmarking.job import JOINT, BenchmarkJob, Rows
+from flexcalc.benchmarking.record import stage_rows
+from flexcalc.benchmarking.verdicts import Tables, Verdict
 from flexcalc.potential import formula
-from flexcalc.workflows.benchmark import verdicts
-from flexcalc.workflows.benchmark.job import BenchmarkJob, Rows
-from flexcalc.workflows.benchmark.record import stage_rows
-from flexcalc.workflows.benchmark.verdicts import Tables, Verdict
-from flexcalc.workflows.runs import Run
+from flexcalc.results.benchmark import BenchmarkResult, BestModel
 
 READ = ("paths", "naive", "curves", "cutoffs", "regions", "joint")
 """Tables that findings are judged by."""
@@ -90,43 +89,48 @@ def judge(tables: Tables) -> list[dict[str, str]]:
     return rows
 
 
-def findings(job: BenchmarkJob, here: Run) -> Rows:
+def findings(job: BenchmarkJob) -> Rows:
     """Judge every finding by the other stages' tables."""
     tables = {name: stage_rows(job, name) for name in READ}
     rows = judge({**tables, "molecule": [{"formula": formula(job.numbers)}]})
     for row in rows:
-        here.say(f"{row['holds']}: {row['finding']}. {row['ours']}")
+        job.store.say(f"{row['holds']}: {row['finding']}. {row['ours']}")
     return rows
 
 
-def summary(job: BenchmarkJob) -> dict[str, Any]:
-    """The flat results: the molecule, the best models and their figures."""
-    results: dict[str, Any] = {
-        **({"title": job.config.title} if job.config.title else {}),
-        "reference": job.config.reference,
-        "mechanisms": len(job.mechanisms),
-        "models": len(job.models),
-    }
-    for row in stage_rows(job, "paths"):
-        results[f"barrier_{row['mechanism']}_kcal_mol"] = row["barrier_kcal_mol"]
+def result_of(job: BenchmarkJob) -> BenchmarkResult:
+    """The figures of all stages: barriers, the best models and the findings."""
     jointly = [row for row in stage_rows(job, "curves") if row["by"] == "joint"]
+    best = {}
     for name in job.mechanisms:
         rows = [row for row in jointly if row["mechanism"] == name]
         if rows:
-            best = min(rows, key=lambda row: row["mean_force_rmse_kcal_mol_A"])
-            results |= {
-                f"best_{name}": f"{best['model']}, {best['points']} points",
-                f"force_rmse_{name}_kcal_mol_A": best["mean_force_rmse_kcal_mol_A"],
-                f"energy_rmse_{name}_kcal_mol": best["mean_energy_rmse_kcal_mol"],
-            }
-    joint = stage_rows(job, "joint")
-    if joint:
-        best = min(joint, key=lambda row: row["force_rmse_kcal_mol_A"])
-        results |= {
-            "best_joint": f"{best['model']}, {best['budget']} points",
-            "force_rmse_joint_kcal_mol_A": best["force_rmse_kcal_mol_A"],
-            "energy_rmse_joint_kcal_mol": best["energy_rmse_kcal_mol"],
-        }
+            row = min(rows, key=lambda row: row["mean_force_rmse_kcal_mol_A"])
+            best[name] = BestModel(
+                model=f"{row['model']}, {row['points']} points",
+                force_rmse_kcal_mol_A=row["mean_force_rmse_kcal_mol_A"],
+                energy_rmse_kcal_mol=row["mean_energy_rmse_kcal_mol"],
+            )
+    rows = stage_rows(job, "joint")
+    if rows:
+        row = min(rows, key=lambda row: row["force_rmse_kcal_mol_A"])
+        best[JOINT] = BestModel(
+            model=f"{row['model']}, {row['budget']} points",
+            force_rmse_kcal_mol_A=row["force_rmse_kcal_mol_A"],
+            energy_rmse_kcal_mol=row["energy_rmse_kcal_mol"],
+        )
     words = [row["holds"] for row in stage_rows(job, "findings")]
-    counted = {f"findings_{word}": words.count(word) for word in ("yes", "partly", "no")}
-    return results | counted
+    return BenchmarkResult(
+        store=job.store,
+        title=job.config.title or None,
+        reference=job.config.reference,
+        mechanisms=len(job.mechanisms),
+        models=len(job.models),
+        barriers_kcal_mol={
+            row["mechanism"]: row["barrier_kcal_mol"] for row in stage_rows(job, "paths")
+        },
+        best=best,
+        findings_yes=words.count("yes"),
+        findings_partly=words.count("partly"),
+        findings_no=words.count("no"),
+    )

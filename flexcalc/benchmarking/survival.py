@@ -10,6 +10,8 @@ import numpy as np
 from flexcalc import files
 from flexcalc.analysis.populations import Conformers, map_edges, visit_counts
 from flexcalc.analysis.visited import evenly, force_errors, slopes
+from flexcalc.benchmarking import calls
+from flexcalc.benchmarking.endurance import ENERGY_EVERY, Subject, endured, trajectory
 from flexcalc.config import Label
 from flexcalc.dataset import Dataset
 from flexcalc.geometry import Coordinate
@@ -19,8 +21,6 @@ from flexcalc.potential import in_batches
 from flexcalc.progress import Progress, silent
 from flexcalc.storage import read_text
 from flexcalc.units import KCAL_MOL
-from flexcalc.workflows.benchmark.endurance import ENERGY_EVERY, Subject, endured, trajectory
-from flexcalc.workflows.label import run_label
 
 
 def outcome(
@@ -225,5 +225,4 @@ def _labelled(subject: Subject, reference: str, workers: int) -> Dataset:
         workers=workers,
         trust=subject.trust,
     )
-    run_label(config, subject.folder / "visited")
-    return files.read(subject.folder / "visited" / "labels.xyz")
+    return calls.label(config, subject.folder / "visited")
