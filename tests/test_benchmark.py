@@ -1,11 +1,14 @@
 """`flexcalc benchmark` on a molecule whose barrier is known: hydrogen peroxide on springs."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -16,7 +19,10 @@ from flexcalc.benchmarking import calls
 from flexcalc.benchmarking.data import nearest_other
 from flexcalc.benchmarking.findings import judge
 from flexcalc.benchmarking.joint import evenness
+from flexcalc.config import Benchmark, load
 from flexcalc.dataset import Dataset
+from flexcalc.results.benchmark import BenchmarkResult
+from flexcalc.store import FolderStore
 from flexcalc.units import KCAL_MOL
 
 NUMBERS = np.array([1, 8, 8, 1])
@@ -337,6 +343,57 @@ def test_a_killed_benchmark_goes_on_with_other_workers_and_gives_the_same(whole,
     for stage in stages:
         again = json.loads((tmp_path / f"out/{stage}.json").read_text())
         assert without_times(again) == without_times(rows_of(whole, stage))
+
+
+@pytest.mark.long
+@pytest.mark.data
+def test_trainings_on_dask_give_the_same_though_a_worker_is_killed(whole, tmp_path):
+    distributed = pytest.importorskip("distributed")
+    copy = tmp_path / "copy"
+    shutil.copytree(whole, copy)
+    (copy / "out/results.json").unlink()
+    for place in ("rows/curves", "curves"):
+        shutil.rmtree(copy / "out" / place)
+    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+    with distributed.LocalCluster(**options) as cluster:
+        with distributed.Client(cluster, set_as_default=False) as client:
+            victim = next(iter(client.run(os.getpid).values()))
+
+        def kill():
+            while not list((copy / "out/curves").glob("*/*/*/run.toml")):
+                time.sleep(0.01)
+            os.kill(victim, signal.SIGKILL)
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        words = ["benchmark", whole / "run.toml", "--output", copy / "out", "--stages", "curves"]
+        assert run(*words, "--scheduler", cluster.scheduler_address) == 0
+        killer.join()
+    rows = json.loads((copy / "out/curves.json").read_text())
+    assert without_times(rows) == without_times(rows_of(whole, "curves"))
+
+
+def test_the_function_of_python_gives_the_same_and_leaves_nothing(whole, tmp_path, monkeypatch):
+    """In a temporary folder, with what run.toml says as objects, in silence."""
+    monkeypatch.chdir(tmp_path)
+    config = load(Benchmark, whole / "run.toml", {"stages": ["minima", "paths", "data"]})
+    values = {one.name: getattr(config, one.name) for one in fields(config)}
+    found = flexcalc.benchmark(**values, progress=False)
+    for stage in ("minima", "paths", "data"):
+        assert found.rows(stage) == rows_of(whole, stage)
+    (turn,) = found.barriers_kcal_mol.values()
+    assert turn == rows_of(whole, "results")["barrier_turn_kcal_mol"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_results_are_read_back_as_they_were_written(whole):
+    written = rows_of(whole, "results")
+    result = BenchmarkResult.from_dict(written, FolderStore(whole / "out"))
+    assert result.best.keys() == {"turn", "joint"}
+    again = result.to_dict()
+    assert list(again) == [key for key in written if key not in ("command", "seconds")]
+    assert again == {key: written[key] for key in again}
+    assert result.rows("curves") == rows_of(whole, "curves")
 
 
 def test_models_can_be_added_one_by_one(whole, tmp_path, monkeypatch):

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from flexcalc.dataset import Dataset
-from flexcalc.errors import AddressError, LabelError, MissingExtraError
+from flexcalc.errors import AddressError, ConfigError, LabelError, MissingExtraError
 from flexcalc.potential import CheckedPotential, Evaluation
+from flexcalc.storage import run_folder
 
 NUMBERS = np.array([8, 1, 1, 6])
 REST = np.array([[0.0, 0.0, 0.0], [0.96, 0.0, 0.0], [-0.24, 0.93, 0.0], [0.1, 0.2, 1.4]])
@@ -148,3 +149,20 @@ def gfn2(positions: np.ndarray) -> Evaluation:
 def planted(dataset: Dataset, kinds: Mapping[int, str]) -> dict[float, str]:
     """Index -> kind of fault, as `open_faulty` wants it."""
     return {float(dataset.positions[index, 0, 0]): kind for index, kind in kinds.items()}
+
+
+def train_slowly(folder: Path, steps: int, seconds: float, die_at: int = -1) -> dict[str, int]:
+    """A training that notes in its run folder every step that it has done, and goes on from there."""
+    with run_folder(folder):
+        done = folder / "steps"
+        for step in range(done.read_text().count("\n") if done.exists() else 0, steps):
+            time.sleep(seconds)
+            if step == die_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            with open(done, "a") as stream:
+                stream.write(f"{step} {os.getpid()}\n")
+    return {"steps": steps}
+
+
+def refuse_to_train() -> dict[str, int]:
+    raise ConfigError("points: too many")
