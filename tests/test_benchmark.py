@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import fields
+import tomllib
 
 import numpy as np
 import pytest
@@ -19,7 +19,6 @@ from flexcalc.benchmarking import calls
 from flexcalc.benchmarking.data import nearest_other
 from flexcalc.benchmarking.findings import judge
 from flexcalc.benchmarking.joint import evenness
-from flexcalc.config import Benchmark, load
 from flexcalc.dataset import Dataset
 from flexcalc.results.benchmark import BenchmarkResult
 from flexcalc.store import FolderStore
@@ -373,14 +372,18 @@ def test_trainings_on_dask_give_the_same_though_a_worker_is_killed(whole, tmp_pa
     assert without_times(rows) == without_times(rows_of(whole, "curves"))
 
 
-def test_the_function_of_python_gives_the_same_and_leaves_nothing(whole, tmp_path, monkeypatch):
-    """In a temporary folder, with what run.toml says as objects, in silence."""
+def test_the_function_of_python_gives_the_same_and_leaves_nothing(
+    whole, tmp_path, monkeypatch, capsys
+):
+    """All is in a temporary folder, and nothing is printed."""
     monkeypatch.chdir(tmp_path)
-    config = load(Benchmark, whole / "run.toml", {"stages": ["minima", "paths", "data"]})
-    values = {one.name: getattr(config, one.name) for one in fields(config)}
-    found = flexcalc.benchmark(**values, progress=False)
-    for stage in ("minima", "paths", "data"):
-        assert found.rows(stage) == rows_of(whole, stage)
+    text = RUN.replace("ase:", f"ase:{whole}/").replace('cis = "', f'cis = "{whole}/')
+    values = tomllib.loads(text.replace('trans = "', f'trans = "{whole}/'))
+    stages = ("minima", "paths", "data", "subsets", "curves")
+    found = flexcalc.benchmark(**values, stages=stages, progress=False)
+    for stage in stages:
+        assert without_times(found.rows(stage)) == without_times(rows_of(whole, stage))
+    assert capsys.readouterr() == ("", "")
     (turn,) = found.barriers_kcal_mol.values()
     assert turn == rows_of(whole, "results")["barrier_turn_kcal_mol"]
     assert not list(tmp_path.iterdir())

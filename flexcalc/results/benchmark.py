@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
 from flexcalc.results.base import Figure, Result, figure
@@ -64,8 +64,7 @@ class BenchmarkResult(Result):
             for name in _named(FORCE, found)
         }
         plain = super().from_dict(found, store)
-        values = {item: getattr(plain, item) for item in cls.__dataclass_fields__}
-        return cls(**(values | {"barriers_kcal_mol": barriers, "best": best}))
+        return replace(plain, barriers_kcal_mol=barriers, best=best)
 
     def to_dict(self) -> dict[str, Any]:
         """The figures as results.json has them; those that are not known are left out."""

@@ -152,7 +152,7 @@ def planted(dataset: Dataset, kinds: Mapping[int, str]) -> dict[float, str]:
 
 
 def train_slowly(folder: Path, steps: int, seconds: float, die_at: int = -1) -> dict[str, int]:
-    """A training that notes in its run folder every step that it has done, and goes on from there."""
+    """A training that notes in its run folder every step it has done, and goes on from there."""
     with run_folder(folder):
         done = folder / "steps"
         for step in range(done.read_text().count("\n") if done.exists() else 0, steps):
