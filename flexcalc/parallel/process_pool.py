@@ -180,7 +180,10 @@ class ProcessPool:
         """Give the task of a dead worker to another one, as often as that is wanted."""
         how = worker.end(grace_s=1.0)
         if not worker.ready:
-            raise WorkerError(f"a worker process died while it opened {self.job.what} ({how})")
+            hint = f"; {processes.GUARD}" if processes.needs_main(self.job) else ""
+            raise WorkerError(
+                f"a worker process died while it opened {self.job.what} ({how}){hint}"
+            )
         if worker.task is None:
             return None
         number, _ = worker.task

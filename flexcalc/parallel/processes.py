@@ -7,18 +7,25 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from multiprocessing.reduction import ForkingPickler
+from types import ModuleType
 from typing import Any, Protocol
 
 from flexcalc.errors import InputError
 from flexcalc.parallel.failures import one_line
 from flexcalc.threads import THREAD_VARIABLES
+
+MAIN = b"__main__"
+"""In the pickle of what is defined in the script that the user runs."""
+
+GUARD = 'a script that defines its calculator must have `if __name__ == "__main__":` above the rest'
 
 _starting = threading.Lock()
 
@@ -32,6 +39,8 @@ class Main(Protocol):
 def start(main: Main, *arguments: Any, name: str, threads: int) -> tuple[SpawnProcess, Connection]:
     """Start a process with a pipe to it.
 
+    It imports the script that the user runs only where an argument is defined there.
+
     Args:
         main: what it runs; it is handed its end of the pipe, then the arguments.
         arguments: sent to it, so they must be importable there.
@@ -41,7 +50,8 @@ def start(main: Main, *arguments: Any, name: str, threads: int) -> tuple[SpawnPr
     context = get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_begin, args=(main, theirs, *arguments), name=name)
-    with _starting, limited_threads(threads), interrupts_blocked():
+    script = nullcontext() if needs_main(arguments) else without_main_module()
+    with _starting, limited_threads(threads), interrupts_blocked(), script:
         process.start()
     theirs.close()
     return process, ours
@@ -90,12 +100,33 @@ def check_importable(what: str, value: Any) -> None:
         InputError: says what can.
     """
     try:
-        ForkingPickler.dumps(value)
+        pickled(value)
     except Exception as error:  # pickling raises whatever it likes
         raise InputError(
             f"{what} must be importable by a worker process, such as a function of a "
             f"module or a functools.partial of one: {one_line(str(error))}"
         ) from None
+
+
+def pickled(given: Any) -> bytes:
+    """What is sent of an object to another process."""
+    return bytes(ForkingPickler.dumps(given))
+
+
+def needs_main(given: Any) -> bool:
+    """Whether an object is defined in the script that the user runs."""
+    return MAIN in pickled(given)
+
+
+@contextmanager
+def without_main_module() -> Iterator[None]:
+    """Start processes that do not import the script that the user runs, and so run it again."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 @contextmanager
