@@ -84,7 +84,7 @@ class BenchmarkJob:
         return getattr(self.store, "echo", None)
 
     @property
-    def workers(self) -> WorkerOptions:
+    def worker_options(self) -> WorkerOptions:
         """Where trainings run."""
         return self.config.worker_options
 

@@ -49,17 +49,17 @@ def run_pieces(
         WorkerError: a process died, or Dask's workers cannot do the work.
     """
     fits = list(pieces)
-    workers = job.workers
-    if workers.scheduler is None and (workers.processes == 1 or len(fits) == 1):
+    options = job.worker_options
+    if options.scheduler is None and (options.workers == 1 or len(fits) == 1):
         for done, fit in enumerate(fits):
             progress(done, len(fits), fit.text)
             taken(fit, pieces[fit]())
         return
-    elsewhere = None if workers.scheduler is None else os.getcwd()
+    elsewhere = None if options.scheduler is None else os.getcwd()
     tasks = [(number, _Training(pieces[fit], elsewhere)) for number, fit in enumerate(fits)]
     needs = Needs((__name__,), "install flexcalc where it runs", job.folder / "run.toml")
     waiting = dict(enumerate(fits))
-    with workers.pool(Job(_prepare, "a training", fresh=True), needs, job.store.say) as pool:
+    with options.pool(Job(_prepare, "a training", fresh=True), needs, job.store.say) as pool:
         progress(0, len(fits), fits[0].text)
         for results in pool.results(tasks):
             for number, value in results:

@@ -44,7 +44,7 @@ class RunsOnWorkers:
     @property
     def worker_options(self) -> WorkerOptions:
         """The same for `flexcalc.parallel`."""
-        return WorkerOptions(self.workers, self.scheduler, self.worker_wait_s, self.allow_remote)
+        return WorkerOptions(**{name: getattr(self, name) for name in WORKER_OPTIONS})
 
 
 @dataclass(frozen=True, kw_only=True)

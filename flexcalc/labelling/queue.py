@@ -138,8 +138,13 @@ def open_pool(
         )
     check_importable("open_reference", open_reference)
     check_scheduler(scheduler, allow_remote)
-    places = WorkerOptions(workers, scheduler, worker_wait_s, allow_remote)
-    return LabelPool(open_reference, numbers, places, timeout_s, log)
+    options = WorkerOptions(
+        workers=workers,
+        scheduler=scheduler,
+        worker_wait_s=worker_wait_s,
+        allow_remote=allow_remote,
+    )
+    return LabelPool(open_reference, numbers, options, timeout_s, log)
 
 
 def label_with(

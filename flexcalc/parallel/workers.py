@@ -15,21 +15,21 @@ from flexcalc.parallel.process_pool import Job, ProcessPool
 Pool = ProcessPool | DaskPool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class WorkerOptions:
     """Processes of this machine, or Dask workers.
 
     Args:
-        processes: on this machine, which share its cores.
+        workers: processes on this machine, which share its cores.
         scheduler: address of a Dask scheduler, or the table of a dask-jobqueue cluster, such as
-            {"cluster": "SLURM", "jobs": 4, "cores": 8, "memory": "16GB"}; `processes` is then not
+            {"cluster": "SLURM", "jobs": 4, "cores": 8, "memory": "16GB"}; `workers` is then not
             used. None for this machine.
         worker_wait_s: longest time without any Dask worker, in seconds.
         allow_remote: let other machines take part over the network; whoever reaches the Dask
             scheduler can run code in all that are connected to it.
     """
 
-    processes: int = 1
+    workers: int = 1
     scheduler: str | Mapping[str, Any] | None = None
     worker_wait_s: float = 86400.0
     allow_remote: bool = False
@@ -55,5 +55,5 @@ class WorkerOptions:
             log: takes one line at a time.
         """
         if self.scheduler is None:
-            return ProcessPool(job, self.processes)
+            return ProcessPool(job, self.workers)
         return DaskPool(job, self.scheduler, self.worker_wait_s, needs, log)

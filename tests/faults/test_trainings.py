@@ -39,7 +39,7 @@ def trained(folder: Path, pieces: dict[str, Any], **options: Any) -> dict[str, d
     folder.mkdir(exist_ok=True)
     (folder / "run.toml").write_text("# flexcalc benchmark\n")
     job: Any = SimpleNamespace(
-        workers=WorkerOptions(**options), folder=folder, store=FolderStore(folder)
+        worker_options=WorkerOptions(**options), folder=folder, store=FolderStore(folder)
     )
     found = {}
 
@@ -108,7 +108,7 @@ def test_trainings_on_dask_end_when_nobody_waits_for_them(tmp_path, cluster):
 
 @pytest.mark.parametrize("dask", [False, True])
 def test_an_error_of_a_training_is_the_callers(tmp_path, request, dask):
-    options: dict[str, Any] = {"processes": 2}
+    options: dict[str, Any] = {"workers": 2}
     if dask:
         options = {"scheduler": request.getfixturevalue("cluster").scheduler_address}
     pieces = {"one": partial(faulty.refuse_to_train), "two": partial(faulty.refuse_to_train)}
@@ -122,7 +122,7 @@ def test_a_training_that_is_killed_here_is_named(tmp_path):
         (tmp_path / name).mkdir()
         pieces[name] = partial(faulty.train_slowly, tmp_path / name, 2, 0.0, die_at=1)
     with pytest.raises(WorkerError, match=r"points: worker died \(signal 9\).*goes on from here"):
-        trained(tmp_path / "run", pieces, processes=2)
+        trained(tmp_path / "run", pieces, workers=2)
 
 
 def test_dask_workers_have_to_see_the_run_folder(tmp_path, cluster, monkeypatch):
@@ -158,7 +158,7 @@ def test_local_trainings_end_with_the_process_that_started_them(tmp_path):
         "if __name__ == '__main__':\n"
         "    place = Path(sys.argv[1])\n"
         "    work = {n: partial(faulty.train_slowly, place / n, 10**4, 0.05) for n in 'ab'}\n"
-        "    test_trainings.trained(place / 'run', work, processes=2)\n"
+        "    test_trainings.trained(place / 'run', work, workers=2)\n"
     )
     for name in "ab":
         (tmp_path / name).mkdir()
