@@ -41,7 +41,7 @@ HELP = "Machine-learned force fields for flexible molecules: train, check, and m
 
 RUNS = {
     "demo": ("Run the main job on glycine, from nothing to a report.", "run_demo"),
-    "label": ("Sample geometries of a molecule and label them with a reference.", "run_label"),
+    "label": ("Sample geometries of a molecule and label them with a reference.", "label"),
     "train": ("Train one or several model families on a dataset.", "run_train"),
     "evaluate": ("Measure errors of potentials, overall and by region.", "run_evaluate"),
     "path": ("Find a minimum-energy path and check its barrier.", "run_path"),

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from flexcalc import files
+from flexcalc.commands.face import run_command
+from flexcalc.commands.label import label
 from flexcalc.config import Label, Mechanism, PathSearch
 from flexcalc.dataset import Dataset
 from flexcalc.errors import GuardError, LabelError
@@ -17,11 +18,11 @@ from flexcalc.geometry import Coordinate
 from flexcalc.methods.path import NEB, PathMethod, String
 from flexcalc.methods.path.interpolation import Interpolation
 from flexcalc.methods.sampling import AsIs
+from flexcalc.printing import say
 from flexcalc.storage import write_json
 from flexcalc.units import KCAL_MOL
 from flexcalc.workflows.benchmark.job import BenchmarkJob, Rows
 from flexcalc.workflows.benchmark.record import kept
-from flexcalc.workflows.label import run_label
 from flexcalc.workflows.path import run_path
 from flexcalc.workflows.runs import Run
 
@@ -109,13 +110,13 @@ def relabelled(job: BenchmarkJob, level: str, frames: Path, folder: Path) -> Dat
         workers=job.config.workers,
         trust=job.config.trust,
     )
-    results = run_label(config, folder)
-    if results["quarantined"]:
+    labels: Any = run_command(label, config, folder, say)
+    if labels.quarantined:
         raise LabelError(
-            f"{folder}: {results['quarantined']} frames of {frames} got no label by {level}; "
+            f"{folder}: {labels.quarantined} frames of {frames} got no label by {level}; "
             "quarantine.xyz says why"
         )
-    return files.read(folder / "labels.xyz")
+    return labels.dataset
 
 
 def _naive(job: BenchmarkJob, here: Run) -> Rows:
