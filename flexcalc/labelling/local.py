@@ -257,7 +257,8 @@ def sendable(reference: Any) -> Any:
     Raises:
         InputError: worker processes cannot be given it.
     """
-    name = type(reference).__name__
+    kind = type(reference)
+    name, known = kind.__name__, hasattr(reference, "get_potential_energy")
     try:
         copied = deepcopy(reference)
         content = pickled(copied)
@@ -265,9 +266,10 @@ def sendable(reference: Any) -> Any:
         raise InputError(
             f"reference: {name} cannot be sent to worker processes "
             f"({one_line(str(error))}); give a new one that has not computed anything, or its "
-            f"address, such as ase:MODULE:{name}"
+            f"address{f', such as ase:{kind.__module__}:{name}' * known}"
         ) from None
-    if MAIN in content and not hasattr(sys.modules["__main__"], "__file__"):
+    script = getattr(sys.modules["__main__"], "__file__", None)
+    if MAIN in content and not (script and os.path.isfile(script)):
         raise InputError(
             f"reference: {name} is defined in a notebook or an interactive session, from which "
             "worker processes cannot import it; put it into a module and import it from there"
