@@ -21,7 +21,7 @@ from flexcalc.labelling.jobqueue import Log, check_scheduler
 from flexcalc.labelling.worker import OpenReference, Outcome
 from flexcalc.potential import check_molecule
 from flexcalc.progress import Progress, silent
-from flexcalc.store import Log as FrameLog
+from flexcalc.store import Log as StoreLog
 from flexcalc.store import Store
 
 LABELS, QUARANTINE, TRIAL = "labels.xyz", "quarantine.xyz", "trial.xyz"
@@ -221,7 +221,7 @@ class _Record:
         self.store, self.geometries, self.level = store, geometries, level
         self._waiting: list[Outcome] = []
         self._written = time.monotonic()
-        self._logs: dict[str, FrameLog] = {}
+        self._logs: dict[str, StoreLog] = {}
         with ExitStack() as stack:
             stack.callback(self._remove_empty_logs)
             for name in (LABELS, QUARANTINE):

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from flexcalc.dataset import Dataset
+from flexcalc.labelling import LABELS, QUARANTINE
 from flexcalc.results.base import Result, figure
 
 if TYPE_CHECKING:
     from ase import Atoms
-
-LABELS, QUARANTINE = "labels.xyz", "quarantine.xyz"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)

@@ -13,12 +13,12 @@ from flexcalc.config import COMMANDS, template
 from flexcalc.config.reading import LARGEST_FILE
 from flexcalc.dataset import Dataset
 from flexcalc.errors import FileFormatError, InputError, MoleculeError, UnitError
+from flexcalc.labelling import LABELS
 from flexcalc.masses import atomic_masses, isotopes
 from flexcalc.models.bonding import FACT
 from flexcalc.models.folder import read_facts
 from flexcalc.potential import formula
 from flexcalc.registry import open_potential
-from flexcalc.results.labels import LABELS
 from flexcalc.storage import read_json, read_text
 from flexcalc.tasks.audit import audit as audited
 from flexcalc.units import KCAL_MOL
