@@ -28,6 +28,7 @@ _HOMES = {
     "Potential": "flexcalc.potential",
     "Sum": "flexcalc.potential",
     "benchmark": "flexcalc.benchmarking.command",
+    "label": "flexcalc.commands.label",
     "load": "flexcalc.registry",
     "md": "flexcalc.commands.md",
     "metad": "flexcalc.commands.metad",
@@ -47,6 +48,7 @@ __all__ = [
     "Potential",
     "Sum",
     "benchmark",
+    "label",
     "load",
     "md",
     "metad",
@@ -61,6 +63,7 @@ if TYPE_CHECKING:
     from flexcalc.adapters.ase import Calculator
     from flexcalc.adapters.ipi import serve
     from flexcalc.benchmarking.command import benchmark
+    from flexcalc.commands.label import label
     from flexcalc.commands.md import md
     from flexcalc.commands.metad import metad
     from flexcalc.commands.umbrella import umbrella

@@ -34,6 +34,16 @@ ForcesKey = Annotated[
     str | None, typer.Option("--forces-key", help="Key of a dataset's forces.", metavar="TEXT")
 ]
 
+Audit = Annotated[
+    str | None,
+    typer.Option(
+        "--audit",
+        help="Potential that a dataset's labels come from: a sample is computed again and compared "
+        "with it, which finds wrong units, signs, zeros of energy and orders of atoms.",
+        metavar="POTENTIAL",
+    ),
+]
+
 USAGE_ERROR: Any = typer.BadParameter.__base__
 """Typer's name for what is wrong with the words; it has no public one."""
 
@@ -41,7 +51,7 @@ HELP = "Machine-learned force fields for flexible molecules: train, check, and m
 
 RUNS = {
     "demo": ("Run the main job on glycine, from nothing to a report.", "run_demo"),
-    "label": ("Sample geometries of a molecule and label them with a reference.", "run_label"),
+    "label": ("Sample geometries of a molecule and label them with a reference.", "label"),
     "train": ("Train one or several model families on a dataset.", "run_train"),
     "evaluate": ("Measure errors of potentials, overall and by region.", "run_evaluate"),
     "path": ("Find a minimum-energy path and check its barrier.", "run_path"),
@@ -269,13 +279,16 @@ def info(
     trust: Trust = False,
     energy_key: EnergyKey = None,
     forces_key: ForcesKey = None,
+    audit: Audit = None,
 ) -> Work:
     """Say what a model, a dataset or a run folder is."""
 
     def work() -> None:
         from flexcalc import workflows
 
-        facts = workflows.describe(place, trust=trust, energy_key=energy_key, forces_key=forces_key)
+        facts = workflows.describe(
+            place, trust=trust, energy_key=energy_key, forces_key=forces_key, audit=audit
+        )
         for line in workflows.lines(facts):
             show(line)
 

@@ -257,6 +257,7 @@ class FolderStore(Store):
     def put(self, name: str, value: Any) -> None:
         """Write a file whole, or leave the old one as it was."""
         path = self.folder / name
+        self._close_log(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         if isinstance(value, Dataset):
             files.write(path, value)
@@ -279,6 +280,7 @@ class FolderStore(Store):
 
     def remove(self, name: str) -> None:
         """Remove a file; it need not be there."""
+        self._close_log(name)
         (self.folder / name).unlink(missing_ok=True)
 
     def arrays(self, name: str) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
@@ -303,6 +305,12 @@ class FolderStore(Store):
             self.folder.mkdir(parents=True, exist_ok=True)
             self._logs[name] = self._open.enter_context(opener(self.folder / name))
         return self._logs[name]
+
+    def _close_log(self, name: str) -> None:
+        """Close a log whose file is about to be another one."""
+        log = self._logs.pop(name, None)
+        if log is not None:
+            log.close()
 
     def stream(self, name: str) -> BinaryIO:
         """A file, opened for reading; see `storage.open_regular`."""

@@ -11,7 +11,8 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from flexcalc import files
+from flexcalc.commands.face import run_command
+from flexcalc.commands.label import label as _label
 from flexcalc.config import Label, PathSearch, Train
 from flexcalc.dataset import Dataset
 
@@ -30,11 +31,8 @@ def label(options: Label, folder: Path, echo: Echo = None) -> Dataset:
     Returns:
         The labelled frames. Those that the reference could not label are left out.
     """
-    from flexcalc.workflows.label import run_label
-
-    with _heard(echo):
-        run_label(options, folder)
-    return files.read(folder / "labels.xyz")
+    found: Any = run_command(_label, options, folder, echo)
+    return found.dataset
 
 
 def train(options: Train, folder: Path, echo: Echo = None) -> Mapping[str, Any]:

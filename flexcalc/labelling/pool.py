@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterable, Iterator
+from copy import deepcopy
 from functools import partial
+from multiprocessing import current_process
+from typing import Any
 
 import numpy as np
 
-from flexcalc.errors import LabelError, WorkerError
+from flexcalc.errors import InputError, LabelError, WorkerError
 from flexcalc.labelling.worker import OpenReference, Outcome, prepare
 from flexcalc.parallel.dask import Needs
-from flexcalc.parallel.failures import Lost
+from flexcalc.parallel.failures import Lost, one_line
 from flexcalc.parallel.job_queue import Log
 from flexcalc.parallel.process_pool import Job
+from flexcalc.parallel.processes import GUARD, MAIN, pickled
 from flexcalc.parallel.workers import WorkerOptions
 
 Geometry = tuple[int, np.ndarray]
@@ -74,3 +80,33 @@ def _module_of(function: OpenReference) -> str:
     while isinstance(function, partial):
         function = function.func
     return getattr(function, "__module__", None) or __name__
+
+
+def sendable(reference: Any) -> Any:
+    """A copy of a potential or of an ASE calculator, to be sent to worker processes.
+
+    What the original computes later, such as the sampling, does not change the copy.
+
+    Raises:
+        InputError: worker processes cannot be given it.
+    """
+    kind = type(reference)
+    name, known = kind.__name__, hasattr(reference, "get_potential_energy")
+    try:
+        copied = deepcopy(reference)
+        content = pickled(copied)
+    except Exception as error:  # copying and pickling raise whatever they like
+        raise InputError(
+            f"reference: {name} cannot be sent to worker processes "
+            f"({one_line(str(error))}); give a new one that has not computed anything, or its "
+            f"address{f', such as ase:{kind.__module__}:{name}' * known}"
+        ) from None
+    script = getattr(sys.modules["__main__"], "__file__", None)
+    if MAIN in content and not (script and os.path.isfile(script)):
+        raise InputError(
+            f"reference: {name} is defined in a notebook or an interactive session, from which "
+            "worker processes cannot import it; put it into a module and import it from there"
+        )
+    if getattr(current_process(), "_inheriting", False):  # a worker imports the user's script
+        raise InputError(f"reference: {name}: {GUARD}")
+    return copied

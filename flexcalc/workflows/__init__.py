@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from flexcalc.workflows.fitting import run_train, train
     from flexcalc.workflows.info import describe, lines, toml_template
     from flexcalc.workflows.ipi import run_ipi, run_serve
-    from flexcalc.workflows.label import run_label
     from flexcalc.workflows.path import run_path
     from flexcalc.workflows.saddle import run_saddle
 
@@ -23,7 +22,6 @@ _HOMES = {
     "run_demo": "demo",
     "run_evaluate": "evaluate",
     "run_ipi": "ipi",
-    "run_label": "label",
     "run_path": "path",
     "run_saddle": "saddle",
     "run_serve": "ipi",
@@ -39,7 +37,6 @@ __all__ = [
     "run_demo",
     "run_evaluate",
     "run_ipi",
-    "run_label",
     "run_path",
     "run_saddle",
     "run_serve",

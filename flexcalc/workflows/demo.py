@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from flexcalc.commands.face import run_command
+from flexcalc.commands.label import label
 from flexcalc.commands.md import md
 from flexcalc.config import Demo, Evaluate, Ipi, Label, Md, PathSearch, Train
 from flexcalc.methods.dynamics import Langevin
@@ -15,7 +16,6 @@ from flexcalc.registry import family
 from flexcalc.workflows.evaluate import run_evaluate
 from flexcalc.workflows.fitting import run_train
 from flexcalc.workflows.ipi import run_ipi
-from flexcalc.workflows.label import run_label
 from flexcalc.workflows.path import run_path
 from flexcalc.workflows.runs import open_run, shipped
 
@@ -41,7 +41,7 @@ def run_demo(config: Demo, output: Path) -> dict[str, Any]:
         folder = run.folder
         starts = tuple(str(shipped(name)) for name in STARTS)
         run.say(f"1/6 labels: both minima of glycine at {config.temperature_K:g} K")
-        labelled = run_label(_label(config, starts), folder / "label")
+        labelled: Any = run_command(label, _label(config, starts), folder / "label", say)
         run.say("2/6 training: sGDML")
         trained = run_train(_train(config, folder / "label" / "labels.xyz"), folder / "train")
         model = str(folder / "train" / trained["model"])
@@ -70,7 +70,7 @@ def run_demo(config: Demo, output: Path) -> dict[str, Any]:
                 "molecule": "glycine",
                 "reference": config.reference,
                 "training_points": trained["training_points"],
-                "labelled_frames": labelled["frames"],
+                "labelled_frames": labelled.frames,
                 "held_out_frames": errors["frames"],
                 **{key: value for key, value in errors.items() if key.startswith(HEADLINES)},
                 **{key: value for key, value in path.items() if "barrier" in key},

@@ -13,12 +13,14 @@ from flexcalc.config import COMMANDS, template
 from flexcalc.config.reading import LARGEST_FILE
 from flexcalc.dataset import Dataset
 from flexcalc.errors import FileFormatError, InputError, MoleculeError, UnitError
+from flexcalc.labelling import LABELS
 from flexcalc.masses import atomic_masses, isotopes
 from flexcalc.models.bonding import FACT
 from flexcalc.models.folder import read_facts
 from flexcalc.potential import formula
 from flexcalc.registry import open_potential
 from flexcalc.storage import read_json, read_text
+from flexcalc.tasks.audit import audit as audited
 from flexcalc.units import KCAL_MOL
 
 
@@ -28,6 +30,7 @@ def describe(
     trust: bool = False,
     energy_key: str | None = None,
     forces_key: str | None = None,
+    audit: str | None = None,
 ) -> dict[str, Any]:
     """Facts of a model, a dataset or a run folder, in the order to be shown.
 
@@ -36,11 +39,15 @@ def describe(
         trust: open files that can only be read by running code they contain.
         energy_key: key of a dataset's energies, and
         forces_key: of its forces; by default the usual ones.
+        audit: address of the potential that a dataset's labels are said to come from; a sample
+            of them is computed again and compared.
 
     Raises:
-        InputError: it is none of these.
+        InputError: it is none of these, or there are no labels to audit.
     """
     path = Path(place)
+    if audit is not None:
+        return _audited(path, audit, trust, {"energy_key": energy_key, "forces_key": forces_key})
     if (path / "run.toml").exists() or (path / "results.json").exists():
         return _run_facts(path)
     if path.is_dir() or not path.exists() or _is_model_file(path):
@@ -124,6 +131,22 @@ def _dataset_facts(path: Path, wanted: Mapping[str, Any]) -> dict[str, Any]:
         spread = (data.energies.max() - data.energies.min()) / KCAL_MOL
         facts["energy_range_kcal_mol"] = round(float(spread), 3)
     return facts
+
+
+def _audited(path: Path, reference: str, trust: bool, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """Facts of a dataset, or of the labels in a run folder, with what an audit of them found."""
+    path = path / LABELS if (path / LABELS).exists() else path
+    if path.suffix not in files.SUFFIXES or not path.is_file() or _is_model_file(path):
+        raise InputError(f"{path}: expected a dataset, whose labels --audit computes again")
+    facts = _dataset_facts(path, wanted)
+    found = audited(_read_leniently(path, wanted), reference, trust=trust)
+    shown = {
+        "reference": found.reference,
+        "frames computed again": found.frames,
+        "findings": len(found.findings),
+    }
+    lines = {f"finding {number}": line for number, line in enumerate(found.findings, 1)}
+    return {**facts, "audit": shown | lines}
 
 
 def _isotopes(data: Dataset) -> dict[str, str]:

@@ -16,9 +16,9 @@ from typing import Any
 import faulty
 import pytest
 import slurm_cluster
+from in_folder import label, read_labels
 
 from flexcalc.errors import ConfigError, LabelError, MissingExtraError
-from flexcalc.labelling import label, read_labels
 from flexcalc.parallel import dask
 from flexcalc.parallel.job_queue import check_scheduler
 
