@@ -37,7 +37,7 @@ def cluster() -> Iterator[Any]:
 def trained(folder: Path, pieces: dict[str, Any], **options: Any) -> dict[str, dict]:
     """What came of pieces of work by their names, in a run folder."""
     folder.mkdir(exist_ok=True)
-    (folder / "run.toml").write_text("# flexcalc benchmark\n")
+    (folder / "minima.xyz").write_text("of this run\n")
     job: Any = SimpleNamespace(
         worker_options=WorkerOptions(**options), folder=folder, store=FolderStore(folder)
     )
@@ -128,7 +128,7 @@ def test_a_training_that_is_killed_here_is_named(tmp_path):
 def test_dask_workers_have_to_see_the_run_folder(tmp_path, cluster, monkeypatch):
     monkeypatch.setattr("flexcalc.parallel.dask.sha256_file", lambda path: "of another file")
     pieces = {"one": partial(faulty.refuse_to_train)}
-    with pytest.raises(WorkerError, match=r"does not see .*/run/run.toml as this machine does"):
+    with pytest.raises(WorkerError, match=r"does not see .*/run/minima.xyz as this machine does"):
         trained(tmp_path / "run", pieces, scheduler=cluster.scheduler_address)
 
 
