@@ -57,7 +57,7 @@ def run_pieces(
         return
     elsewhere = None if options.scheduler is None else os.getcwd()
     tasks = [(number, _Training(pieces[fit], elsewhere)) for number, fit in enumerate(fits)]
-    needs = Needs((__name__,), "install flexcalc where it runs", job.folder / "run.toml")
+    needs = Needs((__name__,), "install flexcalc where it runs", job.folder / "minima.xyz")
     waiting = dict(enumerate(fits))
     with options.pool(Job(_prepare, "a training", fresh=True), needs, job.store.say) as pool:
         progress(0, len(fits), fits[0].text)

@@ -324,7 +324,7 @@ def _check_new(client: Client, known: set[str], needs: Needs) -> set[str]:
         path = str(needs.file.resolve())
         ours = _digest(path)
         for address, theirs in client.run(_digest, path, workers=new, on_error="return").items():
-            if isinstance(theirs, str | None) and theirs != ours:
+            if isinstance(theirs, str | None) and (theirs is None or theirs != ours):
                 raise WorkerError(
                     f"the Dask worker {address} does not see {path} as this machine does; put "
                     "--output where all machines share the file system"

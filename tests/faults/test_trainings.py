@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,8 +26,9 @@ from flexcalc.progress import silent
 from flexcalc.store import FolderStore
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
+@contextmanager
+def two_workers() -> Iterator[Any]:
+    """A Dask cluster of two worker processes."""
     distributed = pytest.importorskip("distributed")
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
@@ -34,10 +36,16 @@ def cluster() -> Iterator[Any]:
         yield cluster
 
 
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    with two_workers() as cluster:
+        yield cluster
+
+
 def trained(folder: Path, pieces: dict[str, Any], **options: Any) -> dict[str, dict]:
     """What came of pieces of work by their names, in a run folder."""
     folder.mkdir(exist_ok=True)
-    (folder / "run.toml").write_text("# flexcalc benchmark\n")
+    (folder / "minima.xyz").write_text("of this run\n")
     job: Any = SimpleNamespace(
         worker_options=WorkerOptions(**options), folder=folder, store=FolderStore(folder)
     )
@@ -69,7 +77,7 @@ def parent_of(process: int) -> int:
 
 
 @pytest.mark.data
-def test_a_training_whose_dask_worker_is_killed_goes_on_with_another_one(tmp_path, cluster):
+def test_a_training_whose_dask_worker_is_killed_goes_on_with_another_one(tmp_path):
     names = ("a", "b", "c")
     pieces = {name: partial(faulty.train_slowly, tmp_path / name, 10, 0.1) for name in names}
     for name in names:
@@ -80,9 +88,10 @@ def test_a_training_whose_dask_worker_is_killed_goes_on_with_another_one(tmp_pat
         os.kill(parent_of(steps_of(tmp_path / "a")[0][1]), signal.SIGKILL)
 
     killer = threading.Thread(target=kill)
-    killer.start()
-    found = trained(tmp_path / "run", pieces, scheduler=cluster.scheduler_address)
-    killer.join()
+    with two_workers() as cluster:
+        killer.start()
+        found = trained(tmp_path / "run", pieces, scheduler=cluster.scheduler_address)
+        killer.join()
     assert found == {name: {"steps": 10} for name in names}
     for name in names:
         assert [step for step, _ in steps_of(tmp_path / name)] == list(range(10))
@@ -94,8 +103,8 @@ def test_trainings_on_dask_end_when_nobody_waits_for_them(tmp_path, cluster):
     """The first failure stops the others, whose folders are then free for the next attempt."""
     (tmp_path / "long").mkdir()
     pieces = {
-        "long": partial(faulty.train_slowly, tmp_path / "long", 10**4, 0.05),
-        "bad": partial(faulty.train_slowly, tmp_path / "bad", 10**4, 0.05, die_at=40),
+        "long": partial(faulty.train_slowly, tmp_path / "long", 1000, 0.05),
+        "bad": partial(faulty.train_slowly, tmp_path / "bad", 1000, 0.05, die_at=40),
     }
     (tmp_path / "bad").mkdir()
     with pytest.raises(WorkerError, match=r"turn, bad, 1 points: worker died \(signal 9\)"):
@@ -128,7 +137,7 @@ def test_a_training_that_is_killed_here_is_named(tmp_path):
 def test_dask_workers_have_to_see_the_run_folder(tmp_path, cluster, monkeypatch):
     monkeypatch.setattr("flexcalc.parallel.dask.sha256_file", lambda path: "of another file")
     pieces = {"one": partial(faulty.refuse_to_train)}
-    with pytest.raises(WorkerError, match=r"does not see .*/run/run.toml as this machine does"):
+    with pytest.raises(WorkerError, match=r"does not see .*/run/minima.xyz as this machine does"):
         trained(tmp_path / "run", pieces, scheduler=cluster.scheduler_address)
 
 
