@@ -20,13 +20,16 @@ settle_numexpr()
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AsIs": "flexcalc.methods.sampling",
     "Calculator": "flexcalc.adapters.ase",
     "Committee": "flexcalc.models.committee",
     "Dataset": "flexcalc.dataset",
+    "Displaced": "flexcalc.methods.sampling",
     "Evaluation": "flexcalc.potential",
     "FlexcalcError": "flexcalc.errors",
     "Potential": "flexcalc.potential",
     "Sum": "flexcalc.potential",
+    "Thermal": "flexcalc.methods.sampling",
     "benchmark": "flexcalc.benchmarking.command",
     "label": "flexcalc.commands.label",
     "load": "flexcalc.registry",
@@ -40,13 +43,16 @@ _HOMES = {
 }
 
 __all__ = [
+    "AsIs",
     "Calculator",
     "Committee",
     "Dataset",
+    "Displaced",
     "Evaluation",
     "FlexcalcError",
     "Potential",
     "Sum",
+    "Thermal",
     "benchmark",
     "label",
     "load",
@@ -70,6 +76,7 @@ if TYPE_CHECKING:
     from flexcalc.dataset import Dataset
     from flexcalc.errors import FlexcalcError
     from flexcalc.files import read, write
+    from flexcalc.methods.sampling import AsIs, Displaced, Thermal
     from flexcalc.models.committee import Committee
     from flexcalc.potential import Evaluation, Potential, Sum
     from flexcalc.registry import load

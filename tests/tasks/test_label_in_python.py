@@ -86,6 +86,13 @@ def test_labels_are_a_result_with_arrays_and_may_stand_for_a_dataset(here):
     np.testing.assert_array_equal(moved.positions[0], found.positions)
 
 
+def test_ways_to_sample_are_objects_of_the_face(here):
+    ways = [fx.Thermal(**SHORT), fx.Displaced(frames=2), fx.AsIs()]
+    found = fx.label(XTB, water(), samples=ways, temperature_K=400)  # the rest stays as given
+    assert found.dataset.tags["sampling"].tolist() == [*6 * ["md"], *2 * ["displacement"], "frames"]
+    assert found.dataset.tags["temperature_K"].tolist() == [*6 * [400.0], *3 * [0.0]]
+
+
 def test_starts_may_be_given_in_any_mix(here):
     fx.write("file.xyz", Dataset.from_atoms([water()]))
     named = Dataset(np.array([8, 1, 1]), water().positions[None], tags={"start": ["mine"]})
