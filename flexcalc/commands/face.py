@@ -83,7 +83,7 @@ def _carried_out(
     if output is None:
         with Store(progress=progress) as memory:
             return task(chosen, memory)
-    from flexcalc.report import write_report
+    from flexcalc.reports import write_report
 
     with RunFolder(task.__name__, output, echo=echo, progress=progress) as run:
         result = task(chosen, run)
