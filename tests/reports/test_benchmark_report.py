@@ -256,7 +256,7 @@ def test_a_curve_runs_along_the_best_fold_and_its_band_to_the_worst(folder, draw
 
 def test_survival_falls_by_each_failure_when_it_happens(drawn):
     times = np.array([5.0, np.nan, 2.0, np.nan])
-    comparison.survival([(styles.LineStyle("model"), times)], 10.0, "s", "")
+    comparison.survival([(styles.LineStyle("model"), times)], 10.0).svg("s", "")
     line = drawn["s"].axes[0].lines[0]
     assert line.get_drawstyle() == "steps-post"
     np.testing.assert_allclose(line.get_xdata(), [0, 2, 5, 10])

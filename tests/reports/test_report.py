@@ -416,7 +416,7 @@ def test_near_atoms_are_drawn_over_far_ones_and_all_fit_the_box():
 
 
 def test_a_figure_draws_text_with_dollars_as_it_is():
-    svg = plots.histogram({"a $x$ <b>": np.arange(9.0), "c": np.ones(3)}, "$E$", "h", "t <t>")
+    svg = plots.histogram({"a $x$ <b>": np.arange(9.0), "c": np.ones(3)}, "$E$").svg("h", "t <t>")
     assert "a $x$ &lt;b&gt;" in svg
     assert "t &lt;t&gt;" in svg
     assert Page(svg).open == []
@@ -426,7 +426,7 @@ def test_drawing_leaves_the_settings_of_matplotlib_alone():
     import matplotlib
 
     before = dict(matplotlib.rcParams)
-    plots.parity(np.arange(3.0), np.arange(3.0), "energy", "p", "t")
+    plots.parity(np.arange(3.0), np.arange(3.0), "energy").svg("p", "t")
     assert dict(matplotlib.rcParams) == before
 
 

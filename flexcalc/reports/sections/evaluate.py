@@ -154,7 +154,7 @@ def _parities(folder: RunFolder, index: int, errors: Errors) -> str:
         reference, predicted = ((one - zero) / KCAL_MOL for one in pair)
         name = f"evaluate-{index}-{what}"
         title = f"Predicted against reference {what}"
-        svg = plots.parity(reference, predicted, shown, name, title)
+        svg = plots.parity(reference, predicted, shown).svg(name, title)
         pictures.append(html.figure(svg, _parity_caption(what, unit, reference, errors)))
     return html.figures(*pictures)
 
@@ -195,13 +195,8 @@ def _regions(block: Mapping[str, Any], name: str) -> str:
     population = np.array([row["population"] for row in bins])
     label = str(block.get("coordinate", "coordinate"))
     unit_of = "Å" if block.get("unit") == "A" else "degrees"
-    svg = plots.regions(
-        edges,
-        error,
-        population,
-        (f"{label} / {unit_of}", f"{quantity} RMSE"),
-        name,
-        f"{quantity.capitalize()} error by {label}",
+    svg = plots.regions(edges, error, population, (f"{label} / {unit_of}", f"{quantity} RMSE")).svg(
+        name, f"{quantity.capitalize()} error by {label}"
     )
     worst = max((row for row in bins if key in row), key=lambda row: row[key], default=None)
     caption = f"{quantity.capitalize()} RMSE in {unit} by bins of {label}, and the frames in each."

@@ -37,10 +37,8 @@ def figures(record: Mapping[str, Any], name: str, table: str) -> str:
         plots.histogram(
             {"kept": distance[kept], "dropped": distance[~kept]},
             "mean distance of the outermost atoms / Å",
-            f"{name}-distance",
-            "Features kept and dropped by the distance of their atoms",
             counted="features",
-        ),
+        ).svg(f"{name}-distance", "Features kept and dropped by the distance of their atoms"),
         f"{int(kept.sum())} of {len(rows)} features are kept; the longest kept spans {longest} Å. "
         "The table has the errors on the validation points with more and with fewer.",
         table,
@@ -60,12 +58,8 @@ def _pairs(rows: Sequence[Mapping[str, Any]], name: str) -> str:
         low, high = sorted(row["atoms"])
         importance[high, low] = float(row[IMPORTANCE])
         kept[low, high] = bool(row.get("kept"))
-    svg = plots.pairs(
-        importance,
-        kept,
-        "importance / kcal mol⁻¹ Å⁻¹",
-        f"{name}-pairs",
-        "Importance of the pairs of atoms, and which were kept",
+    svg = plots.pairs(importance, kept, "importance / kcal mol⁻¹ Å⁻¹").svg(
+        f"{name}-pairs", "Importance of the pairs of atoms, and which were kept"
     )
     caption = (
         "Pairs of atoms. Below the diagonal, how far the model's forces move (root mean square) "

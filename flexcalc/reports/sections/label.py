@@ -53,11 +53,8 @@ def _energies(labels: Dataset) -> str:
     energies = np.asarray(labels.energies)
     above = (energies - energies.min()) / KCAL_MOL
     groups = _groups(labels, above)
-    svg = plots.histogram(
-        groups,
-        "energy above the lowest frame / kcal mol⁻¹",
-        "label-energies",
-        "Histogram of reference energies",
+    svg = plots.histogram(groups, "energy above the lowest frame / kcal mol⁻¹").svg(
+        "label-energies", "Histogram of reference energies"
     )
     rows = [
         (name, number(len(part)), *(fixed(one, 2) for one in _summary(part)))
@@ -77,11 +74,9 @@ def _energies(labels: Dataset) -> str:
         plots.histogram(
             {"forces": components},
             "force component / kcal mol⁻¹ Å⁻¹",
-            "label-forces",
-            "Histogram of reference force components",
             bins=60,
             counted="components",
-        ),
+        ).svg("label-forces", "Histogram of reference force components"),
         f"All {number(components.size)} Cartesian components of the reference forces: root "
         f"mean square {number(float(np.sqrt((components**2).mean())))} kcal/mol/Å, largest "
         f"{number(float(np.abs(components).max()))} kcal/mol/Å.",

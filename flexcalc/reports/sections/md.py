@@ -236,14 +236,12 @@ def pictures(found: Scalars, name: str) -> str:
 
     def drawn(key: str, values: list[np.ndarray], label: str, caption: str) -> str:
         wide = key == "conserved"
-        svg = plots.traces(
-            time,
-            values,
-            ("time / ps", label),
-            f"{name}-{key}",
-            f"{key.capitalize()} over time",
-            level=mean if key == "temperature" else None,
-            size=WIDE if wide else SMALL,
+        svg = (
+            plots.traces(
+                time, values, ("time / ps", label), level=mean if key == "temperature" else None
+            )
+            .sized(WIDE if wide else SMALL)
+            .svg(f"{name}-{key}", f"{key.capitalize()} over time")
         )
         return html.figure(svg, caption, wide=wide)
 

@@ -41,8 +41,8 @@ def body(runs: Mapping[str, RunFolder]) -> str:
         "Paths between the same two ends, each with the energy of its images above its first. "
         "A constructed path is no path of least energy: its height is an upper bound."
     )
-    svg = plots.profiles(
-        {name: _above(path) for name, path in whole.items()}, "mechanisms", "Energy along each path"
+    svg = plots.profiles({name: _above(path) for name, path in whole.items()}).svg(
+        "mechanisms", "Energy along each path"
     )
     caption = (
         "Energy along each path in kcal/mol; the ends are at 0 and 1. The lines guide the eye."

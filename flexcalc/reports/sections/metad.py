@@ -131,9 +131,7 @@ def _surface(folder: RunFolder, drawn: Drawn, samples: dict[str, np.ndarray] | N
             drawn.errors,
             [float(one) for one in drawn.minima[:, 0]],
             (drawn.axis_label(0), ENERGY),
-            "metad-surface",
-            "Free energy along the coordinate",
-        )
+        ).svg("metad-surface", "Free energy along the coordinate")
         caption = (
             "Free energy in kcal/mol, read off the bias; the band is one standard error of the "
             "reweighted samples, where enough came by. Numbers from 1 mark the basins."
@@ -147,9 +145,7 @@ def _surface(folder: RunFolder, drawn: Drawn, samples: dict[str, np.ndarray] | N
         _paths(drawn, samples),
         [(float(one[0]), float(one[1])) for one in drawn.minima],
         (drawn.axis_label(0), drawn.axis_label(1), ENERGY),
-        "metad-surface",
-        "Free-energy surface with the ways of the walkers",
-    )
+    ).svg("metad-surface", "Free-energy surface with the ways of the walkers")
     caption = (
         "Free energy in kcal/mol, read off the bias, with lines at whole values up to "
         f"{number(float(np.nanmax(shown, initial=0.0)))}, and the ways of the walkers over it. "
@@ -228,13 +224,8 @@ def _pictures(folder: RunFolder, drawn: Drawn | None) -> list[str]:
             key: np.where(np.abs(value) < limit, value, np.nan) for key, value in curves.items()
         }
         svg = plots.curves(
-            drawn.time_ps,
-            clipped,
-            ("time / ps", "above basin 1 / kcal mol⁻¹"),
-            "metad-difference",
-            "Convergence of the free energies of the basins",
-            markers=False,
-        )
+            drawn.time_ps, clipped, ("time / ps", "above basin 1 / kcal mol⁻¹"), markers=False
+        ).svg("metad-difference", "Convergence of the free energies of the basins")
         found.append(
             html.figure(
                 svg,
@@ -258,10 +249,8 @@ def _heights(hills: dict[str, np.ndarray]) -> str:
         times[chosen],
         {"height": means[chosen]},
         ("time / ps", "hill height / kcal mol⁻¹"),
-        "metad-heights",
-        "Heights of the hills over time",
         markers=False,
-    )
+    ).svg("metad-heights", "Heights of the hills over time")
     caption = (
         f"Mean height of the walkers' hills over time, {number(float(means[-1]))} kcal/mol at the "
         "end."

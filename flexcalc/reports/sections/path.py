@@ -81,7 +81,7 @@ def _above(energies: np.ndarray) -> np.ndarray:
 def _profile(images: Dataset, reference: np.ndarray | None) -> str:
     along, model = _along(images), _above(np.asarray(images.energies))
     above = None if reference is None else _above(reference)
-    svg = plots.profile(along, model, above, "path-profile", "Energy along the path")
+    svg = plots.profile(along, model, above).svg("path-profile", "Energy along the path")
     rows = []
     for index in range(len(images)):
         row = [str(index), fixed(along[index], 3), fixed(model[index], 3)]
@@ -166,14 +166,8 @@ def _convergence(folder: RunFolder) -> str:
     pictures = [
         html.figure(
             plots.curves(
-                table["step"],
-                {label: table[key]},
-                ("step", label),
-                f"path-{key}",
-                f"Convergence: {label}",
-                log=log,
-                markers=False,
-            ),
+                table["step"], {label: table[key]}, ("step", label), log=log, markers=False
+            ).svg(f"path-{key}", f"Convergence: {label}"),
             caption,
         )
         for key, label, log, caption in (

@@ -91,13 +91,8 @@ def _way(folder: RunFolder) -> str:
     arcs = frames.tags["arc"].astype(float)
     above = (frames.energies - frames.energies[0]) / KCAL_MOL
     drawn = plots.curves(
-        arcs,
-        {"energy": above},
-        ("arc / Å √amu", "energy / kcal mol⁻¹"),
-        "irc-profile",
-        "Energy along the way down",
-        markers=False,
-    )
+        arcs, {"energy": above}, ("arc / Å √amu", "energy / kcal mol⁻¹"), markers=False
+    ).svg("irc-profile", "Energy along the way down")
     caption = "Energy along the intrinsic reaction coordinate, above its first point."
     shown = np.unique(np.linspace(0, len(frames) - 1, TILES).round().astype(int))
     strip = _strip(frames, shown, arcs, above)
@@ -158,10 +153,8 @@ def _rates(folder: RunFolder) -> str:
                     table["temperature_K"],
                     {"half-life": table["half_life_s"]},
                     ("temperature / K", "half-life / s"),
-                    "half-life",
-                    "Half-life against temperature",
                     log="y",
-                ),
+                ).svg("half-life", "Half-life against temperature"),
                 "Half-life of the start against temperature.",
             )
         )

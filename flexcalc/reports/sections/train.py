@@ -133,10 +133,8 @@ def _tuning(rows: Sequence[Mapping[str, Any]], best: float | None, suffix: str) 
         along,
         columns,
         ("kernel length sigma", _error(columns, "error on validation points")),
-        f"train-sigma{_plain(suffix)}",
-        "Validation errors against the kernel length sigma",
         log="y",
-    )
+    ).svg(f"train-sigma{_plain(suffix)}", "Validation errors against the kernel length sigma")
     chosen = f" The model uses sigma = {number(best)}." if best is not None else ""
     several = any(label not in ERRORS.values() for label in columns)
     what = "Force errors" if several else "Errors"
@@ -197,11 +195,9 @@ def _curve(rows: Sequence[Mapping[str, Any]], suffix: str) -> str:
         epochs,
         columns,
         ("epoch", _error(columns, "error on validation points")),
-        f"train-curve{_plain(suffix)}",
-        "Training curve: validation errors over the epochs",
         log="xy",
         markers=False,
-    )
+    ).svg(f"train-curve{_plain(suffix)}", "Training curve: validation errors over the epochs")
     last, force = rows[-1], column(rows, "force_mae_kcal_mol_A")
     best = rows[int(np.nanargmin(force))] if np.isfinite(force).any() else last
     caption = (
@@ -220,12 +216,8 @@ def _folds(rows: Sequence[Mapping[str, Any]], suffix: str) -> str:
     if not columns:
         return html.figure(_table(rows), "Errors of the folds.")
     svg = plots.curves(
-        np.arange(len(rows)),
-        columns,
-        ("fold", _error(columns, "error on the other frames")),
-        f"train-folds{_plain(suffix)}",
-        "Errors of the cross-validation by fold",
-    )
+        np.arange(len(rows)), columns, ("fold", _error(columns, "error on the other frames"))
+    ).svg(f"train-folds{_plain(suffix)}", "Errors of the cross-validation by fold")
     said = [
         f"{label.split(' /')[0]} {number(float(np.nanmean(values)))} "
         f"± {number(float(np.nanstd(values, ddof=1)) if np.isfinite(values).sum() > 1 else None)}"
@@ -264,6 +256,7 @@ def _refinement(record: Mapping[str, Any], suffix: str) -> str:
             for n, column in ((0, first), (-1, last))
         },
         ("cluster of frames, worst first", ERRORS["force_rmse_kcal_mol_A"]),
+    ).svg(
         f"train-refinement{_plain(suffix)}",
         "Force errors by cluster before and after the refinement",
     )
@@ -279,9 +272,10 @@ def _learning(rows: Sequence[Mapping[str, Any]], suffix: str) -> str:
         points[order],
         {label: values[order] for label, values in columns.items()},
         ("training points", _error(columns, "error on validation points")),
+        log="xy",
+    ).svg(
         f"train-learning{_plain(suffix)}",
         "Learning curve: validation errors against the number of training points",
-        log="xy",
     )
     caption = (
         "Learning curve: errors on the validation points as the training set grows, on "

@@ -72,14 +72,8 @@ def _profile(found: Arrays) -> str:
     profile, errors = found["profile"] / KCAL_MOL, found["errors"] / KCAL_MOL
     profile = np.where(np.isfinite(profile), profile, np.nan)
     if profile.ndim == 1:
-        svg = plots.band(
-            found["nodes_0"],
-            profile,
-            errors,
-            [],
-            (_label(found, 0), ENERGY),
-            "umbrella-profile",
-            "Free energy along the coordinate",
+        svg = plots.band(found["nodes_0"], profile, errors, [], (_label(found, 0), ENERGY)).svg(
+            "umbrella-profile", "Free energy along the coordinate"
         )
         caption = (
             "Free energy in kcal/mol above its lowest bin; the band is one standard error of the "
@@ -92,9 +86,7 @@ def _profile(found: Arrays) -> str:
         [],
         [],
         (_label(found, 0), _label(found, 1), ENERGY),
-        "umbrella-profile",
-        "Free-energy surface of the two coordinates",
-    )
+    ).svg("umbrella-profile", "Free-energy surface of the two coordinates")
     largest = float(np.nanmax(errors, initial=0.0))
     caption = (
         "Free energy in kcal/mol above its lowest bin; the largest standard error is "
@@ -111,9 +103,7 @@ def _histograms(found: Arrays) -> str:
         [found["nodes_0"]] * len(summed),
         [np.where(one > 0, one, np.nan) for one in summed],
         (_label(found, 0), "samples"),
-        "umbrella-histograms",
-        "Samples of the windows",
-    )
+    ).svg("umbrella-histograms", "Samples of the windows")
     return html.figure(svg, "Samples of each window; those side by side must overlap.")
 
 
@@ -122,10 +112,8 @@ def _overlaps(found: Arrays) -> str:
         np.arange(len(found["shared"])),
         {"overlap": found["shared"], "least that will do": np.full(len(found["shared"]), 0.03)},
         ("pair of neighbours", "overlap"),
-        "umbrella-overlap",
-        "Overlap of neighbouring windows",
         markers=False,
-    )
+    ).svg("umbrella-overlap", "Overlap of neighbouring windows")
     caption = (
         "Share of its samples that a window has in common with its neighbour, the least that MBAR "
         f"and the histograms tell; {number(float(found['shared'].min()))} at least."

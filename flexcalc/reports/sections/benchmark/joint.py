@@ -27,10 +27,10 @@ def body(record: Record) -> str:
         marks = [mark for mark in marks if np.isfinite(mark[2])]
         if not marks:
             continue
-        svg = comparison.ranges(
-            marks, FORCE_LABEL, f"benchmark-joint-{place}",
+        svg = comparison.ranges(marks, FORCE_LABEL).svg(
+            f"benchmark-joint-{place}",
             f"Force error of one model for everything, {number(budget)} points",
-        )  # fmt: skip
+        )
         caption = (
             "Marks: force RMSE in kcal/mol/Å on held-out frames of every mechanism. Lines: from "
             "the best region to the worst."
@@ -119,8 +119,8 @@ def withheld(record: Record) -> str:
                 marks.append((label, record.looks[label], unseen, seen, unseen))
         if not marks:
             continue
-        svg = comparison.ranges(
-            marks, FORCE_LABEL, f"benchmark-withheld-{place}", f"Force errors with {name} withheld"
+        svg = comparison.ranges(marks, FORCE_LABEL).svg(
+            f"benchmark-withheld-{place}", f"Force errors with {name} withheld"
         )
         caption = (
             "Marks: force RMSE in kcal/mol/Å on the withheld frames; each line begins at the error "

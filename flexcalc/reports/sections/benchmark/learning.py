@@ -33,10 +33,10 @@ def curves(record: Record) -> str:
                 (record.looks[model], _curve(one, key))
                 for (model,), one in grouped(group, "model").items()
             ]
-            svg = comparison.lines(
-                drawn, (POINTS, label), f"benchmark-curve-{place}-{what}",
-                f"{mechanism}: {what} error against training points", log="xy", level=ACCURATE,
-            )  # fmt: skip
+            svg = comparison.lines(drawn, (POINTS, label), log="xy", level=ACCURATE).svg(
+                f"benchmark-curve-{place}-{what}",
+                f"{mechanism}: {what} error against training points",
+            )
             caption = f"{what.capitalize()} RMSE in {unit}. {_first_below(group, key)}"
             pictures.append(html.figure(svg, caption, _numbers(group, key), title=mechanism))
     return styles.key(record.shown(rows)) + html.figures(*pictures)
@@ -99,10 +99,11 @@ def criteria(record: Record) -> str:
                 points, errors = column(chosen, "points"), column(chosen, f"best_{ENERGY}")
                 drawn.append((record.looks[model], comparison.Curve(points, errors)))
             svg = comparison.lines(
-                drawn, (POINTS, QUANTITIES[1][1]), f"benchmark-criterion-{place}-{by}",
-                f"{mechanism}: energy error of models chosen {said}", log="xy", level=ACCURATE,
-                span=span,
-            )  # fmt: skip
+                drawn, (POINTS, QUANTITIES[1][1]), log="xy", level=ACCURATE, span=span
+            ).svg(
+                f"benchmark-criterion-{place}-{by}",
+                f"{mechanism}: energy error of models chosen {said}",
+            )
             rises = sum(int((np.diff(curve.y) > 0).sum()) for _, curve in drawn)
             caption = f"Energy RMSE in kcal/mol, chosen {said}. {_rises(rises)}"
             numbers_of = _chosen(models, by)
@@ -156,11 +157,8 @@ def cutoffs(record: Record) -> str:
                 )
         if not drawn:
             continue
-        svg = comparison.lines(
-            drawn,
-            ("cutoff / Å", label),
-            f"benchmark-cutoff-{what}",
-            f"{what} error against the cutoff",
+        svg = comparison.lines(drawn, ("cutoff / Å", label)).svg(
+            f"benchmark-cutoff-{what}", f"{what} error against the cutoff"
         )
         best = min(
             (row for row in record.cutoffs if np.isfinite(finite(row, key))),

@@ -81,10 +81,9 @@ def figures(
                 drawn.append((record.looks[model], errors))
         if not drawn:
             continue
-        svg = comparison.by_region(
-            edges, population, drawn, (along, label), f"{name}-{what}",
-            f"{title}: {what} error by {coordinate[0]}",
-        )  # fmt: skip
+        svg = comparison.by_region(edges, population, drawn, (along, label)).svg(
+            f"{name}-{what}", f"{title}: {what} error by {coordinate[0]}"
+        )
         caption = f"{what.capitalize()} RMSE in {per} by {coordinate[0]}. Bars: frames in each bin."
         found.append(html.figure(svg, caption, _numbers(whole, key), title=title))
     return found
@@ -172,15 +171,15 @@ def _profile(
     ]
     energy = comparison.lines(
         [(look, comparison.Curve(x, energies)) for look, energies in models],
-        (label, "energy / kcal mol⁻¹"), f"benchmark-profile-{place}",
-        f"{mechanism}: energy along the path, models and reference",
-        reference=comparison.Reference(x, reference), smoothed=True,
-    )  # fmt: skip
+        (label, "energy / kcal mol⁻¹"),
+        reference=comparison.Reference(x, reference),
+        smoothed=True,
+    ).svg(f"benchmark-profile-{place}", f"{mechanism}: energy along the path, models and reference")
     off = comparison.lines(
         [(look, comparison.Curve(x, energies - reference)) for look, energies in models],
-        (label, "model less reference / kcal mol⁻¹"), f"benchmark-off-{place}",
-        f"{mechanism}: error of each model along the path", band=1.0,
-    )  # fmt: skip
+        (label, "model less reference / kcal mol⁻¹"),
+        band=1.0,
+    ).svg(f"benchmark-off-{place}", f"{mechanism}: error of each model along the path")
     closest = min(
         rows, key=lambda row: np.nan_to_num(finite(row, "profile_rmse_kcal_mol"), nan=np.inf)
     )
@@ -219,10 +218,9 @@ def _barrier_errors(record: Record, rows: Sequence[Row]) -> str:
             marks.append((model, look, worst, float(errors.min()), float(errors.max())))
     if not marks:
         return ""
-    svg = comparison.ranges(
-        marks, "error of the barrier / kcal mol⁻¹", "benchmark-barriers",
-        "Errors of the barriers by model", log=False, band=1.0,
-    )  # fmt: skip
+    svg = comparison.ranges(marks, "error of the barrier / kcal mol⁻¹", log=False, band=1.0).svg(
+        "benchmark-barriers", "Errors of the barriers by model"
+    )
     caption = (
         "Errors of the barriers in kcal/mol: the mark is the largest of a model's errors, the line "
         "spans all mechanisms. Within the band they are below 1 kcal/mol."

@@ -46,10 +46,9 @@ def _survival(record: Record, heat: float, rows: Sequence[Row], place: int) -> s
     ]
     if not runs or not np.isfinite(ends).any():
         return ""
-    svg = comparison.survival(
-        runs, float(np.nanmax(ends)), f"benchmark-survival-{place}",
-        f"Runs that have not failed at {number(heat)} K, over time",
-    )  # fmt: skip
+    svg = comparison.survival(runs, float(np.nanmax(ends))).svg(
+        f"benchmark-survival-{place}", f"Runs that have not failed at {number(heat)} K, over time"
+    )
     lasting = [_who(row) for row in rows if finite(row, "survived") == finite(row, "seeds")]
     said = f"{', '.join(lasting)} lost none." if lasting else "Every model lost some."
     if len(lasting) == len(rows):
@@ -182,8 +181,8 @@ def _map(row: Row, key: str, title: str, heat: float, name: str) -> str:
     if len(rows) != shape[0] or any(len(one) != shape[1] for one in rows):
         return ""
     counts = np.nan_to_num(np.array(rows)).clip(min=0)
-    svg = comparison.counts_map(
-        (edges[0], edges[1]), counts, (names[0], names[1]), f"benchmark-map-{name}",
+    svg = comparison.counts_map((edges[0], edges[1]), counts, (names[0], names[1])).svg(
+        f"benchmark-map-{name}",
         f"{title} at {number(heat)} K: how often two coordinates were met together",
-    )  # fmt: skip
+    )
     return html.figure(svg, f"{title}, {number(heat)} K")

@@ -63,10 +63,9 @@ def paths(record: Record) -> str:
     ]
     drawn = ""
     if along:
-        svg = comparison.lines(
-            along, ("share of the way", UNIT), "benchmark-paths", "Energy along each path",
-            smoothed=True,
-        )  # fmt: skip
+        svg = comparison.lines(along, ("share of the way", UNIT), smoothed=True).svg(
+            "benchmark-paths", "Energy along each path"
+        )
         drawn = html.figure(
             svg, "Reference energies along each path in kcal/mol; the ends are at 0 and 1."
         )
@@ -96,10 +95,9 @@ def _heights(rows: Sequence[Row]) -> str:
         (name, styles.LineStyle("model"), height - bare, 0.0, height - bare)
         for name, height, bare in both
     ]
-    svg = comparison.ranges(
-        marks, "what dispersion adds / kcal mol⁻¹", "benchmark-dispersion",
-        "What dispersion adds to each barrier", log=False, band=1.0,
-    )  # fmt: skip
+    svg = comparison.ranges(marks, "what dispersion adds / kcal mol⁻¹", log=False, band=1.0).svg(
+        "benchmark-dispersion", "What dispersion adds to each barrier"
+    )
     caption = (
         "Barrier with dispersion less the barrier without, in kcal/mol; within the band it is less "
         "than 1 kcal/mol."
@@ -174,7 +172,7 @@ def data(record: Record) -> str:
             if not sum(map(len, groups.values())):
                 continue
             name, title = f"benchmark-data-{place}-{what}", f"{mechanism}: {what} of the frames"
-            svg = plots.histogram(groups, label, name, title, keyed=False)
+            svg = plots.histogram(groups, label, keyed=False).svg(name, title)
             pictures.append(html.figure(svg, _distribution(groups, what), title=mechanism))
     caption = "Frames by mechanism and kind of sampling, with the mean energy in kcal/mol."
     head = ("mechanism", "sampling", "frames", "mean energy", "highest")
