@@ -9,7 +9,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
+from typing import Any, Self
 
+from flexcalc.display.numbers import number
 from flexcalc.display.palette import css_variables
 
 SCRIPTS = {"viewer": "viewer.js", "explorer": "explorer.js", "copy": "copying.js"}
@@ -23,6 +25,11 @@ class Card:
     label: str
     value: str
     unit: str = ""
+
+    @classmethod
+    def of(cls, label: str, value: Any, unit: str = "") -> Self:
+        """The card of a number or a text."""
+        return cls(label, number(value), unit)
 
 
 def text(content: str) -> str:
@@ -165,6 +172,24 @@ def links(targets: Sequence[tuple[str, str]]) -> str:
     """Links to (anchor, title) of parts of the page."""
     anchors = "".join(f'<a href="#{text(anchor)}">{text(title)}</a>' for anchor, title in targets)
     return f'<nav aria-label="Contents">{anchors}</nav>'
+
+
+def in_notebook(kind: str, title: str, body: str, picture: str = "") -> str:
+    """The head of a report as an output of a notebook: no script, and its own style alone.
+
+    Args:
+        kind: a word or two above the title.
+        title: of the output.
+        body: HTML below the title.
+        picture: HTML beside the title.
+    """
+    style = files("flexcalc.display").joinpath("notebook.css").read_text()
+    beside = f'<div class="molecule">{picture}</div>' if picture else ""
+    return (
+        f'<div class="flexcalc"><style>\n{style}</style>'
+        f'<div class="masthead"><div>{paragraph(kind, "kind")}<b>{text(title)}</b></div>{beside}'
+        f"</div>{body}</div>"
+    )
 
 
 def page(title: str, header: str, body: str, footer: str) -> str:

@@ -58,6 +58,13 @@ def look(numbers: np.ndarray, images: np.ndarray) -> View:
     return View(numbers, seen, (float(width), float(height)))
 
 
+def path_length(numbers: np.ndarray, images: np.ndarray) -> np.ndarray:
+    """Length along a path to each image (images,) in angstrom, all laid on the first."""
+    seen = look(numbers, images).images
+    steps = np.sqrt(((seen[1:] - seen[:-1]) ** 2).sum(axis=(1, 2)))
+    return np.concatenate([[0.0], np.cumsum(steps)])
+
+
 def picture(view: View, index: int, name: str, title: str) -> str:
     """One image as SVG.
 

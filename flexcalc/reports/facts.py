@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from flexcalc.display import html
 from flexcalc.display.numbers import duration, number
+from flexcalc.reports.folder import RunFolder
+from flexcalc.results.base import LARGEST, Result, labels_of
+from flexcalc.results.free_energy import FreeEnergyProfile, FreeEnergySurface
+from flexcalc.results.trajectory import Trajectory
+from flexcalc.store import Store
 
 FIGURES = {
     "reference": ("reference method", ""),
@@ -42,59 +47,59 @@ FIGURES = {
     "barrier_saddle_kcal_mol": ("saddle above the start", "kcal/mol"),
     "barrier_saddle_back_kcal_mol": ("saddle above the end", "kcal/mol"),
     "barrier_saddle_error_kcal_mol": ("error of the barrier at the saddle", "kcal/mol"),
-    "isotopes": ("isotopes", ""),
     "imaginary_frequency_cm": ("imaginary frequency, as negative", "cm⁻¹"),
     "gibbs_activation_kcal_mol": ("Gibbs energy of activation", "kcal/mol"),
     "half_life_s": ("half-life of the start", "s"),
     "saddle_steps": ("steps to the saddle", ""),
     "path_length_A": ("length of the path", "Å"),
     "images": ("images", ""),
-    "steps": ("steps", ""),
-    "time_ps": ("time simulated", "ps"),
-    "method": ("method", ""),
     "clients": ("clients", ""),
     "force_residual_eV_A": ("largest force left", "eV/Å"),
-    "replicas": ("replicas", ""),
-    "walkers": ("walkers", ""),
-    "hills": ("hills", ""),
-    "basins": ("basins", ""),
-    "verdict": ("verdict", ""),
-    "basin_difference_kcal_mol": ("second basin above the first", "kcal/mol"),
-    "basin_difference_reweighted_kcal_mol": ("the same, reweighted", "kcal/mol"),
-    "basin_difference_error_kcal_mol": ("its standard error", "kcal/mol"),
-    "drift_kcal_mol": ("change in the second half", "kcal/mol"),
-    "windows": ("windows", ""),
-    "samples": ("samples", ""),
-    "independent_samples": ("of them independent", ""),
-    "least_overlap": ("least overlap of neighbours", ""),
-    "windows_apart": ("neighbours without overlap", ""),
-    "pieces": ("pieces of the profile", ""),
-    "highest_kcal_mol": ("highest free energy", "kcal/mol"),
-    "highest_error_kcal_mol": ("its standard error", "kcal/mol"),
-    "temperature_K": ("temperature asked for", "K"),
-    "temperature_mean_K": ("mean temperature", "K"),
-    "timestep_fs": ("timestep", "fs"),
-    "steps_per_second": ("steps a second", ""),
-    "ns_per_day": ("of all replicas together", "ns/day"),
     "exchanges_seen": ("steps with an exchange of replicas", ""),
     "force_difference_max_relative": ("largest relative force difference", ""),
     "energy_difference_max_relative": ("largest relative energy difference", ""),
-    "seconds": ("time taken", ""),
 }
-"""Keys of results.json that a reader looks for first: (name, unit)."""
+"""Keys of results.json of commands that have no class of results yet: (name, unit)."""
+
+RESULTS: Mapping[str, type[Result]] = {
+    one.command: one for one in (Trajectory, FreeEnergySurface, FreeEnergyProfile)
+}
+"""What the commands return: these declare the figures of their results.json, which is then shown
+by `cards`; those of the others are shown by `chosen`, from FIGURES."""
+
+SECONDS = "seconds"
+"""What every run notes beside its results."""
+
+
+def typed[R: Result](kind: type[R], run: RunFolder) -> R:
+    """The figures of a run, None where results.json has none or one that is damaged."""
+    return kind.from_damaged(run.results, Store())
+
+
+def cards(result: Result, run: RunFolder) -> str:
+    """The key figures of a result as HTML, and the time that the run took."""
+    return html.cards([*result.cards(), *chosen(run.results, [SECONDS])])
 
 
 def chosen(results: Mapping[str, Any], keys: Sequence[str]) -> list[html.Card]:
     """Cards of those keys that the results have, in the order of the keys."""
+    labels = _labels()
     found = []
     for key in keys:
         value = results.get(key)
-        if value is None or isinstance(value, dict | list | bool):
-            continue
-        name, unit = FIGURES.get(key, (key, ""))
-        shown = duration(value) if key == "seconds" and _is_number(value) else number(value)
-        found.append(html.Card(name, shown, unit))
+        if key == SECONDS and _is_number(value):
+            found.append(html.Card("time taken", duration(value)))
+        elif isinstance(value, str) or _is_number(value):
+            name, unit = labels.get(key, (key, ""))
+            found.append(html.Card.of(name, value, unit))
     return found
+
+
+def _labels() -> dict[str, tuple[str, str]]:
+    declared: dict[str, tuple[str, str]] = {}
+    for kind in RESULTS.values():
+        declared |= labels_of(kind)
+    return declared | FIGURES
 
 
 def everything(results: Mapping[str, Any]) -> str:
@@ -109,5 +114,6 @@ def everything(results: Mapping[str, Any]) -> str:
     return html.table(("key of results.json", "value"), rows)
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _is_number(value: Any) -> TypeGuard[int | float]:
+    """Whether it is a number that can be shown; an integer of JSON may have any length."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from flexcalc.display import html, molecule, plots
+from flexcalc.display import figures, html, molecule
 from flexcalc.display.numbers import NONE, between, counted, number
 from flexcalc.reports import facts
 from flexcalc.reports.folder import RunFolder
@@ -142,20 +142,14 @@ def _parities(folder: RunFolder, index: int, errors: Errors) -> str:
     if arrays is None:
         return ""
     pictures = []
-    for what, unit, shown in (
-        ("energies", "kcal/mol", "energy / kcal mol⁻¹"),
-        ("forces", "kcal/mol/Å", "force / kcal mol⁻¹ Å⁻¹"),
-    ):
+    for what, unit in (("energies", "kcal/mol"), ("forces", "kcal/mol/Å")):
         pair = _pair(arrays, what)
         if pair is None:
             continue
-        # An energy has no natural zero: the mean of the reference is as good as any.
-        zero = pair[0].mean() if what == "energies" else 0.0
-        reference, predicted = ((one - zero) / KCAL_MOL for one in pair)
         name = f"evaluate-{index}-{what}"
         title = f"Predicted against reference {what}"
-        svg = plots.parity(reference, predicted, shown).svg(name, title)
-        pictures.append(html.figure(svg, _parity_caption(what, unit, reference, errors)))
+        svg = figures.parity(what, *pair).svg(name, title)
+        pictures.append(html.figure(svg, _parity_caption(what, unit, pair[0].size, errors)))
     return html.figures(*pictures)
 
 
@@ -168,11 +162,11 @@ def _pair(arrays: Mapping[str, np.ndarray], what: str) -> tuple[np.ndarray, np.n
     return reference.astype(float), predicted.astype(float)
 
 
-def _parity_caption(what: str, unit: str, reference: np.ndarray, errors: Errors) -> str:
+def _parity_caption(what: str, unit: str, points: int, errors: Errors) -> str:
     key = "energy" if what == "energies" else "force"
     per = "" if key == "energy" else "_A"
     kind = "energies above their mean" if key == "energy" else "force components"
-    words = f"{number(reference.size)} {kind}, predicted against reference, in {unit}."
+    words = f"{number(points)} {kind}, predicted against reference, in {unit}."
     rmse = errors.get(f"{key}_rmse_kcal_mol{per}")
     if rmse is not None:
         words += f" RMSE {number(rmse)} {unit}."
@@ -195,9 +189,9 @@ def _regions(block: Mapping[str, Any], name: str) -> str:
     population = np.array([row["population"] for row in bins])
     label = str(block.get("coordinate", "coordinate"))
     unit_of = "Å" if block.get("unit") == "A" else "degrees"
-    svg = plots.regions(edges, error, population, (f"{label} / {unit_of}", f"{quantity} RMSE")).svg(
-        name, f"{quantity.capitalize()} error by {label}"
-    )
+    svg = figures.errors_by_region(
+        edges, error, population, (f"{label} / {unit_of}", f"{quantity} RMSE")
+    ).svg(name, f"{quantity.capitalize()} error by {label}")
     worst = max((row for row in bins if key in row), key=lambda row: row[key], default=None)
     caption = f"{quantity.capitalize()} RMSE in {unit} by bins of {label}, and the frames in each."
     if worst is not None:

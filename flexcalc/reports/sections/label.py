@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 
 from flexcalc.dataset import Dataset
-from flexcalc.display import html, plots
+from flexcalc.display import figures, html
 from flexcalc.display.numbers import fixed, number
 from flexcalc.reports import facts
 from flexcalc.reports.folder import RunFolder
@@ -15,9 +15,6 @@ from flexcalc.units import KCAL_MOL
 
 TITLE = "Reference data"
 KEYS = ("reference", "labelled", "frames", "quarantined", "seconds")
-GROUPING = ("start", "source", "temperature_K")
-"""Tags by which the histogram is coloured; the first that tells a few kinds of frames apart."""
-MOST_GROUPS = 6
 
 
 def body(folder: RunFolder) -> str:
@@ -51,11 +48,10 @@ def _waiting(folder: RunFolder) -> str:
 
 def _energies(labels: Dataset) -> str:
     energies = np.asarray(labels.energies)
-    above = (energies - energies.min()) / KCAL_MOL
-    groups = _groups(labels, above)
-    svg = plots.histogram(groups, "energy above the lowest frame / kcal mol⁻¹").svg(
+    svg = figures.energies(figures.groups(labels.tags, energies)).svg(
         "label-energies", "Histogram of reference energies"
     )
+    groups = figures.groups(labels.tags, (energies - energies.min()) / KCAL_MOL)
     rows = [
         (name, number(len(part)), *(fixed(one, 2) for one in _summary(part)))
         for name, part in groups.items()
@@ -71,12 +67,9 @@ def _energies(labels: Dataset) -> str:
         return html.figures(drawn)
     components = labels.forces.ravel() / KCAL_MOL
     forces = html.figure(
-        plots.histogram(
-            {"forces": components},
-            "force component / kcal mol⁻¹ Å⁻¹",
-            bins=60,
-            counted="components",
-        ).svg("label-forces", "Histogram of reference force components"),
+        figures.forces(labels.forces).svg(
+            "label-forces", "Histogram of reference force components"
+        ),
         f"All {number(components.size)} Cartesian components of the reference forces: root "
         f"mean square {number(float(np.sqrt((components**2).mean())))} kcal/mol/Å, largest "
         f"{number(float(np.abs(components).max()))} kcal/mol/Å.",
@@ -86,16 +79,6 @@ def _energies(labels: Dataset) -> str:
 
 def _summary(values: np.ndarray) -> tuple[float, float, float, float]:
     return values.min(), values.mean(), float(np.median(values)), values.max()
-
-
-def _groups(labels: Dataset, values: np.ndarray) -> dict[str, np.ndarray]:
-    for tag in GROUPING:
-        column = labels.tags.get(tag)
-        kinds = [] if column is None else np.unique(column).tolist()
-        if column is not None and 1 < len(kinds) <= MOST_GROUPS:
-            word = tag.replace("_", " ")
-            return {f"{word} {kind}": values[column == kind] for kind in kinds}
-    return {"all frames": values}
 
 
 def _quarantine(folder: RunFolder) -> str:

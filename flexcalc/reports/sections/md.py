@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from flexcalc.display import html, molecule, plots
+from flexcalc.display import figures, html, molecule, plots
+from flexcalc.display.drawing import Drawing
+from flexcalc.display.figures import MOST_TRACES
 from flexcalc.display.numbers import number
-from flexcalc.display.svg import SMALL, WIDE
 from flexcalc.reports import facts
 from flexcalc.reports.folder import RunFolder
-from flexcalc.units import KCAL_MOL, MEV
+from flexcalc.results.trajectory import Trajectory
+from flexcalc.units import MEV
 
 TITLE = "Dynamics"
-KEYS = (
-    *("isotopes", "method", "replicas", "steps", "time_ps"),
-    *("temperature_K", "temperature_mean_K", "steps_per_second", "ns_per_day", "seconds"),
-)
 COLUMNS = ("time_fs", "temperature_K", "potential_eV", "conserved_eV")
 MOST_PICTURES = 8
-MOST_TRACES = 32
-"""Replicas that are drawn and listed; of more, as many evenly from the first to the last."""
 LARGEST_A = 100.0
 """Extent of a geometry in angstrom beyond which no picture is made of it."""
 
@@ -87,10 +83,10 @@ def body(folder: RunFolder) -> str:
         "a thermostat the conserved energy is the total energy; with one, it has the heat that "
         "was exchanged taken off, so that its drift measures the integration alone."
     )
-    results = dict(folder.results)
-    if found:
-        results.setdefault("replicas", found.replicas)
-    parts = [html.paragraph(intro, "lead"), html.cards(facts.chosen(results, KEYS))]
+    result = facts.typed(Trajectory, folder)
+    if found and result.replicas is None:
+        result = replace(result, replicas=found.replicas)
+    parts = [html.paragraph(intro, "lead"), facts.cards(result, folder)]
     parts.append(_stopped(folder))
     if (folder.path / "plumed.dat").exists():
         biased = (
@@ -230,38 +226,29 @@ def pictures(found: Scalars, name: str) -> str:
         name: prefix of ids.
     """
     traces, lines, mean = found.traces, found.shown, found.mean_K
-    time = [trace.time_fs / 1000 for trace in traces]
-    potential = [(trace.potential_eV - found.lowest_eV) / KCAL_MOL for trace in traces]
-    conserved = [(trace.conserved_eV - trace.conserved_eV[0]) / MEV for trace in traces]
+    time = [trace.time_fs for trace in traces]
+    kelvin = [trace.temperature_K for trace in traces]
+    potential = [trace.potential_eV for trace in traces]
+    conserved = [trace.conserved_eV for trace in traces]
 
-    def drawn(key: str, values: list[np.ndarray], label: str, caption: str) -> str:
-        wide = key == "conserved"
-        svg = (
-            plots.traces(
-                time, values, ("time / ps", label), level=mean if key == "temperature" else None
-            )
-            .sized(WIDE if wide else SMALL)
-            .svg(f"{name}-{key}", f"{key.capitalize()} over time")
-        )
-        return html.figure(svg, caption, wide=wide)
+    def drawn(key: str, drawing: Drawing, caption: str) -> str:
+        svg = drawing.svg(f"{name}-{key}", f"{key.capitalize()} over time")
+        return html.figure(svg, caption, wide=key == "conserved")
 
     temperature = drawn(
         "temperature",
-        [trace.temperature_K for trace in traces],
-        "temperature / K",
+        figures.temperature(time, kelvin, mean),
         f"Kinetic temperature in K, {lines}; dashed the mean, {number(mean, 4)} K.",
     )
     energy = drawn(
         "potential",
-        potential,
-        "potential energy / kcal mol⁻¹",
+        figures.potential_energy(time, potential, found.lowest_eV),
         "Potential energy in kcal/mol above the lowest met, "
         f"{number(found.lowest_eV, 8)} eV; {lines}.",
     )
     total = drawn(
         "conserved",
-        conserved,
-        "conserved energy, change / meV",
+        figures.conserved_energy(time, conserved),
         f"Change of the conserved energy since the start in meV, {lines}; "
         f"{number(found.largest_change_eV / MEV)} meV at most.",
     )

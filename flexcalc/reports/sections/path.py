@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from flexcalc.dataset import Dataset
-from flexcalc.display import html, molecule, plots
+from flexcalc.display import figures, html, molecule
 from flexcalc.display.numbers import fixed, number
 from flexcalc.display.viewer import viewer
 from flexcalc.reports import facts
@@ -69,9 +69,7 @@ def _along(images: Dataset) -> np.ndarray:
     given = images.tags.get("coordinate")
     if given is not None and np.issubdtype(given.dtype, np.number):
         return given.astype(float)
-    seen = molecule.look(images.numbers, images.positions).images
-    steps = np.sqrt(((seen[1:] - seen[:-1]) ** 2).sum(axis=(1, 2)))
-    return np.concatenate([[0.0], np.cumsum(steps)])
+    return molecule.path_length(images.numbers, images.positions)
 
 
 def _above(energies: np.ndarray) -> np.ndarray:
@@ -81,7 +79,8 @@ def _above(energies: np.ndarray) -> np.ndarray:
 def _profile(images: Dataset, reference: np.ndarray | None) -> str:
     along, model = _along(images), _above(np.asarray(images.energies))
     above = None if reference is None else _above(reference)
-    svg = plots.profile(along, model, above).svg("path-profile", "Energy along the path")
+    drawing = figures.energy_profile(along, np.asarray(images.energies), reference)
+    svg = drawing.svg("path-profile", "Energy along the path")
     rows = []
     for index in range(len(images)):
         row = [str(index), fixed(along[index], 3), fixed(model[index], 3)]
@@ -165,23 +164,23 @@ def _convergence(folder: RunFolder) -> str:
         return ""
     pictures = [
         html.figure(
-            plots.curves(
-                table["step"], {label: table[key]}, ("step", label), log=log, markers=False
-            ).svg(f"path-{key}", f"Convergence: {label}"),
+            figures.convergence(table["step"], table[key], label, log).svg(
+                f"path-{key}", f"Convergence: {label}"
+            ),
             caption,
         )
         for key, label, log, caption in (
             (
                 "force_eV_A",
                 "largest force / eV Å⁻¹",
-                "y",
+                True,
                 f"Largest force left on any atom of any image: {number(table['force_eV_A'][-1])} "
                 f"eV/Å after {number(int(table['step'][-1]))} steps.",
             ),
             (
                 "barrier_kcal_mol",
                 "barrier / kcal mol⁻¹",
-                "",
+                False,
                 f"Height of the highest image: {number(table['barrier_kcal_mol'][-1])} kcal/mol "
                 "at the last step.",
             ),

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from flexcalc.dataset import Dataset
-from flexcalc.display import html, molecule, plots
+from flexcalc.display import figures, html, molecule
 from flexcalc.display.numbers import fixed, number
 from flexcalc.reports import facts
 from flexcalc.reports.folder import RunFolder
@@ -90,9 +90,9 @@ def _way(folder: RunFolder) -> str:
         return ""
     arcs = frames.tags["arc"].astype(float)
     above = (frames.energies - frames.energies[0]) / KCAL_MOL
-    drawn = plots.curves(
-        arcs, {"energy": above}, ("arc / Å √amu", "energy / kcal mol⁻¹"), markers=False
-    ).svg("irc-profile", "Energy along the way down")
+    drawn = figures.reaction_coordinate(arcs, frames.energies).svg(
+        "irc-profile", "Energy along the way down"
+    )
     caption = "Energy along the intrinsic reaction coordinate, above its first point."
     shown = np.unique(np.linspace(0, len(frames) - 1, TILES).round().astype(int))
     strip = _strip(frames, shown, arcs, above)
@@ -149,12 +149,9 @@ def _rates(folder: RunFolder) -> str:
     if len(rows) > 2:
         drawn = html.figures(
             html.figure(
-                plots.curves(
-                    table["temperature_K"],
-                    {"half-life": table["half_life_s"]},
-                    ("temperature / K", "half-life / s"),
-                    log="y",
-                ).svg("half-life", "Half-life against temperature"),
+                figures.half_lives(table["temperature_K"], table["half_life_s"]).svg(
+                    "half-life", "Half-life against temperature"
+                ),
                 "Half-life of the start against temperature.",
             )
         )

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from flexcalc.display import html, plots
+from flexcalc.display import figures, html, plots
 from flexcalc.display.numbers import number
 from flexcalc.reports import facts
 from flexcalc.reports.folder import RunFolder
@@ -109,11 +109,6 @@ def _drawn(rows: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
     return {label: values for label, values in columns.items() if np.isfinite(values).any()}
 
 
-def _error(columns: Mapping[str, np.ndarray], several: str) -> str:
-    """What the axis of some errors is called: one alone has no legend."""
-    return next(iter(columns)) if len(columns) == 1 else several
-
-
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:
     keys = [key for key, value in rows[0].items() if not isinstance(value, dict | list)]
     if not keys:
@@ -129,12 +124,9 @@ def _tuning(rows: Sequence[Mapping[str, Any]], best: float | None, suffix: str) 
     if not columns:
         caption = "Candidates and their errors on the validation points."
         return html.figure(_table(rows), caption)
-    svg = plots.curves(
-        along,
-        columns,
-        ("kernel length sigma", _error(columns, "error on validation points")),
-        log="y",
-    ).svg(f"train-sigma{_plain(suffix)}", "Validation errors against the kernel length sigma")
+    svg = figures.validation_curve(along, columns).svg(
+        f"train-sigma{_plain(suffix)}", "Validation errors against the kernel length sigma"
+    )
     chosen = f" The model uses sigma = {number(best)}." if best is not None else ""
     several = any(label not in ERRORS.values() for label in columns)
     what = "Force errors" if several else "Errors"
@@ -191,13 +183,9 @@ def _curve(rows: Sequence[Mapping[str, Any]], suffix: str) -> str:
     }
     if not columns or not np.isfinite(epochs).all():
         return ""
-    svg = plots.curves(
-        epochs,
-        columns,
-        ("epoch", _error(columns, "error on validation points")),
-        log="xy",
-        markers=False,
-    ).svg(f"train-curve{_plain(suffix)}", "Training curve: validation errors over the epochs")
+    svg = figures.training_curve(epochs, columns).svg(
+        f"train-curve{_plain(suffix)}", "Training curve: validation errors over the epochs"
+    )
     last, force = rows[-1], column(rows, "force_mae_kcal_mol_A")
     best = rows[int(np.nanargmin(force))] if np.isfinite(force).any() else last
     caption = (
@@ -215,9 +203,9 @@ def _folds(rows: Sequence[Mapping[str, Any]], suffix: str) -> str:
     columns = _drawn(rows)
     if not columns:
         return html.figure(_table(rows), "Errors of the folds.")
-    svg = plots.curves(
-        np.arange(len(rows)), columns, ("fold", _error(columns, "error on the other frames"))
-    ).svg(f"train-folds{_plain(suffix)}", "Errors of the cross-validation by fold")
+    svg = figures.fold_errors(columns).svg(
+        f"train-folds{_plain(suffix)}", "Errors of the cross-validation by fold"
+    )
     said = [
         f"{label.split(' /')[0]} {number(float(np.nanmean(values)))} "
         f"± {number(float(np.nanstd(values, ddof=1)) if np.isfinite(values).sum() > 1 else None)}"
@@ -267,13 +255,7 @@ def _learning(rows: Sequence[Mapping[str, Any]], suffix: str) -> str:
     points, columns = column(rows, "points"), _drawn(rows)
     if not np.isfinite(points).any() or not columns:
         return html.figure(_table(rows), "Errors against the number of training points.")
-    order = np.argsort(points)
-    svg = plots.curves(
-        points[order],
-        {label: values[order] for label, values in columns.items()},
-        ("training points", _error(columns, "error on validation points")),
-        log="xy",
-    ).svg(
+    svg = figures.learning_curve(points, columns).svg(
         f"train-learning{_plain(suffix)}",
         "Learning curve: validation errors against the number of training points",
     )

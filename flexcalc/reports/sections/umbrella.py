@@ -6,31 +6,16 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from flexcalc.display import html, plots
+from flexcalc.analysis.umbrella import LEAST_OVERLAP
+from flexcalc.display import free_energy, html
 from flexcalc.display.numbers import fixed, number
+from flexcalc.errors import FileFormatError
 from flexcalc.reports import facts
 from flexcalc.reports.folder import RunFolder
+from flexcalc.results.free_energy import FreeEnergyProfile
 from flexcalc.units import KCAL_MOL
 
 TITLE = "Umbrella sampling"
-KEYS = (
-    *(
-        "isotopes",
-        "windows",
-        "time_ps",
-        "samples",
-        "independent_samples",
-        "least_overlap",
-        "windows_apart",
-    ),
-    *("highest_kcal_mol", "highest_error_kcal_mol", "temperature_mean_K", "ns_per_day"),
-    "seconds",
-)
-ENERGY = "free energy / kcal mol⁻¹"
-NEEDED = (
-    *("nodes_0", "profile", "errors", "coordinates", "units", "centres", "means", "spreads"),
-    *("samples", "inefficiency", "counts", "free_energies", "pairs", "shared"),
-)
 MOST_ROWS = 100
 """Windows that the table lists."""
 
@@ -45,14 +30,11 @@ def body(folder: RunFolder) -> str:
         "energy without the springs, and says how sure it is; it can do so only where windows "
         "side by side overlap."
     )
-    parts = [html.paragraph(intro, "lead"), html.cards(facts.chosen(folder.results, KEYS))]
-    warning = folder.results.get("warning")
-    if isinstance(warning, str):
-        parts.append(html.notes([f"{warning[0].upper()}{warning[1:]}."]))
-    found = folder.arrays("umbrella.npz")
-    if found is not None and any(name not in found for name in NEEDED):
-        folder.problems.append("umbrella.npz lacks a part")
-        found = None
+    result = facts.typed(FreeEnergyProfile, folder)
+    parts = [html.paragraph(intro, "lead"), facts.cards(result, folder)]
+    if result.warning:
+        parts.append(html.notes([f"{result.warning[0].upper()}{result.warning[1:]}."]))
+    found = _arrays(folder)
     if found is None:
         parts.append(html.paragraph("There is no profile yet."))
         return "".join(parts)
@@ -62,32 +44,29 @@ def body(folder: RunFolder) -> str:
     return "".join(parts)
 
 
-def _label(found: Arrays, n: int) -> str:
-    """A coordinate with its unit."""
-    unit = {"A": " / Å", "degrees": " / degrees"}.get(str(found["units"][n]), "")
-    return f"{found['coordinates'][n]}{unit}"
+def _arrays(folder: RunFolder) -> Arrays | None:
+    found = folder.arrays("umbrella.npz")
+    if found is None:
+        return None
+    try:
+        free_energy.check_profile(found)
+    except FileFormatError as error:
+        folder.problems.append(f"umbrella.npz {error}")
+        return None
+    return found
 
 
 def _profile(found: Arrays) -> str:
-    profile, errors = found["profile"] / KCAL_MOL, found["errors"] / KCAL_MOL
-    profile = np.where(np.isfinite(profile), profile, np.nan)
-    if profile.ndim == 1:
-        svg = plots.band(found["nodes_0"], profile, errors, [], (_label(found, 0), ENERGY)).svg(
-            "umbrella-profile", "Free energy along the coordinate"
-        )
+    drawing = free_energy.profile(found)
+    if found["profile"].ndim == 1:
+        svg = drawing.svg("umbrella-profile", "Free energy along the coordinate")
         caption = (
             "Free energy in kcal/mol above its lowest bin; the band is one standard error of the "
             "difference from there."
         )
         return html.figure(svg, caption, wide=True)
-    svg = plots.surface(
-        (found["nodes_0"], found["nodes_1"]),
-        profile,
-        [],
-        [],
-        (_label(found, 0), _label(found, 1), ENERGY),
-    ).svg("umbrella-profile", "Free-energy surface of the two coordinates")
-    largest = float(np.nanmax(errors, initial=0.0))
+    svg = drawing.svg("umbrella-profile", "Free-energy surface of the two coordinates")
+    largest = float(np.nanmax(found["errors"] / KCAL_MOL, initial=0.0))
     caption = (
         "Free energy in kcal/mol above its lowest bin; the largest standard error is "
         f"{number(largest)} kcal/mol. Where the map is empty nothing was sampled."
@@ -96,24 +75,14 @@ def _profile(found: Arrays) -> str:
 
 
 def _histograms(found: Arrays) -> str:
-    # Of two coordinates, windows that lie at the same place of the first are counted together.
-    places = np.unique(found["centres"][:, 0])
-    summed = [found["counts"][found["centres"][:, 0] == place].sum(axis=0) for place in places]
-    svg = plots.traces(
-        [found["nodes_0"]] * len(summed),
-        [np.where(one > 0, one, np.nan) for one in summed],
-        (_label(found, 0), "samples"),
-    ).svg("umbrella-histograms", "Samples of the windows")
+    svg = free_energy.window_samples(found).svg("umbrella-histograms", "Samples of the windows")
     return html.figure(svg, "Samples of each window; those side by side must overlap.")
 
 
 def _overlaps(found: Arrays) -> str:
-    svg = plots.curves(
-        np.arange(len(found["shared"])),
-        {"overlap": found["shared"], "least that will do": np.full(len(found["shared"]), 0.03)},
-        ("pair of neighbours", "overlap"),
-        markers=False,
-    ).svg("umbrella-overlap", "Overlap of neighbouring windows")
+    svg = free_energy.window_overlaps(found, LEAST_OVERLAP).svg(
+        "umbrella-overlap", "Overlap of neighbouring windows"
+    )
     caption = (
         "Share of its samples that a window has in common with its neighbour, the least that MBAR "
         f"and the histograms tell; {number(float(found['shared'].min()))} at least."
