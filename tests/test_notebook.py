@@ -88,6 +88,7 @@ def interrupted(held, client, process, code):
     message = client.execute(code)
     end = time.monotonic() + LONGEST_S
     while not children(process) and time.monotonic() < end:
+        assert process.is_running()
         time.sleep(0.1)
     assert children(process), "no process was started"
     time.sleep(0.5)
@@ -115,17 +116,19 @@ def test_an_interrupted_run_leaves_no_process_and_can_be_run_again(here, where):
             assert left(process) == []
 
 
+LABEL = """
+from flexcalc.config import Label
+from flexcalc.methods.sampling import Displaced
+from flexcalc.workflows import run_label
+from pathlib import Path
+samples = (Displaced(frames=20000),)
+options = Label(reference="xtb:GFN2-xTB", starts=("start.xyz",), samples=samples, workers=2)
+run_label(options, Path("labels"))
+"""
+
+
 def test_interrupted_labelling_leaves_no_process(here):
+    pytest.importorskip("tblite")
     with kernel(here) as (held, client, process):
-        code = "\n".join(
-            [
-                "from pathlib import Path",
-                "from flexcalc.config import Label",
-                "from flexcalc.workflows import run_label",
-                "run_label(Label(reference='xtb:GFN2-xTB', start='start.xyz', workers=2,"
-                " samples='displacement', frames=10**5), Path('labels'))",
-            ]
-        )
-        pytest.importorskip("tblite")
-        assert interrupted(held, client, process, code) == "KeyboardInterrupt"
+        assert interrupted(held, client, process, LABEL) == "KeyboardInterrupt"
         assert left(process) == []

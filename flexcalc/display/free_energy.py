@@ -16,6 +16,8 @@ from flexcalc.units import KB, KCAL_MOL
 ENERGY = "free energy / kcal mol⁻¹"
 UNITS = {"A": "Å", "degrees": "degrees"}
 """Of coordinates, as they are printed."""
+FEW = 8
+"""Pairs of windows that are marked and numbered one by one."""
 MOST_BASINS = 6
 """Basins that are drawn over time."""
 
@@ -66,8 +68,8 @@ class Surface:
         errors, differences = _array(arrays, "errors"), _array(arrays, "differences")
         units, names = _array(arrays, "units"), _array(arrays, "coordinates")
         _check(1 <= surface.ndim <= 3 and surface.size > 1 and min(surface.shape) > 1)
-        _check(errors.shape == surface.shape == tuple(len(axis) for axis in nodes))
         _check(all(axis.ndim == 1 for axis in (*nodes, minima, time, units, names)))
+        _check(errors.shape == surface.shape == tuple(len(axis) for axis in nodes))
         _check(len(units) == len(names) == len(nodes))
         _check(minima.dtype.kind in "iu" and bool((minima >= 0).all()))
         _check(bool((minima < surface.size).all()))
@@ -143,8 +145,8 @@ def check_profile(arrays: Arrays) -> None:
     found = {name: _array(arrays, name) for name in PROFILE_ARRAYS}
     shape, centres = found["profile"].shape, found["centres"]
     _check(1 <= len(shape) <= 2 and min(shape) > 0 and found["errors"].shape == shape)
-    _check(shape == tuple(_array(arrays, f"nodes_{n}").size for n in range(len(shape))))
-    _check(len(found["units"]) == len(found["coordinates"]) == len(shape))
+    _check(all(_array(arrays, f"nodes_{n}").shape == (size,) for n, size in enumerate(shape)))
+    _check(found["units"].shape == found["coordinates"].shape == (len(shape),))
     _check(centres.ndim == 2 and len(centres) > 0 and centres.shape[1] == len(shape))
     _check(centres.shape == found["means"].shape == found["spreads"].shape)
     for name in ("samples", "inefficiency", "free_energies"):
@@ -188,13 +190,19 @@ def window_overlaps(arrays: Arrays, least: float) -> Drawing:
     shared = arrays["shared"]
     curves = {"overlap": shared, "least that will do": np.full(len(shared), least)}
     labels = ("pair of neighbours", "overlap")
-    return plots.curves(np.arange(len(shared)), curves, labels, markers=False)
+    return plots.curves(np.arange(len(shared)), curves, labels, markers=len(shared) <= FEW)
+
+
+TEXTS = ("units", "coordinates")
 
 
 def _array(arrays: Arrays, name: str) -> np.ndarray:
+    """An array of numbers, or of texts where they belong."""
     found = arrays.get(name)
     _check(found is not None)
-    return np.asarray(found)
+    array = np.asarray(found)
+    _check(array.dtype.kind in ("SU" if name in TEXTS else "biuf"))
+    return array
 
 
 def _check(good: bool) -> None:
