@@ -9,7 +9,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from flexcalc.display import comparison, copying, plots, styles
+from flexcalc.display import comparison, copying, drawing, styles
 from flexcalc.reports import write_report
 from flexcalc.reports.folder import RunFolder
 from flexcalc.reports.rows import read
@@ -54,28 +54,20 @@ def folder(shelf, tmp_path):
 @pytest.fixture
 def undrawn(monkeypatch):
     """Pages without the pictures' content, which takes most of the time."""
-    for module in (plots, comparison):
-        monkeypatch.setattr(module, "inlined", lambda *_: '<svg role="img"></svg>')
+    monkeypatch.setattr(drawing, "inlined", lambda *_: '<svg role="img"></svg>')
 
 
 @pytest.fixture
 def blank(monkeypatch):
     """Pages without any pictures, for what is asked of the words around them."""
-    for module, names in (
-        (plots, ("histogram", "pairs")),
-        (comparison, ("lines", "by_region", "ranges", "survival", "counts_map")),
-    ):
-        for name in names:
-            monkeypatch.setattr(module, name, lambda *_, **__: '<svg role="img"></svg>')
+    monkeypatch.setattr(drawing.Drawing, "svg", lambda *_: '<svg role="img"></svg>')
 
 
 @pytest.fixture
 def drawn(monkeypatch):
     """The figures of the comparisons as matplotlib has them, by name."""
     found = {}
-    monkeypatch.setattr(
-        comparison, "inlined", lambda figure, name, _: found.setdefault(name, figure)
-    )
+    monkeypatch.setattr(drawing, "inlined", lambda figure, name, _: found.setdefault(name, figure))
     return found
 
 
