@@ -37,7 +37,7 @@ from flexcalc.config import PathSearch, load
 from flexcalc.methods import optimisers
 from flexcalc.methods.iterate import iterate
 from flexcalc.methods.path import NEB, String, interpolate, joined_ends
-from flexcalc.report import write_report
+from flexcalc.reports import write_report
 from flexcalc.units import KCAL_MOL
 from flexcalc.workflows import run_path
 

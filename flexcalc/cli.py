@@ -267,7 +267,7 @@ def report(
     """Write report.html, one page, for a run folder."""
 
     def work() -> None:
-        from flexcalc.report import write_report
+        from flexcalc.reports import write_report
 
         show(write_report(folder))
 

@@ -159,6 +159,11 @@ class Store:
             return concatenate(*found.records) if found.records else None
         return b"".join(found.records)
 
+    def first(self, name: str) -> Dataset | None:
+        """The first frame that is kept under a name, or None."""
+        frames = self.get(name)
+        return None if frames is None else frames[:1]
+
     def put(self, name: str, value: Any) -> None:
         """Keep something under a name, in place of what was there."""
         self.kept[name] = value
@@ -253,6 +258,15 @@ class FolderStore(Store):
             with Archive(path) as content:
                 return {key: content.array(key, "biufSU") for key in content.members}
         return read_file(path)
+
+    def first(self, name: str) -> Dataset | None:
+        """The first frame of a file; no more of it is read.
+
+        Raises:
+            FileFormatError: it is damaged.
+        """
+        path = self.folder / name
+        return files.read_first(path) if path.exists() and path.stat().st_size else None
 
     def put(self, name: str, value: Any) -> None:
         """Write a file whole, or leave the old one as it was."""

@@ -330,7 +330,7 @@ BY_THEMSELVES = {
     "flexcalc/memory.py": "/proc and /sys",
     "flexcalc/models/gdml/solver.py": "/proc and /sys",
     "flexcalc/models/networks/compiled.py": "our own sources",
-    "flexcalc/report/html.py": "our own style and scripts",
+    "flexcalc/display/html.py": "our own style and scripts",
     "flexcalc/benchmarking/calls.py": "os.devnull",
     "flexcalc/benchmarking/trainings.py": "os.devnull",
     "flexcalc/workflows/md.py": "the table that the run has just written",

@@ -17,6 +17,7 @@ from flexcalc.config import from_values, options
 from flexcalc.dataset import Dataset
 from flexcalc.errors import ConfigError, GuardError
 from flexcalc.fields import GEOMETRIES
+from flexcalc.parallel.batches import ended_by_interrupts
 from flexcalc.results.base import Result
 from flexcalc.runs import RunFolder
 from flexcalc.store import Store
@@ -72,6 +73,7 @@ def run_command(
     return result
 
 
+@ended_by_interrupts()
 def _carried_out(
     task: Task,
     chosen: Any,
@@ -83,7 +85,7 @@ def _carried_out(
     if output is None:
         with Store(progress=progress) as memory:
             return task(chosen, memory)
-    from flexcalc.report import write_report
+    from flexcalc.reports import write_report
 
     with RunFolder(task.__name__, output, echo=echo, progress=progress) as run:
         result = task(chosen, run)

@@ -20,6 +20,8 @@ import sys
 import threading
 import time
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -104,10 +106,10 @@ class _BatchPool:
         return concatenate([part for part in parts if part is not None])
 
     def end(self) -> None:
-        """Let all of them go."""
+        """Let all of them go; they start again once that is worth it."""
         for worker in self._workers or ():
             worker.end()
-        self._workers = []
+        self._workers, self._spent = None, 0.0
 
     def _there(self) -> list[_BatchWorker]:
         return [worker for worker in self._workers or () if worker.ready()]
@@ -129,6 +131,16 @@ class _BatchPool:
 def _batch_pool(process: int) -> _BatchPool:
     """Of this process: a forked one has not its parent's."""
     return _BatchPool()
+
+
+@contextmanager
+def ended_by_interrupts() -> Iterator[None]:
+    """End the processes that share batches where Ctrl-C or a notebook interrupts the work."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _batch_pool(os.getpid()).end()
+        raise
 
 
 class _BatchWorker:

@@ -9,12 +9,30 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
-from typing import Any, ClassVar, NamedTuple, Self
+from types import UnionType
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    NamedTuple,
+    Self,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import numpy as np
 
-from flexcalc.errors import FileFormatError
+from flexcalc.dataset import Dataset
+from flexcalc.display import html, molecule, numbers
+from flexcalc.display.drawing import Drawing
+from flexcalc.errors import FileFormatError, InputError, MissingExtraError
+from flexcalc.potential import formula
 from flexcalc.store import Store
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 class Figure(NamedTuple):
@@ -68,6 +86,8 @@ class Result:
     """
 
     command: ClassVar[str]
+    headline: ClassVar[tuple[str, ...]] = ()
+    """Fields of the figures that reports and notebooks show first, in their order."""
 
     store: Store
     stopped: Stop | None = None
@@ -87,6 +107,18 @@ class Result:
                 raise FileFormatError(f"{store.where('results.json')}: expected {key}")
         return cls(store=store, **values)
 
+    @classmethod
+    def from_damaged(cls, found: Mapping[str, Any], store: Store) -> Self:
+        """The result of a results.json of any version, or of one that is damaged.
+
+        A figure that is missing, or whose value is not of its type, is None; nothing is raised.
+        """
+        values, hints = {}, get_type_hints(cls)
+        for item, key in _declared(cls):
+            value = _frozen(found.get(key))
+            values[item.name] = value if _fits(value, hints[item.name]) else None
+        return cls(store=store, **values)
+
     def to_dict(self) -> dict[str, Any]:
         """The figures as results.json has them; those that are not known are left out."""
         found = {key: getattr(self, item.name) for item, key in _declared(type(self))}
@@ -99,15 +131,62 @@ class Result:
             if item.metadata["label"] and isinstance(value, bool | int | float | str):
                 yield Figure(key, item.metadata["label"], value, item.metadata["unit"])
 
+    def key_figures(self) -> Iterator[Figure]:
+        """The single figures of `headline` that are known."""
+        keys = {item.name: key for item, key in _declared(type(self))}
+        known = {one.key: one for one in self.figures() if not isinstance(one.value, bool)}
+        for name in self.headline:
+            if keys[name] in known:
+                yield known[keys[name]]
+
+    def cards(self) -> list[html.Card]:
+        """The key figures, as reports and notebooks show them."""
+        return [html.Card.of(one.label, one.value, one.unit) for one in self.key_figures()]
+
     def to_frame(self) -> Any:
         """A pandas table of the result's rows; here one row of its single figures.
 
         Raises:
-            ModuleNotFoundError: pandas is not installed.
+            MissingExtraError: pandas is not installed.
         """
-        import pandas as pd
+        return data_frame({figure.key: [figure.value] for figure in self.figures()})
 
-        return pd.DataFrame([{figure.key: figure.value for figure in self.figures()}])
+    def drawing(self) -> Drawing | None:
+        """What `plot` draws; None where there is nothing to draw."""
+        return None
+
+    def plot(self, axes: Axes | None = None) -> Axes:
+        """Draw what the report draws first of the result.
+
+        Args:
+            axes: of matplotlib; those of a new figure by default.
+
+        Returns:
+            The axes.
+
+        Raises:
+            InputError: there is nothing to draw.
+        """
+        drawing = self.drawing()
+        if drawing is None:
+            raise InputError(f"{type(self).__name__}: there is nothing to plot")
+        return drawing.on(axes)
+
+    def first_geometry(self) -> Dataset | None:
+        """A geometry that shows the molecule, or None."""
+        return None
+
+    def _repr_html_(self) -> str:
+        """The head of the report, for a notebook."""
+        geometry, title, picture = self.first_geometry(), type(self).__name__, ""
+        if geometry is not None:
+            known = formula(geometry.numbers)
+            title = f"{title} of {numbers.formula(known)}"
+            view = molecule.look(geometry.numbers, geometry.positions)
+            picture = molecule.picture(view, 0, f"flexcalc-{known}", f"The molecule {known}")
+        notes = [] if self.stopped is None else [f"Stopped: {self.stopped.message}"]
+        body = html.notes(notes) + html.cards(self.cards())
+        return html.in_notebook(f"flexcalc {self.command}", title, body, picture)
 
     def summary(self) -> str:
         """The result in one line."""
@@ -125,10 +204,41 @@ def _declared(cls: type) -> Iterator[tuple[Field, str]]:
             yield item, item.metadata["key"] or item.name
 
 
-def label_of(cls: type, name: str) -> tuple[str, str]:
-    """Label and unit of a result's figure."""
-    metadata = next(item.metadata for item in fields(cls) if item.name == name)
-    return metadata["label"], metadata["unit"]
+def labels_of(cls: type) -> dict[str, tuple[str, str]]:
+    """Label and unit of each figure of a class of results, by key."""
+    return {key: (item.metadata["label"], item.metadata["unit"]) for item, key in _declared(cls)}
+
+
+def data_frame(columns: Mapping[str, Any]) -> Any:
+    """A pandas table of columns of one length.
+
+    Raises:
+        MissingExtraError: pandas is not installed.
+    """
+    try:
+        import pandas as pd
+    except ImportError:
+        raise MissingExtraError("pandas", "pandas") from None
+    return pd.DataFrame(dict(columns))
+
+
+LARGEST = 1e300
+"""Number beyond which what stands in a results.json is damage: an integer may have any length."""
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value that was read is of an annotated type."""
+    origin, inside = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return any(_fits(value, one) for one in inside)
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_fits(one, inside[0]) for one in value)
+    if hint is float or hint is int:
+        kinds = int if hint is int else int | float
+        return isinstance(value, kinds) and not isinstance(value, bool) and abs(value) < LARGEST
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return isinstance(value, Mapping)
+    return isinstance(hint, type) and isinstance(value, hint)
 
 
 def _plain(value: Any) -> Any:
