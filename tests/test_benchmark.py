@@ -397,6 +397,8 @@ def test_results_are_read_back_as_they_were_written(whole):
     assert list(again) == [key for key in written if key not in ("command", "seconds")]
     assert again == {key: written[key] for key in again}
     assert result.rows("curves") == rows_of(whole, "curves")
+    assert "BenchmarkResult of" in result._repr_html_()
+    assert len(result.to_frame("curves")) == len(rows_of(whole, "curves"))
 
 
 def test_models_can_be_added_one_by_one(whole, tmp_path, monkeypatch):

@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
-from flexcalc.results.base import Figure, Result, figure
+from flexcalc import files
+from flexcalc.dataset import Dataset
+from flexcalc.results.base import Figure, Result, data_frame, figure
 from flexcalc.store import Store
 
 BARRIER = "barrier_{}_kcal_mol"
@@ -35,6 +37,7 @@ class BenchmarkResult(Result):
     """A comparison of model families on one molecule; tables are read when they are asked for."""
 
     command: ClassVar[str] = "benchmark"
+    headline: ClassVar[tuple[str, ...]] = ("mechanisms", "models", "findings_yes")
 
     title: str | None = figure("molecule", default=None)
     """The molecule's name."""
@@ -91,10 +94,19 @@ class BenchmarkResult(Result):
         return self.store.get(f"{stage}.json") or []
 
     def to_frame(self, stage: str = "curves") -> Any:
-        """The table of a stage as a pandas table."""
-        import pandas as pd
+        """The table of a stage as a pandas table.
 
-        return pd.DataFrame(self.rows(stage))
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        rows = self.rows(stage)
+        keys = dict.fromkeys(key for row in rows for key in row)
+        return data_frame({key: [row.get(key) for row in rows] for key in keys})
+
+    def first_geometry(self) -> Dataset | None:
+        """The first of the minima on the reference."""
+        place = self.store.place("minima.xyz")
+        return files.read(place)[[0]] if place.exists() else None
 
     def summary(self) -> str:
         """The best models in one line."""
