@@ -58,8 +58,79 @@ class Stop:
     positions: np.ndarray
 
 
+def part(kind: type[Figures]) -> Any:
+    """Declare a field that holds further figures, whose keys stand among those of the result.
+
+    Args:
+        kind: class of the part; the field is None where results.json does not have its keys.
+    """
+    return field(default=None, metadata={"part": kind})
+
+
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
-class Result:
+class Figures:
+    """Figures that stand in results.json."""
+
+    @classmethod
+    def stand_in(cls, found: Mapping[str, Any]) -> bool:
+        """Whether all figures without a default are there."""
+        return all(key in found for item, key in _declared(cls) if item.default is MISSING)
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any], store: Store) -> Self:
+        """The object whose figures stand in results.json.
+
+        Raises:
+            FileFormatError: a figure is missing.
+        """
+        return cls(**cls._values(found, store))
+
+    @classmethod
+    def _values(cls, found: Mapping[str, Any], store: Store) -> dict[str, Any]:
+        """Values of the fields by name."""
+        values = {}
+        for item, key in _declared(cls):
+            if key in found:
+                values[item.name] = _frozen(found[key])
+            elif item.default is MISSING:
+                raise FileFormatError(f"{store.where('results.json')}: expected {key}")
+        for item in _parts(cls):
+            if item.metadata["part"].stand_in(found):
+                values[item.name] = item.metadata["part"].from_dict(found, store)
+        return values
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures as results.json has them; those that are not known are left out."""
+        found = {key: getattr(self, item.name) for item, key in _declared(type(self))}
+        known = {key: _plain(value) for key, value in found.items() if value is not None}
+        for one in self._known_parts():
+            known |= one.to_dict()
+        return known
+
+    def figures(self) -> Iterator[Figure]:
+        """The single figures that are known, in the order of their declaration."""
+        for item, key in _declared(type(self)):
+            value = getattr(self, item.name)
+            if item.metadata["label"] and isinstance(value, bool | int | float | str):
+                yield Figure(key, item.metadata["label"], value, item.metadata["unit"])
+        for one in self._known_parts():
+            yield from one.figures()
+
+    def _known_parts(self) -> list[Figures]:
+        held = [getattr(self, item.name) for item in _parts(type(self))]
+        return [one for one in held if one is not None]
+
+    def summary(self) -> str:
+        """The figures in one line."""
+        known = self.figures()
+        return ", ".join(f"{one.label} {_shown(one.value)} {one.unit}".rstrip() for one in known)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.summary()})"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class Result(Figures):
     """What a task returns.
 
     Args:
@@ -79,25 +150,7 @@ class Result:
         Raises:
             FileFormatError: a figure is missing.
         """
-        values = {}
-        for item, key in _declared(cls):
-            if key in found:
-                values[item.name] = _frozen(found[key])
-            elif item.default is MISSING:
-                raise FileFormatError(f"{store.where('results.json')}: expected {key}")
-        return cls(store=store, **values)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The figures as results.json has them; those that are not known are left out."""
-        found = {key: getattr(self, item.name) for item, key in _declared(type(self))}
-        return {key: _plain(value) for key, value in found.items() if value is not None}
-
-    def figures(self) -> Iterator[Figure]:
-        """The single figures that are known, in the order of their declaration."""
-        for item, key in _declared(type(self)):
-            value = getattr(self, item.name)
-            if item.metadata["label"] and isinstance(value, bool | int | float | str):
-                yield Figure(key, item.metadata["label"], value, item.metadata["unit"])
+        return cls(store=store, **cls._values(found, store))
 
     def to_frame(self) -> Any:
         """A pandas table of the result's rows; here one row of its single figures.
@@ -109,20 +162,17 @@ class Result:
 
         return pd.DataFrame([{figure.key: figure.value for figure in self.figures()}])
 
-    def summary(self) -> str:
-        """The result in one line."""
-        known = self.figures()
-        return ", ".join(f"{one.label} {_shown(one.value)} {one.unit}".rstrip() for one in known)
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.summary()})"
-
 
 def _declared(cls: type) -> Iterator[tuple[Field, str]]:
     """The figures of a result, with their keys."""
     for item in fields(cls):
         if item.metadata.get("figure"):
             yield item, item.metadata["key"] or item.name
+
+
+def _parts(cls: type) -> list[Field]:
+    """The fields of a result that hold further figures."""
+    return [item for item in fields(cls) if "part" in item.metadata]
 
 
 def label_of(cls: type, name: str) -> tuple[str, str]:
