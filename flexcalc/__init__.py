@@ -20,22 +20,38 @@ settle_numexpr()
 __version__ = "0.1.0"
 
 _HOMES = {
-    "AsIs": "flexcalc.methods.sampling",
+    "AsIs": "flexcalc.config.methods",
     "Calculator": "flexcalc.adapters.ase",
     "Committee": "flexcalc.models.committee",
     "Dataset": "flexcalc.dataset",
-    "Displaced": "flexcalc.methods.sampling",
+    "Displaced": "flexcalc.config.methods",
     "Evaluation": "flexcalc.potential",
+    "FIRE": "flexcalc.config.methods",
     "FlexcalcError": "flexcalc.errors",
+    "Guards": "flexcalc.config.methods",
+    "IRC": "flexcalc.config.methods",
+    "LBFGS": "flexcalc.config.methods",
+    "Langevin": "flexcalc.config.methods",
+    "NEB": "flexcalc.config.methods",
+    "NVE": "flexcalc.config.methods",
+    "NoseHoover": "flexcalc.config.methods",
+    "PlainHills": "flexcalc.config.methods",
     "Potential": "flexcalc.potential",
+    "RFO": "flexcalc.config.methods",
+    "Rescaling": "flexcalc.config.methods",
+    "Scan": "flexcalc.config.methods",
+    "String": "flexcalc.config.methods",
     "Sum": "flexcalc.potential",
-    "Thermal": "flexcalc.methods.sampling",
+    "Thermal": "flexcalc.config.methods",
+    "WellTempered": "flexcalc.config.methods",
     "benchmark": "flexcalc.benchmarking.command",
     "label": "flexcalc.commands.label",
     "load": "flexcalc.registry",
     "md": "flexcalc.commands.md",
     "metad": "flexcalc.commands.metad",
+    "path": "flexcalc.commands.path",
     "read": "flexcalc.files",
+    "saddle": "flexcalc.commands.saddle",
     "serve": "flexcalc.adapters.ipi",
     "train": "flexcalc.workflows",
     "umbrella": "flexcalc.commands.umbrella",
@@ -43,6 +59,12 @@ _HOMES = {
 }
 
 __all__ = [
+    "FIRE",
+    "IRC",
+    "LBFGS",
+    "NEB",
+    "NVE",
+    "RFO",
     "AsIs",
     "Calculator",
     "Committee",
@@ -50,15 +72,25 @@ __all__ = [
     "Displaced",
     "Evaluation",
     "FlexcalcError",
+    "Guards",
+    "Langevin",
+    "NoseHoover",
+    "PlainHills",
     "Potential",
+    "Rescaling",
+    "Scan",
+    "String",
     "Sum",
     "Thermal",
+    "WellTempered",
     "benchmark",
     "label",
     "load",
     "md",
     "metad",
+    "path",
     "read",
+    "saddle",
     "serve",
     "train",
     "umbrella",
@@ -72,11 +104,31 @@ if TYPE_CHECKING:
     from flexcalc.commands.label import label
     from flexcalc.commands.md import md
     from flexcalc.commands.metad import metad
+    from flexcalc.commands.path import path
+    from flexcalc.commands.saddle import saddle
     from flexcalc.commands.umbrella import umbrella
+    from flexcalc.config.methods import (
+        FIRE,
+        IRC,
+        LBFGS,
+        NEB,
+        NVE,
+        RFO,
+        AsIs,
+        Displaced,
+        Guards,
+        Langevin,
+        NoseHoover,
+        PlainHills,
+        Rescaling,
+        Scan,
+        String,
+        Thermal,
+        WellTempered,
+    )
     from flexcalc.dataset import Dataset
     from flexcalc.errors import FlexcalcError
     from flexcalc.files import read, write
-    from flexcalc.methods.sampling import AsIs, Displaced, Thermal
     from flexcalc.models.committee import Committee
     from flexcalc.potential import Evaluation, Potential, Sum
     from flexcalc.registry import load

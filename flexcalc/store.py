@@ -27,6 +27,7 @@ from flexcalc.progress import Progress, bar
 from flexcalc.storage import (
     AppendLog,
     atomic_write,
+    copy_file,
     load_checkpoint,
     open_regular,
     read_file,
@@ -182,6 +183,12 @@ class Store:
         """Forget what is kept under a name; it need not be there."""
         self.kept.pop(name, None)
 
+    def copy_from(self, other: Store, name: str) -> None:
+        """Keep what another store has under a name, or nothing where it has nothing."""
+        self.remove(name)
+        if name in other.kept:
+            self.kept[name] = other.kept[name]
+
     def arrays(self, name: str) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
         """Arrays and facts that are kept under a name, or None."""
         return self.kept.get(name)
@@ -296,6 +303,13 @@ class FolderStore(Store):
         """Remove a file; it need not be there."""
         self._close_log(name)
         (self.folder / name).unlink(missing_ok=True)
+
+    def copy_from(self, other: Store, name: str) -> None:
+        """Copy a file of another folder byte by byte; remove it where it is not there."""
+        self.remove(name)
+        source = Path(other.where(name))
+        if source.exists():
+            copy_file(source, self.folder / name)
 
     def arrays(self, name: str) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
         """See `storage.load_checkpoint`."""

@@ -333,6 +333,7 @@ BY_THEMSELVES = {
     "flexcalc/display/html.py": "our own style and scripts",
     "flexcalc/benchmarking/calls.py": "os.devnull",
     "flexcalc/benchmarking/trainings.py": "os.devnull",
+    "flexcalc/workflows/runs.py": "log.txt, in a folder that has been looked through",
     "flexcalc/runs/folder.py": "log.txt, in a folder that has been looked through",
 }
 """Modules that open files without storage's help, and which."""

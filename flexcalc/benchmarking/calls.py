@@ -13,8 +13,10 @@ from typing import Any
 
 from flexcalc.commands.face import run_command
 from flexcalc.commands.label import label as _label
+from flexcalc.commands.path import path as _path
 from flexcalc.config import Label, PathSearch, Train
 from flexcalc.dataset import Dataset
+from flexcalc.results.path import Path as FoundPath
 
 Echo = Callable[[str], None] | None
 """Takes the lines that a command says; None for nobody."""
@@ -43,12 +45,10 @@ def train(options: Train, folder: Path, echo: Echo = None) -> Mapping[str, Any]:
         return run_train(options, folder)
 
 
-def path(options: PathSearch, folder: Path, echo: Echo = None) -> Mapping[str, Any]:
-    """Search a path; its figures as results.json has them. See `label`."""
-    from flexcalc.workflows.path import run_path
-
-    with _heard(echo):
-        return run_path(options, folder)
+def path(options: PathSearch, folder: Path, echo: Echo = None) -> FoundPath:
+    """Search a path. See `label`."""
+    found: Any = run_command(_path, options, folder, echo)
+    return found
 
 
 @contextmanager

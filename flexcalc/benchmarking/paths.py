@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -21,6 +20,7 @@ from flexcalc.geometry import Coordinate
 from flexcalc.methods.path import NEB, PathMethod, String
 from flexcalc.methods.path.interpolation import Interpolation
 from flexcalc.methods.sampling import AsIs
+from flexcalc.results.path import Path as FoundPath
 from flexcalc.units import KCAL_MOL
 
 NAIVE: tuple[Interpolation, ...] = ("linear", "idpp")
@@ -48,7 +48,7 @@ def paths(job: BenchmarkJob) -> Rows:
                 "profile_without_dispersion_kcal_mol": lower,
                 "coordinate": job.progress(name).label,
                 "progress": _unwound(job.progress(name), path),
-                "converged": bool(results["converged"]),
+                "converged": results.converged,
             }
         )
     if job.config.naive_steps:
@@ -64,7 +64,7 @@ def above_first(path: Dataset) -> list[float]:
 
 def _searched(
     job: BenchmarkJob, method: PathMethod, between: Mechanism, folder: str, steps: int
-) -> Mapping[str, Any]:
+) -> FoundPath:
     search = PathSearch(
         model=job.config.reference,
         start=job.minimum(between.start),
@@ -141,8 +141,8 @@ def _tried(job: BenchmarkJob, method: PathMethod, between: Mechanism, name: str)
     except (LabelError, GuardError) as error:
         return {"converged": False, "steps": None, "barrier_kcal_mol": None, "ended": str(error)}
     return {
-        "converged": bool(results["converged"]),
-        "steps": results["steps"],
-        "barrier_kcal_mol": results["barrier_model_kcal_mol"],
+        "converged": results.converged,
+        "steps": results.steps,
+        "barrier_kcal_mol": results.barrier_kcal_mol,
         "ended": None,
     }

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from flexcalc.config import from_values, options
+from flexcalc.config.methods import paragraph
 from flexcalc.dataset import Dataset
 from flexcalc.errors import ConfigError, GuardError
 from flexcalc.fields import GEOMETRIES
@@ -181,21 +182,14 @@ def _documented(task: Task, config: Any) -> str:
     head, mark, rest = text.partition("\n\nReturns:")
     lines = [head, "", "Args:"]
     for option in options(config):
-        lines += _paragraph(option.name, option.help)
+        lines += paragraph(option.name, option.help)
         if option.choices:
             kinds = " | ".join(sorted({kind.__name__ for kind in option.choices.values()}))
-            lines += _paragraph("", f"One of {kinds}; its own options may stand here too.")
-    lines += _paragraph(
+            lines += paragraph("", f"One of {kinds}; its own options may stand here too.")
+    lines += paragraph(
         OUTPUT,
         "Folder that everything is kept in; an unfinished run in it is resumed. Without it "
         "nothing is written.",
     )
-    lines += _paragraph(PROGRESS, "Show a progress bar, on a terminal or in a notebook.")
+    lines += paragraph(PROGRESS, "Show a progress bar, on a terminal or in a notebook.")
     return "\n".join(lines) + mark + rest + "\n"
-
-
-def _paragraph(name: str, text: str) -> list[str]:
-    import textwrap
-
-    first = f"    {name}: {text}" if name else f"        {text}"
-    return textwrap.wrap(first, 96, initial_indent="", subsequent_indent="        ")

@@ -76,8 +76,100 @@ class Stop:
     positions: np.ndarray
 
 
+def part(kind: type[Figures]) -> Any:
+    """Declare a field that holds further figures, whose keys stand among those of the result.
+
+    Args:
+        kind: class of the part; the field is None where results.json does not have its keys.
+    """
+    return field(default=None, metadata={"part": kind})
+
+
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
-class Result:
+class Figures:
+    """Figures that stand in results.json."""
+
+    @classmethod
+    def stand_in(cls, found: Mapping[str, Any]) -> bool:
+        """Whether all figures without a default are there."""
+        return all(key in found for item, key in _declared(cls) if item.default is MISSING)
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any], store: Store) -> Self:
+        """The object whose figures stand in results.json.
+
+        Raises:
+            FileFormatError: a figure is missing.
+        """
+        return cls(**cls._values(found, store))
+
+    @classmethod
+    def _values(cls, found: Mapping[str, Any], store: Store) -> dict[str, Any]:
+        """Values of the fields by name."""
+        values = {}
+        for item, key in _declared(cls):
+            if key in found:
+                values[item.name] = _frozen(found[key])
+            elif item.default is MISSING:
+                raise FileFormatError(f"{store.where('results.json')}: expected {key}")
+        for item in _parts(cls):
+            if item.metadata["part"].stand_in(found):
+                values[item.name] = item.metadata["part"].from_dict(found, store)
+        return values
+
+    @classmethod
+    def from_damaged(cls, found: Mapping[str, Any], store: Store) -> Self:
+        """The object of a results.json of any version, or of one that is damaged.
+
+        A figure that is missing, or whose value is not of its type, is None; nothing is raised.
+        """
+        return cls(**cls._sound_values(found, store))
+
+    @classmethod
+    def _sound_values(cls, found: Mapping[str, Any], store: Store) -> dict[str, Any]:
+        """Values of the fields by name, None for what is missing or not of its type."""
+        values, hints = {}, get_type_hints(cls)
+        for item, key in _declared(cls):
+            value = _frozen(found.get(key))
+            values[item.name] = value if _fits(value, hints[item.name]) else None
+        for item in _parts(cls):
+            kind = item.metadata["part"]
+            if any(key in found for _, key in _declared(kind)):
+                values[item.name] = kind.from_damaged(found, store)
+        return values
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures as results.json has them; those that are not known are left out."""
+        found = {key: getattr(self, item.name) for item, key in _declared(type(self))}
+        known = {key: _plain(value) for key, value in found.items() if value is not None}
+        for one in self._known_parts():
+            known |= one.to_dict()
+        return known
+
+    def figures(self) -> Iterator[Figure]:
+        """The single figures that are known, in the order of their declaration."""
+        for item, key in _declared(type(self)):
+            value = getattr(self, item.name)
+            if item.metadata["label"] and isinstance(value, bool | int | float | str):
+                yield Figure(key, item.metadata["label"], value, item.metadata["unit"])
+        for one in self._known_parts():
+            yield from one.figures()
+
+    def _known_parts(self) -> list[Figures]:
+        held = [getattr(self, item.name) for item in _parts(type(self))]
+        return [one for one in held if one is not None]
+
+    def summary(self) -> str:
+        """The figures in one line."""
+        known = self.figures()
+        return ", ".join(f"{one.label} {_shown(one.value)} {one.unit}".rstrip() for one in known)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.summary()})"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class Result(Figures):
     """What a task returns.
 
     Args:
@@ -99,13 +191,7 @@ class Result:
         Raises:
             FileFormatError: a figure is missing.
         """
-        values = {}
-        for item, key in _declared(cls):
-            if key in found:
-                values[item.name] = _frozen(found[key])
-            elif item.default is MISSING:
-                raise FileFormatError(f"{store.where('results.json')}: expected {key}")
-        return cls(store=store, **values)
+        return cls(store=store, **cls._values(found, store))
 
     @classmethod
     def from_damaged(cls, found: Mapping[str, Any], store: Store) -> Self:
@@ -113,27 +199,11 @@ class Result:
 
         A figure that is missing, or whose value is not of its type, is None; nothing is raised.
         """
-        values, hints = {}, get_type_hints(cls)
-        for item, key in _declared(cls):
-            value = _frozen(found.get(key))
-            values[item.name] = value if _fits(value, hints[item.name]) else None
-        return cls(store=store, **values)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The figures as results.json has them; those that are not known are left out."""
-        found = {key: getattr(self, item.name) for item, key in _declared(type(self))}
-        return {key: _plain(value) for key, value in found.items() if value is not None}
-
-    def figures(self) -> Iterator[Figure]:
-        """The single figures that are known, in the order of their declaration."""
-        for item, key in _declared(type(self)):
-            value = getattr(self, item.name)
-            if item.metadata["label"] and isinstance(value, bool | int | float | str):
-                yield Figure(key, item.metadata["label"], value, item.metadata["unit"])
+        return cls(store=store, **cls._sound_values(found, store))
 
     def key_figures(self) -> Iterator[Figure]:
         """The single figures of `headline` that are known."""
-        keys = {item.name: key for item, key in _declared(type(self))}
+        keys = {item.name: key for item, key in _all_declared(type(self))}
         known = {one.key: one for one in self.figures() if not isinstance(one.value, bool)}
         for name in self.headline:
             if keys[name] in known:
@@ -188,14 +258,6 @@ class Result:
         body = html.notes(notes) + html.cards(self.cards())
         return html.in_notebook(f"flexcalc {self.command}", title, body, picture)
 
-    def summary(self) -> str:
-        """The result in one line."""
-        known = self.figures()
-        return ", ".join(f"{one.label} {_shown(one.value)} {one.unit}".rstrip() for one in known)
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.summary()})"
-
 
 def _declared(cls: type) -> Iterator[tuple[Field, str]]:
     """The figures of a result, with their keys."""
@@ -204,9 +266,22 @@ def _declared(cls: type) -> Iterator[tuple[Field, str]]:
             yield item, item.metadata["key"] or item.name
 
 
+def _parts(cls: type) -> list[Field]:
+    """The fields of a result that hold further figures."""
+    return [item for item in fields(cls) if "part" in item.metadata]
+
+
+def _all_declared(cls: type) -> Iterator[tuple[Field, str]]:
+    """The figures of a result and of its parts, with their keys."""
+    yield from _declared(cls)
+    for item in _parts(cls):
+        yield from _all_declared(item.metadata["part"])
+
+
 def labels_of(cls: type) -> dict[str, tuple[str, str]]:
     """Label and unit of each figure of a class of results, by key."""
-    return {key: (item.metadata["label"], item.metadata["unit"]) for item, key in _declared(cls)}
+    declared = _all_declared(cls)
+    return {key: (item.metadata["label"], item.metadata["unit"]) for item, key in declared}
 
 
 def data_frame(columns: Mapping[str, Any]) -> Any:

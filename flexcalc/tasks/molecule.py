@@ -10,7 +10,7 @@ import numpy as np
 
 from flexcalc.dataset import Dataset
 from flexcalc.errors import AddressError, FileFormatError, MoleculeError
-from flexcalc.fields import Address
+from flexcalc.fields import Address, GeometryLike
 from flexcalc.masses import atomic_masses, isotopes
 from flexcalc.methods.dynamics import Integrator
 from flexcalc.methods.irc import IRC
@@ -83,6 +83,11 @@ def isotopes_in(store: Store, numbers: np.ndarray, masses: Sequence[float]) -> s
         return None
     store.say(f"isotopes: {found}")
     return found
+
+
+def source_of(given: GeometryLike) -> str:
+    """What messages call geometries: their file, or where those in memory come from."""
+    return given.provenance.source if isinstance(given, Dataset) else str(given)
 
 
 def electrons_of(data: Dataset) -> Electrons:

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from flexcalc.workflows.fitting import run_train, train
     from flexcalc.workflows.info import describe, lines, toml_template
     from flexcalc.workflows.ipi import run_ipi, run_serve
-    from flexcalc.workflows.path import run_path
-    from flexcalc.workflows.saddle import run_saddle
 
 _HOMES = {
     "describe": "info",
@@ -22,8 +20,6 @@ _HOMES = {
     "run_demo": "demo",
     "run_evaluate": "evaluate",
     "run_ipi": "ipi",
-    "run_path": "path",
-    "run_saddle": "saddle",
     "run_serve": "ipi",
     "run_train": "fitting",
     "toml_template": "info",
@@ -37,8 +33,6 @@ __all__ = [
     "run_demo",
     "run_evaluate",
     "run_ipi",
-    "run_path",
-    "run_saddle",
     "run_serve",
     "run_train",
     "toml_template",

@@ -8,6 +8,7 @@ from typing import Any
 from flexcalc.commands.face import run_command
 from flexcalc.commands.label import label
 from flexcalc.commands.md import md
+from flexcalc.commands.path import path
 from flexcalc.config import Demo, Evaluate, Ipi, Label, Md, PathSearch, Train
 from flexcalc.methods.dynamics import Langevin
 from flexcalc.methods.sampling import Thermal
@@ -16,7 +17,6 @@ from flexcalc.registry import family
 from flexcalc.workflows.evaluate import run_evaluate
 from flexcalc.workflows.fitting import run_train
 from flexcalc.workflows.ipi import run_ipi
-from flexcalc.workflows.path import run_path
 from flexcalc.workflows.runs import open_run, shipped
 
 STARTS = ("glycine-Ip.xyz", "glycine-IIIp.xyz")
@@ -57,7 +57,7 @@ def run_demo(config: Demo, output: Path) -> dict[str, Any]:
         search = PathSearch(
             model=model, start=Path(starts[0]), end=Path(starts[1]), relabel=config.reference
         )
-        path = run_path(search, folder / "path")
+        found = run_command(path, search, folder / "path", say).to_dict()
         run.say(f"5/6 dynamics: {config.replicas} replicas at 300 K")
         dynamics: Any = run_command(md, _md(config, model, starts[0]), folder / "md", say)
         run.say("6/6 i-PI: the same model as a client of a real server")
@@ -73,7 +73,7 @@ def run_demo(config: Demo, output: Path) -> dict[str, Any]:
                 "labelled_frames": labelled.frames,
                 "held_out_frames": errors["frames"],
                 **{key: value for key, value in errors.items() if key.startswith(HEADLINES)},
-                **{key: value for key, value in path.items() if "barrier" in key},
+                **{key: value for key, value in found.items() if "barrier" in key},
                 "temperature_mean_K": dynamics.temperature_mean_K,
                 "md_steps_per_second": dynamics.steps_per_second,
                 **{key: value for key, value in ipi.items() if "difference" in key},
