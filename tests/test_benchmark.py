@@ -346,13 +346,13 @@ def test_models_can_be_added_one_by_one(whole, tmp_path, monkeypatch):
         shutil.rmtree(tmp_path / f"copy/out/{place}/turn/sGDML-extended")
     asked = []
     stage = sys.modules[trained.__module__]
-    whole_training = stage.run_train
+    whole_training = stage.run_command
 
-    def counted(config, folder):
+    def counted(command, config, folder, echo):
         asked.append(config.family[0].descriptor)
-        return whole_training(config, folder)
+        return whole_training(command, config, folder, echo)
 
-    monkeypatch.setattr(stage, "run_train", counted)
+    monkeypatch.setattr(stage, "run_command", counted)
     words = ["benchmark", whole / "run.toml", "--output", tmp_path / "copy/out"]
     assert run(*words, "--stages", "curves", "--only", "sGDML") == 0
     rows = json.loads((tmp_path / "copy/out/curves.json").read_text())

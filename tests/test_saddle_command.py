@@ -231,7 +231,7 @@ def test_a_refinement_that_was_cut_off_goes_on_in_its_round(gap, run):
         (["path", MODEL, "way.xyz", "--refine", "1"], "expected dataset and relabel"),
         (
             ["path", MODEL, "way.xyz", "--refine", "1", "--dataset", "way.xyz", "--relabel", MODEL],
-            "cannot be trained anew",
+            "cannot be retrained",
         ),
         ([*REFINED, "--relabel", "xtb:GFN1-xTB"], "labelled by xtb:GFN2-xTB, not by relabel"),
         ([*REFINED, "--dataset", "way.xyz"], "way.xyz"),

@@ -12,16 +12,18 @@ from typing import Any, cast
 import numpy as np
 
 from flexcalc import files
+from flexcalc.commands.face import run_command
+from flexcalc.commands.train import train
 from flexcalc.config import Train
 from flexcalc.models.family import Family
+from flexcalc.printing import say
 from flexcalc.registry import load
 from flexcalc.storage import read_json
 from flexcalc.training.reduction import milliseconds
 from flexcalc.training.tuning import ENERGY, FORCE, best_row
 from flexcalc.workflows.benchmark.job import BenchmarkJob, Fit, Rows, word
-from flexcalc.workflows.benchmark.record import notebook
+from flexcalc.workflows.benchmark.record import checkpoints
 from flexcalc.workflows.benchmark.team import Piece, done_by
-from flexcalc.workflows.fitting import run_train
 from flexcalc.workflows.runs import Run
 
 PREDICTED = 32
@@ -75,19 +77,19 @@ def trained(
     job: BenchmarkJob, here: Run, stage: str, pieces: Mapping[Fit, Piece]
 ) -> dict[Fit, dict[str, Any]]:
     """What trainings came to: of those done before, and of those that this run is to do."""
-    memory = notebook(job, stage)
+    rows = checkpoints(job, stage)
 
     def page(fit: Fit) -> Any:
-        return memory.within(fit.mechanism).within(fit.place)
+        return rows.within(fit.mechanism).within(fit.place)
 
-    found = {fit: page(fit).recall(str(fit.points)) for fit in pieces}
+    found = {fit: page(fit).load(str(fit.points)) for fit in pieces}
     labels = {model.label for model in job.wanted}
     waiting = {
         fit: piece for fit, piece in pieces.items() if found[fit] is None and fit.label in labels
     }
 
     def taken(fit: Fit, result: dict[str, Any]) -> None:
-        page(fit).remember(str(fit.points), result)
+        page(fit).save(str(fit.points), result)
         found[fit] = result
         here.say(f"{stage}: {fit.text}: {result['said']}")
 
@@ -112,7 +114,7 @@ def _training(job: BenchmarkJob, family: Family, fit: Fit) -> Train:
 
 def _cross_validated(config: Train, folder: Path) -> dict[str, Any]:
     """The two rows of one model at one size: chosen by force, and jointly."""
-    results = run_train(config, folder)
+    results = run_command(train, config, folder, echo=say).to_dict()
     table, trials = (read_json(folder / f"{n}.json") for n in ("table", "trials"))
     by_force = min(range(len(table)), key=lambda index: table[index][FORCE])
     jointly = best_row(table)
@@ -186,7 +188,7 @@ def _candidate(family: Family, row: Mapping[str, Any]) -> Family:
 
 def _scanned(config: Train, folder: Path) -> dict[str, Any]:
     """Mean errors with each cutoff."""
-    run_train(config, folder)
+    run_command(train, config, folder, echo=say)
     table: Sequence[Mapping[str, Any]] = read_json(folder / "table.json")
     rows = [
         {

@@ -12,17 +12,19 @@ from typing import Any
 import numpy as np
 
 from flexcalc import files
+from flexcalc.commands.face import run_command
+from flexcalc.commands.train import train
 from flexcalc.config import Train
 from flexcalc.dataset import Dataset, concatenate
 from flexcalc.errors import InputError
 from flexcalc.potential import Evaluation
+from flexcalc.printing import say
 from flexcalc.storage import write_json
 from flexcalc.units import KCAL_MOL
 from flexcalc.workflows.benchmark.curves import predict_ms, trained
 from flexcalc.workflows.benchmark.job import JOINT, BenchmarkJob, Fit, Rows
 from flexcalc.workflows.benchmark.record import kept
 from flexcalc.workflows.benchmark.testing import along, judged, region_tables
-from flexcalc.workflows.fitting import run_train
 from flexcalc.workflows.runs import Run
 
 POPULATED = 20
@@ -70,7 +72,7 @@ def _training(job: BenchmarkJob, fit: Fit) -> Train:
 def _timed(config: Train, folder: Path) -> dict[str, Any]:
     """Train; the time includes the choice of hyperparameters, None if it was interrupted."""
     whole, begun = not folder.exists(), time.perf_counter()
-    results = run_train(config, folder)
+    results = run_command(train, config, folder, echo=say).to_dict()
     seconds = round(time.perf_counter() - begun, 3)
     known = {"permutations": results["permutations"]} if "permutations" in results else {}
     force, energy = results["force_rmse_kcal_mol_A"], results["energy_rmse_kcal_mol"]

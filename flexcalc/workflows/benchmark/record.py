@@ -9,22 +9,22 @@ from dataclasses import asdict
 from typing import Any
 
 from flexcalc.storage import read_json, write_json
-from flexcalc.training.memory import Notebook
+from flexcalc.training.checkpoints import Checkpoints
 from flexcalc.workflows.benchmark.job import BenchmarkJob, Rows, word
 
 
-def notebook(job: BenchmarkJob, stage: str) -> Notebook:
+def checkpoints(job: BenchmarkJob, stage: str) -> Checkpoints:
     """The finished rows of a stage, in rows/STAGE."""
-    return Notebook(job.folder / "rows" / stage)
+    return Checkpoints(job.folder / "rows" / stage)
 
 
 def kept(job: BenchmarkJob, stage: str, name: str, make: Callable[[], Any]) -> Any:
     """What was made before under a name, or what is made now and kept."""
-    memory, step = notebook(job, stage), word(name)
-    found = memory.recall(step)
+    rows, step = checkpoints(job, stage), word(name)
+    found = rows.load(step)
     if found is None:
         found = make()
-        memory.remember(step, found)
+        rows.save(step, found)
     return found
 
 

@@ -18,7 +18,7 @@ from flexcalc.storage import read_json
 from flexcalc.units import KCAL_MOL
 from flexcalc.workflows.benchmark.job import BenchmarkJob, Fit, Rows
 from flexcalc.workflows.benchmark.paths import above_first
-from flexcalc.workflows.benchmark.record import notebook
+from flexcalc.workflows.benchmark.record import checkpoints
 from flexcalc.workflows.runs import Run
 
 
@@ -100,11 +100,11 @@ def _trained_fits(job: BenchmarkJob) -> Iterator[Fit]:
 
 def _kept_of(job: BenchmarkJob, stage: str, fit: Fit, make: Callable[[], Any]) -> Any:
     """What was worked out before of a model, or is now."""
-    memory = notebook(job, stage).within(fit.mechanism).within(fit.place)
-    found = memory.recall(str(fit.points))
+    rows = checkpoints(job, stage).within(fit.mechanism).within(fit.place)
+    found = rows.load(str(fit.points))
     if found is None:
         found = make()
-        memory.remember(str(fit.points), found)
+        rows.save(str(fit.points), found)
     return found
 
 

@@ -11,11 +11,14 @@ import numpy as np
 
 from flexcalc import files
 from flexcalc.analysis.populations import MIRROR, Conformers
+from flexcalc.commands.face import run_command
+from flexcalc.commands.train import train
 from flexcalc.config import Train
 from flexcalc.config.benchmark_tests import Withheld
 from flexcalc.dataset import Dataset
 from flexcalc.errors import InputError
 from flexcalc.geometry import Coordinate
+from flexcalc.printing import say
 from flexcalc.registry import open_potential
 from flexcalc.units import KCAL_MOL
 from flexcalc.workflows.benchmark.curves import trained
@@ -23,7 +26,6 @@ from flexcalc.workflows.benchmark.job import BenchmarkJob, Fit, Rows, word
 from flexcalc.workflows.benchmark.joint import TEST_SHARE, together
 from flexcalc.workflows.benchmark.record import kept, mark
 from flexcalc.workflows.benchmark.testing import along, judged
-from flexcalc.workflows.fitting import run_train
 from flexcalc.workflows.runs import Run
 
 
@@ -128,7 +130,7 @@ def _folder(place: Path, fit: Fit) -> Path:
 
 
 def _fitted(config: Train, folder: Path) -> dict[str, Any]:
-    results = run_train(config, folder)
+    results = run_command(train, config, folder, echo=say).to_dict()
     force = results["force_rmse_kcal_mol_A"]
     return {"said": f"validation force RMSE {force:.3f} kcal/mol/A"}
 
