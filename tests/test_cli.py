@@ -593,7 +593,7 @@ def test_ctrl_c_ends_with_130_and_the_same_command_goes_on(here, run, capsys):
         # The first checkpoint is of the start; at the second there are frames to lose.
         wait_for(Path("broken/trajectory.xyz"), 1000, process)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=600)
         assert process.returncode == 130
     assert err == "flexcalc: interrupted; the same command goes on from here\n"
     assert run("info", "broken") == 0
