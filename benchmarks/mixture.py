@@ -37,7 +37,7 @@ from flexcalc.models.family import errors
 from flexcalc.models.gdml import SGDML
 from flexcalc.models.mixture import MixturePotential
 from flexcalc.training.mixture import Mixture
-from flexcalc.training.refinement import refine
+from flexcalc.training.refinement import Rounds, refine
 from flexcalc.training.selection import choose
 from flexcalc.training.tuning import fit_best
 
@@ -236,7 +236,7 @@ def joint(options):
         if name.startswith("refined-") and (kind != "single" or placed is None):
             first = choose("stratified", pool, options.points // (options.rounds + 1), rng)
             found = refine(
-                family, pool, first, options.points, options.rounds, judged, rng, by=options.by
+                family, pool, Rounds(first, options.points, options.rounds, options.by), judged, rng
             )
             placed, potential = pool[found.train], found.choice.potential
         else:

@@ -5,7 +5,7 @@
     atoms.calc = flexcalc.Calculator("azobenzene.flex")     # an ASE calculator
     potential = flexcalc.load("azobenzene.flex")            # the same object, for batches
     data = flexcalc.read("azobenzene.xyz")                  # a Dataset
-    potential = flexcalc.train(data, "sgdml", points=200, seed=0)
+    fit = flexcalc.train(data, "sgdml", points=200, seed=0)  # fit.model is the potential
 
 Names are imported on first use, so that `import flexcalc` is quick.
 """
@@ -53,7 +53,7 @@ _HOMES = {
     "read": "flexcalc.files",
     "saddle": "flexcalc.commands.saddle",
     "serve": "flexcalc.adapters.ipi",
-    "train": "flexcalc.workflows",
+    "train": "flexcalc.commands.train",
     "umbrella": "flexcalc.commands.umbrella",
     "write": "flexcalc.files",
 }
@@ -106,6 +106,7 @@ if TYPE_CHECKING:
     from flexcalc.commands.metad import metad
     from flexcalc.commands.path import path
     from flexcalc.commands.saddle import saddle
+    from flexcalc.commands.train import train
     from flexcalc.commands.umbrella import umbrella
     from flexcalc.config.methods import (
         FIRE,
@@ -132,7 +133,6 @@ if TYPE_CHECKING:
     from flexcalc.models.committee import Committee
     from flexcalc.potential import Evaluation, Potential, Sum
     from flexcalc.registry import load
-    from flexcalc.workflows import train
 
 
 def __getattr__(name: str) -> Any:

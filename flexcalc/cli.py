@@ -52,7 +52,7 @@ HELP = "Machine-learned force fields for flexible molecules: train, check, and m
 RUNS = {
     "demo": ("Run the main job on glycine, from nothing to a report.", "run_demo"),
     "label": ("Sample geometries of a molecule and label them with a reference.", "label"),
-    "train": ("Train one or several model families on a dataset.", "run_train"),
+    "train": ("Train one or several model families on a dataset.", "train"),
     "evaluate": ("Measure errors of potentials, overall and by region.", "run_evaluate"),
     "path": ("Find a minimum-energy path and check its barrier.", "path"),
     "saddle": ("Refine a saddle, find the minima it joins, and give rates.", "saddle"),

@@ -3,12 +3,13 @@
 A task is handed a `Store` and asks it for all that it keeps, so that it needs to know nothing about
 files: a plain Store keeps everything in memory, a `FolderStore` on disk. What lies under a name
 depends on its suffix: `.xyz` a Dataset, `.json` what JSON can hold, `.csv` a table of numbers,
-`.npz` arrays, and `.checkpoint` or `.hessian` arrays with facts.
+`.npz` arrays, `.flex` a model, and `.checkpoint` or `.hessian` arrays with facts.
 """
 
 from __future__ import annotations
 
 import io
+import shutil
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
@@ -36,6 +37,9 @@ from flexcalc.storage import (
     whole_lines,
     write_json,
 )
+
+UNFINISHED = "unfinished"
+"""Folder in a run folder for what an interrupted run resumes from."""
 
 Arrays = Mapping[str, np.ndarray]
 Facts = Mapping[str, Any]
@@ -83,6 +87,9 @@ class Store:
         progress: whether long work shows a progress bar.
     """
 
+    target: Path | None = None
+    """Where a model is wanted besides, see `deliver`."""
+
     def __init__(self, *, progress: bool = False):
         self.progress = progress
         self.kept: dict[str, Any] = {}
@@ -118,9 +125,9 @@ class Store:
     def say(self, line: str) -> None:
         """One line about the course of the work, for the reader and for the log."""
 
-    def warn(self, text: str) -> None:
-        """One line that the user should know of."""
-        warnings.warn(text, FlexcalcWarning, stacklevel=3)
+    def warn(self, text: str, category: type[Warning] = FlexcalcWarning) -> None:
+        """One line that the user should know of; the category is that of Python's warning."""
+        warnings.warn(text, category, stacklevel=3)
 
     def table(self, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """A table; the first column to the left, the others to the right."""
@@ -174,6 +181,16 @@ class Store:
         if "place" not in self.kept:
             self.kept["place"] = tempfile.TemporaryDirectory(prefix="flexcalc-")
         return Path(self.kept["place"].name) / name
+
+    def unfinished(self, part: str) -> Path | None:
+        """A folder for what an interrupted run resumes from; it goes when the run is complete.
+
+        None in memory, where nothing is resumed.
+        """
+        return None
+
+    def deliver(self, name: str) -> None:
+        """Put a copy of a model that is kept where the user wants it."""
 
     def where(self, name: str) -> str:
         """What lies under a name, for messages."""
@@ -280,7 +297,9 @@ class FolderStore(Store):
         path = self.folder / name
         self._close_log(name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        if isinstance(value, Dataset):
+        if path.suffix == ".flex":
+            value.save(path)
+        elif isinstance(value, Dataset):
             files.write(path, value)
         elif path.suffix == ".json":
             write_json(path, value)
@@ -295,14 +314,22 @@ class FolderStore(Store):
         """A folder for a program that writes its own files."""
         return self.folder / name
 
+    def unfinished(self, part: str) -> Path:
+        """See `Store.unfinished`."""
+        return self.folder / UNFINISHED / part
+
     def where(self, name: str) -> str:
         """The file of a name."""
         return str(self.folder / name)
 
     def remove(self, name: str) -> None:
-        """Remove a file; it need not be there."""
+        """Remove a file or a folder; it need not be there."""
         self._close_log(name)
-        (self.folder / name).unlink(missing_ok=True)
+        path = self.folder / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
     def copy_from(self, other: Store, name: str) -> None:
         """Copy a file of another folder byte by byte; remove it where it is not there."""

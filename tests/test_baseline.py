@@ -13,7 +13,7 @@ from flexcalc.errors import AddressError, FileFormatError, InputError
 from flexcalc.models import folder as model_folder
 from flexcalc.models.delta import DeltaModel
 from flexcalc.models.folder import FACTS
-from flexcalc.training.memory import Notebook
+from flexcalc.training.checkpoints import Checkpoints
 
 GFN2 = "xtb:GFN2-xTB"
 WORDS = ("--points", "20", "--validation-points", "10", "--sigmas", "5,10")
@@ -55,7 +55,7 @@ def test_labels_that_are_the_baselines_own_leave_nothing_to_learn_but_noise(here
     delta = flexcalc.train(both, baseline=GFN2, **options)
     alone = flexcalc.train(springs, **options)(springs.positions)
     found = delta(springs.positions)
-    assert isinstance(delta, flexcalc.Sum)
+    assert isinstance(delta.model, flexcalc.Sum)
     # Energies of 140 eV lose 3e-14 eV; solving the kernel matrix makes the most of that.
     assert np.abs(found.forces - extra.forces - alone.forces).max() < 1e-6
     assert np.abs(found.energies - extra.energies - alone.energies).max() < 1e-6
@@ -127,9 +127,9 @@ def test_a_committee_of_references_is_kept_by_its_address(here, run):
 @pytest.mark.data
 def test_an_interrupted_baseline_goes_on_and_is_not_computed_again(here, run, monkeypatch):
     words = ["train", "water.xyz", *WORDS, "--baseline", GFN2]
-    monkeypatch.setattr("flexcalc.workflows.baseline.CHUNK", 8)
+    monkeypatch.setattr("flexcalc.tasks.baseline.CHUNK", 8)
     assert run(*words, "-o", "whole") == 0
-    remember, done = Notebook.remember, []
+    remember, done = Checkpoints.save, []
 
     def interrupted(self, step, content, potential=None):
         remember(self, step, content, potential)
@@ -137,7 +137,7 @@ def test_an_interrupted_baseline_goes_on_and_is_not_computed_again(here, run, mo
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(Notebook, "remember", interrupted)
+        patched.setattr(Checkpoints, "save", interrupted)
         while run(*words, "-o", "broken") == 130:
             assert len(done) < 100
     baseline = [step for step in done if step.parent.name == "baseline"]

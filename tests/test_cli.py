@@ -40,7 +40,7 @@ from flexcalc.methods.optimisers import FIRE
 from flexcalc.methods.path import Scan
 from flexcalc.methods.sampling import AsIs, Displaced, Thermal
 from flexcalc.models.gdml import SGDML
-from flexcalc.training.memory import Notebook
+from flexcalc.training.checkpoints import Checkpoints
 
 
 def complaint(capsys):
@@ -593,7 +593,7 @@ def test_ctrl_c_ends_with_130_and_the_same_command_goes_on(here, run, capsys):
         # The first checkpoint is of the start; at the second there are frames to lose.
         wait_for(Path("broken/trajectory.xyz"), 1000, process)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=600)
         assert process.returncode == 130
     assert err == "flexcalc: interrupted; the same command goes on from here\n"
     assert run("info", "broken") == 0
@@ -663,7 +663,7 @@ def test_a_training_stopped_at_every_step_ends_as_if_undisturbed(way, here, run,
     """One step a start: each start has to find what the ones before it finished."""
     words = [*SIZES, *TRAININGS[way]]
     assert run(*words, "-o", "whole") == 0
-    remember, done = Notebook.remember, []
+    remember, done = Checkpoints.save, []
 
     def interrupted(self, step, content, potential=None):
         remember(self, step, content, potential)
@@ -671,7 +671,7 @@ def test_a_training_stopped_at_every_step_ends_as_if_undisturbed(way, here, run,
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(Notebook, "remember", interrupted)
+        patched.setattr(Checkpoints, "save", interrupted)
         while run(*words, "-o", "broken") == 130:
             assert len(done) < 100
     assert len(done) == len(set(done)) >= 6
@@ -687,7 +687,7 @@ def test_what_was_trained_on_other_labels_is_forgotten(here, run, monkeypatch):
     flexcalc.write("changing.xyz", data[::-1])
     words[1] = "changing.xyz"
     with monkeypatch.context() as patched:
-        patched.setattr(flexcalc.workflows.fitting, "held_out", lambda *_: 1 / 0)
+        patched.setattr(flexcalc.tasks.train, "held_out", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             run(*words, "-o", "broken")
     assert Path("broken/unfinished").exists()

@@ -331,7 +331,6 @@ BY_THEMSELVES = {
     "flexcalc/models/gdml/solver.py": "/proc and /sys",
     "flexcalc/models/networks/compiled.py": "our own sources",
     "flexcalc/display/html.py": "our own style and scripts",
-    "flexcalc/benchmarking/calls.py": "os.devnull",
     "flexcalc/benchmarking/trainings.py": "os.devnull",
     "flexcalc/workflows/runs.py": "log.txt, in a folder that has been looked through",
     "flexcalc/runs/folder.py": "log.txt, in a folder that has been looked through",

@@ -262,7 +262,7 @@ def test_serve_answers_an_ipi_started_by_hand(here):
     )
     try:
         main(["serve", "inputs/serve.toml", "--unix", name])
-        assert ipi.wait(60) == 0
+        assert ipi.wait(600) == 0
     finally:
         ipi.kill()
         Path(f"/tmp/ipi_{name}").unlink(missing_ok=True)

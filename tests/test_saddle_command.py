@@ -196,7 +196,9 @@ def test_the_worst_images_are_trained_on_until_the_barrier_holds(gap, run):
 @pytest.mark.parametrize("made", [{"committee": 2}, {"baseline": "xtb:GFN1-xTB"}])
 def test_a_committee_and_a_model_on_a_baseline_are_trained_anew_as_what_they_are(gap, run, made):
     data = flexcalc.read("labels.xyz")
-    first = flexcalc.train(data, points=24, validation_points=6, sigma=5.0, symmetry=False, **made)
+    first = flexcalc.train(
+        data, points=24, validation_points=6, sigma=5.0, symmetry=False, **made
+    ).model
     shutil.rmtree("gap.flex")
     first.save(gap / "gap.flex")
     once = [*REFINED, "--barrier-tolerance-kcal-mol", "1e-9", "--refine", "1"]
@@ -231,7 +233,7 @@ def test_a_refinement_that_was_cut_off_goes_on_in_its_round(gap, run):
         (["path", MODEL, "way.xyz", "--refine", "1"], "expected dataset and relabel"),
         (
             ["path", MODEL, "way.xyz", "--refine", "1", "--dataset", "way.xyz", "--relabel", MODEL],
-            "cannot be trained anew",
+            "cannot be retrained",
         ),
         ([*REFINED, "--relabel", "xtb:GFN1-xTB"], "labelled by xtb:GFN2-xTB, not by relabel"),
         ([*REFINED, "--dataset", "way.xyz"], "way.xyz"),

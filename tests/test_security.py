@@ -151,7 +151,7 @@ def test_hostile_files_are_refused_and_nothing_in_them_runs(hostile, words):
         cwd=hostile,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     assert "exit 2" in found.stdout, found.stderr
     assert "events []" in found.stdout

@@ -89,7 +89,7 @@ def test_ases_client_serves_our_calculator(water_shelf, own_sockets):
     client = ase.Atoms(WATER, GEOMETRY)
     client.calc = flexcalc.Calculator(water_shelf / "water.flex")
     atoms = ase.Atoms(WATER, GEOMETRY, cell=[12, 12, 12])
-    with SocketIOCalculator(unixsocket=name, timeout=60) as atoms.calc:
+    with SocketIOCalculator(unixsocket=name, timeout=600) as atoms.calc:
         work = SocketClient(unixsocket=name).run
         thread = threading.Thread(target=work, args=(client, False), daemon=True)
         thread.start()

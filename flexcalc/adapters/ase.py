@@ -66,7 +66,7 @@ class Calculator(ASECalculator):
         if isinstance(potential, Path):
             potential = str(potential)
         if not isinstance(potential, str):
-            self.potential = potential
+            self.potential = open_potential(potential)
         elif needs_molecule(potential):
             self._reference = potential
         else:

@@ -15,9 +15,10 @@ from typing import Any
 
 from flexcalc.config import from_values, options
 from flexcalc.config.methods import paragraph
+from flexcalc.config.options import Option
 from flexcalc.dataset import Dataset
 from flexcalc.errors import ConfigError, GuardError
-from flexcalc.fields import GEOMETRIES
+from flexcalc.fields import FAMILY, GEOMETRIES
 from flexcalc.parallel.batches import ended_by_interrupts
 from flexcalc.results.base import Result
 from flexcalc.runs import RunFolder
@@ -88,7 +89,8 @@ def _carried_out(
             return task(chosen, memory)
     from flexcalc.reports import write_report
 
-    with RunFolder(task.__name__, output, echo=echo, progress=progress) as run:
+    folder, target = _places(task.__name__, chosen, Path(output))
+    with RunFolder(task.__name__, folder, echo=echo, progress=progress, target=target) as run:
         result = task(chosen, run)
         if result.stopped is not None:
             run.log(f"stopped: {result.stopped.message}")
@@ -98,6 +100,16 @@ def _carried_out(
             run.finish(result.to_dict())
             run.say(f"report: {write_report(run.folder)}")
     return result
+
+
+def _places(name: str, chosen: Any, output: Path) -> tuple[Path, Path | None]:
+    """The run folder, and the model folder that is wanted where the output names one.
+
+    With an output NAME.flex of a command that makes a model, the run folder is NAME-COMMAND.
+    """
+    if output.suffix == ".flex" and getattr(chosen, "makes_model", False):
+        return output.with_name(f"{output.stem}-{name}"), output
+    return output, None
 
 
 def _bound(
@@ -184,8 +196,7 @@ def _documented(task: Task, config: Any) -> str:
     for option in options(config):
         lines += paragraph(option.name, option.help)
         if option.choices:
-            kinds = " | ".join(sorted({kind.__name__ for kind in option.choices.values()}))
-            lines += paragraph("", f"One of {kinds}; its own options may stand here too.")
+            lines += paragraph("", f"One of {_kinds(option)}; its own options may stand here too.")
     lines += paragraph(
         OUTPUT,
         "Folder that everything is kept in; an unfinished run in it is resumed. Without it "
@@ -193,3 +204,10 @@ def _documented(task: Task, config: Any) -> str:
     )
     lines += paragraph(PROGRESS, "Show a progress bar, on a terminal or in a notebook.")
     return "\n".join(lines) + mark + rest + "\n"
+
+
+def _kinds(option: Option) -> str:
+    """What may be given for a section: classes, or names of model families."""
+    if FAMILY in getattr(option.annotation, "__metadata__", ()):
+        return ", ".join(map(repr, option.choices))
+    return " | ".join(sorted({kind.__name__ for kind in option.choices.values()}))

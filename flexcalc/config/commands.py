@@ -80,6 +80,7 @@ class Train(LabelledFrames, OpensPotentials):
 
     positional: ClassVar[tuple[str, ...]] = ("dataset",)
     changeable: ClassVar[tuple[str, ...]] = ()
+    makes_model: ClassVar[bool] = True
 
     dataset: GeometryLike
     """Labelled frames: extxyz, or npz with its units. sGDML, its mixtures and networks learn from
@@ -88,8 +89,9 @@ class Train(LabelledFrames, OpensPotentials):
     """Model families to train, each with its hyperparameters."""
     points: Count = 200
     """Training points."""
-    validation_points: Count = 200
-    """Frames that choose the hyperparameters."""
+    validation_points: Natural | None = None
+    """Frames that choose the hyperparameters; by default 200, or all that are left where those are
+    fewer."""
     selection: Selection = "stratified"
     """How training points are chosen: `stratified` follows the distribution of energies, if any,
     `random` nothing, `farthest` takes what is least like the points it has, `clusters` draws

@@ -49,7 +49,7 @@ class Option:
     annotation: Any
     help: str
     default: Any
-    choices: dict[str, type]
+    choices: Mapping[str, type]
     many: bool = False
 
     @property
@@ -85,7 +85,7 @@ def _is_internal(hint: Any) -> bool:
 def _option(item: Any, hint: Any, texts: dict[str, str]) -> Option:
     default = item.default_factory() if item.default_factory is not MISSING else item.default
     many = False
-    choices: dict[str, type]
+    choices: Mapping[str, type]
     if get_origin(hint) is Annotated and FAMILY in hint.__metadata__:
         many, choices = get_origin(get_args(hint)[0]) is tuple, _Families()
     elif get_origin(hint) is tuple and _sections(get_args(hint)[0]):
@@ -95,14 +95,20 @@ def _option(item: Any, hint: Any, texts: dict[str, str]) -> Option:
     return Option(item.name, hint, texts.get(item.name, ""), default, choices, many)
 
 
-class _Families(dict):
+class _Families(Mapping[str, type]):
     """Model families by name, each imported when it is asked for."""
-
-    def __init__(self) -> None:
-        super().__init__(FAMILIES)
 
     def __getitem__(self, name: str) -> type:
         return family(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in FAMILIES
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(FAMILIES)
+
+    def __len__(self) -> int:
+        return len(FAMILIES)
 
 
 def _sections(hint: Any) -> dict[str, type]:

@@ -47,22 +47,52 @@ def from_values(config: Any, values: Mapping[str, Any]) -> Any:
         ConfigError: names the option, what was expected and what was found.
     """
     known = {option.name: option for option in options(config)}
-    known_flags = {flag.name.replace("-", "_"): flag for flag in flags(config)}
+    short = _short_names(config, values)
     table: dict[str, Any] = {}
     for name, value in values.items():
         if name in known:
             many = known[name].many or is_tuple(known[name].annotation)
             table[name] = _several(value) if many else value
-    for name, value in values.items():
-        if name in known:
-            continue
-        if name not in known_flags:
-            raise ConfigError(f"{name}: no such option{_hint(name, [*known, *known_flags])}")
-        flag = known_flags[name]
-        for place in flag.places:
-            entries = _several(value) if flag.many else value
+    others = [name for name in values if name not in known]
+    unknown = next((name for name in others if name not in short), None)
+    if unknown is not None:
+        raise ConfigError(f"{unknown}: no such option{_hint(unknown, [*known, *short])}")
+    # Sections before their options.
+    for name in sorted(others, key=lambda name: short[name][0][0].count(".")):
+        (places, many), value = short[name], values[name]
+        for place in places:
+            entries = _several(value) if many else value
             _put(config, table, place, entries, partial(_as_given, name))
     return _build(config, table, lambda key: key.rpartition(".")[2], "", {})
+
+
+def _short_names(config: Any, values: Mapping[str, Any]) -> dict[str, tuple[tuple[str, ...], bool]]:
+    """Options of sections that may stand for themselves: their places, and whether they hold many.
+
+    Of model families they are those of all that are given.
+    """
+    kinds: dict[str, str] = {}
+    inner: list[tuple[str, Option]] = []
+    for option in options(config):
+        given = values.get(option.name)
+        if not (option.choices and given):
+            continue
+        for entry in _tables(option, given):
+            kind = str(entry.get("kind")) if isinstance(entry, Mapping) else _kind_named(entry)
+            if isinstance(entry, str) or kind in option.choices:
+                kinds.setdefault(option.name, kind)
+            for one in options(option.choices[kind]) if kind in option.choices else ():
+                inner.append((f"{option.name}.{one.name}", one))
+    found = {
+        flag.name.replace("-", "_"): (
+            tuple(place.removesuffix(".kind") for place in flag.places),
+            flag.many,
+        )
+        for flag in flags(config, kinds)
+    }
+    for place, option in inner:  # the command line leaves some of them to files
+        found.setdefault(option.name, ((place,), is_tuple(option.annotation)))
+    return found
 
 
 def load(
@@ -139,6 +169,19 @@ def _section(option: Option, table: Any, place: Place, key: str) -> tuple[type, 
     return option.choices[kind], table
 
 
+def _is_section(option: Option, entry: Any) -> bool:
+    """Whether an object is a section of the kind that it says it is of."""
+    kind = _kind_named(entry)
+    return kind in option.choices and type(entry) is option.choices[kind]
+
+
+def _kind_named(entry: Any) -> str:
+    """The kind of a section: its name, or what an object says of itself."""
+    if isinstance(entry, str):
+        return entry
+    return str(getattr(entry, "kind", None) or getattr(entry, "name", None))
+
+
 def _tables(option: Option, value: Any) -> list[Any]:
     """The sections of a field as a list of tables, however they were written."""
     return list(value) if isinstance(value, list | tuple) else [value]
@@ -208,8 +251,8 @@ def _build(
             continue
         sections = []
         for entry in _tables(option, value) if option.many else [value]:
-            if is_dataclass(entry) and type(entry) in option.choices.values():
-                entry = {"kind": kind_of(entry), **_own_fields(entry)}
+            if is_dataclass(entry) and _is_section(option, entry):
+                entry = _as_table(entry)
             if isinstance(entry, str | Mapping) or value is not option.default:
                 section, inner = _section(option, entry, place, key)
                 entry = _build(section, inner, place, f"{key}.", typed)

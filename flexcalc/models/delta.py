@@ -65,14 +65,10 @@ class DeltaModel(Sum, TrainedPotential):
             InputError: the baseline is no trained model and has no address; or the destination
                 is no model folder.
         """
+        check_baseline(self.baseline, self.facts.get("baseline"))
         members = {MODEL: self.model.save}
         if _can_be_saved(self.baseline):
             members[BASELINE] = cast(TrainedPotential, self.baseline).save
-        elif not isinstance(self.facts.get("baseline"), str):
-            raise InputError(
-                f"the baseline, a {type(self.baseline).__name__}, is no trained model: give it by "
-                "its address to save what was trained on it"
-            )
         write_model(
             folder,
             family=self.name,
@@ -112,6 +108,19 @@ class DeltaModel(Sum, TrainedPotential):
                 "changed or is gone; put it back, or train again"
             )
         return cls(parts(address, facts["numbers"]), model, facts)
+
+
+def check_baseline(baseline: Potential, address: Any) -> None:
+    """Refuse a baseline that cannot be saved with a model: neither one itself nor an address.
+
+    Raises:
+        InputError: it is such a one.
+    """
+    if not isinstance(address, str) and not _can_be_saved(baseline):
+        raise InputError(
+            f"the baseline, a {type(baseline).__name__}, is no trained model: give it by "
+            "its address to save what was trained on it"
+        )
 
 
 def _can_be_saved(potential: Potential) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self, cast, runtime_checkable
 
@@ -86,29 +86,32 @@ class Family(Protocol):
 class SharingFamily(Family, Protocol):
     """A family whose candidates share work, such as descriptors or kernel matrices."""
 
-    def fit_many(
+    def session(
         self,
-        candidates: Iterable[Self],
         train: Dataset,
         validation: Dataset | None,
         rng: Generator,
         progress: Progress = silent,
         folder: Path | None = None,
-    ) -> Iterator[TrainedPotential]:
-        """Train the candidates one by one, each when it is asked for.
+    ) -> Session[Self]:
+        """Begin to train candidates on one dataset: check it, and do the work that they share.
 
         In `folder`, if there is one, a long candidate may keep what it has done.
-
-        The next candidate is taken when the one before has been yielded and judged; what it
-        becomes must not depend on which ones came before it, so that a search can be resumed.
         """
+
+
+class Session[F](Protocol):
+    """Trains candidates of a family that share work, one after the other."""
+
+    def fit(self, candidate: F) -> TrainedPotential:
+        """Train a candidate; the result must not depend on those that were trained before it."""
 
 
 @runtime_checkable
 class GrowingFamily(Family, Protocol):
     """A family whose grid of candidates goes on beyond its edges."""
 
-    def beyond(self, best: Self) -> Self | None:
+    def extend_grid(self, best: Self) -> Self | None:
         """The next candidate outwards, where the best one is the outermost so far.
 
         None where it lies inside the grid, or the grid ends here for good.
@@ -197,10 +200,10 @@ class TrainingWarning(UserWarning):
     """Something about a training deserves a second look; the model is made all the same."""
 
 
-def announce(potential: TrainedPotential, told: Collection[str] = ()) -> None:
-    """Warn of what the training noted in `facts["warnings"]`, but for what was told before."""
+def announce(potential: TrainedPotential, known: Collection[str] = ()) -> None:
+    """Warn of what the training noted in `facts["warnings"]`, except what is known already."""
     for note in potential.facts.get("warnings", ()):
-        if note not in told:
+        if note not in known:
             warnings.warn(note, TrainingWarning, stacklevel=3)
 
 

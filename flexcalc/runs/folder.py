@@ -16,8 +16,8 @@ from flexcalc.errors import InputError
 from flexcalc.printing import printable
 from flexcalc.progress import Progress, bar
 from flexcalc.runs.resuming import RESULTS, check_same, finished_results
-from flexcalc.storage import atomic_write, naming, run_folder
-from flexcalc.store import FolderStore
+from flexcalc.storage import atomic_write, copy_tree, naming, run_folder
+from flexcalc.store import UNFINISHED, FlexcalcWarning, FolderStore
 
 LARGE_BYTES = 10**9
 """Output beyond which a run says beforehand how much there will be."""
@@ -36,6 +36,7 @@ class RunFolder(FolderStore):
         folder: where everything of the run is kept.
         echo: takes every line that is also logged; None for nobody.
         progress: whether long work shows a progress bar.
+        target: a model folder, NAME.flex, that the run is to make besides.
     """
 
     def __init__(
@@ -45,9 +46,10 @@ class RunFolder(FolderStore):
         *,
         echo: Callable[[str], None] | None = None,
         progress: bool = False,
+        target: Path | None = None,
     ):
         super().__init__(folder, progress=progress)
-        self.command, self.echo = command, echo
+        self.command, self.echo, self.target = command, echo, target
         self._start = time.monotonic()
         self._held = ExitStack()
         self._new: list[Path] = []
@@ -62,9 +64,12 @@ class RunFolder(FolderStore):
         """Hold the folder, and note the options in run.toml.
 
         Raises:
-            InputError: the folder holds a run with other options.
+            InputError: the folder holds a run with other options, or the target no model.
             BusyError: another process is using it.
         """
+        target = self.target
+        if target is not None and target.exists() and not (target / "model.json").exists():
+            raise InputError(f"{target}: exists and is no flexcalc model; choose another --output")
         text = f"# flexcalc {self.command}\n{to_toml(options)}"
         check_same(self.folder / "run.toml", text, options)
         places = (self.folder, *self.folder.parents)
@@ -76,6 +81,7 @@ class RunFolder(FolderStore):
             atomic_write(self.folder / "run.toml", text)
         else:
             self._finished = True
+            self.remove(UNFINISHED)
             self.say(f"{self.folder}: this run is already complete; its results are reused")
         return finished
 
@@ -102,10 +108,10 @@ class RunFolder(FolderStore):
                 self.echo(line)
         self.log(line)
 
-    def warn(self, text: str) -> None:
+    def warn(self, text: str, category: type[Warning] = FlexcalcWarning) -> None:
         """One line that the user should know of; a Python warning where nobody reads lines."""
         if self.echo is None:
-            super().warn(text)
+            super().warn(text, category)
             self.log(f"warning: {text}")
         else:
             self.say(f"warning: {text}")
@@ -138,10 +144,16 @@ class RunFolder(FolderStore):
         else:
             self.say(line)
 
+    def deliver(self, name: str) -> None:
+        """Copy a model to the target; where the run was complete before, only if it is gone."""
+        if self.target is not None and not (self.finished and self.target.exists()):
+            copy_tree(self.folder / name, self.target)
+
     def finish(self, results: Mapping[str, Any]) -> None:
-        """Write results.json."""
+        """Write results.json, and remove what an interrupted run would have resumed from."""
         seconds = round(time.monotonic() - self._start, 2)
         self.put(RESULTS, {"command": self.command, **results, "seconds": seconds})
+        self.remove(UNFINISHED)
 
     def _remove_if_empty(self) -> None:
         """Remove the folders that were made, where no work has been left in them."""

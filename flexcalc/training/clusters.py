@@ -11,10 +11,10 @@ from flexcalc.dataset import Dataset
 GEOMETRIES, ENERGIES = 10, 5
 """Clusters by geometry, and of each by energy."""
 
-MOST_LINKED = 4000
+MAX_LINKED = 4000
 """Frames that are linked with each other; their pairs take 64 MB, which grow as the square."""
 
-MOST_SWEEPS = 1000
+MAX_SWEEPS = 1000
 """Bound on the sweeps of k-means, which in practice settle in tens."""
 
 
@@ -26,7 +26,7 @@ def cluster(data: Dataset, rng: Generator) -> np.ndarray:
 
     Args:
         data: frames; without energies, the groups by geometry are all.
-        rng: draws the frames that are linked where there are more than MOST_LINKED.
+        rng: draws the frames that are linked where there are more than MAX_LINKED.
 
     Returns:
         cluster of each frame (frames,), numbered from 0 without gaps.
@@ -51,7 +51,7 @@ def pair_distances(positions: np.ndarray) -> np.ndarray:
 def ward(features: np.ndarray, count: int, rng: Generator) -> np.ndarray:
     """Agglomerative clustering that adds the least variance with every union.
 
-    Linking takes memory for every pair of frames. Of more than MOST_LINKED frames, a random
+    Linking takes memory for every pair of frames. Of more than MAX_LINKED frames, a random
     subset of that size is linked and the others join the cluster with the nearest mean.
 
     Source: Ward, J. Am. Stat. Assoc. 58, 236 (1963), doi:10.1080/01621459.1963.10500845.
@@ -70,9 +70,9 @@ def ward(features: np.ndarray, count: int, rng: Generator) -> np.ndarray:
     frames = len(features)
     if frames <= count:
         return np.arange(frames)
-    if frames <= MOST_LINKED:
+    if frames <= MAX_LINKED:
         return _numbered(fcluster(linkage(features, "ward"), count, "maxclust"))
-    linked = np.sort(rng.choice(frames, MOST_LINKED, replace=False))
+    linked = np.sort(rng.choice(frames, MAX_LINKED, replace=False))
     found = ward(features[linked], count, rng)
     means = np.array([features[linked][found == index].mean(axis=0) for index in np.unique(found)])
     clusters = cdist(features, means).argmin(axis=1)
@@ -94,7 +94,7 @@ def nearest_means(values: np.ndarray, count: int) -> np.ndarray:
     """
     means = np.unique(np.quantile(values, (np.arange(count) + 0.5) / count))
     clusters = np.full(len(values), -1)
-    for _ in range(MOST_SWEEPS):
+    for _ in range(MAX_SWEEPS):
         before = clusters
         clusters = _numbered(np.searchsorted((means[1:] + means[:-1]) / 2, values))
         if np.array_equal(clusters, before):

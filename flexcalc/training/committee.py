@@ -13,8 +13,8 @@ from flexcalc.errors import InputError
 from flexcalc.models.committee import Committee
 from flexcalc.models.family import Family, TrainedPotential, TrainingWarning, errors
 from flexcalc.progress import Progress, part, silent
+from flexcalc.training.checkpoints import NO_CHECKPOINTS, Checkpoints
 from flexcalc.training.crossvalidation import folds, order_of
-from flexcalc.training.memory import NOTHING, Memory
 
 OF_MEMBERS = ("level", "permutations", "features")
 """Facts of a member that hold for the committee where all members have the same."""
@@ -27,9 +27,9 @@ def fit_committee(
     members: int,
     rng: Generator,
     progress: Progress = silent,
-    memory: Memory = NOTHING,
+    checkpoints: Checkpoints = NO_CHECKPOINTS,
 ) -> Committee:
-    """Train a family several times, each time without another part of the training points.
+    """Train a family several times, each time on all but a different part of the training points.
 
     The points are divided into as many parts as there are members, each with the distribution of
     energies, and member k is trained on all parts but the k-th, from a seed of its own. So every
@@ -47,7 +47,7 @@ def fit_committee(
         members: at least two.
         rng: divides the points and seeds the training.
         progress: told the steps of all members.
-        memory: what an earlier call with the same arguments had finished.
+        checkpoints: what an earlier call with the same arguments had finished.
 
     Raises:
         InputError: fewer points than members, or fewer than two members.
@@ -62,16 +62,16 @@ def fit_committee(
     trained = []
     for number, left_out in enumerate(parts):
         step = f"member-{number}"
-        if memory.recall(step) is None:
+        if checkpoints.load(step) is None:
             seen = train[np.setdiff1d(np.arange(len(train)), left_out)]
             own = np.random.default_rng([seed, number])
             with warnings.catch_warnings():
-                # Of all members together they are told once, by whoever announces the committee.
+                # Warnings are given once for all members, by whoever announces the committee.
                 warnings.simplefilter("ignore", TrainingWarning)
                 trained.append(family.fit(seen, validation, own, part(number, members, progress)))
-            memory.remember(step, {"points": len(seen)}, trained[-1])
+            checkpoints.save(step, {"points": len(seen)}, trained[-1])
         else:
-            trained.append(memory.potential(step, family))
+            trained.append(checkpoints.load_potential(step, family))
     return _described(trained, family, train, validation)
 
 

@@ -13,8 +13,8 @@ from flexcalc.dataset import Dataset
 from flexcalc.errors import InputError
 from flexcalc.models.family import Family, TrainedPotential, announce
 from flexcalc.progress import Progress, part, silent
-from flexcalc.training.memory import NOTHING, Memory
-from flexcalc.training.tuning import ENERGY, FORCE, Search, Tried, best_row, note_edge
+from flexcalc.training.checkpoints import NO_CHECKPOINTS, Checkpoints
+from flexcalc.training.tuning import ENERGY, FORCE, Trial, Trials, best_row, note_edge
 
 SPREADS = {
     FORCE: "force_rmse_spread_kcal_mol_A",
@@ -25,7 +25,7 @@ SPREADS = {
 
 @dataclass(frozen=True, eq=False)
 class CrossValidation:
-    """What came of a cross-validation.
+    """The result of a cross-validation.
 
     Args:
         family: the candidate that was chosen.
@@ -52,7 +52,7 @@ class CrossValidation:
 
 
 def order_of(data: Dataset) -> np.ndarray:
-    """What `folds` sorts frames by (frames,): their energies; without, how they come."""
+    """Values (frames,) that `folds` sorts frames by: their energies, or else their order."""
     return np.arange(float(len(data))) if data.energies is None else data.energies
 
 
@@ -85,11 +85,10 @@ def folds(energies: np.ndarray, count: int, rng: Generator) -> list[np.ndarray]:
 def cross_validate(
     family: Family,
     data: Dataset,
-    count: int,
-    train_folds: int,
+    division: tuple[int, int],
     rng: Generator,
     progress: Progress = silent,
-    memory: Memory = NOTHING,
+    checkpoints: Checkpoints = NO_CHECKPOINTS,
 ) -> CrossValidation:
     """Train every candidate on some folds and test it on the others, all the way round.
 
@@ -103,71 +102,72 @@ def cross_validate(
     Args:
         family: its `candidates()` are tried.
         data: labelled frames.
-        count: folds.
-        train_folds: folds to train on; fold n and those after it.
+        division: number of folds, and of those to train on: fold n and those after it.
         rng: divides the frames and seeds the training.
         progress: told the steps of all folds.
-        memory: what an earlier call with the same arguments had finished.
+        checkpoints: what an earlier call with the same arguments had finished.
 
     Raises:
         InputError: numbers of folds that leave none to train on or to test on.
     """
+    count, train_folds = division
     if not 1 <= train_folds < count:
         raise InputError(f"train_folds: expected from 1 to {count - 1}, got {train_folds}")
     seed = int(rng.integers(2**62))
     parts = folds(order_of(data), count, rng)
-    searches, splits = [], []
+    trials, splits = [], []
     for fold in range(count):
         train = np.sort(np.concatenate([parts[(fold + n) % count] for n in range(train_folds)]))
         test = np.setdiff1d(np.arange(len(data)), train)
-        search = Search(
-            family, data[test], memory.within(f"fold-{fold}"), part(fold, count, progress)
+        one = Trials(
+            family, data[test], checkpoints.within(f"fold-{fold}"), part(fold, count, progress)
         )
-        search.run(data[train], None, np.random.default_rng([seed, fold]))
-        searches.append(search)
+        one.run(data[train], None, np.random.default_rng([seed, fold]))
+        trials.append(one)
         splits.append((train, test))
-    _complete(searches, [data[train] for train, _ in splits], seed)
-    return _judged(searches, splits)
+    _complete(trials, [data[train] for train, _ in splits], seed)
+    return _judged(trials, splits)
 
 
-def _complete(searches: Sequence[Search], trains: Sequence[Dataset], seed: int) -> None:
+def _complete(folds: Sequence[Trials], trains: Sequence[Dataset], seed: int) -> None:
     """Try in every fold what was tried in one, since what a fold left out may win on average."""
     everywhere: list[Family] = []
-    for search in searches:
-        tried = [one.family for one in search.tried]
+    for trials in folds:
+        tried = [trial.family for trial in trials.search.trials]
         everywhere += [candidate for candidate in tried if candidate not in everywhere]
-    for fold, (search, train) in enumerate(zip(searches, trains, strict=True)):
-        missing = [candidate for candidate in everywhere if not search.knows(candidate)]
-        search.run(train, None, np.random.default_rng([seed, fold]), missing)
+    for fold, (trials, train) in enumerate(zip(folds, trains, strict=True)):
+        missing = [one for one in everywhere if not trials.search.is_tried(one)]
+        trials.add(missing, train, None, np.random.default_rng([seed, fold]))
 
 
 def _judged(
-    searches: Sequence[Search], splits: Sequence[tuple[np.ndarray, np.ndarray]]
+    folds: Sequence[Trials], splits: Sequence[tuple[np.ndarray, np.ndarray]]
 ) -> CrossValidation:
-    candidates = [one.family for one in searches[0].tried]
-    trials = [[_trial(search, candidate) for search in searches] for candidate in candidates]
-    table = [_mean_row([one.row for one in trial]) for trial in trials]
+    searches = [trials.search for trials in folds]
+    candidates = [trial.family for trial in searches[0].trials]
+    trials = [[_trial(search.trials, one) for search in searches] for one in candidates]
+    table = [_mean_row([trial.row for trial in row]) for row in trials]
     index = best_row(table)
     by_fold = [
         [
-            {"fold": fold, **{key: one.row[key] for key in SPREADS if key in one.row}}
-            for fold, one in enumerate(trial)
+            {"fold": fold, **{key: trial.row[key] for key in SPREADS if key in trial.row}}
+            for fold, trial in enumerate(row)
         ]
-        for trial in trials
+        for row in trials
     ]
-    folds = by_fold[index]
-    best = best_row(folds)
+    errors = by_fold[index]
+    best = best_row(errors)
     potential = trials[index][best].potential
-    if searches[best].at_edge(candidates[index]):
+    if searches[best].is_at_edge(candidates[index]):
         note_edge(potential, table[index], len(table))
     announce(potential)
     return CrossValidation(
-        candidates[index], table, index, folds, best, potential, *splits[best], by_fold
+        candidates[index], table, index, errors, best, potential, *splits[best], by_fold
     )
 
 
-def _trial(search: Search, candidate: Family) -> Tried:
-    return next(one for one in search.tried if one.family == candidate)
+def _trial(trials: Sequence[Trial], candidate: Family) -> Trial:
+    return next(trial for trial in trials if trial.family == candidate)
 
 
 def _mean_row(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

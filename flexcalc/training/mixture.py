@@ -7,7 +7,7 @@ its members are steps of a training. The potential that comes of it is `models.m
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, cast
@@ -41,7 +41,7 @@ from flexcalc.models.mixture import (
 from flexcalc.models.mixture.features import check_kind
 from flexcalc.models.mixture.gate import discriminant
 from flexcalc.progress import Progress, part, silent
-from flexcalc.training.memory import NOTHING, Memory, Notebook
+from flexcalc.training.checkpoints import Checkpoints
 from flexcalc.training.regions import regions_of, with_neighbours
 from flexcalc.training.tuning import Choice, best_row, fit_best
 
@@ -82,7 +82,7 @@ class _Frames:
 
 @dataclass(frozen=True, eq=False)
 class _Trained:
-    """A part of a mixture, and what is to be told of it.
+    """A part of a mixture, and its row of the facts.
 
     Args:
         potential: trained on all its points.
@@ -192,47 +192,31 @@ class Mixture:
         Raises:
             ConfigError: `regions` is not set, or a member's hyperparameters do not fit.
         """
-        trained = next(self.fit_many((self,), train, validation, rng, progress))
+        trained = self.session(train, validation, rng, progress).fit(self)
         announce(trained)
         return trained
 
-    def fit_many(
+    def session(
         self,
-        candidates: Iterable[Mixture],
         train: Dataset,
         validation: Dataset | None,
         rng: Generator,
         progress: Progress = silent,
         folder: Path | None = None,
-    ) -> Iterator[MixturePotential]:
-        """Train candidates that differ in their number of regions; see `SharingFamily`.
+    ) -> MixtureSession:
+        """Begin to train candidates that differ in their number of regions; see `SharingFamily`.
 
-        In `folder` the members that are finished are kept, so that a killed training goes on
+        In `folder` the members that are finished are kept, so that a killed training resumes
         with the next one.
         """
         check_sets(cast(Family, self), train, validation)
         self.check(train.numbers)
         seed = int(rng.integers(2**62))
         frames = _Frames.of(train, validation, seed)
-        common: list[_Trained] | None = None
-        for candidate in candidates:
-            if candidate.regions is None:
-                raise ConfigError(
-                    "regions is not set: set it, or let training.tuning.fit_best choose from "
-                    "region_numbers"
-                )
-            if common is None and candidate.regions > 1:
-                memory = Notebook(folder) if folder is not None else NOTHING
-                common = self._backgrounds(frames, seed, progress, memory)
-            memory = NOTHING
-            if folder is not None:
-                memory = Notebook(folder / f"regions-{candidate.regions}")
-            # Every candidate draws alike, so that none depends on those that came before it.
-            fresh = np.random.default_rng(seed)
-            yield candidate._fitted(frames, common or [], fresh, progress, memory)
+        return MixtureSession(self, frames, seed, progress, Checkpoints(folder))
 
     def _backgrounds(
-        self, frames: _Frames, seed: int, progress: Progress, memory: Memory
+        self, frames: _Frames, seed: int, progress: Progress, checkpoints: Checkpoints
     ) -> list[_Trained]:
         """The models of all training points."""
         if not self.background:
@@ -247,7 +231,7 @@ class Mixture:
                 judged,
                 seed + number,
                 part(number, len(each) + 1, progress),
-                memory.within(f"background-{number}"),
+                checkpoints.within(f"background-{number}"),
             )
             for number, families in enumerate(each)
         ]
@@ -258,7 +242,7 @@ class Mixture:
         common: Sequence[_Trained],
         rng: Generator,
         progress: Progress,
-        memory: Memory,
+        checkpoints: Checkpoints,
     ) -> MixturePotential:
         """The mixture of backgrounds, if there are any, and the local models still to be made."""
         train, judged = frames.train, frames.judged
@@ -278,12 +262,12 @@ class Mixture:
                 judged[inside] if len(inside) else judged,
                 int(seeds[number]),
                 part(begun + number, begun + gate.regions, progress),
-                memory.within(f"region-{number}"),
+                checkpoints.within(f"region-{number}"),
             )
             population = int(np.count_nonzero(of_frame == number))
             member.row.update(frames=population, training_points=len(points))
             members.append(member)
-        return self._joined(members, common, gate, frames)
+        return self._combined(members, common, gate, frames)
 
     def gate(self, train: Dataset, rng: Generator) -> tuple[Gate, np.ndarray]:
         """The gate between the regions of a dataset, and the region (frames,) of each frame.
@@ -307,7 +291,7 @@ class Mixture:
         judged: Dataset,
         seed: int,
         progress: Progress,
-        memory: Memory,
+        checkpoints: Checkpoints,
     ) -> _Trained:
         """The best model of some training points, judged by some frames.
 
@@ -315,20 +299,20 @@ class Mixture:
         chosen so is trained again with them.
         """
         if frames.validation is not None:
-            choice = _best(families, frames.train[points], judged, seed, progress, memory)
+            choice = _best(families, frames.train[points], judged, seed, progress, checkpoints)
             return _Trained(choice.potential, choice.potential, _row(choice))
         settled = None
         if self.background or sum(len(family.candidates()) for family in families) > 1:
             rest = points[~frames.choose[points]]
             rest = rest if len(rest) else points
-            within = memory.within("settled")
+            within = checkpoints.within("settled")
             settled = _best(families, frames.train[rest], judged, seed, progress, within)
             families = [settled.family]
-        choice = _best(families, frames.train[points], None, seed, progress, memory)
+        choice = _best(families, frames.train[points], None, seed, progress, checkpoints)
         draft = choice if settled is None else settled
         return _Trained(choice.potential, draft.potential, _row(choice))
 
-    def _joined(
+    def _combined(
         self,
         members: Sequence[_Trained],
         common: Sequence[_Trained],
@@ -375,8 +359,8 @@ class Mixture:
         for name, families in (("of", self.of), ("backgrounds", self.backgrounds)):
             for family in families:
                 if isinstance(family, str | Mixture):
-                    told = family if isinstance(family, str) else family.name
-                    raise ConfigError(f"mixture: {name}: expected other model families, got {told}")
+                    kind = family if isinstance(family, str) else family.name
+                    raise ConfigError(f"mixture: {name}: expected other model families, got {kind}")
         if not self.of:
             raise ConfigError("mixture: of: expected at least one model family")
         return list(self.of)
@@ -407,6 +391,40 @@ class Mixture:
         return MixturePotential.load(folder, opened)
 
 
+class MixtureSession:
+    """Trains candidates that share the models of all training points; see `Mixture.session`."""
+
+    def __init__(
+        self,
+        family: Mixture,
+        frames: _Frames,
+        seed: int,
+        progress: Progress,
+        checkpoints: Checkpoints,
+    ):
+        self.family, self.frames, self.seed = family, frames, seed
+        self.progress, self.checkpoints = progress, checkpoints
+        self.backgrounds: list[_Trained] | None = None
+
+    def fit(self, candidate: Mixture) -> MixturePotential:
+        """Train a candidate; every one draws alike, so that none depends on those before it.
+
+        Raises:
+            ConfigError: its `regions` is not set.
+        """
+        if candidate.regions is None:
+            raise ConfigError(
+                "regions is not set: set it, or let training.tuning.fit_best choose from "
+                "region_numbers"
+            )
+        frames, seed, progress = self.frames, self.seed, self.progress
+        if self.backgrounds is None and candidate.regions > 1:
+            self.backgrounds = self.family._backgrounds(frames, seed, progress, self.checkpoints)
+        within = self.checkpoints.within(f"regions-{candidate.regions}")
+        rng = np.random.default_rng(seed)
+        return candidate._fitted(frames, self.backgrounds or [], rng, progress, within)
+
+
 def _row(choice: Choice) -> dict[str, Any]:
     return {"family": choice.family.name, **choice.table[choice.index]}
 
@@ -417,16 +435,16 @@ def _best(
     validation: Dataset | None,
     seed: int,
     progress: Progress,
-    memory: Memory,
+    checkpoints: Checkpoints,
 ) -> Choice:
     """The choice of the best of some families; of one alone there need be nothing to choose by."""
     found = []
     for index, family in enumerate(families):
         with warnings.catch_warnings():
-            # Of all members together they are told once, by whoever announces the mixture.
+            # Warnings are given once for all members, by whoever announces the mixture.
             warnings.simplefilter("ignore", TrainingWarning)
             fresh = np.random.default_rng([seed, index])
-            place = memory.within(f"of-{index}")
+            place = checkpoints.within(f"of-{index}")
             found.append(fit_best(family, train, validation, fresh, progress, place))
     if len(found) == 1:
         return found[0]

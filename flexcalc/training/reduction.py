@@ -12,11 +12,11 @@ from numpy.random import Generator
 
 from flexcalc.dataset import Dataset
 from flexcalc.errors import InputError
-from flexcalc.models.family import Family, ReducingFamily, TrainedPotential, errors
+from flexcalc.models.family import Family, ReducingFamily, TrainedPotential
 from flexcalc.potential import Potential
 from flexcalc.progress import Progress, silent
-from flexcalc.training.memory import NOTHING, Memory
-from flexcalc.training.tuning import FORCE, Search
+from flexcalc.training.checkpoints import NO_CHECKPOINTS, Checkpoints
+from flexcalc.training.tuning import FORCE, Trial, Trials
 
 GEOMETRIES = 100
 """Geometries over which the importance of features is averaged; more are thinned out. The source
@@ -28,12 +28,13 @@ CALLS = 3
 
 @dataclass(frozen=True, eq=False)
 class Reduction:
-    """What came of a reduction.
+    """The result of a reduction.
 
     Args:
         family: with the features that are kept; the full one if none could be dropped.
         potential: trained with them.
         percentile: percentage of the features that was to be dropped; 0 if none were.
+        row: of the table, for the features that are kept.
         table: a row for each percentile tried, 0 for all features: features kept, errors on the
             validation frames in kcal/mol(/A), and milliseconds to predict one geometry of them.
         features: a row for each feature, see `ReducingFamily.importances`, and whether it is
@@ -43,18 +44,18 @@ class Reduction:
     family: Family
     potential: TrainedPotential
     percentile: float
+    row: dict[str, Any]
     table: list[dict[str, Any]]
     features: list[dict[str, Any]]
 
 
 def reduce(
-    family: ReducingFamily,
-    potential: TrainedPotential,
+    full: Trial,
     train: Dataset,
     validation: Dataset,
     rng: Generator,
     progress: Progress = silent,
-    memory: Memory = NOTHING,
+    checkpoints: Checkpoints = NO_CHECKPOINTS,
 ) -> Reduction:
     """Drop the features that matter least, as many as the family's tolerance allows.
 
@@ -68,29 +69,31 @@ def reduce(
     (2023), arXiv:2209.03985.
 
     Args:
-        family: with the hyperparameters that were chosen for all features.
-        potential: trained with them.
+        full: a `ReducingFamily` with the hyperparameters that were chosen for all features, the
+            potential trained with them, and its errors on the validation frames.
         train: frames to train on.
         validation: frames to judge by, the same as for the hyperparameters.
         rng: draws geometries, and seeds the training.
         progress: told the steps of each training.
-        memory: what an earlier call with the same arguments had finished.
+        checkpoints: what an earlier call with the same arguments had finished.
 
     Raises:
         InputError: there are no validation frames.
     """
+    family, potential = cast(ReducingFamily, full.family), full.potential
     if not len(validation):
         raise InputError(
-            f"{family.name}: no validation frames to tell how many features can be dropped; keep "
-            "some frames out of the training, or use all features"
+            f"{full.family.name}: no validation frames to tell how many features can be dropped; "
+            "keep some frames out of the training, or use all features"
         )
     seed = int(rng.integers(2**62))
     positions = _thinned([train, validation], np.random.default_rng(seed))
-    rows = memory.recall("importances")
+    rows = checkpoints.load("importances")
     if rows is None:
         rows = family.importances(potential, positions, progress)
-        memory.remember("importances", rows)
-    trials = _Trials(family, potential, rows, train, validation, seed, progress, memory)
+        checkpoints.save("importances", rows)
+    setup = _Setup(family, rows, train, validation, seed)
+    trials = _Bisection(setup, full, progress, checkpoints)
     best, percentiles = trials.highest(), [0.0, *family.reductions()]
     chosen = trials.done[best]
     inside = set(chosen.family.kept) or set(range(len(rows)))
@@ -99,7 +102,8 @@ def reduce(
         cast(Family, chosen.family),
         chosen.potential,
         percentiles[best],
-        [one.row for _, one in sorted(trials.done.items())],
+        chosen.row,
+        [trial.row for _, trial in sorted(trials.done.items())],
         [row | {"kept": index in inside} for index, row in enumerate(rows)],
     )
 
@@ -123,62 +127,29 @@ def _note(
 
 
 @dataclass(frozen=True, eq=False)
-class _Trial:
+class _Reduced:
+    """A model on fewer features, and its row of the table."""
+
     family: ReducingFamily
     potential: TrainedPotential
     row: dict[str, Any]
 
 
-class _Trials:
-    """Trainings on fewer features, by index of the percentile; the full model has index 0."""
+@dataclass(frozen=True, eq=False)
+class _Setup:
+    """What the trainings of a reduction have in common."""
 
-    def __init__(
-        self,
-        family: ReducingFamily,
-        potential: TrainedPotential,
-        importances: list[dict[str, Any]],
-        train: Dataset,
-        validation: Dataset,
-        seed: int,
-        progress: Progress,
-        memory: Memory,
-    ):
-        self.family, self.importances = family, importances
-        self.train, self.validation = train, validation
-        self.seed, self.progress, self.memory = seed, progress, memory
-        found = errors(potential(validation.positions), validation)
-        self.done = {0: self._judged(family, potential, 0.0, found)}
+    family: ReducingFamily
+    importances: list[dict[str, Any]]
+    train: Dataset
+    validation: Dataset
+    seed: int
 
-    def highest(self) -> int:
-        """Index of the highest percentile within the tolerance, found by bisection."""
-        percentiles = self.family.reductions()
-        good, bad = 0, len(percentiles) + 1
-        while bad - good > 1:
-            index = (good + bad) // 2
-            self.done[index] = self._trained(percentiles[index - 1])
-            if self._is_good(index):
-                good = index
-            else:
-                bad = index
-        return max(filter(self._is_good, self.done))
-
-    def _is_good(self, index: int) -> bool:
-        """Whether the error is within the tolerance of the lowest one met so far."""
-        lowest = min(trial.row[FORCE] for trial in self.done.values())
-        return self.done[index].row[FORCE] <= (1.0 + self.family.reduction_tolerance) * lowest
-
-    def _trained(self, percentile: float) -> _Trial:
-        reduced = self.family.reduced(self.done[0].potential, self.importances, percentile)
-        memory = self.memory.within(f"percentile-{percentile:g}")
-        search = Search(reduced, self.validation, memory, self.progress)
-        search.run(self.train, self.validation, np.random.default_rng(self.seed))
-        (tried,) = search.tried
-        return self._judged(reduced, tried.potential, percentile, tried.row)
-
-    def _judged(
+    def judged(
         self, family: ReducingFamily, potential: TrainedPotential, percentile: float, row: Any
-    ) -> _Trial:
-        return _Trial(
+    ) -> _Reduced:
+        """A model with its errors, which `row` has, and its cost."""
+        return _Reduced(
             family,
             potential,
             {
@@ -188,6 +159,42 @@ class _Trials:
                 "prediction_ms": milliseconds(potential, self.validation.positions),
             },
         )
+
+
+class _Bisection:
+    """Trainings on fewer features, by index of the percentile; the full model has index 0."""
+
+    def __init__(self, setup: _Setup, full: Trial, progress: Progress, checkpoints: Checkpoints):
+        self.setup, self.progress, self.checkpoints = setup, progress, checkpoints
+        self.done = {0: setup.judged(setup.family, full.potential, 0.0, full.row)}
+
+    def highest(self) -> int:
+        """Index of the highest percentile within the tolerance, found by bisection."""
+        percentiles = self.setup.family.reductions()
+        good, bad = 0, len(percentiles) + 1
+        while bad - good > 1:
+            index = (good + bad) // 2
+            self.done[index] = self._train(percentiles[index - 1])
+            if self._is_good(index):
+                good = index
+            else:
+                bad = index
+        return max(filter(self._is_good, self.done))
+
+    def _is_good(self, index: int) -> bool:
+        """Whether the error is within the tolerance of the lowest one met so far."""
+        lowest = min(trial.row[FORCE] for trial in self.done.values())
+        tolerance = self.setup.family.reduction_tolerance
+        return self.done[index].row[FORCE] <= (1.0 + tolerance) * lowest
+
+    def _train(self, percentile: float) -> _Reduced:
+        setup = self.setup
+        reduced = setup.family.reduced(self.done[0].potential, setup.importances, percentile)
+        within = self.checkpoints.within(f"percentile-{percentile:g}")
+        trials = Trials(cast(Family, reduced), setup.validation, within, self.progress)
+        trials.run(setup.train, setup.validation, np.random.default_rng(setup.seed))
+        (trial,) = trials.search.trials
+        return setup.judged(reduced, trial.potential, percentile, trial.row)
 
 
 def milliseconds(potential: Potential, positions: np.ndarray) -> float:

@@ -10,26 +10,56 @@ from numpy.random import Generator
 
 from flexcalc.dataset import Dataset
 from flexcalc.errors import InputError
-from flexcalc.models.family import Family, announce
+from flexcalc.models.family import Family, TrainedPotential, announce
 from flexcalc.progress import Progress, silent
+from flexcalc.training.checkpoints import NO_CHECKPOINTS, Checkpoints
 from flexcalc.training.clusters import cluster, pair_distances, shares, ward
-from flexcalc.training.memory import NOTHING, Memory
-from flexcalc.training.tuning import ENERGY, FORCE, Choice, Search
+from flexcalc.training.tuning import ENERGY, FORCE, Choice, Trials
 from flexcalc.units import KCAL_MOL
 
 By = Literal["worst", "error"]
 """How the points of a round are chosen; see `refine`."""
 
 POOR = 1.1
-"""Clusters whose force RMSE is so many times the mean of all are refined."""
+"""Multiple of the mean force RMSE of all clusters above which a cluster is refined."""
 
 FINE = 50
-"""Clusters into which the frames of the poor ones are divided anew."""
+"""Clusters into which the frames of the poor ones are divided again."""
+
+
+@dataclass(frozen=True, eq=False)
+class Rounds:
+    """How the training points of a refinement grow.
+
+    Args:
+        start: indices in the pool of the first training points.
+        points: training points in the end; every round adds an equal part of those missing.
+        count: how often points are added.
+        by: how the points of a round are chosen.
+    """
+
+    start: np.ndarray
+    points: int
+    count: int
+    by: By = "worst"
+
+    def check(self, pool: Dataset) -> None:
+        """Refuse rounds that do not fit between the first points and the last.
+
+        Raises:
+            InputError: they do not, or the pool is smaller than the points.
+        """
+        if not len(self.start) + self.count <= self.points <= len(pool):
+            raise InputError(
+                f"refine_rounds: expected {len(self.start)} first points, at least one more in "
+                f"each of {self.count} rounds, and no more than the {len(pool)} frames, got "
+                f"{self.points} points"
+            )
 
 
 @dataclass(frozen=True, eq=False)
 class Refined:
-    """What came of a refinement.
+    """The result of a refinement.
 
     Args:
         choice: the last search, on all the training points.
@@ -49,14 +79,11 @@ class Refined:
 def refine(
     family: Family,
     pool: Dataset,
-    start: np.ndarray,
-    points: int,
-    rounds: int,
+    rounds: Rounds,
     validation: Dataset | None,
     rng: Generator,
     progress: Progress = silent,
-    memory: Memory = NOTHING,
-    by: By = "worst",
+    checkpoints: Checkpoints = NO_CHECKPOINTS,
 ) -> Refined:
     """Train, take points where errors are large, repeat.
 
@@ -72,81 +99,84 @@ def refine(
     Args:
         family: what is trained.
         pool: labelled frames to take points from; no validation frames among them.
-        start: indices of the first training points.
-        points: training points in the end; every round adds an equal part of what lacks.
-        rounds: how often points are added.
+        rounds: how many points are added, and when.
         validation: frames that choose the hyperparameters; see `training.tuning.fit_best`.
         rng: seeds the clustering and the training.
         progress: told the steps of each training.
-        memory: what an earlier call with the same arguments had finished.
-        by: how the points of a round are chosen.
+        checkpoints: what an earlier call with the same arguments had finished.
 
     Raises:
-        InputError: the pool is smaller than the points, or the rounds do not fit between the
-            first points and the last.
+        InputError: see `Rounds.check`.
     """
-    if not len(start) + rounds <= points <= len(pool):
-        raise InputError(
-            f"refine_rounds: expected {len(start)} first points, at least one more in each of "
-            f"{rounds} rounds, and no more than the {len(pool)} frames, got {points} points"
-        )
+    rounds.check(pool)
     seed = int(rng.integers(2**62))
     cluster_of = cluster(pool, np.random.default_rng(seed))
-    taken = np.zeros(len(pool), dtype=bool)
-    taken[start] = True
+    selected = np.zeros(len(pool), dtype=bool)
+    selected[rounds.start] = True
     grid, notes = family, []
-    for number in range(rounds + 1):
+    for number in range(rounds.count + 1):
         fresh = np.random.default_rng([seed, number])
-        part = memory.within(f"round-{number}")
-        search = Search(grid, validation, part, progress)
-        search.run(pool[taken], validation, fresh)
-        choice = search.choice()
-        note = part.recall("points")
+        within = checkpoints.within(f"round-{number}")
+        trials = Trials(grid, validation, within, progress)
+        trials.run(pool[selected], validation, fresh)
+        choice = trials.search.choice()
+        note = within.load("points")
         if note is None:
-            wanted = (points - int(taken.sum())) // max(rounds - number, 1)
-            note = _note(choice, pool, cluster_of, taken, wanted, fresh, by)
-            part.remember("points", note)
+            squares = _squared_errors(choice.potential, pool)
+            wanted = (rounds.points - int(selected.sum())) // max(rounds.count - number, 1)
+            if not wanted:
+                added = np.array([], int)
+            elif rounds.by == "error":
+                added = draw_by_error(squares["force"], selected, wanted, fresh)
+            else:
+                added = worst_frames(squares["force"], cluster_of, pool, selected, wanted, fresh)
+            note = {
+                "points": int(selected.sum()),
+                **{key: values.tolist() for key, values in squares.items()},
+                "added": added.tolist(),
+            }
+            within.save("points", note)
         notes.append(note)
-        taken[note["added"]] = True
-        grid = family if number + 1 == rounds else choice.family
-    announce(choice.potential)  # of the models before, nobody wants to know
+        selected[note["added"]] = True
+        grid = family if number + 1 == rounds.count else choice.family
+    announce(choice.potential)  # warnings of the models before do not matter
     return Refined(
         choice,
-        np.flatnonzero(taken),
-        [_row(note, cluster_of, taken) for note in notes],
+        np.flatnonzero(selected),
+        [_row(note, cluster_of, selected) for note in notes],
         np.bincount(cluster_of).tolist(),
     )
 
 
-def worst(
+def worst_frames(
     squares: np.ndarray,
     cluster_of: np.ndarray,
     pool: Dataset,
-    taken: np.ndarray,
+    selected: np.ndarray,
     count: int,
     rng: Generator,
 ) -> np.ndarray:
     """The frames to add: of the clusters with large errors, finely divided, the worst frames.
 
-    Clusters whose error is above POOR times the mean of all are divided anew by geometry, all
+    Clusters whose error is above POOR times the mean of all are divided again by geometry, all
     together. The finer ones share the new points by mean squared error times population.
 
     Args:
         squares: (frames,) mean squared force error of each frame, in any unit.
         cluster_of: (frames,) cluster of each.
         pool: the frames.
-        taken: (frames,) true for training points, which have no say.
-        count: how many to add; clusters below the bound are drawn on only if it takes them.
+        selected: (frames,) true for training points, which do not count.
+        count: how many to add; clusters below the bound serve where others do not suffice.
         rng: see `flexcalc.training.clusters.ward`.
 
     Returns:
         ascending indices (count,).
     """
-    errors, there = _by_cluster(squares, cluster_of, ~taken)
+    errors, there = _by_cluster(squares, cluster_of, ~selected)
     order = np.argsort(-errors, kind="stable")
     poor = np.count_nonzero(errors > POOR * errors[there > 0].mean())
     enough = int(np.searchsorted(np.cumsum(there[order]), count)) + 1
-    inside = np.flatnonzero(~taken & np.isin(cluster_of, order[: max(poor, enough)]))
+    inside = np.flatnonzero(~selected & np.isin(cluster_of, order[: max(poor, enough)]))
     fine = ward(pair_distances(pool.positions[inside]), FINE, rng)
     summed, population = np.bincount(fine, squares[inside]), np.bincount(fine)
     added = []
@@ -157,54 +187,34 @@ def worst(
     return np.sort(np.concatenate(added))
 
 
-def drawn(squares: np.ndarray, taken: np.ndarray, count: int, rng: Generator) -> np.ndarray:
+def draw_by_error(
+    squares: np.ndarray, selected: np.ndarray, count: int, rng: Generator
+) -> np.ndarray:
     """Frames to add, drawn with a chance in proportion to their root-mean-square force error.
 
     Args:
         squares: (frames,) mean squared force error of each frame, in any unit.
-        taken: (frames,) true for training points.
+        selected: (frames,) true for training points.
         count: how many to add, no more than there are other frames.
         rng: draws them.
 
     Returns:
         ascending indices (count,).
     """
-    free = np.flatnonzero(~taken)
+    free = np.flatnonzero(~selected)
     errors = np.sqrt(squares[free])
     # A frame without any error may still be needed to make up the number.
     chances = np.maximum(errors, 1e-9 * max(float(errors.max()), 1e-300))
     return np.sort(rng.choice(free, count, replace=False, p=chances / chances.sum()))
 
 
-def _note(
-    choice: Choice,
-    pool: Dataset,
-    cluster_of: np.ndarray,
-    taken: np.ndarray,
-    wanted: int,
-    rng: Generator,
-    by: By,
-) -> dict[str, Any]:
-    """Points of one training, squared errors of all frames, and which frames are to be added.
-
-    Errors are the mean square over a frame's force components, and its energy's square.
-    """
-    found = choice.potential(pool.positions)
-    force = np.mean((found.forces - pool.force_labels()) ** 2, axis=(1, 2))
-    squares = {"force": force.tolist()}
+def _squared_errors(potential: TrainedPotential, pool: Dataset) -> dict[str, np.ndarray]:
+    """Squared errors (frames,): `force`, a mean over components, and `energy` if it is labelled."""
+    found = potential(pool.positions)
+    squares = {"force": np.mean((found.forces - pool.force_labels()) ** 2, axis=(1, 2))}
     if pool.energies is not None:
-        squares["energy"] = ((found.energies - pool.energies) ** 2).tolist()
-    if not wanted:
-        added = np.array([], int)
-    elif by == "error":
-        added = drawn(force, taken, wanted, rng)
-    else:
-        added = worst(force, cluster_of, pool, taken, wanted, rng)
-    return {
-        "points": int(taken.sum()),
-        **squares,
-        "added": added.tolist(),
-    }
+        squares["energy"] = (found.energies - pool.energies) ** 2
+    return squares
 
 
 def _by_cluster(
@@ -217,20 +227,20 @@ def _by_cluster(
     return np.sqrt(summed / np.maximum(there, 1)), there
 
 
-def _row(note: dict[str, Any], cluster_of: np.ndarray, taken: np.ndarray) -> dict[str, Any]:
+def _row(note: dict[str, Any], cluster_of: np.ndarray, selected: np.ndarray) -> dict[str, Any]:
     """Errors of one training on frames that no training used, so that rounds compare."""
     row: dict[str, Any] = {"points": note["points"]}
-    if taken.all():
+    if selected.all():
         return row
     square = {key: np.array(note[key]) for key in ("force", "energy") if key in note}
     force = square["force"]
-    errors, there = _by_cluster(force, cluster_of, ~taken)
+    errors, there = _by_cluster(force, cluster_of, ~selected)
     by_cluster = [
         float(error) / KCAL_MOL if count else None
         for error, count in zip(errors, there, strict=True)
     ]
     rmse = {
-        name: float(np.sqrt(square[key][~taken].mean())) / KCAL_MOL
+        name: float(np.sqrt(square[key][~selected].mean())) / KCAL_MOL
         for key, name in (("force", FORCE), ("energy", ENERGY))
         if key in square
     }

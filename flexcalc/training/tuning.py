@@ -1,10 +1,15 @@
-"""Which hyperparameters to take."""
+"""Which hyperparameters to take.
+
+The search is ask and tell: a `Search` says which candidate to try next, its caller trains that and
+tells its errors. `Trials` is the caller that trains, judges and keeps what is finished.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from itertools import chain, pairwise
+from itertools import pairwise
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -21,7 +26,7 @@ from flexcalc.models.family import (
     errors,
 )
 from flexcalc.progress import Progress, silent
-from flexcalc.training.memory import NOTHING, Memory
+from flexcalc.training.checkpoints import NO_CHECKPOINTS, Checkpoints
 
 AS_GOOD = 0.1
 """Force RMSE in kcal/mol/angstrom within which two candidates count as equally good."""
@@ -30,15 +35,15 @@ PATIENCE = 2
 """Candidates, or groups of them, in a row that may be worse than the ones before until the rest
 are left out."""
 
-MOST_BEYOND = 4
+MAX_EXTENSIONS = 4
 """Candidates beyond the edge of a grid that are tried while the best one is the outermost."""
 
 FORCE, ENERGY = ("force_rmse_kcal_mol_A", "energy_rmse_kcal_mol")
 
 
 @dataclass(frozen=True, eq=False)
-class Tried:
-    """A candidate, its row of the table and what it was trained into."""
+class Trial:
+    """A candidate, its row of the table and the potential that it was trained into."""
 
     family: Family
     row: dict[str, Any]
@@ -47,30 +52,36 @@ class Tried:
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """What came of a search.
+    """The result of a search.
 
     Args:
-        tried: the candidates tried, in the order of the trials.
+        trials: of all candidates that were tried, in this order.
         index: of the best among them.
     """
 
-    tried: list[Tried]
+    trials: list[Trial]
     index: int
 
     @property
     def potential(self) -> TrainedPotential:
         """The best potential."""
-        return self.tried[self.index].potential
+        return self.trials[self.index].potential
 
     @property
     def family(self) -> Family:
         """The best candidate: the family with the hyperparameters that were chosen."""
-        return self.tried[self.index].family
+        return self.trials[self.index].family
 
     @property
     def table(self) -> list[dict[str, Any]]:
         """Rows of the candidates: hyperparameters in which they differ, errors in kcal/mol(/A)."""
-        return [one.row for one in self.tried]
+        return [trial.row for trial in self.trials]
+
+    @property
+    def errors(self) -> dict[str, float]:
+        """Errors of the best candidate on the frames that it was judged by; empty without any."""
+        row = self.trials[self.index].row
+        return {key: row[key] for key in (FORCE, ENERGY) if key in row}
 
 
 def fit_best(
@@ -79,7 +90,7 @@ def fit_best(
     validation: Dataset | None,
     rng: Generator,
     progress: Progress = silent,
-    memory: Memory = NOTHING,
+    checkpoints: Checkpoints = NO_CHECKPOINTS,
 ) -> Choice:
     """Train a family's candidates and choose the best on the validation frames.
 
@@ -87,7 +98,7 @@ def fit_best(
     after another. Within a group they come in the order of their length scale or size; once
     PATIENCE in a row got worse, by more than AS_GOOD in all, the rest of it is not tried. The
     groups, each judged by its best, end by the same rule. While the best is the outermost of a
-    grid that can grow, up to MOST_BEYOND further candidates are tried. A best one that still is
+    grid that can grow, up to MAX_EXTENSIONS further candidates are tried. A best one that still is
     at an edge earns a warning.
 
     Source: Vassilev-Galindo et al., J. Chem. Phys. 154, 094119 (2021), section II.
@@ -96,16 +107,16 @@ def fit_best(
         family: its `candidates()` are tried.
         train: frames to train on.
         validation: frames to judge by; None only where there is nothing to choose.
-        rng: seeds the training; candidates that are remembered change nothing for the others.
+        rng: seeds the training; candidates from checkpoints change nothing for the others.
         progress: told the steps of all candidates and the best force RMSE so far.
-        memory: what an earlier search with the same arguments had finished.
+        checkpoints: what an earlier search with the same arguments had finished.
 
     Raises:
         InputError: there are candidates to choose from and no validation frames.
     """
-    search = Search(family, validation, memory, progress)
-    search.run(train, validation, rng)
-    choice = search.choice()
+    trials = Trials(family, validation, checkpoints, progress)
+    trials.run(train, validation, rng)
+    choice = trials.search.choice()
     announce(choice.potential)
     return choice
 
@@ -122,131 +133,184 @@ def best_row(table: Sequence[dict[str, Any]]) -> int:
 
 
 class Search:
-    """The trials of a family's candidates; which comes next depends on how the last ones did.
+    """Which candidate of a family to try next: ask for one, train it, tell its errors.
 
     Args:
         family: its `candidates()` are tried, as `fit_best` says.
-        judged: frames to judge by; None only where there is nothing to choose.
-        memory, progress: see `fit_best`.
+        judged: whether there are frames to judge by; needed where there is a choice.
 
     Raises:
         InputError: there are candidates to choose from and no frames to judge by.
     """
 
-    def __init__(self, family: Family, judged: Dataset | None, memory: Memory, progress: Progress):
-        self.family, self.memory = family, memory
-        self.judged = judged if judged is not None and len(judged) else None
+    def __init__(self, family: Family, *, judged: bool = True):
+        self.family, self.judged = family, judged
         self.candidates = list(family.candidates())
-        if self.judged is None and len(self.candidates) > 1:
+        if not judged and len(self.candidates) > 1:
             raise InputError(
                 f"{family.name}: no validation frames to choose between {len(self.candidates)} "
                 "candidates; keep some frames out of the training, or set the hyperparameters"
             )
-        self.fields = _differing(self.candidates)
         self.groups = _groups(self.candidates)
-        self.tried: list[Tried] = []
-        self.current = self.candidates[0]
-        self.progress = _Counter(len(self.candidates), progress)
+        self.trials: list[Trial] = []
 
-    def run(
-        self,
-        train: Dataset,
-        validation: Dataset | None,
-        rng: Generator,
-        candidates: Iterable[Family] | None = None,
-    ) -> None:
-        """Train and judge candidates: by default the family's, as far as they are promising.
-
-        Those remembered are taken as they are.
-
-        `validation` is what `Family.fit` may use; it need not be what the candidates are judged
-        by. Every candidate draws from the same seed, so that none depends on what was done before.
-        """
-        seed = int(rng.integers(2**62))
-        waiting = self._unknown(self._ahead() if candidates is None else candidates)
-        first = next(waiting, None)
-        if first is None:
-            return
-        for potential in _train(
-            self.family, chain([first], waiting), train, validation, seed, self
-        ):
-            row = self._row(self.current)
-            if self.judged is not None:
-                row |= errors(potential(self.judged.positions), self.judged)
-            self.memory.remember(self._step(), row, potential)
-            self._add(row, potential)
-
-    def choice(self) -> Choice:
-        """The best of the candidates tried; its warnings are in its facts."""
-        best = self._best() if self.judged is not None else 0
-        chosen = Choice(self.tried, best)
-        if self.judged is not None and self.at_edge(chosen.family):
-            note_edge(chosen.potential, chosen.table[best], len(self.tried))
-        return chosen
-
-    def _unknown(self, candidates: Iterable[Family]) -> Iterator[Family]:
-        """The candidates to be trained; each is asked for when the one before is judged."""
-        for candidate in candidates:
-            self.current = candidate
-            row = self.memory.recall(self._step())
-            if row is None:
-                yield candidate
-            else:
-                self._add(row, self.memory.potential(self._step(), self.family))
-
-    def _ahead(self) -> Iterator[Family]:
-        if self.judged is None:
-            yield from self.candidates  # there is but one
-            return
+    def ask(self) -> Family | None:
+        """The next candidate, by the errors told so far; None at the end of the search."""
+        told = iter(self.trials)
+        if not self.judged:
+            return None if self.trials else self.candidates[0]
         bests: list[float] = []
         for group in self.groups:
             forces: list[float] = []
             for candidate in group:
-                yield candidate
-                forces.append(self.tried[-1].row[FORCE])
-                if _worsening(forces):
+                trial = next(told, None)
+                if trial is None:
+                    return candidate
+                forces.append(trial.row[FORCE])
+                if _is_worsening(forces):
                     break
             bests.append(min(forces))
-            if _worsening(bests):
+            if _is_worsening(bests):
                 break
-        for _ in range(MOST_BEYOND):
-            further = self._beyond(self.tried[self._best()].family)
-            if further is None or self.knows(further):
-                return
-            yield further
-
-    def _beyond(self, candidate: Family) -> Family | None:
-        """The one beyond a candidate where that is the outermost and the grid can grow."""
-        if not isinstance(self.family, GrowingFamily):
+        if len(list(told)) == MAX_EXTENSIONS:
             return None
-        return self.family.beyond(cast(GrowingFamily, candidate))
+        further = self._extension(self.trials[self._best()].family)
+        return None if further is None or self.is_tried(further) else further
 
-    def at_edge(self, candidate: Family) -> bool:
+    def tell(self, trial: Trial) -> None:
+        """Take note of a candidate that was trained; it need not have been asked for."""
+        self.trials.append(trial)
+
+    def choice(self) -> Choice:
+        """The best of the candidates tried; its warnings are in its facts."""
+        best = self._best() if self.judged else 0
+        chosen = Choice(self.trials, best)
+        if self.judged and self.is_at_edge(chosen.family):
+            note_edge(chosen.potential, chosen.table[best], len(self.trials))
+        return chosen
+
+    def is_at_edge(self, candidate: Family) -> bool:
         """Whether nothing was tried on one side of a candidate, and something could be."""
-        further = self._beyond(candidate)
+        further = self._extension(candidate)
         if further is not None:
-            return not self.knows(further)
+            return not self.is_tried(further)
         ends = [end for group in self.groups if len(group) > 2 for end in (group[0], group[-1])]
         return candidate in ends
 
-    def knows(self, candidate: Family) -> bool:
+    def is_tried(self, candidate: Family) -> bool:
         """Whether a candidate was tried."""
-        return candidate in [one.family for one in self.tried]
+        return candidate in [trial.family for trial in self.trials]
+
+    def row(self, candidate: Family) -> dict[str, Any]:
+        """The fields of a candidate in which the candidates differ; all if there is but one."""
+        values = asdict(cast(Any, candidate))
+        return {key: values[key] for key in _differing(self.candidates)}
+
+    def _extension(self, candidate: Family) -> Family | None:
+        """The one beyond a candidate where that is the outermost and the grid can grow."""
+        if not isinstance(self.family, GrowingFamily):
+            return None
+        return self.family.extend_grid(cast(GrowingFamily, candidate))
 
     def _best(self) -> int:
-        return best_row([one.row for one in self.tried])
+        return best_row([trial.row for trial in self.trials])
 
-    def _step(self) -> str:
-        return f"candidate-{len(self.tried):03d}"
 
-    def _row(self, candidate: Family) -> dict[str, Any]:
-        mine = asdict(cast(Any, candidate))
-        return {key: mine[key] for key in self.fields}
+class Trials:
+    """Trains the candidates of a search and judges them.
 
-    def _add(self, row: dict[str, Any], potential: TrainedPotential) -> None:
-        self.tried.append(Tried(self.current, row, potential))
-        if self.judged is not None:
-            self.progress.judged([one.row for one in self.tried])
+    Args:
+        family: see `Search`.
+        validation: frames to judge by; None only where there is nothing to choose.
+        checkpoints, progress: see `fit_best`.
+
+    Raises:
+        InputError: see `Search`.
+    """
+
+    def __init__(
+        self,
+        family: Family,
+        validation: Dataset | None,
+        checkpoints: Checkpoints,
+        progress: Progress,
+    ):
+        self.validation = validation if validation is not None and len(validation) else None
+        self.search = Search(family, judged=self.validation is not None)
+        self.checkpoints = checkpoints
+        self.progress = _Counter(len(self.search.candidates), progress)
+
+    def run(self, train: Dataset, others: Dataset | None, rng: Generator) -> None:
+        """Train and judge candidates until the search ends.
+
+        Args:
+            train: frames to train on.
+            others: what `Family.fit` may use; need not be what the candidates are judged by.
+            rng: every candidate draws from the same seed, so that none depends on those before.
+        """
+        fit = self._fitter(train, others, rng)
+        while (candidate := self.search.ask()) is not None:
+            self._try(candidate, fit)
+
+    def add(
+        self,
+        candidates: Iterable[Family],
+        train: Dataset,
+        others: Dataset | None,
+        rng: Generator,
+    ) -> None:
+        """Train and judge further candidates, which the search did not ask for; see `run`."""
+        fit = self._fitter(train, others, rng)
+        for candidate in candidates:
+            self._try(candidate, fit)
+
+    def _try(self, candidate: Family, fit: Callable[[Family], TrainedPotential]) -> None:
+        """Train and judge one candidate, or take it from the checkpoints."""
+        step = f"candidate-{len(self.search.trials):03d}"
+        row = self.checkpoints.load(step)
+        if row is None:
+            potential = fit(candidate)
+            row = self.search.row(candidate)
+            if self.validation is not None:
+                row |= errors(potential(self.validation.positions), self.validation)
+            self.checkpoints.save(step, row, potential)
+        else:
+            potential = self.checkpoints.load_potential(step, self.search.family)
+        self.search.tell(Trial(candidate, row, potential))
+        if self.validation is not None:
+            self.progress.count([trial.row for trial in self.search.trials])
+
+    def _fitter(
+        self, train: Dataset, others: Dataset | None, rng: Generator
+    ) -> Callable[[Family], TrainedPotential]:
+        """Trains one candidate after the other; shared work is done with the first of them."""
+        family, seed = self.search.family, int(rng.integers(2**62))
+        progress, folder = self.progress, self.checkpoints.folder
+        if isinstance(family, SharingFamily):
+            return _Shared(family, train, others, seed, progress, folder)
+        return lambda candidate: candidate.fit(train, others, np.random.default_rng(seed), progress)
+
+
+class _Shared:
+    """Trains candidates that share work, which begins when the first of them is to be trained."""
+
+    def __init__(
+        self,
+        family: SharingFamily,
+        train: Dataset,
+        others: Dataset | None,
+        seed: int,
+        progress: Progress,
+        folder: Path | None,
+    ):
+        rng = np.random.default_rng(seed)
+        self.begin = lambda: family.session(train, others, rng, progress, folder)
+        self.session: Any = None
+
+    def __call__(self, candidate: Family) -> TrainedPotential:
+        if self.session is None:
+            self.session = self.begin()
+        return self.session.fit(candidate)
 
 
 class _Counter:
@@ -260,28 +324,11 @@ class _Counter:
         self.candidates = max(self.candidates, self.done + 1)
         self.progress(self.done * total + done, self.candidates * total, self.best or note)
 
-    def judged(self, table: Sequence[dict[str, Any]]) -> None:
+    def count(self, table: Sequence[dict[str, Any]]) -> None:
+        """Take note of the candidates that were judged."""
         self.done = len(table)
         best = min(row[FORCE] for row in table)
         self.best = f"force RMSE {best:.2f} kcal/mol/A"
-
-
-def _train(
-    family: Family,
-    candidates: Iterator[Family],
-    train: Dataset,
-    validation: Dataset | None,
-    seed: int,
-    search: Search,
-) -> Iterator[TrainedPotential]:
-    progress, folder = search.progress, search.memory.scratch
-    if isinstance(family, SharingFamily):
-        shared = cast(Iterator[SharingFamily], candidates)
-        rng = np.random.default_rng(seed)
-        yield from family.fit_many(shared, train, validation, rng, progress, folder)
-        return
-    for candidate in candidates:
-        yield candidate.fit(train, validation, np.random.default_rng(seed), progress)
 
 
 def _differing(candidates: Sequence[Any]) -> list[str]:
@@ -307,7 +354,7 @@ def _groups(candidates: Sequence[Family]) -> list[list[Family]]:
     return [group for _, group in groups]
 
 
-def _worsening(forces: Sequence[float]) -> bool:
+def _is_worsening(forces: Sequence[float]) -> bool:
     last = forces[-PATIENCE - 1 :]
     rising = all(after > before for before, after in pairwise(last))
     return len(last) > PATIENCE and rising and forces[-1] > min(forces) + AS_GOOD
@@ -317,7 +364,7 @@ def note_edge(potential: TrainedPotential, row: dict[str, Any], candidates: int)
     """Add to a potential's warnings that better hyperparameters may lie beyond its own."""
     fields = [f"{key} = {value}" for key, value in row.items() if "_rmse_" not in key]
     note = (
-        f"the best of {candidates} candidates, {', '.join(fields)}, is at the edge of what was on "
-        "offer; a better one may lie beyond"
+        f"the best of {candidates} candidates, {', '.join(fields)}, is at the edge of the search "
+        "grid; a better one may lie beyond"
     )
     potential.facts["warnings"] = [*potential.facts.get("warnings", ()), note]

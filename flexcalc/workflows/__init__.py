@@ -1,4 +1,4 @@
-"""One function a command, and `train` for Python; each file is imported when it is needed."""
+"""One function a command; each file is imported when it is needed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from flexcalc.workflows.demo import run_demo
     from flexcalc.workflows.evaluate import run_evaluate
     from flexcalc.workflows.export import export_model
-    from flexcalc.workflows.fitting import run_train, train
     from flexcalc.workflows.info import describe, lines, toml_template
     from flexcalc.workflows.ipi import run_ipi, run_serve
 
@@ -21,9 +20,7 @@ _HOMES = {
     "run_evaluate": "evaluate",
     "run_ipi": "ipi",
     "run_serve": "ipi",
-    "run_train": "fitting",
     "toml_template": "info",
-    "train": "fitting",
 }
 
 __all__ = [
@@ -34,9 +31,7 @@ __all__ = [
     "run_evaluate",
     "run_ipi",
     "run_serve",
-    "run_train",
     "toml_template",
-    "train",
 ]
 
 

@@ -9,13 +9,13 @@ from flexcalc.commands.face import run_command
 from flexcalc.commands.label import label
 from flexcalc.commands.md import md
 from flexcalc.commands.path import path
+from flexcalc.commands.train import train
 from flexcalc.config import Demo, Evaluate, Ipi, Label, Md, PathSearch, Train
 from flexcalc.methods.dynamics import Langevin
 from flexcalc.methods.sampling import Thermal
 from flexcalc.printing import say
 from flexcalc.registry import family
 from flexcalc.workflows.evaluate import run_evaluate
-from flexcalc.workflows.fitting import run_train
 from flexcalc.workflows.ipi import run_ipi
 from flexcalc.workflows.runs import open_run, shipped
 
@@ -43,8 +43,9 @@ def run_demo(config: Demo, output: Path) -> dict[str, Any]:
         run.say(f"1/6 labels: both minima of glycine at {config.temperature_K:g} K")
         labelled: Any = run_command(label, _label(config, starts), folder / "label", say)
         run.say("2/6 training: sGDML")
-        trained = run_train(_train(config, folder / "label" / "labels.xyz"), folder / "train")
-        model = str(folder / "train" / trained["model"])
+        options = _train(config, folder / "label" / "labels.xyz")
+        trained: Any = run_command(train, options, folder / "train", say)
+        model = str(folder / "train" / trained.file)
         run.say("3/6 evaluation: frames the training has not seen")
         held_out = Evaluate(
             models=(model,),
@@ -69,7 +70,7 @@ def run_demo(config: Demo, output: Path) -> dict[str, Any]:
             {
                 "molecule": "glycine",
                 "reference": config.reference,
-                "training_points": trained["training_points"],
+                "training_points": trained.training_points,
                 "labelled_frames": labelled.frames,
                 "held_out_frames": errors["frames"],
                 **{key: value for key, value in errors.items() if key.startswith(HEADLINES)},

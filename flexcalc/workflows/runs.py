@@ -42,7 +42,7 @@ class Run:
         """The folder as a store."""
         return FolderStore(self.folder)
 
-    def warn(self, text: str) -> None:
+    def warn(self, text: str, category: type[Warning] = UserWarning) -> None:
         """One line that the user should know of."""
         self.say(f"warning: {text}")
 

@@ -28,7 +28,7 @@ from flexcalc.dataset import Dataset
 from flexcalc.labelling.queue import _Record
 from flexcalc.methods.iterate import Checkpoint
 from flexcalc.models.networks.trainer import Trainer
-from flexcalc.training.memory import Notebook
+from flexcalc.training.checkpoints import Checkpoints
 
 HERE = "@HERE@"
 """Stands for the folder that the fixtures are in, which run folders name in full."""
@@ -79,7 +79,7 @@ COMMANDS: dict[str, tuple[list[str], type, str, int]] = {
         *(Checkpoint, "save", 7),
     ),
     "saddle": (["saddle", XTB, "guess.xyz", "hcn.xyz", "hnc.xyz"], Checkpoint, "save", 7),
-    "train": ([*TRAIN, "--sigmas", "5,10"], Notebook, "remember", 1),
+    "train": ([*TRAIN, "--sigmas", "5,10"], Checkpoints, "save", 1),
     "train-bpnn": ([*TRAIN, "--family", "bpnn", *NETWORK], Trainer, "_save", 1),
 }
 """Command line of each run, and where its second run is interrupted: after that many calls of a

@@ -80,7 +80,8 @@ def trained(name, **hyperparameters):
     positions = rattled(60, seed=1)
     labels = Springs()(positions)
     data = Dataset(NUMBERS, positions, labels.energies, labels.forces)
-    return flexcalc.train(data, name, points=30, seed=0, **hyperparameters)
+    options = {"points": 30, "validation_points": 30, "seed": 0, **hyperparameters}
+    return flexcalc.train(data, name, **options).model
 
 
 def toy():

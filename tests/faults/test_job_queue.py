@@ -201,7 +201,7 @@ def test_ctrl_c_while_jobs_wait_says_so_and_cancels_them(tmp_path, slurm):
     wait_for(lambda: slurm.jobs == 1)
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=60)
+    _, error = process.communicate(timeout=600)
     assert process.returncode == 130
     assert error == "flexcalc: interrupted; the same command goes on from here\n"
     assert slurm.read("cancelled") == ["1"]

@@ -328,7 +328,7 @@ raise SystemExit(int(end[0]))
     home = {"PLUMED_ROOT": str(root)} if root.is_dir() else {}
     command = [sys.executable, "-c", call]
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=120, env={**os.environ, **home}
+        command, capture_output=True, text=True, timeout=600, env={**os.environ, **home}
     )
     assert done.returncode == 0, done.stdout + done.stderr
     ours, theirs = read_table("biased/plumed/COLVAR"), read_table("COLVAR")

@@ -42,7 +42,7 @@ def test_too_many_frames_to_link_join_the_nearest_cluster(monkeypatch, rng):
     """Three heaps far apart are found whichever frames are linked."""
     heap = np.arange(300) % 3
     features = 100.0 * heap[:, None] + rng.normal(size=(300, 2))
-    monkeypatch.setattr(clusters, "MOST_LINKED", 40)
+    monkeypatch.setattr(clusters, "MAX_LINKED", 40)
     assert same_partition(ward(features, 3, rng), heap)
 
 

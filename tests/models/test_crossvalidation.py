@@ -11,8 +11,8 @@ from flexcalc.errors import InputError
 from flexcalc.models.family import TrainedPotential, TrainingWarning
 from flexcalc.models.gdml import SGDML
 from flexcalc.potential import Evaluation
+from flexcalc.training.checkpoints import Checkpoints
 from flexcalc.training.crossvalidation import cross_validate, folds
-from flexcalc.training.memory import Notebook
 from flexcalc.training.tuning import ENERGY, FORCE
 from flexcalc.units import KCAL_MOL
 
@@ -63,7 +63,7 @@ def validated(script, count=4, train_folds=3):
     Scripted.seen.clear()
     Scripted.order.clear()
     rng = np.random.default_rng(0)
-    return cross_validate(Scripted(script=script), DATA, count, train_folds, rng)
+    return cross_validate(Scripted(script=script), DATA, (count, train_folds), rng)
 
 
 # ---------------------------------------------------------------- folds
@@ -173,8 +173,7 @@ def test_progress_counts_all_folds(ethanol, rng):
     cross_validate(
         SGDML(sigma=10.0),
         ethanol[:30],
-        3,
-        1,
+        (3, 1),
         rng,
         lambda done, total, _: told.append((done, total)),
     )
@@ -187,11 +186,11 @@ def test_finished_folds_are_not_done_again(ethanol, tmp_path, monkeypatch):
     family = SGDML(sigmas=(5.0, 20.0))
 
     def run(memory):
-        return cross_validate(family, ethanol, 3, 2, np.random.default_rng(5), memory=memory)
+        return cross_validate(family, ethanol, (3, 2), np.random.default_rng(5), checkpoints=memory)
 
-    first = run(Notebook(tmp_path))
-    monkeypatch.setattr(SGDML, "fit_many", None)
-    again = run(Notebook(tmp_path))
+    first = run(Checkpoints(tmp_path))
+    monkeypatch.setattr(SGDML, "session", None)
+    again = run(Checkpoints(tmp_path))
     assert again.folds == first.folds
     assert again.table == first.table
     frames = ethanol.positions

@@ -9,7 +9,7 @@ import pytest
 
 import flexcalc
 from flexcalc.errors import FileFormatError
-from flexcalc.models.family import ALONE, ForcesFamily, TrainingWarning
+from flexcalc.models.family import ALONE, ForcesFamily, TrainingWarning, check_labels
 from flexcalc.models.mixture import MixturePotential, aligned
 from flexcalc.registry import made
 from flexcalc.training.mixture import APART
@@ -71,7 +71,7 @@ def test_a_family_that_needs_energies_says_so():
     with pytest.raises(FileFormatError, match="no energies, and mixture needs them"):
         flexcalc.train(ALL, "mixture", points=20, of=of)
     with pytest.raises(FileFormatError, match="no energies, and schnet needs them"):
-        flexcalc.train(ALL, "schnet", points=20, force_weight=0.0)
+        check_labels(made("schnet", {"force_weight": 0.0}), ALL)
 
 
 def test_without_forces_nothing_is_trained():
@@ -89,10 +89,10 @@ def test_the_surfaces_of_a_mixture_meet_and_have_no_mean():
     assert [str(one.message) for one in caught] == [APART]
     assert abs(model(data.positions).energies.mean()) < 1e-9
     parts = [Springs(constant=-7.0), Springs(constant=4.0)]
-    apart = MixturePotential(parts, model.gate, np.array([1.0, 2.0]))
+    apart = MixturePotential(parts, model.model.gate, np.array([1.0, 2.0]))
     constants = aligned(apart, data)
     assert constants[0] - 7.0 == pytest.approx(constants[1] + 4.0, abs=1e-9)
-    level = MixturePotential(parts, model.gate, constants)
+    level = MixturePotential(parts, model.model.gate, constants)
     assert abs(level(data.positions).energies.mean()) < 1e-9
 
 

@@ -9,6 +9,8 @@ from ase.build import molecule
 from ase.io import read
 
 import flexcalc
+from flexcalc.commands.face import run_command
+from flexcalc.commands.train import train
 from flexcalc.config import load
 from flexcalc.config.commands import Train
 from flexcalc.errors import ConfigError
@@ -17,7 +19,6 @@ from flexcalc.geometry.graph import bonded_share
 from flexcalc.models.gdml import SGDML, automorphisms, symmetry
 from flexcalc.models.gdml.groups import close, cycles, generators_of, is_group, parsed
 from flexcalc.models.gdml.symmetry import find, given, identity, recover
-from flexcalc.workflows.fitting import run_train
 
 INPUTS = Path(__file__).parents[2] / "inputs"
 
@@ -332,11 +333,9 @@ def test_generators_are_told_by_flag_and_by_table(tmp_path):
 def test_generators_that_cannot_be_leave_no_run_folder(water, tmp_path):
     flexcalc.write(tmp_path / "water.xyz", water)
     family = (SGDML(generators=("(1 3)",)),)
+    options = Train(dataset=tmp_path / "water.xyz", family=family, points=20, validation_points=20)
     with pytest.raises(ConfigError, match="expected atoms from 0 to 2, found 3"):
-        run_train(
-            Train(dataset=tmp_path / "water.xyz", family=family, points=20, validation_points=20),
-            tmp_path / "out",
-        )
+        run_command(train, options, tmp_path / "out", None)
     assert not (tmp_path / "out").exists()
 
 

@@ -10,7 +10,7 @@ from flexcalc.models.gdml.groups import close, parsed
 from flexcalc.models.gdml.kernel import Kernel, prepare
 from flexcalc.progress import silent
 from flexcalc.storage import load_checkpoint
-from flexcalc.training.memory import Notebook
+from flexcalc.training.checkpoints import Checkpoints
 from flexcalc.training.tuning import fit_best
 
 RIDGE, SEED = 1e-5, 5
@@ -177,14 +177,14 @@ def test_a_search_that_was_killed_within_a_solution_goes_on(
 
     def search(memory):
         steps.clear()
-        return fit_best(family, train, validation, np.random.default_rng(3), memory=memory)
+        return fit_best(family, train, validation, np.random.default_rng(3), checkpoints=memory)
 
     monkeypatch.setattr(iterations, "conjugate_gradients", counted)
     with pytest.raises(Killed):
-        search(Notebook(folder))
+        search(Checkpoints(folder))
     assert checkpoint.exists()
     finished, before = None, finished
-    resumed = search(Notebook(folder))
+    resumed = search(Checkpoints(folder))
     assert steps[0] == 8
     assert not list(folder.glob(solver.CHECKPOINT + "*"))
     whole = fit_best(family, train, validation, np.random.default_rng(3))

@@ -20,7 +20,7 @@ from flexcalc.models.mixture.features import pair_classes
 from flexcalc.models.mixture.gate import QUICKEST_FS, discriminant
 from flexcalc.potential import CheckedPotential, Evaluation
 from flexcalc.registry import FAMILIES
-from flexcalc.training.memory import Notebook
+from flexcalc.training.checkpoints import Checkpoints
 from flexcalc.training.mixture import Mixture
 from flexcalc.training.regions import regions_of, with_neighbours
 from flexcalc.training.tuning import fit_best
@@ -430,24 +430,22 @@ def test_the_number_of_regions_is_chosen_by_validation(labels):
 @pytest.mark.data
 def test_a_killed_training_goes_on_with_the_next_member(labels, tmp_path, monkeypatch):
     expected = fit_best(quick(), labels[:60], labels[60:], np.random.default_rng(0))
-    fits, fit_many = [], SGDML.fit_many
+    fits, session = [], SGDML.session
 
-    def counted(self, candidates, train, *rest):
+    def counted(self, train, *rest):
         fits.append(len(train))
         if len(fits) == 2:
             raise KeyboardInterrupt
-        yield from fit_many(self, candidates, train, *rest)
+        return session(self, train, *rest)
 
-    monkeypatch.setattr(SGDML, "fit_many", counted)
+    monkeypatch.setattr(SGDML, "session", counted)
     for attempt in range(2):
-        memory = Notebook(tmp_path / "memory")
+        options = {"checkpoints": Checkpoints(tmp_path / "memory")}
         if attempt == 0:
             with pytest.raises(KeyboardInterrupt):
-                fit_best(quick(), labels[:60], labels[60:], np.random.default_rng(0), memory=memory)
+                fit_best(quick(), labels[:60], labels[60:], np.random.default_rng(0), **options)
         else:
-            found = fit_best(
-                quick(), labels[:60], labels[60:], np.random.default_rng(0), memory=memory
-            )
+            found = fit_best(quick(), labels[:60], labels[60:], np.random.default_rng(0), **options)
     assert len(fits) == 3
     assert fits[1] == fits[2]
     positions = labels.positions
@@ -456,24 +454,24 @@ def test_a_killed_training_goes_on_with_the_next_member(labels, tmp_path, monkey
 
 @pytest.mark.data
 def test_a_background_is_trained_once_and_remembered(labels, tmp_path, monkeypatch):
-    fits, fit_many = [], SGDML.fit_many
+    fits, session = [], SGDML.session
 
-    def counted(self, candidates, train, *rest):
+    def counted(self, train, *rest):
         fits.append(len(train))
-        yield from fit_many(self, candidates, train, *rest)
+        return session(self, train, *rest)
 
-    monkeypatch.setattr(SGDML, "fit_many", counted)
+    monkeypatch.setattr(SGDML, "session", counted)
     family = quick(regions=None, region_numbers=(2, 3), background=True)
 
     def search(memory):
         rng = np.random.default_rng(0)
-        return fit_best(family, labels[:60], labels[60:], rng, memory=memory).potential
+        return fit_best(family, labels[:60], labels[60:], rng, checkpoints=memory).potential
 
-    first = search(Notebook(tmp_path))
+    first = search(Checkpoints(tmp_path))
     assert fits.count(60) == 1
     (tmp_path / "candidate-001.json").unlink()
     count = len(fits)
-    again = search(Notebook(tmp_path))
+    again = search(Checkpoints(tmp_path))
     assert len(fits) == count
     assert np.array_equal(again(labels.positions).forces, first(labels.positions).forces)
 

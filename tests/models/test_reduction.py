@@ -6,15 +6,16 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
+from flexcalc.commands.face import run_command
+from flexcalc.commands.train import train
 from flexcalc.config import Train
 from flexcalc.errors import ConfigError, InputError
 from flexcalc.models.family import ReducingFamily, errors
 from flexcalc.models.gdml import SGDML, GDMLPotential
 from flexcalc.models.gdml.reduction import importance, kept, lengths, over_orbits, table
-from flexcalc.training.memory import Notebook
+from flexcalc.training.checkpoints import Checkpoints
 from flexcalc.training.reduction import reduce
-from flexcalc.training.tuning import FORCE
-from flexcalc.workflows.fitting import run_train
+from flexcalc.training.tuning import FORCE, Trial
 
 TOLERANCE = 0.5
 """Of a surface on which every pair of atoms matters: enough that some can go."""
@@ -129,7 +130,14 @@ def full(family, ethanol):
 
 @pytest.fixture(scope="module")
 def found(family, full, ethanol):
-    return reduce(family, full, ethanol[:50], ethanol[50:], np.random.default_rng(1))
+    return reduce(
+        trial(family, full, ethanol), ethanol[:50], ethanol[50:], np.random.default_rng(1)
+    )
+
+
+def trial(family, full, ethanol):
+    """The model on all features, as a search hands it on."""
+    return Trial(family, errors(full(ethanol[50:].positions), ethanol[50:]), full)
 
 
 def test_the_family_says_that_it_reduces(family):
@@ -190,14 +198,18 @@ def test_a_reduction_goes_on_where_it_was_interrupted(family, full, found, ethan
         def importances(self, *arguments):
             pytest.fail("measured again")
 
-        def fit_many(self, *arguments):
-            yield from ()
+        def session(self, *arguments):
             pytest.fail("trained again")
 
-    arguments = full, ethanol[:50], ethanol[50:]
-    first = reduce(family, *arguments, np.random.default_rng(1), memory=Notebook(tmp_path))
+    def again(family):
+        kept = Checkpoints(tmp_path)
+        rng = np.random.default_rng(1)
+        first = trial(family, full, ethanol)
+        return reduce(first, ethanol[:50], ethanol[50:], rng, checkpoints=kept)
+
+    first = again(family)
     tired = Tired(**{item.name: getattr(family, item.name) for item in fields(family)})
-    second = reduce(tired, *arguments, np.random.default_rng(1), memory=Notebook(tmp_path))
+    second = again(tired)
     assert second.percentile == first.percentile == found.percentile
     assert np.array_equal(second.potential.coefficients, found.potential.coefficients)
     assert second.features == first.features
@@ -210,7 +222,7 @@ def test_training_writes_what_was_reduced(family, ethanol, tmp_path):
     config = Train(
         dataset=tmp_path / "ethanol.xyz", points=40, validation_points=20, family=(family,)
     )
-    results = run_train(config, tmp_path / "run")
+    results = run_command(train, config, tmp_path / "run", None).to_dict()
     record = json.loads((tmp_path / "run" / "reduction.json").read_text())
     assert len(record["features"]) == results["all_features"] == 36
     assert sum(row["kept"] for row in record["features"]) == results["kept_features"]

@@ -6,9 +6,9 @@ import pytest
 from flexcalc.dataset import Dataset
 from flexcalc.errors import InputError
 from flexcalc.models.gdml import SGDML
+from flexcalc.training.checkpoints import Checkpoints
 from flexcalc.training.clusters import cluster
-from flexcalc.training.memory import Notebook
-from flexcalc.training.refinement import drawn, refine, worst
+from flexcalc.training.refinement import Rounds, draw_by_error, refine, worst_frames
 from flexcalc.training.tuning import ENERGY, FORCE
 from flexcalc.units import KCAL_MOL
 
@@ -23,8 +23,9 @@ def bonds(lengths):
 
 
 def refined(data, rng, **options):
-    options = {"start": np.arange(10), "points": 30, "rounds": 2, "validation": None} | options
-    return refine(FAMILY, data, rng=rng, **options)
+    options = {"points": 30, "count": 2, "validation": None} | options
+    named = {name: options.pop(name) for name in ("points", "count", "by") if name in options}
+    return refine(FAMILY, data, Rounds(np.arange(10), **named), rng=rng, **options)
 
 
 # ---------------------------------------------------------------- which frames
@@ -35,11 +36,11 @@ def test_only_clusters_above_the_bound_give_points_and_the_worst_of_them(rng):
     cluster_of = np.repeat([0, 1, 2], 10)
     squares = np.repeat([1.0, 1.2, 1.3], 10) ** 2
     pool = bonds(np.repeat([1.0, 2.0, 3.0], 10))
-    chosen = worst(squares, cluster_of, pool, np.zeros(30, dtype=bool), 4, rng)
+    chosen = worst_frames(squares, cluster_of, pool, np.zeros(30, dtype=bool), 4, rng)
     assert (chosen >= 20).all()
     # Like frames are one fine cluster, in which the worst come first.
     squares[25:29] += 1e-3
-    chosen = worst(squares, cluster_of, pool, np.zeros(30, dtype=bool), 4, rng)
+    chosen = worst_frames(squares, cluster_of, pool, np.zeros(30, dtype=bool), 4, rng)
     assert chosen.tolist() == [25, 26, 27, 28]
 
 
@@ -48,7 +49,7 @@ def test_finer_clusters_share_by_error_times_population(monkeypatch, rng):
     monkeypatch.setattr("flexcalc.training.refinement.FINE", 3)
     pool = bonds(np.repeat([1.0, 2.0, 3.0], [6, 6, 9]) + 0.01 * rng.random(21))
     squares = np.repeat([4.0, 1.0, 2.0], [6, 6, 9])
-    chosen = worst(squares, np.zeros(21, dtype=int), pool, np.zeros(21, dtype=bool), 8, rng)
+    chosen = worst_frames(squares, np.zeros(21, dtype=int), pool, np.zeros(21, dtype=bool), 8, rng)
     assert np.bincount(np.repeat([0, 1, 2], [6, 6, 9])[chosen]).tolist() == [4, 1, 3]
 
 
@@ -56,7 +57,7 @@ def test_where_the_poor_clusters_run_out_the_next_worst_one_helps(rng):
     cluster_of = np.repeat([0, 1, 2], [3, 10, 10])
     squares = np.repeat([100.0, 4.0, 1.0], [3, 10, 10])
     pool = bonds(np.arange(1.0, 24.0))
-    chosen = worst(squares, cluster_of, pool, np.zeros(23, dtype=bool), 5, rng)
+    chosen = worst_frames(squares, cluster_of, pool, np.zeros(23, dtype=bool), 5, rng)
     assert np.bincount(cluster_of[chosen], minlength=3).tolist() == [3, 2, 0]
 
 
@@ -66,7 +67,7 @@ def test_training_points_are_not_chosen_again_and_have_no_say(rng):
     taken = np.arange(40) < 5
     pool = bonds(rng.uniform(1, 2, 40))
     for count in (1, 10, 35):
-        chosen = worst(squares, np.arange(40) // 20, pool, taken, count, rng)
+        chosen = worst_frames(squares, np.arange(40) // 20, pool, taken, count, rng)
         assert len(np.unique(chosen)) == count
         assert not taken[chosen].any()
 
@@ -75,7 +76,7 @@ def test_frames_are_drawn_in_proportion_to_their_errors(rng):
     """One of ten frames is drawn; errors 3 and 1 in two halves: three of four from the first."""
     squares, taken = np.repeat([9.0, 1.0], [6, 6]), np.zeros(12, dtype=bool)
     taken[[0, 6]] = True
-    found = np.array([drawn(squares, taken, 1, rng)[0] for _ in range(2000)])
+    found = np.array([draw_by_error(squares, taken, 1, rng)[0] for _ in range(2000)])
     assert not np.isin(found, [0, 6]).any()
     share = (found < 6).mean()
     assert abs(share - 0.75) < 4 * np.sqrt(0.75 * 0.25 / 2000)
@@ -83,8 +84,8 @@ def test_frames_are_drawn_in_proportion_to_their_errors(rng):
 
 def test_frames_without_error_make_up_the_number(rng):
     squares, taken = np.array([1.0, 0.0, 0.0, 4.0]), np.zeros(4, dtype=bool)
-    assert drawn(squares, taken, 4, rng).tolist() == [0, 1, 2, 3]
-    assert drawn(0 * squares, taken, 3, rng).size == 3
+    assert draw_by_error(squares, taken, 4, rng).tolist() == [0, 1, 2, 3]
+    assert draw_by_error(0 * squares, taken, 3, rng).size == 3
 
 
 # ---------------------------------------------------------------- the loop
@@ -125,14 +126,14 @@ def test_points_go_where_the_model_is_worst(toy, rng):
     heap = np.repeat([0, 1], [90, 10])
     moved = np.where(heap[:, None, None] == 0, positions, 1.15 * positions)
     data = toy.labelled(numbers, moved + rng.normal(scale=0.03, size=moved.shape))
-    found = refined(data, rng, points=20, rounds=1)
+    found = refined(data, rng, points=20, count=1)
     assert np.count_nonzero(heap[found.train[found.train >= 10]]) >= 5
 
 
 def test_validation_frames_choose_and_never_enter(ethanol, rng):
     """The pool is all that is drawn from; the grid is searched at the first and the last."""
     family = SGDML(sigmas=(5.0, 20.0), symmetry=False)
-    found = refine(family, ethanol[:60], np.arange(10), 20, 2, ethanol[60:], rng)
+    found = refine(family, ethanol[:60], Rounds(np.arange(10), 20, 2), ethanol[60:], rng)
     assert found.train.max() < 60
     assert [row["sigma"] for row in found.choice.table] == [5.0, 20.0]
 
@@ -146,7 +147,7 @@ def test_all_frames_may_be_taken(ethanol, rng):
 @pytest.mark.parametrize(("points", "rounds"), [(81, 2), (11, 2), (9, 0)])
 def test_points_that_cannot_be_reached_are_refused(points, rounds, ethanol, rng):
     with pytest.raises(InputError, match="refine_rounds: expected 10 first points"):
-        refined(ethanol, rng, points=points, rounds=rounds)
+        refined(ethanol, rng, points=points, count=rounds)
 
 
 def test_points_drawn_by_error_come_in_equal_parts_too(ethanol, rng):
@@ -159,10 +160,10 @@ def test_points_drawn_by_error_come_in_equal_parts_too(ethanol, rng):
 def test_finished_rounds_are_not_done_again(ethanol, tmp_path, monkeypatch):
     options = {"validation": ethanol[60:]}
     whole = refined(ethanol[:60], np.random.default_rng(1), **options)
-    memory = Notebook(tmp_path / "notes")
-    first = refined(ethanol[:60], np.random.default_rng(1), memory=memory, **options)
-    monkeypatch.setattr(SGDML, "fit_many", None)
-    again = refined(ethanol[:60], np.random.default_rng(1), memory=memory, **options)
+    memory = Checkpoints(tmp_path / "notes")
+    first = refined(ethanol[:60], np.random.default_rng(1), checkpoints=memory, **options)
+    monkeypatch.setattr(SGDML, "session", None)
+    again = refined(ethanol[:60], np.random.default_rng(1), checkpoints=memory, **options)
     for found in (first, again):
         assert np.array_equal(found.train, whole.train)
         assert found.rounds == whole.rounds

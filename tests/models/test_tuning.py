@@ -12,8 +12,8 @@ from flexcalc.errors import InputError
 from flexcalc.models.family import TrainedPotential, TrainingWarning
 from flexcalc.models.gdml import SGDML
 from flexcalc.potential import Evaluation
-from flexcalc.training.memory import Notebook
-from flexcalc.training.tuning import fit_best
+from flexcalc.training.checkpoints import Checkpoints
+from flexcalc.training.tuning import Search, Trial, fit_best
 from flexcalc.units import KCAL_MOL
 
 DATA = Dataset(np.array([1, 1]), np.zeros((4, 2, 3)), np.zeros(4), np.zeros((4, 2, 3)))
@@ -140,7 +140,7 @@ class Slope(Scripted):
     def candidates(self):
         return [replace(self, width=width) for width in self.grid]
 
-    def beyond(self, best):
+    def extend_grid(self, best):
         outwards = {self.grid[0]: -1, self.grid[-1]: 1}
         if self.grid[0] < best.width < self.grid[-1] or abs(best.width) >= self.ends_at:
             return None
@@ -184,16 +184,34 @@ def test_sgdml_goes_on_in_the_proportions_of_its_grid():
     lower, upper = [], []
     for candidate, found in ((first, lower), (last, upper)):
         for _ in range(2):
-            candidate = family.beyond(candidate)
+            candidate = family.extend_grid(candidate)
             found.append(candidate.sigma)
     assert lower == [2.5, 1.25]
     assert upper == [150.0, 225.0]
-    assert family.beyond(family.candidates()[3]) is None
+    assert family.extend_grid(family.candidates()[3]) is None
 
 
 @pytest.mark.parametrize("family", [SGDML(sigma=5.0), SGDML(sigmas=(5.0, 10.0))])
 def test_length_scales_that_were_asked_for_are_not_left(family):
-    assert family.beyond(family.candidates()[0]) is None
+    assert family.extend_grid(family.candidates()[0]) is None
+
+
+# ---------------------------------------------------------------- ask and tell
+
+
+def test_a_search_asks_for_candidates_and_is_told_their_errors():
+    """Nothing is trained: errors that fall to the edge make it go on beyond it."""
+    family = Slope(valley=3)
+    search = Search(family)
+    asked = []
+    while (candidate := search.ask()) is not None:
+        assert search.ask() == candidate  # asking changes nothing
+        asked.append(candidate.width)
+        row = {"force_rmse_kcal_mol_A": 1.0 + abs(candidate.width - family.valley)}
+        search.tell(Trial(candidate, search.row(candidate) | row, Constant(1.0, 1.0)))
+    assert asked == [0, 1, 2, 3, 4]
+    assert search.choice().family.width == 3
+    assert not search.is_at_edge(search.choice().family)
 
 
 # ---------------------------------------------------------------- two dimensions
@@ -300,22 +318,28 @@ def test_a_search_that_was_killed_goes_on_after_the_candidates_it_has(
     train, validation = ethanol[:30], ethanol[30:60]
     whole = fit_best(family, train, validation, np.random.default_rng(3))
 
+    def search():
+        kept, rng = Checkpoints(tmp_path / "n"), np.random.default_rng(3)
+        return fit_best(family, train, validation, rng, checkpoints=kept)
+
     def killed(self, step, content, potential=None):
         if len(list(self.folder.glob("*.json"))) == finished:
             raise Killed
         remember(self, step, content, potential)
 
-    remember = Notebook.remember
+    remember = Checkpoints.save
     with monkeypatch.context() as patched:
-        patched.setattr(Notebook, "remember", killed)
+        patched.setattr(Checkpoints, "save", killed)
         with pytest.raises(Killed) if finished < 4 else nullcontext():
             fit_best(
-                family, train, validation, np.random.default_rng(3), memory=Notebook(tmp_path / "n")
+                family,
+                train,
+                validation,
+                np.random.default_rng(3),
+                checkpoints=Checkpoints(tmp_path / "n"),
             )
     Counting.trainings.clear()
-    resumed = fit_best(
-        family, train, validation, np.random.default_rng(3), memory=Notebook(tmp_path / "n")
-    )
+    resumed = search()
     offered = [(one.sigma, one.regularization) for one in family.candidates()]
     assert Counting.trainings == offered[finished:]
     assert resumed.table == whole.table

@@ -57,10 +57,10 @@ def test_i_pi_gets_the_direct_calls_energies(name, tmp_path, socket_name):
     words = [BIN / "flexcalc", "serve", "model.flex", "start.xyz", "--unix", socket_name]
     with running(sys.executable, BIN / "i-pi", "input.xml", folder=tmp_path) as server:
         client = subprocess.run(
-            [sys.executable, *words], cwd=tmp_path, capture_output=True, text=True, timeout=120
+            [sys.executable, *words], cwd=tmp_path, capture_output=True, text=True, timeout=600
         )
         assert client.returncode == 0, client.stderr
-        assert server.wait(60) == 0
+        assert server.wait(600) == 0
     energies = np.loadtxt(tmp_path / "run.out")[:, 1]
     assert len(energies) == STEPS + 1
     frames = ase.io.read(tmp_path / "run.positions_0.extxyz", ":")

@@ -219,7 +219,7 @@ def test_the_launch_script_runs_i_pi_with_two_clients(tmp_path):
         env=os.environ | {"PATH": path},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -287,7 +287,7 @@ def test_the_driver_never_returns_a_nan(driver):
 def test_i_pi_ends_when_the_potential_inside_it_fails(tmp_path, threaded):
     xml = input_xml(in_process(SPRINGS_ADDRESS + "?fail_at=10", threaded=threaded), steps=100)
     with ipi(tmp_path, xml) as server:
-        output = "".join(server.communicate(timeout=60))
+        output = "".join(server.communicate(timeout=600))
     assert "force request 10" in output
     assert threaded or server.returncode != 0  # i-PI's soft exit knows only exit code 0
     energies, _, forces = received(tmp_path)

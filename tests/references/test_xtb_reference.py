@@ -102,7 +102,7 @@ def test_a_copy_in_a_spawned_process_gives_the_same_label(ethanol):
     potential = copy.deepcopy(pickle.loads(pickle.dumps(XTB(ethanol.numbers, "GFN1-xTB"))))
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
-        far = pool.submit(potential, positions).result(timeout=120)
+        far = pool.submit(potential, positions).result(timeout=600)
     np.testing.assert_allclose(far.energies, potential(positions).energies, rtol=0, atol=1e-10)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, cast
@@ -28,7 +28,7 @@ from flexcalc.models.gdml.groups import generators_of
 from flexcalc.models.gdml.kernel import Kernel, TrainingPoints, prepare
 from flexcalc.models.gdml.loading import read_potential
 from flexcalc.models.gdml.metric import learn_metric
-from flexcalc.models.gdml.predictor import GDMLPotential
+from flexcalc.models.gdml.potential import GDMLPotential
 from flexcalc.models.gdml.solver import Setting, Solver
 from flexcalc.models.gdml.symmetry import Symmetry, check, find
 from flexcalc.potential import Evaluation
@@ -43,16 +43,6 @@ PERCENTILES = (10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0)
 """Percentages of the features that may be dropped, by default."""
 DIAGNOSED = 100
 """Training points on which it is checked that energies and forces belong together."""
-
-
-class _Work(NamedTuple):
-    """What the candidates of one search have in common; see `SGDML.fit_many`."""
-
-    train: Dataset
-    validation: Dataset | None
-    seed: int
-    progress: Progress
-    folder: Path | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +127,7 @@ class SGDML:
             for regularization in regularizations
         )
 
-    def beyond(self, best: SGDML) -> SGDML | None:
+    def extend_grid(self, best: SGDML) -> SGDML | None:
         """The next sigma outwards of the grid that is tried by default; see `GrowingFamily`."""
         if self.sigma is not None or self.sigmas != GRID or best.sigma is None:
             return None
@@ -222,24 +212,23 @@ class SGDML:
             FileFormatError: a dataset has no labels.
             MoleculeError: the datasets are of different molecules.
         """
-        trained = next(self.fit_many((self,), train, validation, rng, progress))
+        trained = self.session(train, validation, rng, progress).fit(self)
         announce(trained)
         return trained
 
-    def fit_many(
+    def session(
         self,
-        candidates: Iterable[SGDML],
         train: Dataset,
         validation: Dataset | None,
         rng: Generator,
         progress: Progress = silent,
         folder: Path | None = None,
-    ) -> Iterator[GDMLPotential]:
-        """Train candidates that differ in sigma or regularization, each when it is asked for.
+    ) -> SGDMLSession:
+        """Begin to train candidates that differ in sigma or regularization.
 
         They share the symmetry search, the descriptors and their Jacobians, and those of one
         sigma the kernel matrix's factor. See `fit`; `folder` is where the iterative solver may
-        keep what it has done, to go on from there.
+        keep what it has done, to resume from there.
         """
         self._check(train, validation)
         group = find(
@@ -251,34 +240,16 @@ class SGDML:
             largest=self.max_permutations,
         )
         descriptor = self._descriptor(train, group, rng)
-        work = _Work(train, validation, int(rng.integers(2**62)), progress, folder)
-        yield from self._fit_with(descriptor, group, candidates, work)
-
-    def _fit_with(
-        self,
-        descriptor: Descriptor,
-        group: Symmetry,
-        candidates: Iterable[SGDML],
-        work: _Work,
-    ) -> Iterator[GDMLPotential]:
-        """See `fit_many`; every candidate draws from the same seed."""
-        train, fitted = work.train, self._fits_energies(work.train)
+        seed = int(rng.integers(2**62))
+        fitted = self._fits_energies(train)
         points = prepare(descriptor, train.positions, group.permutations, fitted)
-        setting = replace(self._setting(), folder=work.folder)
-        solver, suspicion = None, None
-        for candidate in candidates:
-            if candidate.sigma is None:
-                raise ConfigError(
-                    "sigma is not set: set it, or let training.tuning.fit_best choose from sigmas"
-                )
-            if solver is None:
-                suspicion = candidate._suspicion(descriptor, group, train)
-            if solver is None or solver.kernel.sigma != candidate.sigma:
-                solver = None  # its memory is needed
-                kernel = Kernel(points, candidate.sigma, engine(self.device))
-                solver = Solver(kernel, setting, work.progress, self.regularizations)
-            trained = candidate._trained(solver, descriptor, group, train, work.seed)
-            yield candidate._finished(trained, group, train, work.validation, suspicion)
+
+        def solver(sigma: float) -> Solver:
+            kernel = Kernel(points, sigma, engine(self.device))
+            setting = replace(self._setting(), folder=folder)
+            return Solver(kernel, setting, progress, self.regularizations)
+
+        return SGDMLSession(_Basis(descriptor, group, train, validation, seed), solver)
 
     def _check(self, train: Dataset, validation: Dataset | None) -> None:
         """Refuse what cannot be trained on, before any work."""
@@ -427,6 +398,51 @@ class SGDML:
             FileFormatError: damaged, of another family, or its arrays do not fit together.
         """
         return read_potential(folder, cls.name)
+
+
+class _Basis(NamedTuple):
+    """What the candidates of one session have in common."""
+
+    descriptor: Descriptor
+    group: Symmetry
+    train: Dataset
+    validation: Dataset | None
+    seed: int
+
+
+class SGDMLSession:
+    """Trains candidates of one dataset; see `SGDML.session`.
+
+    Args:
+        basis: what the candidates have in common.
+        solver: makes the solver for a length scale.
+    """
+
+    def __init__(self, basis: _Basis, solver: Callable[[float], Solver]):
+        self.basis, self.make_solver = basis, solver
+        self.solver: Solver | None = None
+        self.suspicion: str | None = None
+        self.begun = False
+
+    def fit(self, candidate: SGDML) -> GDMLPotential:
+        """Train a candidate; every one draws from the same seed.
+
+        Raises:
+            ConfigError: its sigma is not set.
+        """
+        descriptor, group, train, validation, seed = self.basis
+        if candidate.sigma is None:
+            raise ConfigError(
+                "sigma is not set: set it, or let training.tuning.fit_best choose from sigmas"
+            )
+        if not self.begun:
+            self.suspicion = candidate._suspicion(descriptor, group, train)
+            self.begun = True
+        if self.solver is None or self.solver.kernel.sigma != candidate.sigma:
+            self.solver = None  # its memory is needed
+            self.solver = self.make_solver(candidate.sigma)
+        trained = candidate._trained(self.solver, descriptor, group, train, seed)
+        return candidate._finished(trained, group, train, validation, self.suspicion)
 
 
 def _plain(family: SGDML) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from flexcalc.errors import FileFormatError
 from flexcalc.models.folder import check_arrays, read_model
 from flexcalc.models.gdml.descriptor import Descriptor, from_arrays
 from flexcalc.models.gdml.groups import is_group
-from flexcalc.models.gdml.predictor import GDMLPotential
+from flexcalc.models.gdml.potential import GDMLPotential
 
 
 def read_potential(folder: Path, family: str) -> GDMLPotential:

@@ -23,7 +23,7 @@ import numpy as np
 from flexcalc.errors import InputError
 from flexcalc.models.gdml.descriptor import Descriptor
 from flexcalc.models.gdml.engine import PROCESSOR
-from flexcalc.models.gdml.predictor import GDMLPotential
+from flexcalc.models.gdml.potential import GDMLPotential
 from flexcalc.progress import Progress, silent
 from flexcalc.units import KCAL_MOL
 

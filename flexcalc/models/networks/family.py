@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -148,28 +148,28 @@ class NetworkFamily(ABC):
         rng: Generator,
         progress: Progress = silent,
     ) -> NetworkPotential:
-        """Train; see `fit_many`."""
-        return next(self.fit_many((self,), train, validation, rng, progress))
+        """Train; see `session`."""
+        trained = self.session(train, validation, rng, progress).fit(self)
+        announce(trained)
+        return trained
 
-    def fit_many(
+    def session(
         self,
-        candidates: Iterable[Self],
         train: Dataset,
         validation: Dataset | None,
         rng: Generator,
         progress: Progress = silent,
         folder: Path | None = None,
-    ) -> Iterator[NetworkPotential]:
-        """Train candidates one by one.
+    ) -> NetworkSession:
+        """Begin to train candidates on one dataset.
 
         Args:
-            candidates: of this family.
             train: the training points, with forces; energies may be missing.
             validation: judges when to reduce the step size, when to stop, and which weights are
                 the best; without any the training loss does.
             rng: draws the first weights and the order of the points.
             progress: told the epochs, and the validation errors.
-            folder: where the training keeps checkpoints, to go on from exactly there.
+            folder: where the training keeps checkpoints, to resume from exactly there.
 
         Raises:
             InputError: a package is missing, or the datasets cannot be trained on.
@@ -180,14 +180,7 @@ class NetworkFamily(ABC):
         if float(np.std(train.force_labels())) == 0.0:
             raise InputError(f"{self.name} needs training points whose forces differ")
         self.check(train.numbers)
-        from flexcalc.models.networks.trainer import Trainer
-
-        seed = int(rng.integers(2**62))
-        for index, candidate in enumerate(candidates):
-            place = None if folder is None else folder / f"network-{index}"
-            potential = Trainer(candidate, train, validation, seed, place).run(progress)
-            announce(potential)
-            yield potential
+        return NetworkSession(train, validation, int(rng.integers(2**62)), progress, folder)
 
     @classmethod
     def load(cls, folder: Path) -> NetworkPotential:
@@ -214,3 +207,25 @@ class NetworkFamily(ABC):
         from flexcalc.models.networks.potential import NetworkPotential
 
         return NetworkPotential.from_arrays(family, facts, arrays, folder)
+
+
+@dataclass(eq=False)
+class NetworkSession:
+    """Trains networks on one dataset; see `NetworkFamily.session`."""
+
+    train: Dataset
+    validation: Dataset | None
+    seed: int
+    progress: Progress
+    folder: Path | None
+    trained: int = 0
+
+    def fit(self, candidate: NetworkFamily) -> NetworkPotential:
+        """Train a network."""
+        from flexcalc.models.networks.trainer import Trainer
+
+        place = None if self.folder is None else self.folder / f"network-{self.trained}"
+        trainer = Trainer(candidate, self.train, self.validation, self.seed, place)
+        potential = trainer.run(self.progress)
+        self.trained += 1
+        return potential

@@ -73,7 +73,7 @@ class SchNetPackPotential(CheckedPotential):
         import torch
 
         from flexcalc.models.networks.potential import device
-        from flexcalc.models.schnetpack.foreign import Evaluator, energy_name, forces_name
+        from flexcalc.models.schnetpack.evaluator import Evaluator, energy_name, forces_name
 
         self.numbers = np.asarray(numbers, dtype=int)
         energies = energy_name(path, model, energy_key)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +13,7 @@ from flexcalc.config import PathSearch
 from flexcalc.dataset import Dataset, concatenate
 from flexcalc.errors import InputError
 from flexcalc.models.bonding import with_bonding
-from flexcalc.models.family import TrainedPotential, TrainingWarning
+from flexcalc.models.family import TrainedPotential
 from flexcalc.potential import Potential, check_molecule
 from flexcalc.registry import load, name_of
 from flexcalc.results.path import (
@@ -40,8 +38,9 @@ from flexcalc.results.saddle import (
 from flexcalc.store import Store
 from flexcalc.tasks.molecule import source_of
 from flexcalc.tasks.path.job import PathJob
+from flexcalc.tasks.retrain import Recipe, recipe
+from flexcalc.tasks.train import training_warnings
 from flexcalc.training.selection import choose
-from flexcalc.workflows.anew import Recipe, recipe
 
 KEPT = (
     *(PATH, RELABELLED, CONVERGENCE, EQUIVALENTS, SADDLE, DESCENT, MINIMA),
@@ -190,22 +189,11 @@ def _retrained(
     else:
         store.put(TRAINING, training)
         rng = np.random.default_rng([job.options.seed, number])
-        with store.bar(f"train round {number}") as progress, _warnings_told(store):
+        with store.bar(f"train round {number}") as progress, training_warnings(store.warn):
             trained = with_bonding(plan.fit(training, plan.validation, rng, progress), training)
         trained.save(place)
         model = trained
     return replace(job, options=replace(job.options, model=name), potential=model)
-
-
-@contextmanager
-def _warnings_told(store: Store) -> Iterator[None]:
-    """Turn the training's warnings into those of the store."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", TrainingWarning)
-        yield
-    for note in caught:
-        if issubclass(note.category, TrainingWarning):
-            store.warn(str(note.message))
 
 
 def _labels_alone(data: Dataset) -> Dataset:

@@ -1,4 +1,4 @@
-"""Training on what a baseline leaves: its energies and forces taken off, and put back on."""
+"""Delta learning: the energies and forces of a baseline subtracted, and added to the model."""
 
 from __future__ import annotations
 
@@ -8,87 +8,89 @@ from typing import Any
 
 import numpy as np
 
-from flexcalc.config import Train
 from flexcalc.config.options import placed
 from flexcalc.dataset import Dataset
-from flexcalc.fields import Address
+from flexcalc.fields import PotentialLike
 from flexcalc.models.bonding import with_bonding
 from flexcalc.models.delta import DeltaModel
 from flexcalc.models.family import TrainedPotential
 from flexcalc.potential import Potential
-from flexcalc.progress import Progress
-from flexcalc.registry import content_sha256, open_potential
-from flexcalc.training.memory import Memory
-from flexcalc.workflows.choosing import Fitted, Split
+from flexcalc.progress import Progress, silent
+from flexcalc.registry import content_sha256, name_of, open_potential
+from flexcalc.tasks.fitting import Fitted, Split
+from flexcalc.training.checkpoints import NO_CHECKPOINTS, Checkpoints
 
 CHUNK = 64
-"""Frames of a baseline that are evaluated at once, and remembered as one step."""
+"""Frames of a baseline that are evaluated at once, and kept as one step."""
 
 
 @dataclass(frozen=True, eq=False)
 class Baseline:
-    """What is learned on top of.
+    """A potential whose energies and forces are subtracted from the labels.
 
     Args:
         potential: of the molecule.
+        name: its address, or the class of an object.
         facts: `baseline`, its address, and `baseline_sha256` where that names a file.
     """
 
     potential: Potential
+    name: str
     facts: dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
-class Task:
-    """What is trained on: labels less those of the baseline, for the frames that are needed.
+class Differences:
+    """Training data: labels minus the baseline's, for the frames that are needed.
 
     Args:
         data: those frames.
         split: indices into them.
-        frames: (needed,) ascending indices of those frames in the whole dataset.
-        baseline: what was taken off, or None.
-        whole: the whole dataset, with its own labels.
+        frames: (needed,) ascending indices of those frames in the complete dataset.
+        baseline: what was subtracted, or None.
+        complete: the complete dataset, with its own labels.
     """
 
     data: Dataset
     split: Split
     frames: np.ndarray
     baseline: Baseline | None
-    whole: Dataset
+    complete: Dataset
 
     def labels(self, frames: np.ndarray) -> Dataset:
-        """What there is to learn of some frames, given by their indices in the whole dataset."""
+        """The differences of some frames, given by their indices in the complete dataset."""
         return self.data[np.searchsorted(self.frames, frames)]
 
-    def finished(self, fitted: Fitted) -> Fitted:
-        """With indices into the whole dataset, and the model as one of the whole labels.
+    def restored(self, fitted: Fitted) -> Fitted:
+        """With indices into the complete dataset, and the baseline added to the model.
 
         The model keeps how its training frames are bonded.
         """
         if self.baseline is None:
-            with_bonding(fitted.potential, self.whole[fitted.split.train])
+            with_bonding(fitted.potential, self.complete[fitted.split.train])
             return fitted
         train, validation = (
             self.frames[part] for part in (fitted.split.train, fitted.split.validation)
         )
-        rest = np.setdiff1d(np.arange(len(self.whole)), np.union1d(train, validation))
+        rest = np.setdiff1d(np.arange(len(self.complete)), np.union1d(train, validation))
         facts = {
-            "training_sha256": self.whole[train].sha256(),
-            "level": self.whole.provenance.level,
+            "training_sha256": self.complete[train].sha256(),
+            "level": self.complete.provenance.level,
             **self.baseline.facts,
         }
         model: TrainedPotential = DeltaModel(self.baseline.potential, fitted.potential, facts)
-        with_bonding(model, self.whole[train])
+        with_bonding(model, self.complete[train])
         return replace(
             fitted,
             potential=model,
             split=Split(train, validation, rest),
-            facts={**fitted.facts, "baseline": self.baseline.facts["baseline"]},
+            errors=None,
+            figures={**fitted.figures, "baseline": self.baseline.name},
         )
 
 
 def open_baseline(
-    baseline: Address | Potential | None, numbers: np.ndarray, trust: bool
+    baseline: PotentialLike | None, numbers: np.ndarray, trust: bool
 ) -> Baseline | None:
     """Open a baseline, if there is one.
 
@@ -98,50 +100,66 @@ def open_baseline(
     if baseline is None:
         return None
     if not isinstance(baseline, str):
-        return Baseline(baseline, {"baseline": None})
+        opened = open_potential(baseline, numbers, trust=trust)
+        return Baseline(opened, name_of(baseline), {"baseline": None})
     baseline = placed(baseline, Path.cwd())
     facts = {"baseline": baseline, "baseline_sha256": content_sha256(baseline)}
     return Baseline(
         open_potential(baseline, numbers, trust=trust),
+        baseline,
         {key: value for key, value in facts.items() if value is not None},
     )
 
 
-def task(
-    config: Train,
-    data: Dataset,
-    parts: Split,
-    baseline: Baseline | None,
-    memory: Memory,
-    progress: Progress,
-) -> Task:
-    """Take the baseline off the labels of all frames that the training may need.
+def needed_frames(parts: Split, everything: bool) -> np.ndarray:
+    """Frames whose labels a training may need, ascending.
 
     Args:
-        config: says whether points may come from all frames.
+        parts: indices into the dataset.
+        everything: whether training points may come from all frames.
+    """
+    if everything:
+        return np.union1d(np.union1d(parts.train, parts.validation), parts.rest)
+    return np.union1d(parts.train, parts.validation)
+
+
+def differences(
+    data: Dataset,
+    parts: Split,
+    needed: np.ndarray,
+    baseline: Baseline | None,
+    checkpoints: Checkpoints = NO_CHECKPOINTS,
+    progress: Progress = silent,
+) -> Differences:
+    """Subtract the baseline from the labels of the frames that are needed.
+
+    Args:
         data: the dataset with its own labels.
         parts: indices into it.
+        needed: frames, ascending; see `needed_frames`.
         baseline: evaluated in chunks, if there is one.
-        memory: what an earlier call had finished of that.
+        checkpoints: what an earlier call had finished of that.
         progress: told the frames.
 
     Raises:
         LabelError: the baseline cannot be computed for a frame.
     """
     if baseline is None:
-        return Task(data, parts, np.arange(len(data)), None, data)
-    needed = np.union1d(parts.train, parts.validation)
-    if config.refine_rounds:
-        needed = np.arange(len(data))
+        return Differences(data, parts, np.arange(len(data)), None, data)
     inner = [
         np.searchsorted(needed, np.intersect1d(part, needed))
         for part in (parts.train, parts.validation, parts.rest)
     ]
-    rest = less(data[needed], baseline, memory, progress)
-    return Task(rest, Split(*inner), needed, baseline, data)
+    rest = subtract(data[needed], baseline, checkpoints, progress)
+    return Differences(rest, Split(*inner), needed, baseline, data)
 
 
-def less(data: Dataset, baseline: Baseline, memory: Memory, progress: Progress) -> Dataset:
+def subtract(
+    data: Dataset,
+    baseline: Baseline,
+    checkpoints: Checkpoints = NO_CHECKPOINTS,
+    progress: Progress = silent,
+) -> Dataset:
     """The dataset with the baseline's energies and forces subtracted, chunk by chunk.
 
     Raises:
@@ -152,11 +170,11 @@ def less(data: Dataset, baseline: Baseline, memory: Memory, progress: Progress) 
     for begin in range(0, len(data), CHUNK):
         chunk = slice(begin, begin + CHUNK)
         step = f"frames-{begin:07d}"
-        found = memory.recall(step)
+        found = checkpoints.load(step)
         if found is None:
             evaluation = baseline.potential(data.positions[chunk])
             found = [evaluation.energies.tolist(), evaluation.forces.tolist()]
-            memory.remember(step, found)
+            checkpoints.save(step, found)
         if energies is not None:
             energies[chunk] -= np.array(found[0])
         forces[chunk] -= np.array(found[1])

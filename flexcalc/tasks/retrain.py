@@ -1,4 +1,4 @@
-"""Training a model anew, of what it was made of, on other frames."""
+"""Retraining a model on other frames, in the way in which it was trained."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ from flexcalc.models.family import Family, TrainedPotential
 from flexcalc.potential import Potential
 from flexcalc.progress import Progress
 from flexcalc.registry import FAMILIES, made
+from flexcalc.tasks.baseline import Baseline, subtract
 from flexcalc.training.committee import fit_committee
-from flexcalc.training.memory import NOTHING
-from flexcalc.workflows.baseline import Baseline, less
 
 Recipe = Callable[[Dataset, Dataset | None, Generator, Progress], TrainedPotential]
-"""Trains on frames, beside others that a family may stop or choose by."""
+"""Trains on frames; the validation frames may stop the training, or choose hyperparameters."""
 
 
 def recipe(potential: Potential, address: str) -> Recipe:
@@ -30,12 +29,14 @@ def recipe(potential: Potential, address: str) -> Recipe:
         address: of the potential, for the error.
 
     Raises:
-        InputError: it is made in no such way.
+        InputError: it was trained in no such way.
     """
     if isinstance(potential, DeltaModel):
         facts = {key: potential.facts.get(key) for key in ("baseline", "baseline_sha256")}
         below = Baseline(
-            potential.baseline, {key: value for key, value in facts.items() if value is not None}
+            potential.baseline,
+            str(facts["baseline"]),
+            {key: value for key, value in facts.items() if value is not None},
         )
         return _on(below, recipe(potential.model, address))
     if isinstance(potential, Committee):
@@ -45,7 +46,7 @@ def recipe(potential: Potential, address: str) -> Recipe:
     family = _family(potential)
     if family is None:
         raise InputError(
-            f"{address} cannot be trained anew; expected the folder of a model of a family "
+            f"{address} cannot be retrained; expected the folder of a model of a family "
             f"({', '.join(FAMILIES)}), of a committee of one family, or of either on a baseline"
         )
     return family.fit
@@ -73,8 +74,10 @@ def _on(baseline: Baseline, above: Recipe) -> Recipe:
     def fit(
         train: Dataset, validation: Dataset | None, rng: Generator, progress: Progress
     ) -> TrainedPotential:
-        judged = None if validation is None else less(validation, baseline, NOTHING, progress)
-        model = above(less(train, baseline, NOTHING, progress), judged, rng, progress)
+        judged = None
+        if validation is not None:
+            judged = subtract(validation, baseline, progress=progress)
+        model = above(subtract(train, baseline, progress=progress), judged, rng, progress)
         facts = {"training_sha256": train.sha256(), "level": train.provenance.level}
         return DeltaModel(baseline.potential, model, facts | baseline.facts)
 

@@ -1,0 +1,307 @@
+"""What training returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, Self, cast
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from flexcalc.dataset import Dataset
+from flexcalc.models.family import TrainedPotential
+from flexcalc.potential import Evaluation
+from flexcalc.registry import load
+from flexcalc.results.base import Result, figure
+from flexcalc.store import Store
+
+SPLIT, HELD_OUT = "split.json", "heldout.xyz"
+NOT_OF_A_MODEL = frozenset({"command", "seconds", "models", "report"})
+"""Keys of results.json that are no hyperparameters."""
+
+Rows = list[dict[str, Any]]
+"""Rows of a table, as JSON has them."""
+
+
+def scalars(values: Mapping[str, Any]) -> dict[str, int | float | str]:
+    """Those values that are single numbers or words."""
+    return {key: value for key, value in values.items() if isinstance(value, int | float | str)}
+
+
+class UsedFrames(NamedTuple):
+    """Frames of the dataset that a model was made with: ascending indices."""
+
+    train: np.ndarray
+    validation: np.ndarray
+
+
+class ValidationErrors(NamedTuple):
+    """Errors on the validation frames; None where there are none of them, or no energies."""
+
+    force_rmse_kcal_mol_A: float | None
+    """Root-mean-square error of the force components in kcal/mol/angstrom."""
+    energy_rmse_kcal_mol: float | None
+    """Root-mean-square error of the energies in kcal/mol."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class TrainedModel(Result):
+    """A model of one family, and how it came about.
+
+    Args:
+        trained: the potential; where it is None, `model` reads it from the run folder.
+        hyperparameters: name -> value, of those that are single numbers or words.
+        suffix: what follows the names of its tables: nothing for the first model of a training.
+        trust: whether reading the model may run code that it names.
+    """
+
+    command: ClassVar[str] = "train"
+
+    family: str = figure("family")
+    """Name of the model family."""
+    file: str = figure("model", key="model")
+    """Folder of the model in the run folder, such as sgdml.flex."""
+    training_points: int = figure("training points")
+    """Frames that it was trained on."""
+    validation_points: int = figure("validation points")
+    """Frames that chose its hyperparameters."""
+    permutations: int | None = figure("permutations", default=None)
+    """Permutations of like atoms that are built in."""
+    force_rmse_kcal_mol_A: float | None = figure("force RMSE", "kcal/mol/A", default=None)
+    """Error of the force components on the validation frames, in kcal/mol/angstrom."""
+    energy_rmse_kcal_mol: float | None = figure("energy RMSE", "kcal/mol", default=None)
+    """Error of the energies on the validation frames, in kcal/mol."""
+    refine_rounds: int | None = figure("refinement rounds", default=None)
+    """Rounds that added training points."""
+    folds: int | None = figure("folds", default=None)
+    """Folds of the cross-validation."""
+    best_fold: int | None = figure("best fold", default=None)
+    """Fold whose model was kept."""
+    force_rmse_mean_kcal_mol_A: float | None = figure(
+        "mean force RMSE of the folds", "kcal/mol/A", default=None
+    )
+    """Mean over the folds of the error of the forces, in kcal/mol/angstrom."""
+    energy_rmse_mean_kcal_mol: float | None = figure(
+        "mean energy RMSE of the folds", "kcal/mol", default=None
+    )
+    """Mean over the folds of the error of the energies, in kcal/mol."""
+    force_rmse_spread_kcal_mol_A: float | None = figure(
+        "standard deviation of the force RMSE", "kcal/mol/A", default=None
+    )
+    """Standard deviation over the folds, in kcal/mol/angstrom."""
+    energy_rmse_spread_kcal_mol: float | None = figure(
+        "standard deviation of the energy RMSE", "kcal/mol", default=None
+    )
+    """Standard deviation over the folds, in kcal/mol."""
+    kept_features: int | None = figure("kept features", default=None)
+    """Features of the reduced model."""
+    all_features: int | None = figure("all features", default=None)
+    """Features before the reduction."""
+    committee: int | None = figure("committee members", default=None)
+    """Members of the committee."""
+    force_error_over_deviation: float | None = figure("force error over deviation", default=None)
+    """Force RMSE on the validation frames divided by the committee's deviation there."""
+    single_force_rmse_kcal_mol_A: float | None = figure(
+        "force RMSE of a single model", "kcal/mol/A", default=None
+    )
+    """Error of the single model that the committee replaced, in kcal/mol/angstrom."""
+    single_energy_rmse_kcal_mol: float | None = figure(
+        "energy RMSE of a single model", "kcal/mol", default=None
+    )
+    """Error of the single model that the committee replaced, in kcal/mol."""
+    baseline: str | None = figure("baseline", default=None)
+    """Potential that the model is added to."""
+    repeated_frames: int = figure("repeated frames", default=0)
+    """Frames of the dataset with the geometry of an earlier one."""
+    validation_frames_trained_on: int = figure("validation frames trained on", default=0)
+    """Validation frames with the geometry of a training point."""
+
+    hyperparameters: Mapping[str, int | float | str] = field(default_factory=dict)
+    trained: TrainedPotential | None = None
+    suffix: str = ""
+    trust: bool = False
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any], store: Store) -> Self:
+        """See `Result.from_dict`; keys that are no figures are hyperparameters."""
+        model = super().from_dict(found, store)
+        known = model._own_figures().keys() | NOT_OF_A_MODEL
+        others = {key: value for key, value in found.items() if key not in known}
+        return replace(model, hyperparameters=scalars(others))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures and the hyperparameters, as results.json has them."""
+        figures = self._own_figures()
+        head = ("family", "model", "training_points", "validation_points")
+        return {**{key: figures.pop(key) for key in head}, **self.hyperparameters, **figures}
+
+    def _own_figures(self) -> dict[str, Any]:
+        return super().to_dict()
+
+    @cached_property
+    def model(self) -> TrainedPotential:
+        """The trained potential.
+
+        Raises:
+            AddressError, FileFormatError: its folder is gone or damaged.
+        """
+        if self.trained is not None:
+            return self.trained
+        return cast(TrainedPotential, load(self.store.place(self.file), trust=self.trust))
+
+    @property
+    def errors(self) -> ValidationErrors:
+        """Errors on the validation frames."""
+        return ValidationErrors(self.force_rmse_kcal_mol_A, self.energy_rmse_kcal_mol)
+
+    @property
+    def candidates(self) -> Rows:
+        """A row for each candidate: hyperparameters in which they differ, and errors."""
+        return self.table("table")
+
+    @property
+    def learning_curve(self) -> Rows:
+        """Errors on the validation frames by the number of training points, ascending."""
+        return self.table("learning")
+
+    @property
+    def split(self) -> UsedFrames:
+        """The frames that this very model was trained on, and those that it was judged by."""
+        drawn = self.store.get(SPLIT)
+        refined = self.store.get(f"refinement{self.suffix}.json") or {}
+        best_fold = self.store.get(f"frames{self.suffix}.json") or {}
+        train = best_fold.get("train", refined.get("train", drawn["train"]))
+        validation = best_fold.get("test", drawn["validation"])
+        return UsedFrames(np.array(train, dtype=int), np.array(validation, dtype=int))
+
+    def table(self, name: str) -> Rows:
+        """A table of the training: "table", "learning", "curve", "folds"; empty without it."""
+        return self.store.get(f"{name}{self.suffix}.json") or []
+
+    def described(self) -> str:
+        """The model in one line."""
+        line = f"{self.file.removesuffix('.flex')}: {self.training_points} training points"
+        if self.force_rmse_kcal_mol_A is not None:
+            line += f", validation force RMSE {self.force_rmse_kcal_mol_A:.3f} kcal/mol/A"
+        if self.energy_rmse_kcal_mol is not None:
+            line += f", energy RMSE {self.energy_rmse_kcal_mol:.3f} kcal/mol"
+        return line
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class Training(TrainedModel):
+    """Models of one or several families, trained on the same split of a dataset.
+
+    The figures are those of the first model, and the training can be used in its place: called
+    with positions, saved, or handed to a `Calculator`.
+
+    Args:
+        others: the further models.
+    """
+
+    others: tuple[TrainedModel, ...] = ()
+
+    @classmethod
+    def of(cls, fits: list[TrainedModel]) -> Self:
+        """The result of a training that gave these models."""
+        first, *others = fits
+        values = {item.name: getattr(first, item.name) for item in fields(first)}
+        return cls(**values, others=tuple(others))
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any], store: Store) -> Self:
+        """See `TrainedModel.from_dict`."""
+        rows = list(found.get("models", ()))[1:]
+        others = [TrainedModel.from_dict(row, store) for row in rows]
+        named = [replace(one, suffix=f"-{one.file.removesuffix('.flex')}") for one in others]
+        return replace(super().from_dict(found, store), others=tuple(named))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures of the first model and, of several, those of each of them in `models`."""
+        own = super().to_dict()
+        if not self.others:
+            return own
+        return {**own, "models": [own, *(one.to_dict() for one in self.others)]}
+
+    def opened_with(self, trust: bool) -> Self:
+        """The same, whose models are read with or without `trust`; see `flexcalc.load`."""
+        others = tuple(replace(one, trust=trust) for one in self.others)
+        return replace(self, trust=trust, others=others)
+
+    @property
+    def fits(self) -> tuple[TrainedModel, ...]:
+        """The models with their figures, in the order of the families."""
+        return (self, *self.others)
+
+    @property
+    def models(self) -> tuple[TrainedPotential, ...]:
+        """The trained potentials, in the order of the families."""
+        return tuple(fit.model for fit in self.fits)
+
+    @property
+    def held_out(self) -> Dataset | None:
+        """Frames that took part in no training and no choice; None where there are none."""
+        return self.store.get(HELD_OUT)
+
+    @property
+    def places(self) -> str:
+        """Where the models are kept."""
+        if self.store.target is not None:
+            return str(self.store.target)
+        return ", ".join(self.store.where(fit.file) for fit in self.fits)
+
+    def summary(self) -> str:
+        """Where the models are."""
+        return f"model: {self.places}"
+
+    def __repr__(self) -> str:
+        return f"Training({'; '.join(fit.described() for fit in self.fits)})"
+
+    def to_frame(self) -> Any:
+        """A pandas table with a row for each model.
+
+        Raises:
+            ModuleNotFoundError: pandas is not installed.
+        """
+        import pandas as pd
+
+        return pd.DataFrame([TrainedModel.to_dict(fit) for fit in self.fits])
+
+    # As the first potential
+
+    @property
+    def potential(self) -> TrainedPotential:
+        """The first model."""
+        return self.model
+
+    @property
+    def numbers(self) -> np.ndarray:
+        """Atomic numbers (atoms,) of the molecule."""
+        return self.model.numbers
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The facts of the first model; see `TrainedPotential`."""
+        return self.model.facts
+
+    def __call__(self, positions: ArrayLike) -> Evaluation:
+        """Evaluate a batch (batch, atoms, 3) in angstrom with the first model."""
+        return self.model(positions)
+
+    def evaluate(self, positions: np.ndarray) -> Evaluation:
+        """Evaluate positions that have been checked with the first model."""
+        return self.model.evaluate(positions)
+
+    def distance(self, positions: np.ndarray) -> np.ndarray | None:
+        """See `CheckedPotential.distance`."""
+        return self.model.distance(positions)
+
+    def save(self, folder: Path | str) -> None:
+        """Write the first model as a folder, such as NAME.flex."""
+        self.model.save(Path(folder))
+
+
+TrainedPotential.register(Training)
