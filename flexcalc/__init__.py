@@ -27,6 +27,7 @@ _HOMES = {
     "FlexcalcError": "flexcalc.errors",
     "Potential": "flexcalc.potential",
     "Sum": "flexcalc.potential",
+    "evaluate": "flexcalc.commands.evaluate",
     "load": "flexcalc.registry",
     "md": "flexcalc.commands.md",
     "metad": "flexcalc.commands.metad",
@@ -45,6 +46,7 @@ __all__ = [
     "FlexcalcError",
     "Potential",
     "Sum",
+    "evaluate",
     "load",
     "md",
     "metad",
@@ -58,6 +60,7 @@ __all__ = [
 if TYPE_CHECKING:
     from flexcalc.adapters.ase import Calculator
     from flexcalc.adapters.ipi import serve
+    from flexcalc.commands.evaluate import evaluate
     from flexcalc.commands.md import md
     from flexcalc.commands.metad import metad
     from flexcalc.commands.umbrella import umbrella

@@ -43,7 +43,7 @@ RUNS = {
     "demo": ("Run the main job on glycine, from nothing to a report.", "run_demo"),
     "label": ("Sample geometries of a molecule and label them with a reference.", "run_label"),
     "train": ("Train one or several model families on a dataset.", "run_train"),
-    "evaluate": ("Measure errors of potentials, overall and by region.", "run_evaluate"),
+    "evaluate": ("Measure errors of potentials, overall and by region.", "evaluate"),
     "path": ("Find a minimum-energy path and check its barrier.", "run_path"),
     "saddle": ("Refine a saddle, find the minima it joins, and give rates.", "run_saddle"),
     "md": ("Run molecular dynamics of many replicas.", "md"),

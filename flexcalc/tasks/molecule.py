@@ -10,7 +10,7 @@ import numpy as np
 
 from flexcalc.dataset import Dataset
 from flexcalc.errors import AddressError, FileFormatError, MoleculeError
-from flexcalc.fields import Address
+from flexcalc.fields import Address, GeometryLike
 from flexcalc.masses import atomic_masses, isotopes
 from flexcalc.methods.dynamics import Integrator
 from flexcalc.methods.irc import IRC
@@ -19,6 +19,11 @@ from flexcalc.store import Store
 
 ADDRESSES = ("model", "models", "reference", "sampler", "relabel", "baseline")
 """Fields of configs that hold potentials."""
+
+
+def source_of(given: GeometryLike) -> str:
+    """Where geometries come from, for messages and results: their file, or what made them."""
+    return given.provenance.source if isinstance(given, Dataset) else str(given)
 
 
 @dataclass(frozen=True)
@@ -122,7 +127,9 @@ def following[C](config: C, electrons: Electrons) -> C:
         if isinstance(value, str):
             changed[name] = stated(value, electrons)
         elif isinstance(value, tuple):
-            changed[name] = tuple(stated(one, electrons) for one in value)
+            changed[name] = tuple(
+                stated(one, electrons) if isinstance(one, str) else one for one in value
+            )
     return replace(config, **changed)  # type: ignore[type-var]
 
 

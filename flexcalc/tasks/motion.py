@@ -25,7 +25,13 @@ from flexcalc.progress import Progress, silent
 from flexcalc.registry import name_of, open_potential
 from flexcalc.results.base import Stop
 from flexcalc.store import Store
-from flexcalc.tasks.molecule import electrons_of, following, isotopes_in, with_masses
+from flexcalc.tasks.molecule import (
+    electrons_of,
+    following,
+    isotopes_in,
+    source_of,
+    with_masses,
+)
 from flexcalc.tasks.ordering import Ordered, ordered
 
 NS_A_DAY_PER_FS_A_SECOND = 86400 * 1e-6
@@ -143,7 +149,7 @@ def open_start[C](options: C, replicas: int, what: str) -> Start[C]:
     )
     given = following(given, electrons_of(start))
     potential = open_potential(given.model, start.numbers, trust=given.trust)
-    fitting = ordered(potential, start, str(given.start), given.map_atoms)
+    fitting = ordered(potential, start, source_of(given.start), given.map_atoms)
     given = with_masses(given, fitting.data)
     return Start(given, potential, fitting.data.positions, fitting)
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from flexcalc.workflows.benchmark import run_benchmark
     from flexcalc.workflows.demo import run_demo
-    from flexcalc.workflows.evaluate import run_evaluate
     from flexcalc.workflows.export import export_model
     from flexcalc.workflows.fitting import run_train, train
     from flexcalc.workflows.info import describe, lines, toml_template
@@ -23,7 +22,6 @@ _HOMES = {
     "lines": "info",
     "run_benchmark": "benchmark",
     "run_demo": "demo",
-    "run_evaluate": "evaluate",
     "run_ipi": "ipi",
     "run_label": "label",
     "run_path": "path",
@@ -40,7 +38,6 @@ __all__ = [
     "lines",
     "run_benchmark",
     "run_demo",
-    "run_evaluate",
     "run_ipi",
     "run_label",
     "run_path",

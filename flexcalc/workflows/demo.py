@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from flexcalc.commands.evaluate import evaluate
 from flexcalc.commands.face import run_command
 from flexcalc.commands.md import md
 from flexcalc.config import Demo, Evaluate, Ipi, Label, Md, PathSearch, Train
@@ -12,7 +13,6 @@ from flexcalc.methods.dynamics import Langevin
 from flexcalc.methods.sampling import Thermal
 from flexcalc.printing import say
 from flexcalc.registry import family
-from flexcalc.workflows.evaluate import run_evaluate
 from flexcalc.workflows.fitting import run_train
 from flexcalc.workflows.ipi import run_ipi
 from flexcalc.workflows.label import run_label
@@ -52,7 +52,7 @@ def run_demo(config: Demo, output: Path) -> dict[str, Any]:
             by=(DIHEDRAL,),
             seed=config.seed,
         )
-        errors = run_evaluate(held_out, folder / "evaluate")
+        errors = run_command(evaluate, held_out, folder / "evaluate", say).to_dict()
         run.say("4/6 path: Ip to IIIp on the model, relabelled by the reference")
         search = PathSearch(
             model=model, start=Path(starts[0]), end=Path(starts[1]), relabel=config.reference
