@@ -28,11 +28,16 @@ _HOMES = {
     "Potential": "flexcalc.potential",
     "Sum": "flexcalc.potential",
     "evaluate": "flexcalc.commands.evaluate",
+    "export": "flexcalc.commands.export",
+    "info": "flexcalc.commands.info",
+    "init": "flexcalc.commands.init",
+    "ipi": "flexcalc.commands.ipi",
     "load": "flexcalc.registry",
     "md": "flexcalc.commands.md",
     "metad": "flexcalc.commands.metad",
     "read": "flexcalc.files",
-    "serve": "flexcalc.adapters.ipi",
+    "report": "flexcalc.commands.report",
+    "serve": "flexcalc.commands.serve",
     "train": "flexcalc.workflows",
     "umbrella": "flexcalc.commands.umbrella",
     "write": "flexcalc.files",
@@ -47,10 +52,15 @@ __all__ = [
     "Potential",
     "Sum",
     "evaluate",
+    "export",
+    "info",
+    "init",
+    "ipi",
     "load",
     "md",
     "metad",
     "read",
+    "report",
     "serve",
     "train",
     "umbrella",
@@ -59,10 +69,15 @@ __all__ = [
 
 if TYPE_CHECKING:
     from flexcalc.adapters.ase import Calculator
-    from flexcalc.adapters.ipi import serve
     from flexcalc.commands.evaluate import evaluate
+    from flexcalc.commands.export import export
+    from flexcalc.commands.info import info
+    from flexcalc.commands.init import init
+    from flexcalc.commands.ipi import ipi
     from flexcalc.commands.md import md
     from flexcalc.commands.metad import metad
+    from flexcalc.commands.report import report
+    from flexcalc.commands.serve import serve
     from flexcalc.commands.umbrella import umbrella
     from flexcalc.dataset import Dataset
     from flexcalc.errors import FlexcalcError

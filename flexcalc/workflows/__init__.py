@@ -8,43 +8,28 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from flexcalc.workflows.benchmark import run_benchmark
     from flexcalc.workflows.demo import run_demo
-    from flexcalc.workflows.export import export_model
     from flexcalc.workflows.fitting import run_train, train
-    from flexcalc.workflows.info import describe, lines, toml_template
-    from flexcalc.workflows.ipi import run_ipi, run_serve
     from flexcalc.workflows.label import run_label
     from flexcalc.workflows.path import run_path
     from flexcalc.workflows.saddle import run_saddle
 
 _HOMES = {
-    "describe": "info",
-    "export_model": "export",
-    "lines": "info",
     "run_benchmark": "benchmark",
     "run_demo": "demo",
-    "run_ipi": "ipi",
     "run_label": "label",
     "run_path": "path",
     "run_saddle": "saddle",
-    "run_serve": "ipi",
     "run_train": "fitting",
-    "toml_template": "info",
     "train": "fitting",
 }
 
 __all__ = [
-    "describe",
-    "export_model",
-    "lines",
     "run_benchmark",
     "run_demo",
-    "run_ipi",
     "run_label",
     "run_path",
     "run_saddle",
-    "run_serve",
     "run_train",
-    "toml_template",
     "train",
 ]
 

@@ -7,17 +7,18 @@ from typing import Any
 
 from flexcalc.commands.evaluate import evaluate
 from flexcalc.commands.face import run_command
+from flexcalc.commands.ipi import ipi
 from flexcalc.commands.md import md
 from flexcalc.config import Demo, Evaluate, Ipi, Label, Md, PathSearch, Train
+from flexcalc.files.shipped import shipped
 from flexcalc.methods.dynamics import Langevin
 from flexcalc.methods.sampling import Thermal
 from flexcalc.printing import say
 from flexcalc.registry import family
 from flexcalc.workflows.fitting import run_train
-from flexcalc.workflows.ipi import run_ipi
 from flexcalc.workflows.label import run_label
 from flexcalc.workflows.path import run_path
-from flexcalc.workflows.runs import open_run, shipped
+from flexcalc.workflows.runs import open_run
 
 STARTS = ("glycine-Ip.xyz", "glycine-IIIp.xyz")
 DIHEDRAL = "dihedral 0 1 2 3"
@@ -64,7 +65,7 @@ def run_demo(config: Demo, output: Path) -> dict[str, Any]:
         served = Ipi(
             input=shipped("ipi-nvt.xml"), model=model, start=Path(starts[0]), steps=IPI_STEPS
         )
-        ipi = run_ipi(served, folder / "ipi")
+        answered = run_command(ipi, served, folder / "ipi", say).to_dict()
         results = run.finish(
             {
                 "molecule": "glycine",
@@ -76,7 +77,7 @@ def run_demo(config: Demo, output: Path) -> dict[str, Any]:
                 **{key: value for key, value in path.items() if "barrier" in key},
                 "temperature_mean_K": dynamics.temperature_mean_K,
                 "md_steps_per_second": dynamics.steps_per_second,
-                **{key: value for key, value in ipi.items() if "difference" in key},
+                **{key: value for key, value in answered.items() if "difference" in key},
             }
         )
         run.say(_summary(results))

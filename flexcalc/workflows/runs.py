@@ -220,16 +220,3 @@ def _difference(before: Any, now: Any, place: str = "") -> tuple[str, Any, Any]:
         return place, before, now
     where, one, other = next(entry for entry in inside if entry[1] != entry[2])
     return _difference(one, other, where)
-
-
-def shipped(name: str) -> Path:
-    """A file of inputs/, from the installed package or from the source tree.
-
-    Raises:
-        InputError: there is none of that name.
-    """
-    package = Path(__file__).parents[1]
-    for folder in (package / "inputs", package.parent / "inputs"):
-        if (folder / name).exists():
-            return folder / name
-    raise InputError(f"{name}: no such file among flexcalc's inputs")
