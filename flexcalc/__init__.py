@@ -11,7 +11,7 @@ Names are imported on first use, so that `import flexcalc` is quick.
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flexcalc.threads import settle_numexpr
 
@@ -20,13 +20,27 @@ settle_numexpr()
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AsIs": "flexcalc.methods.sampling",
     "Calculator": "flexcalc.adapters.ase",
     "Committee": "flexcalc.models.committee",
     "Dataset": "flexcalc.dataset",
+    "Displaced": "flexcalc.methods.sampling",
     "Evaluation": "flexcalc.potential",
     "FlexcalcError": "flexcalc.errors",
+    "IRC": "flexcalc.methods.irc",
+    "Langevin": "flexcalc.methods.dynamics",
+    "NEB": "flexcalc.methods.path",
+    "NoseHoover": "flexcalc.methods.dynamics",
+    "PlainHills": "flexcalc.methods.metadynamics",
     "Potential": "flexcalc.potential",
+    "RFO": "flexcalc.methods.saddle",
+    "Scan": "flexcalc.methods.path",
+    "String": "flexcalc.methods.path",
     "Sum": "flexcalc.potential",
+    "Thermal": "flexcalc.methods.sampling",
+    "VelocityRescaling": "flexcalc.methods.dynamics",
+    "VelocityVerlet": "flexcalc.methods.dynamics",
+    "WellTempered": "flexcalc.methods.metadynamics",
     "evaluate": "flexcalc.commands.evaluate",
     "export": "flexcalc.commands.export",
     "info": "flexcalc.commands.info",
@@ -42,50 +56,9 @@ _HOMES = {
     "umbrella": "flexcalc.commands.umbrella",
     "write": "flexcalc.files",
 }
+"""Names of the package and their modules; `python -m flexcalc.stub` tells them to type checkers."""
 
-__all__ = [
-    "Calculator",
-    "Committee",
-    "Dataset",
-    "Evaluation",
-    "FlexcalcError",
-    "Potential",
-    "Sum",
-    "evaluate",
-    "export",
-    "info",
-    "init",
-    "ipi",
-    "load",
-    "md",
-    "metad",
-    "read",
-    "report",
-    "serve",
-    "train",
-    "umbrella",
-    "write",
-]
-
-if TYPE_CHECKING:
-    from flexcalc.adapters.ase import Calculator
-    from flexcalc.commands.evaluate import evaluate
-    from flexcalc.commands.export import export
-    from flexcalc.commands.info import info
-    from flexcalc.commands.init import init
-    from flexcalc.commands.ipi import ipi
-    from flexcalc.commands.md import md
-    from flexcalc.commands.metad import metad
-    from flexcalc.commands.report import report
-    from flexcalc.commands.serve import serve
-    from flexcalc.commands.umbrella import umbrella
-    from flexcalc.dataset import Dataset
-    from flexcalc.errors import FlexcalcError
-    from flexcalc.files import read, write
-    from flexcalc.models.committee import Committee
-    from flexcalc.potential import Evaluation, Potential, Sum
-    from flexcalc.registry import load
-    from flexcalc.workflows import train
+__all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

@@ -29,8 +29,8 @@ def export(options: Export) -> Path:
         >>> found = potential(positions)
         >>> data = fx.Dataset(water.numbers, positions, found.energies, found.forces)
         >>> model = fx.train(data, points=20, sigma=5.0, symmetry=False)
-        >>> print(fx.export(model, "water.npz"))
-        water.npz
+        >>> print(fx.export(model, "water.flex"))
+        water.flex
 
     Source: the format is that of Chmiela et al., Comput. Phys. Commun. 240, 38 (2019).
     """

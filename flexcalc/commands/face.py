@@ -234,4 +234,4 @@ def _paragraph(name: str, text: str) -> list[str]:
     import textwrap
 
     first = f"    {name}: {text}" if name else f"        {text}"
-    return textwrap.wrap(first, 92, initial_indent="", subsequent_indent="        ")
+    return textwrap.wrap(first, 92, subsequent_indent="        ", break_on_hyphens=False)

@@ -1,0 +1,615 @@
+"""Machine-learned force fields for flexible molecules: train, check, and move on them.
+
+    import flexcalc
+
+    atoms.calc = flexcalc.Calculator("azobenzene.flex")     # an ASE calculator
+    potential = flexcalc.load("azobenzene.flex")            # the same object, for batches
+    data = flexcalc.read("azobenzene.xyz")                  # a Dataset
+    potential = flexcalc.train(data, "sgdml", points=200, seed=0)
+
+Names are imported on first use, so that `import flexcalc` is quick."""
+
+# Written by `python -m flexcalc.stub`; do not edit.
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeAlias
+
+from ase import Atoms
+from ase.calculators.calculator import BaseCalculator
+
+from flexcalc.adapters.ase import Calculator as Calculator
+from flexcalc.dataset import Dataset as Dataset
+from flexcalc.errors import FlexcalcError as FlexcalcError
+from flexcalc.files import read as read
+from flexcalc.files import write as write
+from flexcalc.methods.dynamics import Langevin as Langevin
+from flexcalc.methods.dynamics import NoseHoover as NoseHoover
+from flexcalc.methods.dynamics import VelocityRescaling as VelocityRescaling
+from flexcalc.methods.dynamics import VelocityVerlet as VelocityVerlet
+from flexcalc.methods.irc import IRC as IRC
+from flexcalc.methods.metadynamics import PlainHills as PlainHills
+from flexcalc.methods.metadynamics import WellTempered as WellTempered
+from flexcalc.methods.path import NEB as NEB
+from flexcalc.methods.path import Scan as Scan
+from flexcalc.methods.path import String as String
+from flexcalc.methods.saddle import RFO as RFO
+from flexcalc.methods.sampling import AsIs as AsIs
+from flexcalc.methods.sampling import Displaced as Displaced
+from flexcalc.methods.sampling import Thermal as Thermal
+from flexcalc.models.committee import Committee as Committee
+from flexcalc.potential import Evaluation as Evaluation
+from flexcalc.potential import Potential as Potential
+from flexcalc.potential import Sum as Sum
+from flexcalc.registry import load as load
+from flexcalc.workflows import train as train
+from flexcalc.models.family import Family
+from flexcalc.results.description import Description
+from flexcalc.results.errors import Errors
+from flexcalc.results.free_energy import FreeEnergyProfile
+from flexcalc.results.free_energy import FreeEnergySurface
+from flexcalc.results.ipi import IpiRun
+from flexcalc.results.trajectory import Trajectory
+
+class HasImages(Protocol):
+    """A result that has images."""
+
+    def to_dataset(self) -> Dataset: ...
+
+Geometries: TypeAlias = str | Path | Atoms | Dataset | HasImages
+GeometryLike: TypeAlias = Geometries | Sequence[Geometries]
+PotentialLike: TypeAlias = str | Path | Potential | BaseCalculator
+
+__version__: str
+__all__ = ['AsIs', 'Calculator', 'Committee', 'Dataset', 'Displaced', 'Evaluation', 'FlexcalcError', 'IRC', 'Langevin', 'NEB', 'NoseHoover', 'PlainHills', 'Potential', 'RFO', 'Scan', 'String', 'Sum', 'Thermal', 'VelocityRescaling', 'VelocityVerlet', 'WellTempered', 'evaluate', 'export', 'info', 'init', 'ipi', 'load', 'md', 'metad', 'read', 'report', 'serve', 'train', 'umbrella', 'write']
+
+def evaluate(
+    models: PotentialLike | Sequence[PotentialLike],
+    dataset: GeometryLike,
+    *,
+    by: str | Sequence[str] = (),
+    bins: int = 18,
+    frames: int | None = None,
+    worst: int = 10,
+    seed: int = 0,
+    trust: bool = False,
+    map_atoms: bool | None = None,
+    energy_unit: str | None = None,
+    force_unit: str | None = None,
+    length_unit: str | None = None,
+    energy_key: str | None = None,
+    forces_key: str | None = None,
+    labels: Literal['new', 'old'] = 'new',
+    output: Path | str | None = None,
+    progress: bool = True,
+) -> Errors:
+    """Measure the errors of potentials on labelled frames, overall and by region.
+
+    Args:
+        models: Potentials to measure.
+        dataset: Labelled frames to measure on.
+        by: Coordinates whose bins are the regions, such as "dihedral 4 6 7 12" (counted from
+            0).
+        bins: Bins of each coordinate.
+        frames: Most frames, drawn at random; all by default.
+        worst: Frames with the largest errors to write out.
+        seed: Seed of the bootstrap and of the draw of frames.
+        trust: Open model files that can only be read by running code they contain.
+        map_atoms: Put the atoms of a geometry into the order of the model's training frames
+            where only then its bonds fit; by default such a geometry is refused. Coordinates
+            then count atoms in the model's order.
+        energy_unit: Unit of the dataset's energies, where an npz does not say.
+        force_unit: Unit of the dataset's forces; by default the energy unit per angstrom.
+        length_unit: Unit of the dataset's positions, where the file does not say; angstrom by
+            default.
+        energy_key: Key of the dataset's energies, such as `REF_energy`; by default any of the
+            usual ones.
+        forces_key: Key or column of the dataset's forces, such as `dft_forces`.
+        labels: Which labels of an rMD17 file: `old` takes old_energies and old_forces.
+        output: Folder that everything is kept in; an unfinished run in it is resumed. Without
+            it nothing is written.
+        progress: Show a progress bar, on a terminal or in a notebook.
+
+    Returns:
+        The errors in eV and eV/angstrom. Of several potentials those of the first, and those of
+        each in `models`.
+
+    Example:
+        >>> import flexcalc as fx
+        >>> from ase.build import molecule
+        >>> from ase.calculators.emt import EMT
+        >>> frames = [molecule("H2O") for _ in range(5)]
+        >>> for atoms in frames:
+        ...     atoms.rattle(0.05)
+        ...     atoms.calc = EMT()
+        ...     force = atoms.get_forces()
+        >>> errors = fx.evaluate(EMT(), frames, by="distance 0 1")
+        >>> errors.forces.rmse < 1e-9
+        True
+
+    Source: bootstrap intervals by the percentile method, Efron and Tibshirani, An Introduction to
+    the Bootstrap (1993), chapter 13.
+    """
+
+def export(
+    model: PotentialLike,
+    file: Path | str,
+    *,
+    trust: bool = False,
+) -> Path:
+    """Write an sGDML model as a file of the sgdml package (.npz), or a model as one folder (.flex).
+
+    Args:
+        model: Trained model, or a committee such as committee:a.flex,b.flex.
+        file: File or folder to write, NAME.npz or NAME.flex; a model that is there is replaced.
+        trust: Open model files that can only be read by running code they contain.
+
+    Returns:
+        The path that was written. Raises InputError where the model is not a trained one, or for
+        .npz no sGDML model, or one that the package cannot compute.
+
+    Example:
+        >>> import numpy as np
+        >>> import flexcalc as fx
+        >>> from ase.build import molecule
+        >>> from ase.calculators.emt import EMT
+        >>> water = molecule("H2O")
+        >>> jitter = 0.05 * np.random.default_rng(0).standard_normal((40, 3, 3))
+        >>> potential = fx.load(EMT(), water)
+        >>> positions = water.positions + jitter
+        >>> found = potential(positions)
+        >>> data = fx.Dataset(water.numbers, positions, found.energies, found.forces)
+        >>> model = fx.train(data, points=20, sigma=5.0, symmetry=False)
+        >>> print(fx.export(model, "water.flex"))
+        water.flex
+
+    Source: the format is that of Chmiela et al., Comput. Phys. Commun. 240, 38 (2019).
+    """
+
+def info(
+    place: Any,
+    *,
+    energy_key: str | None = None,
+    forces_key: str | None = None,
+    trust: bool = False,
+) -> Description:
+    """Describe a model, a dataset, a run folder, or an object that is one of these.
+
+    Args:
+        place: File, folder or address; in Python also a potential, a Dataset, ase.Atoms or a
+            result.
+        energy_key: Key of a dataset's energies; by default any of the usual ones.
+        forces_key: Key or column of a dataset's forces.
+        trust: Open model files that can only be read by running code they contain.
+
+    Returns:
+        The facts, which print as a line each. Raises InputError where it is none of these.
+
+    Example:
+        >>> import flexcalc as fx
+        >>> from ase.build import molecule
+        >>> found = fx.info(molecule("H2O"))
+        >>> found.what, found.molecule, found.facts["frames"]
+        ('dataset', 'H2O', 1)
+    """
+
+def init(
+    command: str,
+) -> str:
+    """Give a commented TOML file with every field of a command, as the command line prints it.
+
+    Args:
+        command: Name of the command, such as label.
+
+    Returns:
+        The text of the file. Raises InputError where no command of that name takes one.
+
+    Example:
+        >>> import flexcalc as fx
+        >>> print(fx.init("md").splitlines()[1])
+        # Run it with: flexcalc md md.toml
+    """
+
+def ipi(
+    input: Path | str,
+    model: PotentialLike,
+    start: GeometryLike,
+    *,
+    clients: int = 1,
+    steps: int | None = None,
+    compare: bool = True,
+    timeout_s: float = 600.0,
+    allow_remote: bool = False,
+    trust: bool = False,
+    output: Path | str | None = None,
+    progress: bool = True,
+) -> IpiRun:
+    """Run i-PI on an input file together with its clients, from start to end.
+
+    A potential that is given as an object is served by one client in this process.
+
+    Args:
+        input: i-PI input file (XML).
+        model: Potential to serve.
+        start: The molecule as i-PI has it, atom by atom; also where it starts.
+        clients: Client processes.
+        steps: Number of steps, instead of the input's.
+        compare: Compare the energies and forces that i-PI received with the direct call's.
+        timeout_s: Longest time without a new line of output from i-PI, in seconds.
+        allow_remote: Let i-PI listen on an address that other machines reach.
+        trust: Let the input have i-PI run, load or unpickle what it names, and open model files
+            that contain code.
+        output: Folder that everything is kept in; an unfinished run in it is resumed. Without
+            it nothing is written.
+        progress: Show a progress bar, on a terminal or in a notebook.
+
+    Returns:
+        The records of the run, or the path that i-PI sought, and how far what i-PI received is
+        from direct calls. Without `output`, i-PI's own files are in a temporary folder that goes
+        with the result.
+
+    Example:
+        >>> import flexcalc as fx
+        >>> from ase.build import molecule
+        >>> from ase.calculators.emt import EMT
+        >>> from flexcalc.files.shipped import shipped
+        >>> run = fx.ipi(shipped("ipi-nvt.xml"), EMT(), molecule("CH3OH"), steps=3)
+        >>> run.steps
+        3
+
+    Source: Kapil et al., Comput. Phys. Commun. 236, 214 (2019).
+    """
+
+def md(
+    model: PotentialLike,
+    start: GeometryLike,
+    *,
+    method: Langevin | NoseHoover | VelocityRescaling | VelocityVerlet | str | Mapping[str, Any] = ...,
+    steps: int = 10000,
+    replicas: int = 1,
+    plumed: Path | str | None = None,
+    frame_every: int = 20,
+    frame_replicas: int | None = None,
+    scalars_every: int | None = None,
+    seed: int = 0,
+    trust: bool = False,
+    map_atoms: bool | None = None,
+    min_contact: float = 0.6,
+    keep_bonds: bool = True,
+    max_temperature_K: float | None = None,
+    max_training_distance: float | None = None,
+    max_deviation_eV_A: float | None = None,
+    max_rms_deviation_eV_A: float | None = None,
+    output: Path | str | None = None,
+    progress: bool = True,
+    timestep_fs: float = ...,
+    temperature_K: float = ...,
+    rigid_motion: Literal['free', 'removed at start', 'removed'] = ...,
+    friction_per_ps: float = ...,
+    schedule: str | Sequence[str] = ...,
+    replica_temperatures_K: float | Sequence[float] = ...,
+    relaxation_fs: float = ...,
+) -> Trajectory:
+    """Run molecular dynamics of many replicas in one batch.
+
+    Args:
+        model: Potential to run on.
+        start: First geometry; of several frames, replicas take them in turn.
+        method: Integrator: `nve` keeps the energy; `langevin`, `rescaling` (Bussi) and
+            `nose-hoover` keep a temperature.
+            One of Langevin | NoseHoover | VelocityRescaling | VelocityVerlet; its own options
+            may stand here too.
+        steps: Timesteps.
+        replicas: Replicas in the batch.
+        plumed: A PLUMED input whose bias acts on every replica; `{replica}` and `{replicas}` in
+            it become numbers. Files it reads need full names; those it writes are in
+            OUTPUT/plumed. What could run code or write elsewhere needs `trust`. PLUMED_KERNEL
+            names another libplumedKernel.so than that of flexcalc[plumed].
+        frame_every: Steps between two frames on disk, which have the labels of the model
+            without any bias.
+        frame_replicas: Replicas, from the first, whose frames are written; all by default.
+        scalars_every: Steps between two records of scalars.csv; by default those between two
+            frames.
+        seed: Seed of all random numbers.
+        trust: Open model files that can only be read by running code they contain.
+        map_atoms: Put the atoms of a geometry into the order of the model's training frames
+            where only then its bonds fit; by default such a geometry is refused. Coordinates
+            then count atoms in the model's order.
+        min_contact: Stop where two atoms come closer than this multiple of the sum of their
+            covalent radii.
+        keep_bonds: Stop where a bond of the start breaks or a new one forms: beyond 1.6 and
+            below 1.15 times the sum of the covalent radii.
+        max_temperature_K: Stop where the kinetic temperature of a replica exceeds this, in
+            kelvin; that of few atoms spreads widely without any fault.
+        max_training_distance: Stop where a geometry is farther from all training points than
+            this multiple of the largest distance that one of them has to its nearest other one;
+            for sGDML.
+        max_deviation_eV_A: Stop where a committee's forces deviate on any atom by more than
+            this, in eV/angstrom.
+        max_rms_deviation_eV_A: The same for the root mean square over a replica's atoms, in
+            eV/angstrom, which tells good from bad geometries more surely than the worst atom
+            does.
+        output: Folder that everything is kept in; an unfinished run in it is resumed. Without
+            it nothing is written.
+        progress: Show a progress bar, on a terminal or in a notebook.
+
+    Returns:
+        The trajectory, whose frames have the labels of the model without any bias. Where a guard
+        stops the run, `stopped` says why, and the result holds what went before.
+
+    Example:
+        >>> import flexcalc as fx
+        >>> from ase.build import molecule
+        >>> from ase.calculators.emt import EMT
+        >>> run = fx.md(EMT(), molecule("H2O"), steps=40, replicas=2, keep_bonds=False)
+        >>> run.positions.shape
+        (3, 2, 3, 3)
+
+    Source: the integrators name theirs, such as `help(flexcalc.Langevin)`.
+    """
+
+def metad(
+    model: PotentialLike,
+    start: GeometryLike,
+    coordinate: str | Sequence[str],
+    *,
+    method: Langevin | NoseHoover | VelocityRescaling | VelocityVerlet | str | Mapping[str, Any] = ...,
+    hills: PlainHills | WellTempered | str | Mapping[str, Any] = ...,
+    upper_wall: str | Sequence[str] = (),
+    lower_wall: str | Sequence[str] = (),
+    steps: int = 100000,
+    walkers: int = 1,
+    frame_every: int = 20,
+    colvar_every: int = 20,
+    seed: int = 0,
+    trust: bool = False,
+    map_atoms: bool | None = None,
+    min_contact: float = 0.6,
+    keep_bonds: bool = True,
+    max_temperature_K: float | None = None,
+    max_training_distance: float | None = None,
+    max_deviation_eV_A: float | None = None,
+    max_rms_deviation_eV_A: float | None = None,
+    output: Path | str | None = None,
+    progress: bool = True,
+    timestep_fs: float = ...,
+    temperature_K: float = ...,
+    rigid_motion: Literal['free', 'removed at start', 'removed'] = ...,
+    friction_per_ps: float = ...,
+    schedule: str | Sequence[str] = ...,
+    replica_temperatures_K: float | Sequence[float] = ...,
+    relaxation_fs: float = ...,
+    bias_factor: float = ...,
+    height_kcal_mol: float = ...,
+    pace: int = ...,
+    sigma: float | Sequence[float] = ...,
+    grid_min: float | Sequence[float] = ...,
+    grid_max: float | Sequence[float] = ...,
+    grid_spacing: float | Sequence[float] = ...,
+) -> FreeEnergySurface:
+    """Run metadynamics of walkers that share one bias, for a free-energy surface.
+
+    Args:
+        model: Potential to run on.
+        start: First geometry; of several frames, walkers take them in turn.
+        coordinate: One to three coordinates to bias, such as "dihedral 4 6 7 12" (counted from
+            0).
+        method: Integrator and thermostat.
+            One of Langevin | NoseHoover | VelocityRescaling | VelocityVerlet; its own options
+            may stand here too.
+        hills: Kind of metadynamics.
+            One of PlainHills | WellTempered; its own options may stand here too.
+        upper_wall: Walls that keep coordinates below, such as "distance 0 1 at 3.5 kappa 50":
+            in degrees or angstrom, and kcal/mol per unit squared.
+        lower_wall: Walls that keep coordinates above.
+        steps: Timesteps.
+        walkers: Walkers that share the bias, all in one batch.
+        frame_every: Steps between two frames on disk, which have the labels of the model
+            without the bias.
+        colvar_every: Steps between two lines of COLVAR.
+        seed: Seed of all random numbers.
+        trust: Open model files that can only be read by running code they contain.
+        map_atoms: Put the atoms of a geometry into the order of the model's training frames
+            where only then its bonds fit; by default such a geometry is refused. Coordinates
+            then count atoms in the model's order.
+        min_contact: Stop where two atoms come closer than this multiple of the sum of their
+            covalent radii.
+        keep_bonds: Stop where a bond of the start breaks or a new one forms: beyond 1.6 and
+            below 1.15 times the sum of the covalent radii.
+        max_temperature_K: Stop where the kinetic temperature of a replica exceeds this, in
+            kelvin; that of few atoms spreads widely without any fault.
+        max_training_distance: Stop where a geometry is farther from all training points than
+            this multiple of the largest distance that one of them has to its nearest other one;
+            for sGDML.
+        max_deviation_eV_A: Stop where a committee's forces deviate on any atom by more than
+            this, in eV/angstrom.
+        max_rms_deviation_eV_A: The same for the root mean square over a replica's atoms, in
+            eV/angstrom, which tells good from bad geometries more surely than the worst atom
+            does.
+        output: Folder that everything is kept in; an unfinished run in it is resumed. Without
+            it nothing is written.
+        progress: Show a progress bar, on a terminal or in a notebook.
+
+    Returns:
+        The surface, and a verdict on whether the coordinates drove the transition. Where a guard
+        stops the run, or a walker leaves the grid, `stopped` says why.
+
+    Example:
+        >>> import flexcalc as fx
+        >>> from ase.build import molecule
+        >>> from ase.calculators.emt import EMT
+        >>> surface = fx.metad(
+        ...     EMT(), molecule("H2O"), "distance 0 1", grid_min=0.5, grid_max=3.0, steps=200,
+        ...     pace=50, keep_bonds=False,
+        ... )
+        >>> surface.hills
+        4
+
+    Source: Laio and Parrinello, PNAS 99, 12562 (2002); Barducci, Bussi and Parrinello, Phys. Rev.
+    Lett. 100, 020603 (2008).
+    """
+
+def report(
+    folder: Path | str,
+) -> Path:
+    """Write report.html, one page that needs nothing else, for a run folder.
+
+    A folder of a run that is going on, or lacks files, gives a page of what there is.
+
+    Args:
+        folder: Output folder of a command, such as label; or a folder with several of `flexcalc
+            path`, which are compared.
+
+    Returns:
+        The path of the page. Raises InputError where the folder is none of a run.
+
+    Example:
+        >>> import flexcalc as fx
+        >>> from ase.build import molecule
+        >>> from ase.calculators.emt import EMT
+        >>> run = fx.md(EMT(), molecule("H2O"), steps=20, keep_bonds=False, output="md")
+        >>> print(fx.report("md"))
+        md/report.html
+    """
+
+def serve(
+    model: PotentialLike,
+    start: GeometryLike,
+    *,
+    unix: str | None = None,
+    host: str = '127.0.0.1',
+    port: int | None = None,
+    timeout_s: float = 60.0,
+    allow_remote: bool = False,
+    trust: bool = False,
+) -> int:
+    """Answer a running i-PI server with a potential until the server says EXIT.
+
+    One of `unix` and `port` says where the server listens.
+
+    Args:
+        model: Potential to serve.
+        start: The molecule as i-PI has it, atom by atom.
+        unix: Name of i-PI's unix socket (its <address>).
+        host: Host of i-PI's inet socket.
+        port: Port of i-PI's inet socket.
+        timeout_s: Longest wait for the server, in seconds.
+        allow_remote: Connect to another machine than this one.
+        trust: Open model files that can only be read by running code they contain.
+
+    Returns:
+        The number of geometries that were evaluated. Raises ServerLostError where no server came,
+        or it went away or fell silent, and ProtocolError where it broke the protocol.
+
+    Example:
+        >>> import flexcalc as fx
+        >>> from ase.build import molecule
+        >>> from ase.calculators.emt import EMT
+        >>> try:
+        ...     fx.serve(EMT(), molecule("H2O"), unix="no-server", timeout_s=0.2)
+        ... except fx.FlexcalcError as error:
+        ...     print(type(error).__name__)
+        ServerLostError
+
+    Source: the protocol is that of i-PI, Kapil et al., Comput. Phys. Commun. 236, 214 (2019).
+    """
+
+def umbrella(
+    model: PotentialLike,
+    start: GeometryLike,
+    coordinate: str | Sequence[str],
+    *,
+    low: float | Sequence[float] = (),
+    high: float | Sequence[float] = (),
+    windows: int | Sequence[int] = (),
+    kappa_kcal_mol: float | Sequence[float] = (),
+    method: Langevin | NoseHoover | VelocityRescaling | VelocityVerlet | str | Mapping[str, Any] = ...,
+    steps: int = 60000,
+    equilibration: int = 10000,
+    frame_every: int = 200,
+    colvar_every: int = 20,
+    seed: int = 0,
+    trust: bool = False,
+    map_atoms: bool | None = None,
+    min_contact: float = 0.6,
+    keep_bonds: bool = True,
+    max_temperature_K: float | None = None,
+    max_training_distance: float | None = None,
+    max_deviation_eV_A: float | None = None,
+    max_rms_deviation_eV_A: float | None = None,
+    output: Path | str | None = None,
+    progress: bool = True,
+    timestep_fs: float = ...,
+    temperature_K: float = ...,
+    rigid_motion: Literal['free', 'removed at start', 'removed'] = ...,
+    friction_per_ps: float = ...,
+    schedule: str | Sequence[str] = ...,
+    replica_temperatures_K: float | Sequence[float] = ...,
+    relaxation_fs: float = ...,
+) -> FreeEnergyProfile:
+    """Run umbrella sampling, all windows in one batch, for a free-energy profile with errors.
+
+    Args:
+        model: Potential to run on.
+        start: First geometry; of several frames, such as a path, each window takes the nearest.
+        coordinate: One or two coordinates to hold, such as "dihedral 4 6 7 12" (counted from
+            0).
+        low: Centre of the first window, one a coordinate, in degrees or angstrom; without low
+            and high dihedrals go all the way round.
+        high: Centre of the last window, one a coordinate.
+        windows: Windows along each coordinate; by default one every 15 degrees of a dihedral, 5
+            degrees of an angle, 0.1 otherwise. Of two coordinates, all combinations are
+            windows.
+        kappa_kcal_mol: Strength of the springs kappa/2 (s - centre)^2, one a coordinate, in
+            kcal/mol per degree or angstrom squared; by default their thermal width is half the
+            distance of two windows.
+        method: Integrator and thermostat.
+            One of Langevin | NoseHoover | VelocityRescaling | VelocityVerlet; its own options
+            may stand here too.
+        steps: Timesteps, those of the equilibration included.
+        equilibration: Timesteps that do not count; in the first half of them each window is
+            pulled from its start to its centre.
+        frame_every: Steps between two frames on disk, which have the labels of the model
+            without the springs.
+        colvar_every: Steps between two lines of COLVAR, of which the free energy is made.
+        seed: Seed of all random numbers.
+        trust: Open model files that can only be read by running code they contain.
+        map_atoms: Put the atoms of a geometry into the order of the model's training frames
+            where only then its bonds fit; by default such a geometry is refused. Coordinates
+            then count atoms in the model's order.
+        min_contact: Stop where two atoms come closer than this multiple of the sum of their
+            covalent radii.
+        keep_bonds: Stop where a bond of the start breaks or a new one forms: beyond 1.6 and
+            below 1.15 times the sum of the covalent radii.
+        max_temperature_K: Stop where the kinetic temperature of a replica exceeds this, in
+            kelvin; that of few atoms spreads widely without any fault.
+        max_training_distance: Stop where a geometry is farther from all training points than
+            this multiple of the largest distance that one of them has to its nearest other one;
+            for sGDML.
+        max_deviation_eV_A: Stop where a committee's forces deviate on any atom by more than
+            this, in eV/angstrom.
+        max_rms_deviation_eV_A: The same for the root mean square over a replica's atoms, in
+            eV/angstrom, which tells good from bad geometries more surely than the worst atom
+            does.
+        output: Folder that everything is kept in; an unfinished run in it is resumed. Without
+            it nothing is written.
+        progress: Show a progress bar, on a terminal or in a notebook.
+
+    Returns:
+        The profile by MBAR, with standard errors and the overlap of the windows. Where a guard
+        stops the run, `stopped` says why, and there is no profile.
+
+    Example:
+        >>> import flexcalc as fx
+        >>> from ase.build import molecule
+        >>> from ase.calculators.emt import EMT
+        >>> profile = fx.umbrella(
+        ...     EMT(), molecule("H2O"), "distance 0 1", low=0.9, high=1.1, windows=3,
+        ...     steps=300, equilibration=100, keep_bonds=False,
+        ... )
+        >>> profile.windows
+        3
+
+    Source: Torrie and Valleau, J. Comput. Phys. 23, 187 (1977); Shirts and Chodera, J. Chem. Phys.
+    129, 124105 (2008).
+    """
