@@ -99,7 +99,9 @@ def build(words: Sequence[str]) -> typer.Typer:
 
 def function_of(name: str) -> Any:
     """The function of a command, the same that Python users call."""
-    return getattr(import_module(f"flexcalc.commands.{name}"), name)
+    import flexcalc
+
+    return getattr(import_module(vars(flexcalc)["_HOMES"][name]), name)
 
 
 def show_version(wanted: bool) -> None:

@@ -350,3 +350,72 @@ def test_init_gives_the_text_that_the_command_line_prints(run, capsys):
     assert capsys.readouterr().out.rstrip("\n") == fx.init("md").rstrip("\n")
     with pytest.raises(InputError, match="no TOML for 'report'"):
         fx.init("report")
+
+
+# ---------------------------------------------------------------- i-PI
+
+
+@pytest.fixture
+def ammonia():
+    from ase.build import molecule
+
+    return molecule("NH3")
+
+
+@pytest.mark.protocol
+def test_ipi_in_memory_serves_an_object_from_this_process(
+    tmp_path, monkeypatch, ammonia, own_sockets
+):
+    pytest.importorskip("ipi")
+    from ase.calculators.emt import EMT
+
+    from flexcalc.files.shipped import shipped
+
+    monkeypatch.chdir(tmp_path)
+    found = fx.ipi(shipped("ipi-nvt.xml"), EMT(), ammonia, steps=20)
+    assert not list(tmp_path.iterdir())
+    assert (found.steps, found.clients, found.model) == (20, 1, "python:EMT")
+    assert found.force_difference_max_relative < 1e-12
+    assert found.energy_difference_max_relative < 1e-12
+    assert np.isclose(found.temperature_mean_K, found.scalars["temperature_K"].mean())
+    assert found.path is None
+    assert found.images == []
+    kept = fx.ipi(shipped("ipi-nvt.xml"), EMT(), ammonia, steps=20, output="ipi")
+    assert (kept.scalars["conserved_eV"] == found.scalars["conserved_eV"]).all()
+    written = json.loads(Path("ipi/results.json").read_text())
+    assert {"command": "ipi", **kept.to_dict(), "seconds": written["seconds"]} == written
+    again = fx.ipi(shipped("ipi-nvt.xml"), EMT(), ammonia, steps=20, output="ipi")
+    assert again.to_dict() == kept.to_dict()
+
+
+@pytest.mark.protocol
+def test_ipi_refuses_several_clients_of_one_object(tmp_path, monkeypatch, ammonia, own_sockets):
+    pytest.importorskip("ipi")
+    from ase.calculators.emt import EMT
+
+    from flexcalc.files.shipped import shipped
+
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="clients: expected 1 for a potential that is an object"):
+        fx.ipi(shipped("ipi-nvt.xml"), EMT(), ammonia, clients=2, output="ipi")
+    assert not Path("ipi").exists()
+
+
+@pytest.mark.protocol
+def test_what_a_client_in_this_process_fails_with_ends_the_run(
+    tmp_path, monkeypatch, ammonia, own_sockets
+):
+    pytest.importorskip("ipi")
+    from ase.calculators.emt import EMT
+
+    from flexcalc.errors import NonFiniteError
+    from flexcalc.files.shipped import shipped
+
+    class Broken(EMT):
+        def calculate(self, *what):
+            super().calculate(*what)
+            self.results["forces"] = np.full((4, 3), np.nan)
+
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(NonFiniteError):
+        fx.ipi(shipped("ipi-nvt.xml"), Broken(), ammonia, steps=20, timeout_s=60)
