@@ -41,6 +41,7 @@ _HOMES = {
     "VelocityRescaling": "flexcalc.methods.dynamics",
     "VelocityVerlet": "flexcalc.methods.dynamics",
     "WellTempered": "flexcalc.methods.metadynamics",
+    "demo": "flexcalc.workflows.demo",
     "evaluate": "flexcalc.commands.evaluate",
     "export": "flexcalc.commands.export",
     "info": "flexcalc.commands.info",

@@ -44,6 +44,7 @@ from flexcalc.potential import Sum as Sum
 from flexcalc.registry import load as load
 from flexcalc.workflows import train as train
 from flexcalc.models.family import Family
+from flexcalc.results.demo import DemoRun
 from flexcalc.results.description import Description
 from flexcalc.results.errors import Errors
 from flexcalc.results.free_energy import FreeEnergyProfile
@@ -61,7 +62,55 @@ GeometryLike: TypeAlias = Geometries | Sequence[Geometries]
 PotentialLike: TypeAlias = str | Path | Potential | BaseCalculator
 
 __version__: str
-__all__ = ['AsIs', 'Calculator', 'Committee', 'Dataset', 'Displaced', 'Evaluation', 'FlexcalcError', 'IRC', 'Langevin', 'NEB', 'NoseHoover', 'PlainHills', 'Potential', 'RFO', 'Scan', 'String', 'Sum', 'Thermal', 'VelocityRescaling', 'VelocityVerlet', 'WellTempered', 'evaluate', 'export', 'info', 'init', 'ipi', 'load', 'md', 'metad', 'read', 'report', 'serve', 'train', 'umbrella', 'write']
+__all__ = ['AsIs', 'Calculator', 'Committee', 'Dataset', 'Displaced', 'Evaluation', 'FlexcalcError', 'IRC', 'Langevin', 'NEB', 'NoseHoover', 'PlainHills', 'Potential', 'RFO', 'Scan', 'String', 'Sum', 'Thermal', 'VelocityRescaling', 'VelocityVerlet', 'WellTempered', 'demo', 'evaluate', 'export', 'info', 'init', 'ipi', 'load', 'md', 'metad', 'read', 'report', 'serve', 'train', 'umbrella', 'write']
+
+def demo(
+    *,
+    reference: str = 'xtb:GFN2-xTB',
+    frames: int = 800,
+    temperature_K: float = 500.0,
+    sampling_replicas: int = 4,
+    spacing_fs: float = 20.0,
+    points: int = 300,
+    validation_points: int = 150,
+    replicas: int = 8,
+    steps: int = 4000,
+    workers: int = 2,
+    seed: int = 0,
+    output: Path | str | None = None,
+    progress: bool = True,
+) -> DemoRun:
+    """Label, train, evaluate, find a path, run dynamics, serve i-PI, and report it all.
+
+    Every step is what its command does, in a folder of its own in `output`; a demo that was
+    interrupted goes on with the step it was in. Without `output` the folders are temporary and go
+    with the result.
+
+    Args:
+        reference: Method that labels.
+        frames: Frames to label.
+        temperature_K: Temperature of the sampling, in kelvin.
+        sampling_replicas: Sampling runs from each of the two minima.
+        spacing_fs: Time between two labelled frames, in femtoseconds.
+        points: Training points.
+        validation_points: Frames that choose the hyperparameters.
+        replicas: Replicas of the dynamics at 300 K.
+        steps: Steps of the dynamics at 300 K.
+        workers: Processes that label at the same time.
+        seed: Seed of all random numbers.
+        output: Folder that everything is kept in; an unfinished run in it is resumed. Without
+            it nothing is written.
+        progress: Show a progress bar, on a terminal or in a notebook.
+
+    Returns:
+        The figures of all steps. Raises MissingExtraError where tblite or i-PI is not installed.
+
+    Example:
+        >>> import flexcalc as fx
+        >>> run = fx.demo(frames=60, points=20, validation_points=10, steps=20)
+        >>> run.molecule, run.training_points, run.dynamics.replicas
+        ('glycine', 20, 8)
+    """
 
 def evaluate(
     models: PotentialLike | Sequence[PotentialLike],

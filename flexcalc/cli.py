@@ -54,7 +54,6 @@ TOOLS = {
 """Commands that take none, and print what comes of them."""
 
 WORKFLOWS = {
-    "demo": "run_demo",
     "label": "run_label",
     "train": "run_train",
     "path": "run_path",

@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, Self
@@ -81,6 +81,9 @@ class Store:
     Args:
         progress: whether long work shows a progress bar.
     """
+
+    echo: Callable[[str], None] | None = None
+    """Takes every line that is said, for the reader; None for nobody."""
 
     def __init__(self, *, progress: bool = False):
         self.progress = progress

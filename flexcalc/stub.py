@@ -21,6 +21,9 @@ from flexcalc.fields import FAMILY
 
 FILE = Path(__file__).parent / "__init__.pyi"
 
+OTHERWISE = {"Path": "PathResult"}
+"""Classes of flexcalc that have another name in the stub."""
+
 HEAD = '''\
 """{doc}"""
 
@@ -61,7 +64,7 @@ def stub() -> str:
         classes |= set(_classes(function))
     used = sorted((home, name) for home, name in classes if name not in names)
     lines = [f"from {home} import {name} as {name}" for home, name in sorted(public)]
-    lines += [f"from {home} import {name}" for home, name in used]
+    lines += [f"from {home} import {_renamed(name)}" for home, name in used]
     doc = (flexcalc.__doc__ or "").strip()
     head = HEAD.format(doc=doc, imports="\n".join(lines), names=list(names))
     return head + "\n".join(map(_function, functions.values()))
@@ -81,6 +84,11 @@ def _classes(function: Any) -> Iterator[tuple[str, str]]:
 def _result(function: Any) -> Any:
     """The class that a function returns."""
     return inspect.get_annotations(function.task, eval_str=True)["return"]
+
+
+def _renamed(name: str) -> str:
+    """A class of flexcalc, imported so that it leaves pathlib's Path alone."""
+    return f"{name} as {OTHERWISE[name]}" if name in OTHERWISE else name
 
 
 def _holds_families(option: Any) -> bool:
@@ -103,7 +111,9 @@ def _function(function: Any) -> str:
         by_name.append(f"**{SECTION_OPTIONS}: Any")  # of whichever family
     star = ["*"] if by_name and not by_name[0].startswith("**") else []
     lines = "".join(f"    {one},\n" for one in [*by_place, *star, *by_name])
-    name, result = function.__name__, _result(function).__name__
+    name, kind = function.__name__, _result(function)
+    ours = kind.__module__.startswith("flexcalc.")
+    result = OTHERWISE.get(kind.__name__, kind.__name__) if ours else kind.__name__
     doc = textwrap.indent(inspect.cleandoc(function.__doc__), "    ").strip()
     return f'def {name}(\n{lines}) -> {result}:\n    """{doc}\n    """\n'
 

@@ -24,7 +24,7 @@ from tests.conftest import GEOMETRY, WATER, springs
 
 ROOT = Path(__file__).parents[1]
 
-NOT_YET = {"demo", "label", "train", "path", "saddle", "benchmark", "report"}
+NOT_YET = {"label", "train", "path", "saddle", "benchmark", "report"}
 """Commands that are no functions yet; `report` is one that `flexcalc.report`, a package, hides."""
 
 CONFIGS = COMMANDS | TOOLS

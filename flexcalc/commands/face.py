@@ -94,7 +94,12 @@ def _chosen(
 
 
 def run_command(
-    function: Any, chosen: Any, folder: Path, echo: Callable[[str], None] | None
+    function: Any,
+    chosen: Any,
+    folder: Path,
+    echo: Callable[[str], None] | None,
+    *,
+    progress: bool = True,
 ) -> Result:
     """A command as the command line does it: in a folder, with lines for the reader.
 
@@ -102,7 +107,7 @@ def run_command(
         InputError: something that was given cannot be used; nothing is written.
         GuardError: a guard stopped the run; what went before is on disk.
     """
-    result = _carried_out(function.task, chosen, folder, True, echo)
+    result = _carried_out(function.task, chosen, folder, progress, echo)
     if result.stopped is not None:
         stop = result.stopped
         raise GuardError(stop.message, stop.reason, stop.replicas, stop.positions)

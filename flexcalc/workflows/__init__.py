@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flexcalc.workflows.benchmark import run_benchmark
-    from flexcalc.workflows.demo import run_demo
     from flexcalc.workflows.fitting import run_train, train
     from flexcalc.workflows.label import run_label
     from flexcalc.workflows.path import run_path
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "run_benchmark": "benchmark",
-    "run_demo": "demo",
     "run_label": "label",
     "run_path": "path",
     "run_saddle": "saddle",
@@ -25,7 +23,6 @@ _HOMES = {
 
 __all__ = [
     "run_benchmark",
-    "run_demo",
     "run_label",
     "run_path",
     "run_saddle",

@@ -6,19 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from flexcalc.commands.evaluate import evaluate
-from flexcalc.commands.face import run_command
+from flexcalc.commands.face import command, run_command
 from flexcalc.commands.ipi import ipi
 from flexcalc.commands.md import md
 from flexcalc.config import Demo, Evaluate, Ipi, Label, Md, PathSearch, Train
 from flexcalc.files.shipped import shipped
 from flexcalc.methods.dynamics import Langevin
 from flexcalc.methods.sampling import Thermal
-from flexcalc.printing import say
 from flexcalc.registry import family
+from flexcalc.results.demo import DemoRun, checks_of
+from flexcalc.store import Store
 from flexcalc.workflows.fitting import run_train
 from flexcalc.workflows.label import run_label
 from flexcalc.workflows.path import run_path
-from flexcalc.workflows.runs import open_run
 
 STARTS = ("glycine-Ip.xyz", "glycine-IIIp.xyz")
 DIHEDRAL = "dihedral 0 1 2 3"
@@ -26,113 +26,107 @@ DIHEDRAL = "dihedral 0 1 2 3"
 IPI_STEPS = 200
 
 
-def run_demo(config: Demo, output: Path) -> dict[str, Any]:
+@command(Demo)
+def demo(options: Demo, store: Store) -> DemoRun:
     """Label, train, evaluate, find a path, run dynamics, serve i-PI, and report it all.
 
-    Every step has a folder of its own in the run folder and is what its command does; a demo
-    that was interrupted goes on with the step it was in.
+    Every step is what its command does, in a folder of its own in `output`; a demo that was
+    interrupted goes on with the step it was in. Without `output` the folders are temporary and go
+    with the result.
 
-    Raises:
-        InputError: an option cannot be used.
-        MissingExtraError: tblite or i-PI is not installed.
+    Returns:
+        The figures of all steps. Raises MissingExtraError where tblite or i-PI is not installed.
+
+    Example:
+        >>> import flexcalc as fx
+        >>> run = fx.demo(frames=60, points=20, validation_points=10, steps=20)
+        >>> run.molecule, run.training_points, run.dynamics.replicas
+        ('glycine', 20, 8)
     """
-    with open_run("demo", config, output) as run:
-        if run.finished is not None:
-            return run.finished
-        folder = run.folder
-        starts = tuple(str(shipped(name)) for name in STARTS)
-        run.say(f"1/6 labels: both minima of glycine at {config.temperature_K:g} K")
-        labelled = run_label(_label(config, starts), folder / "label")
-        run.say("2/6 training: sGDML")
-        trained = run_train(_train(config, folder / "label" / "labels.xyz"), folder / "train")
-        model = str(folder / "train" / trained["model"])
-        run.say("3/6 evaluation: frames the training has not seen")
-        held_out = Evaluate(
-            models=(model,),
-            dataset=folder / "train" / "heldout.xyz",
-            by=(DIHEDRAL,),
-            seed=config.seed,
-        )
-        errors = run_command(evaluate, held_out, folder / "evaluate", say).to_dict()
-        run.say("4/6 path: Ip to IIIp on the model, relabelled by the reference")
-        search = PathSearch(
-            model=model, start=Path(starts[0]), end=Path(starts[1]), relabel=config.reference
-        )
-        path = run_path(search, folder / "path")
-        run.say(f"5/6 dynamics: {config.replicas} replicas at 300 K")
-        dynamics: Any = run_command(md, _md(config, model, starts[0]), folder / "md", say)
-        run.say("6/6 i-PI: the same model as a client of a real server")
-        served = Ipi(
-            input=shipped("ipi-nvt.xml"), model=model, start=Path(starts[0]), steps=IPI_STEPS
-        )
-        answered = run_command(ipi, served, folder / "ipi", say).to_dict()
-        results = run.finish(
-            {
-                "molecule": "glycine",
-                "reference": config.reference,
-                "training_points": trained["training_points"],
-                "labelled_frames": labelled["frames"],
-                "held_out_frames": errors["frames"],
-                **{key: value for key, value in errors.items() if key.startswith(HEADLINES)},
-                **{key: value for key, value in path.items() if "barrier" in key},
-                "temperature_mean_K": dynamics.temperature_mean_K,
-                "md_steps_per_second": dynamics.steps_per_second,
-                **{key: value for key, value in answered.items() if "difference" in key},
-            }
-        )
-        run.say(_summary(results))
-        return results
+    found = store.begin(options)
+    if found is not None:
+        return DemoRun.from_dict(found, store)
+    starts = tuple(str(shipped(name)) for name in STARTS)
+    store.say(f"1/6 labels: both minima of glycine at {options.temperature_K:g} K")
+    labelled = run_label(_label(options, starts), store.place("label"))
+    store.say("2/6 training: sGDML")
+    trained = run_train(_train(options, store.place("label") / "labels.xyz"), store.place("train"))
+    model = str(store.place("train") / trained["model"])
+    store.say("3/6 evaluation: frames the training has not seen")
+    held_out = Evaluate(
+        models=(model,),
+        dataset=store.place("train") / "heldout.xyz",
+        by=(DIHEDRAL,),
+        seed=options.seed,
+    )
+    errors = _done(evaluate, held_out, store)
+    store.say("4/6 path: Ip to IIIp on the model, relabelled by the reference")
+    search = PathSearch(
+        model=model, start=Path(starts[0]), end=Path(starts[1]), relabel=options.reference
+    )
+    path = run_path(search, store.place("path"))
+    store.say(f"5/6 dynamics: {options.replicas} replicas at 300 K")
+    dynamics = _done(md, _md(options, model, starts[0]), store)
+    store.say("6/6 i-PI: the same model as a client of a real server")
+    served = _done(
+        ipi,
+        Ipi(input=shipped("ipi-nvt.xml"), model=model, start=Path(starts[0]), steps=IPI_STEPS),
+        store,
+    )
+    return DemoRun(
+        store=store,
+        molecule="glycine",
+        reference=options.reference,
+        training_points=trained["training_points"],
+        labelled_frames=labelled["frames"],
+        held_out_frames=errors.frames,
+        temperature_mean_K=dynamics.temperature_mean_K,
+        md_steps_per_second=dynamics.steps_per_second,
+        checks=checks_of(errors.to_dict(), path, served.to_dict()),
+    )
 
 
-HEADLINES = ("force_mae", "force_rmse", "energy_mae", "energy_rmse")
+def _done(function: Any, options: Any, store: Store) -> Any:
+    """The result of a command in a folder of its own."""
+    folder = store.place(function.__name__)
+    return run_command(function, options, folder, store.echo, progress=store.progress)
 
 
-def _label(config: Demo, starts: tuple[str, ...]) -> Label:
+def _label(options: Demo, starts: tuple[str, ...]) -> Label:
     sampling = Thermal(
-        frames=config.frames,
-        temperature_K=config.temperature_K,
-        replicas=config.sampling_replicas,
-        spacing_fs=config.spacing_fs,
+        frames=options.frames,
+        temperature_K=options.temperature_K,
+        replicas=options.sampling_replicas,
+        spacing_fs=options.spacing_fs,
         patience=1,
     )
     return Label(
-        reference=config.reference,
+        reference=options.reference,
         starts=starts,
         samples=(sampling,),
-        workers=config.workers,
-        seed=config.seed,
+        workers=options.workers,
+        seed=options.seed,
     )
 
 
-def _train(config: Demo, labels: Path) -> Train:
-    curve = tuple(sorted({max(10, config.points // 4), max(10, config.points // 2)}))
+def _train(options: Demo, labels: Path) -> Train:
+    curve = tuple(sorted({max(10, options.points // 4), max(10, options.points // 2)}))
     return Train(
         dataset=labels,
         family=(family("sgdml")(),),
-        points=config.points,
-        validation_points=config.validation_points,
-        learning_curve=tuple(size for size in curve if size < config.points),
-        seed=config.seed,
+        points=options.points,
+        validation_points=options.validation_points,
+        learning_curve=tuple(size for size in curve if size < options.points),
+        seed=options.seed,
     )
 
 
-def _md(config: Demo, model: str, start: str) -> Md:
+def _md(options: Demo, model: str, start: str) -> Md:
     return Md(
         model=model,
         start=Path(start),
         method=Langevin(temperature_K=300.0, friction_per_ps=10.0),
-        steps=config.steps,
-        replicas=config.replicas,
-        seed=config.seed,
-    )
-
-
-def _summary(results: dict[str, Any]) -> str:
-    return (
-        f"glycine, {results['training_points']} training points: "
-        f"force RMSE {results['force_rmse_kcal_mol_A']:.2f} kcal/mol/A, "
-        f"energy RMSE {results['energy_rmse_kcal_mol']:.2f} kcal/mol, "
-        f"barrier {results['barrier_model_kcal_mol']:.2f} on the model and "
-        f"{results['barrier_reference_kcal_mol']:.2f} kcal/mol by {results['reference']}; "
-        f"{results['seconds']:.0f} s"
+        steps=options.steps,
+        replicas=options.replicas,
+        seed=options.seed,
     )
