@@ -5,6 +5,7 @@ import inspect
 import json
 import subprocess
 import sys
+import threading
 import warnings
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from flexcalc import cli, stub
 from flexcalc.commands.annotations import Default
 from flexcalc.config import COMMANDS, TOOLS, options
 from flexcalc.dataset import Dataset
-from flexcalc.errors import ConfigError, FileFormatError, InputError
+from flexcalc.errors import ConfigError, FileFormatError, InputError, ProtocolError
 from flexcalc.methods.iterate import Checkpoint
 from flexcalc.potential import CheckedPotential
 from flexcalc.store import FlexcalcWarning
@@ -419,3 +420,22 @@ def test_what_a_client_in_this_process_fails_with_ends_the_run(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(NonFiniteError):
         fx.ipi(shipped("ipi-nvt.xml"), Broken(), ammonia, steps=20, timeout_s=60)
+
+
+@pytest.mark.protocol
+def test_a_client_in_this_process_ends_where_ipi_refuses_the_input(
+    tmp_path, monkeypatch, ammonia, own_sockets
+):
+    pytest.importorskip("ipi")
+    from ase.calculators.emt import EMT
+
+    from flexcalc.files.shipped import shipped
+
+    monkeypatch.chdir(tmp_path)
+    text = shipped("ipi-nvt.xml").read_text()
+    Path("glycine-Ip.xyz").write_text(shipped("glycine-Ip.xyz").read_text())
+    Path("bad.xml").write_text(text.replace("<dynamics mode='nvt'>", "<dynamics mode='nonsense'>"))
+    before = threading.active_count()
+    with pytest.raises(ProtocolError, match="nonsense is not a valid option"):
+        fx.ipi("bad.xml", EMT(), ammonia, steps=20)
+    assert threading.active_count() == before

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any
 from xml.etree.ElementTree import Element
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     import ase
 
 POLL_S = 0.05
+PATIENCE_S = 1.0
+"""How long a client in this process waits for i-PI until it asks whether to go on waiting."""
 MOST_LINES = 2000
 """Scalars are written often enough for this many lines in a run."""
 Job = Mapping[str, Any] | ThreadClient
@@ -148,17 +151,26 @@ def launch(
     return Outcome(scalars, images, force, energy, time.monotonic() - begun)
 
 
-def _answer(potential: Potential, job: Mapping[str, Any]) -> None:
-    """Serve a potential of this process to its i-PI, by the job of a client."""
+def _answer(potential: Potential, job: Mapping[str, Any], stopped: Event) -> None:
+    """Serve a potential of this process to its i-PI, by the job of a client.
+
+    Raises:
+        FlexcalcError: see `serve`; also where i-PI was not there before `stopped` was set.
+    """
     import ase
 
-    own = ("role", "address", "numbers", "positions")
+    own = ("role", "address", "numbers", "positions", "connect_timeout_s")
     how = {key: value for key, value in job.items() if key not in own}
-    serve(potential, ase.Atoms(job["numbers"], job["positions"]), log=_unheard, **how)
-
-
-def _unheard(line: str) -> None:
-    """Takes what a client says that nobody reads."""
+    atoms = ase.Atoms(job["numbers"], job["positions"])
+    said: list[str] = []  # the first line is that it has connected
+    while True:
+        try:
+            serve(potential, atoms, log=said.append, connect_timeout_s=PATIENCE_S, **how)
+        except ServerLostError:
+            if said or stopped.is_set():
+                raise
+        else:
+            return
 
 
 def _prepared(

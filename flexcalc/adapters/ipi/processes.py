@@ -104,17 +104,18 @@ class ThreadClient:
     It ends when i-PI says so or is gone, so i-PI has to be stopped first.
 
     Args:
-        answer: serves the potential; returns when i-PI says EXIT.
+        answer: serves the potential; returns when i-PI says EXIT, and gives up waiting for i-PI
+            once the event is set that it is called with.
     """
 
-    def __init__(self, answer: Callable[[], object]):
-        self.answer = answer
+    def __init__(self, answer: Callable[[threading.Event], object]):
+        self.answer, self.stopped = answer, threading.Event()
         self.error: Exception | None = None
         self.thread = threading.Thread(target=self._work, daemon=True)
 
     def _work(self) -> None:
         try:
-            self.answer()
+            self.answer(self.stopped)
         except Exception as error:  # the launcher raises it
             self.error = error
 
@@ -123,6 +124,7 @@ class ThreadClient:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self.stopped.set()
         self.thread.join(GRACE_S)
 
     @property
