@@ -19,24 +19,27 @@ from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 
 from flexcalc.adapters.ase import Calculator as Calculator
+from flexcalc.config.methods import AsIs as AsIs
+from flexcalc.config.methods import Displaced as Displaced
+from flexcalc.config.methods import FIRE as FIRE
+from flexcalc.config.methods import Guards as Guards
+from flexcalc.config.methods import IRC as IRC
+from flexcalc.config.methods import LBFGS as LBFGS
+from flexcalc.config.methods import Langevin as Langevin
+from flexcalc.config.methods import NEB as NEB
+from flexcalc.config.methods import NVE as NVE
+from flexcalc.config.methods import NoseHoover as NoseHoover
+from flexcalc.config.methods import PlainHills as PlainHills
+from flexcalc.config.methods import RFO as RFO
+from flexcalc.config.methods import Rescaling as Rescaling
+from flexcalc.config.methods import Scan as Scan
+from flexcalc.config.methods import String as String
+from flexcalc.config.methods import Thermal as Thermal
+from flexcalc.config.methods import WellTempered as WellTempered
 from flexcalc.dataset import Dataset as Dataset
 from flexcalc.errors import FlexcalcError as FlexcalcError
 from flexcalc.files import read as read
 from flexcalc.files import write as write
-from flexcalc.methods.dynamics import Langevin as Langevin
-from flexcalc.methods.dynamics import NoseHoover as NoseHoover
-from flexcalc.methods.dynamics import VelocityRescaling as VelocityRescaling
-from flexcalc.methods.dynamics import VelocityVerlet as VelocityVerlet
-from flexcalc.methods.irc import IRC as IRC
-from flexcalc.methods.metadynamics import PlainHills as PlainHills
-from flexcalc.methods.metadynamics import WellTempered as WellTempered
-from flexcalc.methods.path import NEB as NEB
-from flexcalc.methods.path import Scan as Scan
-from flexcalc.methods.path import String as String
-from flexcalc.methods.saddle import RFO as RFO
-from flexcalc.methods.sampling import AsIs as AsIs
-from flexcalc.methods.sampling import Displaced as Displaced
-from flexcalc.methods.sampling import Thermal as Thermal
 from flexcalc.models.committee import Committee as Committee
 from flexcalc.potential import Evaluation as Evaluation
 from flexcalc.potential import Potential as Potential
@@ -50,6 +53,9 @@ from flexcalc.results.errors import Errors
 from flexcalc.results.free_energy import FreeEnergyProfile
 from flexcalc.results.free_energy import FreeEnergySurface
 from flexcalc.results.ipi import IpiRun
+from flexcalc.results.labels import Labels
+from flexcalc.results.path import Path as PathResult
+from flexcalc.results.saddle import Saddle
 from flexcalc.results.trajectory import Trajectory
 
 class HasImages(Protocol):
@@ -62,7 +68,7 @@ GeometryLike: TypeAlias = Geometries | Sequence[Geometries]
 PotentialLike: TypeAlias = str | Path | Potential | BaseCalculator
 
 __version__: str
-__all__ = ['AsIs', 'Calculator', 'Committee', 'Dataset', 'Displaced', 'Evaluation', 'FlexcalcError', 'IRC', 'Langevin', 'NEB', 'NoseHoover', 'PlainHills', 'Potential', 'RFO', 'Scan', 'String', 'Sum', 'Thermal', 'VelocityRescaling', 'VelocityVerlet', 'WellTempered', 'demo', 'evaluate', 'export', 'info', 'init', 'ipi', 'load', 'md', 'metad', 'read', 'report', 'serve', 'train', 'umbrella', 'write']
+__all__ = ['AsIs', 'Calculator', 'Committee', 'Dataset', 'Displaced', 'Evaluation', 'FIRE', 'FlexcalcError', 'Guards', 'IRC', 'LBFGS', 'Langevin', 'NEB', 'NVE', 'NoseHoover', 'PlainHills', 'Potential', 'RFO', 'Rescaling', 'Scan', 'String', 'Sum', 'Thermal', 'WellTempered', 'demo', 'evaluate', 'export', 'info', 'init', 'ipi', 'label', 'load', 'md', 'metad', 'path', 'read', 'report', 'saddle', 'serve', 'train', 'umbrella', 'write']
 
 def demo(
     *,
@@ -98,8 +104,8 @@ def demo(
         steps: Steps of the dynamics at 300 K.
         workers: Processes that label at the same time.
         seed: Seed of all random numbers.
-        output: Folder that everything is kept in; an unfinished run in it is resumed. Without
-            it nothing is written.
+        output: Folder that everything is kept in; an unfinished run in it is resumed. Without it
+            nothing is written.
         progress: Show a progress bar, on a terminal or in a notebook.
 
     Returns:
@@ -137,26 +143,25 @@ def evaluate(
     Args:
         models: Potentials to measure.
         dataset: Labelled frames to measure on.
-        by: Coordinates whose bins are the regions, such as "dihedral 4 6 7 12" (counted from
-            0).
+        by: Coordinates whose bins are the regions, such as "dihedral 4 6 7 12" (counted from 0).
         bins: Bins of each coordinate.
         frames: Most frames, drawn at random; all by default.
         worst: Frames with the largest errors to write out.
         seed: Seed of the bootstrap and of the draw of frames.
         trust: Open model files that can only be read by running code they contain.
-        map_atoms: Put the atoms of a geometry into the order of the model's training frames
-            where only then its bonds fit; by default such a geometry is refused. Coordinates
-            then count atoms in the model's order.
+        map_atoms: Put the atoms of a geometry into the order of the model's training frames where
+            only then its bonds fit; by default such a geometry is refused. Coordinates then count
+            atoms in the model's order.
         energy_unit: Unit of the dataset's energies, where an npz does not say.
         force_unit: Unit of the dataset's forces; by default the energy unit per angstrom.
         length_unit: Unit of the dataset's positions, where the file does not say; angstrom by
             default.
-        energy_key: Key of the dataset's energies, such as `REF_energy`; by default any of the
-            usual ones.
+        energy_key: Key of the dataset's energies, such as `REF_energy`; by default any of the usual
+            ones.
         forces_key: Key or column of the dataset's forces, such as `dft_forces`.
         labels: Which labels of an rMD17 file: `old` takes old_energies and old_forces.
-        output: Folder that everything is kept in; an unfinished run in it is resumed. Without
-            it nothing is written.
+        output: Folder that everything is kept in; an unfinished run in it is resumed. Without it
+            nothing is written.
         progress: Show a progress bar, on a terminal or in a notebook.
 
     Returns:
@@ -220,6 +225,7 @@ def info(
     *,
     energy_key: str | None = None,
     forces_key: str | None = None,
+    audit: PotentialLike | None = None,
     trust: bool = False,
 ) -> Description:
     """Describe a model, a dataset, a run folder, or an object that is one of these.
@@ -229,6 +235,8 @@ def info(
             result.
         energy_key: Key of a dataset's energies; by default any of the usual ones.
         forces_key: Key or column of a dataset's forces.
+        audit: Potential that a dataset's labels come from: a sample is computed again and compared
+            with it, which finds wrong units, signs, zeros of energy and orders of atoms.
         trust: Open model files that can only be read by running code they contain.
 
     Returns:
@@ -288,8 +296,8 @@ def ipi(
         allow_remote: Let i-PI listen on an address that other machines reach.
         trust: Let the input have i-PI run, load or unpickle what it names, and open model files
             that contain code.
-        output: Folder that everything is kept in; an unfinished run in it is resumed. Without
-            it nothing is written.
+        output: Folder that everything is kept in; an unfinished run in it is resumed. Without it
+            nothing is written.
         progress: Show a progress bar, on a terminal or in a notebook.
 
     Returns:
@@ -309,11 +317,87 @@ def ipi(
     Source: Kapil et al., Comput. Phys. Commun. 236, 214 (2019).
     """
 
+def label(
+    reference: PotentialLike,
+    starts: GeometryLike | Sequence[GeometryLike],
+    *,
+    samples: AsIs | Displaced | Thermal | str | Mapping[str, Any] | Sequence[AsIs | Displaced | Thermal | str | Mapping[str, Any]] = ...,
+    sampler: PotentialLike | None = None,
+    conformers: int = 10,
+    workers: int = 1,
+    scheduler: str | Mapping[str, Any] | None = None,
+    worker_wait_s: float = 86400.0,
+    allow_remote: bool = False,
+    timeout_s: float = 3600.0,
+    retry_quarantined: bool = False,
+    seed: int = 0,
+    trust: bool = False,
+    output: Path | str | None = None,
+    progress: bool = True,
+    frames: int = ...,
+    temperature_K: float = ...,
+    timestep_fs: float = ...,
+    friction_per_ps: float = ...,
+    replicas: int = ...,
+    equilibration_fs: float = ...,
+    spacing_fs: float = ...,
+    patience: int = ...,
+    amplitude_A: float = ...,
+) -> Labels:
+    """Sample geometries of a molecule and label them with a reference method.
+
+    Labels are computed in worker processes, to which a reference that is given as an object is
+    copied; one that cannot be copied is refused, and its address will do instead. Geometries for
+    which there is no label are in quarantine, with the reason.
+
+    Args:
+        reference: Method that gives energies and forces, such as xtb:GFN2-xTB or
+            dft:PBE-D4/def2-SVP.
+        starts: Geometries to start from: files (every frame counts), or smiles:TEXT for conformers.
+        samples: Ways to sample; a flag for one of their fields goes to every one that has it.
+            One of AsIs | Displaced | Thermal; its own options may stand here too.
+        sampler: Potential that drives the sampling; by default the reference, or GFN2-xTB for dft:.
+        conformers: Most conformers kept of a smiles: start, lowest energy first.
+        workers: Processes that label at the same time on this machine.
+        scheduler: Dask scheduler (tcp://HOST:PORT), or a table for a job queue, such as {cluster =
+            "SLURM", jobs = 2, cores = 8, memory = "16GB", queue = "short", walltime = "04:00:00"}.
+            Required are cluster, cores and memory of a job; any key of dask-jobqueue's class may
+            follow. The jobs call this machine: host = "127.0.0.1" where they all run on it, else
+            allow_remote, with tls = true, or {ca_file = "", cert = "", key = ""}, so that nobody
+            else is let in.
+        worker_wait_s: Longest time without any worker of `scheduler`, in seconds; the same command
+            goes on.
+        allow_remote: Let other machines reach the Dask scheduler; without TLS, whoever does can run
+            code here.
+        timeout_s: Longest time for one label, in seconds.
+        retry_quarantined: Try the geometries in quarantine.xyz again, once what was wrong is
+            mended.
+        seed: Seed of all random numbers.
+        trust: Open model files that can only be read by running code they contain.
+        output: Folder that everything is kept in; an unfinished run in it is resumed. Without it
+            nothing is written.
+        progress: Show a progress bar, on a terminal or in a notebook.
+
+    Returns:
+        The labelled frames, which can be given wherever a dataset is wanted.
+
+    Example:
+        >>> import flexcalc as fx
+        >>> from ase.build import molecule
+        >>> from ase.calculators.emt import EMT
+        >>> data = fx.label(EMT(), molecule("H2O"), samples="displacement", frames=4)
+        >>> len(data), data.forces.shape
+        (4, (4, 3, 3))
+
+    Source: frames of dynamics are kept an autocorrelation time apart, Chodera et al., J. Chem.
+    Theory Comput. 3, 26 (2007), doi:10.1021/ct0502864.
+    """
+
 def md(
     model: PotentialLike,
     start: GeometryLike,
     *,
-    method: Langevin | NoseHoover | VelocityRescaling | VelocityVerlet | str | Mapping[str, Any] = ...,
+    method: Langevin | NVE | NoseHoover | Rescaling | str | Mapping[str, Any] = ...,
     steps: int = 10000,
     replicas: int = 1,
     plumed: Path | str | None = None,
@@ -344,42 +428,40 @@ def md(
     Args:
         model: Potential to run on.
         start: First geometry; of several frames, replicas take them in turn.
-        method: Integrator: `nve` keeps the energy; `langevin`, `rescaling` (Bussi) and
-            `nose-hoover` keep a temperature.
-            One of Langevin | NoseHoover | VelocityRescaling | VelocityVerlet; its own options
-            may stand here too.
+        method: Integrator: `nve` keeps the energy; `langevin`, `rescaling` (Bussi) and `nose-
+            hoover` keep a temperature.
+            One of Langevin | NVE | NoseHoover | Rescaling; its own options may stand here too.
         steps: Timesteps.
         replicas: Replicas in the batch.
-        plumed: A PLUMED input whose bias acts on every replica; `{replica}` and `{replicas}` in
-            it become numbers. Files it reads need full names; those it writes are in
-            OUTPUT/plumed. What could run code or write elsewhere needs `trust`. PLUMED_KERNEL
-            names another libplumedKernel.so than that of flexcalc[plumed].
-        frame_every: Steps between two frames on disk, which have the labels of the model
-            without any bias.
+        plumed: A PLUMED input whose bias acts on every replica; `{replica}` and `{replicas}` in it
+            become numbers. Files it reads need full names; those it writes are in OUTPUT/plumed.
+            What could run code or write elsewhere needs `trust`. PLUMED_KERNEL names another
+            libplumedKernel.so than that of flexcalc[plumed].
+        frame_every: Steps between two frames on disk, which have the labels of the model without
+            any bias.
         frame_replicas: Replicas, from the first, whose frames are written; all by default.
         scalars_every: Steps between two records of scalars.csv; by default those between two
             frames.
         seed: Seed of all random numbers.
         trust: Open model files that can only be read by running code they contain.
-        map_atoms: Put the atoms of a geometry into the order of the model's training frames
-            where only then its bonds fit; by default such a geometry is refused. Coordinates
-            then count atoms in the model's order.
+        map_atoms: Put the atoms of a geometry into the order of the model's training frames where
+            only then its bonds fit; by default such a geometry is refused. Coordinates then count
+            atoms in the model's order.
         min_contact: Stop where two atoms come closer than this multiple of the sum of their
             covalent radii.
-        keep_bonds: Stop where a bond of the start breaks or a new one forms: beyond 1.6 and
-            below 1.15 times the sum of the covalent radii.
-        max_temperature_K: Stop where the kinetic temperature of a replica exceeds this, in
-            kelvin; that of few atoms spreads widely without any fault.
-        max_training_distance: Stop where a geometry is farther from all training points than
-            this multiple of the largest distance that one of them has to its nearest other one;
-            for sGDML.
-        max_deviation_eV_A: Stop where a committee's forces deviate on any atom by more than
-            this, in eV/angstrom.
+        keep_bonds: Stop where a bond of the start breaks or a new one forms: beyond 1.6 and below
+            1.15 times the sum of the covalent radii.
+        max_temperature_K: Stop where the kinetic temperature of a replica exceeds this, in kelvin;
+            that of few atoms spreads widely without any fault.
+        max_training_distance: Stop where a geometry is farther from all training points than this
+            multiple of the largest distance that one of them has to its nearest other one; for
+            sGDML.
+        max_deviation_eV_A: Stop where a committee's forces deviate on any atom by more than this,
+            in eV/angstrom.
         max_rms_deviation_eV_A: The same for the root mean square over a replica's atoms, in
-            eV/angstrom, which tells good from bad geometries more surely than the worst atom
-            does.
-        output: Folder that everything is kept in; an unfinished run in it is resumed. Without
-            it nothing is written.
+            eV/angstrom, which tells good from bad geometries more surely than the worst atom does.
+        output: Folder that everything is kept in; an unfinished run in it is resumed. Without it
+            nothing is written.
         progress: Show a progress bar, on a terminal or in a notebook.
 
     Returns:
@@ -402,7 +484,7 @@ def metad(
     start: GeometryLike,
     coordinate: str | Sequence[str],
     *,
-    method: Langevin | NoseHoover | VelocityRescaling | VelocityVerlet | str | Mapping[str, Any] = ...,
+    method: Langevin | NVE | NoseHoover | Rescaling | str | Mapping[str, Any] = ...,
     hills: PlainHills | WellTempered | str | Mapping[str, Any] = ...,
     upper_wall: str | Sequence[str] = (),
     lower_wall: str | Sequence[str] = (),
@@ -441,42 +523,39 @@ def metad(
     Args:
         model: Potential to run on.
         start: First geometry; of several frames, walkers take them in turn.
-        coordinate: One to three coordinates to bias, such as "dihedral 4 6 7 12" (counted from
-            0).
+        coordinate: One to three coordinates to bias, such as "dihedral 4 6 7 12" (counted from 0).
         method: Integrator and thermostat.
-            One of Langevin | NoseHoover | VelocityRescaling | VelocityVerlet; its own options
-            may stand here too.
+            One of Langevin | NVE | NoseHoover | Rescaling; its own options may stand here too.
         hills: Kind of metadynamics.
             One of PlainHills | WellTempered; its own options may stand here too.
-        upper_wall: Walls that keep coordinates below, such as "distance 0 1 at 3.5 kappa 50":
-            in degrees or angstrom, and kcal/mol per unit squared.
+        upper_wall: Walls that keep coordinates below, such as "distance 0 1 at 3.5 kappa 50": in
+            degrees or angstrom, and kcal/mol per unit squared.
         lower_wall: Walls that keep coordinates above.
         steps: Timesteps.
         walkers: Walkers that share the bias, all in one batch.
-        frame_every: Steps between two frames on disk, which have the labels of the model
-            without the bias.
+        frame_every: Steps between two frames on disk, which have the labels of the model without
+            the bias.
         colvar_every: Steps between two lines of COLVAR.
         seed: Seed of all random numbers.
         trust: Open model files that can only be read by running code they contain.
-        map_atoms: Put the atoms of a geometry into the order of the model's training frames
-            where only then its bonds fit; by default such a geometry is refused. Coordinates
-            then count atoms in the model's order.
+        map_atoms: Put the atoms of a geometry into the order of the model's training frames where
+            only then its bonds fit; by default such a geometry is refused. Coordinates then count
+            atoms in the model's order.
         min_contact: Stop where two atoms come closer than this multiple of the sum of their
             covalent radii.
-        keep_bonds: Stop where a bond of the start breaks or a new one forms: beyond 1.6 and
-            below 1.15 times the sum of the covalent radii.
-        max_temperature_K: Stop where the kinetic temperature of a replica exceeds this, in
-            kelvin; that of few atoms spreads widely without any fault.
-        max_training_distance: Stop where a geometry is farther from all training points than
-            this multiple of the largest distance that one of them has to its nearest other one;
-            for sGDML.
-        max_deviation_eV_A: Stop where a committee's forces deviate on any atom by more than
-            this, in eV/angstrom.
+        keep_bonds: Stop where a bond of the start breaks or a new one forms: beyond 1.6 and below
+            1.15 times the sum of the covalent radii.
+        max_temperature_K: Stop where the kinetic temperature of a replica exceeds this, in kelvin;
+            that of few atoms spreads widely without any fault.
+        max_training_distance: Stop where a geometry is farther from all training points than this
+            multiple of the largest distance that one of them has to its nearest other one; for
+            sGDML.
+        max_deviation_eV_A: Stop where a committee's forces deviate on any atom by more than this,
+            in eV/angstrom.
         max_rms_deviation_eV_A: The same for the root mean square over a replica's atoms, in
-            eV/angstrom, which tells good from bad geometries more surely than the worst atom
-            does.
-        output: Folder that everything is kept in; an unfinished run in it is resumed. Without
-            it nothing is written.
+            eV/angstrom, which tells good from bad geometries more surely than the worst atom does.
+        output: Folder that everything is kept in; an unfinished run in it is resumed. Without it
+            nothing is written.
         progress: Show a progress bar, on a terminal or in a notebook.
 
     Returns:
@@ -496,6 +575,119 @@ def metad(
 
     Source: Laio and Parrinello, PNAS 99, 12562 (2002); Barducci, Bussi and Parrinello, Phys. Rev.
     Lett. 100, 020603 (2008).
+    """
+
+def path(
+    model: PotentialLike,
+    start: GeometryLike,
+    end: GeometryLike | None = None,
+    *,
+    method: NEB | Scan | String | str | Mapping[str, Any] = ...,
+    relax_ends: bool = True,
+    relabel: PotentialLike | None = None,
+    equivalents: bool = False,
+    saddle: bool = False,
+    refine: int = 0,
+    dataset: GeometryLike | None = None,
+    refine_images: int = 3,
+    barrier_tolerance_kcal_mol: float = 0.5,
+    steps: int = 1000,
+    seed: int = 0,
+    trust: bool = False,
+    map_atoms: bool | None = None,
+    refinement: RFO | str | Mapping[str, Any] = ...,
+    descent: IRC | str | Mapping[str, Any] = ...,
+    temperatures_K: float | Sequence[float] = (298.15,),
+    low_modes: Literal['harmonic', 'quasi-rrho', 'quasi-rrho-grimme'] = 'harmonic',
+    symmetry_start: int = 1,
+    symmetry_end: int = 1,
+    symmetry_saddle: int = 1,
+    output: Path | str | None = None,
+    progress: bool = True,
+    spring_eV_A2: float = ...,
+    softest_spring_eV_A2: float | None = ...,
+    images: int = ...,
+    interpolation: Literal['idpp', 'linear', 'geodesic'] = ...,
+    climb: bool = ...,
+    climb_below_eV_A: float = ...,
+    force_tolerance_eV_A: float = ...,
+    align: bool = ...,
+    rows: Literal['path', 'image'] = ...,
+    optimiser: LBFGS | FIRE = ...,
+    history: int = ...,
+    stiffness_eV_A2: float = ...,
+    step_A: float = ...,
+    timestep: float = ...,
+    longest_timestep: float = ...,
+    drive: str | Sequence[str] = ...,
+    relax: str | Sequence[str] = ...,
+    saddle_force_eV_A: float = ...,
+    trust_A: float = ...,
+    longest_trust_A: float = ...,
+    hessian_every: int = ...,
+    arc_step: float = ...,
+    arc_steps: int = ...,
+    arc_force_eV_A: float = ...,
+) -> PathResult:
+    """Find a minimum-energy path between two geometries, and its barrier.
+
+    Args:
+        model: Potential to search on.
+        start: First geometry; its last frame counts. Where `end` is not given: the whole first
+            path, or for a scan with its own end values the one geometry.
+        end: Last geometry; like atoms are relabelled to fit the start, unless start and end differ
+            by their labels alone (a degenerate rearrangement).
+        method: Path method.
+            One of NEB | Scan | String; its own options may stand here too.
+        relax_ends: Relax both ends on the potential first.
+        relabel: Reference that is computed along the path, for the error of the barrier.
+        equivalents: Write the other paths that are this one with like atoms relabelled, by the
+            permutations of the model or else of the bonds.
+        saddle: Refine the highest image to a saddle, follow the way down from it, and give rates.
+        refine: Most rounds that label the worst images by `relabel`, train the model anew with
+            them, and search again.
+        dataset: Labelled frames that the model was trained on, for `refine`.
+        refine_images: Images that each round adds, the highest among them; saddle and minima come
+            on top.
+        barrier_tolerance_kcal_mol: The rounds end when the error of the barrier is smaller, in
+            kcal/mol.
+        steps: Most steps.
+        seed: Seed of all random numbers.
+        trust: Open model files that can only be read by running code they contain.
+        map_atoms: Put the atoms of a geometry into the order of the model's training frames where
+            only then its bonds fit; by default such a geometry is refused. Coordinates then count
+            atoms in the model's order.
+        refinement: How the saddle is found from the guess.
+            One of RFO; its own options may stand here too.
+        descent: How the way down from the saddle is followed.
+            One of IRC; its own options may stand here too.
+        temperatures_K: Temperatures of the rates, in kelvin; results.json has those at the first.
+        low_modes: Vibrations below 100 cm^-1: `harmonic` as all others, `quasi-rrho` as hindered
+            rotors whose moment of inertia is bounded by the molecule's own mean (as in xtb and
+            ORCA), `quasi-rrho-grimme` by 1e-44 kg m^2 (as in Grimme's paper and GoodVibes).
+        symmetry_start: Rotational symmetry number of the first minimum; 2 for cis-azobenzene.
+        symmetry_end: Rotational symmetry number of the last minimum.
+        symmetry_saddle: Rotational symmetry number of the saddle.
+        output: Folder that everything is kept in; an unfinished run in it is resumed. Without it
+            nothing is written.
+        progress: Show a progress bar, on a terminal or in a notebook.
+
+    Returns:
+        The path with its images, energies and barrier; with `relabel` also the errors against
+        the reference, with `saddle` the saddle and the rates, with `refine` the rounds.
+
+    Example:
+        >>> import flexcalc as fx
+        >>> from ase.build import molecule
+        >>> from ase.calculators.emt import EMT
+        >>> up = molecule("NH3")
+        >>> down = up.copy()
+        >>> down.positions[:, 2] *= -1
+        >>> inversion = fx.path(EMT(), up, down, method=fx.NEB(images=5))
+        >>> inversion.converged, inversion.degenerate, len(inversion.images)
+        (True, True, 5)
+
+    Source: the path methods name theirs, such as `help(flexcalc.NEB)`.
     """
 
 def report(
@@ -519,6 +711,80 @@ def report(
         >>> run = fx.md(EMT(), molecule("H2O"), steps=20, keep_bonds=False, output="md")
         >>> print(fx.report("md"))
         md/report.html
+    """
+
+def saddle(
+    model: PotentialLike,
+    guess: GeometryLike,
+    start: GeometryLike | None = None,
+    end: GeometryLike | None = None,
+    *,
+    relabel: PotentialLike | None = None,
+    steps: int = 200,
+    trust: bool = False,
+    map_atoms: bool | None = None,
+    refinement: RFO | str | Mapping[str, Any] = ...,
+    descent: IRC | str | Mapping[str, Any] = ...,
+    temperatures_K: float | Sequence[float] = (298.15,),
+    low_modes: Literal['harmonic', 'quasi-rrho', 'quasi-rrho-grimme'] = 'harmonic',
+    symmetry_start: int = 1,
+    symmetry_end: int = 1,
+    symmetry_saddle: int = 1,
+    output: Path | str | None = None,
+    progress: bool = True,
+    saddle_force_eV_A: float = ...,
+    trust_A: float = ...,
+    longest_trust_A: float = ...,
+    hessian_every: int = ...,
+    arc_step: float = ...,
+    arc_steps: int = ...,
+    arc_force_eV_A: float = ...,
+) -> Saddle:
+    """Refine a guess to a saddle, find the minima that it joins, and give rates.
+
+    Args:
+        model: Potential to search on.
+        guess: Geometry near the saddle; of several frames that are a path, the highest counts.
+        start: First minimum, to tell it at the end of the way down; its last frame counts.
+        end: Last minimum, likewise.
+        relabel: Reference that is computed at the saddle and at both minima.
+        steps: Most steps to the saddle.
+        trust: Open model files that can only be read by running code they contain.
+        map_atoms: Put the atoms of a geometry into the order of the model's training frames where
+            only then its bonds fit; by default such a geometry is refused. Coordinates then count
+            atoms in the model's order.
+        refinement: How the saddle is found from the guess.
+            One of RFO; its own options may stand here too.
+        descent: How the way down from the saddle is followed.
+            One of IRC; its own options may stand here too.
+        temperatures_K: Temperatures of the rates, in kelvin; results.json has those at the first.
+        low_modes: Vibrations below 100 cm^-1: `harmonic` as all others, `quasi-rrho` as hindered
+            rotors whose moment of inertia is bounded by the molecule's own mean (as in xtb and
+            ORCA), `quasi-rrho-grimme` by 1e-44 kg m^2 (as in Grimme's paper and GoodVibes).
+        symmetry_start: Rotational symmetry number of the first minimum; 2 for cis-azobenzene.
+        symmetry_end: Rotational symmetry number of the last minimum.
+        symmetry_saddle: Rotational symmetry number of the saddle.
+        output: Folder that everything is kept in; an unfinished run in it is resumed. Without it
+            nothing is written.
+        progress: Show a progress bar, on a terminal or in a notebook.
+
+    Returns:
+        The saddle with its imaginary mode, the minima at the ends of the reaction coordinate, and
+        rates at any temperature.
+
+    Example:
+        >>> import flexcalc as fx
+        >>> from ase import Atoms
+        >>> from ase.calculators.lj import LennardJones
+        >>> rhombus = Atoms("Ar4", [[0.56, 0, 0], [-0.56, 0, 0], [0, 0.97, 0], [0, -0.97, 0]])
+        >>> top = fx.saddle(LennardJones(), rhombus)  # between two tetrahedra
+        >>> top.first_order, top.degenerate, len(top.minima)
+        (True, True, 2)
+        >>> f"{top.rates(300.0).half_life_s:.0f} s"
+        '49 s'
+
+    Source: `help(flexcalc.RFO)` for the refinement, `help(flexcalc.IRC)` for the descent, and
+    Eyring, J. Chem. Phys. 3, 107 (1935), doi:10.1063/1.1749604, for the rates.
     """
 
 def serve(
@@ -572,7 +838,7 @@ def umbrella(
     high: float | Sequence[float] = (),
     windows: int | Sequence[int] = (),
     kappa_kcal_mol: float | Sequence[float] = (),
-    method: Langevin | NoseHoover | VelocityRescaling | VelocityVerlet | str | Mapping[str, Any] = ...,
+    method: Langevin | NVE | NoseHoover | Rescaling | str | Mapping[str, Any] = ...,
     steps: int = 60000,
     equilibration: int = 10000,
     frame_every: int = 200,
@@ -601,47 +867,43 @@ def umbrella(
     Args:
         model: Potential to run on.
         start: First geometry; of several frames, such as a path, each window takes the nearest.
-        coordinate: One or two coordinates to hold, such as "dihedral 4 6 7 12" (counted from
-            0).
-        low: Centre of the first window, one a coordinate, in degrees or angstrom; without low
-            and high dihedrals go all the way round.
+        coordinate: One or two coordinates to hold, such as "dihedral 4 6 7 12" (counted from 0).
+        low: Centre of the first window, one a coordinate, in degrees or angstrom; without low and
+            high dihedrals go all the way round.
         high: Centre of the last window, one a coordinate.
         windows: Windows along each coordinate; by default one every 15 degrees of a dihedral, 5
-            degrees of an angle, 0.1 otherwise. Of two coordinates, all combinations are
-            windows.
+            degrees of an angle, 0.1 otherwise. Of two coordinates, all combinations are windows.
         kappa_kcal_mol: Strength of the springs kappa/2 (s - centre)^2, one a coordinate, in
             kcal/mol per degree or angstrom squared; by default their thermal width is half the
             distance of two windows.
         method: Integrator and thermostat.
-            One of Langevin | NoseHoover | VelocityRescaling | VelocityVerlet; its own options
-            may stand here too.
+            One of Langevin | NVE | NoseHoover | Rescaling; its own options may stand here too.
         steps: Timesteps, those of the equilibration included.
-        equilibration: Timesteps that do not count; in the first half of them each window is
-            pulled from its start to its centre.
-        frame_every: Steps between two frames on disk, which have the labels of the model
-            without the springs.
+        equilibration: Timesteps that do not count; in the first half of them each window is pulled
+            from its start to its centre.
+        frame_every: Steps between two frames on disk, which have the labels of the model without
+            the springs.
         colvar_every: Steps between two lines of COLVAR, of which the free energy is made.
         seed: Seed of all random numbers.
         trust: Open model files that can only be read by running code they contain.
-        map_atoms: Put the atoms of a geometry into the order of the model's training frames
-            where only then its bonds fit; by default such a geometry is refused. Coordinates
-            then count atoms in the model's order.
+        map_atoms: Put the atoms of a geometry into the order of the model's training frames where
+            only then its bonds fit; by default such a geometry is refused. Coordinates then count
+            atoms in the model's order.
         min_contact: Stop where two atoms come closer than this multiple of the sum of their
             covalent radii.
-        keep_bonds: Stop where a bond of the start breaks or a new one forms: beyond 1.6 and
-            below 1.15 times the sum of the covalent radii.
-        max_temperature_K: Stop where the kinetic temperature of a replica exceeds this, in
-            kelvin; that of few atoms spreads widely without any fault.
-        max_training_distance: Stop where a geometry is farther from all training points than
-            this multiple of the largest distance that one of them has to its nearest other one;
-            for sGDML.
-        max_deviation_eV_A: Stop where a committee's forces deviate on any atom by more than
-            this, in eV/angstrom.
+        keep_bonds: Stop where a bond of the start breaks or a new one forms: beyond 1.6 and below
+            1.15 times the sum of the covalent radii.
+        max_temperature_K: Stop where the kinetic temperature of a replica exceeds this, in kelvin;
+            that of few atoms spreads widely without any fault.
+        max_training_distance: Stop where a geometry is farther from all training points than this
+            multiple of the largest distance that one of them has to its nearest other one; for
+            sGDML.
+        max_deviation_eV_A: Stop where a committee's forces deviate on any atom by more than this,
+            in eV/angstrom.
         max_rms_deviation_eV_A: The same for the root mean square over a replica's atoms, in
-            eV/angstrom, which tells good from bad geometries more surely than the worst atom
-            does.
-        output: Folder that everything is kept in; an unfinished run in it is resumed. Without
-            it nothing is written.
+            eV/angstrom, which tells good from bad geometries more surely than the worst atom does.
+        output: Folder that everything is kept in; an unfinished run in it is resumed. Without it
+            nothing is written.
         progress: Show a progress bar, on a terminal or in a notebook.
 
     Returns:

@@ -54,10 +54,7 @@ TOOLS = {
 """Commands that take none, and print what comes of them."""
 
 WORKFLOWS = {
-    "label": "run_label",
     "train": "run_train",
-    "path": "run_path",
-    "saddle": "run_saddle",
     "benchmark": "run_benchmark",
 }
 """Commands that are not functions of Python yet, and what does their work."""

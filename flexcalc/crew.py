@@ -20,6 +20,8 @@ import sys
 import threading
 import time
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -98,10 +100,10 @@ class _Crew:
         return concatenate([part for part in parts if part is not None])
 
     def end(self) -> None:
-        """Let all of them go."""
+        """Let all of them go; they start again once that is worth it."""
         for mate in self._mates or ():
             mate.end()
-        self._mates = []
+        self._mates, self._spent = None, 0.0
 
     def _there(self) -> list[_Mate]:
         return [mate for mate in self._mates or () if mate.ready()]
@@ -123,6 +125,16 @@ class _Crew:
 def _crew(process: int) -> _Crew:
     """Of this process: a forked one has not its parent's."""
     return _Crew()
+
+
+@contextmanager
+def ended_by_interrupts() -> Iterator[None]:
+    """End the processes that share batches where Ctrl-C or a notebook interrupts the work."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _crew(os.getpid()).end()
+        raise
 
 
 class _Mate:

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 
+ELECTRONS = ("charge", "multiplicity")
+"""Tags that say what all frames have of electrons."""
+
+
 @dataclass(frozen=True)
 class Provenance:
     """Where labels come from.
@@ -108,6 +112,8 @@ class Dataset:
     def from_atoms(cls, images: Sequence[Atoms]) -> Dataset:
         """Geometries given as ase.Atoms, with energies and forces where all of them have both.
 
+        Charge and multiplicity in `info` become tags, as those of a file do.
+
         Raises:
             MoleculeError: periodic atoms, or not all of one molecule.
             ShapeError: no atoms at all.
@@ -126,11 +132,13 @@ class Dataset:
         whole = len(known) == len(found)
         masses = np.array([atoms.get_masses() for atoms in images])
         standard = np.abs(masses - standard_masses(numbers)).max() < 1e-6
+        said = [name for name in ELECTRONS if all(name in atoms.info for atoms in images)]
         return cls(
             numbers,
             np.array([atoms.positions for atoms in images]),
             np.array([energy for energy, _ in known]) if whole else None,
             np.array([forces for _, forces in known]) if whole else None,
+            {name: np.array([atoms.info[name] for atoms in images]) for name in said},
             provenance=Provenance(source=source),
             masses=None if standard else masses,
         )

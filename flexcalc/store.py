@@ -27,6 +27,7 @@ from flexcalc.progress import Progress, bar
 from flexcalc.storage import (
     AppendLog,
     atomic_write,
+    copy_file,
     load_checkpoint,
     open_regular,
     read_file,
@@ -162,6 +163,11 @@ class Store:
             return concatenate(*found.records) if found.records else None
         return b"".join(found.records)
 
+    def first(self, name: str) -> Dataset | None:
+        """The first frame that is kept under a name, or None."""
+        frames = self.get(name)
+        return None if frames is None else frames[:1]
+
     def put(self, name: str, value: Any) -> None:
         """Keep something under a name, in place of what was there."""
         self.kept[name] = value
@@ -179,6 +185,12 @@ class Store:
     def remove(self, name: str) -> None:
         """Forget what is kept under a name; it need not be there."""
         self.kept.pop(name, None)
+
+    def copy_from(self, other: Store, name: str) -> None:
+        """Keep what another store has under a name, or nothing where it has nothing."""
+        self.remove(name)
+        if name in other.kept:
+            self.kept[name] = other.kept[name]
 
     def arrays(self, name: str) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
         """Arrays and facts that are kept under a name, or None."""
@@ -257,9 +269,19 @@ class FolderStore(Store):
                 return {key: content.array(key, "biufSU") for key in content.members}
         return read_file(path)
 
+    def first(self, name: str) -> Dataset | None:
+        """The first frame of a file; no more of it is read.
+
+        Raises:
+            FileFormatError: it is damaged.
+        """
+        path = self.folder / name
+        return files.read_first(path) if path.exists() and path.stat().st_size else None
+
     def put(self, name: str, value: Any) -> None:
         """Write a file whole, or leave the old one as it was."""
         path = self.folder / name
+        self._close_log(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         if isinstance(value, Dataset):
             files.write(path, value)
@@ -282,7 +304,15 @@ class FolderStore(Store):
 
     def remove(self, name: str) -> None:
         """Remove a file; it need not be there."""
+        self._close_log(name)
         (self.folder / name).unlink(missing_ok=True)
+
+    def copy_from(self, other: Store, name: str) -> None:
+        """Copy a file of another folder byte by byte; remove it where it is not there."""
+        self.remove(name)
+        source = Path(other.where(name))
+        if source.exists():
+            copy_file(source, self.folder / name)
 
     def arrays(self, name: str) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
         """See `storage.load_checkpoint`."""
@@ -306,6 +336,12 @@ class FolderStore(Store):
             self.folder.mkdir(parents=True, exist_ok=True)
             self._logs[name] = self._open.enter_context(opener(self.folder / name))
         return self._logs[name]
+
+    def _close_log(self, name: str) -> None:
+        """Close a log whose file is about to be another one."""
+        log = self._logs.pop(name, None)
+        if log is not None:
+            log.close()
 
     def stream(self, name: str) -> BinaryIO:
         """A file, opened for reading; see `storage.open_regular`."""

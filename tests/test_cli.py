@@ -35,7 +35,7 @@ from flexcalc.config.benchmark_tests import Withheld
 from flexcalc.config.options import options
 from flexcalc.errors import ConfigError
 from flexcalc.methods.crash import CrashTest
-from flexcalc.methods.dynamics import Langevin, VelocityVerlet
+from flexcalc.methods.dynamics import NVE, Langevin
 from flexcalc.methods.optimisers import FIRE
 from flexcalc.methods.path import Scan
 from flexcalc.methods.sampling import AsIs, Displaced, Thermal
@@ -185,7 +185,7 @@ def test_a_section_that_is_not_there_by_default_is_commented_out_as_a_whole(here
 
 
 CONFIGS = [
-    Md(model="xtb:GFN2-xTB", start=Path("/a.xyz"), method=VelocityVerlet(temperature_K=0.0)),
+    Md(model="xtb:GFN2-xTB", start=Path("/a.xyz"), method=NVE(temperature_K=0.0)),
     Label(
         reference="dft:PBE-D4/def2-SVP?charge=1",
         starts=("/a b.xyz", "smiles:C/C=C\\C", '/"quoted".xyz', "/tab\t and \x7f.xyz"),
@@ -273,7 +273,7 @@ def test_flags_come_on_top_of_the_file(here, monkeypatch):
 
 def test_a_kind_chosen_by_flag_starts_from_its_own_defaults(here, monkeypatch):
     config = parsed(monkeypatch, "md", "m", "s.xyz", "--method", "nve", "--timestep-fs", "0.25")
-    assert config.method == VelocityVerlet(timestep_fs=0.25)
+    assert config.method == NVE(timestep_fs=0.25)
 
 
 def test_a_flag_goes_to_every_section_that_has_its_field(here, monkeypatch):

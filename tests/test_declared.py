@@ -18,8 +18,8 @@ from flexcalc.config import Md, load
 from flexcalc.dataset import Dataset
 from flexcalc.errors import AddressError, ConfigError, FileFormatError, InputError, UnitError
 from flexcalc.files import FileWarning
+from flexcalc.tasks.label import default_sampler
 from flexcalc.tasks.molecule import Electrons, electrons_of, following, stated
-from flexcalc.workflows.label import _default_sampler
 
 WATER = np.array([8, 1, 1])
 REST = np.array([[0.0, 0.0, 0.12], [0.0, 0.76, -0.48], [0.0, -0.76, -0.48]])
@@ -342,10 +342,10 @@ def test_a_file_states_charge_and_multiplicity_for_its_commands(place):
 
 
 def test_the_default_sampler_has_the_charge_of_the_reference():
-    sampler = _default_sampler("dft:PBE/def2-SVP?charge=-2&grid=4", 3)
+    sampler = default_sampler("dft:PBE/def2-SVP?charge=-2&grid=4", 3)
     assert sampler == "xtb:GFN2-xTB?charge=-2&accuracy=1&threads=3"
-    assert _default_sampler("xtb:GFN2-xTB", 2) == "xtb:GFN2-xTB?accuracy=1&threads=2"
-    assert _default_sampler("xtb:GFN2-xTB?accuracy=1e-3", 2) == "xtb:GFN2-xTB?accuracy=1e-3"
+    assert default_sampler("xtb:GFN2-xTB", 2) == "xtb:GFN2-xTB?accuracy=1&threads=2"
+    assert default_sampler("xtb:GFN2-xTB?accuracy=1e-3", 2) == "xtb:GFN2-xTB?accuracy=1e-3"
 
 
 @pytest.mark.parametrize(

@@ -330,10 +330,10 @@ BY_THEMSELVES = {
     "flexcalc/memory.py": "/proc and /sys",
     "flexcalc/models/gdml/solver.py": "/proc and /sys",
     "flexcalc/models/networks/compiled.py": "our own sources",
-    "flexcalc/report/html.py": "our own style and scripts",
+    "flexcalc/display/html.py": "our own style and scripts",
     "flexcalc/workflows/benchmark/team.py": "os.devnull",
-    "flexcalc/workflows/md.py": "the table that the run has just written",
     "flexcalc/workflows/runs.py": "log.txt, in a folder that has been looked through",
+    "flexcalc/runs/folder.py": "log.txt, in a folder that has been looked through",
 }
 """Modules that open files without storage's help, and which."""
 

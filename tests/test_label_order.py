@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 
 from flexcalc import files
+from flexcalc.commands.face import run_command
+from flexcalc.commands.label import label
 from flexcalc.config import Label
 from flexcalc.methods.sampling import Displaced
-from flexcalc.workflows import run_label
 
 START = Path(__file__).parents[1] / "inputs" / "glycine-Ip.xyz"
 
@@ -21,7 +22,7 @@ def test_labels_come_in_the_order_of_their_geometries(tmp_path):
             samples=(Displaced(frames=30),),
             workers=workers,
         )
-        run_label(config, tmp_path / str(workers))
+        run_command(label, config, tmp_path / str(workers), None)
         found.append((tmp_path / str(workers) / "labels.xyz").read_bytes())
         labels = files.read(tmp_path / str(workers) / "labels.xyz")
         geometries = files.read(tmp_path / str(workers) / "geometries.xyz")

@@ -16,9 +16,9 @@ from flexcalc.files import FrameLog, frame_bytes, read_frames
 from flexcalc.files.plumed import read_table
 from flexcalc.files.tables import blocks_of_lines, csv_blocks
 from flexcalc.printing import say
-from flexcalc.report.folder import RunFolder
-from flexcalc.report.sections import md as section
-from flexcalc.report.write import write_report
+from flexcalc.reports.folder import RunFolder
+from flexcalc.reports.sections import md as section
+from flexcalc.reports.write import write_report
 from flexcalc.runs import RunFolder as OpenRun
 from flexcalc.runs import folder as runs_folder
 from flexcalc.tasks.md import COLUMNS, _figures

@@ -40,8 +40,8 @@ from flexcalc.methods.dynamics import DynamicsState
 from flexcalc.methods.iterate import Checkpoint, Recorder
 from flexcalc.models.gap.predictor import GAPPotential
 from flexcalc.models.gap.xml import read_files
-from flexcalc.report import write_report
-from flexcalc.report.folder import RunFolder
+from flexcalc.reports import write_report
+from flexcalc.reports.folder import RunFolder
 from flexcalc.storage import AppendLog, whole_lines
 from flexcalc.store import FolderStore
 from tests.conftest import GEOMETRY, WATER, springs

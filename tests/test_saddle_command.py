@@ -12,7 +12,7 @@ from ase.units import invcm
 
 import flexcalc
 from flexcalc.dataset import Dataset, Provenance
-from flexcalc.workflows.ends import misfit
+from flexcalc.tasks.saddle.endpoints import misfit
 
 NUMBERS = np.array([6, 7, 1])
 MODEL = "xtb:GFN2-xTB?accuracy=0.001"

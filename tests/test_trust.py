@@ -66,7 +66,7 @@ def test_a_command_refuses_in_one_line_and_opens_when_trusted(name, here, run, c
             opened.append(make())
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("flexcalc.workflows.label.open_pool", pool)
+        monkeypatch.setattr("flexcalc.tasks.label.open_pool", pool)
         assert run(*words, "--trust") == 130
         assert len(opened) == 1
     elif name == "train":

@@ -15,7 +15,9 @@ from typing import Any
 
 from flexcalc.commands.annotations import Default, Words, type_of
 from flexcalc.config import from_values, options
+from flexcalc.config.methods import paragraph
 from flexcalc.config.options import Option
+from flexcalc.crew import ended_by_interrupts
 from flexcalc.dataset import Dataset
 from flexcalc.errors import ConfigError, GuardError
 from flexcalc.fields import GEOMETRIES
@@ -114,6 +116,7 @@ def run_command(
     return result
 
 
+@ended_by_interrupts()
 def _carried_out(
     task: Task,
     chosen: Any,
@@ -125,7 +128,7 @@ def _carried_out(
     if output is None:
         with Store(progress=progress) as memory:
             return task(chosen, memory)
-    from flexcalc.report import write_report
+    from flexcalc.reports import write_report
 
     with RunFolder(task.__name__, output, echo=echo, progress=progress) as run:
         result = task(chosen, run)
@@ -221,22 +224,15 @@ def _documented(task: Callable, config: Any, keeps: bool) -> str:
     head, mark, rest = text.partition("\n\nReturns:")
     lines = [head, "", "Args:"]
     for option in options(config):
-        lines += _paragraph(option.name, option.help)
+        lines += paragraph(option.name, option.help)
         if option.choices:
             kinds = " | ".join(sorted({kind.__name__ for kind in option.choices.values()}))
-            lines += _paragraph("", f"One of {kinds}; its own options may stand here too.")
+            lines += paragraph("", f"One of {kinds}; its own options may stand here too.")
     if keeps:
-        lines += _paragraph(
+        lines += paragraph(
             OUTPUT,
             "Folder that everything is kept in; an unfinished run in it is resumed. Without it "
             "nothing is written.",
         )
-        lines += _paragraph(PROGRESS, "Show a progress bar, on a terminal or in a notebook.")
+        lines += paragraph(PROGRESS, "Show a progress bar, on a terminal or in a notebook.")
     return "\n".join(lines) + mark + rest + "\n"
-
-
-def _paragraph(name: str, text: str) -> list[str]:
-    import textwrap
-
-    first = f"    {name}: {text}" if name else f"        {text}"
-    return textwrap.wrap(first, 92, subsequent_indent="        ", break_on_hyphens=False)

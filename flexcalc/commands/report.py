@@ -25,6 +25,6 @@ def report(options: Report) -> Path:
         >>> print(fx.report("md"))
         md/report.html
     """
-    from flexcalc.report import write_report
+    from flexcalc.reports import write_report
 
     return write_report(options.folder)

@@ -211,7 +211,7 @@ class PathSearch(SaddleAndRates, MapsAtoms, OpensPotentials):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Saddle(SaddleAndRates, MapsAtoms, OpensPotentials):
+class SaddleSearch(SaddleAndRates, MapsAtoms, OpensPotentials):
     """Refine a guess to a saddle, find the minima that it joins, and give rates."""
 
     positional: ClassVar[tuple[str, ...]] = ("model", "guess", "start", "end")
@@ -424,7 +424,7 @@ COMMANDS: dict[str, Any] = {
     "train": Train,
     "evaluate": Evaluate,
     "path": PathSearch,
-    "saddle": Saddle,
+    "saddle": SaddleSearch,
     "md": Md,
     "metad": Metad,
     "umbrella": UmbrellaSampling,

@@ -167,10 +167,10 @@ def _put(config: type, table: dict[str, Any], key: str, value: Any, place: Place
         table[name] = value
         return
     option = next(option for option in options(config) if option.name == name)
-    entries = [
-        dict(entry) if isinstance(entry, Mapping) else {"kind": kind_of(entry)}
-        for entry in _tables(option, table.get(name, option.default))
-    ]
+    if name in table:
+        entries = [_as_table(entry) for entry in _tables(option, table[name])]
+    else:
+        entries = [{"kind": kind_of(entry)} for entry in _tables(option, option.default)]
     if rest == "kind":
         kinds = _tables(option, value)
         old = {entry.get("kind"): entry for entry in entries}
@@ -218,6 +218,14 @@ def _build(
             raise ConfigError(f"{place(key)}: expected at least one of {', '.join(option.choices)}")
         values[option.name] = tuple(sections) if option.many else sections[0]
     return config(**values)
+
+
+def _as_table(entry: Any) -> dict[str, Any]:
+    """A section as a table: of an object its own values, of a name its kind alone."""
+    if isinstance(entry, Mapping):
+        return dict(entry)
+    own = _own_fields(entry) if is_dataclass(entry) and not isinstance(entry, type) else {}
+    return {"kind": kind_of(entry), **own}
 
 
 def _several(value: Any) -> Any:

@@ -43,6 +43,9 @@ class Info(OpensPotentials):
     """Key of a dataset's energies; by default any of the usual ones."""
     forces_key: str | None = None
     """Key or column of a dataset's forces."""
+    audit: PotentialLike | None = None
+    """Potential that a dataset's labels come from: a sample is computed again and compared with it,
+    which finds wrong units, signs, zeros of energy and orders of atoms."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from flexcalc.dataset import Dataset
 from flexcalc.errors import FileFormatError, InputError
@@ -38,12 +39,19 @@ __all__ = [
 SUFFIXES = (".xyz", ".extxyz", ".npz")
 
 
+@runtime_checkable
+class HasFrames(Protocol):
+    """A result that can be used as a dataset."""
+
+    def to_dataset(self) -> Dataset: ...
+
+
 class FileWarning(UserWarning):
     """What a user should know of a file that was read."""
 
 
 def read(
-    path: Path | str | Dataset,
+    path: Path | str | Dataset | HasFrames,
     *,
     energy_unit: str | None = None,
     length_unit: str | None = None,
@@ -58,7 +66,7 @@ def read(
         path: `.xyz` or `.extxyz` (eV and angstrom unless said otherwise, by the call or by the
             file: `energy_unit=kcal/mol`, or i-PI's `positions{atomic_unit}`), or `.npz`: an sGDML
             dataset (z, R, E, F) or one in the style of rMD17 (nuclear_charges, coords,
-            energies, forces). A Dataset is returned as it is.
+            energies, forces). A Dataset is returned as it is, and of a result its frames.
         energy_unit: unit of the energies, such as "kcal/mol"; needed for an npz that does not
             say itself.
         length_unit: unit of the positions; angstrom unless said.
@@ -79,6 +87,8 @@ def read(
     """
     if isinstance(path, Dataset):
         return path
+    if isinstance(path, HasFrames):
+        return path.to_dataset()
     path = Path(path)
     binary = _is_binary(path)
     _check_file(path)
@@ -100,19 +110,20 @@ def read(
     return data
 
 
-def write(path: Path | str, dataset: Dataset) -> None:
+def write(path: Path | str, dataset: Dataset | HasFrames) -> None:
     """Write a dataset whole, or leave the old file as it was.
 
     Args:
         path: `.xyz` or `.extxyz` (eV, angstrom, every digit kept) or `.npz` (sGDML dataset
             format with its units named).
-        dataset: frames with or without labels.
+        dataset: frames with or without labels, or a result that has them.
 
     Raises:
         FileFormatError: another suffix.
         InputError: the folder is missing, not writable or full.
     """
     path = Path(path)
+    dataset = dataset.to_dataset() if isinstance(dataset, HasFrames) else dataset
     content = npz.to_bytes(dataset, path.stem) if _is_binary(path) else frames.to_bytes(dataset)
     try:
         atomic_write(path, content)

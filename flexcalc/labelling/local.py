@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
+from copy import deepcopy
 from dataclasses import dataclass
-from multiprocessing import get_context, parent_process
+from multiprocessing import current_process, get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from multiprocessing.reduction import ForkingPickler
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -40,6 +44,11 @@ OPENING_S = 600.0
 
 IDLE_S = 300.0
 """A worker without work for so long ends, and frees its memory."""
+
+MAIN = b"__main__"
+"""In the pickle of what is defined in the script that the user runs."""
+
+GUARD = 'a script that defines its calculator must have `if __name__ == "__main__":` above the rest'
 
 
 # In the worker
@@ -138,6 +147,7 @@ class Pool:
         self._team: list[Worker] = []
         self._queue: deque[Task] = deque()
         self._died_once: set[int] = set()
+        self._needs_main = MAIN in pickled(open_reference)
 
     def __enter__(self) -> Pool:
         return self
@@ -182,7 +192,8 @@ class Pool:
         arguments = (self.open_reference, self.numbers, theirs)
         process = context.Process(target=_serve, args=arguments, name="flexcalc-label")
         threads = max(1, cores() // self.workers)
-        with _starting, limited_threads(threads), interrupts_blocked():
+        main = nullcontext() if self._needs_main else without_main_module()
+        with _starting, limited_threads(threads), interrupts_blocked(), main:
             process.start()
         theirs.close()
         self._team.append(Worker(process, ours, time.monotonic() + OPENING_S))
@@ -202,7 +213,8 @@ class Pool:
         """Try the geometry of a dead worker once more, then give it up."""
         how = worker.end(grace_s=1.0)
         if not worker.ready:
-            raise LabelError(f"a worker process died while it opened the reference ({how})")
+            hint = f"; {GUARD}" if self._needs_main else ""
+            raise LabelError(f"a worker process died while it opened the reference ({how}){hint}")
         task = worker.task
         if task is None:
             return None
@@ -229,12 +241,58 @@ def check_importable(open_reference: OpenReference) -> None:
         InputError: says what can.
     """
     try:
-        ForkingPickler.dumps(open_reference)
+        pickled(open_reference)
     except Exception as error:  # pickling raises whatever it likes
         raise InputError(
             "open_reference must be importable by a worker process, such as a function of a "
             f"module or a functools.partial of one: {one_line(str(error))}"
         ) from None
+
+
+def sendable(reference: Any) -> Any:
+    """A copy of a potential or of an ASE calculator, to be sent to worker processes.
+
+    What the original computes later, such as the sampling, does not change the copy.
+
+    Raises:
+        InputError: worker processes cannot be given it.
+    """
+    kind = type(reference)
+    name, known = kind.__name__, hasattr(reference, "get_potential_energy")
+    try:
+        copied = deepcopy(reference)
+        content = pickled(copied)
+    except Exception as error:  # copying and pickling raise whatever they like
+        raise InputError(
+            f"reference: {name} cannot be sent to worker processes "
+            f"({one_line(str(error))}); give a new one that has not computed anything, or its "
+            f"address{f', such as ase:{kind.__module__}:{name}' * known}"
+        ) from None
+    script = getattr(sys.modules["__main__"], "__file__", None)
+    if MAIN in content and not (script and os.path.isfile(script)):
+        raise InputError(
+            f"reference: {name} is defined in a notebook or an interactive session, from which "
+            "worker processes cannot import it; put it into a module and import it from there"
+        )
+    if getattr(current_process(), "_inheriting", False):  # a worker imports the user's script
+        raise InputError(f"reference: {name}: {GUARD}")
+    return copied
+
+
+def pickled(given: Any) -> bytes:
+    """What is sent of an object to a worker process."""
+    return bytes(ForkingPickler.dumps(given))
+
+
+@contextmanager
+def without_main_module() -> Iterator[None]:
+    """Start processes that do not import the script that the user runs, and so run it again."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 @contextmanager

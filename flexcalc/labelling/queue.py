@@ -1,31 +1,30 @@
 """Label geometries with a reference so that killing it at any moment loses and repeats nothing.
 
-A label counts when it is on disk in labels.xyz; a geometry without one stands in quarantine.xyz
-with the reason. Both are append-only, and starting again skips what stands in either.
+A label counts when it is kept in labels.xyz; a geometry without one stands in quarantine.xyz with
+the reason. Both are append-only, and starting again skips what stands in either.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass
-from pathlib import Path
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from flexcalc.dataset import Dataset
+from flexcalc.dataset import Dataset, Provenance
 from flexcalc.errors import FileFormatError, InputError, LabelError
-from flexcalc.files import FrameLog, frame_bytes, read_frames
 from flexcalc.labelling import cluster, local
 from flexcalc.labelling.jobqueue import Log, check_scheduler
 from flexcalc.labelling.worker import OpenReference, Outcome
 from flexcalc.potential import check_molecule
 from flexcalc.progress import Progress, silent
-from flexcalc.storage import AppendLog, atomic_write
+from flexcalc.store import Log as StoreLog
+from flexcalc.store import Store
 
-LABELS, QUARANTINE = "labels.xyz", "quarantine.xyz"
+LABELS, QUARANTINE, TRIAL = "labels.xyz", "quarantine.xyz", "trial.xyz"
 OWN_TAGS = ("index", "reason", "level")
 
 TRIALS = 3
@@ -34,13 +33,9 @@ TRIALS = 3
 Pool = local.Pool | cluster.DaskPool
 
 
-def unsaid(line: str) -> None:
-    """The log of a caller who does not want to read any."""
-
-
 @dataclass(frozen=True)
 class LabelCount:
-    """What a folder holds after labelling.
+    """What a store holds after labelling.
 
     Args:
         labelled: frames in labels.xyz.
@@ -53,115 +48,97 @@ class LabelCount:
     seconds: float
 
 
-def label(
-    open_reference: OpenReference,
-    geometries: Dataset,
-    folder: Path | str,
-    *,
-    workers: int = 1,
-    scheduler: str | Mapping[str, Any] | None = None,
-    level: str = "",
-    timeout_s: float = 3600.0,
-    retry_quarantined: bool = False,
-    worker_wait_s: float = 86400.0,
-    allow_remote: bool = False,
-    progress: Progress = silent,
-    log: Log = unsaid,
-) -> LabelCount:
-    """Compute energy and forces of every geometry; start again to go on where it stopped.
+@dataclass(frozen=True, kw_only=True)
+class Workers:
+    """The processes that label.
 
     Args:
-        open_reference: makes the reference. It is called once in every worker process, so it
-            must be importable there: a function of a module, or a functools.partial of one.
-        geometries: labels they have are not looked at.
-        folder: gets labels.xyz, in the order of completion, with the tags of the geometries and
-            their `index`, and quarantine.xyz with the same and the `reason`.
         workers: processes on this machine; they share its cores.
         scheduler: address of a Dask scheduler, or the table of a dask-jobqueue cluster, such
             as {"cluster": "SLURM", "jobs": 4, "cores": 8, "memory": "16GB"}; `workers` is then
             not used.
-        level: level of theory, written with every label.
         timeout_s: longest time one geometry may take.
-        retry_quarantined: try the geometries again that stand in quarantine.xyz.
         worker_wait_s: longest time without any Dask worker.
         allow_remote: let other machines take part over the network; whoever reaches the Dask
             scheduler can run code in all that are connected to it.
-        progress: gets (done, total, note) for what is on disk.
+
+    Raises:
+        InputError: a number is not positive.
+    """
+
+    workers: int = 1
+    scheduler: str | Mapping[str, Any] | None = None
+    timeout_s: float = 3600.0
+    worker_wait_s: float = 86400.0
+    allow_remote: bool = False
+
+    def __post_init__(self) -> None:
+        if self.workers < 1 or not self.timeout_s > 0 or not self.worker_wait_s > 0:
+            raise InputError(
+                "workers, timeout_s and worker_wait_s must be positive, got "
+                f"{self.workers}, {self.timeout_s:g}, {self.worker_wait_s:g}"
+            )
+
+
+def open_pool(open_reference: OpenReference, numbers: np.ndarray, team: Workers, log: Log) -> Pool:
+    """Open what labels geometries, here or on Dask. Nothing is started before it is used.
+
+    Args:
+        open_reference: makes the reference. It is called once in every worker process, so it
+            must be importable there: a function of a module, or a functools.partial of one.
+        numbers: (atoms,) of the molecule.
+        team: who labels.
         log: gets a line at a time, of what is waited for.
 
     Raises:
-        AddressError, MissingExtraError, MoleculeError: the reference cannot be opened, is not
-            set up, or is for another molecule; nothing is written.
-        MissingProgramError: its program cannot be started; what is on disk is whole.
-        ConfigError: see `check_scheduler`; nothing is written.
-        InputError: the folder holds labels of other geometries or of another level.
-        BusyError: another process is labelling into the folder.
-        LabelError: worker processes die before they have opened the reference, the Dask
-            scheduler does not answer, its workers do not come, or the disk is full; what is on
-            disk is whole.
-    """
-    team = open_pool(
-        open_reference, geometries.numbers, workers=workers, scheduler=scheduler,
-        timeout_s=timeout_s, worker_wait_s=worker_wait_s, allow_remote=allow_remote, log=log,
-    )  # fmt: skip
-    with team as pool:
-        return label_with(
-            pool, geometries, folder, level=level, retry_quarantined=retry_quarantined,
-            progress=progress,
-        )  # fmt: skip
-
-
-def open_pool(
-    open_reference: OpenReference,
-    numbers: np.ndarray,
-    *,
-    workers: int,
-    scheduler: str | Mapping[str, Any] | None,
-    timeout_s: float,
-    worker_wait_s: float,
-    allow_remote: bool,
-    log: Log,
-) -> Pool:
-    """What labels geometries, here or on Dask; see `label`. Nothing is started before it is used.
-
-    Raises:
-        InputError: an argument is out of range, or the reference cannot be sent.
+        InputError: the reference cannot be sent.
         ConfigError, MissingExtraError: see `check_scheduler`.
     """
-    if workers < 1 or not timeout_s > 0 or not worker_wait_s > 0:
-        raise InputError(
-            "workers, timeout_s and worker_wait_s must be positive, got "
-            f"{workers}, {timeout_s:g}, {worker_wait_s:g}"
-        )
     local.check_importable(open_reference)
-    if scheduler is None:
-        return local.Pool(open_reference, numbers, workers, timeout_s)
-    check_scheduler(scheduler, allow_remote)
-    return cluster.DaskPool(open_reference, numbers, scheduler, timeout_s, worker_wait_s, log)
+    if team.scheduler is None:
+        return local.Pool(open_reference, numbers, team.workers, team.timeout_s)
+    check_scheduler(team.scheduler, team.allow_remote)
+    return cluster.DaskPool(
+        open_reference, numbers, team.scheduler, team.timeout_s, team.worker_wait_s, log
+    )
 
 
 def label_with(
     pool: Pool,
     geometries: Dataset,
-    folder: Path | str,
+    store: Store,
     *,
-    level: str,
+    level: str = "",
     retry_quarantined: bool = False,
-    known: Dataset | None = None,
     progress: Progress = silent,
 ) -> LabelCount:
-    """Label geometries with an open pool; see `label`.
+    """Compute energy and forces of every geometry; start again to go on where it stopped.
 
     Args:
-        known: labels of the same level that are there already; a geometry among them is not
-            computed.
+        pool: computes them.
+        geometries: labels they have are not looked at.
+        store: gets labels.xyz, in the order of completion, with the tags of the geometries and
+            their `index`, and quarantine.xyz with the same and the `reason`. A geometry whose
+            label stands in trial.xyz is not computed.
+        level: level of theory, written with every label.
+        retry_quarantined: try the geometries again that stand in quarantine.xyz.
+        progress: gets (done, total, note) for what is kept.
+
+    Raises:
+        AddressError, MissingExtraError, MoleculeError: the reference cannot be opened, is not
+            set up, or is for another molecule; nothing is written.
+        MissingProgramError: its program cannot be started; what is kept is whole.
+        InputError: the store holds labels of other geometries or of another level.
+        BusyError: another process is labelling into the folder.
+        LabelError: worker processes die before they have opened the reference, the Dask
+            scheduler does not answer, its workers do not come, or the disk is full; what is
+            kept is whole.
     """
     start = time.monotonic()
-    with _Record(Path(folder), geometries, level) as record:
+    with _Record(store, geometries, level) as record:
         if retry_quarantined:
             record.forget_quarantine()
-        if known is not None:
-            record.take_known(known)
+        record.take_known(store.get(TRIAL))
         missing = record.missing()
         progress(record.done, len(geometries), record.note)
         tasks = [(index, geometries.positions[index]) for index in missing]
@@ -173,40 +150,47 @@ def label_with(
     return LabelCount(record.labelled, record.quarantined, time.monotonic() - start)
 
 
-def read_labels(folder: Path | str) -> Dataset:
-    """The labels of a folder, whole or not yet, in the order of the geometries.
+def read_labels(store: Store) -> Dataset:
+    """The labels of a store, complete or not yet, in the order of the geometries.
 
     Raises:
         FileFormatError: no labels there, or damaged.
     """
-    path = Path(folder) / LABELS
-    dataset = read_frames(path)
-    index = _indices(path, dataset)
-    return dataset[np.argsort(index, kind="stable")]
+    where = store.where(LABELS)
+    dataset = store.get(LABELS)
+    if dataset is None:
+        raise FileFormatError(f"{where}: no labels yet")
+    return dataset[np.argsort(_indices(where, dataset), kind="stable")]
 
 
-def try_reference(pool: Pool, starts: Dataset, path: Path, level: str) -> None:
+def has_labels(store: Store) -> bool:
+    """Whether a store holds a label."""
+    found = store.frames(LABELS).size > 0
+    if not found:
+        store.remove(LABELS)
+    return found
+
+
+def try_reference(pool: Pool, starts: Dataset, store: Store, level: str) -> None:
     """Label a start, before anything is built on a reference that labels nothing.
 
     Args:
         pool: labels it where all labels are made.
         starts: tried in order, the next one only if there is no label of those before.
-        path: gets the label; where it exists, nothing is tried.
+        store: gets the label as trial.xyz; where it has one, nothing is tried.
         level: level of theory, written with the label.
 
     Raises:
         LabelError: none of the first few has a label.
-        AddressError, MissingExtraError, MissingProgramError, MoleculeError: see `label`.
+        AddressError, MissingExtraError, MissingProgramError, MoleculeError: see `label_with`.
     """
-    if path.exists():
+    if store.get(TRIAL) is not None:
         return
     outcome = Outcome(-1, reason="no start geometry")
     for index, positions in enumerate(starts.positions[:TRIALS]):
         (outcome,) = [one for batch in pool.batches([(-1 - index, positions)]) for one in batch]
         if not outcome.reason:
-            tags = {"level": level} if level else {}
-            frame = frame_bytes(starts.numbers, positions, outcome.energy, outcome.forces, **tags)
-            atomic_write(path, frame)
+            store.put(TRIAL, _labelled(Dataset(starts.numbers, positions[None]), [outcome], level))
             return
     raise LabelError(
         f"{level} gives no label of the start geometries, so nothing was put into quarantine: "
@@ -214,45 +198,52 @@ def try_reference(pool: Pool, starts: Dataset, path: Path, level: str) -> None:
     )
 
 
+def _labelled(geometries: Dataset, outcomes: Sequence[Outcome], level: str) -> Dataset:
+    """Geometries with their labels, of a level of theory."""
+    return replace(
+        geometries,
+        energies=np.array([outcome.energy for outcome in outcomes]),
+        forces=np.array([outcome.forces for outcome in outcomes]),
+        provenance=Provenance(level or "unknown"),
+    )
+
+
 class _Record:
-    """What is on disk in a folder: the two logs, and which geometries stand in them.
+    """What is kept in a store: the two logs, and which geometries stand in them.
 
     Args:
-        folder: of the logs.
+        store: of the logs.
         geometries: all that are to be labelled.
         level: level of theory of the labels.
     """
 
-    def __init__(self, folder: Path, geometries: Dataset, level: str):
-        self.geometries, self.level = geometries, level
+    def __init__(self, store: Store, geometries: Dataset, level: str):
+        self.store, self.geometries, self.level = store, geometries, level
         self._waiting: list[Outcome] = []
         self._written = time.monotonic()
+        self._logs: dict[str, StoreLog] = {}
         with ExitStack() as stack:
-            if not folder.exists():
-                folder.mkdir(parents=True)
-                stack.callback(_remove_folder_if_empty, folder)
-            self._logs = [
-                stack.enter_context(FrameLog(folder / name)) for name in (LABELS, QUARANTINE)
-            ]
             stack.callback(self._remove_empty_logs)
-            self._finished = [self._check(log) for log in self._logs]
+            for name in (LABELS, QUARANTINE):
+                self._logs[name] = store.frames(name)
+            self._finished = {name: self._check(name) for name in self._logs}
             self._open = stack.pop_all()
 
     def __enter__(self) -> _Record:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Write what has arrived, whatever ended the run, and close."""
+        """Write what has arrived, whatever ended the run."""
         with self._open:
             self.write()
 
     @property
     def labelled(self) -> int:
-        return len(self._finished[0])
+        return len(self._finished[LABELS])
 
     @property
     def quarantined(self) -> int:
-        return len(self._finished[1])
+        return len(self._finished[QUARANTINE])
 
     @property
     def done(self) -> int:
@@ -264,11 +255,13 @@ class _Record:
 
     def forget_quarantine(self) -> None:
         """Let the geometries in quarantine be missing again."""
-        self._logs[1].truncate(0)
-        self._finished[1].clear()
+        self._logs[QUARANTINE].truncate(0)
+        self._finished[QUARANTINE].clear()
 
-    def take_known(self, known: Dataset) -> None:
+    def take_known(self, known: Dataset | None) -> None:
         """Take the labels of geometries that are missing and stand in a dataset."""
+        if known is None:
+            return
         energies, forces = known.labels()
         place = {frame.tobytes(): row for row, frame in enumerate(known.positions)}
         found = [
@@ -281,7 +274,7 @@ class _Record:
 
     def missing(self) -> list[int]:
         """Indices of the geometries that stand in neither log, in order."""
-        finished = self._finished[0] | self._finished[1]
+        finished = self._finished[LABELS] | self._finished[QUARANTINE]
         return [index for index in range(len(self.geometries)) if index not in finished]
 
     def take(self, outcomes: Sequence[Outcome]) -> bool:
@@ -303,80 +296,68 @@ class _Record:
         """
         # Taken out first: what an interrupt leaves in doubt is computed again, never written twice.
         waiting, self._waiting = self._waiting, []
-        for log, finished, good in zip(self._logs, self._finished, (True, False), strict=True):
+        for name, good in ((LABELS, True), (QUARANTINE, False)):
             chosen = [outcome for outcome in waiting if (outcome.reason == "") == good]
             if not chosen:
                 continue
             try:
-                log.append(b"".join(self._frame(outcome) for outcome in chosen))
+                self._logs[name].extend([self._frames(chosen, good)])
             except OSError as error:
                 raise LabelError(
-                    f"{log.path}: cannot be written: {error.strerror}; what stands in it is whole, "
-                    "start again to go on"
+                    f"{self.store.where(name)}: cannot be written: {error.strerror}; what stands "
+                    "in it is whole, start again to go on"
                 ) from None
-            finished.update(outcome.index for outcome in chosen)
+            self._finished[name].update(outcome.index for outcome in chosen)
         self._written = time.monotonic()
         return bool(waiting)
 
-    def _frame(self, outcome: Outcome) -> bytes:
-        index = outcome.index
-        own: dict[str, Any] = {"index": index}
-        if outcome.reason:
-            own["reason"] = outcome.reason
-        elif self.level:
-            own["level"] = self.level
-        return frame_bytes(
-            self.geometries.numbers,
-            self.geometries.positions[index],
-            None if outcome.reason else outcome.energy,
-            None if outcome.reason else outcome.forces,
-            masses=None if self.geometries.masses is None else self.geometries.masses[index],
-            **{name: column[index] for name, column in self.geometries.tags.items()
-               if name not in OWN_TAGS},
-            **own,
-        )  # fmt: skip
+    def _frames(self, outcomes: Sequence[Outcome], good: bool) -> Dataset:
+        """The frames of outcomes, with labels or with the reasons why they have none."""
+        index = np.array([outcome.index for outcome in outcomes])
+        chosen = self.geometries[index]
+        tags = {name: column for name, column in chosen.tags.items() if name not in OWN_TAGS}
+        tags["index"] = index
+        if not good:
+            tags["reason"] = np.array([outcome.reason for outcome in outcomes])
+        chosen = replace(chosen, energies=None, forces=None, tags=tags, provenance=Provenance())
+        return _labelled(chosen, outcomes, self.level) if good else chosen
 
-    def _check(self, log: AppendLog) -> set[int]:
+    def _check(self, name: str) -> set[int]:
         """Indices in a log, which must be of these geometries and this level.
 
         Raises:
             InputError: it is of others.
         """
-        if not log.size:
+        if not self._logs[name].size:
             return set()
-        found = read_frames(log.path)
-        check_molecule(self.geometries.numbers, found.numbers, str(log.path))
-        index = _indices(log.path, found)
+        found, where = self.store.get(name), self.store.where(name)
+        check_molecule(self.geometries.numbers, found.numbers, where)
+        index = _indices(where, found)
         same = index < len(self.geometries)
         same[same] = (self.geometries.positions[index[same]] == found.positions[same]).all((1, 2))
         if not same.all():
             raise InputError(
-                f"{log.path}: holds other geometries than the ones to be labelled (geometry "
+                f"{where}: holds other geometries than the ones to be labelled (geometry "
                 f"{index[~same][0]} differs); choose another --output"
             )
         level = found.provenance.level
         if found.energies is not None and level != (self.level or "unknown"):
             raise InputError(
-                f"{log.path}: holds labels of {level}, not of {self.level or 'unknown'}; "
+                f"{where}: holds labels of {level}, not of {self.level or 'unknown'}; "
                 "choose another --output"
             )
         return set(index.tolist())
 
     def _remove_empty_logs(self) -> None:
-        for log in self._logs:
+        for name, log in self._logs.items():
             if not log.size:
-                log.path.unlink(missing_ok=True)
+                self.store.remove(name)
 
 
-def _remove_folder_if_empty(folder: Path) -> None:
-    with suppress(OSError):
-        folder.rmdir()
-
-
-def _indices(path: Path, dataset: Dataset) -> np.ndarray:
+def _indices(where: str, dataset: Dataset) -> np.ndarray:
     index = dataset.tags.get("index")
     if index is None or index.dtype.kind != "i" or index.min() < 0:
-        raise FileFormatError(f"{path}: a frame lacks the index of its geometry")
+        raise FileFormatError(f"{where}: a frame lacks the index of its geometry")
     if len(np.unique(index)) != len(index):
-        raise FileFormatError(f"{path}: a geometry stands in it twice")
+        raise FileFormatError(f"{where}: a geometry stands in it twice")
     return index

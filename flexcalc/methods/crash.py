@@ -30,7 +30,7 @@ from flexcalc.fields import (
     Timestep,
 )
 from flexcalc.geometry.graph import covalent_lengths
-from flexcalc.methods.dynamics import DynamicsState, Integrator, Langevin, VelocityVerlet
+from flexcalc.methods.dynamics import NVE, DynamicsState, Integrator, Langevin
 from flexcalc.methods.guard import DistanceGuard
 from flexcalc.potential import Evaluation, Potential
 
@@ -288,7 +288,7 @@ class Crash:
     def _bath(self, who: np.ndarray, step: int) -> Integrator:
         """The dynamics of replicas (rows,) in the step after `step` steps."""
         if step >= self.test.steps:
-            return VelocityVerlet(timestep_fs=self.test.timestep_fs, rigid_motion="free")
+            return NVE(timestep_fs=self.test.timestep_fs, rigid_motion="free")
         temperatures = tuple(self.replicas.temperature_K[who].tolist())
         return _langevin(self.test.timestep_fs, self.test.friction_per_ps, temperatures)
 

@@ -55,7 +55,10 @@ Guard = Callable[[Any], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Guards:
-    """What dynamics is guarded against; a mixin of configs."""
+    """What stops dynamics; these are options of md, metad and umbrella themselves.
+
+    The state before is kept, so that a run goes on from there once a limit has been changed.
+    """
 
     changeable_guards: ClassVar[tuple[str, ...]] = (
         *("min_contact", "keep_bonds", "max_temperature_K", "max_training_distance"),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import operator
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Protocol, get_type_hints
 
 import numpy as np
@@ -39,6 +39,36 @@ class Method[S: State](Protocol):
     def init(self, potential: Potential, positions: np.ndarray, rng: Generator) -> S: ...
 
     def step(self, potential: Potential, state: S, rng: Generator) -> S: ...
+
+
+@dataclass(frozen=True, eq=False)
+class StartedWith:
+    """A method whose first state is made of more than positions, such as a tangent or a Hessian.
+
+    Args:
+        method: that is run.
+        more: what its `init` takes after the generator.
+    """
+
+    method: Any
+    more: Any
+
+    @property
+    def masses(self) -> Sequence[float]:
+        """Masses (atoms,) in amu of the method; empty for standard ones."""
+        return getattr(self.method, "masses", ())
+
+    def init(self, potential: Potential, positions: np.ndarray, rng: Generator) -> Any:
+        """The first state of the method."""
+        return self.method.init(potential, positions, rng, self.more)
+
+    def step(self, potential: Potential, state: Any, rng: Generator) -> Any:
+        """The next state of the method."""
+        return self.method.step(potential, state, rng)
+
+    def converged(self, state: Any) -> bool:
+        """Whether the method has converged."""
+        return self.method.converged(state)
 
 
 def iterate[S: State](

@@ -9,12 +9,30 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
-from typing import Any, ClassVar, NamedTuple, Self
+from types import UnionType
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    NamedTuple,
+    Self,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import numpy as np
 
-from flexcalc.errors import FileFormatError
+from flexcalc.dataset import Dataset
+from flexcalc.display import html, molecule, numbers
+from flexcalc.display.drawing import Drawing
+from flexcalc.errors import FileFormatError, InputError, MissingExtraError
+from flexcalc.potential import formula
 from flexcalc.store import Store
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 class Figure(NamedTuple):
@@ -58,8 +76,100 @@ class Stop:
     positions: np.ndarray
 
 
+def part(kind: type[Figures]) -> Any:
+    """Declare a field that holds further figures, whose keys stand among those of the result.
+
+    Args:
+        kind: class of the part; the field is None where results.json does not have its keys.
+    """
+    return field(default=None, metadata={"part": kind})
+
+
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
-class Result:
+class Figures:
+    """Figures that stand in results.json."""
+
+    @classmethod
+    def stand_in(cls, found: Mapping[str, Any]) -> bool:
+        """Whether all figures without a default are there."""
+        return all(key in found for item, key in _declared(cls) if item.default is MISSING)
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any], store: Store) -> Self:
+        """The object whose figures stand in results.json.
+
+        Raises:
+            FileFormatError: a figure is missing.
+        """
+        return cls(**cls._values(found, store))
+
+    @classmethod
+    def _values(cls, found: Mapping[str, Any], store: Store) -> dict[str, Any]:
+        """Values of the fields by name."""
+        values = {}
+        for item, key in _declared(cls):
+            if key in found:
+                values[item.name] = _frozen(found[key])
+            elif item.default is MISSING:
+                raise FileFormatError(f"{store.where('results.json')}: expected {key}")
+        for item in _parts(cls):
+            if item.metadata["part"].stand_in(found):
+                values[item.name] = item.metadata["part"].from_dict(found, store)
+        return values
+
+    @classmethod
+    def from_damaged(cls, found: Mapping[str, Any], store: Store) -> Self:
+        """The object of a results.json of any version, or of one that is damaged.
+
+        A figure that is missing, or whose value is not of its type, is None; nothing is raised.
+        """
+        return cls(**cls._sound_values(found, store))
+
+    @classmethod
+    def _sound_values(cls, found: Mapping[str, Any], store: Store) -> dict[str, Any]:
+        """Values of the fields by name, None for what is missing or not of its type."""
+        values, hints = {}, get_type_hints(cls)
+        for item, key in _declared(cls):
+            value = _frozen(found.get(key))
+            values[item.name] = value if _fits(value, hints[item.name]) else None
+        for item in _parts(cls):
+            kind = item.metadata["part"]
+            if any(key in found for _, key in _declared(kind)):
+                values[item.name] = kind.from_damaged(found, store)
+        return values
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures as results.json has them; those that are not known are left out."""
+        found = {key: getattr(self, item.name) for item, key in _declared(type(self))}
+        known = {key: _plain(value) for key, value in found.items() if value is not None}
+        for one in self._known_parts():
+            known |= one.to_dict()
+        return known
+
+    def figures(self) -> Iterator[Figure]:
+        """The single figures that are known, in the order of their declaration."""
+        for item, key in _declared(type(self)):
+            value = getattr(self, item.name)
+            if item.metadata["label"] and isinstance(value, bool | int | float | str):
+                yield Figure(key, item.metadata["label"], value, item.metadata["unit"])
+        for one in self._known_parts():
+            yield from one.figures()
+
+    def _known_parts(self) -> list[Figures]:
+        held = [getattr(self, item.name) for item in _parts(type(self))]
+        return [one for one in held if one is not None]
+
+    def summary(self) -> str:
+        """The figures in one line."""
+        known = self.figures()
+        return ", ".join(f"{one.label} {_shown(one.value)} {one.unit}".rstrip() for one in known)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.summary()})"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class Result(Figures):
     """What a task returns.
 
     Args:
@@ -68,6 +178,8 @@ class Result:
     """
 
     command: ClassVar[str]
+    headline: ClassVar[tuple[str, ...]] = ()
+    """Fields of the figures that reports and notebooks show first, in their order."""
 
     store: Store
     stopped: Stop | None = None
@@ -79,43 +191,72 @@ class Result:
         Raises:
             FileFormatError: a figure is missing.
         """
-        values = {}
-        for item, key in _declared(cls):
-            if key in found:
-                values[item.name] = _frozen(found[key])
-            elif item.default is MISSING:
-                raise FileFormatError(f"{store.where('results.json')}: expected {key}")
-        return cls(store=store, **values)
+        return cls(store=store, **cls._values(found, store))
 
-    def to_dict(self) -> dict[str, Any]:
-        """The figures as results.json has them; those that are not known are left out."""
-        found = {key: getattr(self, item.name) for item, key in _declared(type(self))}
-        return {key: _plain(value) for key, value in found.items() if value is not None}
+    @classmethod
+    def from_damaged(cls, found: Mapping[str, Any], store: Store) -> Self:
+        """The result of a results.json of any version, or of one that is damaged.
 
-    def figures(self) -> Iterator[Figure]:
-        """The single figures that are known, in the order of their declaration."""
-        for item, key in _declared(type(self)):
-            value = getattr(self, item.name)
-            if item.metadata["label"] and isinstance(value, bool | int | float | str):
-                yield Figure(key, item.metadata["label"], value, item.metadata["unit"])
+        A figure that is missing, or whose value is not of its type, is None; nothing is raised.
+        """
+        return cls(store=store, **cls._sound_values(found, store))
+
+    def key_figures(self) -> Iterator[Figure]:
+        """The single figures of `headline` that are known."""
+        keys = {item.name: key for item, key in _all_declared(type(self))}
+        known = {one.key: one for one in self.figures() if not isinstance(one.value, bool)}
+        for name in self.headline:
+            if keys[name] in known:
+                yield known[keys[name]]
+
+    def cards(self) -> list[html.Card]:
+        """The key figures, as reports and notebooks show them."""
+        return [html.Card.of(one.label, one.value, one.unit) for one in self.key_figures()]
 
     def to_frame(self) -> Any:
         """A pandas table of the result's rows; here one row of its single figures.
 
         Raises:
-            ModuleNotFoundError: pandas is not installed.
+            MissingExtraError: pandas is not installed.
         """
-        import pandas as pd
+        return data_frame({figure.key: [figure.value] for figure in self.figures()})
 
-        return pd.DataFrame([{figure.key: figure.value for figure in self.figures()}])
+    def drawing(self) -> Drawing | None:
+        """What `plot` draws; None where there is nothing to draw."""
+        return None
 
-    def summary(self) -> str:
-        """The result in one line."""
-        known = self.figures()
-        return ", ".join(f"{one.label} {_shown(one.value)} {one.unit}".rstrip() for one in known)
+    def plot(self, axes: Axes | None = None) -> Axes:
+        """Draw what the report draws first of the result.
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.summary()})"
+        Args:
+            axes: of matplotlib; those of a new figure by default.
+
+        Returns:
+            The axes.
+
+        Raises:
+            InputError: there is nothing to draw.
+        """
+        drawing = self.drawing()
+        if drawing is None:
+            raise InputError(f"{type(self).__name__}: there is nothing to plot")
+        return drawing.on(axes)
+
+    def first_geometry(self) -> Dataset | None:
+        """A geometry that shows the molecule, or None."""
+        return None
+
+    def _repr_html_(self) -> str:
+        """The head of the report, for a notebook."""
+        geometry, title, picture = self.first_geometry(), type(self).__name__, ""
+        if geometry is not None:
+            known = formula(geometry.numbers)
+            title = f"{title} of {numbers.formula(known)}"
+            view = molecule.look(geometry.numbers, geometry.positions)
+            picture = molecule.picture(view, 0, f"flexcalc-{known}", f"The molecule {known}")
+        notes = [] if self.stopped is None else [f"Stopped: {self.stopped.message}"]
+        body = html.notes(notes) + html.cards(self.cards())
+        return html.in_notebook(f"flexcalc {self.command}", title, body, picture)
 
 
 def _declared(cls: type) -> Iterator[tuple[Field, str]]:
@@ -125,10 +266,54 @@ def _declared(cls: type) -> Iterator[tuple[Field, str]]:
             yield item, item.metadata["key"] or item.name
 
 
-def label_of(cls: type, name: str) -> tuple[str, str]:
-    """Label and unit of a result's figure."""
-    metadata = next(item.metadata for item in fields(cls) if item.name == name)
-    return metadata["label"], metadata["unit"]
+def _parts(cls: type) -> list[Field]:
+    """The fields of a result that hold further figures."""
+    return [item for item in fields(cls) if "part" in item.metadata]
+
+
+def _all_declared(cls: type) -> Iterator[tuple[Field, str]]:
+    """The figures of a result and of its parts, with their keys."""
+    yield from _declared(cls)
+    for item in _parts(cls):
+        yield from _all_declared(item.metadata["part"])
+
+
+def labels_of(cls: type) -> dict[str, tuple[str, str]]:
+    """Label and unit of each figure of a class of results, by key."""
+    declared = _all_declared(cls)
+    return {key: (item.metadata["label"], item.metadata["unit"]) for item, key in declared}
+
+
+def data_frame(columns: Mapping[str, Any]) -> Any:
+    """A pandas table of columns of one length.
+
+    Raises:
+        MissingExtraError: pandas is not installed.
+    """
+    try:
+        import pandas as pd
+    except ImportError:
+        raise MissingExtraError("pandas", "pandas") from None
+    return pd.DataFrame(dict(columns))
+
+
+LARGEST = 1e300
+"""Number beyond which what stands in a results.json is damage: an integer may have any length."""
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value that was read is of an annotated type."""
+    origin, inside = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return any(_fits(value, one) for one in inside)
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_fits(one, inside[0]) for one in value)
+    if hint is float or hint is int:
+        kinds = int if hint is int else int | float
+        return isinstance(value, kinds) and not isinstance(value, bool) and abs(value) < LARGEST
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return isinstance(value, Mapping)
+    return isinstance(hint, type) and isinstance(value, hint)
 
 
 def _plain(value: Any) -> Any:

@@ -9,6 +9,8 @@ from typing import Any, ClassVar, Self
 from flexcalc.results.base import Result, figure
 from flexcalc.results.errors import Errors
 from flexcalc.results.ipi import IpiRun
+from flexcalc.results.labels import Labels
+from flexcalc.results.path import Path
 from flexcalc.results.trajectory import Trajectory
 from flexcalc.runs.resuming import RESULTS
 from flexcalc.store import FolderStore, Store
@@ -42,9 +44,19 @@ class DemoRun(Result):
     """Errors, barriers and differences by their keys in results.json, which name the units."""
 
     @property
+    def labels(self) -> Labels:
+        """The labelled frames."""
+        return self._step(Labels)
+
+    @property
     def errors(self) -> Errors:
         """Errors of the model on the held-out frames."""
         return self._step(Errors)
+
+    @property
+    def path(self) -> Path:
+        """The path between the two minima on the model, relabelled by the reference."""
+        return self._step(Path)
 
     @property
     def dynamics(self) -> Trajectory:
@@ -72,13 +84,13 @@ class DemoRun(Result):
 
     def summary(self) -> str:
         """The demo in one line."""
-        errors, barrier = self.errors, "barrier_{}_kcal_mol"
+        errors, path = self.errors, self.path
         return (
             f"{self.molecule}, {self.training_points} training points: "
             f"force RMSE {errors.forces.rmse / KCAL_MOL:.2f} kcal/mol/A, "
             f"energy RMSE {errors.energies.rmse / KCAL_MOL:.2f} kcal/mol, "
-            f"barrier {self.checks[barrier.format('model')]:.2f} on the model and "
-            f"{self.checks[barrier.format('reference')]:.2f} kcal/mol by {self.reference}"
+            f"barrier {path.barrier_kcal_mol:.2f} on the model and "
+            f"{path.barrier_reference_kcal_mol:.2f} kcal/mol by {self.reference}"
         )
 
 

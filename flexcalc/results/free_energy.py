@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -10,12 +11,19 @@ import numpy as np
 from flexcalc.analysis.study import Study
 from flexcalc.analysis.umbrella import UmbrellaStudy
 from flexcalc.dataset import Dataset
-from flexcalc.results.base import MoleculeResult, figure
+from flexcalc.display import free_energy
+from flexcalc.display.drawing import Drawing
+from flexcalc.files import plumed
+from flexcalc.results.base import MoleculeResult, data_frame, figure
 from flexcalc.units import KCAL_MOL
 
 SURFACE, PROFILE = "surface.npz", "umbrella.npz"
 HILLS, COLVAR = "HILLS", "COLVAR"
 TRAJECTORY = "trajectory.xyz"
+MOST_WALKERS, MOST_SAMPLES = 8, 400
+"""Walkers whose ways are drawn, and points of each."""
+MOST_ROWS = 200_000
+"""Rows of COLVAR that are read for a drawing; of a longer one every n-th time is."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
@@ -42,12 +50,21 @@ class Sampled(MoleculeResult):
         """All recorded frames; labels without the bias."""
         return self.store.get(TRAJECTORY)
 
+    def first_geometry(self) -> Dataset | None:
+        """The first frame."""
+        return self.store.first(TRAJECTORY)
+
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class FreeEnergySurface(Sampled):
     """A free-energy surface by metadynamics, and whether its coordinates drove the change."""
 
     command: ClassVar[str] = "metad"
+    headline: ClassVar[tuple[str, ...]] = (
+        *("isotopes", "verdict", "basins", "basin_difference_kcal_mol"),
+        *("basin_difference_reweighted_kcal_mol", "basin_difference_error_kcal_mol"),
+        *("drift_kcal_mol", "walkers", "hills", "time_ps", "temperature_mean_K", "ns_per_day"),
+    )
 
     method: str = figure("method")
     """Kind of metadynamics."""
@@ -110,12 +127,31 @@ class FreeEnergySurface(Sampled):
         surface = self.arrays["surface"]
         return surface - surface.min()
 
+    def drawing(self) -> Drawing | None:
+        """The profile with its standard error; or a map with the ways of the walkers over it."""
+        if not self.arrays:
+            return None
+        surface = free_energy.Surface.of(self.arrays)
+        if len(surface.nodes) == 1:
+            return surface.drawing(self.temperature_K)
+        samples = plumed.read_table(self.store.stream(COLVAR), MOST_ROWS)
+        return surface.drawing(self.temperature_K, ways_of(surface, samples))
+
+    def to_frame(self) -> Any:
+        """A pandas table of the nodes: the coordinates, the free energy and its error."""
+        return _nodes_frame(self.coordinates, self.nodes, self.free_energy_eV, self.arrays)
+
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class FreeEnergyProfile(Sampled):
     """A free-energy profile by umbrella sampling, with errors."""
 
     command: ClassVar[str] = "umbrella"
+    headline: ClassVar[tuple[str, ...]] = (
+        *("isotopes", "windows", "time_ps", "samples", "independent_samples", "least_overlap"),
+        *("windows_apart", "highest_kcal_mol", "highest_error_kcal_mol", "temperature_mean_K"),
+        "ns_per_day",
+    )
 
     windows: int = figure("windows")
     """Number of windows."""
@@ -171,6 +207,57 @@ class FreeEnergyProfile(Sampled):
     def error_eV(self) -> np.ndarray:
         """Standard error of the free energy of the bins in eV."""
         return self.arrays["errors"]
+
+    def drawing(self) -> Drawing | None:
+        """The profile with its standard error; or a map of two coordinates."""
+        return free_energy.profile(self.arrays) if self.arrays else None
+
+    def to_frame(self) -> Any:
+        """A pandas table of the bins: the coordinates, the free energy and its error."""
+        return _nodes_frame(self.coordinates, self.nodes, self.free_energy_eV, self.arrays)
+
+
+def _nodes_frame(
+    coordinates: Sequence[str],
+    nodes: Sequence[np.ndarray],
+    free_energy_eV: np.ndarray,
+    arrays: Mapping[str, np.ndarray],
+) -> Any:
+    """A row per node of a grid."""
+    places = np.meshgrid(*nodes, indexing="ij")
+    return data_frame(
+        {
+            **{name: place.ravel() for name, place in zip(coordinates, places, strict=True)},
+            "free_energy_kcal_mol": free_energy_eV.ravel() / KCAL_MOL,
+            "error_kcal_mol": arrays["errors"].ravel() / KCAL_MOL,
+        }
+    )
+
+
+def ways_of(
+    surface: free_energy.Surface, samples: Mapping[str, np.ndarray]
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Two coordinates of each walker over time, broken where a dihedral goes round.
+
+    Args:
+        surface: over whose map they are drawn.
+        samples: columns (rows,) of COLVAR, in PLUMED's units.
+    """
+    names = [name for name in samples if name not in ("time", *plumed.COLVAR_COLUMNS)]
+    walker = samples["walker"]
+    found = []
+    for which in np.unique(walker)[:MOST_WALKERS]:
+        mine = np.flatnonzero(walker == which)
+        mine = mine[:: max(1, len(mine) // MOST_SAMPLES)]
+        way = []
+        for n, name in enumerate(names[:2]):
+            values = samples[name][mine] / plumed.UNITS.get(surface.units[n], 1.0)
+            jumps = np.abs(np.diff(values, prepend=values[:1])) > np.ptp(surface.nodes[n]) / 2
+            way.append((values, jumps))
+        broken = way[0][1] | way[1][1]
+        across, up = (np.where(broken, np.nan, values) for values, _ in way)
+        found.append((across, up))
+    return found
 
 
 def surface_figures(found: Study) -> dict[str, Any]:

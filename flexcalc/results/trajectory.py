@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import numpy as np
 
 from flexcalc.dataset import Dataset
+from flexcalc.display import figures, plots
+from flexcalc.display.drawing import Drawing
+from flexcalc.display.figures import MOST_TRACES
+from flexcalc.errors import InputError
 from flexcalc.files.tables import csv_blocks
-from flexcalc.results.base import MoleculeResult, figure
+from flexcalc.results.base import MoleculeResult, data_frame, figure
 
 if TYPE_CHECKING:
     from ase import Atoms
+    from matplotlib.axes import Axes
+
+Quantity = Literal["temperature", "potential", "conserved"]
 
 TRAJECTORY, SCALARS = "trajectory.xyz", "scalars.csv"
 
@@ -23,6 +30,10 @@ class Trajectory(MoleculeResult):
     """Dynamics of replicas; arrays are read when they are first asked for."""
 
     command: ClassVar[str] = "md"
+    headline: ClassVar[tuple[str, ...]] = (
+        *("isotopes", "method", "replicas", "steps", "time_ps", "temperature_mean_K"),
+        *("steps_per_second", "ns_per_day"),
+    )
 
     method: str = figure("method")
     """Kind of the integrator."""
@@ -97,8 +108,39 @@ class Trajectory(MoleculeResult):
         """The frames of a replica as ase.Atoms, with energies and forces."""
         return self.frames[self.frames.tags["replica"] == replica].to_atoms()
 
-    def to_frame(self) -> object:
-        """The scalars as a pandas table, one row per record and replica."""
-        import pandas as pd
+    def first_geometry(self) -> Dataset | None:
+        """The first frame."""
+        return self.store.first(TRAJECTORY)
 
-        return pd.DataFrame({name: column.ravel() for name, column in self.scalars.items()})
+    def to_frame(self) -> Any:
+        """The scalars as a pandas table, one row per record and replica."""
+        return data_frame({name: column.ravel() for name, column in self.scalars.items()})
+
+    def plot(self, axes: Axes | None = None, quantity: Quantity = "temperature") -> Axes:
+        """Draw a quantity over time, a line per replica.
+
+        Args:
+            axes: of matplotlib; those of a new figure by default.
+            quantity: "temperature" in K, "potential" energy in kcal/mol above the lowest, or the
+                change of the "conserved" energy in meV.
+
+        Returns:
+            The axes.
+        """
+        return self.drawing(quantity).on(axes)
+
+    def drawing(self, quantity: Quantity = "temperature") -> Drawing:
+        """See `plot`."""
+        if quantity not in get_args(Quantity):
+            known = ", ".join(get_args(Quantity))
+            raise InputError(f"quantity: expected one of {known}, found {quantity!r}")
+        shown = plots.thinned(self.replicas, MOST_TRACES)
+        columns = {name: list(column.T[shown]) for name, column in self.scalars.items()}
+        time = columns["time_fs"]
+        if quantity == "potential":
+            lowest = float(self.scalars["potential_eV"].min())
+            return figures.potential_energy(time, columns["potential_eV"], lowest)
+        if quantity == "conserved":
+            return figures.conserved_energy(time, columns["conserved_eV"])
+        mean = float(self.scalars["temperature_K"].mean())
+        return figures.temperature(time, columns["temperature_K"], mean)

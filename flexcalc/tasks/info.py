@@ -14,6 +14,7 @@ from flexcalc.config import Info
 from flexcalc.config.reading import LARGEST_FILE
 from flexcalc.dataset import Dataset
 from flexcalc.errors import FileFormatError, InputError, MoleculeError, UnitError
+from flexcalc.labelling import LABELS
 from flexcalc.masses import atomic_masses, isotopes
 from flexcalc.models.bonding import FACT
 from flexcalc.models.folder import read_facts
@@ -23,6 +24,7 @@ from flexcalc.results.base import Result
 from flexcalc.results.description import Description
 from flexcalc.runs.resuming import RESULTS
 from flexcalc.storage import read_json, read_text
+from flexcalc.tasks.audit import audit
 from flexcalc.units import KCAL_MOL
 
 
@@ -30,9 +32,12 @@ def info(options: Info) -> Description:
     """Describe what a place, an address or an object is.
 
     Raises:
-        InputError: it is none of a model, a dataset, a run folder or a result.
+        InputError: it is none of a model, a dataset, a run folder or a result; or there are no
+            labels to audit.
     """
     given = options.place
+    if options.audit is not None:
+        return _audited(_labels_of(options), options)
     if isinstance(given, Result):
         return Description("result", {"command": given.command, **given.to_dict()})
     if isinstance(given, Dataset):
@@ -108,6 +113,36 @@ def _of_dataset(data: Dataset) -> Description:
         spread = (data.energies.max() - data.energies.min()) / KCAL_MOL
         facts["energy_range_kcal_mol"] = round(float(spread), 3)
     return Description("dataset", facts)
+
+
+def _labels_of(options: Info) -> Dataset:
+    """The dataset of a file, of a run folder or of an object.
+
+    Raises:
+        InputError: it is none.
+    """
+    if isinstance(options.place, Dataset):
+        return options.place
+    if not isinstance(options.place, str | Path):
+        raise InputError("info: expected a dataset, whose labels audit computes again")
+    path = Path(options.place)
+    path = path / LABELS if (path / LABELS).exists() else path
+    if path.suffix not in files.SUFFIXES or not path.is_file() or _is_model_file(path):
+        raise InputError(f"{path}: expected a dataset, whose labels --audit computes again")
+    return _read_leniently(path, options)
+
+
+def _audited(data: Dataset, options: Info) -> Description:
+    """Facts of a dataset, with what an audit of its labels found."""
+    described = _of_dataset(data)
+    found = audit(data, options.audit, trust=options.trust)
+    shown = {
+        "reference": found.reference,
+        "frames computed again": found.frames,
+        "findings": len(found.findings),
+    }
+    lines = {f"finding {number}": line for number, line in enumerate(found.findings, 1)}
+    return Description("dataset", {**described.facts, "audit": shown | lines})
 
 
 def _isotopes(data: Dataset) -> dict[str, str]:

@@ -21,11 +21,6 @@ ADDRESSES = ("model", "models", "reference", "sampler", "relabel", "baseline")
 """Fields of configs that hold potentials."""
 
 
-def source_of(given: GeometryLike) -> str:
-    """Where geometries come from, for messages and results: their file, or what made them."""
-    return given.provenance.source if isinstance(given, Dataset) else str(given)
-
-
 @dataclass(frozen=True)
 class Electrons:
     """What is known of a molecule's electrons.
@@ -88,6 +83,11 @@ def isotopes_in(store: Store, numbers: np.ndarray, masses: Sequence[float]) -> s
         return None
     store.say(f"isotopes: {found}")
     return found
+
+
+def source_of(given: GeometryLike) -> str:
+    """What messages call geometries: their file, or where those in memory come from."""
+    return given.provenance.source if isinstance(given, Dataset) else str(given)
 
 
 def electrons_of(data: Dataset) -> Electrons:

@@ -8,24 +8,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from flexcalc.workflows.benchmark import run_benchmark
     from flexcalc.workflows.fitting import run_train, train
-    from flexcalc.workflows.label import run_label
-    from flexcalc.workflows.path import run_path
-    from flexcalc.workflows.saddle import run_saddle
 
 _HOMES = {
     "run_benchmark": "benchmark",
-    "run_label": "label",
-    "run_path": "path",
-    "run_saddle": "saddle",
     "run_train": "fitting",
     "train": "fitting",
 }
 
 __all__ = [
     "run_benchmark",
-    "run_label",
-    "run_path",
-    "run_saddle",
     "run_train",
     "train",
 ]

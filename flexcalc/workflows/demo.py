@@ -8,7 +8,9 @@ from typing import Any
 from flexcalc.commands.evaluate import evaluate
 from flexcalc.commands.face import command, run_command
 from flexcalc.commands.ipi import ipi
+from flexcalc.commands.label import label
 from flexcalc.commands.md import md
+from flexcalc.commands.path import path
 from flexcalc.config import Demo, Evaluate, Ipi, Label, Md, PathSearch, Train
 from flexcalc.files.shipped import shipped
 from flexcalc.methods.dynamics import Langevin
@@ -17,8 +19,6 @@ from flexcalc.registry import family
 from flexcalc.results.demo import DemoRun, checks_of
 from flexcalc.store import Store
 from flexcalc.workflows.fitting import run_train
-from flexcalc.workflows.label import run_label
-from flexcalc.workflows.path import run_path
 
 STARTS = ("glycine-Ip.xyz", "glycine-IIIp.xyz")
 DIHEDRAL = "dihedral 0 1 2 3"
@@ -48,7 +48,7 @@ def demo(options: Demo, store: Store) -> DemoRun:
         return DemoRun.from_dict(found, store)
     starts = tuple(str(shipped(name)) for name in STARTS)
     store.say(f"1/6 labels: both minima of glycine at {options.temperature_K:g} K")
-    labelled = run_label(_label(options, starts), store.place("label"))
+    labelled = _done(label, _label(options, starts), store)
     store.say("2/6 training: sGDML")
     trained = run_train(_train(options, store.place("label") / "labels.xyz"), store.place("train"))
     model = str(store.place("train") / trained["model"])
@@ -64,7 +64,7 @@ def demo(options: Demo, store: Store) -> DemoRun:
     search = PathSearch(
         model=model, start=Path(starts[0]), end=Path(starts[1]), relabel=options.reference
     )
-    path = run_path(search, store.place("path"))
+    found = _done(path, search, store)
     store.say(f"5/6 dynamics: {options.replicas} replicas at 300 K")
     dynamics = _done(md, _md(options, model, starts[0]), store)
     store.say("6/6 i-PI: the same model as a client of a real server")
@@ -78,11 +78,11 @@ def demo(options: Demo, store: Store) -> DemoRun:
         molecule="glycine",
         reference=options.reference,
         training_points=trained["training_points"],
-        labelled_frames=labelled["frames"],
+        labelled_frames=labelled.frames,
         held_out_frames=errors.frames,
         temperature_mean_K=dynamics.temperature_mean_K,
         md_steps_per_second=dynamics.steps_per_second,
-        checks=checks_of(errors.to_dict(), path, served.to_dict()),
+        checks=checks_of(errors.to_dict(), found.to_dict(), served.to_dict()),
     )
 
 

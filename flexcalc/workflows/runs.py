@@ -59,7 +59,7 @@ class Run:
 
     def stopped(self, error: GuardError) -> None:
         """Log why a guard stopped the run, and report what there is so far."""
-        from flexcalc.report import write_report
+        from flexcalc.reports import write_report
 
         self._log(f"stopped: {error}")
         write_report(self.folder)
@@ -74,7 +74,7 @@ class Run:
 
     def finish(self, results: Mapping[str, Any]) -> dict[str, Any]:
         """Write results.json and report.html, and return the results."""
-        from flexcalc.report import write_report
+        from flexcalc.reports import write_report
 
         whole = {"command": self.command, **results, "seconds": round(self.seconds(), 2)}
         write_json(self.folder / "results.json", whole)

@@ -34,10 +34,10 @@ from families import own_calculator
 import flexcalc
 from flexcalc import files
 from flexcalc.methods.dynamics import (
+    NVE,
     Langevin,
     NoseHoover,
-    VelocityRescaling,
-    VelocityVerlet,
+    Rescaling,
     conserved_energy,
     temperature,
 )
@@ -150,7 +150,7 @@ def drift(models: list[str], start: Path, picoseconds: float) -> None:
     frame = files.read(start)
     for address in models:
         potential = opened(address, frame.numbers)
-        method = VelocityVerlet(timestep_fs=0.5, temperature_K=300.0)
+        method = NVE(timestep_fs=0.5, temperature_K=300.0)
         rng = np.random.default_rng(0)
         state = method.init(potential, np.repeat(frame.positions[:1], 4, axis=0), rng)
         kept, kelvin = [], []
@@ -239,7 +239,7 @@ def overhead(start: Path) -> None:
     frame = files.read(start)
     potential = Springs(frame.numbers, frame.positions[0])
     positions = np.repeat(frame.positions[:1], REPLICAS, axis=0)
-    methods = (VelocityVerlet(), Langevin(), VelocityRescaling(), NoseHoover())
+    methods = (NVE(), Langevin(), Rescaling(), NoseHoover())
     begin = time.process_time()
     for _ in range(500):
         potential(positions)

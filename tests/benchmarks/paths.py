@@ -33,13 +33,13 @@ from families import own_calculator
 import flexcalc
 from flexcalc import files, registry
 from flexcalc.adapters.ase import Calculator
+from flexcalc.commands.face import run_command
 from flexcalc.config import PathSearch, load
 from flexcalc.methods import optimisers
 from flexcalc.methods.iterate import iterate
 from flexcalc.methods.path import NEB, String, interpolate, joined_ends
-from flexcalc.report import write_report
+from flexcalc.reports import write_report
 from flexcalc.units import KCAL_MOL
-from flexcalc.workflows import run_path
 
 INPUTS = Path(__file__).parents[2] / "inputs"
 PAPER = {"rotation": 30.2, "inversion": 27.4, "assisted": 27.5, "optimised": 26.1}
@@ -101,8 +101,8 @@ def azobenzene(arguments):
     rows = []
     for name, published in PAPER.items():
         config = load(PathSearch, INPUTS / f"path-azobenzene-{name}.toml")
-        results = run_path(config, arguments.output / name)
-        height = results["barrier_model_kcal_mol"]
+        found = run_command(flexcalc.path, config, arguments.output / name, print)
+        height = found.barrier_kcal_mol
         rows.append({"mechanism": name, "gfn2_xtb_kcal_mol": height, "pbe_ts_kcal_mol": published})
         print(json.dumps(rows[-1]), flush=True)
     print(write_report(arguments.output))

@@ -15,15 +15,16 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from flexcalc.report import write_report
 from scipy.spatial.transform import Rotation
 
 import flexcalc
 from flexcalc import files
-from flexcalc.config import Saddle, load
+from flexcalc.config import SaddleSearch, load
 from flexcalc.geometry import dihedral
-from flexcalc.workflows.ratetable import lasting
-from flexcalc.workflows.runs import open_run
-from flexcalc.workflows.saddle import Guess, saddle_stage
+from flexcalc.results.rates import format_duration
+from flexcalc.runs import RunFolder
+from flexcalc.tasks.saddle import Guess, SaddleJob, find_saddle
 
 INPUTS = Path(__file__).parents[2] / "inputs"
 BRIDGE = (5, 6, 7, 8)
@@ -58,7 +59,7 @@ def rotated(trans):
 
 def main(folder: Path) -> None:
     """Refine both guesses, and print what came of them."""
-    config = load(Saddle, INPUTS / "saddle.toml")
+    config = load(SaddleSearch, INPUTS / "saddle.toml")
     cis, trans, inversion = (
         files.read(INPUTS / f"azobenzene-{name}.xyz").positions[0]
         for name in ("cis", "trans", "inversion")
@@ -67,21 +68,24 @@ def main(folder: Path) -> None:
     for name, guess in (("inversion", inversion), ("rotation", rotated(trans))):
         surface = Counted(flexcalc.load(config.model, numbers))
         begin = Guess(guess, None, {"start": cis, "end": trans})
-        with open_run("saddle", config, folder / name) as here:
-            found = saddle_stage(config, here, surface, None, begin, config.steps)
-            here.finish({"model": config.model, **found})
+        with RunFolder("saddle", folder / name, echo=print) as here:
+            here.begin(config)
+            found = find_saddle(SaddleJob(config, surface, None, begin), here)
+            here.finish(found.to_dict())
+        write_report(folder / name)
         geometry = files.read(folder / name / "saddle.xyz").positions
         angle = np.degrees(dihedral(geometry, *BRIDGE)[0][0])
         print(
-            f"== {name}: {found['saddle_steps']} steps; in all {surface.calls} calls, "
+            f"== {name}: {found.steps} steps; in all {surface.calls} calls, "
             f"{surface.geometries} geometries; CNNC {angle:.1f} degrees; imaginary modes "
-            f"{found['imaginary_modes']}, {found['imaginary_frequency_cm']:.1f} cm^-1"
+            f"{found.imaginary_modes}, {found.imaginary_frequency_cm:.1f} cm^-1"
         )
-        if "half_life_s" in found:
+        if found.first_rates is not None:
             print(
-                f"== {name}: barrier {found['barrier_saddle_kcal_mol']:.2f}, Gibbs energy "
-                f"{found['gibbs_activation_kcal_mol']:.2f} kcal/mol; half-life at 298 K "
-                f"{lasting(found['half_life_s'])}; measured: about 2 days, 24 to 26 kcal/mol"
+                f"== {name}: barrier {found.barrier_kcal_mol:.2f}, Gibbs energy "
+                f"{found.first_rates.gibbs_activation_kcal_mol:.2f} kcal/mol; half-life at 298 K "
+                f"{format_duration(found.first_rates.half_life_s)}; measured: about 2 days, "
+                "24 to 26 kcal/mol"
             )
 
 

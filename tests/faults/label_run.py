@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 
 from faulty import ethanol, geometries, open_faulty, planted
+from in_folder import label
 
-from flexcalc.labelling import label
 from flexcalc.storage import run_folder
 
 

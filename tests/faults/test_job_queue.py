@@ -16,9 +16,10 @@ from typing import Any
 import faulty
 import pytest
 import slurm_cluster
+from in_folder import label, read_labels
 
 from flexcalc.errors import ConfigError, LabelError, MissingExtraError
-from flexcalc.labelling import cluster, label, read_labels
+from flexcalc.labelling import cluster
 from flexcalc.labelling.jobqueue import check_scheduler
 
 pytest.importorskip("distributed")

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from flexcalc import files
+from flexcalc.commands.face import run_command
+from flexcalc.commands.label import label
 from flexcalc.config import Label
 from flexcalc.errors import LabelError, MissingProgramError
 from flexcalc.methods.sampling import AsIs, Displaced
-from flexcalc.workflows import run_label
+from flexcalc.results.labels import Labels
 
 START = str(Path(__file__).parents[2] / "inputs" / "ethanol.xyz")
 
@@ -57,6 +59,13 @@ def job(reference: str, **changes) -> Label:
     return Label(reference=reference, **(options | changes))
 
 
+def run_label(config: Label, folder: Path) -> Labels:
+    """As the command line does it."""
+    found = run_command(label, config, folder, None)
+    assert isinstance(found, Labels)
+    return found
+
+
 def calls(folder: Path) -> int:
     return len((folder / "calls").read_text().split())
 
@@ -79,7 +88,7 @@ def test_a_reference_that_does_not_work_is_named_before_the_sampling(
     assert not (run / "geometries.xyz").exists()
     assert not (run / "quarantine.xyz").exists()
     (tmp_path / fault).unlink()
-    assert run_label(job(reference), run)["frames"] == 6
+    assert run_label(job(reference), run).frames == 6
 
 
 def test_the_trial_is_made_once_and_its_label_is_kept(tmp_path, reference):
@@ -106,7 +115,7 @@ def test_one_bad_start_of_several_does_not_stop_the_run(tmp_path, reference):
     (tmp_path / "reference.py").write_text(
         CALCULATOR.replace('(HERE / "broken").exists()', "len((HERE / 'calls').read_text()) < 8")
     )
-    assert run_label(job(reference, starts=(START, START)), tmp_path / "run")["frames"] == 6
+    assert run_label(job(reference, starts=(START, START)), tmp_path / "run").frames == 6
 
 
 def test_frames_that_are_labelled_as_they_are_need_no_trial(tmp_path, reference):
@@ -127,8 +136,8 @@ def test_quarantined_frames_are_tried_again_when_it_is_asked_for(tmp_path, refer
     assert calls(tmp_path) == 7
     again = job(reference, retry_quarantined=True)
     results = run_label(again, run)
-    assert (results["frames"], results["quarantined"]) == (6, 0)
-    assert run_label(again, run) == results
+    assert (results.frames, results.quarantined) == (6, 0)
+    assert run_label(again, run).to_dict() == results.to_dict()
     assert calls(tmp_path) == 13
     assert len(files.read(run / "labels.xyz")) == 6
 
@@ -139,10 +148,10 @@ def test_a_finished_run_tries_its_quarantine_again_and_again(tmp_path, reference
     text = CALCULATOR.replace('(HERE / "broken").exists()', f"atoms.positions[0, 0] > {start!r}")
     (tmp_path / "reference.py").write_text(text)
     first = run_label(job(reference), run)
-    assert 0 < first["quarantined"] < 6
+    assert 0 < first.quarantined < 6
     again = job(reference, retry_quarantined=True)
-    assert run_label(again, run)["quarantined"] == first["quarantined"]
-    assert calls(tmp_path) == 7 + first["quarantined"]
+    assert run_label(again, run).quarantined == first.quarantined
+    assert calls(tmp_path) == 7 + first.quarantined
     (tmp_path / "reference.py").write_text(CALCULATOR)
-    assert run_label(again, run)["frames"] == 6
+    assert run_label(again, run).frames == 6
     assert not (run / "quarantine.xyz").exists()

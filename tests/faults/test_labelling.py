@@ -20,6 +20,7 @@ from pathlib import Path
 import faulty
 import numpy as np
 import pytest
+from in_folder import label, read_labels
 
 from flexcalc import files
 from flexcalc.dataset import Dataset
@@ -32,7 +33,6 @@ from flexcalc.errors import (
     MissingExtraError,
     MoleculeError,
 )
-from flexcalc.labelling import label, read_labels
 from flexcalc.storage import run_folder
 
 HERE = Path(__file__).parent

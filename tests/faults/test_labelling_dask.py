@@ -15,10 +15,10 @@ from typing import Any
 import faulty
 import numpy as np
 import pytest
+from in_folder import label, read_labels
 
 from flexcalc import files
 from flexcalc.errors import AddressError, ConfigError, InputError, LabelError, MissingExtraError
-from flexcalc.labelling import label, read_labels
 
 distributed = pytest.importorskip("distributed")
 

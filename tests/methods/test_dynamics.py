@@ -15,10 +15,10 @@ from scipy.stats import kstest
 from flexcalc.adapters.ase import Calculator
 from flexcalc.errors import ConfigError, InputError
 from flexcalc.methods.dynamics import (
+    NVE,
     Langevin,
     NoseHoover,
-    VelocityRescaling,
-    VelocityVerlet,
+    Rescaling,
     conserved_energy,
     kinetic_energy,
     masses,
@@ -52,7 +52,7 @@ def test_momenta_are_those_of_the_temperature(rng):
 
 def test_velocity_verlet_is_ases(ammonia, rng):
     start = pyramid(1.02) + rng.normal(scale=0.02, size=(4, 3))
-    method = VelocityVerlet(timestep_fs=0.5, temperature_K=300.0)
+    method = NVE(timestep_fs=0.5, temperature_K=300.0)
     state = method.init(ammonia, start[None], rng)
     atoms = ase.Atoms(ammonia.numbers, start, calculator=Calculator(ammonia))
     atoms.set_momenta(state.momenta[0])
@@ -68,7 +68,7 @@ def test_velocity_verlet_keeps_the_energy_to_second_order(ammonia, rng):
     start = np.stack([pyramid(1.05)])
     errors = []
     for timestep in (0.5, 0.25):
-        method = VelocityVerlet(timestep_fs=timestep, temperature_K=0.0)
+        method = NVE(timestep_fs=timestep, temperature_K=0.0)
         state = method.init(ammonia, start, rng)
         energies = []
         steps = round(50 / timestep)
@@ -87,7 +87,7 @@ def test_velocity_verlet_keeps_the_energy_to_second_order(ammonia, rng):
 BATHS = {
     "langevin": Langevin(friction_per_ps=10.0),
     "langevin without rigid motion": Langevin(friction_per_ps=10.0, rigid_motion="removed"),
-    "rescaling": VelocityRescaling(relaxation_fs=50.0),
+    "rescaling": Rescaling(relaxation_fs=50.0),
     "nose-hoover": NoseHoover(relaxation_fs=20.0),
 }
 
@@ -123,7 +123,7 @@ def test_a_bath_brings_replicas_to_its_temperature(name, ammonia, rng):
 @pytest.mark.parametrize("name", [*BATHS, "nve"])
 def test_a_replica_does_not_know_how_many_there_are(name, ammonia):
     """To the last bit, noise and all; also under other seeds than its own."""
-    method = {**BATHS, "nve": VelocityVerlet()}[name]
+    method = {**BATHS, "nve": NVE()}[name]
     start = pyramid(1.0) + np.random.default_rng(1).normal(scale=0.02, size=(5, 4, 3))
     found = []
     for batch in (1, 2, 5):
@@ -165,7 +165,7 @@ def test_streams_are_normal_and_do_not_correlate():
 
 def test_rescaling_gives_the_kinetic_energy_its_distribution_in_one_step():
     """Eq. A7 for a relaxation much shorter than the step is a draw from the distribution."""
-    method = VelocityRescaling(timestep_fs=0.5, relaxation_fs=1e-3)
+    method = Rescaling(timestep_fs=0.5, relaxation_fs=1e-3)
     numbers = np.array([7, 1, 1, 1])
     keys = noise.draw_keys(np.random.default_rng(2), 4000)
     momenta = np.ones((4000, 4, 3))
@@ -214,7 +214,7 @@ def test_dynamics_follows_a_schedule(wells, rng):
 
 
 def test_replicas_may_have_temperatures_of_their_own(ammonia, rng):
-    method = VelocityRescaling(replica_temperatures_K=(200.0, 600.0), relaxation_fs=20.0)
+    method = Rescaling(replica_temperatures_K=(200.0, 600.0), relaxation_fs=20.0)
     start = np.stack([pyramid(1.0)] * 400)
     state = iterate(method, ammonia, method.init(ammonia, start, rng), steps=500, rng=rng)
     kelvin = temperature(state.momenta, ammonia.numbers, method.fixed(ammonia.numbers))
@@ -255,14 +255,14 @@ def test_degrees_of_freedom_are_those_that_move():
     ammonia, diatomic, atom = np.array([7, 1, 1, 1]), np.array([6, 8]), np.array([18])
     assert [Langevin().fixed(one) for one in (ammonia, diatomic, atom)] == [0, 0, 0]
     assert Langevin(rigid_motion="removed at start").fixed(ammonia) == 0
-    for method in (VelocityVerlet(), VelocityRescaling(), Langevin(rigid_motion="removed")):
+    for method in (NVE(), Rescaling(), Langevin(rigid_motion="removed")):
         assert [method.fixed(one) for one in (ammonia, diatomic, atom)] == [6, 5, 3]
-    assert VelocityVerlet(rigid_motion="free").fixed(ammonia) == 0
+    assert NVE(rigid_motion="free").fixed(ammonia) == 0
 
 
 def test_a_diatomic_vibrates_with_its_one_degree_of_freedom(pairs, rng):
     pair = pairs([6, 8], {(6, 8): (30.0, 1.13)})
-    method = VelocityRescaling(timestep_fs=0.5, relaxation_fs=20.0)
+    method = Rescaling(timestep_fs=0.5, relaxation_fs=20.0)
     start = np.broadcast_to([[0.0, 0, 0], [0.0, 0, 1.13]], (2000, 2, 3))
     state = iterate(method, pair, method.init(pair, start, rng), steps=400, rng=rng)
     kelvin = temperature(state.momenta, pair.numbers, method.fixed(pair.numbers))
@@ -272,7 +272,7 @@ def test_a_diatomic_vibrates_with_its_one_degree_of_freedom(pairs, rng):
 def test_an_atom_alone_has_nothing_to_move_without_drift(pairs, rng):
     atom = pairs([18], {})
     with pytest.raises(InputError, match="single atom"):
-        VelocityRescaling().init(atom, np.zeros((1, 1, 3)), rng)
+        Rescaling().init(atom, np.zeros((1, 1, 3)), rng)
 
 
 def test_rigid_motion_is_taken_out(rng):

@@ -15,7 +15,7 @@ from flexcalc.cli import main
 from flexcalc.dataset import Dataset, concatenate
 from flexcalc.errors import FileFormatError, MoleculeError
 from flexcalc.masses import ISOTOPES, isotopes
-from flexcalc.methods.dynamics import Langevin, NoseHoover, VelocityRescaling, VelocityVerlet
+from flexcalc.methods.dynamics import NVE, Langevin, NoseHoover, Rescaling
 from flexcalc.methods.hessian import hessian, vibrations
 from flexcalc.methods.irc import IRC
 from flexcalc.potential import CheckedPotential, Evaluation
@@ -201,17 +201,17 @@ def test_the_way_down_weighs_atoms_with_their_own_masses():
 # Dynamics
 
 
-@pytest.mark.parametrize("kind", [VelocityVerlet, Langevin, VelocityRescaling, NoseHoover])
+@pytest.mark.parametrize("kind", [NVE, Langevin, Rescaling, NoseHoover])
 def test_momenta_go_with_the_root_of_the_mass_at_one_temperature(kind):
     start = np.repeat(PAIR[None], 500, axis=0)
     momenta, kelvin = [], []
     for masses in ((), (standard[17], D)):
-        free = {"rigid_motion": "free"} if kind in (VelocityVerlet, Langevin) else {}
+        free = {"rigid_motion": "free"} if kind in (NVE, Langevin) else {}
         method = kind(masses=masses, **free)
         state = method.init(Spring(), start, np.random.default_rng(3))
         momenta.append(state.momenta)
         kelvin.append(method.temperature(state.momenta, Spring.numbers).mean())
-    if kind in (VelocityVerlet, Langevin):
+    if kind in (NVE, Langevin):
         np.testing.assert_allclose(momenta[1][:, 1], momenta[0][:, 1] * np.sqrt(D / standard[1]))
         np.testing.assert_allclose(momenta[1][:, 0], momenta[0][:, 0])
         np.testing.assert_allclose(kelvin[1], kelvin[0])
@@ -221,7 +221,7 @@ def test_momenta_go_with_the_root_of_the_mass_at_one_temperature(kind):
 @pytest.mark.physics
 def test_an_isotope_swings_with_its_own_period():
     masses = (standard[17], D)
-    method = VelocityVerlet(timestep_fs=0.05, temperature_K=0.0, masses=masses)
+    method = NVE(timestep_fs=0.05, temperature_K=0.0, masses=masses)
     stretched = np.array([[0, 0, 0], [0, 0, 1.31]])
     state = method.init(Spring(), stretched[None], np.random.default_rng(0))
     first = method.conserved_energy(state, Spring.numbers)[0]

@@ -15,7 +15,7 @@ from flexcalc.files import plumed
 from flexcalc.files.plumed import Colvar, HillList
 from flexcalc.geometry import Coordinate
 from flexcalc.methods.bias import Axis, Bias, Wall, Walls, empty_grid, on_grid, with_hills
-from flexcalc.methods.dynamics import Langevin, VelocityVerlet, conserved_energy
+from flexcalc.methods.dynamics import NVE, Langevin, conserved_energy
 from flexcalc.methods.iterate import iterate
 from flexcalc.methods.metadynamics import Metadynamics, PlainHills, WellTempered
 from flexcalc.potential import CheckedPotential, Evaluation, Sum
@@ -340,7 +340,7 @@ def test_without_a_thermostat_energy_and_hills_add_up(rng):
         potential, kept = DoubleWell(), []
         method = simple(
             PlainHills(pace=round(25 / timestep), height_kcal_mol=0.5, **RANGE),
-            VelocityVerlet(timestep_fs=timestep, temperature_K=0.0, rigid_motion="free"),
+            NVE(timestep_fs=timestep, temperature_K=0.0, rigid_motion="free"),
         )
         state = method.init(potential, np.array([[[-0.8, 0.1, 0]]]), rng)
         iterate(

@@ -13,8 +13,11 @@ from ase.mep import NEB as ASENEB
 from ase.mep import idpp_interpolate
 from ase.optimize import BFGS
 
+import flexcalc
 from flexcalc import files, registry
 from flexcalc.adapters.ase import Calculator
+from flexcalc.commands.face import run_command
+from flexcalc.config import PathSearch
 from flexcalc.errors import InputError, ShapeError
 from flexcalc.geometry import distances, is_degenerate
 from flexcalc.methods.iterate import iterate
@@ -160,8 +163,6 @@ def test_a_geodesic_of_glycine_is_shorter_than_idpp_in_its_own_measure():
 
 
 def test_a_path_that_does_not_converge_says_what_is_left_and_where(tmp_path):
-    from flexcalc.config import PathSearch
-    from flexcalc.workflows import run_path
 
     config = PathSearch(
         model="xtb:GFN2-xTB",
@@ -172,7 +173,7 @@ def test_a_path_that_does_not_converge_says_what_is_left_and_where(tmp_path):
         steps=2,
         equivalents=True,
     )
-    results = run_path(config, tmp_path / "path")
+    results = run_command(flexcalc.path, config, tmp_path / "path", None).to_dict()
     assert results["converged"] is False
     image = results["force_residual_image"]
     assert f"is left on image {image} where 0.01 is wanted" in results["advice"]

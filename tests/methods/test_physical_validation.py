@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 
 from flexcalc.methods.dynamics import (
+    NVE,
     Bath,
     Langevin,
     NoseHoover,
-    VelocityRescaling,
-    VelocityVerlet,
+    Rescaling,
     conserved_energy,
     kinetic_energy,
     masses,
@@ -56,7 +56,7 @@ BOTH = {"timestep_fs": 0.5, "replica_temperatures_K": (COLD, HOT)}
 BATHS = {
     "langevin": Langevin(friction_per_ps=30.0, **BOTH),
     "langevin without rigid motion": Langevin(friction_per_ps=30.0, rigid_motion="removed", **BOTH),
-    "rescaling": VelocityRescaling(relaxation_fs=20.0, **BOTH),
+    "rescaling": Rescaling(relaxation_fs=20.0, **BOTH),
     "nose-hoover": NoseHoover(relaxation_fs=20.0, **BOTH),
     "berendsen": Berendsen(relaxation_fs=20.0, **BOTH),
 }
@@ -156,7 +156,7 @@ def test_two_temperatures_differ_as_the_ensemble_says_but_berendsens(sampled, to
 @pytest.mark.parametrize(
     "make",
     [
-        lambda h: VelocityVerlet(timestep_fs=h),
+        lambda h: NVE(timestep_fs=h),
         lambda h: NoseHoover(timestep_fs=h, relaxation_fs=50.0),
     ],
     ids=["nve", "nose-hoover"],

@@ -8,11 +8,11 @@ import pytest
 from flexcalc.errors import FileFormatError
 from flexcalc.geometry import Coordinate
 from flexcalc.methods.dynamics import (
+    NVE,
     DynamicsState,
     Langevin,
     NoseHoover,
-    VelocityRescaling,
-    VelocityVerlet,
+    Rescaling,
 )
 from flexcalc.methods.irc import IRC, IRCState
 from flexcalc.methods.iterate import Checkpoint, Recorder, pack, run, unpack
@@ -31,14 +31,14 @@ DOWN = UP * [1, 1, -1]
 PLANAR = UP * [1.06, 1.06, 0]
 
 METHODS = {
-    "nve": (VelocityVerlet(), DynamicsState, np.stack([UP, DOWN])),
+    "nve": (NVE(), DynamicsState, np.stack([UP, DOWN])),
     "langevin": (Langevin(), DynamicsState, np.stack([UP, DOWN])),
     "langevin-scheduled": (
         Langevin(schedule=("0.005 ps 600 K",), rigid_motion="removed"),
         DynamicsState,
         np.stack([UP, DOWN]),
     ),
-    "rescaling": (VelocityRescaling(), DynamicsState, np.stack([UP, DOWN])),
+    "rescaling": (Rescaling(), DynamicsState, np.stack([UP, DOWN])),
     "nose-hoover": (
         NoseHoover(replica_temperatures_K=(300.0, 500.0)),
         DynamicsState,

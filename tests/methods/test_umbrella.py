@@ -20,7 +20,7 @@ from flexcalc.analysis.umbrella import (
 from flexcalc.errors import InputError, ShapeError
 from flexcalc.files.plumed import WindowSamples
 from flexcalc.geometry import Coordinate
-from flexcalc.methods.dynamics import Langevin, VelocityVerlet, conserved_energy
+from flexcalc.methods.dynamics import NVE, Langevin, conserved_energy
 from flexcalc.methods.iterate import iterate
 from flexcalc.methods.umbrella import SIGMAS_APART, Springs, Umbrella
 from flexcalc.potential import Sum
@@ -385,7 +385,7 @@ def test_the_work_of_pulling_is_booked_as_heat(rng):
         [[-along_chain, across, 0], [0, 0, 0], [1.5, 0, 0], [1.5 + along_chain, 0, across]]
     )
     for timestep, steps in ((0.5, 400), (0.25, 800)):
-        dynamics = VelocityVerlet(timestep_fs=timestep)
+        dynamics = NVE(timestep_fs=timestep)
         method = Umbrella.on([potential.dihedral], dynamics, windows=[8], equilibration=2 * steps)
         state = method.init(potential, method.starts(chain[None]), np.random.default_rng(3))
         begun = conserved_energy(state.dynamics, potential.numbers)

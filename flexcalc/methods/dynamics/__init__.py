@@ -6,11 +6,11 @@ rigid, `noise` the streams of random numbers, `bath` the temperature over time.
 """
 
 from flexcalc.methods.dynamics.bath import Bath
-from flexcalc.methods.dynamics.integrator import Integrator, VelocityVerlet
+from flexcalc.methods.dynamics.integrator import NVE, Integrator
 from flexcalc.methods.dynamics.langevin import Langevin
 from flexcalc.methods.dynamics.momenta import rigid_freedom, thermal_momenta, without_rigid_motion
 from flexcalc.methods.dynamics.nosehoover import NoseHoover
-from flexcalc.methods.dynamics.rescaling import VelocityRescaling
+from flexcalc.methods.dynamics.rescaling import Rescaling
 from flexcalc.methods.dynamics.state import (
     DynamicsState,
     conserved_energy,
@@ -26,8 +26,8 @@ __all__ = [
     "Integrator",
     "Langevin",
     "NoseHoover",
-    "VelocityRescaling",
-    "VelocityVerlet",
+    "Rescaling",
+    "NVE",
     "conserved_energy",
     "kinetic_energy",
     "masses",
@@ -37,4 +37,4 @@ __all__ = [
     "without_rigid_motion",
 ]
 
-Dynamics = VelocityVerlet | Langevin | VelocityRescaling | NoseHoover
+Dynamics = NVE | Langevin | Rescaling | NoseHoover

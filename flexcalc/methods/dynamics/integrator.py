@@ -169,7 +169,7 @@ def _finite(positions: np.ndarray, state: DynamicsState) -> np.ndarray:
 
 
 @dataclass(frozen=True, kw_only=True)
-class VelocityVerlet(Integrator):
+class NVE(Integrator):
     """Constant-energy dynamics; momenta start at a temperature.
 
     Source: Swope et al., J. Chem. Phys. 76, 637 (1982), doi:10.1063/1.442716.

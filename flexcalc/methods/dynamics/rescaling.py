@@ -15,7 +15,7 @@ from flexcalc.units import KB
 
 
 @dataclass(frozen=True, kw_only=True)
-class VelocityRescaling(Bath):
+class Rescaling(Bath):
     """Constant-temperature dynamics by scaling all momenta of a replica alike, with noise.
 
     The kinetic energy K of n degrees of freedom is given its canonical distribution, exactly for

@@ -170,7 +170,11 @@ class Scan:
     """Drive internal coordinates from start to end; the others are interpolated or relaxed.
 
     Like atoms of the end are relabelled so that the coordinates which are not driven change as
-    little as they can, unless the ends differ by their labels alone.
+    little as they can, unless the ends differ by their labels alone. The highest image is an upper
+    bound of the barrier, and a first path for NEB or String.
+
+    Source: Vassilev-Galindo, Fonseca, Poltavsky and Tkatchenko, J. Chem. Phys. 154, 094119 (2021),
+    section II, for paths whose ends are matched and whose mechanisms are constructed.
     """
 
     kind: ClassVar[str] = "scan"

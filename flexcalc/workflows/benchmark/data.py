@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from flexcalc import files
+from flexcalc.commands.face import run_command
+from flexcalc.commands.label import label
 from flexcalc.config import Label, Sample
 from flexcalc.dataset import Dataset, concatenate
 from flexcalc.errors import InputError
+from flexcalc.printing import say
 from flexcalc.training.clusters import pair_distances
 from flexcalc.training.selection import choose
 from flexcalc.units import KCAL_MOL
 from flexcalc.workflows.benchmark.job import BenchmarkJob, Rows, word
 from flexcalc.workflows.benchmark.record import kept
-from flexcalc.workflows.label import run_label
 from flexcalc.workflows.runs import Run
 
 BLOCK = 2048
@@ -59,8 +62,8 @@ def _sampled(job: BenchmarkJob, sample: Sample, mechanism: str) -> Dataset:
         trust=job.config.trust,
         seed=job.config.seed + job.config.samples.index(sample),
     )
-    run_label(config, job.folder / "samples" / key)
-    found = files.read(job.folder / "samples" / key / "labels.xyz")
+    labels: Any = run_command(label, config, job.folder / "samples" / key, say)
+    found: Dataset = labels.dataset
     tags = {"start": found.tags["start"], "sampling": np.full(len(found), sample.name)}
     return Dataset(
         found.numbers, found.positions, *found.labels(), tags=tags, provenance=found.provenance

@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from flexcalc import files
+from flexcalc.commands.face import run_command
+from flexcalc.commands.label import label
+from flexcalc.commands.path import path as path_command
 from flexcalc.config import Label, Mechanism, PathSearch
 from flexcalc.dataset import Dataset
 from flexcalc.errors import GuardError, LabelError
@@ -17,12 +19,12 @@ from flexcalc.geometry import Coordinate
 from flexcalc.methods.path import NEB, PathMethod, String
 from flexcalc.methods.path.interpolation import Interpolation
 from flexcalc.methods.sampling import AsIs
+from flexcalc.printing import say
+from flexcalc.results.path import Path as FoundPath
 from flexcalc.storage import write_json
 from flexcalc.units import KCAL_MOL
 from flexcalc.workflows.benchmark.job import BenchmarkJob, Rows
 from flexcalc.workflows.benchmark.record import kept
-from flexcalc.workflows.label import run_label
-from flexcalc.workflows.path import run_path
 from flexcalc.workflows.runs import Run
 
 NAIVE: tuple[Interpolation, ...] = ("linear", "idpp")
@@ -50,7 +52,7 @@ def paths(job: BenchmarkJob, here: Run) -> Rows:
                 "profile_without_dispersion_kcal_mol": lower,
                 "coordinate": job.progress(name).label,
                 "progress": _unwound(job.progress(name), path),
-                "converged": bool(results["converged"]),
+                "converged": results.converged,
             }
         )
     if job.config.naive_steps:
@@ -66,7 +68,7 @@ def above_first(path: Dataset) -> list[float]:
 
 def _searched(
     job: BenchmarkJob, method: PathMethod, between: Mechanism, folder: str, steps: int
-) -> dict[str, Any]:
+) -> FoundPath:
     search = PathSearch(
         model=job.config.reference,
         start=job.minimum(between.start),
@@ -77,7 +79,8 @@ def _searched(
         trust=job.config.trust,
         seed=job.config.seed,
     )
-    return run_path(search, job.folder / folder)
+    found: Any = run_command(path_command, search, job.folder / folder, say)
+    return found
 
 
 def _unwound(coordinate: Coordinate, path: Dataset) -> list[float]:
@@ -109,13 +112,13 @@ def relabelled(job: BenchmarkJob, level: str, frames: Path, folder: Path) -> Dat
         workers=job.config.workers,
         trust=job.config.trust,
     )
-    results = run_label(config, folder)
-    if results["quarantined"]:
+    labels: Any = run_command(label, config, folder, say)
+    if labels.quarantined:
         raise LabelError(
-            f"{folder}: {results['quarantined']} frames of {frames} got no label by {level}; "
+            f"{folder}: {labels.quarantined} frames of {frames} got no label by {level}; "
             "quarantine.xyz says why"
         )
-    return files.read(folder / "labels.xyz")
+    return labels.dataset
 
 
 def _naive(job: BenchmarkJob, here: Run) -> Rows:
@@ -142,8 +145,8 @@ def _tried(job: BenchmarkJob, method: PathMethod, between: Mechanism, name: str)
     except (LabelError, GuardError) as error:
         return {"converged": False, "steps": None, "barrier_kcal_mol": None, "ended": str(error)}
     return {
-        "converged": bool(results["converged"]),
-        "steps": results["steps"],
-        "barrier_kcal_mol": results["barrier_model_kcal_mol"],
+        "converged": results.converged,
+        "steps": results.steps,
+        "barrier_kcal_mol": results.barrier_kcal_mol,
         "ended": None,
     }

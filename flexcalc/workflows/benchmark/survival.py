@@ -10,17 +10,19 @@ import numpy as np
 from flexcalc import files
 from flexcalc.analysis.populations import Conformers, map_edges, visit_counts
 from flexcalc.analysis.visited import evenly, force_errors, slopes
+from flexcalc.commands.face import run_command
+from flexcalc.commands.label import label
 from flexcalc.config import Label
 from flexcalc.dataset import Dataset
 from flexcalc.geometry import Coordinate
 from flexcalc.methods.crash import KINDS, CrashState, told
 from flexcalc.methods.sampling import AsIs
 from flexcalc.potential import in_batches
+from flexcalc.printing import say
 from flexcalc.progress import Progress, silent
 from flexcalc.storage import read_text
 from flexcalc.units import KCAL_MOL
 from flexcalc.workflows.benchmark.endurance import ENERGY_EVERY, Subject, endured, trajectory
-from flexcalc.workflows.label import run_label
 
 
 def outcome(
@@ -225,5 +227,5 @@ def _labelled(subject: Subject, reference: str, workers: int) -> Dataset:
         workers=workers,
         trust=subject.trust,
     )
-    run_label(config, subject.folder / "visited")
-    return files.read(subject.folder / "visited" / "labels.xyz")
+    labels: Any = run_command(label, config, subject.folder / "visited", say)
+    return labels.dataset

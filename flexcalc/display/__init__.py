@@ -1,0 +1,1 @@
+"""How results show themselves: key figures, drawings and pictures, in pages and in notebooks."""

@@ -1,0 +1,79 @@
+"""A figure that can be drawn on any axes: those of a user, or those of a page as SVG."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial, wraps
+from typing import TYPE_CHECKING, Concatenate
+
+from flexcalc.display.palette import LIGHT
+from flexcalc.display.svg import SMALL, house_style, inlined, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+@dataclass(frozen=True, eq=False)
+class Drawing:
+    """A figure that is not drawn yet.
+
+    Args:
+        draw: draws it on axes.
+        size: width and height in inches, where it has a figure of its own.
+    """
+
+    draw: Callable[[Axes], None]
+    size: tuple[float, float] = SMALL
+
+    def sized(self, size: tuple[float, float]) -> Drawing:
+        """The same figure at another size."""
+        return replace(self, size=size)
+
+    def on(self, axes: Axes | None = None) -> Axes:
+        """Draw it on axes; without any, on those of a new figure of matplotlib.pyplot.
+
+        Returns:
+            The axes, to be changed or saved (`axes.figure.savefig`).
+        """
+        with house_style():
+            if axes is None:
+                import matplotlib.pyplot as plt
+
+                _, axes = plt.subplots(
+                    figsize=self.size, layout="constrained", facecolor=LIGHT["card"]
+                )
+                axes.grid(visible=False, axis="x")
+            self.draw(axes)
+        return axes
+
+    def svg(self, name: str, title: str) -> str:
+        """The figure as SVG for a page.
+
+        Args:
+            name: prefix of all ids, unique in the page.
+            title: what a screen reader says.
+        """
+        with house_style():
+            figure, axes = new_figure(self.size)
+            self.draw(axes)
+            return inlined(figure, name, title)
+
+
+def drawing[**P](
+    size: tuple[float, float] = SMALL,
+) -> Callable[[Callable[Concatenate[Axes, P], None]], Callable[P, Drawing]]:
+    """Make a function of data, which returns a `Drawing`, of one that draws them on axes."""
+
+    def decorate(draw: Callable[Concatenate[Axes, P], None]) -> Callable[P, Drawing]:
+        @wraps(draw)
+        def make(*data: P.args, **options: P.kwargs) -> Drawing:
+            return Drawing(partial(_draw, draw, data, options), size)
+
+        return make
+
+    return decorate
+
+
+def _draw(draw: Callable[..., None], data: tuple, options: dict, axes: Axes) -> None:
+    draw(axes, *data, **options)

@@ -1,5 +1,0 @@
-"""One HTML page for a run folder: `write_report(folder)`."""
-
-from flexcalc.report.write import write_report
-
-__all__ = ["write_report"]

@@ -1,0 +1,43 @@
+"""The study's findings against ours."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from flexcalc.display import html
+from flexcalc.reports.rows import word
+from flexcalc.reports.sections.benchmark.record import Record
+
+VERDICTS = {
+    "yes": ("✓", "holds"),
+    "partly": ("◐", "holds in part"),
+    "no": ("✗", "does not hold"),
+    "not measured": ("–", "not measured"),
+}
+"""A mark, and what it says, of each verdict in findings.json."""
+
+
+def body(record: Record) -> str:
+    """Each finding with its verdict, what the study found, and what was found here."""
+    items = []
+    for row in record.findings:
+        verdict = word(row, "holds")
+        mark, said = VERDICTS.get(verdict, ("–", verdict or "not measured"))
+        kind = verdict.split()[0] if verdict in VERDICTS else "not"
+        sides = "".join(
+            f"<div><dt>{title}</dt><dd>{html.text(word(row, key) or '–')}</dd></div>"
+            for key, title in (("paper", "The study"), ("ours", "Here"))
+        )
+        items.append(
+            f'<li class="{kind}"><p class="verdict"><span aria-hidden="true">{mark}</span> '
+            f"{html.text(said)}</p><h4>{html.text(word(row, 'finding'))}</h4><dl>{sides}</dl></li>"
+        )
+    return f'<ul class="findings">{"".join(items)}</ul>' if items else ""
+
+
+def counted(record: Record) -> Counter[str]:
+    """How many findings have each verdict."""
+    return Counter(
+        verdict if (verdict := word(row, "holds")) in VERDICTS else "not measured"
+        for row in record.findings
+    )

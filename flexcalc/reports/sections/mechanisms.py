@@ -1,0 +1,77 @@
+"""Several paths between the same ends side by side, such as the mechanisms of a reaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from flexcalc.dataset import Dataset
+from flexcalc.display import html, plots
+from flexcalc.display.numbers import fixed
+from flexcalc.display.viewer import viewer
+from flexcalc.errors import InputError
+from flexcalc.reports.folder import RunFolder
+from flexcalc.units import KCAL_MOL
+
+TITLE = "Mechanisms"
+
+
+def path_runs(folder: Path) -> dict[str, RunFolder]:
+    """The runs of `flexcalc path` in a folder's folders, by name, lowest barrier first."""
+    found = {}
+    for place in sorted(folder.iterdir()) if folder.is_dir() else ():
+        try:
+            run = RunFolder(place)
+        except InputError:
+            continue
+        if run.command == "path" and run.frames("path.xyz") is not None:
+            found[place.name] = run
+    heights = {name: run.value("barrier_model_kcal_mol") for name, run in found.items()}
+    order = sorted(found, key=lambda name: (heights[name] is None, heights[name] or 0.0, name))
+    return {name: found[name] for name in order}
+
+
+def body(runs: Mapping[str, RunFolder]) -> str:
+    """The section as HTML."""
+    paths = {name: run.frames("path.xyz") for name, run in runs.items()}
+    whole = {name: path for name, path in paths.items() if path is not None}
+    intro = (
+        "Paths between the same two ends, each with the energy of its images above its first. "
+        "A constructed path is no path of least energy: its height is an upper bound."
+    )
+    svg = plots.profiles({name: _above(path) for name, path in whole.items()}).svg(
+        "mechanisms", "Energy along each path"
+    )
+    caption = (
+        "Energy along each path in kcal/mol; the ends are at 0 and 1. The lines guide the eye."
+    )
+    parts = [html.paragraph(intro, "lead"), html.figure(svg, caption, wide=True), _table(runs)]
+    for name, path in whole.items():
+        above = _above(path)
+        labels = [f"image {k}. {fixed(float(e), 2)} kcal/mol" for k, e in enumerate(above)]
+        shown = viewer(
+            path.numbers, path.positions, labels, f"The molecule along {name}", int(above.argmax())
+        )
+        parts.append(html.heading(name) + html.figure(shown, "Drag to turn it."))
+    return "".join(parts)
+
+
+def _above(path: Dataset) -> np.ndarray:
+    if path.energies is None:
+        return np.zeros(len(path))
+    return (path.energies - path.energies[0]) / KCAL_MOL
+
+
+def _table(runs: Mapping[str, RunFolder]) -> str:
+    head = ["path", "method", "images", "barrier", "from the other end", "by the reference"]
+    keys = ("barrier_model_kcal_mol", "barrier_back_model_kcal_mol", "barrier_reference_kcal_mol")
+    rows = []
+    for name, run in runs.items():
+        values = [run.value(key) for key in keys]
+        shown = ["–" if value is None else fixed(value, 2) for value in values]
+        method, images = run.results.get("method", "–"), run.results.get("images", "–")
+        open_end = "" if run.results.get("converged") is not False else ", not converged"
+        rows.append((name, f"{method}{open_end}", str(images), *shown))
+    return html.table(head, rows, "In kcal/mol, from the highest image of each path.")

@@ -1,0 +1,121 @@
+"""Umbrella sampling: the free-energy profile, its windows, and whether they overlap."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from flexcalc.analysis.umbrella import LEAST_OVERLAP
+from flexcalc.display import free_energy, html
+from flexcalc.display.numbers import fixed, number
+from flexcalc.errors import FileFormatError
+from flexcalc.reports import facts
+from flexcalc.reports.folder import RunFolder
+from flexcalc.results.free_energy import FreeEnergyProfile
+from flexcalc.units import KCAL_MOL
+
+TITLE = "Umbrella sampling"
+MOST_ROWS = 100
+"""Windows that the table lists."""
+
+Arrays = Mapping[str, np.ndarray]
+
+
+def body(folder: RunFolder) -> str:
+    """The section as HTML."""
+    intro = (
+        "Each window is a replica that a spring holds near a place of its own along the "
+        "coordinates, all of them in one batch. MBAR puts their samples together into the free "
+        "energy without the springs, and says how sure it is; it can do so only where windows "
+        "side by side overlap."
+    )
+    result = facts.typed(FreeEnergyProfile, folder)
+    parts = [html.paragraph(intro, "lead"), facts.cards(result, folder)]
+    if result.warning:
+        parts.append(html.notes([f"{result.warning[0].upper()}{result.warning[1:]}."]))
+    found = _arrays(folder)
+    if found is None:
+        parts.append(html.paragraph("There is no profile yet."))
+        return "".join(parts)
+    parts.append(_profile(found))
+    parts.append(html.figures(_histograms(found), _overlaps(found)))
+    parts.append(_table(found))
+    return "".join(parts)
+
+
+def _arrays(folder: RunFolder) -> Arrays | None:
+    found = folder.arrays("umbrella.npz")
+    if found is None:
+        return None
+    try:
+        free_energy.check_profile(found)
+    except FileFormatError as error:
+        folder.problems.append(f"umbrella.npz {error}")
+        return None
+    return found
+
+
+def _profile(found: Arrays) -> str:
+    drawing = free_energy.profile(found)
+    if found["profile"].ndim == 1:
+        svg = drawing.svg("umbrella-profile", "Free energy along the coordinate")
+        caption = (
+            "Free energy in kcal/mol above its lowest bin; the band is one standard error of the "
+            "difference from there."
+        )
+        return html.figure(svg, caption, wide=True)
+    svg = drawing.svg("umbrella-profile", "Free-energy surface of the two coordinates")
+    largest = float(np.nanmax(found["errors"] / KCAL_MOL, initial=0.0))
+    caption = (
+        "Free energy in kcal/mol above its lowest bin; the largest standard error is "
+        f"{number(largest)} kcal/mol. Where the map is empty nothing was sampled."
+    )
+    return html.figure(svg, caption, wide=True)
+
+
+def _histograms(found: Arrays) -> str:
+    svg = free_energy.window_samples(found).svg("umbrella-histograms", "Samples of the windows")
+    return html.figure(svg, "Samples of each window; those side by side must overlap.")
+
+
+def _overlaps(found: Arrays) -> str:
+    svg = free_energy.window_overlaps(found, LEAST_OVERLAP).svg(
+        "umbrella-overlap", "Overlap of neighbouring windows"
+    )
+    caption = (
+        "Share of its samples that a window has in common with its neighbour, the least that MBAR "
+        f"and the histograms tell; {number(float(found['shared'].min()))} at least."
+    )
+    return html.figure(svg, caption)
+
+
+def _table(found: Arrays) -> str:
+    rows = []
+    for window, centre in enumerate(found["centres"][:MOST_ROWS]):
+        mine = (found["pairs"] == window).any(axis=1)
+        rows.append(
+            (
+                str(window),
+                *(number(float(value), 4) for value in centre),
+                *(number(float(value), 4) for value in found["means"][window]),
+                *(number(float(value), 3) for value in found["spreads"][window]),
+                number(int(found["samples"][window])),
+                number(float(found["inefficiency"][window]), 3),
+                number(float(found["shared"][mine].min()), 2),
+                fixed(float(found["free_energies"][window] / KCAL_MOL), 2),
+            )
+        )
+    several = len(found["coordinates"]) > 1
+    names = [f", {one}" if several else "" for one in found["coordinates"]]
+    head = (
+        *("window", *(f"centre{name}" for name in names), *(f"mean{name}" for name in names)),
+        *(f"spread{name}" for name in names),
+        *("samples", "worth one", "least overlap", "free energy"),
+    )
+    caption = (
+        "Where each window is held and what it sampled; how many samples are worth one independent "
+        "one; the least overlap with a neighbour; and the free energy of the window with its "
+        "spring, in kcal/mol above the lowest."
+    )
+    return html.heading("By window") + html.table(head, rows, caption)

@@ -1,0 +1,201 @@
+"""The page: its head, its sections, and where it is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType
+
+from flexcalc.dataset import Dataset
+from flexcalc.display import html, molecule
+from flexcalc.display.numbers import formula as lowered
+from flexcalc.errors import InputError
+from flexcalc.potential import formula
+from flexcalc.reports import facts
+from flexcalc.reports.folder import COMMANDS, RunFolder
+from flexcalc.reports.sections import (
+    benchmark,
+    evaluate,
+    ipi,
+    label,
+    md,
+    mechanisms,
+    metad,
+    path,
+    saddle,
+    train,
+    umbrella,
+)
+from flexcalc.storage import atomic_write
+
+SECTIONS: Mapping[str, ModuleType] = {
+    "label": label,
+    "train": train,
+    "evaluate": evaluate,
+    "path": path,
+    "saddle": saddle,
+    "md": md,
+    "metad": metad,
+    "umbrella": umbrella,
+    "ipi": ipi,
+    "benchmark": benchmark,
+}
+HEADLINE = (
+    *("force_rmse_kcal_mol_A", "energy_rmse_kcal_mol"),
+    *("barrier_model_kcal_mol", "barrier_reference_kcal_mol"),
+    *("training_points", "force_difference_max_relative", "seconds"),
+)
+LEADS = {
+    "demo": "From a molecule to a checked force field: reference data, training, errors on "
+    "held-out frames, a transition path checked against the reference, dynamics, and the same "
+    "model served to i-PI.",
+    "label": "Geometries and their reference labels.",
+    "train": "A potential trained on reference labels.",
+    "evaluate": "Predictions compared with reference labels.",
+    "path": "A path between two geometries and its barrier.",
+    "saddle": "A saddle, the minima that it joins, and the rates over it.",
+    "md": "Molecular dynamics of several replicas.",
+    "metad": "Metadynamics: a free-energy surface, and whether its coordinates drove the change.",
+    "umbrella": "Umbrella sampling: a free-energy profile with errors, and whether its windows "
+    "overlap.",
+    "ipi": "The model as a client of i-PI.",
+    "benchmark": "Models of all families compared on one flexible molecule, by the protocol of "
+    "Vassilev-Galindo and others (arXiv:2103.01103).",
+}
+FACES = (
+    *("path.xyz", "saddle.xyz", "worst.xyz", "labels.xyz", "geometries.xyz", "minima.xyz"),
+    *("trajectory.xyz", "heldout.xyz"),
+)
+"""Files with a geometry for the head of the page."""
+
+LOG_LINES = 40
+
+
+def write_report(folder: Path) -> Path:
+    """Write `report.html` into a run folder: one page that needs nothing else.
+
+    A folder of a run that is going on, or lacks files, gives a page of what there is.
+
+    Args:
+        folder: the --output of a command, or of a demo; or a folder of runs of `flexcalc path`,
+            which are compared.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        InputError: not a run folder, or it cannot be written to.
+    """
+    folder = Path(folder)
+    runs = mechanisms.path_runs(folder)
+    if len(runs) > 1 and not ((folder / "results.json").exists() or (folder / "run.toml").exists()):
+        return _written(folder, _comparison(folder, runs))
+    run = RunFolder(folder)
+    if run.command == "demo":
+        parts = {one: part for one in COMMANDS if (part := run.part(one)) is not None}
+    else:
+        parts = {run.command: run}
+    sections = {one: _section(one, part) for one, part in parts.items()}
+    head = _head(run, parts)
+    body = _notices(run) + "".join(sections.values())
+    if run.command == "demo":
+        body += _about(run)
+    return _written(folder, html.page(_title(run), head, body, _footer()))
+
+
+def _written(folder: Path, page: str) -> Path:
+    target = folder / "report.html"
+    try:
+        atomic_write(target, page)
+    except OSError as error:
+        raise InputError(f"{target}: cannot be written: {error.strerror}") from None
+    return target
+
+
+def _comparison(folder: Path, runs: Mapping[str, RunFolder]) -> str:
+    """The page of several paths."""
+    name = folder.resolve().name
+    first = next(iter(runs.values())).frames("path.xyz")
+    title = name if first is None else f"{name}, {lowered(formula(first.numbers))}"
+    head = (
+        f'<p class="kind">flexcalc path</p><h1>{html.text(title)}</h1>'
+        f"{html.paragraph('Several paths and their barriers.', 'lead')}"
+    )
+    body = html.section("mechanisms", mechanisms.TITLE, mechanisms.body(runs))
+    return html.page(f"{name} · flexcalc paths", head, body, _footer())
+
+
+def _title(run: RunFolder) -> str:
+    return f"{run.path.resolve().name} · flexcalc {run.command}"
+
+
+def _head(run: RunFolder, parts: Mapping[str, RunFolder]) -> str:
+    face = _face(parts)
+    name = run.path.resolve().name if face is None else lowered(formula(face.numbers))
+    title = run.results.get("title") or run.results.get("molecule")
+    name = f"{str(title).capitalize()}, {name}" if title and face is not None else name
+    words = (
+        f'<div><p class="kind">flexcalc {html.text(run.command)}</p><h1>{html.text(name)}</h1>'
+        f"{html.paragraph(LEADS[run.command], 'lead')}</div>"
+    )
+    picture = ""
+    if face is not None:
+        view = molecule.look(face.numbers, face.positions)
+        drawn = molecule.picture(view, 0, "face", f"The molecule {formula(face.numbers)}")
+        picture = f'<div class="molecule">{drawn}</div>'
+    links = ""
+    if len(parts) > 1:
+        links = html.links([(one, SECTIONS[one].TITLE) for one in parts])
+    headline = ""
+    if run.command == "demo":
+        headline = html.cards(facts.chosen(run.results, HEADLINE))
+    return f'<div class="masthead">{words}{picture}</div>{headline}{links}'
+
+
+def _face(parts: Mapping[str, RunFolder]) -> Dataset | None:
+    """A geometry to show the molecule by."""
+    for name in FACES:
+        for part in parts.values():
+            frame = part.first_frame(name)
+            if frame is not None:
+                return frame
+    return None
+
+
+def _section(command: str, part: RunFolder) -> str:
+    module = SECTIONS[command]
+    body = module.body(part)
+    # A file that is read twice is complained about once.
+    complaints = html.notes(dict.fromkeys(part.problems))
+    return html.section(command, module.TITLE, complaints + body + _about(part))
+
+
+def _notices(run: RunFolder) -> str:
+    """What to know before reading: a run that has not ended, warnings of the whole."""
+    notices = list(dict.fromkeys(run.problems)) if run.command == "demo" else []
+    if not run.results:
+        notices.insert(0, "There is no results.json yet: the run is going on or was stopped.")
+    return html.notes(notices)
+
+
+def _about(run: RunFolder) -> str:
+    """Results, settings and log as they stand in the folder, folded away."""
+    parts = [facts.everything(run.results)]
+    settings, log = run.text("run.toml"), run.text("log.txt")
+    if settings:
+        parts.append(html.heading("run.toml") + html.preformatted(settings))
+    if log:
+        last = "\n".join(log.splitlines()[-LOG_LINES:])
+        parts.append(html.heading("The end of log.txt") + html.preformatted(last))
+    body = "".join(parts)
+    whole = "whole demo" if run.command == "demo" else "run"
+    title = f"All results, settings and the log of the {whole}"
+    return html.details(title, body) if body else ""
+
+
+def _footer() -> str:
+    return html.paragraph(
+        f"Written by flexcalc {version('flexcalc')}. Energies are in kcal/mol and meV, lengths "
+        "in Å. This page is one file and fetches nothing."
+    )

@@ -1,0 +1,69 @@
+"""A path between two geometries, and what is asked about it afterwards.
+
+The search comes first (`search`); then each of `STAGES` keeps files and adds figures of its own. A
+stage is a function of the job, the store and the path that was found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from flexcalc.config import PathSearch
+from flexcalc.registry import name_of
+from flexcalc.results.path import Path
+from flexcalc.store import Store
+from flexcalc.tasks.path.equivalents import write_equivalents
+from flexcalc.tasks.path.job import FoundPath, PathJob, open_job
+from flexcalc.tasks.path.refinement import plan_refinement, refine
+from flexcalc.tasks.path.relabel import compare, relabel
+from flexcalc.tasks.path.saddle import refine_saddle
+from flexcalc.tasks.path.search import search
+from flexcalc.tasks.saddle import symmetry_numbers
+
+STAGES: tuple[Callable[[PathJob, Store, FoundPath], dict[str, Any]], ...] = (
+    write_equivalents,
+    relabel,
+    refine_saddle,
+)
+"""What is done with a path, in this order; a stage that was not asked for returns nothing."""
+
+
+def path(options: PathSearch, store: Store) -> Path:
+    """Search a path; keeps path.xyz, convergence.csv and what the stages keep.
+
+    With `refine`, the model is trained again with the images where it is worst and the path
+    searched again, until the barrier holds (`tasks/path/refinement.py`).
+
+    Raises:
+        InputError: the ends, the potential or the reference cannot be used; nothing is written.
+    """
+    job = open_job(options)
+    options = job.options
+    plan = plan_refinement(options, job.potential) if options.refine else None
+    found = store.begin(options)
+    if found is not None:
+        return _with_symmetry(Path.from_dict(found, store), options)
+    atom_map = job.fitting.said(store)
+    result = _search(job, store) if plan is None else refine(job, store, plan, _search)
+    return replace(result, atom_map=atom_map)
+
+
+def _search(job: PathJob, store: Store) -> Path:
+    """Search a path and go through the stages."""
+    found, figures = search(job, store)
+    for stage in STAGES:
+        figures |= stage(job, store, found)
+    return Path(store=store, model=name_of(job.options.model), **figures)
+
+
+def _with_symmetry(result: Path, options: PathSearch) -> Path:
+    """A result from results.json with the symmetry numbers of its saddle."""
+    if result.saddle is None:
+        return result
+    saddle = replace(result.saddle, symmetry_numbers=symmetry_numbers(options))
+    return replace(result, saddle=saddle)
+
+
+__all__ = ["STAGES", "FoundPath", "PathJob", "compare", "path"]

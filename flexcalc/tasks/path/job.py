@@ -1,0 +1,90 @@
+"""What a path search works on, and what it finds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from flexcalc import files
+from flexcalc.config import PathSearch
+from flexcalc.dataset import Dataset, Provenance
+from flexcalc.masses import of_frames
+from flexcalc.methods.path import path_length
+from flexcalc.potential import Evaluation, Potential, check_molecule
+from flexcalc.registry import open_potential
+from flexcalc.tasks.molecule import electrons_of, following, source_of, with_masses
+from flexcalc.tasks.ordering import Ordered, ordered
+
+
+@dataclass(frozen=True, eq=False)
+class PathJob:
+    """A path search with all its files read and its potentials open.
+
+    Args:
+        options: what was asked for.
+        potential: to search on.
+        reference: to check with, if one is named.
+        start: first geometry, its last frame; or a complete path.
+        end: last geometry, its last frame.
+        fitting: how the atoms were put into the model's order.
+    """
+
+    options: PathSearch
+    potential: Potential
+    reference: Potential | None
+    start: Dataset
+    end: Dataset | None
+    fitting: Ordered
+
+    def labelled(self, level: str, images: np.ndarray, labels: Evaluation) -> Dataset:
+        """Images (images, atoms, 3) of a path with their labels by a level of theory."""
+        tags = {"image": np.arange(len(images)), "coordinate": path_length(images)}
+        return Dataset(
+            self.potential.numbers,
+            images,
+            labels.energies,
+            labels.forces,
+            tags,
+            Provenance(level=level),
+            of_frames(self.options.descent.masses, len(images)),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class FoundPath:
+    """A path as it is kept.
+
+    Args:
+        images: (images, atoms, 3) in angstrom, each laid on the one before.
+        labels: the potential's energies and forces there.
+        isotopes: atoms whose masses are not the standard ones, for results.
+    """
+
+    images: np.ndarray
+    labels: Evaluation
+    isotopes: str | None = None
+
+
+def open_job(options: PathSearch) -> PathJob:
+    """Read the ends and open the potentials.
+
+    Raises:
+        InputError: one of them cannot be used.
+    """
+    start = files.read(options.start)
+    end = None if options.end is None else files.read(options.end)
+    where = source_of(options.start)
+    options.method.check(where, start.numbers, start.positions, end is not None)
+    options = following(options, electrons_of(start))
+    open_one = partial(open_potential, numbers=start.numbers, trust=options.trust)
+    potential = open_one(options.model)
+    if end is not None:
+        check_molecule(start.numbers, end.numbers, source_of(options.end))
+    fitting = ordered(potential, start, where, options.map_atoms)
+    start = fitting.data
+    end = None if end is None else fitting.like(end)
+    options = with_masses(options, start, *([] if end is None else [end]))
+    reference = None if options.relabel is None else open_one(options.relabel)
+    return PathJob(options, potential, reference, start, end, fitting)

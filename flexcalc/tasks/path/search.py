@@ -1,0 +1,150 @@
+"""The search itself: first path, iterations, and what came out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from flexcalc.geometry import is_degenerate
+from flexcalc.masses import ISOTOPE_AMU, atomic_masses
+from flexcalc.methods.iterate import Checkpoint, Recorder, run
+from flexcalc.methods.path import PathState, ScanState, chained, path_length
+from flexcalc.methods.relax import relax
+from flexcalc.registry import name_of
+from flexcalc.results.path import CONVERGENCE, PATH
+from flexcalc.store import Store
+from flexcalc.tasks.molecule import isotopes_in
+from flexcalc.tasks.path.job import FoundPath, PathJob
+from flexcalc.units import KCAL_MOL
+
+State = PathState | ScanState
+
+
+def search(job: PathJob, store: Store) -> tuple[FoundPath, dict[str, Any]]:
+    """Search, keep path.xyz and convergence.csv, and say whether the path converged.
+
+    Returns:
+        The path, and its figures.
+    """
+    masses = job.options.descent.masses
+    isotopes = isotopes_in(store, job.potential.numbers, masses)
+    if job.end is not None and _unlike(job.potential.numbers, masses):
+        store.warn(
+            "the end is matched to the start whatever the masses of like atoms: see in "
+            "path.xyz that the isotopes are where they should be"
+        )
+    first, degenerate = _first(job)
+    if degenerate:
+        store.say(
+            "the ends differ by the labels of like atoms alone: a degenerate rearrangement, "
+            "searched with the labels as they are given"
+        )
+    state = _iterate(job, store, first)
+    images = chained(state.images)
+    found = FoundPath(images, job.potential(images), isotopes)
+    store.put(PATH, job.labelled(name_of(job.options.model), images, found.labels))
+    figures = _figures(job, state, found) | {"isotopes": isotopes}
+    if job.end is not None:
+        figures["degenerate"] = degenerate
+    store.say(
+        f"barrier on the model {figures['barrier_kcal_mol']:.3f} kcal/mol, "
+        f"{'converged' if figures['converged'] else 'NOT CONVERGED'} in {state.step} steps"
+    )
+    if figures["advice"] is not None:
+        store.say(figures["advice"])
+    return found, figures
+
+
+def _unlike(numbers: np.ndarray, masses: Sequence[float]) -> bool:
+    """Whether atoms of one element have different masses."""
+    own = atomic_masses(numbers, masses)
+    return any(np.ptp(own[numbers == number]) > ISOTOPE_AMU for number in np.unique(numbers))
+
+
+def _iterate(job: PathJob, store: Store, first: np.ndarray) -> State:
+    """The path method's last state, from its checkpoint if there is one."""
+    options, method = job.options, _method(job)
+    recorder = Recorder(store.lines(CONVERGENCE), 1, _convergence_line)
+    rng = np.random.default_rng(options.seed)
+    with store.bar("path") as progress:
+
+        def watch(state: State) -> None:
+            note = f"barrier {state.barrier() / KCAL_MOL:.2f} kcal/mol"
+            progress(state.step, options.steps, f"{note}, force {state.residual:.3f} eV/A")
+
+        return run(
+            method,
+            job.potential,
+            first,
+            method.state,
+            steps=options.steps,
+            checkpoint=Checkpoint(store, "path.checkpoint", rng, [recorder]),
+            observers=[watch],
+        )
+
+
+def _method(job: PathJob) -> Any:
+    """The path method, whose states are of its own kind."""
+    return job.options.method
+
+
+def _first(job: PathJob) -> tuple[np.ndarray, bool]:
+    """Where the method starts from, and whether its ends differ by their labels alone.
+
+    The ends are relaxed if that is wanted.
+
+    Raises:
+        InputError: they are one geometry.
+    """
+    options, numbers = job.options, job.potential.numbers
+    ends = [job.start.positions[-1]]
+    if job.end is not None:
+        ends.append(job.end.positions[-1])
+    elif options.method.takes_path:
+        return options.method.first(numbers, job.start.positions, None), False
+    positions = np.stack(ends)
+    if options.relax_ends:
+        positions = relax(job.potential, positions).positions
+    if len(ends) == 1:
+        return options.method.first(numbers, positions, None), False
+    first = options.method.first(numbers, positions[:1], positions[1])
+    return first, is_degenerate(numbers, positions[0], positions[1])
+
+
+def _convergence_line(state: State) -> bytes:
+    head = "step,force_eV_A,barrier_kcal_mol\n" if state.step == 0 else ""
+    line = f"{state.step},{state.residual!r},{state.barrier() / KCAL_MOL!r}\n"
+    return (head + line).encode()
+
+
+def _figures(job: PathJob, state: State, found: FoundPath) -> dict[str, Any]:
+    energies = found.labels.energies / KCAL_MOL
+    converged = bool(_method(job).converged(state))
+    return {
+        "method": job.options.method.kind,
+        "image_count": len(energies),
+        "steps": state.step,
+        "converged": converged,
+        "advice": None if converged else _advice(job, state),
+        "force_residual_eV_A": state.residual,
+        "force_residual_image": int(state.residuals.argmax()),
+        "path_length_A": float(path_length(found.images)[-1]),
+        "barrier_kcal_mol": float(energies.max() - energies[0]),
+        "barrier_back_kcal_mol": float(energies.max() - energies[-1]),
+        "reaction_energy_kcal_mol": float(energies[-1] - energies[0]),
+    }
+
+
+def _advice(job: PathJob, state: State) -> str:
+    """What is left, where, and what to try, in one line."""
+    method, tolerance = job.options.method, job.options.method.force_tolerance_eV_A
+    above = int((state.residuals >= tolerance).sum())
+    left = "the path has settled, but its highest image has not climbed yet"
+    if above:
+        left = (
+            f"a force of {state.residual:.3f} eV/A is left on image {state.residuals.argmax()} "
+            f"where {tolerance:g} is wanted, as on {above} of {len(state.images)} images"
+        )
+    return f"{left}; try {method.advice()}"

@@ -1,0 +1,306 @@
+"""The search of a saddle: refinement of the guess, its descent, vibrations and rates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from flexcalc.analysis.rates import StationaryPoint
+from flexcalc.config import PathSearch, SaddleSearch
+from flexcalc.config.commands import SaddleAndRates
+from flexcalc.dataset import Dataset
+from flexcalc.geometry import is_degenerate
+from flexcalc.masses import atomic_masses, of_frames
+from flexcalc.methods.hessian import Vibrations, hessian, vibrations
+from flexcalc.methods.iterate import Checkpoint, Recorder, StartedWith, run
+from flexcalc.methods.path import chained
+from flexcalc.methods.saddle import SaddleState
+from flexcalc.potential import Potential, in_batches
+from flexcalc.registry import name_of
+from flexcalc.results.rates import SIDES
+from flexcalc.results.saddle import (
+    FILM_FRAMES,
+    MODE,
+    SADDLE,
+    STATIONARY,
+    SWING_A,
+    VIBRATIONS,
+    Saddle,
+)
+from flexcalc.store import Store
+from flexcalc.tasks.saddle.descent import descend, labelled
+from flexcalc.tasks.saddle.endpoints import Endpoint, Guess
+from flexcalc.tasks.saddle.rates import rate_figures
+from flexcalc.units import KCAL_MOL
+
+PUSHES = 3
+"""How often a saddle of higher order is left along its second mode before that is accepted."""
+
+PUSH_A = 0.1
+"""Longest move of an atom in such a push, in angstrom."""
+
+
+@dataclass(frozen=True, eq=False)
+class SaddleJob:
+    """The search of a saddle with everything read and open.
+
+    Args:
+        options: of the command, or of the path that the guess comes from.
+        potential: to search on.
+        reference: to check with, if one is named.
+        guess: where the search starts.
+        isotopes: atoms whose masses are not the standard ones, for the result.
+    """
+
+    options: SaddleSearch | PathSearch
+    potential: Potential
+    reference: Potential | None
+    guess: Guess
+    isotopes: str | None = None
+
+    @property
+    def numbers(self) -> np.ndarray:
+        """Atomic numbers (atoms,)."""
+        return self.potential.numbers
+
+    @property
+    def own_masses(self) -> tuple[float, ...]:
+        """Masses (atoms,) in amu that the geometries state; empty for standard ones."""
+        return self.options.descent.masses
+
+    @property
+    def masses(self) -> np.ndarray:
+        """Masses (atoms,) in amu."""
+        return atomic_masses(self.numbers, self.own_masses)
+
+
+@dataclass(frozen=True, eq=False)
+class Refined:
+    """A refined guess.
+
+    Args:
+        state: of the refinement; its only row is the guess.
+        hessian: (3 atoms, 3 atoms) there, in eV/angstrom^2.
+        vibrations: there.
+    """
+
+    state: SaddleState
+    hessian: np.ndarray
+    vibrations: Vibrations
+
+    @property
+    def positions(self) -> np.ndarray:
+        """Positions (atoms, 3) in angstrom."""
+        return self.state.positions[0]
+
+    @property
+    def energy(self) -> float:
+        """Energy in eV."""
+        return float(self.state.evaluation.energies[0])
+
+
+def highest_image(potential: Potential, images: np.ndarray) -> Guess:
+    """The highest of some images (images, atoms, 3) as a guess, its neighbours as the tangent.
+
+    Of fewer than three, the last one without a tangent.
+    """
+    if len(images) < 3:
+        return Guess(images[-1], None, {})
+    images = chained(images)
+    top = int(np.argmax(potential(images).energies[1:-1])) + 1
+    return Guess(images[top], images[top + 1] - images[top - 1], {})
+
+
+def symmetry_numbers(options: SaddleAndRates) -> dict[str, int]:
+    """Rotational symmetry numbers of the stationary points."""
+    return {side: getattr(options, f"symmetry_{side}") for side in SIDES}
+
+
+def find_saddle(job: SaddleJob, store: Store) -> Saddle:
+    """Refine a guess, follow the descent to both minima, and compute rates.
+
+    Every part that is finished is kept, and not repeated when a run is resumed.
+    """
+    refined = _first_order(job, store)
+    store.put(SADDLE, labelled(job.potential, refined.positions[None], job.own_masses))
+    figures = _refinement_figures(job, refined)
+    store.say(_verdict(figures))
+    if figures["imaginary_modes"] and figures["converged"]:
+        film = _film(job, refined)
+        store.put(MODE, film)
+        endpoints = descend(job, store, refined.positions, refined.hessian)
+        figures |= _barriers(job, store, endpoints, refined.energy)
+        points = _stationary_points(job, store, refined, endpoints)
+        frequencies = {side: one.vibrations.frequencies_cm for side, one in points.items()}
+        store.put(VIBRATIONS, {side: values.tolist() for side, values in frequencies.items()})
+        if job.reference is not None:
+            figures |= _relabel(job, job.reference, store, points)
+        if figures["first_order"]:
+            figures |= rate_figures(job.options, store, points)
+    return Saddle(
+        store=store,
+        symmetry_numbers=symmetry_numbers(job.options),
+        model=name_of(job.options.model),
+        isotopes=job.isotopes,
+        **figures,
+    )
+
+
+def _refinement_figures(job: SaddleJob, refined: Refined) -> dict[str, Any]:
+    order = refined.vibrations.imaginary()
+    converged = bool(job.options.refinement.converged(refined.state))
+    return {
+        "converged": converged,
+        "steps": refined.state.step,
+        "force_eV_A": float(refined.state.largest_forces()[0]),
+        "first_order": converged and order == 1,
+        "imaginary_modes": order,
+        "imaginary_frequency_cm": float(refined.vibrations.frequencies_cm[0]),
+    }
+
+
+def _verdict(figures: dict[str, Any]) -> str:
+    where = f"{figures['steps']} steps, largest force {figures['force_eV_A']:.4f}"
+    order, lowest = figures["imaginary_modes"], figures["imaginary_frequency_cm"]
+    if figures["first_order"]:
+        return f"saddle of first order in {where} eV/A, imaginary frequency {-lowest:.0f}i cm^-1"
+    if not figures["converged"]:
+        return f"NO SADDLE: not converged in {where} eV/A, {order} imaginary frequencies"
+    if order == 0:
+        return f"NO SADDLE: a minimum in {where} eV/A, lowest frequency {lowest:.0f} cm^-1"
+    return f"NO SADDLE OF FIRST ORDER: {order} imaginary frequencies in {where} eV/A; no rates"
+
+
+def _first_order(job: SaddleJob, store: Store) -> Refined:
+    """The refined guess, pushed off saddles of higher order."""
+    positions, tangent = job.guess.positions, job.guess.tangent
+    for attempt in range(PUSHES + 1):
+        name = "saddle" if attempt == 0 else f"saddle-{attempt}"
+        state = _refine(job, store, name, Guess(positions, tangent, {}))
+        curved = _hessian(job, store, name, state.positions[0])
+        found = vibrations(state.positions[0], curved, job.masses)
+        order = found.imaginary()
+        if order < 2 or attempt == PUSHES or not job.options.refinement.converged(state):
+            break
+        store.say(
+            f"{order} imaginary frequencies, {found.frequencies_cm[1]:.0f} cm^-1 the second: "
+            "pushed along it to go on"
+        )
+        away = found.modes[1] / np.sqrt((found.modes[1] ** 2).sum(axis=1)).max()
+        positions, tangent = state.positions[0] + PUSH_A * away, found.modes[0]
+    return Refined(state, curved, found)
+
+
+def _refine(job: SaddleJob, store: Store, name: str, guess: Guess) -> SaddleState:
+    """Refine one guess, with its checkpoint NAME.checkpoint and its course NAME.csv."""
+    method, steps, rng = job.options.refinement, job.options.steps, np.random.default_rng(0)
+    tangents = None if guess.tangent is None else guess.tangent[None]
+    recorder = Recorder(store.lines(f"{name}.csv"), 1, _course_line)
+    with store.bar(name) as progress:
+
+        def watch(state: SaddleState) -> None:
+            progress(state.step, steps, f"force {state.largest_forces()[0]:.3f} eV/A")
+
+        return run(
+            StartedWith(method, tangents),
+            job.potential,
+            guess.positions[None],
+            SaddleState,
+            steps=steps,
+            checkpoint=Checkpoint(store, f"{name}.checkpoint", rng, [recorder]),
+            observers=[watch],
+        )
+
+
+def _course_line(state: SaddleState) -> bytes:
+    head = "step,force_eV_A,energy_eV,curvature_eV_A2\n" if state.step == 0 else ""
+    values = (state.largest_forces()[0], state.evaluation.energies[0], state.curvatures[0])
+    return (head + f"{state.step}," + ",".join(repr(float(v)) for v in values) + "\n").encode()
+
+
+def _hessian(job: SaddleJob, store: Store, name: str, positions: np.ndarray) -> np.ndarray:
+    """The Hessian of one geometry, kept as NAME.hessian; reused from there if it was computed."""
+    known = store.arrays(f"{name}.hessian")
+    if known is not None and np.array_equal(known[0]["positions"], positions):
+        return known[0]["hessian"]
+    with store.bar(f"Hessian of {name}") as progress:
+        found = hessian(job.potential, positions[None], progress=progress)[0]
+    store.put_arrays(f"{name}.hessian", {"positions": positions, "hessian": found}, {})
+    return found
+
+
+def _barriers(
+    job: SaddleJob, store: Store, endpoints: list[Endpoint], energy: float
+) -> dict[str, Any]:
+    """Say and return what the saddle joins, and how high it is above both."""
+    figures: dict[str, Any] = {}
+    for side, one, back in zip(("start", "end"), endpoints, ("", "_back"), strict=True):
+        figures[f"barrier{back}_kcal_mol"] = (energy - one.energy) / KCAL_MOL
+        figures[f"irc_{side}_is"] = one.name
+        figures[f"irc_{side}_rmsd_A"] = one.rmsd_A
+        figures[f"irc_{side}_mirrored"] = one.mirrored
+    start, end = endpoints
+    alike = is_degenerate(job.numbers, start.positions, end.positions)
+    figures["degenerate"] = alike
+    if alike:
+        store.say("the minima differ by the labels of like atoms alone: a degenerate rearrangement")
+    store.say(
+        f"the saddle joins {start.describe()} and {end.describe()}; it is "
+        f"{figures['barrier_kcal_mol']:.2f} and {figures['barrier_back_kcal_mol']:.2f} kcal/mol "
+        "above them"
+    )
+    return figures
+
+
+def _stationary_points(
+    job: SaddleJob, store: Store, refined: Refined, endpoints: list[Endpoint]
+) -> dict[str, StationaryPoint]:
+    """Start, saddle and end with their vibrations."""
+    symmetry = symmetry_numbers(job.options)
+    points = {
+        "saddle": StationaryPoint(
+            refined.energy, refined.positions, refined.vibrations, symmetry["saddle"]
+        )
+    }
+    for side, one in zip(("start", "end"), endpoints, strict=True):
+        curved = _hessian(job, store, side, one.positions)
+        modes = vibrations(one.positions, curved, job.masses)
+        points[side] = StationaryPoint(one.energy, one.positions, modes, symmetry[side])
+    return {side: points[side] for side in SIDES}
+
+
+def _relabel(
+    job: SaddleJob, reference: Potential, store: Store, points: dict[str, StationaryPoint]
+) -> dict[str, float]:
+    """Errors of the barrier at the saddle, with single points at saddle and minima."""
+    positions = np.stack([point.positions for point in points.values()])
+    with store.bar("relabel saddle") as progress:
+        found = in_batches(reference, positions, progress, size=1)
+    own = of_frames(job.own_masses, len(positions))
+    data = Dataset(job.numbers, positions, found.energies, found.forces, masses=own)
+    store.put(STATIONARY, data)
+    ours = job.potential(positions)
+    start, top, end = found.energies / KCAL_MOL
+    model = ours.energies / KCAL_MOL
+    errors = {
+        "barrier_reference_kcal_mol": float(top - start),
+        "barrier_error_kcal_mol": float(model[1] - model[0] - (top - start)),
+        "barrier_back_reference_kcal_mol": float(top - end),
+        "barrier_back_error_kcal_mol": float(model[1] - model[2] - (top - end)),
+        "reference_force_eV_A": float(np.sqrt((found.forces[1] ** 2).sum(axis=1)).max()),
+    }
+    if ours.deviation is not None:
+        errors["deviation_eV_A"] = float(ours.deviation[1].max())
+    store.say(f"error of the barrier at the saddle {errors['barrier_error_kcal_mol']:+.3f}")
+    return errors
+
+
+def _film(job: SaddleJob, refined: Refined) -> Dataset:
+    """The imaginary mode as a film of one period, half an angstrom to each side."""
+    first = refined.vibrations.modes[0]
+    mode = first / np.sqrt((first**2).sum(axis=1)).max()
+    swing = SWING_A * np.sin(np.linspace(0, 2 * np.pi, FILM_FRAMES + 1)[:-1])
+    own = of_frames(job.own_masses, len(swing))
+    return Dataset(job.numbers, refined.positions + swing[:, None, None] * mode, masses=own)

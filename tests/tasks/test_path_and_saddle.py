@@ -1,0 +1,337 @@
+"""`flexcalc.path` and `flexcalc.saddle`: objects in, typed results out, in memory or on disk."""
+
+from __future__ import annotations
+
+import doctest
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.calculators.calculator import Calculator, all_changes
+
+import flexcalc as fx
+from flexcalc.config import options
+from flexcalc.dataset import Dataset, Provenance
+from flexcalc.errors import ConfigError, InputError
+from flexcalc.results.path import Path as PathResult
+from flexcalc.results.saddle import Saddle
+from flexcalc.store import Store
+
+NUMBERS = np.array([7, 1, 1, 1])
+SOURCE = Path(__file__)
+ADDRESS = f"ase:{SOURCE}:Springs"
+REFERENCE = f"ase:{SOURCE}:Springs?stiffer=1.1"
+
+
+class Springs(Calculator):
+    """An inverting pyramid: springs between all four atoms."""
+
+    implemented_properties = ("energy", "forces")
+
+    def __init__(self, stiffer=1.0):
+        super().__init__()
+        self.stiffer = float(stiffer)
+
+    def calculate(self, atoms=None, properties=None, system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        positions, energy, forces = atoms.positions, 0.0, np.zeros((4, 3))
+        for i, j in ((0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)):
+            stiffness, rest = (20.0 * self.stiffer, 1.0) if i == 0 else (3.0, 1.6)
+            apart = positions[i] - positions[j]
+            length = np.linalg.norm(apart)
+            energy += 0.5 * stiffness * (length - rest) ** 2
+            pull = -stiffness * (length - rest) * apart / length
+            forces[i] += pull
+            forces[j] -= pull
+        self.results = {"energy": energy, "forces": forces}
+
+
+def pyramid(height):
+    radius, turn = 1.6 / np.sqrt(3), np.radians([0, 120, 240])
+    ring = radius * np.stack([np.cos(turn), np.sin(turn), 0 * turn], axis=1)
+    return Atoms(NUMBERS, np.vstack([[0, 0, height], ring]))
+
+
+HEIGHT = np.sqrt(1 - 1.6**2 / 3)
+UP, DOWN, FLAT = pyramid(HEIGHT), pyramid(-HEIGHT), pyramid(0.01)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty folder to work in."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def inversion():
+    """A path in memory with all that can be asked about it."""
+    options = {"relabel": REFERENCE, "equivalents": True, "saddle": True, "progress": False}
+    return fx.path(ADDRESS, UP, DOWN, method=fx.NEB(images=7), **options)
+
+
+def figures(folder):
+    """What results.json holds but the name of the command and its time."""
+    found = json.loads((folder / "results.json").read_text())
+    return {key: value for key, value in found.items() if key not in ("command", "seconds")}
+
+
+# ---------------------------------------------------------------- paths
+
+
+def test_a_path_in_memory_has_the_figures_of_the_command_line(here, run, inversion):
+    for name, atoms in (("up", UP), ("down", DOWN)):
+        fx.write(f"{name}.xyz", Dataset.from_atoms([atoms]))
+    words = ["--saddle", "--equivalents", "--images", "7", "--relabel", REFERENCE, "-o", "out"]
+    assert run("path", ADDRESS, "up.xyz", "down.xyz", *words) == 0
+    assert inversion.to_dict() == figures(here / "out")
+    ours, theirs = inversion.to_dataset(), fx.read("out/path.xyz")
+    assert np.array_equal(ours.positions, theirs.positions)
+    assert np.array_equal(ours.energies, theirs.energies)
+
+
+def test_a_path_in_memory_writes_nothing(here):
+    found = fx.path(Springs(), UP, DOWN, images=5, saddle=True, progress=False)
+    assert found.saddle.first_order
+    assert os.listdir(here) == []
+
+
+def test_a_path_has_its_images_with_energies_and_forces(inversion):
+    assert len(inversion.images) == inversion.image_count == 7
+    energies = [atoms.get_potential_energy() for atoms in inversion.images]
+    assert inversion.energies == pytest.approx(energies, abs=0)
+    assert inversion.images[3].get_forces().shape == (4, 3)
+    height = (max(energies) - energies[0]) * 23.0605
+    assert inversion.barrier_kcal_mol == pytest.approx(height, rel=1e-5)
+    assert inversion.degenerate
+    assert inversion.converged
+    assert inversion.advice is None
+    assert "barrier" in repr(inversion)
+
+
+def test_errors_and_equivalents_of_a_path(inversion):
+    errors = inversion.profile_error_kcal_mol
+    assert np.abs(errors).max() == pytest.approx(inversion.profile_max_error_kcal_mol)
+    assert np.abs(errors).argmax() == inversion.worst_image
+    assert len(inversion.equivalents) == 7 * inversion.equivalent_paths
+    assert inversion.rounds == ()
+    assert inversion.retrained is None
+
+
+def test_objects_and_addresses_give_the_same_figures(inversion):
+    given = fx.path(
+        Springs(),
+        Dataset.from_atoms([UP]),
+        [DOWN],
+        images=7,
+        relabel=Springs(1.1),
+        equivalents=True,
+        saddle=True,
+        progress=False,
+    )
+    assert given.model == "python:Springs"
+    assert given.relabelled.provenance.level == "python:Springs"
+    assert given.to_dict() | {"model": ADDRESS} == inversion.to_dict()
+
+
+def test_methods_are_objects_names_or_options_of_their_own():
+    one = fx.path(Springs(), UP, DOWN, method=fx.String(images=5), progress=False)
+    other = fx.path(Springs(), UP, DOWN, method="string", images=5, progress=False)
+    assert one.method == "string"
+    assert one.to_dict() == other.to_dict()
+
+
+def test_a_path_in_a_folder_is_resumed(here):
+    words = {"images": 7, "interpolation": "linear", "force_tolerance_eV_A": 1e-6}
+    straight = fx.path(ADDRESS, UP, pyramid(-0.5), output="whole", progress=False, **words)
+    assert straight.steps > 2
+    first = fx.path(ADDRESS, UP, pyramid(-0.5), output="cut", steps=2, progress=False, **words)
+    assert not first.converged
+    assert "try more --steps" in first.advice
+    again = fx.path(ADDRESS, UP, pyramid(-0.5), output="cut", progress=False, **words)
+    assert again.to_dict() == straight.to_dict()
+    for name in ("path.xyz", "convergence.csv"):
+        assert (here / "cut" / name).read_bytes() == (here / "whole" / name).read_bytes()
+    complete = fx.path(ADDRESS, UP, pyramid(-0.5), output="cut", progress=False, **words)
+    assert complete.to_dict() == again.to_dict()
+    assert len(complete.images) == 7
+
+
+def test_results_with_a_saddle_are_read_back(here):
+    symmetry = {"symmetry_start": 3, "symmetry_end": 3}
+    asked = {"saddle": True, "images": 5, "progress": False, "output": "out", **symmetry}
+    made = fx.path(ADDRESS, UP, DOWN, **asked)
+    found = fx.path(ADDRESS, UP, DOWN, **asked)
+    assert found.to_dict() == made.to_dict() == figures(here / "out")
+    assert found.saddle.rates(350.0).to_dict() == made.saddle.rates(350.0).to_dict()
+    plain = PathResult.from_dict(made.to_dict(), Store())
+    assert plain.saddle.barrier_kcal_mol == made.saddle.barrier_kcal_mol
+    assert plain.saddle.first_rates.half_life_s == made.saddle.first_rates.half_life_s
+
+
+@pytest.mark.inputs
+def test_what_is_no_path_is_refused(here):
+    with pytest.raises(InputError, match="is the geometry of the start"):
+        fx.path(Springs(), UP, UP, output="out", progress=False)
+    with pytest.raises(InputError, match=r"ase\.Atoms: expected the molecule H3N, got HO"):
+        fx.path(Springs(), UP, Atoms("OH", [[0, 0, 0], [1, 0, 0]]), output="out", progress=False)
+    with pytest.raises(InputError, match="are no path; name an end"):
+        fx.path(Springs(), UP, output="out", progress=False)
+    with pytest.raises(ConfigError, match="did you mean images"):
+        fx.path(Springs(), UP, DOWN, image=5)
+    assert os.listdir(here) == []
+
+
+# ---------------------------------------------------------------- saddles
+
+
+def test_a_path_goes_on_to_its_saddle(inversion):
+    top = fx.saddle(ADDRESS, inversion, progress=False)
+    assert top.first_order
+    assert top.imaginary_frequency_cm < 0
+    assert top.barrier_kcal_mol == pytest.approx(inversion.saddle.barrier_kcal_mol, abs=1e-4)
+    assert np.abs(top.mode).max() == pytest.approx(1.0, abs=1e-2)
+    assert np.linalg.norm(top.mode, axis=1).max() == pytest.approx(1.0, rel=1e-9)
+    assert [len(top.frequencies_cm[side]) for side in ("start", "saddle", "end")] == [6, 6, 6]
+    assert (np.diff(top.irc.tags["arc"]) > 0).all()
+    below = [top.atoms.get_potential_energy() - a.get_potential_energy() for a in top.minima]
+    assert np.array(below) * 23.0605 == pytest.approx([top.barrier_kcal_mol] * 2, rel=1e-4)
+
+
+def test_a_saddle_in_memory_has_the_figures_of_the_command_line(here, run):
+    for name, atoms in (("up", UP), ("down", DOWN), ("flat", FLAT)):
+        fx.write(f"{name}.xyz", Dataset.from_atoms([atoms]))
+    words = ["flat.xyz", "up.xyz", "down.xyz", "--temperatures-K", "300,400", "-o", "out"]
+    assert run("saddle", ADDRESS, *words) == 0
+    top = fx.saddle(ADDRESS, FLAT, UP, DOWN, temperatures_K=(300.0, 400.0), progress=False)
+    assert top.to_dict() == figures(here / "out")
+    assert (top.irc_start_is, top.irc_end_is) == ("start", "end")
+    columns = (here / "out/rates.csv").read_text().splitlines()[0].split(",")
+    assert set(columns) == set(top.first_rates.to_dict())
+
+
+@pytest.mark.physics
+@pytest.mark.parametrize("low_modes", ["harmonic", "quasi-rrho"])
+def test_rates_at_any_temperature_are_those_of_a_run_at_it(low_modes):
+    asked = {"symmetry_start": 3, "low_modes": low_modes, "progress": False}
+    top = fx.saddle(Springs(), FLAT, UP, DOWN, temperatures_K=(250.0, 500.0), **asked)
+    other = fx.saddle(Springs(), FLAT, UP, DOWN, temperatures_K=(500.0,), **asked)
+    ours, theirs = top.rates(500.0).to_dict(), other.first_rates.to_dict()
+    assert ours.keys() == theirs.keys()
+    for key, value in theirs.items():
+        # Energies of one geometry may differ in the last digit between batches.
+        assert ours[key] == pytest.approx(value, rel=1e-9), key
+    assert top.rates(250.0).half_life_s == pytest.approx(top.first_rates.half_life_s, rel=1e-9)
+    expected = np.log(2) / top.rates(500.0).rate_per_s
+    assert top.rates(500.0).half_life_s == pytest.approx(expected, rel=1e-12)
+
+
+def test_isotopes_slow_the_inversion_in_rates_too():
+    heavy = [atoms.copy() for atoms in (FLAT, UP, DOWN)]
+    for atoms in heavy:
+        atoms.set_masses([14.007, 2.014, 2.014, 2.014])
+    light = fx.saddle(Springs(), FLAT, UP, DOWN, progress=False)
+    slow = fx.saddle(Springs(), *heavy, progress=False)
+    assert slow.isotopes == "H 1, 2, 3: 2.014 amu"
+    assert slow.rates(200.0).wigner_factor < light.rates(200.0).wigner_factor
+    assert slow.rates(slow.first_rates.temperature_K).half_life_s == pytest.approx(
+        slow.first_rates.half_life_s, rel=1e-9
+    )
+
+
+def test_where_there_is_no_saddle_there_are_no_rates():
+    low = fx.saddle(Springs(), pyramid(0.3), steps=1, progress=False)
+    assert not low.first_order
+    assert low.first_rates is None
+    assert low.minima == []
+    assert low.mode is None
+    assert low.irc is None
+    with pytest.raises(InputError, match="no rates: no saddle of first order"):
+        low.rates(300.0)
+
+
+def test_distances_from_minima_that_were_not_given_are_null_in_results():
+    top = fx.saddle(Springs(), FLAT, progress=False)
+    assert top.to_dict()["irc_start_rmsd_A"] is None
+    again = Saddle.from_dict(top.to_dict(), Store())
+    assert again.irc_start_rmsd_A is None
+    assert again.to_dict() == top.to_dict()
+
+
+# ---------------------------------------------------------------- refinement
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory):
+    """A model of pyramids, none of them nearly flat, its frames and a rough first path."""
+    folder = tmp_path_factory.mktemp("pyramids")
+    rng = np.random.default_rng(1)
+    heights = HEIGHT * np.concatenate([np.linspace(-1.1, -0.6, 12), np.linspace(0.6, 1.1, 12)])
+    positions = np.stack([pyramid(height).positions for height in heights])
+    positions += rng.normal(scale=0.03, size=positions.shape)
+    labels = fx.load(ADDRESS, NUMBERS)(positions)
+    level = Provenance(ADDRESS)
+    data = Dataset(NUMBERS, positions, labels.energies, labels.forces, {}, level)
+    fx.train(data, points=24, sigma=5.0, symmetry=False).save(folder / "gap.flex")
+    fx.write(folder / "labels.xyz", data)
+    return folder
+
+
+def test_a_refinement_in_memory_is_that_of_a_folder(shelf, here):
+    way = [pyramid(height) for height in np.linspace(HEIGHT, -HEIGHT, 7)]
+    asked = {
+        "relabel": ADDRESS,
+        "dataset": shelf / "labels.xyz",
+        "refine": 2,
+        "barrier_tolerance_kcal_mol": 1e-9,
+        "steps": 40,
+        "progress": False,
+    }
+    memory = fx.path(str(shelf / "gap.flex"), way, **asked)
+    assert os.listdir(here) == []
+    folder = fx.path(str(shelf / "gap.flex"), way, output="out", **asked)
+    assert memory.to_dict() == folder.to_dict() == figures(here / "out")
+    assert memory.round_count == len(memory.rounds) - 1 == 2
+    assert [one.training_points for one in memory.rounds] == [24, 27, 30]
+    assert abs(memory.barrier_error_kcal_mol) < abs(memory.rounds[0].barrier_error_kcal_mol)
+    for found in (memory, folder):
+        assert found.barrier_holds is False
+        assert np.array_equal(found.energies, found.rounds[-1].energies)
+        path = found.to_dataset()
+        again = found.retrained(path.positions)
+        assert again.energies == pytest.approx(path.energies, abs=1e-9)
+
+
+# ---------------------------------------------------------------- documentation
+
+
+@pytest.mark.parametrize("name", ["path", "saddle"])
+def test_the_example_of_its_documentation_runs(name, here):
+    function = getattr(fx, name)
+    example = doctest.DocTestParser().get_doctest(function.__doc__, {}, name, None, None)
+    assert example.examples
+    assert doctest.DocTestRunner(verbose=False).run(example).failed == 0
+    assert "output:" in function.__doc__
+    assert "Returns:" in function.__doc__
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("NEB", "String", "Scan", "RFO", "IRC", "Langevin", "NVE", "Rescaling", "NoseHoover"),
+        *("WellTempered", "PlainHills", "Guards", "LBFGS", "FIRE"),
+    ],
+)
+def test_methods_are_part_of_the_face_and_documented(name):
+    method = getattr(fx, name)
+    assert method.__name__ == name
+    assert method() == method()
+    head, _, rest = method.__doc__.partition("Args:")
+    assert head.strip()
+    for option in options(method):
+        assert f"    {option.name}: " in rest
+        assert option.help.split()[0] in rest
+    assert name == "Guards" or "Source" in rest
