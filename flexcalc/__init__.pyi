@@ -104,8 +104,8 @@ def demo(
         steps: Steps of the dynamics at 300 K.
         workers: Processes that label at the same time.
         seed: Seed of all random numbers.
-        output: Folder that everything is kept in; an unfinished run in it is resumed. Without it
-            nothing is written.
+        output: Folder that everything is kept in; an unfinished run in it is resumed. Without
+            it nothing is written.
         progress: Show a progress bar, on a terminal or in a notebook.
 
     Returns:
@@ -143,25 +143,26 @@ def evaluate(
     Args:
         models: Potentials to measure.
         dataset: Labelled frames to measure on.
-        by: Coordinates whose bins are the regions, such as "dihedral 4 6 7 12" (counted from 0).
+        by: Coordinates whose bins are the regions, such as "dihedral 4 6 7 12" (counted from
+            0).
         bins: Bins of each coordinate.
         frames: Most frames, drawn at random; all by default.
         worst: Frames with the largest errors to write out.
         seed: Seed of the bootstrap and of the draw of frames.
         trust: Open model files that can only be read by running code they contain.
-        map_atoms: Put the atoms of a geometry into the order of the model's training frames where
-            only then its bonds fit; by default such a geometry is refused. Coordinates then count
-            atoms in the model's order.
+        map_atoms: Put the atoms of a geometry into the order of the model's training frames
+            where only then its bonds fit; by default such a geometry is refused. Coordinates
+            then count atoms in the model's order.
         energy_unit: Unit of the dataset's energies, where an npz does not say.
         force_unit: Unit of the dataset's forces; by default the energy unit per angstrom.
         length_unit: Unit of the dataset's positions, where the file does not say; angstrom by
             default.
-        energy_key: Key of the dataset's energies, such as `REF_energy`; by default any of the usual
-            ones.
+        energy_key: Key of the dataset's energies, such as `REF_energy`; by default any of the
+            usual ones.
         forces_key: Key or column of the dataset's forces, such as `dft_forces`.
         labels: Which labels of an rMD17 file: `old` takes old_energies and old_forces.
-        output: Folder that everything is kept in; an unfinished run in it is resumed. Without it
-            nothing is written.
+        output: Folder that everything is kept in; an unfinished run in it is resumed. Without
+            it nothing is written.
         progress: Show a progress bar, on a terminal or in a notebook.
 
     Returns:
@@ -235,8 +236,9 @@ def info(
             result.
         energy_key: Key of a dataset's energies; by default any of the usual ones.
         forces_key: Key or column of a dataset's forces.
-        audit: Potential that a dataset's labels come from: a sample is computed again and compared
-            with it, which finds wrong units, signs, zeros of energy and orders of atoms.
+        audit: Potential that a dataset's labels come from: a sample is computed again and
+            compared with it, which finds wrong units, signs, zeros of energy and orders of
+            atoms.
         trust: Open model files that can only be read by running code they contain.
 
     Returns:
@@ -296,8 +298,8 @@ def ipi(
         allow_remote: Let i-PI listen on an address that other machines reach.
         trust: Let the input have i-PI run, load or unpickle what it names, and open model files
             that contain code.
-        output: Folder that everything is kept in; an unfinished run in it is resumed. Without it
-            nothing is written.
+        output: Folder that everything is kept in; an unfinished run in it is resumed. Without
+            it nothing is written.
         progress: Show a progress bar, on a terminal or in a notebook.
 
     Returns:
@@ -353,29 +355,31 @@ def label(
     Args:
         reference: Method that gives energies and forces, such as xtb:GFN2-xTB or
             dft:PBE-D4/def2-SVP.
-        starts: Geometries to start from: files (every frame counts), or smiles:TEXT for conformers.
+        starts: Geometries to start from: files (every frame counts), or smiles:TEXT for
+            conformers.
         samples: Ways to sample; a flag for one of their fields goes to every one that has it.
             One of AsIs | Displaced | Thermal; its own options may stand here too.
-        sampler: Potential that drives the sampling; by default the reference, or GFN2-xTB for dft:.
+        sampler: Potential that drives the sampling; by default the reference, or GFN2-xTB for
+            dft:.
         conformers: Most conformers kept of a smiles: start, lowest energy first.
         workers: Processes that label at the same time on this machine.
-        scheduler: Dask scheduler (tcp://HOST:PORT), or a table for a job queue, such as {cluster =
-            "SLURM", jobs = 2, cores = 8, memory = "16GB", queue = "short", walltime = "04:00:00"}.
-            Required are cluster, cores and memory of a job; any key of dask-jobqueue's class may
-            follow. The jobs call this machine: host = "127.0.0.1" where they all run on it, else
-            allow_remote, with tls = true, or {ca_file = "", cert = "", key = ""}, so that nobody
-            else is let in.
-        worker_wait_s: Longest time without any worker of `scheduler`, in seconds; the same command
-            goes on.
-        allow_remote: Let other machines reach the Dask scheduler; without TLS, whoever does can run
-            code here.
+        scheduler: Dask scheduler (tcp://HOST:PORT), or a table for a job queue, such as
+            {cluster = "SLURM", jobs = 2, cores = 8, memory = "16GB", queue = "short", walltime
+            = "04:00:00"}. Required are cluster, cores and memory of a job; any key of
+            dask-jobqueue's class may follow. The jobs call this machine: host = "127.0.0.1"
+            where they all run on it, else allow_remote, with tls = true, or {ca_file = "", cert
+            = "", key = ""}, so that nobody else is let in.
+        worker_wait_s: Longest time without any worker of `scheduler`, in seconds; the same
+            command goes on.
+        allow_remote: Let other machines reach the Dask scheduler; without TLS, whoever does can
+            run code here.
         timeout_s: Longest time for one label, in seconds.
         retry_quarantined: Try the geometries in quarantine.xyz again, once what was wrong is
             mended.
         seed: Seed of all random numbers.
         trust: Open model files that can only be read by running code they contain.
-        output: Folder that everything is kept in; an unfinished run in it is resumed. Without it
-            nothing is written.
+        output: Folder that everything is kept in; an unfinished run in it is resumed. Without
+            it nothing is written.
         progress: Show a progress bar, on a terminal or in a notebook.
 
     Returns:
@@ -428,40 +432,41 @@ def md(
     Args:
         model: Potential to run on.
         start: First geometry; of several frames, replicas take them in turn.
-        method: Integrator: `nve` keeps the energy; `langevin`, `rescaling` (Bussi) and `nose-
-            hoover` keep a temperature.
+        method: Integrator: `nve` keeps the energy; `langevin`, `rescaling` (Bussi) and
+            `nose-hoover` keep a temperature.
             One of Langevin | NVE | NoseHoover | Rescaling; its own options may stand here too.
         steps: Timesteps.
         replicas: Replicas in the batch.
-        plumed: A PLUMED input whose bias acts on every replica; `{replica}` and `{replicas}` in it
-            become numbers. Files it reads need full names; those it writes are in OUTPUT/plumed.
-            What could run code or write elsewhere needs `trust`. PLUMED_KERNEL names another
-            libplumedKernel.so than that of flexcalc[plumed].
-        frame_every: Steps between two frames on disk, which have the labels of the model without
-            any bias.
+        plumed: A PLUMED input whose bias acts on every replica; `{replica}` and `{replicas}` in
+            it become numbers. Files it reads need full names; those it writes are in
+            OUTPUT/plumed. What could run code or write elsewhere needs `trust`. PLUMED_KERNEL
+            names another libplumedKernel.so than that of flexcalc[plumed].
+        frame_every: Steps between two frames on disk, which have the labels of the model
+            without any bias.
         frame_replicas: Replicas, from the first, whose frames are written; all by default.
         scalars_every: Steps between two records of scalars.csv; by default those between two
             frames.
         seed: Seed of all random numbers.
         trust: Open model files that can only be read by running code they contain.
-        map_atoms: Put the atoms of a geometry into the order of the model's training frames where
-            only then its bonds fit; by default such a geometry is refused. Coordinates then count
-            atoms in the model's order.
+        map_atoms: Put the atoms of a geometry into the order of the model's training frames
+            where only then its bonds fit; by default such a geometry is refused. Coordinates
+            then count atoms in the model's order.
         min_contact: Stop where two atoms come closer than this multiple of the sum of their
             covalent radii.
-        keep_bonds: Stop where a bond of the start breaks or a new one forms: beyond 1.6 and below
-            1.15 times the sum of the covalent radii.
-        max_temperature_K: Stop where the kinetic temperature of a replica exceeds this, in kelvin;
-            that of few atoms spreads widely without any fault.
-        max_training_distance: Stop where a geometry is farther from all training points than this
-            multiple of the largest distance that one of them has to its nearest other one; for
-            sGDML.
-        max_deviation_eV_A: Stop where a committee's forces deviate on any atom by more than this,
-            in eV/angstrom.
+        keep_bonds: Stop where a bond of the start breaks or a new one forms: beyond 1.6 and
+            below 1.15 times the sum of the covalent radii.
+        max_temperature_K: Stop where the kinetic temperature of a replica exceeds this, in
+            kelvin; that of few atoms spreads widely without any fault.
+        max_training_distance: Stop where a geometry is farther from all training points than
+            this multiple of the largest distance that one of them has to its nearest other one;
+            for sGDML.
+        max_deviation_eV_A: Stop where a committee's forces deviate on any atom by more than
+            this, in eV/angstrom.
         max_rms_deviation_eV_A: The same for the root mean square over a replica's atoms, in
-            eV/angstrom, which tells good from bad geometries more surely than the worst atom does.
-        output: Folder that everything is kept in; an unfinished run in it is resumed. Without it
-            nothing is written.
+            eV/angstrom, which tells good from bad geometries more surely than the worst atom
+            does.
+        output: Folder that everything is kept in; an unfinished run in it is resumed. Without
+            it nothing is written.
         progress: Show a progress bar, on a terminal or in a notebook.
 
     Returns:
@@ -523,39 +528,41 @@ def metad(
     Args:
         model: Potential to run on.
         start: First geometry; of several frames, walkers take them in turn.
-        coordinate: One to three coordinates to bias, such as "dihedral 4 6 7 12" (counted from 0).
+        coordinate: One to three coordinates to bias, such as "dihedral 4 6 7 12" (counted from
+            0).
         method: Integrator and thermostat.
             One of Langevin | NVE | NoseHoover | Rescaling; its own options may stand here too.
         hills: Kind of metadynamics.
             One of PlainHills | WellTempered; its own options may stand here too.
-        upper_wall: Walls that keep coordinates below, such as "distance 0 1 at 3.5 kappa 50": in
-            degrees or angstrom, and kcal/mol per unit squared.
+        upper_wall: Walls that keep coordinates below, such as "distance 0 1 at 3.5 kappa 50":
+            in degrees or angstrom, and kcal/mol per unit squared.
         lower_wall: Walls that keep coordinates above.
         steps: Timesteps.
         walkers: Walkers that share the bias, all in one batch.
-        frame_every: Steps between two frames on disk, which have the labels of the model without
-            the bias.
+        frame_every: Steps between two frames on disk, which have the labels of the model
+            without the bias.
         colvar_every: Steps between two lines of COLVAR.
         seed: Seed of all random numbers.
         trust: Open model files that can only be read by running code they contain.
-        map_atoms: Put the atoms of a geometry into the order of the model's training frames where
-            only then its bonds fit; by default such a geometry is refused. Coordinates then count
-            atoms in the model's order.
+        map_atoms: Put the atoms of a geometry into the order of the model's training frames
+            where only then its bonds fit; by default such a geometry is refused. Coordinates
+            then count atoms in the model's order.
         min_contact: Stop where two atoms come closer than this multiple of the sum of their
             covalent radii.
-        keep_bonds: Stop where a bond of the start breaks or a new one forms: beyond 1.6 and below
-            1.15 times the sum of the covalent radii.
-        max_temperature_K: Stop where the kinetic temperature of a replica exceeds this, in kelvin;
-            that of few atoms spreads widely without any fault.
-        max_training_distance: Stop where a geometry is farther from all training points than this
-            multiple of the largest distance that one of them has to its nearest other one; for
-            sGDML.
-        max_deviation_eV_A: Stop where a committee's forces deviate on any atom by more than this,
-            in eV/angstrom.
+        keep_bonds: Stop where a bond of the start breaks or a new one forms: beyond 1.6 and
+            below 1.15 times the sum of the covalent radii.
+        max_temperature_K: Stop where the kinetic temperature of a replica exceeds this, in
+            kelvin; that of few atoms spreads widely without any fault.
+        max_training_distance: Stop where a geometry is farther from all training points than
+            this multiple of the largest distance that one of them has to its nearest other one;
+            for sGDML.
+        max_deviation_eV_A: Stop where a committee's forces deviate on any atom by more than
+            this, in eV/angstrom.
         max_rms_deviation_eV_A: The same for the root mean square over a replica's atoms, in
-            eV/angstrom, which tells good from bad geometries more surely than the worst atom does.
-        output: Folder that everything is kept in; an unfinished run in it is resumed. Without it
-            nothing is written.
+            eV/angstrom, which tells good from bad geometries more surely than the worst atom
+            does.
+        output: Folder that everything is kept in; an unfinished run in it is resumed. Without
+            it nothing is written.
         progress: Show a progress bar, on a terminal or in a notebook.
 
     Returns:
@@ -635,41 +642,44 @@ def path(
         model: Potential to search on.
         start: First geometry; its last frame counts. Where `end` is not given: the whole first
             path, or for a scan with its own end values the one geometry.
-        end: Last geometry; like atoms are relabelled to fit the start, unless start and end differ
-            by their labels alone (a degenerate rearrangement).
+        end: Last geometry; like atoms are relabelled to fit the start, unless start and end
+            differ by their labels alone (a degenerate rearrangement).
         method: Path method.
             One of NEB | Scan | String; its own options may stand here too.
         relax_ends: Relax both ends on the potential first.
         relabel: Reference that is computed along the path, for the error of the barrier.
         equivalents: Write the other paths that are this one with like atoms relabelled, by the
             permutations of the model or else of the bonds.
-        saddle: Refine the highest image to a saddle, follow the way down from it, and give rates.
+        saddle: Refine the highest image to a saddle, follow the way down from it, and give
+            rates.
         refine: Most rounds that label the worst images by `relabel`, train the model anew with
             them, and search again.
         dataset: Labelled frames that the model was trained on, for `refine`.
-        refine_images: Images that each round adds, the highest among them; saddle and minima come
-            on top.
+        refine_images: Images that each round adds, the highest among them; saddle and minima
+            come on top.
         barrier_tolerance_kcal_mol: The rounds end when the error of the barrier is smaller, in
             kcal/mol.
         steps: Most steps.
         seed: Seed of all random numbers.
         trust: Open model files that can only be read by running code they contain.
-        map_atoms: Put the atoms of a geometry into the order of the model's training frames where
-            only then its bonds fit; by default such a geometry is refused. Coordinates then count
-            atoms in the model's order.
+        map_atoms: Put the atoms of a geometry into the order of the model's training frames
+            where only then its bonds fit; by default such a geometry is refused. Coordinates
+            then count atoms in the model's order.
         refinement: How the saddle is found from the guess.
             One of RFO; its own options may stand here too.
         descent: How the way down from the saddle is followed.
             One of IRC; its own options may stand here too.
-        temperatures_K: Temperatures of the rates, in kelvin; results.json has those at the first.
-        low_modes: Vibrations below 100 cm^-1: `harmonic` as all others, `quasi-rrho` as hindered
-            rotors whose moment of inertia is bounded by the molecule's own mean (as in xtb and
-            ORCA), `quasi-rrho-grimme` by 1e-44 kg m^2 (as in Grimme's paper and GoodVibes).
+        temperatures_K: Temperatures of the rates, in kelvin; results.json has those at the
+            first.
+        low_modes: Vibrations below 100 cm^-1: `harmonic` as all others, `quasi-rrho` as
+            hindered rotors whose moment of inertia is bounded by the molecule's own mean (as in
+            xtb and ORCA), `quasi-rrho-grimme` by 1e-44 kg m^2 (as in Grimme's paper and
+            GoodVibes).
         symmetry_start: Rotational symmetry number of the first minimum; 2 for cis-azobenzene.
         symmetry_end: Rotational symmetry number of the last minimum.
         symmetry_saddle: Rotational symmetry number of the saddle.
-        output: Folder that everything is kept in; an unfinished run in it is resumed. Without it
-            nothing is written.
+        output: Folder that everything is kept in; an unfinished run in it is resumed. Without
+            it nothing is written.
         progress: Show a progress bar, on a terminal or in a notebook.
 
     Returns:
@@ -750,22 +760,24 @@ def saddle(
         relabel: Reference that is computed at the saddle and at both minima.
         steps: Most steps to the saddle.
         trust: Open model files that can only be read by running code they contain.
-        map_atoms: Put the atoms of a geometry into the order of the model's training frames where
-            only then its bonds fit; by default such a geometry is refused. Coordinates then count
-            atoms in the model's order.
+        map_atoms: Put the atoms of a geometry into the order of the model's training frames
+            where only then its bonds fit; by default such a geometry is refused. Coordinates
+            then count atoms in the model's order.
         refinement: How the saddle is found from the guess.
             One of RFO; its own options may stand here too.
         descent: How the way down from the saddle is followed.
             One of IRC; its own options may stand here too.
-        temperatures_K: Temperatures of the rates, in kelvin; results.json has those at the first.
-        low_modes: Vibrations below 100 cm^-1: `harmonic` as all others, `quasi-rrho` as hindered
-            rotors whose moment of inertia is bounded by the molecule's own mean (as in xtb and
-            ORCA), `quasi-rrho-grimme` by 1e-44 kg m^2 (as in Grimme's paper and GoodVibes).
+        temperatures_K: Temperatures of the rates, in kelvin; results.json has those at the
+            first.
+        low_modes: Vibrations below 100 cm^-1: `harmonic` as all others, `quasi-rrho` as
+            hindered rotors whose moment of inertia is bounded by the molecule's own mean (as in
+            xtb and ORCA), `quasi-rrho-grimme` by 1e-44 kg m^2 (as in Grimme's paper and
+            GoodVibes).
         symmetry_start: Rotational symmetry number of the first minimum; 2 for cis-azobenzene.
         symmetry_end: Rotational symmetry number of the last minimum.
         symmetry_saddle: Rotational symmetry number of the saddle.
-        output: Folder that everything is kept in; an unfinished run in it is resumed. Without it
-            nothing is written.
+        output: Folder that everything is kept in; an unfinished run in it is resumed. Without
+            it nothing is written.
         progress: Show a progress bar, on a terminal or in a notebook.
 
     Returns:
@@ -867,43 +879,46 @@ def umbrella(
     Args:
         model: Potential to run on.
         start: First geometry; of several frames, such as a path, each window takes the nearest.
-        coordinate: One or two coordinates to hold, such as "dihedral 4 6 7 12" (counted from 0).
-        low: Centre of the first window, one a coordinate, in degrees or angstrom; without low and
-            high dihedrals go all the way round.
+        coordinate: One or two coordinates to hold, such as "dihedral 4 6 7 12" (counted from
+            0).
+        low: Centre of the first window, one a coordinate, in degrees or angstrom; without low
+            and high dihedrals go all the way round.
         high: Centre of the last window, one a coordinate.
         windows: Windows along each coordinate; by default one every 15 degrees of a dihedral, 5
-            degrees of an angle, 0.1 otherwise. Of two coordinates, all combinations are windows.
+            degrees of an angle, 0.1 otherwise. Of two coordinates, all combinations are
+            windows.
         kappa_kcal_mol: Strength of the springs kappa/2 (s - centre)^2, one a coordinate, in
             kcal/mol per degree or angstrom squared; by default their thermal width is half the
             distance of two windows.
         method: Integrator and thermostat.
             One of Langevin | NVE | NoseHoover | Rescaling; its own options may stand here too.
         steps: Timesteps, those of the equilibration included.
-        equilibration: Timesteps that do not count; in the first half of them each window is pulled
-            from its start to its centre.
-        frame_every: Steps between two frames on disk, which have the labels of the model without
-            the springs.
+        equilibration: Timesteps that do not count; in the first half of them each window is
+            pulled from its start to its centre.
+        frame_every: Steps between two frames on disk, which have the labels of the model
+            without the springs.
         colvar_every: Steps between two lines of COLVAR, of which the free energy is made.
         seed: Seed of all random numbers.
         trust: Open model files that can only be read by running code they contain.
-        map_atoms: Put the atoms of a geometry into the order of the model's training frames where
-            only then its bonds fit; by default such a geometry is refused. Coordinates then count
-            atoms in the model's order.
+        map_atoms: Put the atoms of a geometry into the order of the model's training frames
+            where only then its bonds fit; by default such a geometry is refused. Coordinates
+            then count atoms in the model's order.
         min_contact: Stop where two atoms come closer than this multiple of the sum of their
             covalent radii.
-        keep_bonds: Stop where a bond of the start breaks or a new one forms: beyond 1.6 and below
-            1.15 times the sum of the covalent radii.
-        max_temperature_K: Stop where the kinetic temperature of a replica exceeds this, in kelvin;
-            that of few atoms spreads widely without any fault.
-        max_training_distance: Stop where a geometry is farther from all training points than this
-            multiple of the largest distance that one of them has to its nearest other one; for
-            sGDML.
-        max_deviation_eV_A: Stop where a committee's forces deviate on any atom by more than this,
-            in eV/angstrom.
+        keep_bonds: Stop where a bond of the start breaks or a new one forms: beyond 1.6 and
+            below 1.15 times the sum of the covalent radii.
+        max_temperature_K: Stop where the kinetic temperature of a replica exceeds this, in
+            kelvin; that of few atoms spreads widely without any fault.
+        max_training_distance: Stop where a geometry is farther from all training points than
+            this multiple of the largest distance that one of them has to its nearest other one;
+            for sGDML.
+        max_deviation_eV_A: Stop where a committee's forces deviate on any atom by more than
+            this, in eV/angstrom.
         max_rms_deviation_eV_A: The same for the root mean square over a replica's atoms, in
-            eV/angstrom, which tells good from bad geometries more surely than the worst atom does.
-        output: Folder that everything is kept in; an unfinished run in it is resumed. Without it
-            nothing is written.
+            eV/angstrom, which tells good from bad geometries more surely than the worst atom
+            does.
+        output: Folder that everything is kept in; an unfinished run in it is resumed. Without
+            it nothing is written.
         progress: Show a progress bar, on a terminal or in a notebook.
 
     Returns:
