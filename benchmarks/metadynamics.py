@@ -22,16 +22,18 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from flexcalc.workflows.metad import method_of, run_metad
 
+import flexcalc
 from flexcalc import files
 from flexcalc.analysis.freeenergy import surface
 from flexcalc.analysis.transitions import judge, largest_difference
+from flexcalc.commands.face import run_command
 from flexcalc.config import Metad, load
 from flexcalc.files import plumed
 from flexcalc.methods.dynamics import Langevin
 from flexcalc.methods.metadynamics import WellTempered
 from flexcalc.registry import open_potential
+from flexcalc.tasks.metad import method_of
 from flexcalc.units import KB, KCAL_MOL
 
 START = Path(__file__).parents[1] / "inputs" / "alanine-dipeptide.xyz"
@@ -157,7 +159,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.command == "run":
         settings = protocol(options.address, options.steps, options.seed, options.step_fs)
-        run_metad(settings, options.folder)
+        run_command(flexcalc.metad, settings, options.folder, print)
     elif options.command == "direct":
         direct(options.address, options.folder, options.below, options.after_ps)
     else:

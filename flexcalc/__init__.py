@@ -11,7 +11,7 @@ Names are imported on first use, so that `import flexcalc` is quick.
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flexcalc.threads import settle_numexpr
 
@@ -45,94 +45,28 @@ _HOMES = {
     "Thermal": "flexcalc.config.methods",
     "WellTempered": "flexcalc.config.methods",
     "benchmark": "flexcalc.benchmarking.command",
+    "demo": "flexcalc.commands.demo",
+    "evaluate": "flexcalc.commands.evaluate",
+    "export": "flexcalc.commands.export",
+    "info": "flexcalc.commands.info",
+    "init": "flexcalc.commands.init",
+    "ipi": "flexcalc.commands.ipi",
     "label": "flexcalc.commands.label",
     "load": "flexcalc.registry",
     "md": "flexcalc.commands.md",
     "metad": "flexcalc.commands.metad",
     "path": "flexcalc.commands.path",
     "read": "flexcalc.files",
+    "report": "flexcalc.commands.report",
     "saddle": "flexcalc.commands.saddle",
-    "serve": "flexcalc.adapters.ipi",
+    "serve": "flexcalc.commands.serve",
     "train": "flexcalc.commands.train",
     "umbrella": "flexcalc.commands.umbrella",
     "write": "flexcalc.files",
 }
+"""Names of the package and their modules; `python -m flexcalc.stub` tells them to type checkers."""
 
-__all__ = [
-    "FIRE",
-    "IRC",
-    "LBFGS",
-    "NEB",
-    "NVE",
-    "RFO",
-    "AsIs",
-    "Calculator",
-    "Committee",
-    "Dataset",
-    "Displaced",
-    "Evaluation",
-    "FlexcalcError",
-    "Guards",
-    "Langevin",
-    "NoseHoover",
-    "PlainHills",
-    "Potential",
-    "Rescaling",
-    "Scan",
-    "String",
-    "Sum",
-    "Thermal",
-    "WellTempered",
-    "benchmark",
-    "label",
-    "load",
-    "md",
-    "metad",
-    "path",
-    "read",
-    "saddle",
-    "serve",
-    "train",
-    "umbrella",
-    "write",
-]
-
-if TYPE_CHECKING:
-    from flexcalc.adapters.ase import Calculator
-    from flexcalc.adapters.ipi import serve
-    from flexcalc.benchmarking.command import benchmark
-    from flexcalc.commands.label import label
-    from flexcalc.commands.md import md
-    from flexcalc.commands.metad import metad
-    from flexcalc.commands.path import path
-    from flexcalc.commands.saddle import saddle
-    from flexcalc.commands.train import train
-    from flexcalc.commands.umbrella import umbrella
-    from flexcalc.config.methods import (
-        FIRE,
-        IRC,
-        LBFGS,
-        NEB,
-        NVE,
-        RFO,
-        AsIs,
-        Displaced,
-        Guards,
-        Langevin,
-        NoseHoover,
-        PlainHills,
-        Rescaling,
-        Scan,
-        String,
-        Thermal,
-        WellTempered,
-    )
-    from flexcalc.dataset import Dataset
-    from flexcalc.errors import FlexcalcError
-    from flexcalc.files import read, write
-    from flexcalc.models.committee import Committee
-    from flexcalc.potential import Evaluation, Potential, Sum
-    from flexcalc.registry import load
+__all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

@@ -12,6 +12,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin
@@ -23,50 +24,37 @@ from flexcalc.printing import complain, say
 Work = Callable[[], None]
 """What a command comes down to when its words have been read."""
 
-Trust = Annotated[
-    bool, typer.Option("--trust", help="Open model files that can only be read by running code.")
-]
-
-EnergyKey = Annotated[
-    str | None, typer.Option("--energy-key", help="Key of a dataset's energies.", metavar="TEXT")
-]
-ForcesKey = Annotated[
-    str | None, typer.Option("--forces-key", help="Key of a dataset's forces.", metavar="TEXT")
-]
-
-Audit = Annotated[
-    str | None,
-    typer.Option(
-        "--audit",
-        help="Potential that a dataset's labels come from: a sample is computed again and compared "
-        "with it, which finds wrong units, signs, zeros of energy and orders of atoms.",
-        metavar="POTENTIAL",
-    ),
-]
-
 USAGE_ERROR: Any = typer.BadParameter.__base__
 """Typer's name for what is wrong with the words; it has no public one."""
 
 HELP = "Machine-learned force fields for flexible molecules: train, check, and move on them."
 
 RUNS = {
-    "demo": ("Run the main job on glycine, from nothing to a report.", "run_demo"),
-    "label": ("Sample geometries of a molecule and label them with a reference.", "label"),
-    "train": ("Train one or several model families on a dataset.", "train"),
-    "evaluate": ("Measure errors of potentials, overall and by region.", "run_evaluate"),
-    "path": ("Find a minimum-energy path and check its barrier.", "path"),
-    "saddle": ("Refine a saddle, find the minima it joins, and give rates.", "saddle"),
-    "md": ("Run molecular dynamics of many replicas.", "md"),
-    "metad": ("Run metadynamics for a free-energy surface.", "metad"),
-    "umbrella": ("Run umbrella sampling for a free-energy profile.", "umbrella"),
-    "benchmark": ("Compare model families on one flexible molecule.", "benchmark"),
-    "ipi": ("Start i-PI and its clients for one i-PI input.", "run_ipi"),
-    "serve": ("Serve a potential to a running i-PI.", "run_serve"),
+    "demo": "Run the main job on glycine, from nothing to a report.",
+    "label": "Sample geometries of a molecule and label them with a reference.",
+    "train": "Train one or several model families on a dataset.",
+    "evaluate": "Measure errors of potentials, overall and by region.",
+    "path": "Find a minimum-energy path and check its barrier.",
+    "saddle": "Refine a saddle, find the minima it joins, and give rates.",
+    "md": "Run molecular dynamics of many replicas.",
+    "metad": "Run metadynamics for a free-energy surface.",
+    "umbrella": "Run umbrella sampling for a free-energy profile.",
+    "benchmark": "Compare model families on one flexible molecule.",
+    "ipi": "Start i-PI and its clients for one i-PI input.",
+    "serve": "Serve a potential to a running i-PI.",
 }
-"""Commands that take a TOML file: their line in the overview, and their workflow."""
+"""Commands that take a TOML file, and their line in the overview."""
+
+TOOLS = {
+    "init": "Print a commented TOML file with every field of a command.",
+    "report": "Write report.html, one page, for a run folder.",
+    "info": "Describe a model, dataset or run folder.",
+    "export": "Write a model as a file of the sgdml package (.npz), or a committee as one folder.",
+}
+"""Commands that take none, and print what comes of them."""
 
 FOLDERLESS = ("serve",)
-"""Those of them that fill no run folder."""
+"""Commands with a TOML file that fill no run folder."""
 
 LONGEST_LINE = 500
 """Characters of an error that are shown."""
@@ -91,14 +79,19 @@ def build(words: Sequence[str]) -> typer.Typer:
     )
     app.callback()(version)
     wanted = next((word for word in words if not word.startswith("-")), None)
-    for name, (line, workflow) in RUNS.items():
-        function = config_command(name, workflow, words) if name == wanted else not_yet
+    for name, line in RUNS.items():
+        function = run_command_of(name, words) if name == wanted else not_yet
         app.command(name, help=line, epilog=EPILOG.format(name))(function)
-    app.command("init")(init)
-    app.command("report")(report)
-    app.command("info")(info)
-    app.command("export")(export)
+    for name, line in TOOLS.items():
+        app.command(name, help=line)(tool_command_of(name) if name == wanted else not_yet)
     return app
+
+
+def function_of(name: str) -> Any:
+    """The function of a command, the same that Python users call."""
+    import flexcalc
+
+    return getattr(import_module(vars(flexcalc)["_HOMES"][name]), name)
 
 
 def show_version(wanted: bool) -> None:
@@ -126,8 +119,8 @@ def not_yet() -> NoReturn:
     raise RuntimeError("a command was called without being built")
 
 
-def config_command(name: str, workflow: str, words: Sequence[str]) -> Callable[..., Work]:
-    """A command with the arguments, flags and help texts of its config."""
+def run_command_of(name: str, words: Sequence[str]) -> Callable[..., Work]:
+    """A command that takes a TOML file, with the arguments and flags of its config."""
     from flexcalc import config
 
     kind = config.COMMANDS[name]
@@ -153,16 +146,34 @@ def config_command(name: str, workflow: str, words: Sequence[str]) -> Callable[.
         }
 
         def work() -> None:
-            from flexcalc import workflows
-
             chosen = configured(name, arguments, overrides)
-            if workflow == name:
-                import flexcalc
+            if name in FOLDERLESS:
+                function_of(name).task(chosen)
+            else:
                 from flexcalc.commands.face import run_command
 
-                run_command(getattr(flexcalc, name), chosen, folder[0], echo=say)
-            else:
-                getattr(workflows, workflow)(chosen, *folder)
+                run_command(function_of(name), chosen, folder[0], echo=say)
+
+        return work
+
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return command
+
+
+def tool_command_of(name: str) -> Callable[..., Work]:
+    """A command without a TOML file, with the arguments and flags of its config."""
+    from flexcalc import config
+
+    kind = config.TOOLS[name]
+    flags = {flag.name.replace("-", "_"): flag for flag in config.flags(kind)}
+    arguments = {place: flags.pop(place) for place in kind.positional}
+    parameters = [argument_parameter(key, flag) for key, flag in arguments.items()]
+    parameters += [flag_parameter(key, flag) for key, flag in flags.items()]
+
+    def command(**given: Any) -> Work:
+        def work() -> None:
+            values = {key: value for key, value in given.items() if value is not None}
+            show(function_of(name).task(config.load(kind, None, values)))
 
         return work
 
@@ -216,6 +227,12 @@ def arguments_parameter(positional: Sequence[str]) -> inspect.Parameter:
     )
 
 
+def argument_parameter(key: str, flag: Any) -> inspect.Parameter:
+    """An argument that has to be given."""
+    declared = typer.Argument(metavar=key.upper(), help=flag.help)
+    return parameter(key, Annotated[str, declared], inspect.Parameter.empty)
+
+
 def output_parameter(default: Path) -> inspect.Parameter:
     """The option --output."""
     declared = typer.Option(
@@ -246,70 +263,6 @@ def metavar_of(flag: Any) -> str:
         if part in shown:
             return name
     return "TEXT"
-
-
-def init(
-    command: Annotated[str, typer.Argument(help="Such as label.", metavar="COMMAND")],
-) -> Work:
-    """Print a commented TOML file with every field of a command."""
-
-    def work() -> None:
-        from flexcalc import workflows
-
-        show(workflows.toml_template(command), end="")
-
-    return work
-
-
-def report(
-    folder: Annotated[Path, typer.Argument(help="Such as label.", metavar="FOLDER")],
-) -> Work:
-    """Write report.html, one page, for a run folder."""
-
-    def work() -> None:
-        from flexcalc.reports import write_report
-
-        show(write_report(folder))
-
-    return work
-
-
-def info(
-    place: Annotated[str, typer.Argument(help="Its file or folder.", metavar="PLACE")],
-    trust: Trust = False,
-    energy_key: EnergyKey = None,
-    forces_key: ForcesKey = None,
-    audit: Audit = None,
-) -> Work:
-    """Say what a model, a dataset or a run folder is."""
-
-    def work() -> None:
-        from flexcalc import workflows
-
-        facts = workflows.describe(
-            place, trust=trust, energy_key=energy_key, forces_key=forces_key, audit=audit
-        )
-        for line in workflows.lines(facts):
-            show(line)
-
-    return work
-
-
-def export(
-    model: Annotated[str, typer.Argument(help="Address of a model.", metavar="MODEL")],
-    file: Annotated[
-        Path, typer.Argument(help="What to write: FILE.npz or NAME.flex.", metavar="FILE")
-    ],
-    trust: Trust = False,
-) -> Work:
-    """Write a model as a file of the sgdml package (.npz), or a committee as one folder (.flex)."""
-
-    def work() -> None:
-        from flexcalc import workflows
-
-        show(workflows.export_model(model, file, trust=trust))
-
-    return work
 
 
 def main(words: Sequence[str] | None = None) -> None:

@@ -12,7 +12,7 @@ import io
 import shutil
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, Self
@@ -89,6 +89,8 @@ class Store:
 
     target: Path | None = None
     """Where a model is wanted besides, see `deliver`."""
+    echo: Callable[[str], None] | None = None
+    """Takes every line that is said, for the reader; None for nobody."""
 
     def __init__(self, *, progress: bool = False):
         self.progress = progress

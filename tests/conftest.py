@@ -64,8 +64,9 @@ def run():
 
 
 @pytest.fixture(scope="module")
-def own_sockets():
+def own_sockets(tmp_path_factory):
     """A short temporary folder for i-PI's sockets, so that two suites may run side by side."""
+    tmp_path_factory.getbasetemp()  # of all tests, so not in a folder that goes with this module
     with tempfile.TemporaryDirectory(prefix="fx", dir="/tmp") as folder:
         before = tempfile.tempdir
         tempfile.tempdir = folder

@@ -42,7 +42,7 @@ FEW = {"kind": "displacement", "frames": 3}
 DYNAMICS = {"model": "water.flex", "start": "start.xyz", "steps": 6, "frame_every": 2}
 ANGLE = {"coordinate": ["angle 1 0 2"]}
 IMPORTED = (
-    *("flexcalc.workflows", "flexcalc.reports.write", "torch", "scipy.optimize", "scipy.stats"),
+    *("flexcalc.commands.face", "flexcalc.reports.write", "torch", "scipy.optimize", "scipy.stats"),
     *("matplotlib.backends.backend_svg", "pymbar", "numba", "pydantic", "safetensors.numpy"),
     *("flexcalc.models.networks.trainer", "flexcalc.models.mace.network", "torch._dynamo"),
     *("flexcalc.models.schnetpack.dense", "flexcalc.models.bpnn.processor", "mace.modules"),

@@ -255,8 +255,6 @@ def parsed(monkeypatch, *words):
     monkeypatch.setattr(
         "flexcalc.commands.face.run_command", lambda _, chosen, *rest, **more: got.append(chosen)
     )
-    workflow = f"flexcalc.workflows.run_{words[0]}"
-    monkeypatch.setattr(workflow, lambda config, *_: got.append(config), raising=False)
     cli.main(list(words))
     return got[0]
 

@@ -332,7 +332,6 @@ BY_THEMSELVES = {
     "flexcalc/models/networks/compiled.py": "our own sources",
     "flexcalc/display/html.py": "our own style and scripts",
     "flexcalc/benchmarking/trainings.py": "os.devnull",
-    "flexcalc/workflows/runs.py": "log.txt, in a folder that has been looked through",
     "flexcalc/runs/folder.py": "log.txt, in a folder that has been looked through",
 }
 """Modules that open files without storage's help, and which."""

@@ -117,13 +117,10 @@ def test_an_interrupted_run_leaves_no_process_and_can_be_run_again(here, where):
 
 
 LABEL = """
-from flexcalc.config import Label
-from flexcalc.methods.sampling import Displaced
-from flexcalc.workflows import run_label
-from pathlib import Path
-samples = (Displaced(frames=20000),)
-options = Label(reference="xtb:GFN2-xTB", starts=("start.xyz",), samples=samples, workers=2)
-run_label(options, Path("labels"))
+import flexcalc as fx
+fx.label(
+    "xtb:GFN2-xTB", "start.xyz", samples=fx.Displaced(frames=20000), workers=2, output="labels"
+)
 """
 
 

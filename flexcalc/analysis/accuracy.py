@@ -6,9 +6,9 @@ The other convention in use, the mean length of an atom's error vector, gives ab
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -22,7 +22,27 @@ from flexcalc.units import KCAL_MOL, MEV
 CONVENTION = "force errors are means over the 3N Cartesian components of all frames"
 CONFIDENCE = 0.95
 
+FORCE, ENERGY = "_A", ""
+"""What stands behind the unit of energy in keys of forces and of energies."""
+MEASURES = (("mae", "mae"), ("rmse", "rmse"), ("max", "maximum"))
+"""Words of the keys, and the attributes of `Errors` that they stand for."""
+
 Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The coordinate that regions are bins of.
+
+    Args:
+        label: as it was asked for, such as "dihedral 0 1 2 3".
+        unit: "A", "degrees" or "".
+        periodic: whether it goes round a circle.
+    """
+
+    label: str
+    unit: str
+    periodic: bool
 
 
 @dataclass(frozen=True)
@@ -47,12 +67,25 @@ class Errors:
     def to_dict(self, name: str, per: str = "") -> dict[str, Any]:
         """Flat keys such as `force_mae_kcal_mol_A`, in kcal/mol and meV."""
         keys: dict[str, Any] = {}
-        for what, value in (("mae", self.mae), ("rmse", self.rmse), ("max", self.maximum)):
-            keys |= in_units(f"{name}_{what}", value, per)
-        for what, interval in (("mae", self.mae_interval), ("rmse", self.rmse_interval)):
+        for word, attribute in MEASURES:
+            keys |= in_units(f"{name}_{word}", getattr(self, attribute), per)
+        for word in ("mae", "rmse"):
+            interval = getattr(self, f"{word}_interval")
             if interval is not None:
-                keys |= in_units(f"{name}_{what}_interval", interval, per)
+                keys |= in_units(f"{name}_{word}_interval", interval, per)
         return keys
+
+    @classmethod
+    def from_dict(cls, keys: Mapping[str, Any], name: str, per: str = "") -> Self | None:
+        """The errors that `to_dict` gave such keys, to rounding; None where there are none."""
+        values = {item: from_units(keys, f"{name}_{word}", per) for word, item in MEASURES}
+        if any(value is None for value in values.values()):
+            return None
+        intervals = {
+            f"{word}_interval": from_units(keys, f"{name}_{word}_interval", per)
+            for word in ("mae", "rmse")
+        }
+        return cls(**values, **intervals)
 
 
 @dataclass(frozen=True)
@@ -75,12 +108,14 @@ class Region:
     """One bin of a coordinate.
 
     Args:
+        coordinate: its label.
         low, high: the bin's edges, in the coordinate's unit.
         population: frames in it.
         energy: errors of the raw energies in eV; None without energies or frames.
         force: errors in eV/angstrom; None without forces or frames.
     """
 
+    coordinate: str
     low: float
     high: float
     population: int
@@ -92,7 +127,7 @@ class Region:
 class Regions:
     """The bins of one coordinate, worst first, empty ones last."""
 
-    coordinate: Coordinate
+    coordinate: Axis
     bins: tuple[Region, ...]
 
 
@@ -139,24 +174,64 @@ class Accuracy:
         """Everything as JSON can hold it: flat keys with units, tables as lists of rows."""
         keys: dict[str, Any] = {"frames": self.frames, "atoms": self.atoms}
         keys["convention"] = CONVENTION
-        for name in ("force", "energy", "energy_offset_free", "energy_zero", "force_zero"):
+        for name, per in QUANTITIES.items():
             errors: Errors | None = getattr(self, name)
             if errors is not None:
-                keys |= errors.to_dict(name, per="_A" if name.startswith("force") else "")
-        if self.energy_offset is not None:
-            keys |= in_units("energy_offset", self.energy_offset)
-        keys |= in_units("net_force_max", self.net_force, per="_A")
-        keys |= in_units("net_torque_max", self.net_torque)
-        for name in ("energy", "force"):
+                keys |= errors.to_dict(name, per)
+        for key, (attribute, per) in SINGLE.items():
+            value = getattr(self, attribute)
+            if value is not None:
+                keys |= in_units(key, value, per)
+        for name in LINES:
             line: slips.Regression | None = getattr(self, f"{name}_line")
             if line is not None:
-                keys |= {f"{name}_slope": line.slope, f"{name}_correlation": line.correlation}
+                keys |= line.to_dict(name)
         keys["elements"] = [_part_row(part, part.symbol) for part in self.elements]
         keys["each_atom"] = [
             _part_row(part, f"{part.symbol}{part.atoms[0]}") for part in self.each_atom
         ]
         keys["regions"] = [_regions_row(regions) for regions in self.regions]
         return keys | {"worst_frames": list(self.worst), "warnings": list(self.warnings)}
+
+    @classmethod
+    def from_dict(cls, keys: Mapping[str, Any]) -> Self:
+        """The errors that `to_dict` gave, to rounding; tables that are not there are empty.
+
+        Raises:
+            KeyError: they have no size.
+        """
+        values: dict[str, Any] = {
+            **{name: Errors.from_dict(keys, name, per) for name, per in QUANTITIES.items()},
+            **{name: from_units(keys, key, per) for key, (name, per) in SINGLE.items()},
+            **{f"{name}_line": slips.Regression.from_dict(keys, name) for name in LINES},
+        }
+        return cls(
+            frames=keys["frames"],
+            atoms=keys["atoms"],
+            **values,
+            elements=tuple(map(_part_of, keys.get("elements", ()))),
+            each_atom=tuple(map(_part_of, keys.get("each_atom", ()))),
+            regions=tuple(map(_regions_of, keys.get("regions", ()))),
+            worst=tuple(keys.get("worst_frames", ())),
+            warnings=tuple(keys.get("warnings", ())),
+        )
+
+
+QUANTITIES = {
+    **{"force": FORCE, "energy": ENERGY, "energy_offset_free": ENERGY},
+    **{"energy_zero": ENERGY, "force_zero": FORCE},
+}
+"""Attributes of `Accuracy` that are `Errors`, and their names in keys."""
+
+SINGLE = {
+    "energy_offset": ("energy_offset", ENERGY),
+    "net_force_max": ("net_force", FORCE),
+    "net_torque_max": ("net_torque", ENERGY),
+}
+"""Keys of single values of `Accuracy`, and the attributes that they stand for."""
+
+LINES = ("energy", "force")
+"""Quantities whose predictions are regressed on the reference."""
 
 
 def accuracy(
@@ -203,7 +278,10 @@ def accuracy(
         elements=_by_element(dataset.numbers, force_error),
         each_atom=_by_atom(dataset.numbers, force_error),
         regions=tuple(
-            Regions(one, _bins(one, dataset.positions, bins, energy_error, force_error))
+            Regions(
+                Axis(one.label, one.unit, one.periodic),
+                _bins(one, dataset.positions, bins, energy_error, force_error),
+            )
             for one in coordinates
         ),
         net_force=net_force,
@@ -230,9 +308,30 @@ def in_units(name: str, value: Any, per: str = "") -> dict[str, Any]:
     }
 
 
+def from_units(keys: Mapping[str, Any], name: str, per: str = "") -> Any:
+    """The value, or the tuple of values, that `in_units` gave such keys; None where there is none.
+
+    Args:
+        keys: flat keys -> values.
+        name: key without its unit.
+        per: "_A" for a force, "" for an energy.
+    """
+    value = keys.get(f"{name}_kcal_mol{per}")
+    if isinstance(value, list | tuple):
+        return tuple(float(one) * KCAL_MOL for one in value)
+    return None if value is None else float(value) * KCAL_MOL
+
+
 def _part_row(part: Part, name: str) -> dict[str, Any]:
     row = {"name": name, "symbol": part.symbol, "atoms": list(part.atoms)}
-    return row | part.force.to_dict("force", per="_A")
+    return row | part.force.to_dict("force", FORCE)
+
+
+def _part_of(row: Mapping[str, Any]) -> Part:
+    errors = Errors.from_dict(row, "force", FORCE)
+    if errors is None:
+        raise KeyError("force")
+    return Part(row["symbol"], tuple(row["atoms"]), errors)
 
 
 def _regions_row(regions: Regions) -> dict[str, Any]:
@@ -241,13 +340,29 @@ def _regions_row(regions: Regions) -> dict[str, Any]:
         row: dict[str, Any] = {"from": region.low, "to": region.high}
         row["population"] = region.population
         if region.force is not None:
-            row |= region.force.to_dict("force", per="_A")
+            row |= region.force.to_dict("force", FORCE)
         if region.energy is not None:
-            row |= region.energy.to_dict("energy")
+            row |= region.energy.to_dict("energy", ENERGY)
         rows.append(row)
-    coordinate = regions.coordinate
-    facts = {"coordinate": coordinate.label, "unit": coordinate.unit}
-    return facts | {"periodic": coordinate.periodic, "bins": rows}
+    axis = regions.coordinate
+    facts = {"coordinate": axis.label, "unit": axis.unit}
+    return facts | {"periodic": axis.periodic, "bins": rows}
+
+
+def _regions_of(block: Mapping[str, Any]) -> Regions:
+    axis = Axis(block["coordinate"], block["unit"], block["periodic"])
+    bins = [
+        Region(
+            axis.label,
+            row["from"],
+            row["to"],
+            row["population"],
+            Errors.from_dict(row, "energy", ENERGY),
+            Errors.from_dict(row, "force", FORCE),
+        )
+        for row in block["bins"]
+    ]
+    return Regions(axis, tuple(bins))
 
 
 def _check(dataset: Dataset, evaluation: Evaluation) -> None:
@@ -357,13 +472,14 @@ def _bins(
         energy = _errors(energy_error[inside]) if filled and energy_error is not None else None
         force = _errors(force_error[inside]) if filled and force_error is not None else None
         low, high = float(edges[number]), float(edges[number + 1])
-        regions.append(Region(low, high, int(inside.sum()), energy, force))
-
-    def badness(region: Region) -> float:
-        errors = region.force or region.energy
-        return -1.0 if errors is None else errors.rmse
-
+        regions.append(Region(coordinate.label, low, high, int(inside.sum()), energy, force))
     return tuple(sorted(regions, key=badness, reverse=True))
+
+
+def badness(region: Region) -> float:
+    """The RMSE of a region's forces, or else of its energies; -1 without frames."""
+    errors = region.force or region.energy
+    return -1.0 if errors is None else errors.rmse
 
 
 def _net(positions: np.ndarray, forces: np.ndarray) -> tuple[float, float]:

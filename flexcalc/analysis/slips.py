@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Self
 
 import numpy as np
 
@@ -45,6 +47,16 @@ class Regression:
 
     slope: float
     correlation: float
+
+    def to_dict(self, name: str) -> dict[str, float]:
+        """Flat keys such as `energy_slope`."""
+        return {f"{name}_{word}": value for word, value in vars(self).items()}
+
+    @classmethod
+    def from_dict(cls, keys: Mapping[str, Any], name: str) -> Self | None:
+        """The line that `to_dict` gave such keys; None where there is none."""
+        found = {item.name: keys.get(f"{name}_{item.name}") for item in fields(cls)}
+        return None if None in found.values() else cls(**found)  # type: ignore[arg-type]
 
 
 def regression(reference: np.ndarray, predicted: np.ndarray) -> Regression | None:

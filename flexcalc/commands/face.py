@@ -2,17 +2,18 @@
 
 The options of a command are declared once, in its dataclass in `config`. `command` makes the
 function that Python users call of it, and of the task behind it; the command line calls the same
-one with the options that it has read (`run_command`).
+one with the options that it has read (`run_command`). `tool` does so for commands that keep
+nothing, and so have no folder of their own.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING
 from pathlib import Path
 from typing import Any
 
+from flexcalc.commands.annotations import Default, Words, type_of
 from flexcalc.config import from_values, options
 from flexcalc.config.methods import paragraph
 from flexcalc.config.options import Option
@@ -27,8 +28,15 @@ from flexcalc.store import Store
 Task = Callable[[Any, Store], Result]
 """What a command does: options and a store -> result."""
 
+Tool = Callable[[Any], Any]
+"""What a command does that keeps nothing: options -> anything."""
+
 OUTPUT = "output"
 PROGRESS = "progress"
+SECTION_OPTIONS = "section_options"
+
+BY_PLACE, BY_NAME = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
+FURTHER = inspect.Parameter.VAR_KEYWORD
 
 
 def command(config: Any, *, positional: Sequence[str] = ()) -> Callable[[Task], Any]:
@@ -45,22 +53,55 @@ def command(config: Any, *, positional: Sequence[str] = ()) -> Callable[[Task], 
         def call(
             *given: Any, output: Path | str | None = None, progress: bool = True, **named: Any
         ) -> Result:
-            values = _bound(task.__name__, order, given, named)
-            chosen = from_values(config, _as_datasets(config, values))
+            chosen = _chosen(config, task.__name__, order, given, named)
             return _carried_out(task, chosen, output, progress)
 
-        call.__name__ = call.__qualname__ = task.__name__
-        call.__module__ = task.__module__
-        call.__doc__ = _documented(task, config)
-        call.__signature__ = _signature(config, order, task)  # type: ignore[attr-defined]
-        call.task, call.config = task, config  # type: ignore[attr-defined]
-        return call
+        return _public(call, task, config, order, keeps=True)
 
     return decorate
 
 
+def tool(config: Any) -> Callable[[Tool], Any]:
+    """Make a function of Python of what a command does that keeps nothing.
+
+    Args:
+        config: dataclass of the command's options.
+    """
+    order = [name.lstrip("*") for name in config.positional]
+
+    def decorate(task: Tool) -> Any:
+        def call(*given: Any, **named: Any) -> Any:
+            return task(_chosen(config, task.__name__, order, given, named))
+
+        return _public(call, task, config, order, keeps=False)
+
+    return decorate
+
+
+def _public(call: Any, task: Callable, config: Any, order: Sequence[str], *, keeps: bool) -> Any:
+    """The function with the name, signature and documentation that users see."""
+    call.__name__ = call.__qualname__ = task.__name__
+    call.__module__ = task.__module__
+    call.__doc__ = _documented(task, config, keeps)
+    call.__signature__ = _signature(config, order, task, keeps)
+    call.task, call.config, call.keeps = task, config, keeps
+    return call
+
+
+def _chosen(
+    config: Any, name: str, order: Sequence[str], given: Sequence[Any], named: Mapping[str, Any]
+) -> Any:
+    """The options of a command from the values of a call."""
+    return from_values(config, _as_datasets(config, _bound(name, order, given, named)))
+
+
 def run_command(
-    function: Any, chosen: Any, folder: Path, echo: Callable[[str], None] | None
+    function: Any,
+    chosen: Any,
+    folder: Path,
+    echo: Callable[[str], None] | None,
+    *,
+    progress: bool = True,
 ) -> Result:
     """A command as the command line does it: in a folder, with lines for the reader.
 
@@ -68,7 +109,7 @@ def run_command(
         InputError: something that was given cannot be used; nothing is written.
         GuardError: a guard stopped the run; what went before is on disk.
     """
-    result = _carried_out(function.task, chosen, folder, True, echo)
+    result = _carried_out(function.task, chosen, folder, progress, echo)
     if result.stopped is not None:
         stop = result.stopped
         raise GuardError(stop.message, stop.reason, stop.replicas, stop.positions)
@@ -161,34 +202,34 @@ def as_geometries(given: Any) -> Any:
     )
 
 
-def _signature(config: Any, order: Sequence[str], task: Task) -> inspect.Signature:
+def _signature(config: Any, order: Sequence[str], task: Callable, keeps: bool) -> inspect.Signature:
     """Options as parameters: those in order first, all others by name."""
     known = {option.name: option for option in options(config)}
     parameters = []
     for name in sorted(known, key=lambda name: order.index(name) if name in order else len(order)):
-        option = known[name]
-        kind = (
-            inspect.Parameter.POSITIONAL_OR_KEYWORD
-            if name in order
-            else inspect.Parameter.KEYWORD_ONLY
-        )
-        default = inspect.Parameter.empty if option.default is MISSING else option.default
-        parameters.append(
-            inspect.Parameter(name, kind, default=default, annotation=option.annotation)
-        )
-    by_name = inspect.Parameter.KEYWORD_ONLY
-    place = Path | str | None
-    parameters.append(inspect.Parameter(OUTPUT, by_name, default=None, annotation=place))
-    parameters.append(inspect.Parameter(PROGRESS, by_name, default=True, annotation=bool))
+        parameters.append(_parameter(known[name], BY_PLACE if name in order else BY_NAME))
+    if keeps:
+        place = Words("Path | str | None")
+        parameters += [
+            inspect.Parameter(OUTPUT, BY_NAME, default=None, annotation=place),
+            inspect.Parameter(PROGRESS, BY_NAME, default=True, annotation=bool),
+        ]
     if any(option.choices for option in known.values()):
-        parameters.append(
-            inspect.Parameter("section_options", inspect.Parameter.VAR_KEYWORD, annotation=Any)
-        )
-    result = inspect.signature(task, eval_str=True).return_annotation
-    return inspect.Signature(parameters, return_annotation=result)
+        parameters.append(inspect.Parameter(SECTION_OPTIONS, FURTHER, annotation=Any))
+    result = inspect.signature(task).return_annotation
+    return inspect.Signature(parameters, return_annotation=Words(result))
 
 
-def _documented(task: Task, config: Any) -> str:
+def _parameter(option: Option, kind: Any) -> inspect.Parameter:
+    """An option as a parameter."""
+    default = Default(option.default) if option.choices else option.default
+    if option.required:
+        default = inspect.Parameter.empty
+    words = Words(type_of(option))
+    return inspect.Parameter(option.name, kind, default=default, annotation=words)
+
+
+def _documented(task: Callable, config: Any, keeps: bool) -> str:
     """The docstring of the task, with every option."""
     text = inspect.cleandoc(task.__doc__ or "")
     head, mark, rest = text.partition("\n\nReturns:")
@@ -197,12 +238,13 @@ def _documented(task: Task, config: Any) -> str:
         lines += paragraph(option.name, option.help)
         if option.choices:
             lines += paragraph("", f"One of {_kinds(option)}; its own options may stand here too.")
-    lines += paragraph(
-        OUTPUT,
-        "Folder that everything is kept in; an unfinished run in it is resumed. Without it "
-        "nothing is written.",
-    )
-    lines += paragraph(PROGRESS, "Show a progress bar, on a terminal or in a notebook.")
+    if keeps:
+        lines += paragraph(
+            OUTPUT,
+            "Folder that everything is kept in; an unfinished run in it is resumed. Without it "
+            "nothing is written.",
+        )
+        lines += paragraph(PROGRESS, "Show a progress bar, on a terminal or in a notebook.")
     return "\n".join(lines) + mark + rest + "\n"
 
 

@@ -17,14 +17,19 @@ from flexcalc.config.commands import (
 )
 from flexcalc.config.options import Flag, flags, options
 from flexcalc.config.reading import from_values, load, positional_values
+from flexcalc.config.tools import TOOLS, Export, Info, Init, Report
 from flexcalc.config.writing import template, to_toml
 
 __all__ = [
     "COMMANDS",
+    "TOOLS",
     "Benchmark",
     "Demo",
     "Evaluate",
+    "Export",
     "Flag",
+    "Info",
+    "Init",
     "Ipi",
     "Label",
     "Md",
@@ -32,6 +37,7 @@ __all__ = [
     "Metad",
     "Model",
     "PathSearch",
+    "Report",
     "SaddleSearch",
     "Sample",
     "Serve",

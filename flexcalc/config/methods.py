@@ -45,7 +45,7 @@ def documented(method: Any) -> str:
 def paragraph(name: str, text: str) -> list[str]:
     """An entry of an "Args:" list, wrapped; further text of the last one where name is empty."""
     first = f"    {name}: {text}" if name else f"        {text}"
-    return textwrap.wrap(first, 96, initial_indent="", subsequent_indent="        ")
+    return textwrap.wrap(first, 92, subsequent_indent="        ", break_on_hyphens=False)
 
 
 for method in METHODS:

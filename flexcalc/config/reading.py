@@ -292,6 +292,8 @@ def _leaf(option: Option, value: Any, place: str, typed: bool) -> Any:
 
     if option.takes is not None:
         _check_given(option, value, place)
+    if option.takes == POTENTIAL:
+        value = _addresses(value)
     numeric = is_numeric(option.annotation) and not holds_text(option.annotation)
     for entry in value if isinstance(value, list) else [value]:
         loose = isinstance(entry, bool) or (isinstance(entry, str) and not typed)
@@ -308,6 +310,13 @@ def _leaf(option: Option, value: Any, place: str, typed: bool) -> Any:
     for theirs, ours in WORDS:
         message = message.replace(theirs, ours)
     raise ConfigError(f"{place}: {_plainly(message, found)}, got {_shown(found)}")
+
+
+def _addresses(value: Any) -> Any:
+    """Addresses for the paths of models, of which there may be several."""
+    if isinstance(value, list | tuple):
+        return [_addresses(entry) for entry in value]
+    return str(value) if isinstance(value, Path) else value
 
 
 def _check_given(option: Option, value: Any, place: str) -> None:

@@ -29,7 +29,7 @@ NUMBER = re.compile(
 TRUTH = {"T": True, "True": True, "true": True, "F": False, "False": False, "false": False}
 
 ELECTRONS = ("charge", "multiplicity")
-"""Keys that a reference method follows (`workflows/molecule.py`)."""
+"""Keys that a reference method follows (`tasks/molecule.py`)."""
 PERIODIC = ("Lattice", "pbc")
 
 CELL = re.compile(r"\bCELL\s*[(\[{]\w+[)\]}]\s*:")

@@ -127,7 +127,9 @@ def following[C](config: C, electrons: Electrons) -> C:
         if isinstance(value, str):
             changed[name] = stated(value, electrons)
         elif isinstance(value, tuple):
-            changed[name] = tuple(stated(one, electrons) for one in value)
+            changed[name] = tuple(
+                stated(one, electrons) if isinstance(one, str) else one for one in value
+            )
     return replace(config, **changed)  # type: ignore[type-var]
 
 

@@ -267,7 +267,7 @@ def test_sampling_for_labels_keeps_the_masses(tmp_path):
 
 
 def test_i_pi_is_given_what_was_read(tmp_path):
-    from flexcalc.workflows.ipi import _plain_start
+    from flexcalc.tasks.ipi import _plain_start
 
     (tmp_path / "plain.xyz").write_text(ammonia("HHH"))
     plain = files.read(tmp_path / "plain.xyz")
@@ -282,7 +282,7 @@ def test_i_pi_is_given_what_was_read(tmp_path):
 
 def test_i_pi_is_given_all_images_of_a_path(tmp_path):
     """In i-PI's own units it reads the file itself; in others all frames are converted."""
-    from flexcalc.workflows.ipi import _plain_start
+    from flexcalc.tasks.ipi import _plain_start
 
     images = {"own": "# positions{bohr} cell{bohr}", "key": "length_unit=bohr"}
     for name, comment in images.items():

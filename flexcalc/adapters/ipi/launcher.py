@@ -6,8 +6,10 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any
 from xml.etree.ElementTree import Element
 
@@ -15,15 +17,15 @@ import numpy as np
 
 from flexcalc.adapters.ipi import inputs, resume, safety
 from flexcalc.adapters.ipi import start as begin
-from flexcalc.adapters.ipi.client import molecule, resolve
-from flexcalc.adapters.ipi.processes import Worker, owned_socket, worker
+from flexcalc.adapters.ipi.client import molecule, resolve, serve
+from flexcalc.adapters.ipi.processes import ThreadClient, Worker, owned_socket, worker
 from flexcalc.errors import ConfigError, MissingExtraError, ProtocolError, ServerLostError
-from flexcalc.fields import Address
+from flexcalc.fields import PotentialLike
 from flexcalc.models.bonding import check_order
 from flexcalc.potential import Potential
 from flexcalc.printing import complain
 from flexcalc.progress import Progress, silent
-from flexcalc.registry import open_potential
+from flexcalc.registry import name_of, open_potential
 from flexcalc.storage import atomic_write, read_file, whole_lines
 from flexcalc.units import BOHR, HARTREE
 
@@ -31,8 +33,12 @@ if TYPE_CHECKING:
     import ase
 
 POLL_S = 0.05
+PATIENCE_S = 1.0
+"""How long a client in this process waits for i-PI until it asks whether to go on waiting."""
 MOST_LINES = 2000
 """Scalars are written often enough for this many lines in a run."""
+Job = Mapping[str, Any] | ThreadClient
+"""What a client process is told, or a client in this process."""
 COLUMNS = ("step", "time_fs", "temperature_K", "potential_eV", "conserved_eV", "ensemble_K")
 
 
@@ -62,7 +68,7 @@ class Outcome:
 
 def launch(
     input_file: Path | str,
-    potential: Address,
+    potential: PotentialLike,
     atoms: ase.Atoms | Path | str,
     folder: Path | str,
     *,
@@ -83,10 +89,12 @@ def launch(
 
     Args:
         input_file: i-PI's XML with one `<ffsocket>`, or with an `<ffdirect>` and no client.
-        potential: address of the potential to serve.
+        potential: address of the potential to serve; or the potential itself, or an ASE
+            calculator, which one client in this process serves.
         atoms: the molecule as i-PI numbers it, or a file of it.
         folder: run folder; must exist.
-        clients: number of client processes; each evaluates beads on its own.
+        clients: number of client processes; each evaluates beads on its own. 1 where the
+            potential is an object.
         steps: number of steps, instead of the input's.
         start: geometry to start from, instead of the input's.
         compare: also compare energies and forces of the first bead with the direct call.
@@ -109,13 +117,17 @@ def launch(
     folder = Path(folder).resolve()
     numbers, positions = molecule(atoms)
     surface = open_potential(potential, numbers, trust=trust)
+    if clients > 1 and not isinstance(potential, str):
+        raise ConfigError(
+            "clients: expected 1 for a potential that is an object; other processes need an address"
+        )
     check_order(surface, positions[None], "the molecule as i-PI has it")
     root = _prepared(Path(input_file), start, len(numbers) if compare else None, steps)
     safety.check(root, input_file, folder, trust)
     safety.check_folder(folder, trust)
     client = {
         "role": "client",
-        "address": potential,
+        "address": name_of(potential),
         "numbers": numbers.tolist(),
         "positions": positions.tolist(),
         "trust": trust,
@@ -125,7 +137,9 @@ def launch(
     with _listener(root, str(input_file), folder, allow_remote) as (where, keep):
         path = _input_in(folder, root, len(numbers), trust)
         if path is not None:
-            jobs = [client | where] * (clients if where else 0)
+            jobs: list[Job] = [client | where] * (clients if where else 0)
+            if jobs and not isinstance(potential, str):
+                jobs = [ThreadClient(partial(_answer, surface, client | where))]
             _run(folder, path, keep, jobs, root, timeout_s, progress)
     resume.clear(root, folder)
     scalars = _scalars(root, folder)
@@ -135,6 +149,28 @@ def launch(
         rows = np.concatenate(_of_each_system(root, folder, inputs.FORCES))
         force, energy = _differences(surface, rows)
     return Outcome(scalars, images, force, energy, time.monotonic() - begun)
+
+
+def _answer(potential: Potential, job: Mapping[str, Any], stopped: Event) -> None:
+    """Serve a potential of this process to its i-PI, by the job of a client.
+
+    Raises:
+        FlexcalcError: see `serve`; also where i-PI was not there before `stopped` was set.
+    """
+    import ase
+
+    own = ("role", "address", "numbers", "positions", "connect_timeout_s")
+    how = {key: value for key, value in job.items() if key not in own}
+    atoms = ase.Atoms(job["numbers"], job["positions"])
+    said: list[str] = []  # the first line is that it has connected
+    while True:
+        try:
+            serve(potential, atoms, log=said.append, connect_timeout_s=PATIENCE_S, **how)
+        except ServerLostError:
+            if said or stopped.is_set():
+                raise
+        else:
+            return
 
 
 def _prepared(
@@ -217,24 +253,30 @@ def _run(
     folder: Path,
     path: Path,
     keep: Sequence[int],
-    clients: Sequence[Mapping[str, Any]],
+    clients: Sequence[Job],
     root: Element,
     timeout_s: float,
     progress: Progress,
 ) -> None:
     """Run i-PI on a prepared file with its clients; on leaving, none of them runs any more."""
     with ExitStack() as stack:
+        threads = [stack.enter_context(one) for one in clients if isinstance(one, ThreadClient)]
         ipi = {"role": "server", "input": str(path)}
         server = stack.enter_context(worker(ipi, folder / "i-pi.log", folder, keep))
         workers = [
             stack.enter_context(worker(job, folder / f"client-{number}.log"))
             for number, job in enumerate(clients)
+            if isinstance(job, Mapping)
         ]
-        _watch(server, workers, root, timeout_s, progress)
+        _watch(server, [*threads, *workers], root, timeout_s, progress)
 
 
 def _watch(
-    server: Worker, clients: Sequence[Worker], root: Element, timeout_s: float, progress: Progress
+    server: Worker,
+    clients: Sequence[Worker | ThreadClient],
+    root: Element,
+    timeout_s: float,
+    progress: Progress,
 ) -> None:
     """Return when i-PI has finished; end everything as soon as one of them fails.
 

@@ -11,10 +11,11 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from flexcalc.adapters.ipi.client import socket_path
 from flexcalc.errors import BusyError, FlexcalcError, GuardError, InputError, ProtocolError
@@ -95,6 +96,47 @@ class Worker:
         who = "i-PI" if self.role == "server" else "a client"
         how = "stopped early" if self.code == STOPPED else f"died (exit code {self.code})"
         return ProtocolError(f"{who} {how}; it said last: {last[:200]!r}; all of it: {self.log}")
+
+
+class ThreadClient:
+    """A client of i-PI within this process, for a potential that no other process can open.
+
+    It ends when i-PI says so or is gone, so i-PI has to be stopped first.
+
+    Args:
+        answer: serves the potential; returns when i-PI says EXIT, and gives up waiting for i-PI
+            once the event is set that it is called with.
+    """
+
+    def __init__(self, answer: Callable[[threading.Event], object]):
+        self.answer, self.stopped = answer, threading.Event()
+        self.error: Exception | None = None
+        self.thread = threading.Thread(target=self._work, daemon=True)
+
+    def _work(self) -> None:
+        try:
+            self.answer(self.stopped)
+        except Exception as error:  # the launcher raises it
+            self.error = error
+
+    def __enter__(self) -> Self:
+        self.thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stopped.set()
+        self.thread.join(GRACE_S)
+
+    @property
+    def code(self) -> int | None:
+        """1 once it has failed, 0 once it has ended well, or None while it runs."""
+        if self.error is not None:
+            return 1
+        return None if self.thread.is_alive() else 0
+
+    def failure(self) -> Exception:
+        """What it failed with."""
+        return self.error or ProtocolError("a client ended early")
 
 
 @contextmanager

@@ -1,0 +1,29 @@
+"""`flexcalc info`: what a thing is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from flexcalc.commands.face import as_geometries, tool
+from flexcalc.config import Info
+from flexcalc.results.description import Description
+from flexcalc.tasks import info as task
+
+
+@tool(Info)
+def info(options: Info) -> Description:
+    """Describe a model, a dataset, a run folder, or an object that is one of these.
+
+    Returns:
+        The facts, which print as a line each. Raises InputError where it is none of these.
+
+    Example:
+        >>> import flexcalc as fx
+        >>> from ase.build import molecule
+        >>> found = fx.info(molecule("H2O"))
+        >>> found.what, found.molecule, found.facts["frames"]
+        ('dataset', 'H2O', 1)
+    """
+    if hasattr(options.place, "get_positions") or isinstance(options.place, list | tuple):
+        options = replace(options, place=as_geometries(options.place))
+    return task.info(options)

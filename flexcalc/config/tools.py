@@ -1,0 +1,64 @@
+"""What the commands can be told that take no run file: they look at things, or write one file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from flexcalc.config.shared import OpensPotentials
+from flexcalc.fields import PotentialLike
+
+
+@dataclass(frozen=True, kw_only=True)
+class Init:
+    """Print a commented TOML file with every field of a command."""
+
+    positional: ClassVar[tuple[str, ...]] = ("command",)
+
+    command: str
+    """Name of the command, such as label."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Write report.html, one page, for a run folder."""
+
+    positional: ClassVar[tuple[str, ...]] = ("folder",)
+
+    folder: Path
+    """Output folder of a command, such as label; or a folder with several of `flexcalc path`, which
+    are compared."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Info(OpensPotentials):
+    """Describe a model, dataset or run folder."""
+
+    positional: ClassVar[tuple[str, ...]] = ("place",)
+
+    place: Any
+    """File, folder or address; in Python also a potential, a Dataset, ase.Atoms or a result."""
+    energy_key: str | None = None
+    """Key of a dataset's energies; by default any of the usual ones."""
+    forces_key: str | None = None
+    """Key or column of a dataset's forces."""
+    audit: PotentialLike | None = None
+    """Potential that a dataset's labels come from: a sample is computed again and compared with it,
+    which finds wrong units, signs, zeros of energy and orders of atoms."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export(OpensPotentials):
+    """Write a model as a file of the sgdml package (.npz), or a committee as one folder (.flex)."""
+
+    positional: ClassVar[tuple[str, ...]] = ("model", "file")
+
+    model: PotentialLike
+    """Trained model, or a committee such as committee:a.flex,b.flex."""
+    file: Path
+    """File or folder to write, NAME.npz or NAME.flex; a model that is there is replaced."""
+
+
+TOOLS: dict[str, Any] = {"init": Init, "report": Report, "info": Info, "export": Export}
+"""Configs of the commands without a run file, by name."""

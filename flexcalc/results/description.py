@@ -1,0 +1,53 @@
+"""What a model, a dataset, a run folder or a result is, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Description:
+    """What a thing is; printed, it is a line for each fact."""
+
+    what: str
+    """"model", "dataset", "run folder" or "result"."""
+    facts: Mapping[str, Any]
+    """Its facts by name, in the order to be shown; some of them are tables themselves."""
+
+    @property
+    def molecule(self) -> str | None:
+        """Formula of the molecule, where it is known."""
+        return self.facts.get("molecule")
+
+    def to_dict(self) -> dict[str, Any]:
+        """What it is and its facts."""
+        return {"what": self.what, **self.facts}
+
+    def lines(self) -> list[str]:
+        """A line for each fact; tables inside them indented."""
+        return list(_lines(self.to_dict()))
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+    def __repr__(self) -> str:
+        return f"Description({', '.join(filter(None, (self.what, self.molecule)))})"
+
+
+def _lines(facts: Mapping[str, Any], indent: str = "") -> Iterator[str]:
+    for key, value in facts.items():
+        if isinstance(value, Mapping):
+            yield f"{indent}{key}:"
+            yield from _lines(value, indent + "  ")
+        else:
+            yield f"{indent}{key}: {_shown(value)}"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_shown, value)) or "none"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

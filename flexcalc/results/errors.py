@@ -1,0 +1,218 @@
+"""What an evaluation of potentials returns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from flexcalc.analysis.accuracy import (
+    ENERGY,
+    FORCE,
+    Accuracy,
+    Part,
+    Region,
+    Regions,
+    badness,
+    in_units,
+)
+from flexcalc.analysis.accuracy import Errors as QuantityErrors
+from flexcalc.dataset import Dataset
+from flexcalc.errors import FileFormatError
+from flexcalc.results.base import Figure, Result, figure
+from flexcalc.store import Store
+from flexcalc.units import KCAL_MOL
+
+ERRORS, WORST, PARITY = "errors.json", "worst.xyz", "parity-{}.npz"
+
+UNITS = {"force": "kcal/mol/A", "energy": "kcal/mol"}
+"""Quantities of labels, and the units that they are shown in."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class Errors(Result):
+    """Errors of a potential on labelled frames; of several, those of the first and all `models`.
+
+    Energies are in eV and forces in eV/angstrom, as in a Dataset; `to_dict`, the summary and the
+    report have them in kcal/mol and meV too. Errors of forces are means over the 3N Cartesian
+    components of all frames.
+    """
+
+    command: ClassVar[str] = "evaluate"
+
+    dataset: str = figure("dataset")
+    """File of the labelled frames, or where they come from."""
+    model: str = figure("potential")
+    """Address of the potential, or the class of one that was given as an object."""
+    atom_map: tuple[int, ...] | None = figure("", default=None)
+    """Order (atoms,) in which the atoms of the frames were put to be those of the model."""
+    accuracy: Accuracy
+    """All errors, in eV and eV/angstrom."""
+    further: tuple[Errors, ...] = ()
+    """Errors of the second and all further potentials."""
+    index: int = 0
+    """Number of the potential among several, from 0."""
+
+    @property
+    def models(self) -> tuple[Errors, ...]:
+        """The errors of each potential in turn, of this one first."""
+        return (self, *self.further)
+
+    @property
+    def frames(self) -> int:
+        """Number of frames that were compared."""
+        return self.accuracy.frames
+
+    @property
+    def forces(self) -> QuantityErrors:
+        """Errors of the force components in eV/angstrom: `mae`, `rmse`, `maximum`, and bootstrap
+        intervals of the first two.
+
+        Raises:
+            FileFormatError: the frames have no forces.
+        """
+        return self._known(self.accuracy.force, "forces")
+
+    @property
+    def energies(self) -> QuantityErrors:
+        """Errors of the energies in eV, as `forces`.
+
+        Raises:
+            FileFormatError: the frames have no energies.
+        """
+        return self._known(self.accuracy.energy, "energies")
+
+    @property
+    def energies_offset_free(self) -> QuantityErrors:
+        """Errors of the energies in eV once their mean error is taken off.
+
+        Raises:
+            FileFormatError: the frames have no energies.
+        """
+        return self._known(self.accuracy.energy_offset_free, "energies")
+
+    def _known(self, errors: QuantityErrors | None, what: str) -> QuantityErrors:
+        if errors is None:
+            raise FileFormatError(f"{self.dataset}: the dataset has no {what} to compare with")
+        return errors
+
+    @property
+    def elements(self) -> tuple[Part, ...]:
+        """Force errors in eV/angstrom by element."""
+        return self.accuracy.elements
+
+    @property
+    def regions(self) -> tuple[Regions, ...]:
+        """Errors by bins of each coordinate of `by`, the worst bin first."""
+        return self.accuracy.regions
+
+    @property
+    def worst_region(self) -> Region | None:
+        """The region with the largest RMSE, of any coordinate; None without `by`."""
+        worst = [regions.bins[0] for regions in self.regions]
+        return max(worst, key=badness, default=None)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user should look at, such as a unit that seems wrong, one line each."""
+        return self.accuracy.warnings
+
+    @property
+    def parity(self) -> dict[str, np.ndarray]:
+        """energies_predicted and energies_reference (frames,) in eV, forces_predicted and
+        forces_reference (frames, atoms, 3) in eV/angstrom; those of the reference if known."""
+        return self.store.get(PARITY.format(self.index)) or {}
+
+    @property
+    def worst_frames(self) -> Dataset:
+        """The frames with the largest errors of the first potential, with their labels."""
+        return self.store.get(WORST)
+
+    def table(self) -> dict[str, Any]:
+        """All errors of this potential alone, as errors.json has them."""
+        mapped = {} if self.atom_map is None else {"atom_map": self.atom_map}
+        return {"model": self.model, **self.accuracy.to_dict(), **mapped}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The errors as results.json has them: those of regions, elements and atoms left out."""
+        found = {"dataset": self.dataset, **_flat(self.table())}
+        if self.further:
+            found["models"] = [_flat(one.table()) for one in self.models]
+        return found
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any], store: Store) -> Self:
+        """The errors that stand in results.json, and in errors.json if that is there.
+
+        Raises:
+            FileFormatError: errors are missing.
+        """
+        tables = store.get(ERRORS) or found.get("models", [found])
+        try:
+            models = [
+                cls(
+                    store=store,
+                    dataset=found["dataset"],
+                    model=table["model"],
+                    accuracy=Accuracy.from_dict(table),
+                    atom_map=tuple(table["atom_map"]) if "atom_map" in table else None,
+                    index=index,
+                )
+                for index, table in enumerate(tables)
+            ]
+        except (KeyError, TypeError, AttributeError) as error:
+            raise FileFormatError(f"{store.where(ERRORS)}: no errors of models: {error}") from None
+        return joined(models)
+
+    def figures(self) -> Iterator[Figure]:
+        """The potential, the number of frames, and MAE and RMSE in kcal/mol."""
+        yield Figure("model", "potential", self.model, "")
+        yield Figure("frames", "frames", self.frames, "")
+        for name, per in (("force", FORCE), ("energy", ENERGY)):
+            errors: QuantityErrors | None = getattr(self.accuracy, name)
+            for word in ("mae", "rmse") if errors else ():
+                key, value = next(
+                    iter(in_units(f"{name}_{word}", getattr(errors, word), per).items())
+                )
+                yield Figure(key, f"{name} {word.upper()}", value, UNITS[name])
+
+    def to_frame(self) -> Any:
+        """A pandas table with a row for each potential.
+
+        Raises:
+            ModuleNotFoundError: pandas is not installed.
+        """
+        import pandas as pd
+
+        return pd.DataFrame([{one.key: one.value for one in m.figures()} for m in self.models])
+
+    def summary(self) -> str:
+        """The errors in one line; of several potentials the one with the lowest RMSE."""
+        if not self.further:
+            return self.line()
+        best = min(self.models, key=lambda one: (one.accuracy.force or one.energies).rmse)
+        return f"lowest RMSE of {len(self.models)} potentials: {best.line()}"
+
+    def line(self) -> str:
+        """The errors of this potential alone in one line."""
+        parts = []
+        for name, unit in UNITS.items():
+            errors: QuantityErrors | None = getattr(self.accuracy, name)
+            if errors is not None:
+                mae, rmse, largest = (
+                    value / KCAL_MOL for value in (errors.mae, errors.rmse, errors.maximum)
+                )
+                parts.append(f"{name} MAE {mae:.3f} RMSE {rmse:.3f} max {largest:.2f} {unit}")
+        return f"{self.model} on {self.frames} frames: {'; '.join(parts)}"
+
+
+def joined[E: Errors](models: Sequence[E]) -> E:
+    """The errors of the first of several potentials, with those of all others."""
+    return replace(models[0], further=tuple(models[1:]))
+
+
+def _flat(table: Mapping[str, Any]) -> dict[str, Any]:
+    """What is no table itself, such as errors of regions and intervals."""
+    return {key: value for key, value in table.items() if not isinstance(value, list)}

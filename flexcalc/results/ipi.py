@@ -1,0 +1,91 @@
+"""What a run of i-PI returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from flexcalc.dataset import Dataset
+from flexcalc.files.tables import csv_blocks
+from flexcalc.results.base import Result, figure
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+SCALARS, PATH = "scalars.csv", "path.xyz"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class IpiRun(Result):
+    """A run of i-PI with its clients: dynamics, or the path that it sought."""
+
+    command: ClassVar[str] = "ipi"
+
+    input: str = figure("input")
+    """Input file of i-PI."""
+    model: str = figure("potential")
+    """Address of the potential, or the class of one that was given as an object."""
+    clients: int = figure("clients")
+    """Clients that served the potential."""
+    steps: int = figure("steps")
+    """Last step of i-PI."""
+    force_difference_max_relative: float | None = figure(
+        "largest relative force difference", default=None
+    )
+    """Largest difference of a force component that i-PI received from the direct call's, over the
+    largest force; None unless `compare`."""
+    energy_difference_max_relative: float | None = figure(
+        "largest relative energy difference", default=None
+    )
+    """The same of the energies."""
+    temperature_mean_K: float | None = figure("mean temperature", "K", default=None)
+    """Mean kinetic temperature of the records, in kelvin; None of a path."""
+    exchanges_seen: int | None = figure("steps with an exchange of replicas", default=None)
+    """Records in which replicas had exchanged their ensembles since the one before."""
+    ensembles_K: tuple[float, ...] | None = figure("", default=None)
+    """Temperatures of the ensembles of several replicas, in kelvin."""
+    ensembles_mean_K: tuple[float, ...] | None = figure("", default=None)
+    """Mean kinetic temperature in each of these ensembles, in kelvin."""
+    image_count: int | None = figure("images", key="images", default=None)
+    """Number of images of the path that i-PI sought; None of dynamics."""
+    barrier_kcal_mol: float | None = figure(
+        "barrier", "kcal/mol", key="barrier_model_kcal_mol", default=None
+    )
+    """Highest energy along the path above the first image, in kcal/mol."""
+    barrier_back_kcal_mol: float | None = figure(
+        "barrier of the way back", "kcal/mol", key="barrier_back_model_kcal_mol", default=None
+    )
+    """Highest energy along the path above the last image, in kcal/mol."""
+    reaction_energy_kcal_mol: float | None = figure(
+        "reaction energy", "kcal/mol", key="reaction_energy_model_kcal_mol", default=None
+    )
+    """Energy of the last image above the first, in kcal/mol."""
+
+    def summary(self) -> str:
+        """The run in one line."""
+        found = ""
+        if self.temperature_mean_K is not None:
+            found = f", mean temperature {self.temperature_mean_K:.1f} K"
+        elif self.barrier_kcal_mol is not None:
+            found = f", barrier {self.barrier_kcal_mol:.3f} kcal/mol"
+        return f"i-PI: {self.steps} steps{found}"
+
+    @cached_property
+    def scalars(self) -> dict[str, np.ndarray]:
+        """Columns of scalars.csv (lines,): step, time_fs, temperature_K, potential_eV and
+        conserved_eV; with several systems ensemble_K and replica too, a line of each in turn."""
+        blocks = list(csv_blocks(self.store.stream(SCALARS)))
+        return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+
+    @cached_property
+    def path(self) -> Dataset | None:
+        """The images of the path, with the labels of direct calls; None of dynamics."""
+        return self.store.get(PATH)
+
+    @property
+    def images(self) -> list[Atoms]:
+        """The images of the path as ase.Atoms, with energies and forces; empty of dynamics."""
+        return [] if self.path is None else self.path.to_atoms()

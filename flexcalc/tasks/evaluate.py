@@ -1,0 +1,146 @@
+"""Errors of potentials on labelled frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from flexcalc.analysis.accuracy import accuracy
+from flexcalc.config import Evaluate
+from flexcalc.dataset import Dataset
+from flexcalc.errors import FileFormatError
+from flexcalc.geometry import Coordinate
+from flexcalc.geometry.named import LINEAR_DEGREES
+from flexcalc.potential import Evaluation, in_batches
+from flexcalc.registry import name_of, open_potential
+from flexcalc.results.errors import ERRORS, PARITY, UNITS, WORST, Errors, joined
+from flexcalc.store import Store
+from flexcalc.tasks.molecule import electrons_of, following, source_of
+from flexcalc.tasks.ordering import ordered
+from flexcalc.units import KCAL_MOL
+
+
+def evaluate(options: Evaluate, store: Store) -> Errors:
+    """Compare potentials with the labels of frames, overall and by region.
+
+    Keeps errors.json, a parity-N.npz for each potential, and worst.xyz (reference labels of the
+    first potential's worst frames).
+
+    Raises:
+        InputError: a potential, the dataset or a coordinate cannot be used; nothing is written.
+    """
+    data, source = options.read(options.dataset), source_of(options.dataset)
+    options = following(options, electrons_of(data))
+    if data.energies is None and data.forces is None:
+        raise FileFormatError(f"{source}: the dataset has no labels to compare with")
+    data = _drawn(data, options)
+    coordinates = [Coordinate.parse(text, trust=options.trust) for text in options.by]
+    for coordinate in coordinates:
+        coordinate.values(data.positions[:1])
+    undefined = _undefined(coordinates, data.positions)
+    potentials = [
+        open_potential(model, data.numbers, trust=options.trust) for model in options.models
+    ]
+    fittings = [
+        ordered(potential, data, source, options.map_atoms, most=True) for potential in potentials
+    ]
+    found = store.begin(options)
+    if found is not None:
+        return Errors.from_dict(found, store)
+    maps = [fitting.said(store) for fitting in fittings]
+    for note in undefined:
+        store.warn(note)
+    models: list[Errors] = []
+    for index, potential in enumerate(potentials):
+        own = fittings[index].data
+        with store.bar(f"evaluate {index + 1}/{len(potentials)}") as progress:
+            evaluation = in_batches(potential, own.positions, progress)
+        # Coordinates count atoms as the model does; so do the labels that it is judged by.
+        measured = accuracy(
+            own,
+            evaluation,
+            rng=np.random.default_rng(options.seed),
+            coordinates=coordinates,
+            bins=options.bins,
+            worst=options.worst,
+        )
+        store.put(PARITY.format(index), _parity(own, evaluation))
+        if index == 0:
+            store.put(WORST, own[np.array(measured.worst)])
+        models.append(
+            Errors(
+                store=store,
+                dataset=source,
+                model=name_of(options.models[index]),
+                accuracy=measured,
+                atom_map=maps[index],
+                index=index,
+            )
+        )
+        _tell(store, models[-1], alone=len(potentials) == 1)
+    if len(models) > 1:
+        store.table(*_compared(models))
+    store.put(ERRORS, [one.table() for one in models])
+    return joined(models)
+
+
+def _drawn(data: Dataset, options: Evaluate) -> Dataset:
+    """As many frames as are asked for, at random but in their order."""
+    if options.frames is None or options.frames >= len(data):
+        return data
+    rng = np.random.default_rng(options.seed)
+    return data[np.sort(rng.choice(len(data), options.frames, replace=False))]
+
+
+def _undefined(coordinates: Sequence[Coordinate], positions: np.ndarray) -> list[str]:
+    """What to say of dihedrals that have no value in some frames (frames, atoms, 3)."""
+    notes = []
+    for one in coordinates:
+        straight = np.flatnonzero(one.bend(positions) < LINEAR_DEGREES)
+        if len(straight):
+            notes.append(
+                f"{one.undefined(positions[straight[0]])}; that is so in {len(straight)} of "
+                f"{len(positions)} frames, whose region is left to chance"
+            )
+    return notes
+
+
+def _parity(data: Dataset, evaluation: Evaluation) -> dict[str, np.ndarray]:
+    """Predictions, and the reference labels that there are."""
+    arrays = {
+        "energies_predicted": evaluation.energies,
+        "forces_predicted": evaluation.forces,
+        "energies_reference": data.energies,
+        "forces_reference": data.forces,
+    }
+    return {name: array for name, array in arrays.items() if array is not None}
+
+
+def _compared(models: Sequence[Errors]) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of the errors of several models."""
+    known = [name for name in UNITS if getattr(models[0].accuracy, name) is not None]
+    columns = [(name, word) for name in known for word in ("mae", "rmse")]
+    head = [
+        f"model ({' and '.join(UNITS[name] for name in known)})",
+        *(f"{name} {word.upper()}" for name, word in columns),
+    ]
+    rows = []
+    for one in models:
+        values = [getattr(getattr(one.accuracy, name), word) for name, word in columns]
+        rows.append([one.model, *(f"{value / KCAL_MOL:.3f}" for value in values)])
+    return head, rows
+
+
+def _tell(store: Store, errors: Errors, *, alone: bool) -> None:
+    """The figures that matter, a line each; of one model alone those overall come at the end."""
+    if not alone:
+        store.say(errors.line())
+    for regions in errors.regions:
+        worst, axis = regions.bins[0], regions.coordinate
+        store.say(
+            f"worst region of {axis.label}: {worst.low:g} to {worst.high:g} {axis.unit}, "
+            f"{worst.population} frames"
+        )
+    for note in errors.warnings:
+        store.warn(note)

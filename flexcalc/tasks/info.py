@@ -1,0 +1,165 @@
+"""Facts of models, datasets, run folders and results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flexcalc import files
+from flexcalc.config import Info
+from flexcalc.config.reading import LARGEST_FILE
+from flexcalc.dataset import Dataset
+from flexcalc.errors import FileFormatError, InputError, MoleculeError, UnitError
+from flexcalc.labelling import LABELS
+from flexcalc.masses import atomic_masses, isotopes
+from flexcalc.models.bonding import FACT
+from flexcalc.models.folder import read_facts
+from flexcalc.potential import Potential, formula
+from flexcalc.registry import open_potential
+from flexcalc.results.base import Result
+from flexcalc.results.description import Description
+from flexcalc.runs.resuming import RESULTS
+from flexcalc.storage import read_json, read_text
+from flexcalc.tasks.audit import audit
+from flexcalc.units import KCAL_MOL
+
+
+def info(options: Info) -> Description:
+    """Describe what a place, an address or an object is.
+
+    Raises:
+        InputError: it is none of a model, a dataset, a run folder or a result; or there are no
+            labels to audit.
+    """
+    given = options.place
+    if options.audit is not None:
+        return _audited(_labels_of(options), options)
+    if isinstance(given, Result):
+        return Description("result", {"command": given.command, **given.to_dict()})
+    if isinstance(given, Dataset):
+        return _of_dataset(given)
+    if not isinstance(given, str | Path):
+        return _of_potential(open_potential(given))
+    path = Path(given)
+    if (path / "run.toml").exists() or (path / RESULTS).exists():
+        return _of_run(path)
+    if path.is_dir() or not path.exists() or _is_model_file(path):
+        return _of_model(str(given), options.trust)
+    return _of_dataset(_read_leniently(path, options))
+
+
+def _is_model_file(path: Path) -> bool:
+    """Whether an npz holds an sGDML model and not a dataset."""
+    if path.suffix != ".npz":
+        return False
+    from flexcalc.models.gdml.exchange import is_model
+
+    return is_model(path)
+
+
+def _of_run(path: Path) -> Description:
+    if not (path / RESULTS).exists():
+        text = read_text(path / "run.toml", LARGEST_FILE, errors="replace")
+        first = text.partition("\n")[0]
+        if not first.startswith("# flexcalc "):
+            raise InputError(f"{path}: not a run folder of flexcalc")
+        command = first.removeprefix("# flexcalc ")
+        return Description("run folder, not finished", {"command": command})
+    try:
+        facts = read_json(path / RESULTS)
+    except OSError as error:
+        raise InputError(f"{path / 'results.json'}: cannot be read: {error.strerror}") from None
+    if not isinstance(facts, dict):
+        raise FileFormatError(f"{path / 'results.json'}: expected the results of a run")
+    return Description("run folder", facts)
+
+
+def _of_model(place: str, trust: bool) -> Description:
+    if not (Path(place) / "model.json").exists():
+        return _of_potential(open_potential(place, trust=trust))
+    facts = read_facts(Path(place))
+    facts.pop("files")
+    return _model(facts.pop("numbers"), facts)
+
+
+def _of_potential(potential: Potential) -> Description:
+    return _model(potential.numbers, dict(getattr(potential, "facts", {})))
+
+
+def _model(numbers: Sequence[int] | np.ndarray, facts: dict[str, Any]) -> Description:
+    if facts.pop(FACT, None) is not None:
+        facts["bonding"] = "kept: a start whose like atoms are in another order is refused"
+    return Description("model", {"molecule": formula(np.array(numbers)), **facts})
+
+
+def _of_dataset(data: Dataset) -> Description:
+    facts: dict[str, Any] = {
+        "molecule": formula(data.numbers),
+        "atoms": len(data.numbers),
+        "frames": len(data),
+        "energies": data.energies is not None,
+        "forces": data.forces is not None,
+        "level": data.provenance.level,
+        "units on disk": data.provenance.units,
+        "tags": ", ".join(data.tags) or "none",
+        **_isotopes(data),
+        "sha256": data.provenance.sha256 or data.sha256(),
+    }
+    if data.energies is not None and len(data):
+        spread = (data.energies.max() - data.energies.min()) / KCAL_MOL
+        facts["energy_range_kcal_mol"] = round(float(spread), 3)
+    return Description("dataset", facts)
+
+
+def _labels_of(options: Info) -> Dataset:
+    """The dataset of a file, of a run folder or of an object.
+
+    Raises:
+        InputError: it is none.
+    """
+    if isinstance(options.place, Dataset):
+        return options.place
+    if not isinstance(options.place, str | Path):
+        raise InputError("info: expected a dataset, whose labels audit computes again")
+    path = Path(options.place)
+    path = path / LABELS if (path / LABELS).exists() else path
+    if path.suffix not in files.SUFFIXES or not path.is_file() or _is_model_file(path):
+        raise InputError(f"{path}: expected a dataset, whose labels --audit computes again")
+    return _read_leniently(path, options)
+
+
+def _audited(data: Dataset, options: Info) -> Description:
+    """Facts of a dataset, with what an audit of its labels found."""
+    described = _of_dataset(data)
+    found = audit(data, options.audit, trust=options.trust)
+    shown = {
+        "reference": found.reference,
+        "frames computed again": found.frames,
+        "findings": len(found.findings),
+    }
+    lines = {f"finding {number}": line for number, line in enumerate(found.findings, 1)}
+    return Description("dataset", {**described.facts, "audit": shown | lines})
+
+
+def _isotopes(data: Dataset) -> dict[str, str]:
+    """The isotopes of a dataset's molecule, where it has any."""
+    if data.masses is None:
+        return {}
+    try:
+        told = isotopes(data.numbers, atomic_masses(data.numbers, data.own_masses()))
+    except MoleculeError:
+        return {"isotopes": "different ones from frame to frame"}
+    return {"isotopes": told} if told else {}
+
+
+def _read_leniently(path: Path, options: Info) -> Dataset:
+    """Read a dataset; one that does not say its units is taken as kcal/mol, as sGDML does."""
+    read = partial(files.read, path, energy_key=options.energy_key, forces_key=options.forces_key)
+    try:
+        return read()
+    except UnitError:
+        return read(energy_unit="kcal/mol")
