@@ -18,7 +18,7 @@ from flexcalc import cli
 from flexcalc.errors import AddressError, FileFormatError, InputError
 from flexcalc.models.folder import read_facts, write_model
 from flexcalc.printing import printable
-from flexcalc.registry import DEEPEST, Parts
+from flexcalc.registry import DEEPEST, MemberLoader
 from flexcalc.storage import (
     DEEPEST_JSON,
     AppendLog,
@@ -131,7 +131,7 @@ def test_a_folder_inside_that_is_called_like_an_address_is_opened_as_a_folder(he
 
 
 def test_a_part_outside_its_folder_is_no_part(here):
-    parts = Parts(here / "water.flex", trust=False)
+    parts = MemberLoader(here / "water.flex", trust=False)
     (here / "water.flex" / "inside").symlink_to(here / "water.flex")
     for path in ("..", "../water.flex", "inside", "a/../../water.flex", "."):
         with pytest.raises(FileFormatError, match="expected a folder inside"):

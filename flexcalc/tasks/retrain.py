@@ -13,8 +13,12 @@ from flexcalc.models.delta import DeltaModel
 from flexcalc.models.family import Family, TrainedPotential
 from flexcalc.potential import Potential
 from flexcalc.progress import Progress
-from flexcalc.registry import FAMILIES, made
+<<<<<<< HEAD:flexcalc/tasks/retrain.py
+from flexcalc.registry import FAMILIES, make_family
 from flexcalc.tasks.baseline import Baseline, subtract
+=======
+from flexcalc.registry import FAMILIES, make_family
+>>>>>>> 01e7bef (registry: make_family, MemberLoader, import_object and COMPOSITES say what they are):flexcalc/workflows/anew.py
 from flexcalc.training.committee import fit_committee
 
 Recipe = Callable[[Dataset, Dataset | None, Generator, Progress], TrainedPotential]
@@ -57,7 +61,7 @@ def _family(potential: Potential) -> Family | None:
     facts = potential.facts if isinstance(potential, TrainedPotential) else {}
     if facts.get("family") not in FAMILIES:
         return None
-    return made(facts["family"], facts["hyperparameters"])
+    return make_family(facts["family"], facts["hyperparameters"])
 
 
 def _committee(family: Family, members: int) -> Recipe:

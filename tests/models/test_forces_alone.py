@@ -11,7 +11,7 @@ import flexcalc
 from flexcalc.errors import FileFormatError
 from flexcalc.models.family import ALONE, ForcesFamily, TrainingWarning, check_labels
 from flexcalc.models.mixture import MixturePotential, aligned
-from flexcalc.registry import made
+from flexcalc.registry import make_family
 from flexcalc.training.mixture import APART
 from tests.conftest import WATER, springs
 from tests.models.test_mixture import Springs, frames, two_wells
@@ -56,22 +56,24 @@ def test_the_zero_of_energy_is_the_mean_over_the_training_points(name):
 def test_the_forces_are_those_of_energies_that_only_set_the_constant():
     rng = np.random.default_rng
     with pytest.warns(TrainingWarning):
-        alone = made("sgdml", {"sigma": 5.0}).fit(ALL[:30], None, rng(0))
-    known = made("sgdml", {"sigma": 5.0, "energies": "training"}).fit(LABELLED[:30], None, rng(0))
+        alone = make_family("sgdml", {"sigma": 5.0}).fit(ALL[:30], None, rng(0))
+    known = make_family("sgdml", {"sigma": 5.0, "energies": "training"}).fit(
+        LABELLED[:30], None, rng(0)
+    )
     one, other = alone(UNSEEN.positions), known(UNSEEN.positions)
     np.testing.assert_allclose(one.forces, other.forces, atol=1e-12)
     assert np.ptp(one.energies - other.energies) < 1e-12
 
 
 def test_a_family_that_needs_energies_says_so():
-    assert not isinstance(made("gap", {}), ForcesFamily)
+    assert not isinstance(make_family("gap", {}), ForcesFamily)
     with pytest.raises(FileFormatError, match=r"no energies, and gap needs them; .* such as sgdml"):
         flexcalc.train(ALL, "gap", points=20)
     of = ({"kind": "sgdml"}, {"kind": "gap"})
     with pytest.raises(FileFormatError, match="no energies, and mixture needs them"):
         flexcalc.train(ALL, "mixture", points=20, of=of)
     with pytest.raises(FileFormatError, match="no energies, and schnet needs them"):
-        check_labels(made("schnet", {"force_weight": 0.0}), ALL)
+        check_labels(make_family("schnet", {"force_weight": 0.0}), ALL)
 
 
 def test_without_forces_nothing_is_trained():

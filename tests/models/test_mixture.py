@@ -518,7 +518,7 @@ def test_it_comes_back_from_its_folder_with_its_gate(labels, tmp_path, backgroun
         assert np.array_equal(again.distance(labels.positions), mixture.distance(labels.positions))
     facts = json.loads((tmp_path / "two.flex" / "model.json").read_text())
     assert facts["hyperparameters"]["of"][0]["kind"] == "sgdml"
-    assert registry.made("mixture", facts["hyperparameters"]) == family
+    assert registry.make_family("mixture", facts["hyperparameters"]) == family
     # Both bonds are images of the one that was named.
     assert facts["gate"] == ["angle 1 0 2", "distance 0 1", "distance 0 2"]
 

@@ -182,15 +182,15 @@ class MixturePotential(TrainedPotential):
         )
 
     @classmethod
-    def load(cls, folder: Path, opened: Callable[[Path], Potential]) -> MixturePotential:
+    def load(cls, folder: Path, loader: Callable[[Path], Potential]) -> MixturePotential:
         """Read a model folder.
 
         Args:
             folder: of a mixture.
-            opened: opens a member by the path of its folder.
+            loader: opens a member by the path of its folder.
 
         Raises:
-            FileFormatError: damaged, or a member is missing or another one.
+            FileFormatError: the folder is damaged, or a member is missing or for another molecule.
         """
         facts, arrays = read_model(folder, cls.name)
         paths = read_members(folder, facts)
@@ -216,10 +216,10 @@ class MixturePotential(TrainedPotential):
         check_arrays(folder, arrays, expected)
         gate = Gate(terms, arrays["slopes"], arrays["offsets"])
         return cls(
-            [opened(path) for path in members],
+            [loader(path) for path in members],
             gate,
             arrays["constants"],
-            [opened(path) for path in backgrounds],
+            [loader(path) for path in backgrounds],
             arrays["shares"],
             facts,
         )
