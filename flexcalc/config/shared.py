@@ -1,4 +1,4 @@
-"""What several configs have in common."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from flexcalc.dataset import Dataset
 
 @dataclass(frozen=True, kw_only=True)
 class OpensPotentials:
-    """What a command is allowed in opening potentials."""
+    """Permission to open potentials that contain code."""
 
     trust: bool = False
     """Open model files that can only be read by running code they contain."""
@@ -20,33 +20,33 @@ class OpensPotentials:
 
 @dataclass(frozen=True, kw_only=True)
 class MapsAtoms:
-    """What is done with a geometry whose like atoms are in another order than the model's."""
+    """Handling of geometries whose identical atoms are in another order than the model's."""
 
     map_atoms: bool | None = None
-    """Put the atoms of a geometry into the order of the model's training frames where only then
-    its bonds fit; by default such a geometry is refused. Coordinates then count atoms in the
+    """Reorder the atoms of a geometry to the order of the model's training frames where its bonds
+    match only then; by default such a geometry is refused. Coordinates then count atoms in the
     model's order."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledFrames:
-    """How the labels of a dataset file are to be read."""
+    """Units and keys of the labels in a dataset file."""
 
     energy_unit: str | None = None
-    """Unit of the dataset's energies, where an npz does not say."""
+    """Unit of the dataset's energies, for an npz that does not declare it."""
     force_unit: str | None = None
     """Unit of the dataset's forces; by default the energy unit per angstrom."""
     length_unit: str | None = None
-    """Unit of the dataset's positions, where the file does not say; angstrom by default."""
+    """Unit of the dataset's positions, for a file that does not declare it; angstrom by default."""
     energy_key: str | None = None
-    """Key of the dataset's energies, such as `REF_energy`; by default any of the usual ones."""
+    """Key of the dataset's energies, such as `REF_energy`; by default any of the common ones."""
     forces_key: str | None = None
     """Key or column of the dataset's forces, such as `dft_forces`."""
     labels: Literal["new", "old"] = "new"
-    """Which labels of an rMD17 file: `old` takes old_energies and old_forces."""
+    """Labels to use of an rMD17 file: `old` reads old_energies and old_forces."""
 
     def read(self, path: Path) -> Dataset:
-        """Read a dataset so.
+        """Read a dataset with these units and keys.
 
         Raises:
             InputError: see `flexcalc.files.read`.

@@ -56,15 +56,15 @@ class CrashTest:
     temperatures_K: tuple[Positive, ...] = (300.0, 500.0, 750.0)
     """Temperatures in kelvin."""
     seeds: Batch = 10
-    """Runs at each temperature; they start from the minima in turn."""
+    """Number of runs at each temperature, distributed over the minima in turn."""
     time_ps: Picoseconds = 10.0
-    """Length of a run that does not fail, in picoseconds."""
+    """Length of a complete run, in picoseconds."""
     timestep_fs: Timestep = 0.5
     """Timestep in femtoseconds."""
     friction_per_ps: Positive = 5.0
-    """Friction in 1/ps."""
+    """Friction coefficient of the Langevin thermostat, in 1/ps."""
     frame_every: Count = 100
-    """Steps between two frames of the trajectories."""
+    """Steps between frames of the trajectories."""
     min_contact: NonNegative = 0.6
     """A run fails where two atoms come closer than this multiple of the sum of their covalent
     radii."""
@@ -78,7 +78,7 @@ class CrashTest:
     """Frames of each temperature that the reference labels, for the errors of the forces where
     the model itself goes; the last whole geometry of every failed run is added. 0 for none."""
     map_bins: Bins = 36
-    """Bins of each of the two coordinates of a map."""
+    """Number of bins for each of the two coordinates of a map."""
     reference_seeds: Natural = 2
     """Runs at each temperature of the reference itself, for its populations, where it is
     semiempirical (an xtb: address); 0 for none."""
