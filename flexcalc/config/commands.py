@@ -254,8 +254,8 @@ class Md(Guards, MapsAtoms, OpensPotentials):
     replicas: Batch = 1
     """Number of replicas, integrated in one batch."""
     plumed: Path | None = None
-    """PLUMED input whose bias acts on every replica; `{replica}` and `{replicas}` in it are replaced
-    by numbers. Files it reads need absolute paths; those it writes go to OUTPUT/plumed. Actions
+    """PLUMED input whose bias acts on every replica; `{replica}` and `{replicas}` in it stand for
+    numbers. Files it reads need absolute paths; those it writes go to OUTPUT/plumed. Actions
     that can run code or write elsewhere need `trust`. Set the environment variable PLUMED_KERNEL
     to use another libplumedKernel.so than that of flexcalc[plumed]."""
     frame_every: Count = 20
@@ -312,7 +312,7 @@ class UmbrellaSampling(Guards, MapsAtoms, OpensPotentials):
     model: PotentialLike
     """Potential to run on."""
     start: GeometryLike
-    """Starting geometry; of several frames, such as a path, each window takes the nearest."""
+    """Starting geometry; of several frames, such as a path, each window uses the nearest."""
     coordinate: tuple[str, ...]
     """One or two coordinates to restrain, such as "dihedral 4 6 7 12" (counted from 0)."""
     low: tuple[float, ...] = ()
@@ -324,8 +324,8 @@ class UmbrellaSampling(Guards, MapsAtoms, OpensPotentials):
     """Number of windows along each coordinate; by default one every 15 degrees of a dihedral, 5
     degrees of an angle, 0.1 otherwise. Two coordinates get a window for every combination."""
     kappa_kcal_mol: tuple[Positive, ...] = ()
-    """Force constants of the restraints kappa/2 (s - centre)^2, one per coordinate, in kcal/mol per
-    degree or angstrom squared; by default their thermal width is half the window spacing."""
+    """Force constants of the restraints kappa/2 (s - centre)^2, one per coordinate, in kcal/mol
+    per degree or angstrom squared; by default their thermal width is half the window spacing."""
     method: Dynamics = field(default_factory=Langevin)
     """Integrator and thermostat."""
     steps: Count = 60000

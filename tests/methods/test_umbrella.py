@@ -368,10 +368,10 @@ def test_a_window_starts_from_its_nearest_frame_and_is_pulled_from_there(rng):
         away = np.abs((turns - centre + 180) % 360 - 180)
         assert np.array_equal(near[window], frames[away.argmin()])
     begun = method.values(near)
-    assert np.allclose((method.held_at(begun, 0) - begun + 180) % 360, 180)
-    assert np.array_equal(method.held_at(begun, 20), method.centres)
-    half = method.held_at(begun, 10) - method.centres
-    whole = method.held_at(begun, 0) - method.centres
+    assert np.allclose((method.restraint_centres(begun, 0) - begun + 180) % 360, 180)
+    assert np.array_equal(method.restraint_centres(begun, 20), method.centres)
+    half = method.restraint_centres(begun, 10) - method.centres
+    whole = method.restraint_centres(begun, 0) - method.centres
     np.testing.assert_allclose(half, whole / 2)
     assert np.abs(whole).max() <= 180
 
