@@ -59,55 +59,54 @@ class GAP:
     name: ClassVar[str] = "gap"
 
     cutoff: Positive | None = None
-    """Radius in angstrom within which an atom sees its neighbours; unset, the best of `cutoffs`
-    is taken."""
+    """Cutoff radius of an atom's environment, in angstrom; by default the best of `cutoffs`."""
     cutoffs: tuple[Positive, ...] = (5.0,)
-    """Cutoffs in angstrom to try when `cutoff` is not set."""
+    """Cutoffs in angstrom to try if `cutoff` is not set."""
     cutoff_transition_width: Positive = 0.5
-    """Width in angstrom over which neighbours fade out at the cutoff."""
+    """Width of the smooth transition at the cutoff, in angstrom."""
     zeta: Positive = 2.0
-    """Power of the dot product as a kernel: how sharply environments are told apart."""
+    """Exponent of the dot-product kernel; higher ones discriminate environments more sharply."""
     delta: Positive = 1.0
-    """Expected deviation in eV of the energies of atoms."""
+    """Standard deviation of the energies of atoms, in eV."""
     atom_sigma: Positive = 0.4
-    """Width in angstrom of the gaussian that stands for a neighbour."""
+    """Width of the Gaussian density of a neighbour, in angstrom."""
     n_max: Width = 8
-    """Radial functions of the expansion."""
+    """Number of radial functions of the SOAP expansion."""
     l_max: Order = 4
-    """Highest degree of the spherical harmonics of the expansion."""
+    """Maximum degree of the spherical harmonics of the SOAP expansion."""
     n_sparse: Count = 1000
-    """Sparse points of each element; at most as many as there are environments of it."""
+    """Number of sparse points per element, at most that of its environments."""
     sparse_method: Literal["cur_points", "cur_covariance", "random", "covariance"] = "cur_points"
-    """How sparse points are chosen among the environments."""
+    """Selection of sparse points among the environments."""
     covariance_type: Literal["dot_product", "ard_se"] = "dot_product"
-    """Kernel of two environments; `ard_se` needs `soap_extra = "theta_uniform=1.0"`."""
+    """Kernel of environments; `ard_se` needs `soap_extra = "theta_uniform=1.0"`."""
     energy_sigma: Positive = 0.001
-    """Expected error of the energies, in eV per atom: that of a molecule is larger by the square
-    root of its atoms."""
+    """Expected error of the energies, in eV per atom; that of a molecule is larger by the square
+    root of the number of atoms."""
     force_sigma: Positive = 0.01
     """Expected error of the force components, in eV/angstrom."""
     sigma_per_frame: bool = False
-    """Expect larger errors of frames with larger forces: scale both sigmas with the RMS force of
-    the frame over that of all frames, but not below a tenth."""
+    """Scale both sigmas of a frame by its RMS force, relative to that of all frames, but by at
+    least 0.1, so that frames with large forces are fitted less tightly."""
     sparse_jitter: NonNegative = 1e-10
     """Added to the diagonal of the covariance of the sparse points."""
     e0: tuple[str, ...] = ()
-    """Energies of the isolated atoms in eV, such as "H:-13.6"; unset, every atom gets the average
-    energy per atom."""
+    """Energies of isolated atoms in eV, such as "H:-13.6"; by default the average energy per
+    atom."""
     distance_2b: bool = False
-    """Add a descriptor of the distances of pairs of atoms."""
+    """Add a two-body descriptor, the distances of pairs of atoms."""
     delta_2b: Positive = 1.0
-    """Expected deviation in eV of the energies of pairs."""
+    """Standard deviation of the energies of pairs, in eV."""
     theta_2b: Positive = 1.0
-    """Length scale in angstrom of the kernel of distances."""
+    """Length scale of the two-body kernel, in angstrom."""
     n_sparse_2b: Count = 50
-    """Sparse points of each pair of elements."""
+    """Number of sparse points per pair of elements."""
     soap_extra: str = ""
-    """Further parameters of the SOAP descriptor, as gap_fit takes them."""
+    """More parameters of the SOAP descriptor, in gap_fit's syntax."""
     extra: str = ""
-    """Further arguments of gap_fit, such as "config_type_parameter_name=kind"."""
+    """More arguments of gap_fit, such as "config_type_parameter_name=kind"."""
     seed: Natural | None = None
-    """Seed of gap_fit's random choices; drawn from that of the training by default."""
+    """Seed of gap_fit's random choices; by default drawn from the seed of the training."""
 
     def candidates(self) -> Sequence[GAP]:
         """One family for each cutoff; just itself where that is set."""
@@ -280,15 +279,15 @@ class StudyGAP(GAP):
     """
 
     delta: Positive = 0.25
-    """Expected deviation in eV of the energies of atoms."""
+    """Standard deviation of the energies of atoms, in eV."""
     atom_sigma: Positive = 0.3
-    """Width in angstrom of the gaussian that stands for a neighbour."""
+    """Width of the Gaussian density of a neighbour, in angstrom."""
     n_max: Width = 12
-    """Radial functions of the expansion."""
+    """Number of radial functions of the SOAP expansion."""
     l_max: Order = 6
-    """Highest degree of the spherical harmonics of the expansion."""
+    """Maximum degree of the spherical harmonics of the SOAP expansion."""
     n_sparse: Count = 4000
-    """Sparse points of each element; at most as many as there are environments of it."""
+    """Number of sparse points per element, at most that of its environments."""
     force_sigma: Positive = 0.2
     """Expected error of the force components, in eV/angstrom."""
 
