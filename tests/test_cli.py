@@ -595,7 +595,7 @@ def test_ctrl_c_ends_with_130_and_the_same_command_goes_on(here, run, capsys):
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=600)
         assert process.returncode == 130
-    assert err == "flexcalc: interrupted; the same command goes on from here\n"
+    assert err == "flexcalc: interrupted; the same command resumes from here\n"
     assert run("info", "broken") == 0
     assert capsys.readouterr().out == "what: run folder, not finished\ncommand: md\n"
     frames = len(flexcalc.files.read_frames("broken/trajectory.xyz"))

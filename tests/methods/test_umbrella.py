@@ -403,7 +403,7 @@ def test_the_work_of_pulling_is_booked_as_heat(rng):
     ("texts", "words", "said"),
     [
         ([], {}, "coordinate: expected one or two, found 0"),
-        (["angle 0 1 2"], {}, "low, high: expected both ends of angle 0 1 2"),
+        (["angle 0 1 2"], {}, "low, high: expected both bounds of angle 0 1 2"),
         (["angle 0 1 2"], {"low": [90], "high": [80]}, "the lower first, found 90 and 80"),
         (["dihedral 0 1 2 3"], {"low": [0], "high": [361]}, "at most 360 degrees apart"),
         (["dihedral 0 1 2 3"], {"low": [0], "high": [350], "windows": [5]}, "leave no gap"),
