@@ -161,9 +161,9 @@ class SaddleAndRates:
     temperatures_K: tuple[Positive, ...] = (298.15,)
     """Temperatures of the rates, in kelvin; results.json has the rates at the first."""
     low_modes: LowModes = "harmonic"
-    """Vibrations below 100 cm^-1 are treated as `harmonic`; or as hindered rotors, whose moment of
-    inertia is bounded by the molecule's mean in `quasi-rrho` (as in xtb and ORCA), by 1e-44 kg m^2
-    in `quasi-rrho-grimme` (as in Grimme's paper and GoodVibes)."""
+    """Vibrations below 100 cm^-1: `harmonic`, or hindered rotors with a bounded moment of inertia.
+    The bound is the molecule's mean for `quasi-rrho` (as in xtb and ORCA), and 1e-44 kg m^2 for
+    `quasi-rrho-grimme` (as in Grimme's paper and GoodVibes)."""
     symmetry_start: Count = 1
     """Rotational symmetry number of the first minimum; 2 for cis-azobenzene."""
     symmetry_end: Count = 1
