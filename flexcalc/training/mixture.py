@@ -34,7 +34,7 @@ from flexcalc.models.folder import read_facts
 from flexcalc.models.mixture import (
     Gate,
     MixturePotential,
-    aligned,
+    align_energies,
     averages_of,
     background_shares,
 )
@@ -324,7 +324,7 @@ class Mixture:
         none = np.zeros(gate.regions)
         drafts, bases = ([one.draft for one in parts] for parts in (members, common))
         shares = background_shares(MixturePotential(drafts, gate, none, bases), frames.judged)
-        constants = aligned(MixturePotential(local, gate, none, below, shares), train)
+        constants = align_energies(MixturePotential(local, gate, none, below, shares), train)
         rows = [member.row for member in members]
         if common:
             rows = [

@@ -10,7 +10,7 @@ import pytest
 import flexcalc
 from flexcalc.errors import FileFormatError
 from flexcalc.models.family import ALONE, ForcesFamily, TrainingWarning, check_labels
-from flexcalc.models.mixture import MixturePotential, aligned
+from flexcalc.models.mixture import MixturePotential, align_energies
 from flexcalc.registry import make_family
 from flexcalc.training.mixture import APART
 from tests.conftest import WATER, springs
@@ -92,7 +92,7 @@ def test_the_surfaces_of_a_mixture_meet_and_have_no_mean():
     assert abs(model(data.positions).energies.mean()) < 1e-9
     parts = [Springs(constant=-7.0), Springs(constant=4.0)]
     apart = MixturePotential(parts, model.model.gate, np.array([1.0, 2.0]))
-    constants = aligned(apart, data)
+    constants = align_energies(apart, data)
     assert constants[0] - 7.0 == pytest.approx(constants[1] + 4.0, abs=1e-9)
     level = MixturePotential(parts, model.model.gate, constants)
     assert abs(level(data.positions).energies.mean()) < 1e-9

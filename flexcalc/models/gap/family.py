@@ -109,25 +109,25 @@ class GAP:
     """Seed of gap_fit's random choices; by default drawn from the seed of the training."""
 
     def candidates(self) -> Sequence[GAP]:
-        """One family for each cutoff; just itself where that is set."""
+        """One family for each cutoff to try; only itself if the cutoff is set."""
         cutoffs = sorted(self.cutoffs) if self.cutoff is None else (self.cutoff,)
         return tuple(replace(self, cutoff=cutoff, cutoffs=()) for cutoff in cutoffs)
 
     def check(self, numbers: np.ndarray) -> None:
-        """Refuse hyperparameters that cannot be used, or do not fit the molecule (atoms,).
+        """Refuse invalid hyperparameters, or those that do not match the molecule (atoms,).
 
         Raises:
-            ConfigError: an argument that is no argument, or that a field stands for; energies of
-                atoms that are none of the molecule's, or not of all.
+            ConfigError: an additional argument is invalid or has its own field; or `e0` does not
+                have exactly the elements of the molecule.
             MissingExtraError: quippy-ase is not installed.
         """
         require_quippy()
         if self.cutoff is None and not self.cutoffs:
             raise ConfigError("cutoffs: expected at least one, or a cutoff")
-        _words("extra", self.extra, OURS)
+        _split_arguments("extra", self.extra, OURS)
         own = ("cutoff", "cutoff_transition_width", "zeta", "delta", "atom_sigma", "n_max", "l_max")
         rest = ("n_sparse", "sparse_method", "covariance_type", "Z", "species_Z", "n_species")
-        _words("soap_extra", self.soap_extra, frozenset((*own, *rest, "add_species")))
+        _split_arguments("soap_extra", self.soap_extra, frozenset((*own, *rest, "add_species")))
         if self.e0:
             given, needed = set(_e0(self.e0)), set(_symbols(numbers))
             if given != needed:
@@ -149,11 +149,11 @@ class GAP:
             train: the training points, with energies and forces.
             validation: further labelled frames, to measure errors on; or None.
             rng: seeds gap_fit, unless `seed` is set.
-            progress: told the steps of gap_fit.
+            progress: called with the steps of gap_fit.
 
         Raises:
             ConfigError: the cutoff is not set, or a hyperparameter does not fit.
-            InputError: gap_fit failed, or needs more memory than there is.
+            InputError: gap_fit failed, or needs more memory than available.
             FileFormatError: a dataset has no labels.
             MissingExtraError: quippy-ase is not installed.
             MoleculeError: the datasets are of different molecules.
@@ -202,7 +202,7 @@ class GAP:
         )
 
     def _check(self, train: Dataset, validation: Dataset | None) -> None:
-        """Refuse what cannot be trained on, before any work."""
+        """Refuse datasets that cannot be used for training, before any work."""
         check_sets(self, train, validation)
         if self.cutoff is None:
             raise ConfigError(
@@ -211,9 +211,10 @@ class GAP:
         self.check(train.numbers)
 
     def _descriptors(self, train: Dataset) -> list[str]:
-        """A SOAP for each element, as gap_fit would make them, but with its own sparse points.
+        """A SOAP per element, as gap_fit would create them, but with at most the existing sparse
+        points.
 
-        gap_fit reserves memory for as many sparse points as it is told of.
+        gap_fit allocates memory for the requested number of sparse points.
         """
         numbers, counts = np.unique(train.numbers, return_counts=True)
         listed = " ".join(str(number) for number in numbers)
@@ -252,11 +253,11 @@ class GAP:
             "energy_parameter_name=energy",
             "force_parameter_name=forces",
             f"rnd_seed={seed}",
-            *_words("extra", self.extra, OURS),
+            *_split_arguments("extra", self.extra, OURS),
         ]
 
     def _sigmas(self, train: Dataset) -> list[dict[str, float]] | None:
-        """Sigmas of each frame; gap_fit takes these energies of whole frames, not of atoms."""
+        """Sigmas of each frame; gap_fit expects those of energies per frame, not per atom."""
         if not self.sigma_per_frame:
             return None
         forces = train.force_labels()
@@ -275,7 +276,7 @@ class StudyGAP(GAP):
     """GAP with the settings of the study of glycine and azobenzene.
 
     Source: Vassilev-Galindo, Fonseca, Poltavsky, Tkatchenko, J. Chem. Phys. 154, 094119 (2021),
-    doi:10.1063/5.0038516; in all else as `GAP`, as which its models are saved.
+    doi:10.1063/5.0038516; otherwise the same as `GAP`, as which its models are saved.
     """
 
     delta: Positive = 0.25
@@ -292,11 +293,11 @@ class StudyGAP(GAP):
     """Expected error of the force components, in eV/angstrom."""
 
 
-def _words(where: str, text: str, taken: frozenset[str]) -> list[str]:
-    """Further arguments, one each.
+def _split_arguments(where: str, text: str, reserved: frozenset[str]) -> list[str]:
+    """Split additional arguments into a list.
 
     Raises:
-        ConfigError: one is not `name=value`, or a field stands for it.
+        ConfigError: one is not `name=value`, or has its own field.
     """
     try:
         words = shlex.split(text)
@@ -306,7 +307,7 @@ def _words(where: str, text: str, taken: frozenset[str]) -> list[str]:
         name, equals, _ = word.partition("=")
         if not equals or not name.isidentifier():
             raise ConfigError(f"{where}: expected name=value, found {word!r}")
-        if name in taken:
+        if name in reserved:
             raise ConfigError(f"{where}: {name} cannot be set here; it is set by its own field")
     return words
 

@@ -16,9 +16,9 @@ from flexcalc.fields import Count, Fraction, Natural, NonNegative, Percentile, P
 from flexcalc.models.family import ALONE, TrainedPotential, announce, check_sets, errors
 from flexcalc.models.gdml import reduction
 from flexcalc.models.gdml.descriptor import (
+    CompositeDescriptor,
     Descriptor,
     InverseDistances,
-    Joined,
     RootDistances,
     extended,
 )
@@ -284,7 +284,9 @@ class SGDML:
         base = InverseDistances(len(train.numbers))
         if self.kept:
             everything = replace(self, kept=())._descriptor(train, group, rng)
-            return cast(InverseDistances | Joined, everything).subset(np.array(self.kept))
+            return cast(InverseDistances | CompositeDescriptor, everything).subset(
+                np.array(self.kept)
+            )
         if self.descriptor == "extended":
             weights = (1.0, self.angle_weight, self.dihedral_weight)
             return extended(train.numbers, train.positions, weights, group.permutations)
