@@ -20,7 +20,7 @@ from flexcalc.models.folder import read_facts, write_model
 from flexcalc.printing import printable
 from flexcalc.registry import DEEPEST, MemberLoader
 from flexcalc.storage import (
-    DEEPEST_JSON,
+    MAX_DEPTH_JSON,
     AppendLog,
     load_checkpoint,
     open_regular,
@@ -308,9 +308,9 @@ def test_a_file_is_read_up_to_its_limit_and_no_further(tmp_path):
 
 def test_json_has_a_depth_that_everything_can_handle(tmp_path):
     path = tmp_path / "deep.json"
-    for depth in (DEEPEST_JSON, DEEPEST_JSON + 1, 900, 10**5):
+    for depth in (MAX_DEPTH_JSON, MAX_DEPTH_JSON + 1, 900, 10**5):
         path.write_text("[" * depth + "]" * depth)
-        if depth <= DEEPEST_JSON:
+        if depth <= MAX_DEPTH_JSON:
             assert str(read_json(path)) == "[" * depth + "]" * depth
         else:
             with pytest.raises(FileFormatError, match=r"deep|not whole JSON"):

@@ -14,7 +14,7 @@ LINEAR_RADIANS = 1e-4
 """An angle held this close to 180 degrees is held in both directions in which it can bend."""
 
 LONGEST_A = 0.2
-"""Longest move of an atom in one correction, in angstrom."""
+"""Maximum move of an atom in one correction, in angstrom."""
 
 
 def held(
