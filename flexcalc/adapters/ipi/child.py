@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 
-from flexcalc.adapters.ipi.processes import GRACE_S, STOPPED
+from flexcalc.adapters.ipi.processes import GRACE_S, STOPPED_EARLY
 from flexcalc.errors import FlexcalcError
 from flexcalc.printing import complain
 
@@ -43,10 +43,10 @@ def simulate(path: str) -> int:
             simulation = Simulation.load_from_xml(stream, request_banner=True)
         simulation.run()
     except SystemExit:
-        return STOPPED  # also of an input that i-PI refuses
+        return STOPPED_EARLY  # also of an input that i-PI refuses
     stopped = softexit.triggered
     softexit.cleanup(simulation.exit_status, simulation.exit_message)
-    return STOPPED if stopped else 0
+    return STOPPED_EARLY if stopped else 0
 
 
 def answer(job: dict) -> int:

@@ -321,8 +321,8 @@ def alike(first: Element, second: Element) -> bool:
     return _without_steps(first) == _without_steps(second)
 
 
-def take_up(restart: Element, root: Element) -> None:
-    """Give a RESTART of i-PI, in place, the steps, the digits and the socket of an input."""
+def copy_settings(restart: Element, root: Element) -> None:
+    """Copy steps, digits and socket of an input to a RESTART of i-PI, in place."""
     set_steps(restart, total_steps(root, "input"))
     restart.set("floatformat", FULL_DIGITS)
     restart.set("sockets_prefix", root.get("sockets_prefix", "/tmp/ipi_"))
