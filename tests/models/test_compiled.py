@@ -61,7 +61,7 @@ def half(x):
 def kept(tmp_path, monkeypatch):
     """A folder for what numba compiles, of a process that has not been told anything yet."""
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(compiled, "_said", [])
+    monkeypatch.setattr(compiled, "_warned", [])
     return tmp_path
 
 
