@@ -13,12 +13,8 @@ from flexcalc.models.delta import DeltaModel
 from flexcalc.models.family import Family, TrainedPotential
 from flexcalc.potential import Potential
 from flexcalc.progress import Progress
-<<<<<<< HEAD:flexcalc/tasks/retrain.py
 from flexcalc.registry import FAMILIES, make_family
 from flexcalc.tasks.baseline import Baseline, subtract
-=======
-from flexcalc.registry import FAMILIES, make_family
->>>>>>> 01e7bef (registry: make_family, MemberLoader, import_object and COMPOSITES say what they are):flexcalc/workflows/anew.py
 from flexcalc.training.committee import fit_committee
 
 Recipe = Callable[[Dataset, Dataset | None, Generator, Progress], TrainedPotential]

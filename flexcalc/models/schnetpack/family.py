@@ -48,7 +48,7 @@ class SchNetPackFamily(NetworkFamily):
         return network(self, numbers, self.own())
 
     def own(self) -> dict[str, Any]:
-        """What SchNetPack's module of this architecture takes besides what all of them do."""
+        """Additional arguments of SchNetPack's module of this architecture."""
         return {}
 
 
