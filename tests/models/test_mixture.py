@@ -552,7 +552,7 @@ def test_what_cannot_be_a_mixture_is_refused(labels, tmp_path):
         MixturePotential([Springs()] * 2, gate, np.zeros(2)).save(tmp_path / "none.flex")
     with pytest.raises(ConfigError, match="expected other model families"):
         flexcalc.train(labels, "mixture", points=50, of=["mixture"], regions=2)
-    with pytest.raises(InputError, match="told by distances, angles and dihedrals"):
+    with pytest.raises(InputError, match="regions need distances, angles or dihedrals"):
         quick(coordinates=("difference 0 1 0 2",)).fit(labels, None, np.random.default_rng(0))
     member = SGDML(sigma=3.0).fit(labels[:20], None, np.random.default_rng(0))
     with pytest.raises(InputError, match="background 0 of the mixture, a Springs, is no trained"):

@@ -1,4 +1,4 @@
-"""A process of the launcher: i-PI itself, or one client. `python -m` runs this module.
+"""Main program of the launcher's worker processes: i-PI itself, or one client (`python -m`).
 
 The job comes as one line of JSON on standard input. The launcher keeps that pipe open; when it
 closes, the launcher is gone, however it died, and the process ends itself: no orphans.
@@ -63,7 +63,7 @@ def answer(job: dict) -> int:
 
 
 def _end_with_the_launcher() -> None:
-    """Wait for the end of standard input, then end this process, gently first."""
+    """Wait for the end of standard input, then end this process, first by SIGTERM."""
     while os.read(sys.stdin.fileno(), 4096):
         pass
     os.kill(os.getpid(), signal.SIGTERM)

@@ -96,7 +96,7 @@ def serve(
 
 
 class Line:
-    """A connected socket that keeps to its time-out, whatever the peer does.
+    """A connected socket with a strict timeout.
 
     Args:
         connection: the socket.
@@ -110,7 +110,7 @@ class Line:
         self.timeout_s = timeout_s
 
     def receive(self, count: int) -> bytes:
-        """Exactly so many bytes.
+        """Receive exactly `count` bytes.
 
         Raises:
             ServerLostError: the server closed the socket or fell silent.
