@@ -38,7 +38,7 @@ FIRST_POINTS, FIRST_SIGMA = 300, 10.0
 """Training points and length scale of the model that a metric is learned from."""
 GRID = (5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 60.0, 80.0, 100.0)
 DOWNWARDS, UPWARDS = 0.5, 1.5
-"""Length scales to try, and the factors by which they go on beyond the edges."""
+"""Default grid of length scales, and the factors by which it is extended beyond its edges."""
 PERCENTILES = (10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0)
 """Percentages of the features that may be dropped, by default."""
 DIAGNOSED = 100
@@ -201,9 +201,9 @@ class SGDML:
         Args:
             train: the training points, with forces; energies may be missing.
             validation: further labelled frames, or None.
-            rng: thins out the geometries of the symmetry search where there are many, and draws
-                the columns of a preconditioner.
-            progress: told the steps of the kernel matrix or of the iterations.
+            rng: subsamples the geometries for the symmetry search if there are many, and draws the
+                columns of the preconditioner.
+            progress: called with the steps of the kernel matrix or of the iterations.
 
         Raises:
             ConfigError: sigma is not set, or two hyperparameters contradict each other.
@@ -225,9 +225,9 @@ class SGDML:
     ) -> SGDMLSession:
         """Begin to train candidates that differ in sigma or regularization.
 
-        They share the symmetry search, the descriptors and their Jacobians, and those of one
-        sigma the kernel matrix's factor. See `fit`; `folder` is where the iterative solver may
-        keep what it has done, to resume from there.
+                They share the symmetry search, the descriptors and their Jacobians, and candidates of the
+        same sigma the factor of the kernel matrix. See `fit`; `folder` is for checkpoints of the
+        iterative solver, from which it resumes.
         """
         self._check(train, validation)
         group = find(
@@ -309,14 +309,14 @@ class SGDML:
         return learn_metric(base, train.positions, group.permutations, fit)
 
     def _of_forces(self, descriptor: Descriptor, group: Symmetry, train: Dataset) -> GDMLPotential:
-        """A model of the forces alone, for what is to be learned about the labels."""
+        """A preliminary model of forces alone, to analyse the labels."""
         points = prepare(descriptor, train.positions, group.permutations)
         kernel = Kernel(points, self.sigma or FIRST_SIGMA, engine(self.device))
         solver = Solver(kernel, replace(self._setting(), kind="auto"))
         return self._trained(solver, descriptor, group, train, 0)
 
     def _suspicion(self, descriptor: Descriptor, group: Symmetry, train: Dataset) -> str | None:
-        """What is wrong with the labels, found by a model that knows forces alone."""
+        """Problems of the labels, found by a model of forces alone."""
         if not self._fits_energies(train):
             return None  # the model itself tells, or there is nothing to tell
         spread = np.linspace(0, len(train) - 1, min(DIAGNOSED, len(train))).astype(int)

@@ -163,18 +163,18 @@ class NetworkFamily(ABC):
     ) -> NetworkSession:
         """Begin to train candidates on one dataset.
 
-                Args:
-                    train: the training points, with forces; energies may be missing.
-                    validation: judges when to reduce the step size, when to stop, and which weights are
-                        the best; without any the training loss does.
-                    rng: draws the first weights and the order of the points.
-                    progress: called with the epochs and the validation errors.
-            folder: for checkpoints, from which the training resumes exactly.
+            Args:
+                train: the training points, with forces; energies may be missing.
+                validation: judges when to reduce the step size, when to stop, and which weights
+                    are the best; without any the training loss does.
+                rng: draws the first weights and the order of the points.
+                progress: called with the epochs and the validation errors.
+        folder: for checkpoints, from which the training resumes exactly.
 
-                Raises:
-                    InputError: a package is missing, or the datasets cannot be trained on.
-                    FileFormatError: a dataset has no labels.
-                    MoleculeError: the datasets are of different molecules.
+            Raises:
+                InputError: a package is missing, or the datasets cannot be trained on.
+                FileFormatError: a dataset has no labels.
+                MoleculeError: the datasets are of different molecules.
         """
         check_sets(self, train, validation)
         if float(np.std(train.force_labels())) == 0.0:

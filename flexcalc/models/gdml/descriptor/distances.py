@@ -1,4 +1,4 @@
-"""Inverse distances, plain and in a metric of their own."""
+"""Inverse distances, plain and in a learned metric."""
 
 from __future__ import annotations
 
