@@ -34,7 +34,7 @@ ASK_S = 10.0
 """Between two questions to the queue while there are no workers."""
 
 MOST_SILENT_S = 1800.0
-"""Longest time without a line while there are no workers."""
+"""Time between progress lines while there are no workers."""
 
 GO_ON = "what is labelled is kept; mend that, and the same command goes on"
 DIED = "the Dask worker died"
@@ -74,8 +74,8 @@ class DaskPool:
         open_reference: makes the reference, once for every thread of every Dask worker.
         numbers: (atoms,) of the molecule.
         scheduler: address, or table of a job queue that `check_scheduler` has passed.
-        timeout_s: longest time one geometry may take.
-        worker_wait_s: longest time without any worker.
+        timeout_s: timeout for one geometry, in seconds.
+        worker_wait_s: timeout for a worker to connect, in seconds.
         log: takes one line at a time.
     """
 

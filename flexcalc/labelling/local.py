@@ -40,7 +40,7 @@ TICK_S = 0.25
 """Longest silence of the queue; what has arrived by then is written."""
 
 OPENING_S = 600.0
-"""Longest time a reference may take to open, imports included."""
+"""Timeout for opening a reference, including imports."""
 
 IDLE_S = 300.0
 """A worker without work for so long ends, and frees its memory."""
@@ -136,7 +136,7 @@ class Pool:
         open_reference: makes the reference; sent to the workers, so it must be importable there.
         numbers: (atoms,) of the molecule.
         workers: how many; they share the cores of this process evenly.
-        timeout_s: longest time one geometry may take.
+        timeout_s: timeout for one geometry, in seconds.
     """
 
     def __init__(

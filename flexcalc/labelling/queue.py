@@ -57,8 +57,8 @@ class Workers:
         scheduler: address of a Dask scheduler, or the table of a dask-jobqueue cluster, such
             as {"cluster": "SLURM", "jobs": 4, "cores": 8, "memory": "16GB"}; `workers` is then
             not used.
-        timeout_s: longest time one geometry may take.
-        worker_wait_s: longest time without any Dask worker.
+        timeout_s: timeout for one geometry, in seconds.
+        worker_wait_s: timeout for a Dask worker to connect, in seconds.
         allow_remote: let other machines take part over the network; whoever reaches the Dask
             scheduler can run code in all that are connected to it.
 
