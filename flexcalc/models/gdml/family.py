@@ -225,7 +225,7 @@ class SGDML:
     ) -> SGDMLSession:
         """Begin to train candidates that differ in sigma or regularization.
 
-                They share the symmetry search, the descriptors and their Jacobians, and candidates of the
+        They share the symmetry search, the descriptors and their Jacobians, and candidates of the
         same sigma the factor of the kernel matrix. See `fit`; `folder` is for checkpoints of the
         iterative solver, from which it resumes.
         """
