@@ -37,7 +37,7 @@ from flexcalc.commands.face import run_command
 from flexcalc.config import PathSearch, load
 from flexcalc.methods import optimisers
 from flexcalc.methods.iterate import iterate
-from flexcalc.methods.path import NEB, String, interpolate, joined_ends
+from flexcalc.methods.path import NEB, String, interpolate, match_endpoints
 from flexcalc.reports import write_report
 from flexcalc.units import KCAL_MOL
 
@@ -73,7 +73,7 @@ def glycine(arguments):
     """
     start, end = (read(INPUTS / f"glycine-{name}.xyz") for name in ("Ip", "IIIp"))
     potential = Counted(registry.load("xtb:GFN2-xTB", start))
-    last, _ = joined_ends(start.numbers, start.positions, end.positions)
+    last, _ = match_endpoints(start.numbers, start.positions, end.positions)
     path, rows = interpolate(start.positions, last, 11), []
 
     def row(name, steps, done, barrier):
@@ -166,7 +166,7 @@ def speed(arguments):
             data, "schnet", points=200, epochs=1, seed=0, precision="float32"
         ),
     }
-    last, _ = joined_ends(data.numbers, data.positions[0], data.positions[1])
+    last, _ = match_endpoints(data.numbers, data.positions[0], data.positions[1])
     path, rows = interpolate(data.positions[0], last, 11), []
     for name, model in models.items():
         # A kernel's worker processes start after a second of work (`flexcalc.parallel.batches`).

@@ -147,56 +147,56 @@ def benchmark(
     Args:
         reference: Method that gives energies and forces, such as xtb:GFN2-xTB or
             dft:PBE-D4/def2-SVP.
-        minima: The molecule's minima: a name and a geometry file each, the last frame of which
-            counts.
-        mechanisms: Ways between the minima.
+        minima: The molecule's minima: name and geometry file of each; the last frame of a file
+            is used.
+        mechanisms: Mechanisms between the minima.
             One of Mechanism; its own options may stand here too.
         models: Models to compare.
             One of Model; its own options may stand here too.
-        samples: Kinds of sampling that make the data of a mechanism.
+        samples: Kinds of sampling for the data of a mechanism.
             One of Sample; its own options may stand here too.
         title: The molecule's name.
         relax_minima: Relax the minima on the reference first.
-        dispersion: The reference without its dispersion, for what dispersion does to the
+        dispersion: The reference without its dispersion correction, to see its effect on the
             barriers.
-        naive_steps: Most steps of an elastic band and of a string from interpolations that know
-            only the ends of the mechanisms, to see whether they find a way by themselves; 0 for
-            none.
-        naive_images: Images of these.
-        coordinates: Coordinates whose bins are the regions, such as "dihedral 5 6 7 8" (counted
-            from 0).
-        bins: Bins of each coordinate.
+        naive_steps: Maximum number of steps of NEB and string searches that start from plain
+            interpolations between the endpoints of each mechanism, to see whether they find it;
+            0 for none.
+        naive_images: Number of images of these searches.
+        coordinates: Coordinates whose bins define the regions, such as "dihedral 5 6 7 8"
+            (counted from 0).
+        bins: Number of bins per coordinate.
         sizes: Numbers of training points of the learning curves.
-        folds: Folds of the cross-validation, one to train on and the others to test on; the
-            subset that is drawn for a size is so many times as large.
-        cutoffs: Cutoffs in angstrom of a scan, of every model that can try several.
-        cutoff_points: Training points of that scan; by default the largest of `sizes`.
+        folds: Folds of the cross-validation: models train on one and are tested on the others.
+            The subset drawn for each size is this many times as large.
+        cutoffs: Cutoffs in angstrom to scan, for every model that has a cutoff.
+        cutoff_points: Number of training points of that scan; by default the largest of
+            `sizes`.
         budgets: Numbers of training points of one model for all mechanisms; none by default.
-        validation_points: Frames that choose the hyperparameters of these.
-        test_frames: Most frames that a trained model is tested on.
-        crash: Dynamics of every model until it fails; none by default.
+        validation_points: Number of validation frames that select their hyperparameters.
+        test_frames: Maximum number of frames that a trained model is tested on.
+        crash: Crash test: dynamics with every model until it fails; none by default.
             One of CrashTest; its own options may stand here too.
-        withheld: Parts of the data that models are trained without, to be tested there; none by
+        withheld: Parts of the data withheld from training and used for testing; none by
             default.
             One of Withheld; its own options may stand here too.
-        stages: Parts of the benchmark to do; all by default. What they build on must have been
-            done.
-        only: Labels of the models to train; all by default. The same command without it does
-            the rest.
+        stages: Stages to run; all by default. Stages they depend on must be complete.
+        only: Labels of the models to train; all by default. A run without it later trains the
+            rest.
         seed: Seed of all random numbers.
         trust: Open model files that can only be read by running code they contain.
-        workers: Processes that label or train at the same time on this machine, one thread
-            each.
+        workers: Number of worker processes that label or train in parallel on this machine,
+            with one thread each.
         scheduler: Dask scheduler (tcp://HOST:PORT), or a table for a job queue, such as
             {cluster = "SLURM", jobs = 2, cores = 8, memory = "16GB", queue = "short", walltime
-            = "04:00:00"}. Required are cluster, cores and memory of a job; any key of
-            dask-jobqueue's class may follow. The jobs call this machine: host = "127.0.0.1"
-            where they all run on it, else allow_remote, with tls = true, or {ca_file = "", cert
-            = "", key = ""}, so that nobody else is let in.
-        worker_wait_s: Longest time without any worker of `scheduler`, in seconds; the same
-            command goes on.
-        allow_remote: Let other machines reach the Dask scheduler; without TLS, whoever does can
-            run code here.
+            = "04:00:00"}. Required are cluster, cores and memory; any other keyword of
+            dask-jobqueue's class is accepted. The jobs connect to this machine: set host =
+            "127.0.0.1" if they all run on it; otherwise set allow_remote, and tls = true or
+            {ca_file = "", cert = "", key = ""} to authenticate them.
+        worker_wait_s: Timeout for a worker of `scheduler` to connect, in seconds; the same
+            command resumes.
+        allow_remote: Let other machines connect to the Dask scheduler; without TLS, any can run
+            code here.
         output: Folder that everything is kept in; an unfinished run in it is resumed. Without
             it nothing is written.
         progress: Show a progress bar, on a terminal or in a notebook.
@@ -249,16 +249,16 @@ def demo(
     with the result.
 
     Args:
-        reference: Method that labels.
-        frames: Frames to label.
+        reference: Reference method.
+        frames: Number of frames to label.
         temperature_K: Temperature of the sampling, in kelvin.
-        sampling_replicas: Sampling runs from each of the two minima.
-        spacing_fs: Time between two labelled frames, in femtoseconds.
-        points: Training points.
-        validation_points: Frames that choose the hyperparameters.
-        replicas: Replicas of the dynamics at 300 K.
-        steps: Steps of the dynamics at 300 K.
-        workers: Processes that label at the same time.
+        sampling_replicas: Number of sampling runs from each of the two minima.
+        spacing_fs: Time between labelled frames, in femtoseconds.
+        points: Number of training points.
+        validation_points: Number of validation frames, which select the hyperparameters.
+        replicas: Number of replicas of the dynamics at 300 K.
+        steps: Number of steps of the dynamics at 300 K.
+        workers: Number of worker processes that label in parallel.
         seed: Seed of all random numbers.
         output: Folder that everything is kept in; an unfinished run in it is resumed. Without
             it nothing is written.
@@ -297,26 +297,26 @@ def evaluate(
     """Measure the errors of potentials on labelled frames, overall and by region.
 
     Args:
-        models: Potentials to measure.
-        dataset: Labelled frames to measure on.
-        by: Coordinates whose bins are the regions, such as "dihedral 4 6 7 12" (counted from
+        models: Potentials to evaluate.
+        dataset: Labelled test frames.
+        by: Coordinates whose bins define the regions, such as "dihedral 4 6 7 12" (counted from
             0).
-        bins: Bins of each coordinate.
-        frames: Most frames, drawn at random; all by default.
-        worst: Frames with the largest errors to write out.
-        seed: Seed of the bootstrap and of the draw of frames.
+        bins: Number of bins per coordinate.
+        frames: Maximum number of frames, drawn at random; all by default.
+        worst: Number of frames to write out, those with the largest errors.
+        seed: Seed of the bootstrap and of the random choice of frames.
         trust: Open model files that can only be read by running code they contain.
-        map_atoms: Put the atoms of a geometry into the order of the model's training frames
-            where only then its bonds fit; by default such a geometry is refused. Coordinates
+        map_atoms: Reorder the atoms of a geometry to the order of the model's training frames
+            where its bonds match only then; by default such a geometry is refused. Coordinates
             then count atoms in the model's order.
-        energy_unit: Unit of the dataset's energies, where an npz does not say.
+        energy_unit: Unit of the dataset's energies, for an npz that does not declare it.
         force_unit: Unit of the dataset's forces; by default the energy unit per angstrom.
-        length_unit: Unit of the dataset's positions, where the file does not say; angstrom by
-            default.
+        length_unit: Unit of the dataset's positions, for a file that does not declare it;
+            angstrom by default.
         energy_key: Key of the dataset's energies, such as `REF_energy`; by default any of the
-            usual ones.
+            common ones.
         forces_key: Key or column of the dataset's forces, such as `dft_forces`.
-        labels: Which labels of an rMD17 file: `old` takes old_energies and old_forces.
+        labels: Labels to use of an rMD17 file: `old` reads old_energies and old_forces.
         output: Folder that everything is kept in; an unfinished run in it is resumed. Without
             it nothing is written.
         progress: Show a progress bar, on a terminal or in a notebook.
@@ -446,14 +446,14 @@ def ipi(
     Args:
         input: i-PI input file (XML).
         model: Potential to serve.
-        start: The molecule as i-PI has it, atom by atom; also where it starts.
-        clients: Client processes.
-        steps: Number of steps, instead of the input's.
-        compare: Compare the energies and forces that i-PI received with the direct call's.
-        timeout_s: Longest time without a new line of output from i-PI, in seconds.
-        allow_remote: Let i-PI listen on an address that other machines reach.
-        trust: Let the input have i-PI run, load or unpickle what it names, and open model files
-            that contain code.
+        start: The molecule, with atoms in the order of the input; also the starting geometry.
+        clients: Number of client processes.
+        steps: Number of steps; overrides the input's.
+        compare: Compare the energies and forces that i-PI received with those of a direct call.
+        timeout_s: Timeout for the next line of output from i-PI, in seconds.
+        allow_remote: Let i-PI listen on an address that other machines can reach.
+        trust: Allow an input that makes i-PI run code, load libraries or unpickle files, and
+            model files that contain code.
         output: Folder that everything is kept in; an unfinished run in it is resumed. Without
             it nothing is written.
         progress: Show a progress bar, on a terminal or in a notebook.
@@ -511,30 +511,31 @@ def label(
     Args:
         reference: Method that gives energies and forces, such as xtb:GFN2-xTB or
             dft:PBE-D4/def2-SVP.
-        starts: Geometries to start from: files (every frame counts), or smiles:TEXT for
+        starts: Starting geometries: files, all frames of which are used, or smiles:TEXT for
             conformers.
-        samples: Ways to sample; a flag for one of their fields goes to every one that has it.
+        samples: Sampling methods; a flag for one of their options applies to all methods that
+            have it.
             One of AsIs | Displaced | Thermal; its own options may stand here too.
-        sampler: Potential that drives the sampling; by default the reference, or GFN2-xTB for
-            dft:.
-        conformers: Most conformers kept of a smiles: start, lowest energy first.
-        timeout_s: Longest time for one label, in seconds.
-        retry_quarantined: Try the geometries in quarantine.xyz again, once what was wrong is
-            mended.
+        sampler: Potential used for sampling; by default the reference, or GFN2-xTB for a dft:
+            reference.
+        conformers: Maximum number of conformers of a smiles: start, lowest energy first.
+        timeout_s: Timeout for one label, in seconds.
+        retry_quarantined: Retry the geometries in quarantine.xyz, after the cause of their
+            failure is fixed.
         seed: Seed of all random numbers.
         trust: Open model files that can only be read by running code they contain.
-        workers: Processes that label or train at the same time on this machine, one thread
-            each.
+        workers: Number of worker processes that label or train in parallel on this machine,
+            with one thread each.
         scheduler: Dask scheduler (tcp://HOST:PORT), or a table for a job queue, such as
             {cluster = "SLURM", jobs = 2, cores = 8, memory = "16GB", queue = "short", walltime
-            = "04:00:00"}. Required are cluster, cores and memory of a job; any key of
-            dask-jobqueue's class may follow. The jobs call this machine: host = "127.0.0.1"
-            where they all run on it, else allow_remote, with tls = true, or {ca_file = "", cert
-            = "", key = ""}, so that nobody else is let in.
-        worker_wait_s: Longest time without any worker of `scheduler`, in seconds; the same
-            command goes on.
-        allow_remote: Let other machines reach the Dask scheduler; without TLS, whoever does can
-            run code here.
+            = "04:00:00"}. Required are cluster, cores and memory; any other keyword of
+            dask-jobqueue's class is accepted. The jobs connect to this machine: set host =
+            "127.0.0.1" if they all run on it; otherwise set allow_remote, and tls = true or
+            {ca_file = "", cert = "", key = ""} to authenticate them.
+        worker_wait_s: Timeout for a worker of `scheduler` to connect, in seconds; the same
+            command resumes.
+        allow_remote: Let other machines connect to the Dask scheduler; without TLS, any can run
+            code here.
         output: Folder that everything is kept in; an unfinished run in it is resumed. Without
             it nothing is written.
         progress: Show a progress bar, on a terminal or in a notebook.
@@ -588,40 +589,41 @@ def md(
 
     Args:
         model: Potential to run on.
-        start: First geometry; of several frames, replicas take them in turn.
-        method: Integrator: `nve` keeps the energy; `langevin`, `rescaling` (Bussi) and
-            `nose-hoover` keep a temperature.
+        start: Starting geometry; several frames are distributed over the replicas in turn.
+        method: Integrator and thermostat: `nve` is constant-energy; `langevin`, `rescaling`
+            (Bussi) and `nose-hoover` are constant-temperature dynamics.
             One of Langevin | NVE | NoseHoover | Rescaling; its own options may stand here too.
-        steps: Timesteps.
-        replicas: Replicas in the batch.
-        plumed: A PLUMED input whose bias acts on every replica; `{replica}` and `{replicas}` in
-            it become numbers. Files it reads need full names; those it writes are in
-            OUTPUT/plumed. What could run code or write elsewhere needs `trust`. PLUMED_KERNEL
-            names another libplumedKernel.so than that of flexcalc[plumed].
-        frame_every: Steps between two frames on disk, which have the labels of the model
+        steps: Number of timesteps.
+        replicas: Number of replicas, integrated in one batch.
+        plumed: PLUMED input whose bias acts on every replica; `{replica}` and `{replicas}` in
+            it stand for numbers. Files it reads need absolute paths; those it writes go to
+            OUTPUT/plumed. Actions that can run code or write elsewhere need `trust`. Set the
+            environment variable PLUMED_KERNEL to use another libplumedKernel.so than that of
+            flexcalc[plumed].
+        frame_every: Steps between saved frames; their energies and forces are the model's,
             without any bias.
-        frame_replicas: Replicas, from the first, whose frames are written; all by default.
-        scalars_every: Steps between two records of scalars.csv; by default those between two
-            frames.
+        frame_replicas: Number of replicas whose frames are saved, from the first; all by
+            default.
+        scalars_every: Steps between rows of scalars.csv; `frame_every` by default.
         seed: Seed of all random numbers.
         trust: Open model files that can only be read by running code they contain.
-        map_atoms: Put the atoms of a geometry into the order of the model's training frames
-            where only then its bonds fit; by default such a geometry is refused. Coordinates
+        map_atoms: Reorder the atoms of a geometry to the order of the model's training frames
+            where its bonds match only then; by default such a geometry is refused. Coordinates
             then count atoms in the model's order.
-        min_contact: Stop where two atoms come closer than this multiple of the sum of their
+        min_contact: Stop if two atoms come closer than this multiple of the sum of their
             covalent radii.
-        keep_bonds: Stop where a bond of the start breaks or a new one forms: beyond 1.6 and
-            below 1.15 times the sum of the covalent radii.
-        max_temperature_K: Stop where the kinetic temperature of a replica exceeds this, in
-            kelvin; that of few atoms spreads widely without any fault.
-        max_training_distance: Stop where a geometry is farther from all training points than
-            this multiple of the largest distance that one of them has to its nearest other one;
-            for sGDML.
-        max_deviation_eV_A: Stop where a committee's forces deviate on any atom by more than
-            this, in eV/angstrom.
-        max_rms_deviation_eV_A: The same for the root mean square over a replica's atoms, in
-            eV/angstrom, which tells good from bad geometries more surely than the worst atom
-            does.
+        keep_bonds: Stop if a bond of the start breaks or a new one forms: beyond 1.6 and below
+            1.15 times the sum of the covalent radii.
+        max_temperature_K: Stop if the kinetic temperature of a replica exceeds this, in kelvin;
+            the temperature of a small molecule fluctuates strongly.
+        max_training_distance: Stop if a geometry is farther from all training points than this
+            multiple of the largest nearest-neighbour distance within the training set; for
+            sGDML.
+        max_deviation_eV_A: Stop if the forces of a committee deviate by more than this on any
+            atom, in eV/angstrom.
+        max_rms_deviation_eV_A: Stop if the root-mean-square deviation over the atoms of a
+            replica exceeds this, in eV/angstrom; it separates good from bad geometries better
+            than the worst atom does.
         output: Folder that everything is kept in; an unfinished run in it is resumed. Without
             it nothing is written.
         progress: Show a progress bar, on a terminal or in a notebook.
@@ -684,40 +686,40 @@ def metad(
 
     Args:
         model: Potential to run on.
-        start: First geometry; of several frames, walkers take them in turn.
+        start: Starting geometry; several frames are distributed over the walkers in turn.
         coordinate: One to three coordinates to bias, such as "dihedral 4 6 7 12" (counted from
             0).
         method: Integrator and thermostat.
             One of Langevin | NVE | NoseHoover | Rescaling; its own options may stand here too.
-        hills: Kind of metadynamics.
+        hills: Kind of hills.
             One of PlainHills | WellTempered; its own options may stand here too.
-        upper_wall: Walls that keep coordinates below, such as "distance 0 1 at 3.5 kappa 50":
-            in degrees or angstrom, and kcal/mol per unit squared.
-        lower_wall: Walls that keep coordinates above.
-        steps: Timesteps.
-        walkers: Walkers that share the bias, all in one batch.
-        frame_every: Steps between two frames on disk, which have the labels of the model
+        upper_wall: Harmonic walls that keep coordinates below a value, such as "distance 0 1 at
+            3.5 kappa 50": in degrees or angstrom, and kcal/mol per unit squared.
+        lower_wall: Harmonic walls that keep coordinates above a value.
+        steps: Number of timesteps.
+        walkers: Number of walkers that share the bias, integrated in one batch.
+        frame_every: Steps between saved frames; their energies and forces are the model's,
             without the bias.
-        colvar_every: Steps between two lines of COLVAR.
+        colvar_every: Steps between lines of COLVAR.
         seed: Seed of all random numbers.
         trust: Open model files that can only be read by running code they contain.
-        map_atoms: Put the atoms of a geometry into the order of the model's training frames
-            where only then its bonds fit; by default such a geometry is refused. Coordinates
+        map_atoms: Reorder the atoms of a geometry to the order of the model's training frames
+            where its bonds match only then; by default such a geometry is refused. Coordinates
             then count atoms in the model's order.
-        min_contact: Stop where two atoms come closer than this multiple of the sum of their
+        min_contact: Stop if two atoms come closer than this multiple of the sum of their
             covalent radii.
-        keep_bonds: Stop where a bond of the start breaks or a new one forms: beyond 1.6 and
-            below 1.15 times the sum of the covalent radii.
-        max_temperature_K: Stop where the kinetic temperature of a replica exceeds this, in
-            kelvin; that of few atoms spreads widely without any fault.
-        max_training_distance: Stop where a geometry is farther from all training points than
-            this multiple of the largest distance that one of them has to its nearest other one;
-            for sGDML.
-        max_deviation_eV_A: Stop where a committee's forces deviate on any atom by more than
-            this, in eV/angstrom.
-        max_rms_deviation_eV_A: The same for the root mean square over a replica's atoms, in
-            eV/angstrom, which tells good from bad geometries more surely than the worst atom
-            does.
+        keep_bonds: Stop if a bond of the start breaks or a new one forms: beyond 1.6 and below
+            1.15 times the sum of the covalent radii.
+        max_temperature_K: Stop if the kinetic temperature of a replica exceeds this, in kelvin;
+            the temperature of a small molecule fluctuates strongly.
+        max_training_distance: Stop if a geometry is farther from all training points than this
+            multiple of the largest nearest-neighbour distance within the training set; for
+            sGDML.
+        max_deviation_eV_A: Stop if the forces of a committee deviate by more than this on any
+            atom, in eV/angstrom.
+        max_rms_deviation_eV_A: Stop if the root-mean-square deviation over the atoms of a
+            replica exceeds this, in eV/angstrom; it separates good from bad geometries better
+            than the worst atom does.
         output: Folder that everything is kept in; an unfinished run in it is resumed. Without
             it nothing is written.
         progress: Show a progress bar, on a terminal or in a notebook.
@@ -797,40 +799,40 @@ def path(
 
     Args:
         model: Potential to search on.
-        start: First geometry; its last frame counts. Where `end` is not given: the whole first
-            path, or for a scan with its own end values the one geometry.
-        end: Last geometry; like atoms are relabelled to fit the start, unless start and end
-            differ by their labels alone (a degenerate rearrangement).
+        start: First geometry; the last frame of a file is used. Without `end`: the initial
+            path, or the only geometry of a scan that gives its own end values.
+        end: Last geometry. Identical atoms are permuted to match the start, unless start and
+            end differ by such a permutation alone (a degenerate rearrangement).
         method: Path method.
             One of NEB | Scan | String; its own options may stand here too.
-        relax_ends: Relax both ends on the potential first.
-        relabel: Reference that is computed along the path, for the error of the barrier.
-        equivalents: Write the other paths that are this one with like atoms relabelled, by the
-            permutations of the model or else of the bonds.
-        saddle: Refine the highest image to a saddle, follow the way down from it, and give
-            rates.
-        refine: Most rounds that label the worst images by `relabel`, train the model anew with
-            them, and search again.
+        relax_ends: Relax both endpoints on the potential first.
+        relabel: Reference method to evaluate along the path, for the error of the barrier.
+        equivalents: Also write the symmetry-equivalent paths, with identical atoms permuted: by
+            the symmetry group of the model, or else of the bond graph.
+        saddle: Refine the highest image to a saddle, follow the path downhill from it, and
+            compute rates.
+        refine: Maximum number of rounds that label the worst images with `relabel`, retrain the
+            model with them, and search again.
         dataset: Labelled frames that the model was trained on, for `refine`.
-        refine_images: Images that each round adds, the highest among them; saddle and minima
-            come on top.
-        barrier_tolerance_kcal_mol: The rounds end when the error of the barrier is smaller, in
-            kcal/mol.
-        steps: Most steps.
+        refine_images: Number of images that each round adds, including the highest; saddle and
+            minima are added too.
+        barrier_tolerance_kcal_mol: Stop retraining when the error of the barrier is below this,
+            in kcal/mol.
+        steps: Maximum number of steps.
         seed: Seed of all random numbers.
         trust: Open model files that can only be read by running code they contain.
-        map_atoms: Put the atoms of a geometry into the order of the model's training frames
-            where only then its bonds fit; by default such a geometry is refused. Coordinates
+        map_atoms: Reorder the atoms of a geometry to the order of the model's training frames
+            where its bonds match only then; by default such a geometry is refused. Coordinates
             then count atoms in the model's order.
-        refinement: How the saddle is found from the guess.
+        refinement: Optimiser of the saddle.
             One of RFO; its own options may stand here too.
-        descent: How the way down from the saddle is followed.
+        descent: Integration of the intrinsic reaction coordinate, downhill from the saddle.
             One of IRC; its own options may stand here too.
-        temperatures_K: Temperatures of the rates, in kelvin; results.json has those at the
+        temperatures_K: Temperatures of the rates, in kelvin; results.json has the rates at the
             first.
-        low_modes: Vibrations below 100 cm^-1: `harmonic` as all others, `quasi-rrho` as
-            hindered rotors whose moment of inertia is bounded by the molecule's own mean (as in
-            xtb and ORCA), `quasi-rrho-grimme` by 1e-44 kg m^2 (as in Grimme's paper and
+        low_modes: Vibrations below 100 cm^-1: `harmonic`, or hindered rotors with a bounded
+            moment of inertia. The bound is the molecule's mean for `quasi-rrho` (as in xtb and
+            ORCA), and 1e-44 kg m^2 for `quasi-rrho-grimme` (as in Grimme's paper and
             GoodVibes).
         symmetry_start: Rotational symmetry number of the first minimum; 2 for cis-azobenzene.
         symmetry_end: Rotational symmetry number of the last minimum.
@@ -911,24 +913,25 @@ def saddle(
 
     Args:
         model: Potential to search on.
-        guess: Geometry near the saddle; of several frames that are a path, the highest counts.
-        start: First minimum, to tell it at the end of the way down; its last frame counts.
+        guess: Geometry near the saddle; of a path, the highest frame is used.
+        start: First minimum, to identify the minima found downhill; the last frame of a file is
+            used.
         end: Last minimum, likewise.
-        relabel: Reference that is computed at the saddle and at both minima.
-        steps: Most steps to the saddle.
+        relabel: Reference method to evaluate at the saddle and at both minima.
+        steps: Maximum number of steps to the saddle.
         trust: Open model files that can only be read by running code they contain.
-        map_atoms: Put the atoms of a geometry into the order of the model's training frames
-            where only then its bonds fit; by default such a geometry is refused. Coordinates
+        map_atoms: Reorder the atoms of a geometry to the order of the model's training frames
+            where its bonds match only then; by default such a geometry is refused. Coordinates
             then count atoms in the model's order.
-        refinement: How the saddle is found from the guess.
+        refinement: Optimiser of the saddle.
             One of RFO; its own options may stand here too.
-        descent: How the way down from the saddle is followed.
+        descent: Integration of the intrinsic reaction coordinate, downhill from the saddle.
             One of IRC; its own options may stand here too.
-        temperatures_K: Temperatures of the rates, in kelvin; results.json has those at the
+        temperatures_K: Temperatures of the rates, in kelvin; results.json has the rates at the
             first.
-        low_modes: Vibrations below 100 cm^-1: `harmonic` as all others, `quasi-rrho` as
-            hindered rotors whose moment of inertia is bounded by the molecule's own mean (as in
-            xtb and ORCA), `quasi-rrho-grimme` by 1e-44 kg m^2 (as in Grimme's paper and
+        low_modes: Vibrations below 100 cm^-1: `harmonic`, or hindered rotors with a bounded
+            moment of inertia. The bound is the molecule's mean for `quasi-rrho` (as in xtb and
+            ORCA), and 1e-44 kg m^2 for `quasi-rrho-grimme` (as in Grimme's paper and
             GoodVibes).
         symmetry_start: Rotational symmetry number of the first minimum; 2 for cis-azobenzene.
         symmetry_end: Rotational symmetry number of the last minimum.
@@ -973,12 +976,12 @@ def serve(
 
     Args:
         model: Potential to serve.
-        start: The molecule as i-PI has it, atom by atom.
+        start: The molecule, with atoms in the order of i-PI's input.
         unix: Name of i-PI's unix socket (its <address>).
         host: Host of i-PI's inet socket.
         port: Port of i-PI's inet socket.
-        timeout_s: Longest wait for the server, in seconds.
-        allow_remote: Connect to another machine than this one.
+        timeout_s: Timeout for connecting to the server, in seconds.
+        allow_remote: Allow a server on another machine.
         trust: Open model files that can only be read by running code they contain.
 
     Returns:
@@ -1052,43 +1055,46 @@ def train(
     `NAME.flex` the model is that folder, and all else is kept in `NAME-train`.
 
     Args:
-        dataset: Labelled frames: extxyz, or npz with its units. sGDML, its mixtures and
-            networks learn from forces alone where there are no energies.
+        dataset: Labelled frames: extxyz, or npz with its units. Without energies, sGDML,
+            mixtures of sGDML and networks are trained on forces alone.
         family: Model families to train, each with its hyperparameters.
             One of 'sgdml', 'schnet', 'painn', 'bpnn', 'so3net', 'mace', 'gap', 'gap-study',
             'mixture'; its own options may stand here too.
-        points: Training points.
-        validation_points: Frames that choose the hyperparameters; by default 200, or all that
-            are left where those are fewer.
-        selection: How training points are chosen: `stratified` follows the distribution of
-            energies, if any, `random` nothing, `farthest` takes what is least like the points
-            it has, `clusters` draws from each group of like geometries and energies.
-        refine_rounds: Rounds that add points where the model is worst, from an equal share up
-            to `points`.
-        refine_by: How those points are chosen: `worst` takes the worst frames of the clusters
-            with the largest errors; `error` draws frames with a chance in proportion to their
-            force error, which does better where the errors of all frames count.
-        folds: Folds of a cross-validation, whose mean errors choose the hyperparameters instead
-            of validation frames; the model kept is that of the best fold. 0 for none.
-        train_folds: Folds that a model is trained on, `points` in all; by default all but one.
-        committee: Models of a committee, each trained without another part of the points and
-            with the hyperparameters that all points chose; their spread tells how sure the
-            forces are. 1 for a single model.
-        baseline: Potential whose energies and forces are taken from the labels first, such as
-            xtb:GFN2-xTB or dispersion:D4/PBE; the model is its sum with what is learned of the
-            rest.
-        learning_curve: Smaller numbers of training points to train as well, with the
-            hyperparameters found.
+        points: Number of training points.
+        validation_points: Number of validation frames, which select the hyperparameters; by
+            default 200, or all remaining frames if those are fewer.
+        selection: Selection of training points: `stratified` preserves the distribution of
+            energies, if any; `random` draws frames uniformly; `farthest` adds the frame least
+            similar to those selected so far; `clusters` draws from each cluster of similar
+            geometries and energies.
+        refine_rounds: Rounds of active learning that add points where errors are largest, up to
+            `points` in total; the first model and every round get equal numbers.
+        refine_by: Selection of the points that are added: `worst` takes the worst frames of the
+            clusters with the largest errors; `error` draws frames with a probability
+            proportional to their force error, which gives lower errors on average over all
+            frames.
+        folds: Folds of a cross-validation: mean errors over the folds select the
+            hyperparameters, without validation frames, and the model of the best fold is kept.
+            0 for none.
+        train_folds: Folds that each model is trained on, with `points` in total; by default all
+            but one.
+        committee: Models of a committee, each trained on all but a different part of the
+            points, with the hyperparameters selected on all points. Their spread estimates the
+            uncertainty of the forces. 1 for a single model.
+        baseline: Baseline for delta learning, such as xtb:GFN2-xTB or dispersion:D4/PBE: the
+            difference between labels and baseline is learned, and the model is the sum of both.
+        learning_curve: Smaller numbers of training points for a learning curve, with the same
+            hyperparameters.
         seed: Seed of all random numbers.
         trust: Open model files that can only be read by running code they contain.
-        energy_unit: Unit of the dataset's energies, where an npz does not say.
+        energy_unit: Unit of the dataset's energies, for an npz that does not declare it.
         force_unit: Unit of the dataset's forces; by default the energy unit per angstrom.
-        length_unit: Unit of the dataset's positions, where the file does not say; angstrom by
-            default.
+        length_unit: Unit of the dataset's positions, for a file that does not declare it;
+            angstrom by default.
         energy_key: Key of the dataset's energies, such as `REF_energy`; by default any of the
-            usual ones.
+            common ones.
         forces_key: Key or column of the dataset's forces, such as `dft_forces`.
-        labels: Which labels of an rMD17 file: `old` takes old_energies and old_forces.
+        labels: Labels to use of an rMD17 file: `old` reads old_energies and old_forces.
         output: Folder that everything is kept in; an unfinished run in it is resumed. Without
             it nothing is written.
         progress: Show a progress bar, on a terminal or in a notebook.
@@ -1153,45 +1159,46 @@ def umbrella(
 
     Args:
         model: Potential to run on.
-        start: First geometry; of several frames, such as a path, each window takes the nearest.
-        coordinate: One or two coordinates to hold, such as "dihedral 4 6 7 12" (counted from
-            0).
-        low: Centre of the first window, one a coordinate, in degrees or angstrom; without low
-            and high dihedrals go all the way round.
-        high: Centre of the last window, one a coordinate.
-        windows: Windows along each coordinate; by default one every 15 degrees of a dihedral, 5
-            degrees of an angle, 0.1 otherwise. Of two coordinates, all combinations are
-            windows.
-        kappa_kcal_mol: Strength of the springs kappa/2 (s - centre)^2, one a coordinate, in
-            kcal/mol per degree or angstrom squared; by default their thermal width is half the
-            distance of two windows.
+        start: Starting geometry; of several frames, such as a path, each window uses the
+            nearest.
+        coordinate: One or two coordinates to restrain, such as "dihedral 4 6 7 12" (counted
+            from 0).
+        low: Centre of the first window, one per coordinate, in degrees or angstrom. By default
+            windows cover the full circle of a dihedral.
+        high: Centre of the last window, one per coordinate.
+        windows: Number of windows along each coordinate; by default one every 15 degrees of a
+            dihedral, 5 degrees of an angle, 0.1 otherwise. Two coordinates get a window for
+            every combination.
+        kappa_kcal_mol: Force constants of the restraints kappa/2 (s - centre)^2, one per
+            coordinate, in kcal/mol per degree or angstrom squared; by default their thermal
+            width is half the window spacing.
         method: Integrator and thermostat.
             One of Langevin | NVE | NoseHoover | Rescaling; its own options may stand here too.
-        steps: Timesteps, those of the equilibration included.
-        equilibration: Timesteps that do not count; in the first half of them each window is
+        steps: Number of timesteps, including equilibration.
+        equilibration: Timesteps that are discarded; in the first half of them each window is
             pulled from its start to its centre.
-        frame_every: Steps between two frames on disk, which have the labels of the model
-            without the springs.
-        colvar_every: Steps between two lines of COLVAR, of which the free energy is made.
+        frame_every: Steps between saved frames; their energies and forces are the model's,
+            without restraints.
+        colvar_every: Steps between lines of COLVAR, from which the free energy is computed.
         seed: Seed of all random numbers.
         trust: Open model files that can only be read by running code they contain.
-        map_atoms: Put the atoms of a geometry into the order of the model's training frames
-            where only then its bonds fit; by default such a geometry is refused. Coordinates
+        map_atoms: Reorder the atoms of a geometry to the order of the model's training frames
+            where its bonds match only then; by default such a geometry is refused. Coordinates
             then count atoms in the model's order.
-        min_contact: Stop where two atoms come closer than this multiple of the sum of their
+        min_contact: Stop if two atoms come closer than this multiple of the sum of their
             covalent radii.
-        keep_bonds: Stop where a bond of the start breaks or a new one forms: beyond 1.6 and
-            below 1.15 times the sum of the covalent radii.
-        max_temperature_K: Stop where the kinetic temperature of a replica exceeds this, in
-            kelvin; that of few atoms spreads widely without any fault.
-        max_training_distance: Stop where a geometry is farther from all training points than
-            this multiple of the largest distance that one of them has to its nearest other one;
-            for sGDML.
-        max_deviation_eV_A: Stop where a committee's forces deviate on any atom by more than
-            this, in eV/angstrom.
-        max_rms_deviation_eV_A: The same for the root mean square over a replica's atoms, in
-            eV/angstrom, which tells good from bad geometries more surely than the worst atom
-            does.
+        keep_bonds: Stop if a bond of the start breaks or a new one forms: beyond 1.6 and below
+            1.15 times the sum of the covalent radii.
+        max_temperature_K: Stop if the kinetic temperature of a replica exceeds this, in kelvin;
+            the temperature of a small molecule fluctuates strongly.
+        max_training_distance: Stop if a geometry is farther from all training points than this
+            multiple of the largest nearest-neighbour distance within the training set; for
+            sGDML.
+        max_deviation_eV_A: Stop if the forces of a committee deviate by more than this on any
+            atom, in eV/angstrom.
+        max_rms_deviation_eV_A: Stop if the root-mean-square deviation over the atoms of a
+            replica exceeds this, in eV/angstrom; it separates good from bad geometries better
+            than the worst atom does.
         output: Folder that everything is kept in; an unfinished run in it is resumed. Without
             it nothing is written.
         progress: Show a progress bar, on a terminal or in a notebook.

@@ -1,7 +1,7 @@
 """The command line: `flexcalc COMMAND`; every option is declared in `flexcalc.config`.
 
-Typer reads the words and gives back the work to do, which `main` then does: so one place turns
-every failure, typer's own included, into one line and an exit code.
+Typer parses the arguments and returns the work to do, which `main` then executes. So all failures,
+including typer's own, become one line and an exit code in one place.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ import typer
 from flexcalc.printing import complain, say
 
 Work = Callable[[], None]
-"""What a command comes down to when its words have been read."""
+"""The work of a command, after its arguments were parsed."""
 
 USAGE_ERROR: Any = typer.BadParameter.__base__
-"""Typer's name for what is wrong with the words; it has no public one."""
+"""Typer's class of usage errors, which has no public name."""
 
-HELP = "Machine-learned force fields for flexible molecules: train, check, and move on them."
+HELP = "Machine-learned force fields for flexible molecules: train, validate, and run dynamics."
 
 RUNS = {
-    "demo": "Run the main job on glycine, from nothing to a report.",
+    "demo": "Run the whole workflow on glycine, from two geometries to a report.",
     "label": "Sample geometries of a molecule and label them with a reference.",
     "train": "Train one or several model families on a dataset.",
     "evaluate": "Measure errors of potentials, overall and by region.",
     "path": "Find a minimum-energy path and check its barrier.",
-    "saddle": "Refine a saddle, find the minima it joins, and give rates.",
+    "saddle": "Refine a saddle, find the minima it connects, and compute rates.",
     "md": "Run molecular dynamics of many replicas.",
     "metad": "Run metadynamics for a free-energy surface.",
     "umbrella": "Run umbrella sampling for a free-energy profile.",
@@ -56,19 +56,19 @@ TOOLS = {
 FOLDERLESS = ("serve",)
 """Commands with a TOML file that fill no run folder."""
 
-LONGEST_LINE = 500
-"""Characters of an error that are shown."""
+MAX_MESSAGE = 500
+"""Maximum number of characters of an error message."""
 
 EPILOG = (
-    "RUN.toml is a file such as `flexcalc init {}` prints; flags come on top of it. It is code, "
-    "as a Makefile is: what it names is run, so read one that you were given first."
+    "RUN.toml is a file as printed by `flexcalc init {}`; flags override it. It is code, like a "
+    "Makefile: Python files named in it are executed, so read files of others before running them."
 )
 
 
 def build(words: Sequence[str]) -> typer.Typer:
-    """The application; only the command that `words` name gets its options.
+    """The application; only the command named in `words` gets its options.
 
-    The overview must answer at once, and options come from modules that import numpy.
+    The overview must be fast, and options come from modules that import numpy.
     """
     app = typer.Typer(
         help=HELP,
@@ -111,11 +111,11 @@ def version(
         ),
     ] = False,
 ) -> None:
-    """Takes the options that stand before the command."""
+    """Options before the command."""
 
 
 def not_yet() -> NoReturn:
-    """Stands in the overview for a command whose options are not needed."""
+    """Placeholder in the overview for a command whose options are not needed."""
     raise RuntimeError("a command was called without being built")
 
 
@@ -193,7 +193,7 @@ def configured(name: str, arguments: Sequence[str], overrides: dict[str, Any]) -
 
 
 def chosen_sections(words: Sequence[str]) -> dict[str, str]:
-    """Sections whose kind stands in the words, such as `--family mixture --of sgdml`."""
+    """Sections whose kind is chosen in the arguments, such as `--family mixture --of sgdml`."""
     split = [part for word in words for part in word.split("=", 1)]
     sections = ("--family", "--of")
     return {word[2:]: following for word, following in pairwise(split) if word in sections}
@@ -216,7 +216,7 @@ def parameter(name: str, annotation: Any, default: Any = None) -> inspect.Parame
 
 
 def arguments_parameter(positional: Sequence[str]) -> inspect.Parameter:
-    """RUN.toml, or the words that stand for it."""
+    """RUN.toml, or the positional arguments in place of it."""
     shape = " ".join(
         f"{place[1:].upper()}..." if place.startswith("*") else place.upper()
         for place in positional
@@ -236,13 +236,16 @@ def argument_parameter(key: str, flag: Any) -> inspect.Parameter:
 def output_parameter(default: Path) -> inspect.Parameter:
     """The option --output."""
     declared = typer.Option(
-        "--output", "-o", help="Run folder, made or taken up.", metavar="FOLDER"
+        "--output",
+        "-o",
+        help="Output folder; an unfinished run in it is resumed.",
+        metavar="FOLDER",
     )
     return parameter("output", Annotated[Path, declared], default)
 
 
 def flag_parameter(key: str, flag: Any) -> inspect.Parameter:
-    """The typer option of a flag; its value goes to the config, which checks it."""
+    """The typer option of a flag; its value is checked by the config."""
     name = f"--{flag.name}"
     if flag.option.annotation in (bool, bool | None):
         declared = typer.Option(f"{name}/--no-{flag.name}", help=flag.help)
@@ -253,7 +256,7 @@ def flag_parameter(key: str, flag: Any) -> inspect.Parameter:
 
 
 def metavar_of(flag: Any) -> str:
-    """What stands behind a flag in the help."""
+    """Placeholder of a flag's value in the help."""
     if flag.chooses:
         return "KIND"
     shown = str(flag.option.annotation)
@@ -278,7 +281,7 @@ def main(words: Sequence[str] | None = None) -> None:
     except FlexcalcError as error:
         fail(str(error), error.exit_code)
     except KeyboardInterrupt:
-        fail("interrupted; the same command goes on from here", 130)
+        fail("interrupted; the same command resumes from here", 130)
     except BrokenPipeError:
         # The reader, such as `head`, has gone.
         drop_output()
@@ -290,15 +293,15 @@ def main(words: Sequence[str] | None = None) -> None:
     except (MemoryError, RuntimeError) as error:
         if not of_memory(error):
             raise
-        fail(f"out of memory{memory_here()}: {error or 'no more could be had'}; {LESS}", 1)
+        fail(f"out of memory{memory_here()}: {error or 'an allocation failed'}; {LESS}", 1)
 
 
 STDOUT = "standard output"
-"""What stands for the name of a file in errors of what is printed."""
+"""Name of the output stream in error messages."""
 
 
 def show(text: object, end: str = "\n") -> None:
-    """Print, and let errors say where."""
+    """Print, with the output stream named in errors."""
     from flexcalc.storage import naming
 
     with naming(STDOUT):
@@ -307,25 +310,25 @@ def show(text: object, end: str = "\n") -> None:
 
 
 def drop_output() -> None:
-    """Let Python not complain when it flushes what it could not print."""
+    """Discard output that could not be printed, so that Python's last flush does not fail."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-LESS = "take fewer or smaller things at a time, or a machine with more"
-"""What to do where memory does not suffice."""
+LESS = "use smaller batches or systems, or a machine with more memory"
+"""Advice if memory does not suffice."""
 
 MEMORY_WORDS = ("allocate memory", "out of memory", "bad_alloc", "start new thread")
-"""What torch, C++ and Python's threads say in a RuntimeError where memory does not suffice."""
+"""Messages of RuntimeErrors of torch, C++ and Python's threads if memory does not suffice."""
 
 
 def of_memory(error: Exception) -> bool:
-    """Whether an error says that there is not enough memory."""
+    """Whether an error means that memory does not suffice."""
     text = str(error).lower()
     return isinstance(error, MemoryError) or any(word in text for word in MEMORY_WORDS)
 
 
 def memory_here() -> str:
-    """The limit of memory that this process runs under, in words; empty without one."""
+    """Text about the memory limit of this process; empty without one."""
     import resource
 
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
@@ -335,11 +338,11 @@ def memory_here() -> str:
 
 
 def parsed(words: Sequence[str]) -> Work:
-    """The work that the words ask for.
+    """Parse the arguments to the work to do.
 
     Raises:
         ConfigError: no such command or option.
-        SystemExit: they asked for help, which is printed.
+        SystemExit: help was requested, and is printed.
     """
     try:
         work = build(words)(args=list(words), prog_name="flexcalc", standalone_mode=False)
@@ -353,7 +356,7 @@ def parsed(words: Sequence[str]) -> Work:
 
 
 def usage_line(error: Any) -> str:
-    """Typer's complaint on one line, with its best guess at what was meant."""
+    """Typer's message on one line, with a suggestion."""
     text = error.format_message().rstrip(".").replace(". Did", "; did")
     if getattr(error, "possibilities", None):
         near = difflib.get_close_matches(error.option_name, error.possibilities, n=1)
@@ -365,7 +368,7 @@ def usage_line(error: Any) -> str:
 
 def fail(text: str, code: int) -> NoReturn:
     """End with one line on standard error."""
-    complain(" ".join(text.split())[:LONGEST_LINE])
+    complain(" ".join(text.split())[:MAX_MESSAGE])
     sys.exit(code)
 
 
@@ -377,7 +380,7 @@ def show_warning(
     file: Any = None,
     line: str | None = None,
 ) -> None:
-    """A warning about a file as one line on standard error; others as Python shows them."""
+    """Show a FileWarning as one line on standard error, other warnings as Python does."""
     from flexcalc.files import FileWarning
 
     if issubclass(category, FileWarning):

@@ -1,4 +1,4 @@
-"""How much memory there is, and a refusal before more is asked for."""
+"""Available memory, and checks before large allocations."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from flexcalc.errors import InputError
 
 
 def available_bytes() -> int | None:
-    """Memory that this process may still take, in bytes; None where that cannot be known.
+    """Memory that this process can still allocate, in bytes; None if unknown.
 
-    It is bounded by the machine, by the control group and by `ulimit -v`.
+    It is limited by the machine, by the control group and by `ulimit -v`.
     """
     limits = []
     try:
-        most, _ = resource.getrlimit(resource.RLIMIT_AS)
-        if most != resource.RLIM_INFINITY:
-            taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-            limits.append(max(most - taken, 0))
+        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+        if limit != resource.RLIM_INFINITY:
+            used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+            limits.append(max(limit - used, 0))
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
                 limits.append(1024 * int(line.split()[1]))
@@ -27,20 +27,20 @@ def available_bytes() -> int | None:
         if allowed != "max":
             limits.append(max(int(allowed) - used, 0))
     except (OSError, ValueError):
-        pass  # not Linux, or no control group: the limits found so far count
+        pass  # not Linux, or no control group: use the limits found so far
     return min(limits, default=None)
 
 
 def require_memory(needed: int, what: str, remedy: str) -> None:
-    """Refuse what memory does not suffice for, before anything is taken or written.
+    """Raise an error if memory does not suffice, before anything is allocated or written.
 
     Args:
-        needed: bytes.
-        what: needs them, such as "1000000000 frames of 21 atoms".
-        remedy: what to do, such as "ask for fewer frames".
+        needed: required memory in bytes.
+        what: that needs it, such as "1000000000 frames of 21 atoms".
+        remedy: advice, such as "ask for fewer frames".
 
     Raises:
-        InputError: fewer bytes are free.
+        InputError: less memory is free.
     """
     free = available_bytes()
     if free is not None and needed > free:
@@ -51,5 +51,5 @@ def require_memory(needed: int, what: str, remedy: str) -> None:
 
 
 def geometry_bytes(count: int, atoms: int, copies: int) -> int:
-    """Bytes of so many geometries, in so many arrays (count, atoms, 3) of double precision."""
+    """Bytes of `copies` arrays (count, atoms, 3) in double precision."""
     return 24 * count * atoms * copies

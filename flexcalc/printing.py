@@ -1,7 +1,7 @@
-"""Lines for a terminal; whatever is printed goes through here.
+"""Printing to the terminal; all output goes through this module.
 
-Texts come from files, and files from anyone: an escape sequence among the tags of a dataset could
-paint over what stands in the terminal, retitle it, or have it type commands.
+Texts may come from files of others: an escape sequence in the tags of a dataset could overwrite the
+terminal, change its title, or make it type commands.
 """
 
 from __future__ import annotations

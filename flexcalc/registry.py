@@ -1,4 +1,4 @@
-"""Names and addresses of potentials; each home is imported on first use."""
+"""Names and addresses of potentials; the module behind each is imported on first use."""
 
 from __future__ import annotations
 
@@ -57,26 +57,26 @@ An opener is called with the path; the atomic numbers (atoms,) of the molecule o
 of MANY_MOLECULES, None; the options that followed the path (`?energy_unit=eV`); and whether code
 in the file may be run."""
 
-JOINED: Mapping[str, str] = {
+COMPOSITES: Mapping[str, str] = {
     "committee": "flexcalc.models.committee:Committee",
     "delta": "flexcalc.models.delta:DeltaModel",
     "mixture": "flexcalc.models.mixture:MixturePotential",
 }
-"""Models made of other potentials, by the name that stands in `model.json`. Each has `load`, which
-is handed what opens its parts by their address (`Parts`)."""
+"""Models made of other potentials, by their name in `model.json`. Their `load` takes a
+`MemberLoader`, which opens the members by path or address."""
 
 COMMITTEE = "committee:"
-"""What an address of several potentials begins with; commas stand between their addresses."""
+"""Prefix of the address of a committee; the addresses of its members follow, with commas."""
 
 HARMLESS = re.compile(r"(xtb|dft|dispersion):[^/]*(/[^/]*)?")
-"""Addresses that a model folder may name without its user's trust: they run no code of others and
-read no files."""
+"""Addresses that a model folder may name without `trust`: opening them runs no foreign code and
+reads no files."""
 
 DEEPEST = 8
-"""How deep model folders may lie in each other; a committee of mixtures of deltas is three."""
+"""Maximum depth of nested model folders; a committee of mixtures of deltas has three levels."""
 
 MANY_MOLECULES = (".model", ".pt", ".xml", "best_model")
-"""Which of these are for many molecules, and are bound to one on opening."""
+"""Model files of FOREIGN that serve many molecules, and are bound to one on opening."""
 
 EXAMPLES = (
     "a model folder (NAME.flex), a model file (.npz, .xml, .model, best_model), xtb:GFN2-xTB, "
@@ -92,18 +92,18 @@ def family(name: str) -> Any:
     """
     if name not in FAMILIES:
         raise AddressError(f"unknown model family {name!r}{_hint(name, FAMILIES)}")
-    return _home(FAMILIES[name])
+    return import_object(FAMILIES[name])
 
 
-def made(name: str, hyperparameters: Mapping[str, Any]) -> Any:
-    """A model family with hyperparameters.
+def make_family(name: str, hyperparameters: Mapping[str, Any]) -> Any:
+    """Build a model family from its name and hyperparameters.
 
-    Where a field holds families itself, they may be given by name, or as tables whose `kind` is
-    the name, as they stand in TOML and in `model.json`.
+    A hyperparameter that holds families itself takes their names, or tables whose `kind` is the
+    name, as in TOML and `model.json`.
 
     Raises:
         AddressError: no family has that name.
-        InputError: a hyperparameter the family does not know.
+        InputError: the family does not have such a hyperparameter.
     """
     cls = family(name)
     hints = get_type_hints(cls, include_extras=True)
@@ -120,57 +120,59 @@ def made(name: str, hyperparameters: Mapping[str, Any]) -> Any:
 
 
 def _tupled(value: Any) -> Any:
-    """Tuples for the lists that JSON and TOML make of them."""
+    """Tuples in place of the lists that JSON and TOML return."""
     return tuple(map(_tupled, value)) if isinstance(value, list) else value
 
 
 def _member(entry: Any) -> Any:
-    """A family given by name, as a table with its kind, or as it is."""
+    """A member family from its name, from a table with its kind, or unchanged."""
     if isinstance(entry, str):
-        return made(entry, {})
+        return make_family(entry, {})
     if isinstance(entry, Mapping):
-        return made(entry["kind"], {key: entry[key] for key in entry if key != "kind"})
+        return make_family(entry["kind"], {key: entry[key] for key in entry if key != "kind"})
     return entry
 
 
 def electron_options(address: Address) -> dict[str, int | None]:
-    """The options of charge and multiplicity that a reference takes, and what its address says.
+    """Charge and multiplicity, where a reference accepts them, with the values in its address.
 
-    Empty for models, and for references that take neither. Of a committee, those of its first
-    member that takes any.
+    Empty for models and for references that accept neither. A committee has those of its first
+    member that accepts any.
     """
     if address.startswith(COMMITTEE):
         return next(filter(None, map(electron_options, members_of(address))), {})
     if not is_reference(address) or address.startswith("ase:"):
         return {}
     scheme, rest = address.split(":", 1)
-    taken = signature(_home(REFERENCES[scheme]).__init__).parameters
-    said = dict(parse_qsl(rest.partition("?")[2], keep_blank_values=True))
+    accepted = signature(import_object(REFERENCES[scheme]).__init__).parameters
+    given = dict(parse_qsl(rest.partition("?")[2], keep_blank_values=True))
     return {
-        name: int(said[name]) if re.fullmatch(r"[+-]?\d{1,4}", said.get(name, "")) else None
+        name: int(given[name]) if re.fullmatch(r"[+-]?\d{1,4}", given.get(name, "")) else None
         for name in ("charge", "multiplicity")
-        if name in taken
+        if name in accepted
     }
 
 
 def with_options(address: Address, options: Mapping[str, Any]) -> Address:
-    """A reference's address with further options; of a committee, for members that take them."""
+    """The address of a reference with more options, given to those that accept them."""
     if not options:
         return address
     if address.startswith(COMMITTEE):
         members = [
-            with_options(one, {k: v for k, v in options.items() if k in electron_options(one)})
-            for one in members_of(address)
+            with_options(
+                member, {k: v for k, v in options.items() if k in electron_options(member)}
+            )
+            for member in members_of(address)
         ]
         return COMMITTEE + ",".join(members)
-    joint = "&" if "?" in address else "?"
-    return address + joint + "&".join(f"{name}={value}" for name, value in options.items())
+    separator = "&" if "?" in address else "?"
+    return address + separator + "&".join(f"{name}={value}" for name, value in options.items())
 
 
 def is_reference(address: Address) -> bool:
     """Whether an address names a reference method, which is bound to a molecule on opening.
 
-    A committee is one where all its members are.
+    A committee is a reference if all its members are.
     """
     if address.startswith(COMMITTEE):
         return all(map(is_reference, members_of(address)))
@@ -178,7 +180,7 @@ def is_reference(address: Address) -> bool:
 
 
 def needs_molecule(address: Address) -> bool:
-    """Whether an address can only be opened for a molecule that is named."""
+    """Whether an address can only be opened together with the numbers of a molecule."""
     if is_reference(address):
         return True
     try:
@@ -199,13 +201,13 @@ def open_potential(
     """Open any potential by its address.
 
     Args:
-        address: a Potential, which is returned as it is; an ASE calculator; or the address of a
-            model folder, of a network perhaps with `?precision=float32` or `?device=cpu`; of a
-            foreign model file; of a reference method with its options, such as
-            `dft:PBE-D4/def2-SVP?charge=1&multiplicity=2`; or of several of them as the members of
-            a committee, such as `committee:a.flex,b.flex`.
-        numbers: (atoms,) atomic numbers of the molecule. Needed for a reference; a model knows
-            its own and must agree.
+        address: a Potential, which is returned unchanged; an ASE calculator; or an address.
+            An address names a model folder (a network's may end in `?precision=float32` or
+            `?device=cpu`), a foreign model file, a reference method with its options
+            (`dft:PBE-D4/def2-SVP?charge=1&multiplicity=2`), or a committee of any of these
+            (`committee:a.flex,b.flex`).
+        numbers: (atoms,) atomic numbers of the molecule. Required for a reference; a model has
+            its own, which must agree.
         trust: open files that can only be read by running code they contain.
 
     Raises:
@@ -226,7 +228,7 @@ def open_potential(
 
 
 def _given(given: Any, numbers: np.ndarray | None) -> Potential:
-    """The potential that an object is, or that stands for an ASE calculator."""
+    """The potential of an object: itself, that of a flexcalc.Calculator, or an ASE calculator's."""
     inner = getattr(given, "potential", None)  # of a flexcalc.Calculator
     potential = inner if isinstance(inner, Potential) else given
     if isinstance(potential, Potential):
@@ -257,7 +259,7 @@ def load(address: PotentialLike | Path, molecule: Any = None, *, trust: bool = F
     """Open any potential; the public form of `open_potential`.
 
     Args:
-        address: see `open_potential`; a path of a model will do.
+        address: see `open_potential`; or the path of a model.
         molecule: an `ase.Atoms` or atomic numbers (atoms,); needed for a reference method.
         trust: open files that can only be read by running code they contain.
 
@@ -291,7 +293,7 @@ def _open_reference(address: Address, numbers: np.ndarray | None) -> Potential:
     if numbers is None:
         raise _which_molecule(address)
     options = dict(parse_qsl(query, keep_blank_values=True))
-    return _home(REFERENCES[scheme]).from_address(text, numbers, options)
+    return import_object(REFERENCES[scheme]).from_address(text, numbers, options)
 
 
 def _open_model(address: Address, numbers: np.ndarray | None, trust: bool) -> Potential:
@@ -315,7 +317,7 @@ def _open_model(address: Address, numbers: np.ndarray | None, trust: bool) -> Po
         if numbers is None and kind in MANY_MOLECULES:
             raise _which_molecule(address)
         options = dict(parse_qsl(query, keep_blank_values=True))
-        return _home(FOREIGN[kind])(path, numbers, options, trust)
+        return import_object(FOREIGN[kind])(path, numbers, options, trust)
     scheme = re.match(r"([A-Za-z]+):", address)
     if scheme:
         hint = _hint(scheme[1].lower(), REFERENCES)
@@ -331,8 +333,8 @@ def _open_folder(path: Path, trust: bool, depth: int = 0) -> Potential:
     from flexcalc.models.folder import read_facts
 
     name = read_facts(path)["family"]
-    if name in JOINED:
-        return _home(JOINED[name]).load(path, Parts(path, trust, depth))
+    if name in COMPOSITES:
+        return import_object(COMPOSITES[name]).load(path, MemberLoader(path, trust, depth))
     return family(name).load(path)
 
 
@@ -353,40 +355,40 @@ def _which_molecule(address: Address) -> AddressError:
     )
 
 
-class Parts:
-    """Opens what a model folder is made of: folders inside it by their path, and others by address.
+class MemberLoader:
+    """Opens the members of a composite model: folders inside it by path, others by address.
 
-    The two never meet: `ase:calc.py:make` is the name of a folder too, and an address in
-    `model.json` means what the folder's maker wants it to, wherever the folder is opened from.
+    Paths and addresses are kept apart: `ase:calc.py:make` is also a valid name of a folder, and an
+    address in `model.json` must mean the same wherever the folder is opened from.
 
     Args:
-        folder: whose `model.json` names the parts.
-        trust: also open parts by which the folder could have any code run.
-        depth: folders that this one lies in.
+        folder: the model folder whose `model.json` names the members.
+        trust: also open members that can run arbitrary code.
+        depth: number of model folders that contain this one.
     """
 
     def __init__(self, folder: Path, trust: bool, depth: int = 0):
         self.folder, self.trust, self.depth = folder, trust, depth
 
-    def __call__(self, part: Address | Path, numbers: ArrayLike | None = None) -> Potential:
-        """Open a folder inside, given as a path, or a part by its address.
+    def __call__(self, member: Address | Path, numbers: ArrayLike | None = None) -> Potential:
+        """Open a member by the path of its folder, or by its address.
 
         Raises:
-            AddressError: no such part, or one that needs trust.
-            FileFormatError: a folder that lies outside.
-            MoleculeError: the part is for another molecule.
+            AddressError: no such member, or one that needs trust.
+            FileFormatError: a path outside the model folder.
+            MoleculeError: the member is for another molecule.
         """
-        if isinstance(part, Path):
-            return self._member(part, numbers)
-        self._check_harmless(part)
-        return open_potential(part, numbers, trust=self.trust)
+        if isinstance(member, Path):
+            return self._open_inside(member, numbers)
+        self._check_harmless(member)
+        return open_potential(member, numbers, trust=self.trust)
 
     def _check_harmless(self, address: Address) -> None:
         named = members_of(address) if address.startswith(COMMITTEE) else [address]
-        if not all(HARMLESS.fullmatch(one) for one in named):
+        if not all(HARMLESS.fullmatch(member) for member in named):
             require_trust(self.folder, self.trust, f"it names {address}, which may mean")
 
-    def _member(self, path: Path, numbers: ArrayLike | None) -> Potential:
+    def _open_inside(self, path: Path, numbers: ArrayLike | None) -> Potential:
         if path.resolve().parent != self.folder.resolve():
             raise FileFormatError(f"{path}: expected a folder inside {self.folder}")
         if self.depth >= DEEPEST:
@@ -407,10 +409,10 @@ class Parts:
 
 
 def content_sha256(address: Address) -> str | None:
-    """The hash of what an address names on this machine, None where that is no file.
+    """SHA-256 of the file that an address names on this machine; None where it names none.
 
-    Of a model folder it is the hash of its model.json, which has those of all other files; of a
-    committee the hash of its members' hashes.
+    For a model folder it is the hash of model.json, which has the hashes of all other files; for a
+    committee it is the hash of its members' hashes.
     """
     if address.startswith(COMMITTEE):
         found = [content_sha256(member) for member in members_of(address)]
@@ -426,9 +428,10 @@ def _siblings(path: Path) -> list[Path]:
     return sorted(path.parent.iterdir()) if path.parent.is_dir() else []
 
 
-def _home(place: str) -> Any:
-    module, name = place.split(":")
-    return getattr(import_module(module), name)
+def import_object(name: str) -> Any:
+    """Import an object by `module:name`."""
+    module, attribute = name.split(":")
+    return getattr(import_module(module), attribute)
 
 
 def _hint(name: str, known: Mapping[str, str]) -> str:

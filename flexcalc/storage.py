@@ -1,10 +1,9 @@
-"""Bytes on disk that survive a kill, a full disk and a second process.
+"""Safe files: atomic writes, append-only logs, checkpoints, hashes, and the lock of a run folder.
 
-Nothing here knows about molecules: careful reading, atomic writes, an append-only log,
-checkpoints, hashes and the lock of a run folder.
+They survive a killed process, a full disk and a second process.
 
-Whatever is opened for reading because a user or a file named it is opened by `open_regular`: a
-link to /dev/zero has no end, and a pipe may never send anything.
+Files that a user or another file names are opened by `open_regular`: a link to /dev/zero has no
+end, and a pipe may never send anything.
 """
 
 from __future__ import annotations
@@ -28,21 +27,21 @@ import numpy as np
 from flexcalc.errors import BusyError, FileFormatError, InputError
 
 PARTIAL = ".partial"
-"""Ends the name of a file or of a model folder that is being written."""
+"""Suffix of a file or model folder while it is being written."""
 
 LARGEST = 4 << 30
-"""Bytes that a file may have to be read."""
+"""Maximum size of a file that is read, in bytes."""
 LARGEST_JSON = 64 << 20
-"""Bytes that a JSON file may have to be read."""
-DEEPEST_JSON = 100
-"""Lists and tables in each other that a JSON file may have."""
+"""Maximum size of a JSON file that is read, in bytes."""
+MAX_DEPTH_JSON = 100
+"""Maximum nesting depth of a JSON file."""
 
 
 @contextmanager
 def naming(place: Path | str) -> Iterator[None]:
-    """Put the name of what is written into the errors of the system that the block raises.
+    """Add the name of the written file to an OSError that the block raises.
 
-    A write to an open file that fails (ENOSPC, EDQUOT, EFBIG, EIO) does not know its name.
+    The error of a failed write to an open file (ENOSPC, EDQUOT, EFBIG, EIO) has no name.
     """
     try:
         yield
@@ -56,7 +55,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Write a file that need not survive a crash, such as a temporary one.
 
     Raises:
-        OSError: with the name of the file, whatever failed.
+        OSError: with the name of the file.
     """
     with naming(path):
         Path(path).write_bytes(content)
@@ -98,21 +97,21 @@ NOT_FILES = (
 
 
 def open_regular(path: Path | str, most: int | None = LARGEST) -> BufferedReader:
-    """Open a file for reading; a link to one will do.
+    """Open a regular file, or a link to one, for reading.
 
-    Pipes are refused too, `<(command)` and /dev/stdin of a shell among them: files are read more
-    than once, as their hash is part of what came of them.
+    Pipes are refused, including a shell's `<(command)` and /dev/stdin: files are read more than
+    once, as results record their hash.
 
     Args:
         path: the file.
-        most: bytes that it may have; None where it is not read whole.
+        most: maximum size in bytes; None if it is not read completely.
 
     Raises:
         FileFormatError: a folder, a device, a pipe or a socket, or more than `most` bytes.
-        OSError: it is missing, or must not be read.
+        OSError: it is missing or not readable.
     """
     check_regular(path, most)
-    # Without O_NONBLOCK a pipe that has come in its place would be waited for.
+    # O_NONBLOCK: if a pipe has replaced the file meanwhile, open would wait for its writer.
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         _check_kind(path, os.fstat(handle), most)
@@ -123,7 +122,7 @@ def open_regular(path: Path | str, most: int | None = LARGEST) -> BufferedReader
 
 
 def check_regular(path: Path | str, most: int | None = LARGEST) -> None:
-    """Refuse what `open_regular` does, for files that another package opens by their name."""
+    """The checks of `open_regular`, for files that another package opens by name."""
     _check_kind(path, os.stat(path), most)
 
 
@@ -141,21 +140,21 @@ def _check_kind(path: Path | str, found: os.stat_result, most: int | None) -> No
 def read_file(path: Path | str, most: int = LARGEST) -> bytes:
     """The content of a file; see `open_regular` for what it raises."""
     with open_regular(path, most) as stream:
-        # As much as there is: asking for `most` would take that much memory first.
+        # Only the actual size: reading `most` would allocate that much memory.
         content = stream.read(os.fstat(stream.fileno()).st_size + 1)
         while len(content) <= most and (more := stream.read(1 << 20)):
             content += more
-    if len(content) > most:  # it grows, or is one of those in /proc, whose size is not told
+    if len(content) > most:  # it grows, or is in /proc, where sizes are zero
         raise FileFormatError(f"{path}: larger than the {most} bytes that are read")
     return content
 
 
 def read_text(path: Path | str, most: int = LARGEST, errors: str = "strict") -> str:
-    """The content of a text file in UTF-8, its lines ended by newlines alone.
+    """The content of a UTF-8 text file, with line ends converted to newlines.
 
     Raises:
-        FileFormatError: not UTF-8 (unless `errors` says what to do), or see `open_regular`.
-        OSError: it is missing, or must not be read.
+        FileFormatError: not UTF-8 (unless `errors` handles it), or see `open_regular`.
+        OSError: it is missing or not readable.
     """
     try:
         text = read_file(path, most).decode(errors=errors)
@@ -173,12 +172,12 @@ def read_json(
 
     Args:
         path: the file.
-        most: bytes that it may have.
-        constant: what becomes of NaN and Infinity, which are no JSON, if it does not stay.
+        most: maximum size in bytes.
+        constant: converts NaN and Infinity, which are not JSON; by default they are kept.
 
     Raises:
-        FileFormatError: no JSON, too deep to be handled, or see `open_regular`.
-        OSError: it is missing, or must not be read.
+        FileFormatError: not JSON, too deeply nested, or see `open_regular`.
+        OSError: it is missing or not readable.
     """
     content = read_file(path, most)
     try:
@@ -186,10 +185,10 @@ def read_json(
     except (ValueError, RecursionError) as error:
         raise FileFormatError(f"{path}: not whole JSON: {error}") from None
     level = [found] if isinstance(found, dict | list) else []
-    for _ in range(DEEPEST_JSON):
+    for _ in range(MAX_DEPTH_JSON):
         level = [inside for one in level for inside in _inside(one)]
     if level:
-        raise FileFormatError(f"{path}: lists or tables in each other, over {DEEPEST_JSON} deep")
+        raise FileFormatError(f"{path}: lists or tables in each other, over {MAX_DEPTH_JSON} deep")
     return found
 
 
@@ -208,11 +207,11 @@ def sha256_file(path: Path | str) -> str:
 def fresh_folder(path: Path, kind: str = "new") -> Path:
     """Make an empty folder next to a path, under a name that marks it as unfinished.
 
-    It has the rights that the user's umask gives to new folders.
+    Its permissions follow the user's umask.
 
     Args:
         path: the folder that it will replace.
-        kind: a word for its name.
+        kind: part of its name.
     """
     path = Path(path)
     while True:
@@ -223,12 +222,12 @@ def fresh_folder(path: Path, kind: str = "new") -> Path:
 
 
 def atomic_write(path: Path, content: str | bytes, *, keep: Path | None = None) -> None:
-    """Replace a file whole: temporary file, fsync, rename. A failure leaves the old file.
+    """Replace a file atomically: temporary file, fsync, rename. A failure leaves the old file.
 
     Args:
         path: the file.
-        content: all of it.
-        keep: where the old file is kept, if it is to be kept.
+        content: complete new content.
+        keep: path to which the old file is moved, if any.
 
     Raises:
         OSError: the disk is full or the folder is not writable; the old file is untouched.
@@ -263,7 +262,7 @@ def _write_all(handle: int, data: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename or a new name in the folder durable."""
+    """Make renames and new names in a folder durable (fsync)."""
     with naming(folder):
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -278,24 +277,24 @@ def write_json(path: Path, content: Mapping | Sequence) -> None:
 
 
 class AppendLog:
-    """An append-only file of records; a record counts once it is on disk.
+    """An append-only file of records; `append` returns when a record is on disk.
 
     Args:
-        path: the file; made if missing.
-        whole: maps the bytes of the file, which it may search and slice but not hold on to, to
-            the length of its whole records. What lies beyond was cut by a kill and is removed on
-            opening.
+        path: the file; created if missing.
+        whole: returns the length of the complete records, from the bytes of the file, to which it
+            must not keep a reference. A record after that, cut off by a killed process, is removed
+            on opening.
 
     Raises:
-        BusyError: another process, or another log of this one, is appending to the file.
+        BusyError: another process, or another log of this process, appends to the file.
     """
 
     def __init__(self, path: Path, whole: Callable[[bytes], int]):
         self.path = Path(path)
         existed = self.path.exists()
-        if existed:  # to write into a pipe is to wait for its reader
+        if existed:  # writing into a pipe would wait for its reader
             check_regular(self.path, None)
-        # Without a buffer: what a failed write has left in one would be written later.
+        # Unbuffered: the remainder of a failed write must not be written later.
         self._stream = open(self.path, "ab", buffering=0)  # noqa: SIM115 - closed by close()
         try:
             _lock(self._stream.fileno(), f"{self.path}: another process is writing this file")
@@ -311,10 +310,10 @@ class AppendLog:
             raise
 
     def append(self, record: bytes) -> None:
-        """Write one or more whole records and return when they are on disk.
+        """Write one or more complete records, and return when they are on disk.
 
         Raises:
-            OSError: the disk is full; what was written of the record is taken back.
+            OSError: the disk is full; a partly written record is removed.
         """
         with naming(self.path):
             try:
@@ -326,11 +325,11 @@ class AppendLog:
         self.size += len(record)
 
     def extend(self, records: Sequence[Any]) -> None:
-        """Append records, given one by one."""
+        """Append several records."""
         self.append(b"".join(records))
 
     def truncate(self, size: int) -> None:
-        """Cut the file back to an earlier `size`, as a restart from a checkpoint needs.
+        """Truncate the file to an earlier `size`, for a restart from a checkpoint.
 
         Raises:
             FileFormatError: the file is already shorter, so records were lost.
@@ -351,7 +350,7 @@ class AppendLog:
         return self.size
 
     def __bool__(self) -> bool:
-        """A log is a log even when it is empty."""
+        """True, even if the log is empty."""
         return True
 
     def close(self) -> None:
@@ -366,7 +365,7 @@ class AppendLog:
 
 
 def _whole_part(path: Path, length: int, whole: Callable[[bytes], int]) -> int:
-    """What `whole` says of a file, which is mapped: a trajectory may be larger than memory."""
+    """The length from `whole`, of a memory-mapped file: a trajectory may be larger than memory."""
     if not length:
         return 0
     with (
@@ -384,17 +383,17 @@ def _lock(handle: int, busy: str) -> None:
 
 
 def whole_lines(content: bytes) -> int:
-    """Length of the whole lines of a text; the `whole` of a log of lines."""
+    """Length of the complete lines of a text; the `whole` of a log of lines."""
     return content.rfind(b"\n") + 1
 
 
 @contextmanager
 def run_folder(path: Path) -> Iterator[Path]:
-    """Make a run folder, or take up an old one, and hold it against other processes.
+    """Create a run folder, or reopen one to resume its run, and lock it.
 
     Raises:
-        BusyError: another process holds it.
-        InputError: it cannot be made; or it holds links that lead out of it, or pipes.
+        BusyError: another process has locked it.
+        InputError: it cannot be created; or it contains links to the outside, or pipes.
     """
     path = Path(path)
     try:
@@ -405,7 +404,7 @@ def run_folder(path: Path) -> Iterator[Path]:
         raise InputError(f"{path}: cannot be used as a run folder: {error.strerror}") from None
     try:
         _lock(handle, f"{path}: another flexcalc process is using this run folder")
-        for leftover in path.glob(f".*{PARTIAL}"):  # of a write that was killed
+        for leftover in path.glob(f".*{PARTIAL}"):  # of a killed write
             if leftover.is_dir():
                 shutil.rmtree(leftover, ignore_errors=True)
             else:
@@ -416,12 +415,12 @@ def run_folder(path: Path) -> Iterator[Path]:
 
 
 def _check_inside(folder: Path) -> None:
-    """Refuse a folder in which what is written to a file would end up somewhere else.
+    """Refuse a folder with links to the outside, through which a run would write elsewhere.
 
-    Who hands over a run folder must not choose which other files of its taker grow or are cut.
+    The author of a run folder must not be able to change other files of its user.
 
     Raises:
-        InputError: it has a link that leads out of it, or something that is no file or folder.
+        InputError: it has a link to the outside, or an entry that is neither file nor folder.
     """
     home = folder.resolve()
     for root, folders, files in os.walk(folder):
@@ -437,12 +436,12 @@ def _check_inside(folder: Path) -> None:
 
 
 def save_checkpoint(path: Path, arrays: Mapping[str, np.ndarray], facts: Mapping) -> None:
-    """Write arrays and JSON facts as one checkpoint, keeping the one before as `NAME.previous`.
+    """Write arrays and JSON facts as a checkpoint, and keep the previous one as `NAME.previous`.
 
     Args:
         path: the file, in safetensors format with the facts and a hash in its header.
         arrays: name -> array, restored to the byte.
-        facts: anything JSON can hold, such as a step number or a generator's state.
+        facts: JSON data, such as a step number or the state of a random generator.
     """
     from safetensors.numpy import save
 
@@ -453,10 +452,10 @@ def save_checkpoint(path: Path, arrays: Mapping[str, np.ndarray], facts: Mapping
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, np.ndarray], dict] | None:
-    """The newest whole checkpoint as (arrays, facts), or None where there never was one.
+    """The newest valid checkpoint as (arrays, facts), or None if there is none.
 
     Raises:
-        FileFormatError: checkpoints exist and every one is damaged.
+        FileFormatError: all checkpoints are damaged.
     """
     found = [candidate for candidate in (Path(path), _previous(path)) if candidate.exists()]
     for candidate in found:
@@ -470,7 +469,7 @@ def load_checkpoint(path: Path) -> tuple[dict[str, np.ndarray], dict] | None:
 
 
 def remove_checkpoint(path: Path) -> None:
-    """Remove a checkpoint and the one before it; neither needs to be there."""
+    """Remove a checkpoint and the previous one, if they exist."""
     for candidate in (Path(path), _previous(path)):
         candidate.unlink(missing_ok=True)
 

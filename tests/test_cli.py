@@ -90,8 +90,8 @@ def test_help_of_a_command_shows_every_option_with_its_text(name, capsys, run):
 def test_help_tells_kinds_apart_where_one_flag_means_two_things(capsys, run):
     run("md", "--help")
     shown = " ".join(capsys.readouterr().out.split())
-    assert "(nve) Temperature of the first momenta" in shown
-    assert "(langevin, rescaling, nose-hoover) Temperature of the bath" in shown
+    assert "(nve) Temperature of the initial momenta" in shown
+    assert "(langevin, rescaling, nose-hoover) Temperature of the thermostat" in shown
     assert "--timestep-fs NUMBER Timestep" in shown
 
 
@@ -304,7 +304,7 @@ COMPLAINTS = [
     (["init"], "missing argument 'COMMAND'; see flexcalc init --help"),
     (["init", "info"], "init: no TOML for 'info'; expected one of demo, label, train"),
     (["md", "a", "b", "c"], "'c' is one word too many; expected MODEL START"),
-    (["md", "water.flex"], "START: missing (First geometry"),
+    (["md", "water.flex"], "START: missing (Starting geometry"),
     (["md", "watr.flex", "start.xyz"], "'watr.flex': no such model; did you mean water.flex?"),
     (
         ["evaluate", "water.xyz", "water.flex"],
@@ -593,7 +593,7 @@ def test_ctrl_c_ends_with_130_and_the_same_command_goes_on(here, run, capsys):
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=600)
         assert process.returncode == 130
-    assert err == "flexcalc: interrupted; the same command goes on from here\n"
+    assert err == "flexcalc: interrupted; the same command resumes from here\n"
     assert run("info", "broken") == 0
     assert capsys.readouterr().out == "what: run folder, not finished\ncommand: md\n"
     frames = len(flexcalc.files.read_frames("broken/trajectory.xyz"))

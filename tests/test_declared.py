@@ -215,7 +215,7 @@ def test_an_energy_under_a_name_of_its_own_is_pointed_at(place):
 
 
 def test_frames_that_take_energies_from_different_keys_are_refused(place):
-    with pytest.raises(FileFormatError, match="frame 1: energy stands under REF_energy"):
+    with pytest.raises(FileFormatError, match="frame 1: energy is under REF_energy"):
         files.read(place(labelled() + labelled("REF_energy=-10.0")))
 
 

@@ -18,9 +18,9 @@ from flexcalc import cli
 from flexcalc.errors import AddressError, FileFormatError, InputError
 from flexcalc.models.folder import read_facts, write_model
 from flexcalc.printing import printable
-from flexcalc.registry import DEEPEST, Parts
+from flexcalc.registry import DEEPEST, MemberLoader
 from flexcalc.storage import (
-    DEEPEST_JSON,
+    MAX_DEPTH_JSON,
     AppendLog,
     load_checkpoint,
     open_regular,
@@ -131,7 +131,7 @@ def test_a_folder_inside_that_is_called_like_an_address_is_opened_as_a_folder(he
 
 
 def test_a_part_outside_its_folder_is_no_part(here):
-    parts = Parts(here / "water.flex", trust=False)
+    parts = MemberLoader(here / "water.flex", trust=False)
     (here / "water.flex" / "inside").symlink_to(here / "water.flex")
     for path in ("..", "../water.flex", "inside", "a/../../water.flex", "."):
         with pytest.raises(FileFormatError, match="expected a folder inside"):
@@ -308,9 +308,9 @@ def test_a_file_is_read_up_to_its_limit_and_no_further(tmp_path):
 
 def test_json_has_a_depth_that_everything_can_handle(tmp_path):
     path = tmp_path / "deep.json"
-    for depth in (DEEPEST_JSON, DEEPEST_JSON + 1, 900, 10**5):
+    for depth in (MAX_DEPTH_JSON, MAX_DEPTH_JSON + 1, 900, 10**5):
         path.write_text("[" * depth + "]" * depth)
-        if depth <= DEEPEST_JSON:
+        if depth <= MAX_DEPTH_JSON:
             assert str(read_json(path)) == "[" * depth + "]" * depth
         else:
             with pytest.raises(FileFormatError, match=r"deep|not whole JSON"):

@@ -124,7 +124,7 @@ def test_a_walker_off_the_grid_stops_the_run_and_keeps_what_was(here, run, capsy
         (["--coordinate", "torsion 0 1"], "cannot read the coordinate 'torsion 0 1'"),
         (["--coordinate", "angle 1 0 3"], "names atom 3, but the molecule has 3 atoms"),
         ([*ANGLE, *ANGLE], "coordinate: expected different ones"),
-        (["--coordinate", "distance 0 1"], "grid_min, grid_max: expected both ends"),
+        (["--coordinate", "distance 0 1"], "grid_min, grid_max: expected both bounds"),
         ([*ANGLE, "--sigma", "1,2"], "sigma: expected one for each of the 1 coordinates, found 2"),
         ([*ANGLE, "--sigma", "0"], "--sigma: expected more than 0"),
         ([*ANGLE, "--bias-factor", "1"], "--bias-factor: expected more than 1"),

@@ -29,9 +29,11 @@ def open_loaded(path, numbers, options, trust):
 def here(here, monkeypatch):
     """With a model file that is loaded too."""
     monkeypatch.setattr(registry, "FOREIGN", {**registry.FOREIGN, ".loaded": "here:open"})
-    home = registry._home
+    home = registry.import_object
     monkeypatch.setattr(
-        registry, "_home", lambda place: open_loaded if place == "here:open" else home(place)
+        registry,
+        "import_object",
+        lambda place: open_loaded if place == "here:open" else home(place),
     )
     Path("water.loaded").write_text("xtb:GFN2-xTB?accuracy=1")
     return here

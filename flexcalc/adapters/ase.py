@@ -24,7 +24,7 @@ class OrderWarning(UserWarning):
 
 
 def warn_of_order(potential: Potential, positions: np.ndarray) -> None:
-    """Warn where the positions (atoms, 3) have the model's bonds in another order of like atoms."""
+    """Warn if positions (atoms, 3) match the model's bonds only with identical atoms reordered."""
     found = judged(potential, positions[None])
     if found.order is not None:
         warnings.warn(
@@ -39,7 +39,7 @@ class Calculator(ASECalculator):
     """A drop-in ASE calculator for any potential.
 
     Gives `energy` (a float, eV), `free_energy` (the same) and `forces` (atoms, 3) in
-    eV/angstrom, and `deviation` (atoms,) in eV/angstrom where the potential knows it. It can
+    eV/angstrom, and `deviation` (atoms,) in eV/angstrom if the potential has it. It can
     be copied, pickled to another process and shared by several Atoms in turn. The first
     atoms it meets are compared with the model's training frames: where the bonds fit only with like
     atoms in another order, there is an `OrderWarning` with that order.
@@ -73,7 +73,7 @@ class Calculator(ASECalculator):
             self.potential = open_potential(potential, trust=trust)
 
     def check_state(self, atoms: ase.Atoms, tol: float = 1e-15) -> list[str]:
-        """What has changed since the last calculation, of what a potential depends on.
+        """Changes since the last calculation in the quantities that a potential depends on.
 
         ASE's own comparison takes longer than a small model; this one is exact.
         """
@@ -119,7 +119,7 @@ class Calculator(ASECalculator):
             self.results["deviation"] = evaluation.deviation[0].copy()
 
     def _bound_to(self, numbers: np.ndarray) -> Potential:
-        """The potential for a molecule; a reference method is bound anew to a new molecule."""
+        """The potential for a molecule; a reference method is opened again for a new molecule."""
         bound = self.potential
         fits = bound is not None and np.array_equal(bound.numbers, numbers)
         if self._reference is not None and not fits:

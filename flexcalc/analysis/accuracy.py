@@ -149,7 +149,7 @@ class Accuracy:
         net_torque: largest length of a predicted net torque, in eV.
         energy_line, force_line: regression of predicted on reference values.
         worst: indices of the worst frames, by force RMSE (by energy without forces).
-        warnings: what the user should look at, one line each.
+        warnings: for the user, one line each.
     """
 
     frames: int
@@ -254,7 +254,7 @@ def accuracy(
         bins: number of equal bins, over the whole circle for a dihedral and over the range of
             the data otherwise.
         resamples: bootstrap samples of frames.
-        worst: how many of the worst frames to name.
+        worst: number of worst frames to list.
 
     Raises:
         FileFormatError: the dataset has no frames or no labels at all.

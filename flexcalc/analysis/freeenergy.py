@@ -1,4 +1,4 @@
-"""Free energies from metadynamics: off the hills, and by reweighting what was seen."""
+"""Free energies from metadynamics: from the hills, and by reweighting samples."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def log_weights(
         grid = with_hills(empty_grid(axes), axes, hills.centres, hills.sigmas, hills.heights)
         return (on_grid(grid, axes, colvar.values)[0] + colvar.walls) / kT
     times, c = offsets(hills, axes, temperature_K)
-    # A sample is taken before the hills of its own time are added.
+    # A sample precedes the hills of the same time.
     return (colvar.bias + colvar.walls - c[np.searchsorted(times, colvar.time_fs)]) / kT
 
 
@@ -126,7 +126,7 @@ class Profile:
 
     Args:
         energies: (bins,) in eV, the lowest zero; infinite where nothing was seen.
-        errors: (bins,) standard errors in eV; not-a-number where they are unknown.
+        errors: (bins,) standard errors in eV; NaN where unknown.
     """
 
     energies: np.ndarray
@@ -177,7 +177,7 @@ def _minus_log(share: np.ndarray, temperature_K: float) -> np.ndarray:
 
 
 def time_blocks(colvar: Colvar, walkers: int, least: int = 10) -> np.ndarray:
-    """Blocks (samples,): each walker's own, cut into pieces until there are at least so many."""
+    """Block indices (samples,): each walker has its own blocks, at least `least` in total."""
     pieces = -(-least // walkers)
     span = colvar.time_fs.max() - colvar.time_fs.min()
     share = (colvar.time_fs - colvar.time_fs.min()) / max(span, 1e-9)

@@ -1,4 +1,4 @@
-"""Which conformer each frame of a trajectory is in, and how often two coordinates are met."""
+"""Populations of conformers in a trajectory, and histograms of two coordinates."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from flexcalc.geometry.matching import labellings
 
 MIRROR = np.array([1.0, 1.0, -1.0])
 BLOCK = 4096
-"""Frames whose distances to all places are held in memory at a time."""
+"""Number of frames per block, which bounds the memory for distances."""
 
 
 @dataclass(frozen=True, eq=False)
 class Conformers:
-    """Minima of a molecule as places in the space of a few coordinates.
+    """Minima of a molecule as points in the space of a few coordinates.
 
-    A minimum has a place for every order of like atoms that keeps its bonds (where there are
-    not too many to list: then its own alone), and for its mirror image.
+    A minimum has a point for every permutation of identical atoms that preserves its bonds (if they
+    are not too many; else only its own), and for its mirror image.
 
     Args:
         names: of the minima.
-        coordinates: that tell them apart.
-        places: of each minimum (places, coordinates), in radians and angstrom.
+        coordinates: that distinguish the minima.
+        places: of each minimum, points (points, coordinates) in radians and angstrom.
     """
 
     names: tuple[str, ...]
@@ -57,13 +57,13 @@ class Conformers:
             orders = labellings(numbers, positions, positions)
             images = positions[None] if orders is None else positions[orders]
             found = natural(coordinates, np.concatenate([images, images * MIRROR]))
-            # Like atoms of a relaxed geometry are alike to a hundredth, and one place is enough.
+            # Points of equivalent atoms agree to 0.01 in a relaxed geometry; keep one of them.
             _, first = np.unique(np.round(found, 2), axis=0, return_index=True)
             places.append(found[np.sort(first)])
         return cls(tuple(minima), tuple(coordinates), tuple(places))
 
     def nearest(self, positions: np.ndarray) -> np.ndarray:
-        """Index (frames,) of the minimum whose nearest place each geometry is closest to.
+        """Index (frames,) of the minimum with the point nearest to each geometry.
 
         A radian counts as much as an angstrom.
 
@@ -87,7 +87,7 @@ class Conformers:
         return (gap**2).sum(axis=2)
 
     def shares(self, positions: np.ndarray) -> dict[str, float]:
-        """Share of the geometries (frames, atoms, 3) in each conformer; none without frames."""
+        """Fraction of the geometries (frames, atoms, 3) in each conformer; empty without frames."""
         if not len(positions):
             return {}
         counts = np.bincount(self.nearest(positions), minlength=len(self.names))
@@ -103,12 +103,12 @@ def natural(coordinates: Sequence[Coordinate], positions: np.ndarray) -> np.ndar
 
 
 def map_edges(coordinate: Coordinate, bins: int, *parts: np.ndarray) -> np.ndarray:
-    """Edges (bins + 1,) of a map's axis: of an angle all there are, else what the frames span.
+    """Bin edges (bins + 1,) of a map: the full range of an angle, else the range of the frames.
 
     Args:
         coordinate: of the axis.
-        bins: how many.
-        *parts: positions (frames, atoms, 3) in angstrom of all that the axis is to hold.
+        bins: number of bins.
+        *parts: positions (frames, atoms, 3) in angstrom of all geometries in the map.
     """
     if coordinate.unit == "degrees":
         low, high = (-180.0, 180.0) if coordinate.periodic else (0.0, 180.0)
@@ -122,6 +122,6 @@ def map_edges(coordinate: Coordinate, bins: int, *parts: np.ndarray) -> np.ndarr
 def visit_counts(
     coordinates: tuple[Coordinate, Coordinate], edges: Sequence[np.ndarray], positions: np.ndarray
 ) -> np.ndarray:
-    """How many geometries (frames, atoms, 3) each bin of two coordinates holds."""
+    """Histogram of geometries (frames, atoms, 3) in two coordinates."""
     first, second = (one.values(positions) for one in coordinates)
     return np.histogram2d(first, second, bins=list(edges))[0].astype(int)

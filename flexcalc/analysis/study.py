@@ -1,4 +1,4 @@
-"""All that is read off one metadynamics run: surface, errors, basins, convergence, verdict."""
+"""Analysis of a metadynamics run: surface, errors, basins, convergence, and verdict."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ from flexcalc.methods.bias import Axis
 from flexcalc.units import KCAL_MOL
 
 EQUILIBRATION = 0.2
-"""Share of a run that reweighting leaves out: the bias has still to fill the first basin."""
+"""Fraction of a run that reweighting discards, while the bias fills the first basin."""
 TIMES = 100
-"""Times at which the difference of the basins is recorded."""
+"""Number of times at which the difference of the basins is recorded."""
 
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """A run as it is read.
+    """Results of the analysis of a run.
 
     Args:
-        axes: of the grid, one a coordinate.
+        axes: of the grid, one per coordinate.
         surface: free energy at the nodes in eV, from the bias.
         errors: at the nodes in eV, standard errors by blocks of the reweighted samples;
-            not-a-number where they are unknown.
+            NaN where unknown.
         basins: of the surface.
         time_fs: (times,) when the differences were taken.
         differences: (times, basins) free energy of each basin above the first, in eV.
         reweighted: free energy of each basin above the first from samples, in eV, with errors;
-            None where the run is too short.
+            None if the run is too short.
         verdict: whether the coordinates drove the transition.
     """
 
@@ -59,7 +59,7 @@ class Study:
 
     def basin_differences(self) -> tuple[float | None, float | None, float | None]:
         """Free energy of the second basin above the first in kcal/mol: from the bias, reweighted,
-        and the standard error of the latter; None where it is not known."""
+        and the standard error of the latter; None if unknown."""
         if len(self.basins) < 2:
             return None, None, None
         biased = float(self.differences[-1, 1] / KCAL_MOL)
@@ -88,7 +88,7 @@ class Study:
 
 
 def study(colvar: Colvar, hills: HillList, axes: Sequence[Axis], temperature_K: float) -> Study:
-    """Read a run off its COLVAR and HILLS.
+    """Analyse a run from its COLVAR and HILLS.
 
     Args:
         colvar: samples of every walker.

@@ -1,4 +1,4 @@
-"""Basins of a surface, transitions between them, and whether the coordinates drove them."""
+"""Basins of a free-energy surface, transitions between them, and test for hysteresis."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from flexcalc.methods.bias import Axis
 from flexcalc.units import KB, KCAL_MOL
 
 LOW_KCAL_MOL = 6.0
-"""Up to here surfaces are compared."""
+"""Free energy up to which surfaces are compared."""
 GOOD_KCAL_MOL = 1.0
-"""Surfaces and differences that agree within this are taken for the same."""
+"""Tolerance for the agreement of surfaces and differences."""
 GROUPS = 20
-"""Groups of passages that a jackknife leaves out in turn."""
+"""Number of jackknife groups of passages."""
 ROUND_TRIPS = 4
-"""Round trips, of all walkers together, below which nothing has been averaged."""
+"""Minimum number of round trips of all walkers together for a converged result."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +28,7 @@ class Basins:
     """The basins of a surface.
 
     Args:
-        labels: (nodes,) flat, which basin each node belongs to; -1 where nothing was explored.
+        labels: (nodes,) flat, index of the basin of each node; -1 for unexplored nodes.
         core: (nodes,) flat, the same within kT of the basin's minimum, else -1.
         minima: flat node of each basin's minimum, the lowest basin first.
     """
@@ -41,7 +41,7 @@ class Basins:
         return len(self.minima)
 
     def energies(self, free_energy: np.ndarray, temperature_K: float) -> np.ndarray:
-        """Free energy (basins,) of each basin as a whole, in eV: -kT ln of its population."""
+        """Free energy (basins,) of each basin in eV: -kT ln of its population."""
         kT = KB * temperature_K
         flat = free_energy.ravel()
         weight = np.exp(-(flat - flat.min()) / kT)
@@ -50,10 +50,9 @@ class Basins:
 
 
 def basins(free_energy: np.ndarray, axes: Sequence[Axis], temperature_K: float) -> Basins:
-    """The basins that barriers of more than 2 kT part, by flooding the surface from below.
+    """Basins separated by barriers of more than 2 kT, found by flooding the surface from below.
 
-    What lies within kT of the top, the level of places without bias, was not explored and
-    belongs to no basin.
+    Nodes within kT of the maximum, the level without bias, are unexplored and belong to no basin.
 
     Args:
         free_energy: at the nodes, in eV, from `surface`.
@@ -143,7 +142,7 @@ class Verdict:
 def judge(
     colvar: Colvar, hills: HillList, axes: Sequence[Axis], temperature_K: float
 ) -> tuple[Verdict, Basins]:
-    """Judge a run by its walkers' ways and by its surface after half of the time."""
+    """Judge a run by the paths of its walkers, and by its surface after half of the time."""
     last = surface(hills, axes)
     found = basins(last, axes, temperature_K)
     ways = visits(colvar, axes, found)
@@ -170,7 +169,7 @@ def _sentence(
     lag: float | None,
     error: float | None,
 ) -> tuple[str, str]:
-    """A word for a run, and why."""
+    """The verdict on a run, and the reason."""
     if count < 2 or not sum(transitions):
         return "no transition", "these coordinates did not take the molecule out of its basin"
     if not sum(trips):
@@ -200,7 +199,7 @@ def _sentence(
 
 
 def visits(colvar: Colvar, axes: Sequence[Axis], found: Basins) -> list[tuple[list[int], float]]:
-    """Of each walker the basins whose cores it came to in turn, and its longest stay as a share."""
+    """Sequence of basin cores of each walker, and its longest stay as a fraction of the run."""
     node = node_of(axes, colvar.values)
     ways = []
     for walker in np.unique(colvar.walker):
@@ -219,7 +218,7 @@ def visits(colvar: Colvar, axes: Sequence[Axis], found: Basins) -> list[tuple[li
 
 
 def _round_trips(way: Sequence[int]) -> int:
-    """How often a walker came back to a basin that it had left; each way out counts once."""
+    """Number of returns of a walker to a basin; each exit counts once."""
     trips, seen = 0, set(way[:1])
     for basin in way[1:]:
         if basin in seen:
@@ -241,7 +240,7 @@ def largest_difference(
     """
     low = other - other.min() < below_kcal_mol * KCAL_MOL
     apart = (one - other)[low]
-    # The constant that leaves the least largest difference.
+    # The constant that minimises the maximum difference.
     middle = (apart.max() + apart.min()) / 2
     return float(np.abs(apart - middle).max() / KCAL_MOL)
 
@@ -249,7 +248,7 @@ def largest_difference(
 def hysteresis(
     colvar: Colvar, axes: Sequence[Axis], found: Basins
 ) -> tuple[float | None, float | None]:
-    """Whether the model's energy between two basins depends on where a walker comes from.
+    """Hysteresis: whether the energy between two basins depends on the origin of the walker.
 
     If the coordinates are all that is slow, at given coordinates everything else has the same
     distribution whichever basin was left. Samples outside all cores are put together by node
@@ -301,7 +300,7 @@ def _apart(node: np.ndarray, second: np.ndarray, energies: np.ndarray) -> float 
 
 
 def _origins(colvar: Colvar, cores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The last core that each sample's walker was in, -1 where none yet, and the passage it is on.
+    """The last core visited before each sample, -1 for none, and the index of its passage.
 
     Both are (samples,). A passage goes from one core to the next, and is named by the last sample
     that was in the first of them.

@@ -18,7 +18,7 @@ from flexcalc.methods.umbrella import Line, Umbrella, grid_of
 from flexcalc.units import KB
 
 LEAST_OVERLAP = 0.03
-"""Share of its samples that a window must find in its neighbour.
+"""Minimum overlap of a window with its neighbour, as a fraction of its samples.
 
 Source: Klimovich, Shirts and Mobley, J. Comput.-Aided Mol. Des. 29, 397 (2015),
 doi:10.1007/s10822-015-9840-9, who ask for it of neighbouring alchemical states.
@@ -27,11 +27,11 @@ doi:10.1007/s10822-015-9840-9, who ask for it of neighbouring alchemical states.
 BINS_A_WINDOW = 3
 
 FEWEST = 10
-"""Samples of a window below which a correlation time cannot be told; all of them are then used."""
+"""Number of samples of a window below which no correlation time is estimated, and all are used."""
 
 
 def require_pymbar() -> None:
-    """Refuse to go on where pymbar is not installed.
+    """Raise an error if pymbar is not installed.
 
     Raises:
         MissingExtraError: it is not.
@@ -41,7 +41,7 @@ def require_pymbar() -> None:
 
 
 def _pymbar() -> Any:
-    """The package, without its advice on other packages."""
+    """Import pymbar, without its log messages about other packages."""
     require_pymbar()
     logging.getLogger("pymbar").setLevel(logging.ERROR)
     import pymbar
@@ -67,7 +67,7 @@ class Equations:
 
     @property
     def overlap(self) -> np.ndarray:
-        """(windows, windows): how likely a sample of one window is one of the other, O_ij."""
+        """Overlap matrix O_ij (windows, windows)."""
         return (self.in_windows.T @ self.in_windows) * self.counts
 
     def populations(self, bins: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -76,7 +76,7 @@ class Equations:
         A bin is one more state, whose weights are those of the unbiased state in the bin. What
         the asymptotic covariance of all states adds up to is needed for bins alone: with G the
         products of weights and N the counts, G_bb + G_bK N^1/2 (1 - N^1/2 G_KK N^1/2)^+ N^1/2 G_Kb
-        is it, but for a constant that differences do not have. So thousands of bins cost little.
+        is it, except for a constant that cancels in differences. So thousands of bins cost little.
 
         Args:
             bins: (samples,) the bin of each sample, -1 for none.
@@ -108,7 +108,7 @@ def solved(reduced: np.ndarray, counts: np.ndarray) -> Equations:
 
     Args:
         reduced: (windows, samples) energies of the springs over kT, samples window by window.
-        counts: (windows,) how many samples each window has.
+        counts: (windows,) numbers of samples.
 
     Raises:
         MissingExtraError: pymbar is not installed.
@@ -125,7 +125,7 @@ def solved(reduced: np.ndarray, counts: np.ndarray) -> Equations:
 
 @dataclass(frozen=True, eq=False)
 class UmbrellaStudy:
-    """Umbrella windows as they are read.
+    """Results of the analysis of umbrella windows.
 
     Args:
         method: the windows.
@@ -159,7 +159,7 @@ class UmbrellaStudy:
         return [self.pairs[n] for n in np.flatnonzero(self.shared < LEAST_OVERLAP)]
 
     def parts(self) -> int:
-        """How many groups of windows there are that do not overlap with each other."""
+        """Number of groups of windows without overlap between them."""
         part = np.arange(len(self.samples))
         for n in np.flatnonzero(self.shared >= LEAST_OVERLAP):
             one, other = self.pairs[n]
@@ -167,7 +167,7 @@ class UmbrellaStudy:
         return len(np.unique(part))
 
     def warning(self) -> str | None:
-        """Which neighbours overlap too little, in one line; None where all do."""
+        """One line about neighbours with too little overlap; None if there are none."""
         pairs = self.apart()
         if not pairs:
             return None
@@ -189,7 +189,7 @@ class UmbrellaStudy:
         )
 
     def highest(self) -> tuple[float, float]:
-        """The highest free energy above the lowest and its standard error, in eV."""
+        """The range of the free energy and its standard error, in eV."""
         finite = np.isfinite(self.profile.energies)
         highest = int(np.argmax(np.where(finite, self.profile.energies, -np.inf)))
         return float(self.profile.energies.flat[highest]), float(self.profile.errors.flat[highest])
@@ -221,7 +221,7 @@ class UmbrellaStudy:
 
 
 def study(samples: WindowSamples, method: Umbrella, temperature_K: float) -> UmbrellaStudy:
-    """Read umbrella windows.
+    """Analyse umbrella windows.
 
     Args:
         samples: of all windows, each taken after the equilibration; at least one of each.
@@ -274,7 +274,7 @@ def study(samples: WindowSamples, method: Umbrella, temperature_K: float) -> Umb
 
 
 def _nowhere(lines: Sequence[Line], values: np.ndarray) -> str:
-    """That no sample (samples, d) is where the windows are, and where they are, in one line."""
+    """Message that no sample (samples, d) is in the range of the windows."""
     found = ", ".join(
         f"{line.coordinate.label} from {column.min():.4g} to {column.max():.4g} "
         f"{line.coordinate.unit} for windows from {line.centres[0]:g} to {line.centres[-1]:g}"
@@ -297,7 +297,7 @@ def _profile(
 
 
 def inefficiency_of(gaps: np.ndarray) -> float:
-    """Samples (samples, d) in a row that are worth one independent one, by the slowest coordinate.
+    """Statistical inefficiency of samples (samples, d), of the slowest coordinate.
 
     Source: Chodera et al., J. Chem. Theory Comput. 3, 26 (2007), doi:10.1021/ct0502864.
     """
@@ -311,13 +311,13 @@ def inefficiency_of(gaps: np.ndarray) -> float:
 
 
 def thinned(rows: np.ndarray, inefficiency: float) -> np.ndarray:
-    """Those of the rows (samples,) that are about independent."""
+    """Approximately independent rows (samples,)."""
     count = max(1, int(len(rows) / inefficiency))
     return rows[(np.arange(count) * len(rows) / count).astype(int)]
 
 
 def spring_energies(lines: Sequence[Line], values: np.ndarray) -> np.ndarray:
-    """Energies (windows, samples) in eV of the spring of every window at values (samples, d)."""
+    """Energies (windows, samples) in eV of the restraint of every window at values (samples, d)."""
     centres = grid_of([line.centres for line in lines])
     energies = np.zeros((len(centres), len(values)))
     for n, line in enumerate(lines):
@@ -328,7 +328,7 @@ def spring_energies(lines: Sequence[Line], values: np.ndarray) -> np.ndarray:
 def binned(
     lines: Sequence[Line], values: np.ndarray
 ) -> tuple[tuple[np.ndarray, ...], list[np.ndarray]]:
-    """Bins along each coordinate, a few to a window, each window's centre in the middle of one.
+    """Bins along each coordinate, a few per window, with the centres of windows in the middle.
 
     Args:
         values: (samples, d).
@@ -361,7 +361,7 @@ def _shared(
     counts: Sequence[np.ndarray],
     pairs: Sequence[tuple[tuple[int, int], int]],
 ) -> np.ndarray:
-    """How much neighbours (pairs,) share: the least of three ways to see it.
+    """Overlap of neighbours (pairs,): the minimum of three estimates.
 
     MBAR tells how much the windows would overlap if each had sampled what it should. A window that
     never got where it belongs is told by the part that its histogram has in common with the

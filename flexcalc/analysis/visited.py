@@ -1,4 +1,4 @@
-"""What a model gets wrong where it has gone itself, and what energy its dynamics gains."""
+"""Force errors of a model along its own trajectories, and energy drift of its dynamics."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import numpy as np
 
 
 def evenly(count: int, most: int) -> np.ndarray:
-    """Indices of at most `most` of `count` frames, evenly from the first to the last."""
+    """Evenly spaced indices of at most `most` of `count` frames, including first and last."""
     if count <= most:
         return np.arange(count)
     return np.unique(np.round(np.linspace(0, count - 1, most)).astype(int))
 
 
 def force_errors(predicted: np.ndarray, reference: np.ndarray) -> tuple[float, float]:
-    """Root mean square over all components, and the largest length of an atom's error vector.
+    """Root mean square over all components, and maximum norm of an atom's error vector.
 
     Args:
         predicted, reference: forces (frames, atoms, 3) in any unit, at least one frame.
@@ -26,7 +26,7 @@ def force_errors(predicted: np.ndarray, reference: np.ndarray) -> tuple[float, f
 
 
 def slopes(times: np.ndarray, energies: np.ndarray) -> np.ndarray:
-    """Drift (runs,) of energies: the slope of the straight line of least squares.
+    """Drift (runs,) of energies: the slope of a linear least-squares fit.
 
     Args:
         times: (records,).

@@ -15,7 +15,7 @@ from flexcalc.benchmarking.endurance import ENERGY_EVERY, Subject, endured, traj
 from flexcalc.config import Label
 from flexcalc.dataset import Dataset
 from flexcalc.geometry import Coordinate
-from flexcalc.methods.crash import KINDS, CrashState, told
+from flexcalc.methods.crash import KINDS, CrashState, atom_label
 from flexcalc.methods.sampling import AsIs
 from flexcalc.potential import in_batches
 from flexcalc.progress import Progress, silent
@@ -37,7 +37,7 @@ def outcome(
         reference: address of the method that labels the frames that were visited.
         own: the reference's own run, done before, to compare populations with.
         workers: processes that label.
-        progress: told how far the run is.
+        progress: atom_label how far the run is.
 
     Returns:
         `rows`, one for each temperature as in crash.json, and `said`, a line about them.
@@ -78,7 +78,7 @@ def _fates(subject: Subject, state: CrashState, kelvin: float) -> dict[str, Any]
             "start": subject.names[replicas.start[who]],
             "time_ps": time,
             "kind": KINDS[state.kind[who]],
-            "what": told(subject.minima.numbers, state.atoms[who]),
+            "what": atom_label(subject.minima.numbers, state.atoms[who]),
         }
         for who, time in zip(own, times, strict=True)
         if time is not None

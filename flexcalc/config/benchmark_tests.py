@@ -1,4 +1,4 @@
-"""What `flexcalc benchmark` withholds from models, to see how they do on what they never saw."""
+"""Parts of the data that `flexcalc benchmark` withholds from training, to test extrapolation."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from flexcalc.fields import Count
 
 @dataclass(frozen=True, kw_only=True)
 class Withheld:
-    """A conformer or a region that models are trained without: `minimum`, or `coordinate` with
-    `low` and `high`; mirror images of the region go with it."""
+    """A conformer or a region withheld from training: `minimum`, or `coordinate` with `low` and
+    `high`; mirror images of the region are withheld too."""
 
     kind: ClassVar[str] = "withheld"
 
     name: str
-    """Words for what is withheld."""
+    """Name of the withheld part."""
     minimum: str | None = None
-    """Name of a minimum: withheld are the frames that are nearer to it than to the others, by
-    `coordinates`."""
+    """Name of a minimum: frames nearer to it than to the other minima, in `coordinates`, are
+    withheld."""
     coordinate: str | None = None
     """Coordinate of the region, such as "dihedral 5 6 7 8" (counted from 0)."""
     low: float | None = None
-    """Where the region begins, in angstrom or degrees."""
+    """Lower bound of the region, in angstrom or degrees."""
     high: float | None = None
-    """Where it ends; below `low`, the region of a dihedral goes through 180 degrees."""
+    """Upper bound; if below `low`, the region of a dihedral goes through 180 degrees."""
     points: Count | None = None
-    """Training points; by default the largest of `budgets`, or of `sizes`."""
+    """Number of training points; by default the largest of `budgets`, or of `sizes`."""
 
     @property
     def interval(self) -> tuple[str, float, float]:
-        """Coordinate and ends of the region.
+        """Coordinate and bounds of the region.
 
         Raises:
             ConfigError: one of them is missing.
@@ -45,7 +45,7 @@ class Withheld:
         return self.coordinate, self.low, self.high
 
     def check(self, minima: Collection[str]) -> None:
-        """Refuse a part that does not say what it is, of a molecule with such minima.
+        """Refuse a part that is not well defined for a molecule with these minima.
 
         Raises:
             ConfigError: neither a minimum nor a whole interval, or both, or an unknown minimum.

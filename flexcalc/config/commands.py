@@ -1,6 +1,6 @@
-"""What each command can be told: one dataclass a command, one field an option.
+"""The options of each command: one dataclass per command, one field per option.
 
-The text under a field is its help everywhere: in `flexcalc COMMAND --help`, in the TOML that
+The docstring of a field is its help text everywhere: in `flexcalc COMMAND --help`, in the TOML that
 `flexcalc init COMMAND` prints, and here.
 """
 
@@ -59,17 +59,17 @@ class Label(RunsOnWorkers, OpensPotentials):
     reference: PotentialLike
     """Method that gives energies and forces, such as xtb:GFN2-xTB or dft:PBE-D4/def2-SVP."""
     starts: tuple[GeometryLike, ...]
-    """Geometries to start from: files (every frame counts), or smiles:TEXT for conformers."""
+    """Starting geometries: files, all frames of which are used, or smiles:TEXT for conformers."""
     samples: tuple[Sampling, ...] = (Thermal(),)
-    """Ways to sample; a flag for one of their fields goes to every one that has it."""
+    """Sampling methods; a flag for one of their options applies to all methods that have it."""
     sampler: PotentialLike | None = None
-    """Potential that drives the sampling; by default the reference, or GFN2-xTB for dft:."""
+    """Potential used for sampling; by default the reference, or GFN2-xTB for a dft: reference."""
     conformers: Batch = 10
-    """Most conformers kept of a smiles: start, lowest energy first."""
+    """Maximum number of conformers of a smiles: start, lowest energy first."""
     timeout_s: Seconds = 3600.0
-    """Longest time for one label, in seconds."""
+    """Timeout for one label, in seconds."""
     retry_quarantined: bool = False
-    """Try the geometries in quarantine.xyz again, once what was wrong is mended."""
+    """Retry the geometries in quarantine.xyz, after the cause of their failure is fixed."""
     seed: Natural = 0
     """Seed of all random numbers."""
 
@@ -83,39 +83,40 @@ class Train(LabelledFrames, OpensPotentials):
     makes_model: ClassVar[bool] = True
 
     dataset: GeometryLike
-    """Labelled frames: extxyz, or npz with its units. sGDML, its mixtures and networks learn from
-    forces alone where there are no energies."""
+    """Labelled frames: extxyz, or npz with its units. Without energies, sGDML, mixtures of sGDML
+    and networks are trained on forces alone."""
     family: Annotated[tuple[Any, ...], FAMILY] = ("sgdml",)
     """Model families to train, each with its hyperparameters."""
     points: Count = 200
-    """Training points."""
+    """Number of training points."""
     validation_points: Natural | None = None
-    """Frames that choose the hyperparameters; by default 200, or all that are left where those are
-    fewer."""
+    """Number of validation frames, which select the hyperparameters; by default 200, or all
+    remaining frames if those are fewer."""
     selection: Selection = "stratified"
-    """How training points are chosen: `stratified` follows the distribution of energies, if any,
-    `random` nothing, `farthest` takes what is least like the points it has, `clusters` draws
-    from each group of like geometries and energies."""
+    """Selection of training points: `stratified` preserves the distribution of energies, if any;
+    `random` draws frames uniformly; `farthest` adds the frame least similar to those selected
+    so far; `clusters` draws from each cluster of similar geometries and energies."""
     refine_rounds: Natural = 0
-    """Rounds that add points where the model is worst, from an equal share up to `points`."""
+    """Rounds of active learning that add points where errors are largest, up to `points` in total;
+    the first model and every round get equal numbers."""
     refine_by: By = "worst"
-    """How those points are chosen: `worst` takes the worst frames of the clusters with the largest
-    errors; `error` draws frames with a chance in proportion to their force error, which does
-    better where the errors of all frames count."""
+    """Selection of the points that are added: `worst` takes the worst frames of the clusters with
+    the largest errors; `error` draws frames with a probability proportional to their force
+    error, which gives lower errors on average over all frames."""
     folds: Natural = 0
-    """Folds of a cross-validation, whose mean errors choose the hyperparameters instead of
-    validation frames; the model kept is that of the best fold. 0 for none."""
+    """Folds of a cross-validation: mean errors over the folds select the hyperparameters, without
+    validation frames, and the model of the best fold is kept. 0 for none."""
     train_folds: Count | None = None
-    """Folds that a model is trained on, `points` in all; by default all but one."""
+    """Folds that each model is trained on, with `points` in total; by default all but one."""
     committee: Members = 1
-    """Models of a committee, each trained without another part of the points and with the
-    hyperparameters that all points chose; their spread tells how sure the forces are. 1 for a
-    single model."""
+    """Models of a committee, each trained on all but a different part of the points, with the
+    hyperparameters selected on all points. Their spread estimates the uncertainty of the
+    forces. 1 for a single model."""
     baseline: PotentialLike | None = None
-    """Potential whose energies and forces are taken from the labels first, such as xtb:GFN2-xTB or
-    dispersion:D4/PBE; the model is its sum with what is learned of the rest."""
+    """Baseline for delta learning, such as xtb:GFN2-xTB or dispersion:D4/PBE: the difference
+    between labels and baseline is learned, and the model is the sum of both."""
     learning_curve: tuple[Count, ...] = ()
-    """Smaller numbers of training points to train as well, with the hyperparameters found."""
+    """Smaller numbers of training points for a learning curve, with the same hyperparameters."""
     seed: Natural = 0
     """Seed of all random numbers."""
 
@@ -128,35 +129,35 @@ class Evaluate(LabelledFrames, MapsAtoms, OpensPotentials):
     changeable: ClassVar[tuple[str, ...]] = ()
 
     models: tuple[PotentialLike, ...]
-    """Potentials to measure."""
+    """Potentials to evaluate."""
     dataset: GeometryLike
-    """Labelled frames to measure on."""
+    """Labelled test frames."""
     by: tuple[str, ...] = ()
-    """Coordinates whose bins are the regions, such as "dihedral 4 6 7 12" (counted from 0)."""
+    """Coordinates whose bins define the regions, such as "dihedral 4 6 7 12" (counted from 0)."""
     bins: Bins = 18
-    """Bins of each coordinate."""
+    """Number of bins per coordinate."""
     frames: Count | None = None
-    """Most frames, drawn at random; all by default."""
+    """Maximum number of frames, drawn at random; all by default."""
     worst: Count = 10
-    """Frames with the largest errors to write out."""
+    """Number of frames to write out, those with the largest errors."""
     seed: Natural = 0
-    """Seed of the bootstrap and of the draw of frames."""
+    """Seed of the bootstrap and of the random choice of frames."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SaddleAndRates:
-    """What is done with a guess of a saddle: refinement, the way down, rates."""
+    """Options of a saddle search: refinement, reaction path downhill, rates."""
 
     refinement: RFO = field(default_factory=RFO)
-    """How the saddle is found from the guess."""
+    """Optimiser of the saddle."""
     descent: IRC = field(default_factory=IRC)
-    """How the way down from the saddle is followed."""
+    """Integration of the intrinsic reaction coordinate, downhill from the saddle."""
     temperatures_K: tuple[Positive, ...] = (298.15,)
-    """Temperatures of the rates, in kelvin; results.json has those at the first."""
+    """Temperatures of the rates, in kelvin; results.json has the rates at the first."""
     low_modes: LowModes = "harmonic"
-    """Vibrations below 100 cm^-1: `harmonic` as all others, `quasi-rrho` as hindered rotors whose
-    moment of inertia is bounded by the molecule's own mean (as in xtb and ORCA),
-    `quasi-rrho-grimme` by 1e-44 kg m^2 (as in Grimme's paper and GoodVibes)."""
+    """Vibrations below 100 cm^-1: `harmonic`, or hindered rotors with a bounded moment of inertia.
+    The bound is the molecule's mean for `quasi-rrho` (as in xtb and ORCA), and 1e-44 kg m^2 for
+    `quasi-rrho-grimme` (as in Grimme's paper and GoodVibes)."""
     symmetry_start: Count = 1
     """Rotational symmetry number of the first minimum; 2 for cis-azobenzene."""
     symmetry_end: Count = 1
@@ -175,40 +176,41 @@ class PathSearch(SaddleAndRates, MapsAtoms, OpensPotentials):
     model: PotentialLike
     """Potential to search on."""
     start: GeometryLike
-    """First geometry; its last frame counts. Where `end` is not given: the whole first path, or
-    for a scan with its own end values the one geometry."""
+    """First geometry; the last frame of a file is used. Without `end`: the initial path, or the
+    only geometry of a scan that gives its own end values."""
     end: GeometryLike | None = None
-    """Last geometry; like atoms are relabelled to fit the start, unless start and end differ by
-    their labels alone (a degenerate rearrangement)."""
+    """Last geometry. Identical atoms are permuted to match the start, unless start and end differ
+    by such a permutation alone (a degenerate rearrangement)."""
     method: PathMethod = field(default_factory=NEB)
     """Path method."""
     relax_ends: bool = True
-    """Relax both ends on the potential first."""
+    """Relax both endpoints on the potential first."""
     relabel: PotentialLike | None = None
-    """Reference that is computed along the path, for the error of the barrier."""
+    """Reference method to evaluate along the path, for the error of the barrier."""
     equivalents: bool = False
-    """Write the other paths that are this one with like atoms relabelled, by the permutations
-    of the model or else of the bonds."""
+    """Also write the symmetry-equivalent paths, with identical atoms permuted: by the symmetry
+    group of the model, or else of the bond graph."""
     saddle: bool = False
-    """Refine the highest image to a saddle, follow the way down from it, and give rates."""
+    """Refine the highest image to a saddle, follow the path downhill from it, and compute rates."""
     refine: Natural = 0
-    """Most rounds that label the worst images by `relabel`, train the model anew with them, and
-    search again."""
+    """Maximum number of rounds that label the worst images with `relabel`, retrain the model with
+    them, and search again."""
     dataset: GeometryLike | None = None
     """Labelled frames that the model was trained on, for `refine`."""
     refine_images: Count = 3
-    """Images that each round adds, the highest among them; saddle and minima come on top."""
+    """Number of images that each round adds, including the highest; saddle and minima are added
+    too."""
     barrier_tolerance_kcal_mol: Positive = 0.5
-    """The rounds end when the error of the barrier is smaller, in kcal/mol."""
+    """Stop retraining when the error of the barrier is below this, in kcal/mol."""
     steps: Count = 1000
-    """Most steps."""
+    """Maximum number of steps."""
     seed: Natural = 0
     """Seed of all random numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SaddleSearch(SaddleAndRates, MapsAtoms, OpensPotentials):
-    """Refine a guess to a saddle, find the minima that it joins, and give rates."""
+    """Refine a guess to a saddle, find the minima that it connects, and compute rates."""
 
     positional: ClassVar[tuple[str, ...]] = ("model", "guess", "start", "end")
     changeable: ClassVar[tuple[str, ...]] = ("steps",)
@@ -216,15 +218,15 @@ class SaddleSearch(SaddleAndRates, MapsAtoms, OpensPotentials):
     model: PotentialLike
     """Potential to search on."""
     guess: GeometryLike
-    """Geometry near the saddle; of several frames that are a path, the highest counts."""
+    """Geometry near the saddle; of a path, the highest frame is used."""
     start: GeometryLike | None = None
-    """First minimum, to tell it at the end of the way down; its last frame counts."""
+    """First minimum, to identify the minima found downhill; the last frame of a file is used."""
     end: GeometryLike | None = None
     """Last minimum, likewise."""
     relabel: PotentialLike | None = None
-    """Reference that is computed at the saddle and at both minima."""
+    """Reference method to evaluate at the saddle and at both minima."""
     steps: Count = 200
-    """Most steps to the saddle."""
+    """Maximum number of steps to the saddle."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,25 +239,25 @@ class Md(Guards, MapsAtoms, OpensPotentials):
     model: PotentialLike
     """Potential to run on."""
     start: GeometryLike
-    """First geometry; of several frames, replicas take them in turn."""
+    """Starting geometry; several frames are distributed over the replicas in turn."""
     method: Dynamics = field(default_factory=Langevin)
-    """Integrator: `nve` keeps the energy; `langevin`, `rescaling` (Bussi) and `nose-hoover` keep a
-    temperature."""
+    """Integrator and thermostat: `nve` is constant-energy; `langevin`, `rescaling` (Bussi) and
+    `nose-hoover` are constant-temperature dynamics."""
     steps: Count = 10000
-    """Timesteps."""
+    """Number of timesteps."""
     replicas: Batch = 1
-    """Replicas in the batch."""
+    """Number of replicas, integrated in one batch."""
     plumed: Path | None = None
-    """A PLUMED input whose bias acts on every replica; `{replica}` and `{replicas}` in it become
-    numbers. Files it reads need full names; those it writes are in OUTPUT/plumed. What could run
-    code or write elsewhere needs `trust`. PLUMED_KERNEL names another libplumedKernel.so than that
-    of flexcalc[plumed]."""
+    """PLUMED input whose bias acts on every replica; `{replica}` and `{replicas}` in it stand for
+    numbers. Files it reads need absolute paths; those it writes go to OUTPUT/plumed. Actions
+    that can run code or write elsewhere need `trust`. Set the environment variable PLUMED_KERNEL
+    to use another libplumedKernel.so than that of flexcalc[plumed]."""
     frame_every: Count = 20
-    """Steps between two frames on disk, which have the labels of the model without any bias."""
+    """Steps between saved frames; their energies and forces are the model's, without any bias."""
     frame_replicas: Count | None = None
-    """Replicas, from the first, whose frames are written; all by default."""
+    """Number of replicas whose frames are saved, from the first; all by default."""
     scalars_every: Count | None = None
-    """Steps between two records of scalars.csv; by default those between two frames."""
+    """Steps between rows of scalars.csv; `frame_every` by default."""
     seed: Natural = 0
     """Seed of all random numbers."""
 
@@ -270,26 +272,26 @@ class Metad(Guards, MapsAtoms, OpensPotentials):
     model: PotentialLike
     """Potential to run on."""
     start: GeometryLike
-    """First geometry; of several frames, walkers take them in turn."""
+    """Starting geometry; several frames are distributed over the walkers in turn."""
     coordinate: tuple[str, ...]
     """One to three coordinates to bias, such as "dihedral 4 6 7 12" (counted from 0)."""
     method: Dynamics = field(default_factory=Langevin)
     """Integrator and thermostat."""
     hills: Hills = field(default_factory=WellTempered)
-    """Kind of metadynamics."""
+    """Kind of hills."""
     upper_wall: tuple[str, ...] = ()
-    """Walls that keep coordinates below, such as "distance 0 1 at 3.5 kappa 50": in degrees or
-    angstrom, and kcal/mol per unit squared."""
+    """Harmonic walls that keep coordinates below a value, such as "distance 0 1 at 3.5 kappa 50":
+    in degrees or angstrom, and kcal/mol per unit squared."""
     lower_wall: tuple[str, ...] = ()
-    """Walls that keep coordinates above."""
+    """Harmonic walls that keep coordinates above a value."""
     steps: Count = 100000
-    """Timesteps."""
+    """Number of timesteps."""
     walkers: Batch = 1
-    """Walkers that share the bias, all in one batch."""
+    """Number of walkers that share the bias, integrated in one batch."""
     frame_every: Count = 20
-    """Steps between two frames on disk, which have the labels of the model without the bias."""
+    """Steps between saved frames; their energies and forces are the model's, without the bias."""
     colvar_every: Count = 20
-    """Steps between two lines of COLVAR."""
+    """Steps between lines of COLVAR."""
     seed: Natural = 0
     """Seed of all random numbers."""
 
@@ -304,31 +306,31 @@ class UmbrellaSampling(Guards, MapsAtoms, OpensPotentials):
     model: PotentialLike
     """Potential to run on."""
     start: GeometryLike
-    """First geometry; of several frames, such as a path, each window takes the nearest."""
+    """Starting geometry; of several frames, such as a path, each window uses the nearest."""
     coordinate: tuple[str, ...]
-    """One or two coordinates to hold, such as "dihedral 4 6 7 12" (counted from 0)."""
+    """One or two coordinates to restrain, such as "dihedral 4 6 7 12" (counted from 0)."""
     low: tuple[float, ...] = ()
-    """Centre of the first window, one a coordinate, in degrees or angstrom; without low and high
-    dihedrals go all the way round."""
+    """Centre of the first window, one per coordinate, in degrees or angstrom. By default windows
+    cover the full circle of a dihedral."""
     high: tuple[float, ...] = ()
-    """Centre of the last window, one a coordinate."""
+    """Centre of the last window, one per coordinate."""
     windows: tuple[Batch, ...] = ()
-    """Windows along each coordinate; by default one every 15 degrees of a dihedral, 5 degrees of
-    an angle, 0.1 otherwise. Of two coordinates, all combinations are windows."""
+    """Number of windows along each coordinate; by default one every 15 degrees of a dihedral, 5
+    degrees of an angle, 0.1 otherwise. Two coordinates get a window for every combination."""
     kappa_kcal_mol: tuple[Positive, ...] = ()
-    """Strength of the springs kappa/2 (s - centre)^2, one a coordinate, in kcal/mol per degree or
-    angstrom squared; by default their thermal width is half the distance of two windows."""
+    """Force constants of the restraints kappa/2 (s - centre)^2, one per coordinate, in kcal/mol
+    per degree or angstrom squared; by default their thermal width is half the window spacing."""
     method: Dynamics = field(default_factory=Langevin)
     """Integrator and thermostat."""
     steps: Count = 60000
-    """Timesteps, those of the equilibration included."""
+    """Number of timesteps, including equilibration."""
     equilibration: Count = 10000
-    """Timesteps that do not count; in the first half of them each window is pulled from its start
+    """Timesteps that are discarded; in the first half of them each window is pulled from its start
     to its centre."""
     frame_every: Count = 200
-    """Steps between two frames on disk, which have the labels of the model without the springs."""
+    """Steps between saved frames; their energies and forces are the model's, without restraints."""
     colvar_every: Count = 20
-    """Steps between two lines of COLVAR, of which the free energy is made."""
+    """Steps between lines of COLVAR, from which the free energy is computed."""
     seed: Natural = 0
     """Seed of all random numbers."""
 
@@ -342,7 +344,7 @@ class Serve(OpensPotentials):
     model: PotentialLike
     """Potential to serve."""
     start: GeometryLike
-    """The molecule as i-PI has it, atom by atom."""
+    """The molecule, with atoms in the order of i-PI's input."""
     unix: str | None = None
     """Name of i-PI's unix socket (its <address>)."""
     host: str = "127.0.0.1"
@@ -350,9 +352,9 @@ class Serve(OpensPotentials):
     port: Port | None = None
     """Port of i-PI's inet socket."""
     timeout_s: Seconds = 60.0
-    """Longest wait for the server, in seconds."""
+    """Timeout for connecting to the server, in seconds."""
     allow_remote: bool = False
-    """Connect to another machine than this one."""
+    """Allow a server on another machine."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -367,49 +369,49 @@ class Ipi:
     model: PotentialLike
     """Potential to serve."""
     start: GeometryLike
-    """The molecule as i-PI has it, atom by atom; also where it starts."""
+    """The molecule, with atoms in the order of the input; also the starting geometry."""
     clients: Workers = 1
-    """Client processes."""
+    """Number of client processes."""
     steps: Count | None = None
-    """Number of steps, instead of the input's."""
+    """Number of steps; overrides the input's."""
     compare: bool = True
-    """Compare the energies and forces that i-PI received with the direct call's."""
+    """Compare the energies and forces that i-PI received with those of a direct call."""
     timeout_s: Seconds = 600.0
-    """Longest time without a new line of output from i-PI, in seconds."""
+    """Timeout for the next line of output from i-PI, in seconds."""
     allow_remote: bool = False
-    """Let i-PI listen on an address that other machines reach."""
+    """Let i-PI listen on an address that other machines can reach."""
     trust: bool = False
-    """Let the input have i-PI run, load or unpickle what it names, and open model files that
-    contain code."""
+    """Allow an input that makes i-PI run code, load libraries or unpickle files, and model files
+    that contain code."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Demo:
-    """Run the main job on glycine, from nothing to a report, in a few minutes on two cores."""
+    """Run the whole workflow on glycine, from geometries to a report, in minutes on two cores."""
 
     positional: ClassVar[tuple[str, ...]] = ()
     changeable: ClassVar[tuple[str, ...]] = ("workers",)
 
     reference: Address = "xtb:GFN2-xTB"
-    """Method that labels."""
+    """Reference method."""
     frames: Count = 800
-    """Frames to label."""
+    """Number of frames to label."""
     temperature_K: Positive = 500.0
     """Temperature of the sampling, in kelvin."""
     sampling_replicas: Batch = 4
-    """Sampling runs from each of the two minima."""
+    """Number of sampling runs from each of the two minima."""
     spacing_fs: Femtoseconds = 20.0
-    """Time between two labelled frames, in femtoseconds."""
+    """Time between labelled frames, in femtoseconds."""
     points: Count = 300
-    """Training points."""
+    """Number of training points."""
     validation_points: Count = 150
-    """Frames that choose the hyperparameters."""
+    """Number of validation frames, which select the hyperparameters."""
     replicas: Batch = 8
-    """Replicas of the dynamics at 300 K."""
+    """Number of replicas of the dynamics at 300 K."""
     steps: Count = 4000
-    """Steps of the dynamics at 300 K."""
+    """Number of steps of the dynamics at 300 K."""
     workers: Workers = 2
-    """Processes that label at the same time."""
+    """Number of worker processes that label in parallel."""
     seed: Natural = 0
     """Seed of all random numbers."""
 
@@ -428,4 +430,4 @@ COMMANDS: dict[str, Any] = {
     "ipi": Ipi,
     "benchmark": Benchmark,
 }
-"""Configs by the name of their command."""
+"""Config dataclass of each command, by name."""

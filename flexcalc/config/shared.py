@@ -1,4 +1,4 @@
-"""What several configs have in common."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from flexcalc.parallel.workers import WorkerOptions
 
 @dataclass(frozen=True, kw_only=True)
 class OpensPotentials:
-    """What a command is allowed in opening potentials."""
+    """Permission to open potentials that contain code."""
 
     trust: bool = False
     """Open model files that can only be read by running code they contain."""
@@ -26,20 +26,21 @@ WORKER_OPTIONS = ("workers", "scheduler", "worker_wait_s", "allow_remote")
 
 @dataclass(frozen=True, kw_only=True)
 class RunsOnWorkers:
-    """Where a command has its calculations done: by processes here, or by Dask workers."""
+    """Workers of a command: processes on this machine, or Dask workers."""
 
     workers: Workers = 1
-    """Processes that label or train at the same time on this machine, one thread each."""
+    """Number of worker processes that label or train in parallel on this machine, with one thread
+    each."""
     scheduler: str | dict[str, Any] | None = None
     """Dask scheduler (tcp://HOST:PORT), or a table for a job queue, such as {cluster = "SLURM",
     jobs = 2, cores = 8, memory = "16GB", queue = "short", walltime = "04:00:00"}. Required are
-    cluster, cores and memory of a job; any key of dask-jobqueue's class may follow. The jobs call
-    this machine: host = "127.0.0.1" where they all run on it, else allow_remote, with tls = true,
-    or {ca_file = "", cert = "", key = ""}, so that nobody else is let in."""
+    cluster, cores and memory; any other keyword of dask-jobqueue's class is accepted. The jobs
+    connect to this machine: set host = "127.0.0.1" if they all run on it; otherwise set
+    allow_remote, and tls = true or {ca_file = "", cert = "", key = ""} to authenticate them."""
     worker_wait_s: Seconds = 86400.0
-    """Longest time without any worker of `scheduler`, in seconds; the same command goes on."""
+    """Timeout for a worker of `scheduler` to connect, in seconds; the same command resumes."""
     allow_remote: bool = False
-    """Let other machines reach the Dask scheduler; without TLS, whoever does can run code here."""
+    """Let other machines connect to the Dask scheduler; without TLS, any can run code here."""
 
     @property
     def worker_options(self) -> WorkerOptions:
@@ -49,33 +50,33 @@ class RunsOnWorkers:
 
 @dataclass(frozen=True, kw_only=True)
 class MapsAtoms:
-    """What is done with a geometry whose like atoms are in another order than the model's."""
+    """Handling of geometries whose identical atoms are in another order than the model's."""
 
     map_atoms: bool | None = None
-    """Put the atoms of a geometry into the order of the model's training frames where only then
-    its bonds fit; by default such a geometry is refused. Coordinates then count atoms in the
+    """Reorder the atoms of a geometry to the order of the model's training frames where its bonds
+    match only then; by default such a geometry is refused. Coordinates then count atoms in the
     model's order."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledFrames:
-    """How the labels of a dataset file are to be read."""
+    """Units and keys of the labels in a dataset file."""
 
     energy_unit: str | None = None
-    """Unit of the dataset's energies, where an npz does not say."""
+    """Unit of the dataset's energies, for an npz that does not declare it."""
     force_unit: str | None = None
     """Unit of the dataset's forces; by default the energy unit per angstrom."""
     length_unit: str | None = None
-    """Unit of the dataset's positions, where the file does not say; angstrom by default."""
+    """Unit of the dataset's positions, for a file that does not declare it; angstrom by default."""
     energy_key: str | None = None
-    """Key of the dataset's energies, such as `REF_energy`; by default any of the usual ones."""
+    """Key of the dataset's energies, such as `REF_energy`; by default any of the common ones."""
     forces_key: str | None = None
     """Key or column of the dataset's forces, such as `dft_forces`."""
     labels: Literal["new", "old"] = "new"
-    """Which labels of an rMD17 file: `old` takes old_energies and old_forces."""
+    """Labels to use of an rMD17 file: `old` reads old_energies and old_forces."""
 
     def read(self, path: Path) -> Dataset:
-        """Read a dataset so.
+        """Read a dataset with these units and keys.
 
         Raises:
             InputError: see `flexcalc.files.read`.

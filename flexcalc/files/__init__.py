@@ -47,7 +47,7 @@ class HasFrames(Protocol):
 
 
 class FileWarning(UserWarning):
-    """What a user should know of a file that was read."""
+    """Notice about a file that was read."""
 
 
 def read(
@@ -72,7 +72,7 @@ def read(
         length_unit: unit of the positions; angstrom unless said.
         force_unit: unit of the forces; energy unit per length unit unless said.
         labels: "new", or "old" for the `old_energies` and `old_forces` of an rMD17 file.
-        energy_key: key of the energies, where it is none of the usual or several are there.
+        energy_key: key of the energies, if it is not a common one, or if there are several.
         forces_key: the same of the forces; in extxyz the name of a column.
 
     Warns:
@@ -105,13 +105,13 @@ def read(
     else:
         data = extxyz.read(path, *said, wanted)
     if data.provenance.notes:
-        told = f"{path}: {'; '.join(data.provenance.notes)}"
-        warnings.warn(told, FileWarning, stacklevel=2)
+        notice = f"{path}: {'; '.join(data.provenance.notes)}"
+        warnings.warn(notice, FileWarning, stacklevel=2)
     return data
 
 
 def write(path: Path | str, dataset: Dataset | HasFrames) -> None:
-    """Write a dataset whole, or leave the old file as it was.
+    """Write a dataset atomically; a failure leaves the old file.
 
     Args:
         path: `.xyz` or `.extxyz` (eV, angstrom, every digit kept) or `.npz` (sGDML dataset

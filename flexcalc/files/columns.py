@@ -19,7 +19,7 @@ KINDS = ("S", "R", "I", "L")
 
 @dataclass(frozen=True)
 class Layout:
-    """Where things stand in a line.
+    """Positions of the columns in a line.
 
     Args:
         species: column of the element.

@@ -67,7 +67,7 @@ def pairs(comment: str, where: str) -> Pairs:
 
 
 def _counts(key: str, value: tuple[str, bool]) -> bool:
-    """Whether a pair of a plain XYZ's comment changes what the frame means."""
+    """Whether a key-value pair in the comment of a plain XYZ changes the meaning of the frame."""
     if key in PERIODIC:
         return True
     return value != ("T", False) and (key in ELECTRONS or kind_of_key(key) is not None)
@@ -103,7 +103,7 @@ def is_periodic(found: Mapping[str, tuple[str, bool]]) -> bool:
 
 
 def typed(text: str, quoted: bool) -> str | int | float | bool:
-    """The value of a pair as what it looks like; in quotes it is text."""
+    """The value of a pair, converted to the type it looks like; quoted values are text."""
     if quoted:
         return text
     if text in TRUTH:

@@ -48,7 +48,7 @@ MOST_LINE = 1 << 20
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One frame as it stands in the file."""
+    """One frame as in the file."""
 
     numbers: np.ndarray
     positions: np.ndarray
@@ -57,13 +57,13 @@ class Frame:
     masses: np.ndarray | None
     tags: Mapping[str, Any]
     units: Mapping[str, str]
-    """Keys that declare units, and their texts."""
+    """Keys that declare units, and their values."""
     keys: Mapping[str, str | None]
-    """`energy` and `forces` -> the key that they are taken from."""
+    """`energy` and `forces` -> the key that they are read from."""
     ignored: tuple[str, ...]
     """Columns that are not used."""
     others: tuple[str, ...]
-    """All keys and columns, to look among for what was not taken."""
+    """All keys and columns, to find those that were not read."""
     from_ipi: bool
 
 
@@ -74,7 +74,7 @@ def read(
     force: str | None = None,
     wanted: Wanted = USUAL,
 ) -> Dataset:
-    """Read a whole file; `flexcalc.files.read` says how and what it raises."""
+    """Read a complete file; see `flexcalc.files.read` for conversions and errors."""
     content = read_file(path)
     if not content.endswith(b"\n") and not content.startswith(UTF16):
         raise FileFormatError(
@@ -88,7 +88,7 @@ def read_frames(path: Path | str) -> Dataset:
     """Read a log of frames; a last frame that a kill has cut is left out.
 
     Raises:
-        FileFormatError: no whole frame, or damage before the end.
+        FileFormatError: no complete frame, or damage before the end.
     """
     path = Path(path)
     try:
@@ -102,7 +102,7 @@ def read_first(path: Path) -> Dataset:
     """The first frame of a log of frames, of which no more is read.
 
     Raises:
-        FileFormatError: no whole frame there, or damage in it.
+        FileFormatError: no complete frame there, or it is damaged.
     """
     try:
         with open_regular(path, None) as stream:
@@ -118,7 +118,7 @@ def read_last(path: Path, most: int) -> Dataset:
     """The frames in the last `most` bytes of a log of frames, of which no more is read.
 
     Raises:
-        FileFormatError: no whole frame there, or damage in one.
+        FileFormatError: no complete frame there, or one is damaged.
     """
     atoms = len(read_first(path).numbers)
     try:
@@ -205,7 +205,7 @@ def _masses(frames: Sequence[Frame]) -> np.ndarray | None:
 
 
 def _notes(frames: Sequence[Frame], wanted: Wanted) -> tuple[str, ...]:
-    """What is to be said of the file: where labels were taken from, and what was not used."""
+    """Notices about the file: keys that labels were read from, and unused columns."""
     first, notes = frames[0], []
     others = dict.fromkeys(name for frame in frames for name in frame.others)
     notes += keys.note("energy", first.keys["energy"], (*PLAIN_ENERGY, wanted.energy), others)
@@ -433,7 +433,7 @@ def _check_alike(path: Path, index: int, first: Frame, frame: Frame) -> None:
             )
         if first.keys[name] != frame.keys[name]:
             raise FileFormatError(
-                f"{path}: frame {index}: {name} stands under {frame.keys[name]}, in frame 0 under "
+                f"{path}: frame {index}: {name} is under {frame.keys[name]}, in frame 0 under "
                 f"{first.keys[name]}; rename one of them"
             )
     if first.units != frame.units:

@@ -1,4 +1,4 @@
-"""Extended XYZ, written: exact frames, and logs that grow by whole frames."""
+"""Writing extended XYZ: frames with all digits, and append-only logs of frames."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RESERVED = {"Properties", "energy", "pbc", "Lattice", "forces"}
 
 
 def to_bytes(dataset: Dataset) -> bytes:
-    """The whole dataset as extxyz in eV and angstrom, with every digit.
+    """A dataset as extxyz in eV and angstrom, with all digits.
 
     Raises:
         InputError: a tag does not fit on a comment line.
@@ -49,14 +49,14 @@ def frame_bytes(
     masses: ArrayLike | None = None,
     **tags: Any,
 ) -> bytes:
-    """One whole frame, ending in a newline; reading it back gives the same numbers.
+    """One frame, ending in a newline; reading it returns the same numbers.
 
     Args:
         numbers: (atoms,) atomic numbers.
         positions: (atoms, 3) in angstrom.
         energy: in eV.
         forces: (atoms, 3) in eV/angstrom.
-        masses: (atoms,) in amu; None or empty where they are standard ones.
+        masses: (atoms,) in amu; None or empty for standard masses.
         **tags: numbers, truth values or text for the comment line.
 
     Raises:
@@ -124,13 +124,13 @@ def shorten(text: str) -> str:
 
 
 def whole_frames(content: bytes) -> int:
-    """Length of the whole frames at the start of a log; the `whole` of a log of frames.
+    """Length of the complete frames at the start of a log; the `whole` of a log of frames.
 
-    A frame is whole only if its last line ends in a newline. Zeros at the end, which a power
+    A frame is complete only if its last line ends in a newline. Zeros at the end, which a power
     cut can leave, count as cut.
 
     Raises:
-        FileFormatError: what follows a whole frame is not the beginning of another, so the
+        FileFormatError: a complete frame is not followed by the beginning of another, so the
             log was damaged by something else than a kill.
     """
     start = 0

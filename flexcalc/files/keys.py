@@ -19,7 +19,7 @@ ENERGY = re.compile(rf"{PREFIXES}energ(y|ies)", re.IGNORECASE)
 FORCES = re.compile(rf"{PREFIXES}forces?", re.IGNORECASE)
 FREE_ENERGY = "free_energy"
 """The free energy, which ASE writes next to `energy`. It includes the entropy of the electrons, and
-is read only where there is no other energy."""
+is read only if there is no other energy."""
 
 SAME_ENERGY, SAME_FORCE = 1e-6, 1e-5
 """Labels under two keys that differ by less than this, in the file's unit, are rounded alike."""
@@ -92,11 +92,11 @@ def check_there(key: str, names: Iterable[str], what: str) -> None:
 def note(
     what: str, taken: str | None, plain: Sequence[str | None], names: Iterable[str]
 ) -> list[str]:
-    """What is to be said of the key that labels were taken from.
+    """Notice about the key that labels were read from.
 
     Args:
         what: `energy` or `forces`.
-        taken: the key, or None where there are no such labels.
+        taken: the key, or None if there are no such labels.
         plain: keys that need no word.
         names: all keys of the file.
     """

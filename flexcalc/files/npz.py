@@ -56,7 +56,7 @@ def read(
     labels: str = "new",
     wanted: Wanted = USUAL,
 ) -> Dataset:
-    """Read a dataset; `flexcalc.files.read` says how and what it raises."""
+    """Read a dataset; see `flexcalc.files.read` for conversions and errors."""
     with Archive(path) as archive:
         names, notes = _labels_of(path, archive, _convention(path, archive, labels), wanted)
         stated = _stated(path, archive)
@@ -122,7 +122,7 @@ def _convention(path: Path, archive: Archive, labels: str) -> Names:
 def _labels_of(
     path: Path, archive: Archive, names: Names, wanted: Wanted
 ) -> tuple[Names, tuple[str, ...]]:
-    """The names with those of the energies and forces that are there, and what to say of them.
+    """The names of arrays, including those of energies and forces, and notices about them.
 
     Raises:
         FileFormatError: one that was asked for is not there, or several have energies or forces.
@@ -137,7 +137,7 @@ def _labels_of(
 
 
 def _label_of(archive: Archive, usual: str, wanted: str | None, what: str) -> tuple[str, list[str]]:
-    """The key of the energies or forces, and what to say of it."""
+    """The key of the energies or forces, and a notice about it."""
     if wanted is not None:
         keys.check_there(wanted, archive.members, what)
         return wanted, []
@@ -153,7 +153,7 @@ def _label_of(archive: Archive, usual: str, wanted: str | None, what: str) -> tu
 
 
 def _stated(path: Path, archive: Archive) -> dict[str, str]:
-    """The units that the file declares, by what they are of.
+    """The units that the file declares, by quantity.
 
     Raises:
         UnitError: one is no text, is unknown, or is declared twice and not alike.

@@ -1,7 +1,7 @@
 """HILLS and COLVAR in PLUMED's format and its units: nm, radians, kJ/mol and ps.
 
 A hill's height is stored as PLUMED does for well-tempered runs, times gamma/(gamma - 1), so that
-the sum of what stands in the file is minus the free energy; the column `biasf` holds gamma, or -1
+the sum of the hills in the file is minus the free energy; the column `biasf` holds gamma, or -1
 for plain metadynamics. With several walkers, the column `clock`, where PLUMED puts the time of
 day and which it does not read, holds the walker.
 """
@@ -133,7 +133,7 @@ class Colvar:
 
 
 COLVAR_COLUMNS = ("metad.bias", "walls.bias", "energy", "temperature", "walker")
-"""Of metadynamics, beside the time and the coordinates."""
+"""Columns of metadynamics, in addition to time and coordinates."""
 WINDOW_COLUMNS = ("restraint.bias", "energy", "temperature", "window")
 """Of umbrella sampling."""
 
@@ -174,7 +174,7 @@ MOST_SAMPLES = 4_000_000
 
 
 def read_colvar(path: Source, coordinates: Sequence[Coordinate]) -> Colvar:
-    """Read a COLVAR that was written here, at most about `MOST_SAMPLES` rows of it.
+    """Read a COLVAR of flexcalc, at most about `MOST_SAMPLES` rows of it.
 
     Raises:
         FileFormatError: missing, damaged, or of other coordinates.
@@ -214,7 +214,7 @@ class WindowSamples:
 def read_windows(
     path: Source, coordinates: Sequence[Coordinate], most: int = MOST_SAMPLES
 ) -> WindowSamples:
-    """Read a COLVAR of umbrella windows that was written here, at most about `most` rows of it.
+    """Read a COLVAR of umbrella windows of flexcalc, at most about `most` rows of it.
 
     Raises:
         FileFormatError: missing, damaged, or of other coordinates.
@@ -232,7 +232,7 @@ def read_windows(
 
 
 def read_table(path: Source, most: int | None = None) -> dict[str, np.ndarray]:
-    """The columns (rows,) of a file that begins with `#! FIELDS`, as they stand there.
+    """The columns (rows,) of a file that begins with `#! FIELDS`, unconverted.
 
     A last line without its end was cut by a kill and is left out. PLUMED repeats the head after
     a restart; such lines are passed over.
@@ -240,7 +240,7 @@ def read_table(path: Source, most: int | None = None) -> dict[str, np.ndarray]:
     Args:
         path: the file; it is read in blocks, and only the numbers are kept.
         most: rows that are kept about at most, or all: of a longer file every n-th time, all the
-            rows of it. Times are told by the first column.
+            rows of it. The first column has the times.
 
     Raises:
         FileFormatError: missing, or a line does not fit; names it.

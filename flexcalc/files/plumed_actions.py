@@ -63,7 +63,7 @@ _HARMLESS = """
     ZXTORSIONS ZYTORSIONS
 """
 HARMLESS = frozenset(_HARMLESS.split())
-"""Actions that run no code of others, and whose files all stand in keywords of their own."""
+"""Actions that run no foreign code, and whose files are all given by keywords."""
 
 TRUSTED = {
     "LOAD": "loads a library, or compiles a source, and runs it",

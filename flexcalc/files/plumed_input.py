@@ -1,4 +1,4 @@
-"""PLUMED's input as a text that may come from others: what of it runs code or writes elsewhere.
+"""Safety check of a PLUMED input of others: actions that run code or write elsewhere.
 
 PLUMED's actions can load libraries, start programs and write wherever a file name points. What
 may stand in an input without its user's trust is therefore an allow-list (`plumed_actions`): of

@@ -1,4 +1,4 @@
-"""Long tables of numbers, read in blocks: what is in memory does not grow with the file."""
+"""Long tables of numbers, read in blocks, so that memory does not grow with the file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ Source = Path | str | BinaryIO
 
 
 def blocks_of_lines(source: Source, size: int = BLOCK) -> Iterator[bytes]:
-    """The whole lines of a file, some megabytes of them at a time; a cut last line is left out."""
+    """The complete lines of a file in blocks of some megabytes; an incomplete last line is
+    skipped."""
     rest = b""
     opened = open_regular(source, None) if isinstance(source, Path | str) else nullcontext(source)
     with opened as stream:
@@ -42,11 +43,11 @@ def numbers_of(lines: list[str], columns: int, delimiter: str | None) -> np.ndar
         delimiter: between the cells; None for white space.
 
     Raises:
-        ValueError: a line does not have so many numbers.
+        ValueError: a line has another number of columns.
     """
     try:
         found = np.loadtxt(lines, delimiter=delimiter, comments=None, ndmin=2)
-    except ValueError:  # the slow way knows empty cells
+    except ValueError:  # the slow parser accepts empty cells
         rows = [[float(cell or "nan") for cell in line.split(delimiter)] for line in lines]
         found = np.array(rows)
     if found.shape != (len(lines), columns):
@@ -65,7 +66,7 @@ def csv_blocks(path: Source, size: int = BLOCK) -> Iterator[dict[str, np.ndarray
     """Columns (rows,) of a CSV file with a header, some thousand rows at a time.
 
     Raises:
-        FileFormatError: the file cannot be read, or has a row that is not so many numbers.
+        FileFormatError: the file cannot be read, or has a row with another number of columns.
     """
     names: list[str] = []
     try:

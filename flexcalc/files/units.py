@@ -95,14 +95,14 @@ def kind_of_key(key: str) -> str | None:
 
 
 def declared(texts: Mapping[str, str]) -> dict[str, str]:
-    """The units that a file declares, by what they are of.
+    """The units that a file declares, by quantity.
 
     Args:
         texts: key -> text for every key of the file that declares units (`kind_of_key`); that of
             several is a list such as "kcal/mol, angstrom".
 
     Returns:
-        `energy`, `length` and `force` -> text, where they are declared.
+        `energy`, `length` and `force` -> text, if declared.
 
     Raises:
         UnitError: a unit is unknown, or declared twice and not alike.
@@ -127,11 +127,11 @@ def agreed(kind: str, stated: str | None, said: str | None) -> tuple[str, float]
         UnitError: they do, or one is unknown.
     """
     look_up = LOOK_UP[kind]
-    stands = look_up(stated) if stated else None
+    declared = look_up(stated) if stated else None
     given = look_up(said) if said else None
-    if stands and given and stands != given:
-        raise UnitError(f"the file says {kind} unit {stands[0]}, the call says {given[0]}")
-    return given or stands
+    if declared and given and declared != given:
+        raise UnitError(f"the file says {kind} unit {declared[0]}, the call says {given[0]}")
+    return given or declared
 
 
 def check_angstrom(numbers: np.ndarray, positions: np.ndarray) -> None:

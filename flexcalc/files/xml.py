@@ -1,4 +1,4 @@
-"""XML made by others: the only place where it is parsed, so that it is safe everywhere.
+"""Safe parsing of XML of others; all XML is parsed here.
 
 A document type can define entities that make a small file huge or that stand for other files; no
 format read here needs one. What is parsed is text in UTF-8, or in UTF-16 with its byte-order mark:
@@ -25,10 +25,10 @@ def read_xml(path: Path, largest: int, what: str) -> Element:
     Args:
         path: the file.
         largest: bytes it may have.
-        what: what it ought to be, for the message.
+        what: description of the expected file, for the message.
 
     Raises:
-        FileFormatError: no file, too large, or not safe and whole XML.
+        FileFormatError: not a file, too large, or not safe and complete XML.
     """
     try:
         check_regular(path, None)

@@ -1,4 +1,4 @@
-"""Geometries held at values of internal coordinates, and motions that leave those values."""
+"""Constraints: geometries with fixed internal coordinates, and motions that preserve them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from flexcalc.geometry.coordinates import angle
 from flexcalc.geometry.named import Coordinate
 
 LINEAR_RADIANS = 1e-4
-"""An angle held this close to 180 degrees is held in both directions in which it can bend."""
+"""Distance from 180 degrees below which an angle is constrained in both bending directions."""
 
 LONGEST_A = 0.2
-"""Longest move of an atom in one correction, in angstrom."""
+"""Maximum move of an atom in one correction, in angstrom."""
 
 
 def held(
@@ -24,14 +24,14 @@ def held(
     tolerance: float = 1e-10,
     steps: int = 100,
 ) -> np.ndarray:
-    """The nearest positions (batch, atoms, 3) at which coordinates have their target values.
+    """The nearest positions (batch, atoms, 3) whose coordinates have their target values.
 
     Args:
         positions: (batch, atoms, 3) in angstrom.
-        coordinates: what is held.
+        coordinates: the constrained coordinates.
         targets: (batch, coordinates) in angstrom or radians.
-        tolerance: largest gap left, in angstrom or radians.
-        steps: most corrections, each by the shortest move that closes the gaps to first order.
+        tolerance: maximum residual, in angstrom or radians.
+        steps: maximum number of corrections, each the shortest first-order move to the targets.
 
     Raises:
         InputError: the values cannot be reached together.
@@ -61,14 +61,15 @@ def free_part(
     coordinates: Sequence[Coordinate],
     targets: np.ndarray,
 ) -> np.ndarray:
-    """Vectors (batch, atoms, 3) without what changes the held coordinates, to first order."""
+    """Project vectors (batch, atoms, 3) onto motions that preserve the constraints, to first
+    order."""
     _, gradients = _gaps(positions, coordinates, targets)
     along = np.einsum("bmax,bax->bm", gradients, vectors)
     return vectors - np.einsum("bmax,bm->bax", gradients, _solved(gradients, along))
 
 
 def _solved(gradients: np.ndarray, gaps: np.ndarray) -> np.ndarray:
-    """(G G^T)^-1 of gaps (batch, m); rows of zeros and doubled constraints are left out."""
+    """(G G^T)^-1 of gaps (batch, m), without rows of zeros and redundant constraints."""
     metric = np.einsum("bmax,bnax->bmn", gradients, gradients)
     return np.einsum("bmn,bn->bm", np.linalg.pinv(metric, rcond=1e-12, hermitian=True), gaps)
 
@@ -76,7 +77,7 @@ def _solved(gradients: np.ndarray, gaps: np.ndarray) -> np.ndarray:
 def _gaps(
     positions: np.ndarray, coordinates: Sequence[Coordinate], targets: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """How far (batch, 3 coordinates) positions are from the targets, and its gradients.
+    """Differences (batch, 3 coordinates) between positions and targets, and their gradients.
 
     Each coordinate has three rows. A linear angle needs them all, as it can bend two ways and
     its own gradient vanishes; the others leave two of them zero.
@@ -88,7 +89,7 @@ def _gaps(
         gap = values - targets[:, index]
         if coordinate.kind == "dihedral":
             gap -= 2 * np.pi * np.round(gap / (2 * np.pi))
-            # Beside a linear angle there is no dihedral to hold.
+            # Next to a linear angle the dihedral is undefined.
             defined = ~_has_straight_angle(positions, coordinate.atoms)
             gap, slopes = gap * defined, slopes * defined[:, None, None]
         if coordinate.kind == "angle":
@@ -105,7 +106,7 @@ def _gaps(
 
 
 def _has_straight_angle(positions: np.ndarray, atoms: tuple[int, ...]) -> np.ndarray:
-    """Whether one of a dihedral's two angles is linear, (batch,)."""
+    """Whether an angle within a dihedral is linear, (batch,)."""
     angles = [angle(positions, *atoms[n : n + 3])[0] for n in (0, 1)]
     return np.maximum(*angles) > np.pi - 10 * LINEAR_RADIANS
 

@@ -153,7 +153,7 @@ def _inverse(values: np.ndarray) -> np.ndarray:
 
 
 def _spread(positions: np.ndarray, rows: dict[int, np.ndarray]) -> np.ndarray:
-    """Gradients (batch, atoms, 3) that are zero but for the rows of some atoms."""
+    """Gradients (batch, atoms, 3) that are zero except for the rows of some atoms."""
     gradients = np.zeros_like(positions, dtype=float)
     for atom, row in rows.items():
         gradients[:, atom] = row

@@ -1,4 +1,4 @@
-"""How to lay one geometry on another, and which atom is which."""
+"""Alignment of geometries (superposition), and matching of identical atoms between them."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from flexcalc.errors import ShapeError
 from flexcalc.geometry.coordinates import distances
 from flexcalc.geometry.graph import bonds, neighbours
 
-LABELLINGS = 5000
-"""Most labellings that `match_atoms` tries exhaustively."""
+MAX_PERMUTATIONS = 5000
+"""Maximum number of permutations that `match_atoms` tries exhaustively."""
 
-ALIKE_A = 0.2
-"""Largest distance of an atom from its place below which two relaxed geometries, like atoms
-relabelled, are one minimum: what the force that is left moves a soft mode by."""
+SAME_MINIMUM_A = 0.2
+"""Maximum displacement of an atom between two relaxed geometries of the same minimum, with
+identical atoms permuted: the residual force displaces soft modes by that much."""
 
 EQUAL_A = 0.05
-"""The same for two geometries with the labels that they have."""
+"""The same for two geometries without permutation."""
 
 
 def align(
     positions: np.ndarray, target: np.ndarray, weights: np.ndarray | None = None
 ) -> np.ndarray:
-    """Lay each geometry on the target by a translation and a proper rotation.
+    """Align each geometry with the target by a translation and a proper rotation.
 
     Args:
         positions: (batch, atoms, 3) in angstrom.
-        target: (atoms, 3), or one target a row (batch, atoms, 3), in angstrom.
+        target: (atoms, 3), or one target per row (batch, atoms, 3), in angstrom.
         weights: (atoms,) weight of each atom in the least squares, such as its mass; equal
             weights by default.
 
     Returns:
-        The moved positions (batch, atoms, 3). A mirror image stays one.
+        The aligned positions (batch, atoms, 3). Mirror images are not reflected.
 
     Raises:
-        ShapeError: the target has another number of atoms.
+        ShapeError: the target has a different number of atoms.
 
     Source: Kabsch, Acta Cryst. A 34, 827 (1978).
     """
@@ -56,14 +56,14 @@ def align(
 
 
 def align_neighbours(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Lay the images of a path on their neighbours, each pair turned once for both directions.
+    """Align the images of a path with their neighbours, with one rotation per pair of images.
 
     Args:
         images: (images, atoms, 3) in angstrom.
 
     Returns:
-        (images - 1, atoms, 3) each, in angstrom: every image but the first laid on the one before
-        it, and every image but the last laid on the one after it.
+        (images - 1, atoms, 3) each, in angstrom: every image except the first aligned with the
+        previous one, and every image except the last aligned with the next one.
 
     Source: see `align`.
     """
@@ -75,22 +75,24 @@ def align_neighbours(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _rotations(moved: np.ndarray, aim: np.ndarray) -> np.ndarray:
-    """Rotations (batch, 3, 3), to the right of centred positions (batch, atoms, 3), to the aim."""
+    """Rotations (batch, 3, 3), from centred positions (batch, atoms, 3), on their right, to the
+    aim."""
     left, _, right = np.linalg.svd(moved.swapaxes(1, 2) @ aim)
-    # The third axis is turned where the best orthogonal map would be a reflection.
+    # The third axis is inverted where the optimal orthogonal map is a reflection.
     turn = np.ones((len(moved), 1, 3))
     turn[:, 0, 2] = np.sign(np.linalg.det(left @ right))
     return (left * turn) @ right
 
 
 def match_atoms(numbers: np.ndarray, positions: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Relabel like atoms so that a geometry lies as close to the target as it can.
+    """Permute identical atoms to minimise the distance of a geometry to the target.
 
-    Only labellings that map the bonds of one geometry onto the other's are considered, so that
-    no hydrogen swaps its heavy atom. Atoms with a single bond (hydrogens) are permuted on
-    their neighbour: exhaustively while there are at most `LABELLINGS`, one neighbour after
-    the other beyond. Where the bonds differ (a reaction), the fewest bonds change; beyond
-    `LABELLINGS` orders of like atoms they are assigned by distance and alignment in turn.
+    Only permutations that map the bonds of one geometry onto those of the other are considered, so
+    that hydrogens stay on their heavy atom. Atoms with a single bond (hydrogens) are permuted on
+    their neighbour: exhaustively for at most `MAX_PERMUTATIONS`, else one neighbour after the
+        other.
+    If the bonds differ (a reaction), the minimum number of bonds changes; for more than
+    `MAX_PERMUTATIONS` permutations, atoms are assigned by distance and alignment in turn.
 
     Args:
         numbers: (atoms,) atomic numbers, the same for both.
@@ -98,7 +100,7 @@ def match_atoms(numbers: np.ndarray, positions: np.ndarray, target: np.ndarray) 
         target: (atoms, 3) in angstrom.
 
     Returns:
-        A permutation (atoms,) such that positions[permutation] fits the target.
+        A permutation (atoms,) such that positions[permutation] matches the target.
     """
     numbers = np.asarray(numbers, dtype=int)
     candidates = labellings(numbers, positions, target)
@@ -111,27 +113,28 @@ def match_atoms(numbers: np.ndarray, positions: np.ndarray, target: np.ndarray) 
 
 
 def largest_move(positions: np.ndarray, target: np.ndarray) -> float:
-    """Largest distance in angstrom of an atom (atoms, 3) from its target, laid on it."""
+    """Maximum displacement of an atom (atoms, 3) from the target after alignment, in angstrom."""
     moved = align(positions[None], target)[0] - target
     return float(np.sqrt((moved**2).sum(axis=1)).max())
 
 
 def is_degenerate(numbers: np.ndarray, start: np.ndarray, end: np.ndarray) -> bool:
-    """Whether two geometries differ only by the labels of like atoms.
+    """Whether two geometries differ only by a permutation of identical atoms.
 
-    A change from one into the other is a degenerate rearrangement: a molecule that inverts, a
-    proton that changes sides, a methyl group that turns by a third.
+    The reaction from one to the other is a degenerate rearrangement: an inversion, a proton
+        transfer,
+    the rotation of a methyl group by 120 degrees.
 
     Args:
         numbers: (atoms,) atomic numbers, the same for both.
         start, end: (atoms, 3) in angstrom.
     """
     near = largest_move(end[match_atoms(numbers, end, start)], start)
-    return near < ALIKE_A and largest_move(end, start) > max(EQUAL_A, 3 * near)
+    return near < SAME_MINIMUM_A and largest_move(end, start) > max(EQUAL_A, 3 * near)
 
 
 def is_isomorphic(numbers: np.ndarray, positions: np.ndarray, target: np.ndarray) -> bool:
-    """Whether some order of like atoms maps the bonds of a geometry on those of the target.
+    """Whether some permutation of identical atoms maps the bonds of a geometry onto the target's.
 
     Args:
         numbers: (atoms,) atomic numbers, the same for both.
@@ -142,9 +145,9 @@ def is_isomorphic(numbers: np.ndarray, positions: np.ndarray, target: np.ndarray
 
 
 def labellings(numbers: np.ndarray, positions: np.ndarray, target: np.ndarray) -> np.ndarray | None:
-    """All orders of like atoms (orders, atoms) that map the bonds of a geometry on the target's.
+    """All permutations of identical atoms that map the bonds of a geometry onto the target's.
 
-    Where the bonds differ (a reaction), those that change the fewest bonds.
+    If the bonds differ (a reaction), those that change the fewest bonds.
 
     Args:
         numbers: (atoms,) atomic numbers, the same for both.
@@ -152,7 +155,7 @@ def labellings(numbers: np.ndarray, positions: np.ndarray, target: np.ndarray) -
         target: (atoms, 3) in angstrom.
 
     Returns:
-        Permutations (orders, atoms), or None where there are more than `LABELLINGS`.
+        Permutations (orders, atoms), or None if there are more than `MAX_PERMUTATIONS`.
     """
     numbers = np.asarray(numbers, dtype=int)
     skeletons, groups = _skeletons(numbers, positions, target)
@@ -162,7 +165,7 @@ def labellings(numbers: np.ndarray, positions: np.ndarray, target: np.ndarray) -
             return None
         changed = _changed_bonds(orders, bonds(numbers, positions), bonds(numbers, target))
         return orders[changed == changed.min()]
-    if len(skeletons) * prod(factorial(len(group)) for group in groups) > LABELLINGS:
+    if len(skeletons) * prod(factorial(len(group)) for group in groups) > MAX_PERMUTATIONS:
         return None
     return np.concatenate([_permuted(skeletons, way) for way in _ways(groups)])
 
@@ -170,17 +173,17 @@ def labellings(numbers: np.ndarray, positions: np.ndarray, target: np.ndarray) -
 def equivalents(
     images: np.ndarray, permutations: np.ndarray, tolerance_A: float = 1e-3
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The different paths that relabelling like atoms makes of one.
+    """The symmetry-equivalent paths of a path, by permutations of identical atoms.
 
     Args:
         images: (images, atoms, 3) in angstrom.
-        permutations: (group, atoms), such as those a model is symmetric under.
-        tolerance_A: root mean square distance of atoms below which two paths are one, each
-            image laid on its counterpart.
+        permutations: (group, atoms), such as the symmetry group of a model.
+        tolerance_A: root-mean-square distance of atoms below which two paths are the same, with
+            each image aligned with its counterpart.
 
     Returns:
-        Paths (paths, images, atoms, 3), the given one first, and the permutation
-        (paths, atoms) that makes each.
+        Paths (paths, images, atoms, 3), the given one first, and the permutations
+        (paths, atoms) that generate them.
     """
     found, kept = [images], [np.arange(images.shape[1])]
     for permutation in permutations:
@@ -193,23 +196,23 @@ def equivalents(
 
 
 def _misfits(positions: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Sum of squares (batch,) left of each geometry laid on its own target, in angstrom^2."""
+    """Residual sums of squares (batch,) after alignment with own targets, in angstrom^2."""
     return ((align(positions, targets) - targets) ** 2).sum(axis=(1, 2))
 
 
 def _skeletons(
     numbers: np.ndarray, positions: np.ndarray, target: np.ndarray
 ) -> tuple[np.ndarray, list[list[int]]]:
-    """Labellings that map all bonds, one for all orders of like leaves; and those leaves."""
+    """Permutations that map all bonds, up to those of identical terminal atoms; and these atoms."""
     source_graph = neighbours(len(numbers), bonds(numbers, positions))
     target_graph = neighbours(len(numbers), bonds(numbers, target))
-    found = list(islice(_isomorphisms(numbers, source_graph, target_graph), LABELLINGS))
+    found = list(islice(_isomorphisms(numbers, source_graph, target_graph), MAX_PERMUTATIONS))
     groups = [group for group in _leaf_groups(numbers, target_graph) if len(group) > 1]
     return np.array(found, dtype=int), groups
 
 
 def _ways(groups: Sequence[Sequence[int]]) -> Iterator[dict[int, int]]:
-    """Every way to permute each group within itself, as {slot: the slot it takes from}."""
+    """All permutations within each group, as {slot: source slot}."""
     for choice in product(*(permutations(group) for group in groups)):
         yield {
             slot: taken
@@ -227,9 +230,9 @@ def _permuted(labellings: np.ndarray, way: dict[int, int]) -> np.ndarray:
 def _refined(
     skeletons: np.ndarray, groups: list[list[int]], positions: np.ndarray, target: np.ndarray
 ) -> np.ndarray:
-    """Improve every labelling one pair of like leaves at a time until none gets better."""
+    """Improve permutations by swaps and cycles of identical terminal atoms until none helps."""
     swaps = [{a: b, b: a} for g in groups for n, a in enumerate(g) for b in g[:n]]
-    # A methyl group turns by a cycle of three, which no single swap without mirroring reaches.
+    # A methyl group rotates by a cycle of three; a single swap would mirror it.
     cycles = [{a: b, b: c, c: a} for g in groups for a, b, c in permutations(g, 3)]
     promising = np.argsort(_misfit(positions[skeletons], target))[:100]
     best = skeletons[promising]
@@ -247,7 +250,7 @@ def _refined(
 
 
 def _misfit(positions: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Sum of squares (batch,) left after the best proper rotation, in angstrom^2."""
+    """Residual sums of squares (batch,) after the optimal proper rotation, in angstrom^2."""
     moved = positions - positions.mean(axis=1, keepdims=True)
     fixed = target - target.mean(axis=0)
     covariance = np.swapaxes(moved, 1, 2) @ fixed
@@ -257,16 +260,16 @@ def _misfit(positions: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def _all_orders(numbers: np.ndarray) -> np.ndarray | None:
-    """Every order (orders, atoms) of like atoms, or None where they are too many."""
+    """All permutations (orders, atoms) of identical atoms, or None if there are too many."""
     alike = [np.flatnonzero(numbers == number).tolist() for number in np.unique(numbers)]
-    if prod(factorial(len(group)) for group in alike) > LABELLINGS:
+    if prod(factorial(len(group)) for group in alike) > MAX_PERMUTATIONS:
         return None
     start = np.arange(len(numbers))[None]
     return np.concatenate([_permuted(start, way) for way in _ways(alike)])
 
 
 def _changed_bonds(orders: np.ndarray, source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """How many bonds (orders,) are made or broken between the geometries."""
+    """Number of bonds (orders,) that form or break between the geometries."""
     atoms = orders.shape[1]
     bonded = np.zeros((2, atoms, atoms), dtype=bool)
     for own, pairs in zip(bonded, (source, target), strict=True):
@@ -276,11 +279,11 @@ def _changed_bonds(orders: np.ndarray, source: np.ndarray, target: np.ndarray) -
 
 
 def _assign(numbers: np.ndarray, positions: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Assign like atoms by distance, from the given order and from one by surroundings."""
+    """Assign identical atoms by distance, starting from the given order and from environments."""
     from scipy.optimize import linear_sum_assignment
 
     unlike = np.where(numbers[:, None] == numbers, 0.0, 1e6)
-    # An atom's sorted distances to all others do not know of rotations or labels.
+    # The sorted distances of an atom to all others are invariant.
     near = np.sort(distances(np.stack([target, positions])), axis=-1)
     surroundings = ((near[0][:, None] - near[1][None]) ** 2).sum(axis=-1)
     starts = [np.arange(len(numbers)), linear_sum_assignment(surroundings + unlike)[1]]
@@ -291,7 +294,7 @@ def _assign(numbers: np.ndarray, positions: np.ndarray, target: np.ndarray) -> n
 def _settled(
     labelling: np.ndarray, unlike: np.ndarray, positions: np.ndarray, target: np.ndarray
 ) -> np.ndarray:
-    """Align by the labelling and label by the alignment in turn until nothing changes."""
+    """Alternate alignment and assignment until the assignment is stable."""
     from scipy.optimize import linear_sum_assignment
 
     for _ in range(50):
@@ -308,7 +311,7 @@ def _settled(
 def _isomorphisms(
     numbers: np.ndarray, source: list[set[int]], target: list[set[int]]
 ) -> Iterator[np.ndarray]:
-    """Bond-preserving maps from target to source atoms, one for all orders of like leaves."""
+    """Graph isomorphisms from target to source, up to permutations of identical terminal atoms."""
     source_colours, target_colours = _colours(numbers, source, target)
     if sorted(source_colours) != sorted(target_colours):
         return

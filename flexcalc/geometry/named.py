@@ -111,7 +111,7 @@ class Coordinate:
         return self._measure(positions)
 
     def check(self, count: int) -> None:
-        """Refuse a molecule of `count` atoms that lacks some.
+        """Refuse a molecule of `count` atoms without those named.
 
         Raises:
             ShapeError: it has fewer atoms than the coordinate names.
@@ -128,7 +128,7 @@ class Coordinate:
 
     @property
     def involved(self) -> tuple[int, ...]:
-        """All atoms that it depends on; none where they are not known."""
+        """All atoms that it depends on; empty if unknown."""
         return self.atoms
 
     def values(self, positions: np.ndarray) -> np.ndarray:
@@ -136,7 +136,7 @@ class Coordinate:
         return self.measure(positions)[0]
 
     def bend(self, positions: np.ndarray) -> np.ndarray:
-        """By how much the two angles within a dihedral are bent (batch,), in degrees.
+        """Bend (batch,) of the two angles within a dihedral, in degrees.
 
         At 0, where three atoms that follow each other are in a line, the dihedral has no value.
         Other coordinates always have one: infinity.
@@ -152,11 +152,11 @@ class Coordinate:
         return np.degrees(np.arctan2(sines, cosines).min(axis=1))
 
     def check_defined(self, positions: np.ndarray, where: str) -> None:
-        """Refuse geometries at which it has no value, or nearly none: see LINEAR_DEGREES.
+        """Refuse geometries at which it is undefined, or nearly so: see LINEAR_DEGREES.
 
         Args:
             positions: (batch, atoms, 3) in angstrom.
-            where: what they are, for the message.
+            where: description of the geometries, for the message.
 
         Raises:
             InputError: names the angle that is linear.
@@ -168,7 +168,7 @@ class Coordinate:
             raise InputError(f"{where}: {self.undefined(positions[straight[0]])}")
 
     def undefined(self, positions: np.ndarray) -> str:
-        """Why a dihedral has no value in a geometry (atoms, 3), and what to do, in words."""
+        """Message about an undefined dihedral in a geometry (atoms, 3), with advice."""
         chains = [self.atoms[:3], self.atoms[1:]]
         found = [float(np.degrees(angle(positions[None], *chain)[0][0])) for chain in chains]
         worst = int(np.argmin([min(value, 180 - value) for value in found]))
@@ -194,13 +194,13 @@ class Coordinate:
 
     @property
     def periodic(self) -> bool:
-        """Whether 180 and -180 are the same place."""
+        """Whether 180 and -180 are the same value."""
         return self.kind == "dihedral"
 
 
 @dataclass(frozen=True)
 class Coordination(Coordinate):
-    """How many atoms of one group are near those of another; see `coordinates.coordination`.
+    """Coordination number: number of neighbours between two groups; see `coordinates.coordination`.
 
     Args:
         kind: "coordination".
@@ -245,7 +245,7 @@ class Coordination(Coordinate):
 
     @property
     def pairs(self) -> int:
-        """Pairs of different atoms, the largest value there can be."""
+        """Number of pairs of different atoms, the maximum value."""
         return sum(a != b for a in self.atoms for b in self.others)
 
     @property
@@ -265,7 +265,7 @@ class Coordination(Coordinate):
 
 @dataclass(frozen=True)
 class OwnCoordinate(Coordinate):
-    """A coordinate by a Python function of its user.
+    """A user-defined coordinate, a Python function.
 
     Args:
         kind: "python".

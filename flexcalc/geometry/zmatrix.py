@@ -1,8 +1,9 @@
-"""A molecule as bond lengths, angles and dihedrals along a tree, and back: no place is singular.
+"""Z-matrix without singularities: bond lengths, angles and dihedrals along a tree of atoms, and
+back.
 
-Each atom is placed from frames that are carried along the tree as rotations, not measured on
-the atoms before it. So an angle may run through 180 degrees and beyond, which turns what hangs
-on it to the other side, where a Z-matrix of the usual kind has no dihedral.
+Each atom is placed from frames that are propagated along the tree as rotations, not measured from
+the previous atoms. So an angle may go through 180 degrees and beyond, where the dihedrals of a
+usual Z-matrix are undefined.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ class ZMatrix:
     """A tree over the atoms of a molecule.
 
     Args:
-        references: (atoms, 4), rows in the order of placing: an atom and the atoms that its
-            length, angle and dihedral are measured to; -1 where there are none.
-        leads: (atoms,), for each atom of the molecule the one whose dihedral turns it: the
-            first around the same bond. Dihedrals of the others count from the lead's.
-        corner: (4, 3), the first atom's position in angstrom and the frame (3, 3), rows, of the
-            first bond, which fix where the molecule lies in space.
+        references: (atoms, 4), rows in order of placement: an atom, and the reference atoms of its
+            length, angle and dihedral; -1 for none.
+        leads: (atoms,), for each atom the lead atom of its dihedral: the first around the same
+            bond. Dihedrals of the others are relative to that of the lead.
+        corner: (4, 3), position of the first atom in angstrom, and the frame (3, 3), rows, of the
+            first bond, which fix position and orientation in space.
     """
 
     references: np.ndarray
@@ -39,8 +40,8 @@ class ZMatrix:
     def values(self, positions: np.ndarray) -> np.ndarray:
         """Lengths in angstrom, angles and dihedrals in radians (batch, atoms, 3) of positions.
 
-        Dihedrals of atoms that are not leads count from their lead's. What is not defined (the
-        first atom's) is 0, as are dihedrals beside an angle of exactly 180 degrees.
+        Dihedrals of atoms that are not leads are relative to that of their lead. Undefined values
+        (of the first atoms) are 0, as are dihedrals next to an angle of exactly 180 degrees.
         """
         found = np.zeros_like(positions)
         for atom, p, g, q in self.references:
@@ -103,7 +104,7 @@ class ZMatrix:
         return None
 
     def moved_by(self, atom: int, column: int) -> np.ndarray:
-        """Which atoms (atoms,) a value of an atom moves, as a mask."""
+        """Mask (atoms,) of the atoms that a value of an atom moves."""
         moved = np.arange(len(self.leads)) == atom
         if column == DIHEDRAL:
             moved |= self.leads == atom
@@ -112,7 +113,8 @@ class ZMatrix:
         return moved
 
     def flipped(self, values: np.ndarray, atom: int) -> np.ndarray:
-        """The same geometries (batch, atoms, 3), an atom's angle a told as 360 degrees - a.
+        """The same geometries (batch, atoms, 3), with the angle a of an atom expressed as 360
+        degrees - a.
 
         Where an angle has gone through 180 degrees this is the description that is near to the
         one before. The atom's own side, and that of all that hangs on it, turn by 180 degrees.
@@ -122,7 +124,7 @@ class ZMatrix:
         root, _, third = self.references[:3, 0]
         turned = {int(child) for child, p, *_ in self.references if p == atom}
         if atom == third:
-            # The side of the first angle is where dihedrals about the first bond count from.
+            # The first angle defines the zero of dihedrals about the first bond.
             turned |= {int(child) for child, p, g, _ in self.references if p == root and g >= 0}
             turned |= {int(child) for child in np.flatnonzero(self.leads == third)} - {int(third)}
             kept = {child for child in turned if self.leads[child] not in (child, third)}
@@ -135,7 +137,7 @@ class ZMatrix:
         return values
 
     def gradients(self, values: np.ndarray, free: Sequence[tuple[int, int]]) -> np.ndarray:
-        """How positions follow chosen values: (batch, len(free), atoms, 3).
+        """Derivatives of positions by chosen values: (batch, len(free), atoms, 3).
 
         Changing one value moves part of the molecule as a rigid body: along a bond, or about
         the normal of an angle or the axis of a dihedral.
@@ -159,7 +161,7 @@ class ZMatrix:
         return found
 
     def _hinge(self, values: np.ndarray, atom: int, frame: np.ndarray) -> np.ndarray:
-        """The axis (batch, 3) about which an atom's angle turns it; steady through 180 degrees."""
+        """Rotation axis (batch, 3) of the angle of an atom; continuous through 180 degrees."""
         lead = self.leads[atom]
         around = values[:, atom, DIHEDRAL] + (values[:, lead, DIHEDRAL] if lead != atom else 0.0)
         _, side, normal = np.moveaxis(frame, 1, 0)
@@ -167,7 +169,7 @@ class ZMatrix:
 
 
 def changes(start: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """From values (..., atoms, 3) to others, dihedrals the shorter way round."""
+    """Differences from values (..., atoms, 3) to others; dihedrals along the shorter arc."""
     change = end - start
     turn = change[..., DIHEDRAL]
     change[..., DIHEDRAL] = turn - 2 * np.pi * np.round(turn / (2 * np.pi))
@@ -177,7 +179,7 @@ def changes(start: np.ndarray, end: np.ndarray) -> np.ndarray:
 def zmatrix(
     numbers: np.ndarray, positions: np.ndarray, wanted: Sequence[Coordinate] = ()
 ) -> ZMatrix:
-    """A tree along the bonds in which as many wanted coordinates as possible are values.
+    """A tree along the bonds that has as many of the wanted coordinates as possible.
 
     Args:
         numbers: (atoms,) atomic numbers.
@@ -204,22 +206,22 @@ def zmatrix(
 
 
 def _joined(numbers: np.ndarray, positions: np.ndarray) -> list[set[int]]:
-    """The bond graph, its parts joined by their shortest distances."""
+    """The bond graph, with its components connected by their shortest distances."""
     graph = neighbours(len(numbers), bonds(numbers, positions))
     stretch = distances(positions[None])[0] / covalent_lengths(numbers)
-    part = _part(graph)
+    part = _component(graph)
     while len(part) < len(numbers):
         rest = [atom for atom in range(len(numbers)) if atom not in part]
         inside = sorted(part)
         i, j = np.unravel_index(np.argmin(stretch[np.ix_(inside, rest)]), (len(inside), len(rest)))
         graph[inside[i]].add(rest[j])
         graph[rest[j]].add(inside[i])
-        part = _part(graph)
+        part = _component(graph)
     return graph
 
 
-def _part(graph: list[set[int]]) -> set[int]:
-    """The atoms that hang together with the first."""
+def _component(graph: list[set[int]]) -> set[int]:
+    """The connected component of the first atom."""
     seen, queue = {0}, [0]
     while queue:
         for other in graph[queue.pop()] - seen:
@@ -237,7 +239,7 @@ def _trunks(graph: list[set[int]], ranks: list[int]) -> list[tuple[int, int, int
 def _grown(
     graph: list[set[int]], ranks: list[int], trunk: tuple[int, ...], positions: np.ndarray
 ) -> ZMatrix:
-    """The tree that grows from a trunk by breadth, named atoms first."""
+    """The tree grown breadth-first from a trunk, named atoms first."""
     root, first, *third = trunk
     rows, parent = [(root, -1, -1, -1), (first, root, -1, -1)], {root: first, first: root}
     queue, seen = [first, root], {root, first, *third}

@@ -55,7 +55,7 @@ class Workers(WorkerOptions):
     """The processes that label; see `WorkerOptions`.
 
     Args:
-        timeout_s: longest time one geometry may take.
+        timeout_s: timeout for one geometry, in seconds.
 
     Raises:
         InputError: a number is not positive.

@@ -1,13 +1,13 @@
 """Bias potentials on a few coordinates: a grid of Gaussians, and walls.
 
-The grid holds, at its nodes, the sum of all hills and its derivatives, mixed ones included; in
-between it is the Hermite cubic in each coordinate, so that the force of the bias is the exact
-gradient of the bias that is used. With the default spacing of a fifth of sigma it differs from
-the sum of Gaussians by less than 2e-5 of a hill's height.
+The grid stores, at its nodes, the sum of all hills and its derivatives, including mixed ones.
+Between nodes it is interpolated by cubic Hermite polynomials, so that the force of the bias is the
+exact gradient of its energy. With the default spacing of a fifth of sigma the energy differs from
+the sum of Gaussians by less than 2e-5 of the height of a hill.
 
-Hills are whole Gaussians, summed over their periodic images. PLUMED cuts each where it has
-fallen to exp(-6.25) = 0.2 % of its height (or lowers and stretches it to reach zero there), which
-no force could follow smoothly.
+Hills are complete Gaussians, summed over their periodic images. PLUMED truncates each where it has
+fallen to exp(-6.25) = 0.2 % of its height (or shifts and stretches it to zero there), where the
+force is not smooth.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from flexcalc.potential import CheckedPotential, Evaluation
 from flexcalc.units import KCAL_MOL
 
 LETTERS = "abc", "pqr"
-"""Names of the derivative and the node of each axis in the sums over a cell."""
+"""Einsum indices of the derivative and the node of each axis."""
 
-MOST_NODES = 4_000_000
-"""Nodes of a grid that fit in memory with all its derivatives."""
+MAX_NODES = 4_000_000
+"""Maximum number of nodes of a grid, which fits in memory with all derivatives."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class Axis:
 
     Args:
         low: first node.
-        high: last node, or where the first comes again if the axis is periodic.
-        nodes: how many.
-        periodic: whether high is low again.
+        high: last node; for a periodic axis, the periodic image of the first.
+        nodes: number of nodes.
+        periodic: whether `high` is the image of `low`.
     """
 
     low: float
@@ -48,7 +48,7 @@ class Axis:
 
     @property
     def spacing(self) -> float:
-        """Distance of two nodes."""
+        """Distance between neighbouring nodes."""
         return (self.high - self.low) / (self.nodes if self.periodic else self.nodes - 1)
 
     @property
@@ -58,7 +58,7 @@ class Axis:
 
     @property
     def widths(self) -> np.ndarray:
-        """Length (nodes,) of the axis that belongs to each node: half at an end."""
+        """Integration weights (nodes,) of the nodes: the spacing, or half of it at an end."""
         widths = np.full(self.nodes, self.spacing)
         if not self.periodic:
             widths[[0, -1]] /= 2
@@ -83,19 +83,19 @@ class Axis:
         return np.stack([np.sum(heights, axis=0), slope], axis=1)
 
     def cell(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """What the nodes on both sides of values contribute there.
+        """Interpolation weights of the nodes on both sides of values.
 
         Args:
             values: (batch,), all on the axis.
 
         Returns:
-            Indices of the two nodes (batch, 2), weights (batch, node, derivative) of what
-            they hold, and the derivatives of the weights by the coordinate.
+            Indices of the two nodes (batch, 2), weights (batch, node, derivative) of their
+            values and derivatives, and the derivatives of the weights by the coordinate.
         """
         place = (values - self.low) / self.spacing
         if self.periodic:
             place = place % self.nodes
-            # Rounding may take a value just below the first node to the end of the axis itself.
+            # Rounding may map a value just below the first node to the end of the axis.
             place = np.where(place >= self.nodes, 0.0, place)
             left = place.astype(int)
         else:
@@ -116,7 +116,7 @@ class Axis:
 
 
 def empty_grid(axes: Sequence[Axis]) -> np.ndarray:
-    """A grid without hills: (2,) * d for the derivatives, and the nodes of the d axes."""
+    """A grid without hills, of shape (2,) * d (derivatives) + numbers of nodes of the d axes."""
     return np.zeros((2,) * len(axes) + tuple(axis.nodes for axis in axes))
 
 
@@ -127,7 +127,7 @@ def with_hills(
     sigmas: np.ndarray,
     heights: np.ndarray,
 ) -> np.ndarray:
-    """The grid with hills added; the old one stays as it is.
+    """A new grid with hills added.
 
     Args:
         grid: as of `empty_grid`, in eV.
@@ -144,7 +144,7 @@ def with_hills(
 def on_grid(
     grid: np.ndarray, axes: Sequence[Axis], values: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Bias and its slopes at points that all lie on the grid.
+    """Interpolated bias and its slopes at points on the grid.
 
     Args:
         grid: as of `empty_grid`, in eV.
@@ -172,12 +172,12 @@ def on_grid(
 
 
 class Bias(CheckedPotential):
-    """The bias of a grid as a potential; it never changes, a new hill makes a new one.
+    """The bias on a grid as a potential. It is immutable: a new hill makes a new object.
 
     Args:
         numbers: (atoms,) atomic numbers.
         coordinates: the d coordinates.
-        axes: of the grid, one a coordinate.
+        axes: of the grid, one per coordinate.
         grid: as of `empty_grid`, in eV.
     """
 
@@ -211,7 +211,7 @@ class Bias(CheckedPotential):
         return np.stack([one.values(positions) for one in self.coordinates], axis=1)
 
     def check(self, values: np.ndarray) -> None:
-        """Refuse values (batch, d) that are not all on the grid.
+        """Refuse values (batch, d) off the grid.
 
         Raises:
             GuardError: names the walker and the coordinate.
@@ -233,9 +233,9 @@ class Wall:
 
     Args:
         coordinate: s.
-        at: where it begins, in the coordinate's unit.
-        kappa_kcal_mol: in kcal/mol per that unit squared.
-        upper: whether it keeps the coordinate below.
+        at: position of the wall, in the coordinate's unit.
+        kappa_kcal_mol: force constant in kcal/mol per that unit squared.
+        upper: whether it keeps the coordinate below `at`.
     """
 
     coordinate: Coordinate
@@ -248,7 +248,7 @@ class Wall:
         """Read "distance 0 1 at 3.5 kappa 50".
 
         Raises:
-            InputError: the text is no such thing.
+            InputError: the text is not a wall.
         """
         number = r"([-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))"
         found = re.fullmatch(rf"(.+?)\s+at\s+{number}\s+kappa\s+{number}\s*", text)

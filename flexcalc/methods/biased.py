@@ -1,4 +1,4 @@
-"""What dynamics under a bias has in common, whatever the bias is."""
+"""Dynamics under a bias potential: the state and the updates common to all biases."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from flexcalc.potential import Evaluation, Potential
 
 
 class Thermostatted(Protocol):
-    """Dynamics at a temperature: what biased dynamics is made on top of."""
+    """Dynamics with a thermostat, to which a bias is added."""
 
     @property
     def temperature_K(self) -> float: ...
@@ -28,12 +28,12 @@ class Thermostatted(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class BiasedState:
-    """Replicas in motion under a bias.
+    """Replicas under a bias.
 
     Args:
-        dynamics: the replicas, with energies and forces of model and bias together.
-        evaluation: the model's own energies and forces at their positions.
-        bias: (batch,) in eV, what the bias was at the positions when they were reached.
+        dynamics: the replicas, with energies and forces of the sum of model and bias.
+        evaluation: energies and forces of the model alone.
+        bias: (batch,) energies of the bias at these positions when they were reached, in eV.
     """
 
     dynamics: DynamicsState
@@ -56,8 +56,8 @@ class BiasedState:
         return self.dynamics.momenta
 
 
-class Kept:
-    """A potential that remembers its last evaluation, which the dynamics keeps only in a sum."""
+class LastEvaluation:
+    """A potential that stores its last evaluation, as dynamics stores only that of the sum."""
 
     def __init__(self, potential: Potential):
         self.potential, self.numbers = potential, potential.numbers
@@ -68,15 +68,16 @@ class Kept:
         return self.last
 
 
-def rebiased(dynamics: DynamicsState, before: Evaluation, after: Evaluation) -> DynamicsState:
-    """Replicas whose bias has changed where they stand.
+def update_bias(dynamics: DynamicsState, before: Evaluation, after: Evaluation) -> DynamicsState:
+    """Update the evaluation of replicas after their bias has changed.
 
-    The evaluation that the next step starts from gets the difference, or its first half-kick
-    would be stale. The energy is booked as heat, so that what dynamics conserves still is.
+    The difference is added to the evaluation from which the next step starts, because its first
+    half-kick would use old forces otherwise. The change of energy is counted as heat, so that the
+    conserved energy stays conserved.
 
     Args:
         dynamics: with the old bias in its evaluation.
-        before, after: the old and the new bias at its positions.
+        before, after: the old and the new bias at these positions.
     """
     gained = after.energies - before.energies
     evaluation = replace(

@@ -16,11 +16,11 @@ from flexcalc.progress import Progress, silent
 from flexcalc.units import KCAL_MOL
 
 EMBEDDINGS = 5
-"""Geometries tried for each conformer that may be kept."""
+"""Embedded geometries per conformer that may be kept."""
 SAME_ENERGY = 0.05 * KCAL_MOL
 """Conformers closer in energy than this, in eV, may be the same one."""
 SAME_SHAPE = 0.1
-"""They are, if their atoms also lie this close, in angstrom (root mean square)."""
+"""Conformers are the same if also their RMSD is below this, in angstrom."""
 
 
 def molecule(smiles: str) -> np.ndarray:
@@ -48,12 +48,12 @@ def charge_and_unpaired(smiles: str) -> tuple[int, int]:
 def conformers(
     smiles: str, potential: Potential, most: int, seed: int, progress: Progress = silent
 ) -> Dataset:
-    """Minima of a molecule, lowest energy first, each once.
+    """Distinct minima of a molecule, lowest energy first.
 
     Args:
         smiles: the molecule.
         potential: surface to relax on; bound to `molecule(smiles)`.
-        most: how many to keep at most.
+        most: maximum number of conformers.
         seed: of the enumeration (ETKDG version 3).
 
     Returns:
@@ -100,7 +100,7 @@ def _isotopes(parsed: Any) -> np.ndarray | None:
 
 
 def _distinct(numbers: np.ndarray, positions: np.ndarray, energies: np.ndarray) -> list[int]:
-    """Indices of different conformers, by rising energy; mirror images count as different."""
+    """Indices of different conformers, by increasing energy; mirror images count as different."""
     kept: list[int] = []
     for index in np.argsort(energies):
         near = [old for old in kept if abs(energies[old] - energies[index]) < SAME_ENERGY]
@@ -111,8 +111,8 @@ def _distinct(numbers: np.ndarray, positions: np.ndarray, energies: np.ndarray) 
 
 def _misfit(numbers: np.ndarray, one: np.ndarray, other: np.ndarray) -> float:
     order = match_atoms(numbers, one, other)
-    laid = align(one[order][None], other)[0]
-    return float(np.sqrt(((laid - other) ** 2).sum(axis=1).mean()))
+    aligned = align(one[order][None], other)[0]
+    return float(np.sqrt(((aligned - other) ** 2).sum(axis=1).mean()))
 
 
 def _parsed(smiles: str) -> Any:
@@ -120,7 +120,7 @@ def _parsed(smiles: str) -> Any:
         from rdkit import Chem, rdBase
     except ImportError:
         raise MissingExtraError("rdkit", "smiles") from None
-    with rdBase.BlockLogs():  # its complaints would stand beside ours
+    with rdBase.BlockLogs():  # silences its own messages
         parsed = Chem.MolFromSmiles(smiles)
     if parsed is None or parsed.GetNumAtoms() == 0:
         raise InputError(f"smiles:{smiles}: not a valid SMILES")

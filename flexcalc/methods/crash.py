@@ -1,9 +1,9 @@
 """The crash test: how long dynamics on a potential lasts, and what goes wrong first.
 
-All replicas of all temperatures run in one batch. One that fails is noted down and taken out, and
-the others go on as if it had never been there: every replica has its own stream of random numbers.
-(A potential whose last bits depend on the size of the batch, as products of matrices may, passes
-that on to the survivors.)
+All replicas of all temperatures run in one batch. A replica that fails is recorded and removed. The
+others continue as if it had never been there, because every replica has its own stream of random
+numbers. (With a potential whose rounding depends on the batch size, as that of matrix products may,
+the trajectories of the survivors depend on it too.)
 
 Source: after the TEA challenge of 2023, Chem. Sci. 16, 3720 and 3738 (2025).
 """
@@ -35,13 +35,13 @@ from flexcalc.methods.guard import DistanceGuard
 from flexcalc.potential import Evaluation, Potential
 
 KINDS = ("bond broken", "bond formed", "contact", "flying atom", "non-finite", "not computed")
-"""What may fail. `not computed` is a reference that gave no label, as of charges that did not
+"""Kinds of failure. `not computed`: a reference returned no label, such as an SCF that did not
 converge."""
 BROKEN_BOND, FORMED_BOND, CONTACT, FLYING_ATOM, NON_FINITE, NOT_COMPUTED = range(len(KINDS))
 
 FLYING = 3.0
-"""An atom has flown off where all others are beyond this multiple of the sum of their covalent
-radii."""
+"""An atom counts as flying where all others are farther away than this multiple of the sum of their
+covalent radii."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,15 +56,15 @@ class CrashTest:
     temperatures_K: tuple[Positive, ...] = (300.0, 500.0, 750.0)
     """Temperatures in kelvin."""
     seeds: Batch = 10
-    """Runs at each temperature; they start from the minima in turn."""
+    """Number of runs at each temperature, distributed over the minima in turn."""
     time_ps: Picoseconds = 10.0
-    """Length of a run that does not fail, in picoseconds."""
+    """Length of a complete run, in picoseconds."""
     timestep_fs: Timestep = 0.5
     """Timestep in femtoseconds."""
     friction_per_ps: Positive = 5.0
-    """Friction in 1/ps."""
+    """Friction coefficient of the Langevin thermostat, in 1/ps."""
     frame_every: Count = 100
-    """Steps between two frames of the trajectories."""
+    """Steps between frames of the trajectories."""
     min_contact: NonNegative = 0.6
     """A run fails where two atoms come closer than this multiple of the sum of their covalent
     radii."""
@@ -72,18 +72,18 @@ class CrashTest:
     """A run fails where a bond of its start breaks or a new one forms: beyond 1.6 and below 1.15
     times the sum of the covalent radii."""
     nve_ps: NonNegativePicoseconds = 1.0
-    """Time that the runs that last go on without thermostat, for the drift of the energy, in
-    picoseconds; 0 for none."""
+    """Time in picoseconds that complete runs continue without thermostat, to measure the energy
+    drift; 0 for none."""
     relabelled_frames: Natural = 100
-    """Frames of each temperature that the reference labels, for the errors of the forces where
-    the model itself goes; the last whole geometry of every failed run is added. 0 for none."""
+    """Number of frames per temperature that the reference labels, for the force errors on the
+    model's own trajectories, plus the last intact geometry of every failed run. 0 for none."""
     map_bins: Bins = 36
-    """Bins of each of the two coordinates of a map."""
+    """Number of bins for each of the two coordinates of a map."""
     reference_seeds: Natural = 2
-    """Runs at each temperature of the reference itself, for its populations, where it is
+    """Number of runs at each temperature with the reference itself, for its populations, if it is
     semiempirical (an xtb: address); 0 for none."""
     reference_time_ps: Picoseconds | None = None
-    """Length of these, in picoseconds; by default as long as the models'."""
+    """Length of the reference runs, in picoseconds; by default that of the models' runs."""
 
     @property
     def steps(self) -> int:
@@ -92,32 +92,34 @@ class CrashTest:
 
     @property
     def nve_steps(self) -> int:
-        """Steps without it that follow."""
+        """Steps without thermostat that follow."""
         return round(1e3 * self.nve_ps / self.timestep_fs)
 
     def replicas(self, starts: np.ndarray) -> Replicas:
-        """The runs from starts (starts, atoms, 3) in angstrom; the first of more seeds are alike.
+        """Runs from starts (starts, atoms, 3) in angstrom; more seeds leave the first unchanged.
 
-        Runs of one seed follow each other, one for each temperature.
+        Runs of the same seed are adjacent, one per temperature.
         """
-        seed, heat = np.divmod(np.arange(self.seeds * len(self.temperatures_K)), self.heats)
+        seed, heat = np.divmod(
+            np.arange(self.seeds * len(self.temperatures_K)), self.temperature_count
+        )
         start = seed % len(starts)
         return Replicas(seed, np.array(self.temperatures_K)[heat], start, starts[start])
 
     @property
-    def heats(self) -> int:
-        """How many temperatures there are."""
+    def temperature_count(self) -> int:
+        """Number of temperatures."""
         return len(self.temperatures_K)
 
 
 class Replicas(NamedTuple):
-    """What tells the replicas of a crash test apart, a row for each.
+    """Seed, temperature and start of each replica of a crash test, one row per replica.
 
     Args:
         seed: (replicas,) number of the run at its temperature.
         temperature_K: (replicas,).
-        start: (replicas,) index of its start.
-        positions: (replicas, atoms, 3) in angstrom, where it starts.
+        start: (replicas,) index of its starting geometry.
+        positions: (replicas, atoms, 3) in angstrom, its starting geometry.
     """
 
     seed: np.ndarray
@@ -128,17 +130,17 @@ class Replicas(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class CrashState:
-    """Replicas that are still whole, and how the others ended.
+    """Replicas that are still intact, and how the others failed.
 
     Args:
         step: steps taken.
-        moving: the whole ones.
-        alive: (whole,) of int, which replicas these are.
-        failed_step: (replicas,) of int, the step at which each failed; -1 of the whole ones.
-        kind: (replicas,) of int, what failed, an index into KINDS; else -1.
-        atoms: (replicas, 2) of int, the atoms where; -1 where there are none to name.
-        before: (replicas, atoms, 3) in angstrom, the last geometry before it failed; zero of the
-            whole ones.
+        moving: dynamics of the intact replicas.
+        alive: (intact,) of int, their indices.
+        failed_step: (replicas,) of int, the step at which each failed; -1 for intact ones.
+        kind: (replicas,) of int, the kind of failure as an index into KINDS; else -1.
+        atoms: (replicas, 2) of int, the atoms involved; -1 for none.
+        before: (replicas, atoms, 3) in angstrom, the last geometry before the failure; zero for
+            intact ones.
     """
 
     step: int
@@ -151,7 +153,7 @@ class CrashState:
 
 
 class Fault(NamedTuple):
-    """Something wrong with a row of a batch: an index into KINDS, and atoms or -1."""
+    """A failure of a row of a batch: an index into KINDS, and atoms or -1."""
 
     row: int
     kind: int
@@ -161,10 +163,10 @@ class Fault(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Crash:
-    """The method of a crash test: each step moves the replicas that are whole, and looks at them.
+    """The method of a crash test: each step moves the intact replicas, then checks them.
 
     Args:
-        test: what was asked for.
+        test: options of the crash test.
         numbers: (atoms,) atomic numbers.
         replicas: the runs.
     """
@@ -183,7 +185,7 @@ class Crash:
 
         Args:
             potential: surface of the molecule, in eV and angstrom.
-            positions: (replicas, atoms, 3) in angstrom; they must be whole.
+            positions: (replicas, atoms, 3) in angstrom; they must be intact.
             rng: gives each replica the key of its own stream of random numbers.
 
         Raises:
@@ -193,7 +195,7 @@ class Crash:
         none = np.full(len(positions), -1)
         return CrashState(
             step=0,
-            moving=self._bath(everyone, 0).init(potential, positions, rng),
+            moving=self._dynamics(everyone, 0).init(potential, positions, rng),
             alive=everyone,
             failed_step=none,
             kind=none,
@@ -202,19 +204,19 @@ class Crash:
         )
 
     def converged(self, state: CrashState) -> bool:
-        """Whether no replica is left."""
+        """Whether no intact replica is left."""
         return not len(state.alive)
 
     def step(self, potential: Potential, state: CrashState, rng: Generator) -> CrashState:
-        """Advance the whole replicas by one timestep, and take out those that fail in it.
+        """Advance the intact replicas by one timestep, and remove those that fail in it.
 
         Args:
             potential: surface of the molecule; called once, and again without a row that it
                 cannot evaluate.
-            state: where they are.
+            state: before the step.
             rng: not used; noise comes from each replica's own stream.
         """
-        after, rows, faults = self._advanced(potential, state, rng)
+        after, rows, faults = self._advance(potential, state, rng)
         guard = self._guard(state.alive[rows])
         for fault in faults_of(guard, after.positions):
             faults.append(fault._replace(row=int(rows[fault.row])))
@@ -232,7 +234,7 @@ class Crash:
         before[who] = state.moving.positions[lost]
         return CrashState(
             after.step,
-            taken(after, np.flatnonzero(kept)),
+            select_replicas(after, np.flatnonzero(kept)),
             state.alive[rows[kept]],
             failed_step,
             kind,
@@ -240,52 +242,55 @@ class Crash:
             before,
         )
 
-    def _advanced(
+    def _advance(
         self, potential: Potential, state: CrashState, rng: Generator
     ) -> tuple[DynamicsState, np.ndarray, list[Fault]]:
-        """The replicas after a step, which rows they were, and those that it could not be made of.
+        """Advance the replicas by one step; replicas for which the potential fails are left out.
 
-        What one of them does not survive is done again without it, which gives the others the
-        step that they would have made by themselves.
+        If a replica fails, the step is repeated without it. The others make the same step as they
+        would have made on their own.
+
+        Returns:
+            The replicas after the step, their rows in `state`, and the failures.
         """
         rows, faults = np.arange(len(state.alive)), list[Fault]()
         while len(rows):
-            bath = self._bath(state.alive[rows], state.step)
-            here = taken(state.moving, rows)
+            dynamics = self._dynamics(state.alive[rows], state.step)
+            current = select_replicas(state.moving, rows)
             try:
                 with np.errstate(over="ignore", invalid="ignore"):
-                    return bath.step(potential, here, rng), rows, faults
+                    return dynamics.step(potential, current, rng), rows, faults
             except (NonFiniteError, LabelError) as error:
-                refused = self._refused(potential, here, state.alive[rows], rng, error)
-            faults += [fault._replace(row=int(rows[fault.row])) for fault in refused]
-            rows = np.delete(rows, [fault.row for fault in refused])
-        nobody = taken(state.moving, rows)
-        return replace(nobody, step=state.step + 1), rows, faults
+                failures = self._failures(potential, current, state.alive[rows], rng, error)
+            faults += [fault._replace(row=int(rows[fault.row])) for fault in failures]
+            rows = np.delete(rows, [fault.row for fault in failures])
+        empty = select_replicas(state.moving, rows)
+        return replace(empty, step=state.step + 1), rows, faults
 
-    def _refused(
+    def _failures(
         self,
         potential: Potential,
-        here: DynamicsState,
+        current: DynamicsState,
         who: np.ndarray,
         rng: Generator,
         error: NonFiniteError | LabelError,
     ) -> list[Fault]:
-        """The rows for which a step ended in an error: those it names, or each tried by itself."""
+        """Rows whose step raises an error: those named by it, or else each tried on its own."""
         if isinstance(error, NonFiniteError) and error.rows is not None:
             return [Fault(int(row), NON_FINITE) for row in error.rows]
         found = []
         for row in range(len(who)):
             try:
-                bath = self._bath(who[[row]], here.step)
-                bath.step(potential, taken(here, np.array([row])), rng)
-            except (NonFiniteError, LabelError) as own:
-                kind = NON_FINITE if isinstance(own, NonFiniteError) else NOT_COMPUTED
+                dynamics = self._dynamics(who[[row]], current.step)
+                dynamics.step(potential, select_replicas(current, np.array([row])), rng)
+            except (NonFiniteError, LabelError) as failure:
+                kind = NON_FINITE if isinstance(failure, NonFiniteError) else NOT_COMPUTED
                 found.append(Fault(row, kind))
         if not found:  # the batch fails, but no row of it does
             raise error
         return found
 
-    def _bath(self, who: np.ndarray, step: int) -> Integrator:
+    def _dynamics(self, who: np.ndarray, step: int) -> Integrator:
         """The dynamics of replicas (rows,) in the step after `step` steps."""
         if step >= self.test.steps:
             return NVE(timestep_fs=self.test.timestep_fs, rigid_motion="free")
@@ -293,7 +298,7 @@ class Crash:
         return _langevin(self.test.timestep_fs, self.test.friction_per_ps, temperatures)
 
     def _guard(self, who: np.ndarray) -> DistanceGuard:
-        """What replicas (rows,) are guarded against."""
+        """The guard of replicas (rows,)."""
         key = who.tobytes()
         if key not in self._guards:
             self._guards.clear()
@@ -307,7 +312,7 @@ class Crash:
 
     @cached_property
     def _guards(self) -> dict[bytes, DistanceGuard]:
-        """The last one that was asked for."""
+        """Cache of the most recent guard."""
         return {}
 
 
@@ -322,7 +327,7 @@ def _langevin(
     )
 
 
-def taken(state: DynamicsState, rows: np.ndarray) -> DynamicsState:
+def select_replicas(state: DynamicsState, rows: np.ndarray) -> DynamicsState:
     """Some of the replicas, by index (rows,)."""
     if len(rows) == len(state.positions):
         return state
@@ -343,19 +348,19 @@ def taken(state: DynamicsState, rows: np.ndarray) -> DynamicsState:
 
 
 def faults_of(guard: DistanceGuard, positions: np.ndarray) -> list[Fault]:
-    """What is wrong with geometries: of each the pair of atoms farthest beyond its bounds.
+    """Failures of geometries; for each, the pair of atoms that exceeds its bounds the most.
 
     Args:
-        guard: of these replicas; its criteria are those of all dynamics.
+        guard: of these replicas, with the same criteria as in dynamics.
         positions: (batch, atoms, 3) in angstrom.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         bad, squares = guard.outside(positions)
-    alone = _flown(guard.numbers, squares)
+    flying = _flying_atoms(guard.numbers, squares)
     found = []
-    for row in np.flatnonzero(bad.any(axis=(1, 2)) | alone.any(axis=1)):
-        if alone[row].any():
-            found.append(Fault(int(row), FLYING_ATOM, int(np.argmax(alone[row]))))
+    for row in np.flatnonzero(bad.any(axis=(1, 2)) | flying.any(axis=1)):
+        if flying[row].any():
+            found.append(Fault(int(row), FLYING_ATOM, int(np.argmax(flying[row]))))
             continue
         least, most = (bound[row] for bound in guard.squared_bounds)
         square = np.maximum(squares[row], 1e-12)
@@ -369,8 +374,8 @@ def faults_of(guard: DistanceGuard, positions: np.ndarray) -> list[Fault]:
     return found
 
 
-def _flown(numbers: np.ndarray, squares: np.ndarray) -> np.ndarray:
-    """Which atoms (batch, atoms) are far from all others; distances that overflowed are far."""
+def _flying_atoms(numbers: np.ndarray, squares: np.ndarray) -> np.ndarray:
+    """Which atoms (batch, atoms) are far from all others; distances that overflow count as far."""
     if len(numbers) == 1:
         return np.zeros(squares.shape[:2], dtype=bool)
     far = np.logical_not(squares <= (FLYING * covalent_lengths(numbers)) ** 2)
@@ -378,8 +383,8 @@ def _flown(numbers: np.ndarray, squares: np.ndarray) -> np.ndarray:
     return np.asarray(far.all(axis=2))
 
 
-def told(numbers: np.ndarray, atoms: np.ndarray) -> str:
-    """Atoms (2,), -1 for none, as a word such as `C3-H9`."""
+def atom_label(numbers: np.ndarray, atoms: np.ndarray) -> str:
+    """Label of atoms (2,), -1 for none, such as `C3-H9`."""
     from ase.data import chemical_symbols
 
     return "-".join(f"{chemical_symbols[numbers[atom]]}{atom}" for atom in atoms if atom >= 0)

@@ -1,8 +1,8 @@
-"""Guards: what ends a run before it goes where the potential is no good.
+"""Guards: stop a run before it reaches geometries where the potential is unreliable.
 
-A guard is called with every new state before anything is recorded of it, and raises a GuardError.
-`iterate.run` then keeps the state before it, and the geometries that were no good. Energies, forces
-and positions that are not finite need no guard here: `potential.check` and the integrator raise.
+A guard is called with every new state before anything is recorded, and raises a GuardError.
+`iterate.run` then keeps the last good state, and saves the bad geometries. Energies, forces and
+positions that are not finite need no guard here: `potential.check` and the integrator raise.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from flexcalc.fields import NonNegative, Positive
 from flexcalc.geometry import Coordinate
 from flexcalc.geometry.graph import bonds, covalent_lengths
 from flexcalc.methods.dynamics import masses, temperature
-from flexcalc.methods.iterate import STOPPED
+from flexcalc.methods.iterate import STOPPED_FILE
 from flexcalc.potential import Evaluation, Potential
 
 BROKEN, FORMED = 1.6, 1.15
-"""A bond is broken beyond, and a new one formed below, these multiples of the sum of the covalent
-radii. Heat takes bonds to about 1.3; strong hydrogen bonds stay above 1.25."""
+"""A bond counts as broken above, and as formed below, these multiples of the sum of the covalent
+radii. Thermal motion stretches bonds to about 1.3; strong hydrogen bonds stay above 1.25."""
 
-LEAST_BEND_DEGREES = 1.0
-"""Least bend of the two angles within a dihedral that a bias acts on."""
+MIN_BEND_DEGREES = 1.0
+"""Minimum bend of the two angles within a dihedral that a bias acts on."""
 
 
 class Evaluated(Protocol):
@@ -43,7 +43,7 @@ class Evaluated(Protocol):
     def evaluation(self) -> Evaluation: ...
 
 
-class Moving(Evaluated, Protocol):
+class HasMomenta(Evaluated, Protocol):
     """A state that also has momenta (batch, atoms, 3)."""
 
     @property
@@ -55,9 +55,9 @@ Guard = Callable[[Any], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Guards:
-    """What stops dynamics; these are options of md, metad and umbrella themselves.
+    """Guards, which stop dynamics; options of md, metad and umbrella.
 
-    The state before is kept, so that a run goes on from there once a limit has been changed.
+    The last good state is kept, so that a run resumes from it after a limit has been changed.
     """
 
     changeable_guards: ClassVar[tuple[str, ...]] = (
@@ -66,21 +66,21 @@ class Guards:
     )
 
     min_contact: NonNegative = 0.6
-    """Stop where two atoms come closer than this multiple of the sum of their covalent radii."""
+    """Stop if two atoms come closer than this multiple of the sum of their covalent radii."""
     keep_bonds: bool = True
-    """Stop where a bond of the start breaks or a new one forms: beyond 1.6 and below 1.15 times
+    """Stop if a bond of the start breaks or a new one forms: beyond 1.6 and below 1.15 times
     the sum of the covalent radii."""
     max_temperature_K: Positive | None = None
-    """Stop where the kinetic temperature of a replica exceeds this, in kelvin; that of few atoms
-    spreads widely without any fault."""
+    """Stop if the kinetic temperature of a replica exceeds this, in kelvin; the temperature of a
+    small molecule fluctuates strongly."""
     max_training_distance: Positive | None = None
-    """Stop where a geometry is farther from all training points than this multiple of the largest
-    distance that one of them has to its nearest other one; for sGDML."""
+    """Stop if a geometry is farther from all training points than this multiple of the largest
+    nearest-neighbour distance within the training set; for sGDML."""
     max_deviation_eV_A: Positive | None = None
-    """Stop where a committee's forces deviate on any atom by more than this, in eV/angstrom."""
+    """Stop if the forces of a committee deviate by more than this on any atom, in eV/angstrom."""
     max_rms_deviation_eV_A: Positive | None = None
-    """The same for the root mean square over a replica's atoms, in eV/angstrom, which tells good
-    from bad geometries more surely than the worst atom does."""
+    """Stop if the root-mean-square deviation over the atoms of a replica exceeds this, in
+    eV/angstrom; it separates good from bad geometries better than the worst atom does."""
 
     def guards(
         self,
@@ -90,17 +90,17 @@ class Guards:
         address: str,
         own: Sequence[float] = (),
     ) -> list[Guard]:
-        """The guards that are asked for, cheapest first.
+        """The requested guards, cheapest first.
 
         Args:
-            potential: that the dynamics runs on.
-            positions: (batch, atoms, 3) in angstrom, where its replicas start.
-            fixed: degrees of freedom without motion.
+            potential: of the dynamics.
+            positions: (batch, atoms, 3) in angstrom, the starting geometries of the replicas.
+            fixed: number of frozen degrees of freedom.
             address: of the potential, for messages.
             own: masses (atoms,) in amu; empty for standard ones.
 
         Raises:
-            InputError: the potential does not know what a guard has to look at.
+            InputError: the potential does not provide what a guard needs.
         """
         numbers = potential.numbers
         found: list[Guard] = []
@@ -133,20 +133,20 @@ def named(numbers: np.ndarray, *atoms: int) -> str:
 
 
 def stop(state: Evaluated, reason: str, bad: np.ndarray, row: int, what: str) -> GuardError:
-    """The error for a state that is no good.
+    """The error for a bad state.
 
     Args:
         state: the state.
         reason: two or three words.
-        bad: (batch,) of bool, the replicas to keep the geometries of.
-        row: the replica that `what` is about.
-        what: which atoms, what was found, and which option sets the bound.
+        bad: (batch,) of bool, the replicas whose geometries are saved.
+        row: the replica that `what` describes.
+        what: the atoms, the value found, and the option that sets the bound.
     """
     rows = np.flatnonzero(bad)
     more = f" (and {len(rows) - 1} more)" if len(rows) > 1 else ""
     return GuardError(
         f"step {state.step}: replica {row}{more}, {what}; the state before is kept, and the "
-        f"geometry is in {STOPPED}",
+        f"geometry is in {STOPPED_FILE}",
         reason,
         rows,
         state.positions[rows],
@@ -155,11 +155,11 @@ def stop(state: Evaluated, reason: str, bad: np.ndarray, row: int, what: str) ->
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DistanceGuard:
-    """Stops where atoms come too close, a bond breaks, or a new one forms.
+    """Stops if atoms come too close, a bond breaks, or a new one forms.
 
     Args:
         numbers: (atoms,) atomic numbers.
-        contact: (atoms, atoms) least distance in angstrom at all.
+        contact: (atoms, atoms) minimum distance in angstrom of any two atoms.
         shortest: (batch, atoms, atoms) distance in angstrom below which a new bond is formed.
         longest: (batch, atoms, atoms) distance in angstrom beyond which a bond is broken.
     """
@@ -199,25 +199,25 @@ class DistanceGuard:
         return replace(self, shortest=self.shortest[rows], longest=self.longest[rows])
 
     def outside(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Which pairs of atoms are beyond their bounds, and the squares of all distances.
+        """Pairs of atoms outside their bounds, and the squares of all distances.
 
         Args:
             positions: (batch, atoms, 3) in angstrom.
 
         Returns:
-            Of bool and in angstrom^2, both (batch, atoms, atoms).
+            Masks, and squares in angstrom^2, both (batch, atoms, atoms).
         """
-        # From one atom on, so that the difference of squares keeps its digits far from the origin.
+        # Relative to the first atom, so that the difference of squares keeps its digits.
         arms = positions - positions[:, :1]
         products = arms @ arms.swapaxes(1, 2)
         norms = np.einsum("bii->bi", products)
         squares = norms[:, :, None] + norms[:, None, :] - 2.0 * products
         least, most = self.squared_bounds
-        # What has overflowed is within no bounds either.
+        # The negation also catches distances that overflowed.
         return np.logical_not((squares >= least) & (squares <= most)), squares
 
     def __call__(self, state: Evaluated) -> None:
-        """Let a state pass, or stop the run.
+        """Check a state, and stop the run if it is bad.
 
         Raises:
             GuardError: names the replica and the two atoms.
@@ -225,7 +225,7 @@ class DistanceGuard:
         bad, squares = self.outside(state.positions)
         if bad.any():
             row, i, j = np.argwhere(bad)[0]
-            reason, what = self._found(row, i, j, float(np.sqrt(max(squares[row, i, j], 0.0))))
+            reason, what = self._describe(row, i, j, float(np.sqrt(max(squares[row, i, j], 0.0))))
             raise stop(
                 state,
                 reason,
@@ -234,8 +234,8 @@ class DistanceGuard:
                 f"{named(self.numbers, i, j)}: {what}",
             )
 
-    def _found(self, row: int, i: int, j: int, distance: float) -> tuple[str, str]:
-        """The reason and what it is about."""
+    def _describe(self, row: int, i: int, j: int, distance: float) -> tuple[str, str]:
+        """The reason, and a description with distance and bound."""
         off = "A (set keep_bonds = false for reactions that the model knows)"
         longest, shortest = self.longest[row, i, j], self.shortest[row, i, j]
         if distance < self.contact[i, j]:
@@ -253,12 +253,12 @@ class DistanceGuard:
 
 @dataclass(frozen=True, eq=False)
 class TemperatureGuard:
-    """Stops where a replica becomes hot.
+    """Stops if a replica becomes too hot.
 
     Args:
         numbers: (atoms,) atomic numbers.
-        fixed: degrees of freedom without motion.
-        max_temperature_K: largest kinetic temperature of a replica.
+        fixed: number of frozen degrees of freedom.
+        max_temperature_K: maximum kinetic temperature of a replica.
         own: masses (atoms,) in amu; empty for standard ones.
     """
 
@@ -267,8 +267,8 @@ class TemperatureGuard:
     max_temperature_K: float
     own: tuple[float, ...] = ()
 
-    def __call__(self, state: Moving) -> None:
-        """Let a state pass, or stop the run.
+    def __call__(self, state: HasMomenta) -> None:
+        """Check a state, and stop the run if it is bad.
 
         Raises:
             GuardError: names the hottest replica and its fastest atom.
@@ -288,12 +288,12 @@ class TemperatureGuard:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DeviationGuard:
-    """Stops where a committee's members disagree about a force.
+    """Stops if the members of a committee disagree about the forces.
 
     Args:
         numbers: (atoms,) atomic numbers, for the message.
-        max_deviation_eV_A: largest deviation of the force on any atom of any replica.
-        max_rms_deviation_eV_A: largest root mean square over the atoms of a replica.
+        max_deviation_eV_A: maximum deviation of the force on any atom of any replica.
+        max_rms_deviation_eV_A: maximum root mean square over the atoms of a replica.
     """
 
     numbers: np.ndarray
@@ -301,7 +301,7 @@ class DeviationGuard:
     max_rms_deviation_eV_A: float = np.inf
 
     def __call__(self, state: Evaluated) -> None:
-        """Let a state pass, or stop the run.
+        """Check a state, and stop the run if it is bad.
 
         Raises:
             GuardError: names the replica and atom with the largest deviation.
@@ -329,18 +329,19 @@ class DeviationGuard:
 
 @dataclass(frozen=True, eq=False)
 class TrainingGuard:
-    """Stops where a geometry is far from all that the model was trained on.
+    """Stops if a geometry is far from all training points of the model.
 
     Args:
-        potential: knows its distance (`CheckedPotential.distance`).
-        max_training_distance: largest one, in multiples of that between training points.
+        potential: has `distance` (see `CheckedPotential.distance`).
+        max_training_distance: maximum distance, in multiples of the largest nearest-neighbour
+            distance within the training set.
     """
 
     potential: Any
     max_training_distance: float
 
     def __call__(self, state: Evaluated) -> None:
-        """Let a state pass, or stop the run.
+        """Check a state, and stop the run if it is bad.
 
         Raises:
             GuardError: names the replica.
@@ -361,17 +362,17 @@ class TrainingGuard:
 class BendGuard:
     """Stops a run in which an angle of a biased dihedral has become linear.
 
-    The dihedral has no value there, and its gradient, longer than 57 over the length of the bond,
-    turns round from one step to the next.
+    The dihedral is undefined there, and its gradient, longer than 57 over the length of the bond,
+    reverses from one step to the next.
 
     Args:
-        coordinates: that a bias acts on.
+        coordinates: the biased coordinates.
     """
 
     coordinates: tuple[Coordinate, ...]
 
     def __call__(self, state: Evaluated) -> None:
-        """Let a state pass, or stop the run.
+        """Check a state, and stop the run if it is bad.
 
         Raises:
             GuardError: names the replica, the dihedral and the angle.
@@ -379,7 +380,7 @@ class BendGuard:
         for coordinate in self.coordinates:
             if coordinate.kind != "dihedral":
                 continue
-            bad = coordinate.bend(state.positions) < LEAST_BEND_DEGREES
+            bad = coordinate.bend(state.positions) < MIN_BEND_DEGREES
             if bad.any():
                 row = int(np.flatnonzero(bad)[0])
                 what = coordinate.undefined(state.positions[row])

@@ -1,4 +1,4 @@
-"""Second derivatives by finite differences of forces, and the vibrations that follow."""
+"""Hessians by finite differences of forces, and normal modes."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from flexcalc.progress import Progress, silent
 from flexcalc.units import WAVENUMBER
 
 DISPLACEMENT_A = 0.005
-"""Move of an atom: the truncation error, its square times a sixth of the fourth derivative, is
-then near 1e-3 eV/angstrom^2 for a bond, and rounding of the forces stays below that."""
+"""Displacement of an atom: the truncation error, its square times a sixth of the fourth derivative,
+is near 1e-3 eV/angstrom^2 for a bond, and the rounding error of the forces stays below that."""
 
 ROWS = 300
-"""Displaced geometries in one call, which bounds the memory."""
+"""Maximum number of displaced geometries in one call, which bounds the memory."""
 
 LINEAR = 0.02
-"""A molecule is linear where its smallest radius of gyration is less than this share of its
-largest: relaxation leaves linear ones bent by some hundredths of an angstrom."""
+"""A molecule counts as linear if its smallest radius of gyration is below this fraction of its
+largest: relaxation leaves linear molecules bent by some hundredths of an angstrom."""
 
 NOISE_CM = 10.0
-"""Wavenumbers in cm^-1 below which the sign of a squared frequency is not to be trusted."""
+"""Wavenumbers in cm^-1 below which the sign of a squared frequency is not reliable."""
 
 
 def hessian(
@@ -35,13 +35,13 @@ def hessian(
 ) -> np.ndarray:
     """Second derivatives of the energy by central differences of the forces, symmetrised.
 
-    The 6 atoms displacements of every geometry go to the potential in few calls of up to ROWS.
+    The 6 x atoms displaced geometries are evaluated in batches of up to ROWS.
 
     Args:
         potential: surface, in eV and angstrom.
         positions: (batch, atoms, 3) in angstrom.
-        displacement_A: how far an atom is moved to both sides, in angstrom.
-        progress: told the displaced geometries done.
+        displacement_A: displacement of an atom to both sides, in angstrom.
+        progress: called with the number of displaced geometries that are done.
 
     Returns:
         (batch, 3 atoms, 3 atoms) in eV/angstrom^2.
@@ -64,23 +64,23 @@ def hessian(
 def rigid_motions(positions: np.ndarray, masses: np.ndarray) -> np.ndarray:
     """Orthonormal translations and rotations (motions, 3 atoms) in mass-weighted coordinates.
 
-    Six, or five where the molecule is linear, or three for one atom.
+    Six, or five for a linear molecule, or three for one atom.
 
     Args:
         positions: (atoms, 3) in angstrom.
-        masses: (atoms,) in any unit; equal ones give the motions in plain coordinates.
+        masses: (atoms,) in any unit; equal masses give Cartesian motions.
 
     Source: Wilson, Decius and Cross, Molecular Vibrations (1955), chapter 2.
     """
     root = np.sqrt(masses)[:, None]
     arms = positions - masses @ positions / masses.sum()
-    turns = [root * np.cross(axis, arms) for axis in np.eye(3)]
+    rotations = [root * np.cross(axis, arms) for axis in np.eye(3)]
     shifts = [root * axis for axis in np.eye(3)]
-    motions = np.array([*shifts, *turns]).reshape(6, -1)
+    motions = np.array([*shifts, *rotations]).reshape(6, -1)
     motions[:3] /= np.sqrt(masses.sum())
-    # The principal axes of inertia tell which turn leaves a linear molecule as it is.
+    # A linear molecule is invariant under rotation about one principal axis of inertia.
     _, sizes, axes = np.linalg.svd(motions[3:], full_matrices=False)
-    kept = sizes > max(LINEAR * sizes[0], 1e-9)  # one atom has no turns at all
+    kept = sizes > max(LINEAR * sizes[0], 1e-9)  # one atom has no rotations
     return np.concatenate([motions[:3], axes[kept]])
 
 
@@ -100,7 +100,7 @@ class Vibrations:
     masses: np.ndarray
 
     def imaginary(self) -> int:
-        """How many frequencies are imaginary beyond the noise of finite differences."""
+        """Number of imaginary frequencies, beyond the noise of finite differences."""
         return int((self.frequencies_cm < -NOISE_CM).sum())
 
 
@@ -127,7 +127,7 @@ def vibrations(positions: np.ndarray, hessian: np.ndarray, masses: np.ndarray) -
             f"got {hessian.shape} and {masses.shape}"
         )
     rigid = rigid_motions(positions, masses)
-    # The rest of the orthonormal basis spans what is left to vibrate.
+    # The rest of the orthonormal basis spans the vibrations.
     inner = np.linalg.svd(rigid)[2][len(rigid) :]
     roots = np.repeat(np.sqrt(masses), 3)
     values, vectors = np.linalg.eigh(inner @ (hessian / roots / roots[:, None]) @ inner.T)
@@ -138,7 +138,7 @@ def vibrations(positions: np.ndarray, hessian: np.ndarray, masses: np.ndarray) -
 
 
 def free_of_motions(positions: np.ndarray, masses: np.ndarray) -> np.ndarray:
-    """Projectors (batch, 3 atoms, 3 atoms) that take out translation and rotation.
+    """Projectors (batch, 3 atoms, 3 atoms) that remove translation and rotation.
 
     Args:
         positions: (batch, atoms, 3) in angstrom.
@@ -148,11 +148,11 @@ def free_of_motions(positions: np.ndarray, masses: np.ndarray) -> np.ndarray:
     return np.stack([np.eye(positions[0].size) - rigid.T @ rigid for rigid in motions])
 
 
-def corrected(hessians: np.ndarray, moves: np.ndarray, changes: np.ndarray) -> np.ndarray:
-    """Hessians corrected by how the gradient has changed along a move (TS-BFGS).
+def update_hessians(hessians: np.ndarray, moves: np.ndarray, changes: np.ndarray) -> np.ndarray:
+    """Update Hessians from the changes of the gradient along moves (TS-BFGS).
 
-    The correction is weighed by the absolute Hessian, so that stiff bonds keep what is known of
-    them when the molecule turns about soft ones; eigenvalues may become or stay negative.
+    The update is weighted by the absolute Hessian, so that stiff modes are preserved while soft
+    torsions change; eigenvalues may become or stay negative.
 
     Args:
         hessians: (batch, size, size) in eV/angstrom^2.

@@ -1,4 +1,4 @@
-"""Intrinsic reaction coordinates: from saddles down both sides, in one batch."""
+"""Intrinsic reaction coordinates (IRC): both sides of saddles, downhill, in one batch."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from flexcalc.errors import InputError
 from flexcalc.fields import Count, Masses, Positive
 from flexcalc.masses import atomic_masses
 from flexcalc.methods.hessian import (
-    corrected,
     free_of_motions,
     hessian,
+    update_hessians,
     vibrations,
 )
 from flexcalc.potential import Evaluation, Potential
 
-SHORTEST = 0.01
-"""A row whose steps have to be shorter than this share of the usual is at the bottom."""
+MIN_STEP = 0.01
+"""A row has reached a minimum when its step is below this fraction of `arc_step`."""
 
 
 @dataclass(frozen=True, eq=False)
 class IRCState:
-    """Both sides of every saddle on their way down; rows 2 k and 2 k + 1 belong to saddle k.
+    """Both sides of every saddle during the descent; rows 2 k and 2 k + 1 belong to saddle k.
 
     Args:
         step: steps taken.
         positions: (rows, atoms, 3) in angstrom.
         evaluation: energies and forces there.
-        hessians: (rows, 3 atoms, 3 atoms) in eV/angstrom^2, corrected at every step.
+        hessians: (rows, 3 atoms, 3 atoms) in eV/angstrom^2, updated at every step.
         lengths: (rows,) of the next step, in angstrom sqrt(amu).
-        done: (rows,) whether a row has come to the bottom; it stays where it is.
+        done: (rows,) whether a row has reached a minimum; it is not moved any more.
         points: (step + 1, rows, atoms, 3) all positions so far; the first are the saddles.
         energies: (step + 1, rows) in eV.
-        arcs: (step + 1, rows) length from the saddle, in angstrom sqrt(amu).
+        arcs: (step + 1, rows) arc length from the saddle, in angstrom sqrt(amu).
     """
 
     step: int
@@ -54,9 +54,9 @@ class IRCState:
 class IRC:
     """Steepest descent in mass-weighted coordinates, by the local quadratic approximation.
 
-    Every step follows the steepest descent of the quadratic model exactly up to a given
-    distance; the Hessian is the saddle's, corrected by the gradients met on the way. A step that
-    would lead uphill is not taken, but teaches the Hessian, and the next one is half as long.
+    Every step follows the steepest descent of the quadratic model exactly up to a given distance.
+    The Hessian is that of the saddle, updated with the gradients along the path. A step uphill is
+    rejected; the Hessian is updated with it, and the next step is half as long.
 
     Sources: Fukui, Acc. Chem. Res. 14, 363 (1981), doi:10.1021/ar00072a001; Page and McIver,
     J. Chem. Phys. 88, 922 (1988), doi:10.1063/1.454172, equations 12 to 20.
@@ -65,11 +65,11 @@ class IRC:
     kind: ClassVar[str] = "irc"
 
     arc_step: Positive = 0.1
-    """Length of a step down the reaction path, in angstrom sqrt(amu)."""
+    """Length of a step along the reaction path, in angstrom sqrt(amu)."""
     arc_steps: Count = 400
-    """Most steps down each side of the saddle."""
+    """Maximum number of steps on each side of the saddle."""
     arc_force_eV_A: Positive = 0.005
-    """The path has come to a minimum when no atom's force is longer, in eV/angstrom."""
+    """A minimum is reached when the force on every atom is below this, in eV/angstrom."""
     masses: Masses = ()
 
     def init(
@@ -79,16 +79,16 @@ class IRC:
         rng: Generator,
         hessians: np.ndarray | None = None,
     ) -> IRCState:
-        """Start at saddles; one Hessian each where they are not given.
+        """Start at saddles; their Hessians are computed unless they are given.
 
         Args:
             potential: surface, in eV and angstrom.
             positions: (saddles, atoms, 3) in angstrom.
             rng: not used.
-            hessians: (saddles, 3 atoms, 3 atoms) in eV/angstrom^2, if they are known.
+            hessians: (saddles, 3 atoms, 3 atoms) in eV/angstrom^2, if known.
 
         Raises:
-            InputError: a geometry has no negative curvature, so there is no way down from it.
+            InputError: a geometry has no mode of negative curvature.
         """
         if hessians is None:
             hessians = hessian(potential, positions)
@@ -113,7 +113,7 @@ class IRC:
             step=1,
             positions=rows + first,
             evaluation=found,
-            hessians=corrected(
+            hessians=update_hessians(
                 curvatures, first.reshape(flat), (-found.forces - gradients).reshape(flat)
             ),
             lengths=np.full(len(rows), self.arc_step),
@@ -124,11 +124,11 @@ class IRC:
         )
 
     def step(self, potential: Potential, state: IRCState, rng: Generator) -> IRCState:
-        """Move every row that is not at the bottom; one potential call for them all."""
+        """Move every row that has not reached a minimum; one potential call for all rows."""
         masses = atomic_masses(potential.numbers, self.masses)
         moves, lengths, bent = self._moves(state, masses)
         forces = np.sqrt((state.evaluation.forces**2).sum(axis=2)).max(axis=1)
-        # On the saddle's shoulder forces are small too, but the path still curves down.
+        # Near the saddle forces are small too, but the curvature along the path is negative.
         arrived = state.done | ((forces < self.arc_force_eV_A) & (bent > 0))
         tried = np.where(arrived[:, None, None], state.positions, state.positions + moves)
         found = self._evaluated(potential, state, tried, arrived)
@@ -146,18 +146,20 @@ class IRC:
             step=state.step + 1,
             positions=positions,
             evaluation=kept,
-            hessians=corrected(state.hessians, (tried - state.positions).reshape(flat), changes),
+            hessians=update_hessians(
+                state.hessians, (tried - state.positions).reshape(flat), changes
+            ),
             lengths=np.where(
                 uphill, state.lengths / 2, np.minimum(1.5 * state.lengths, self.arc_step)
             ),
-            done=arrived | (uphill & (state.lengths < SHORTEST * self.arc_step)),
+            done=arrived | (uphill & (state.lengths < MIN_STEP * self.arc_step)),
             points=np.concatenate([state.points, positions[None]]),
             energies=np.concatenate([state.energies, kept.energies[None]]),
             arcs=np.concatenate([state.arcs, state.arcs[-1:] + np.where(stay, 0.0, lengths)]),
         )
 
     def converged(self, state: IRCState) -> bool:
-        """Whether every row has come to the bottom."""
+        """Whether every row has reached a minimum."""
         return bool(state.done.all())
 
     def _moves(
@@ -181,7 +183,7 @@ class IRC:
     def _evaluated(
         potential: Potential, state: IRCState, positions: np.ndarray, arrived: np.ndarray
     ) -> Evaluation:
-        """Energies and forces of all rows; those that have arrived are not asked for again."""
+        """Energies and forces of all rows; rows that have arrived are not evaluated again."""
         energies, forces = state.evaluation.energies.copy(), state.evaluation.forces.copy()
         if not arrived.all():
             found = potential(positions[~arrived])
@@ -192,14 +194,14 @@ class IRC:
 def steepest_descent(values: np.ndarray, slopes: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """Steps (rows, modes) along the steepest descent of quadratic surfaces.
 
-    Along each mode the descent from 0 is (exp(-value t) - 1) slope / value; its distance from
-    the start grows with t, so that t is found by bisection. Where the bottom is nearer than that,
-    the step ends there.
+    Along each mode the descent from 0 is (exp(-value t) - 1) slope / value. Its distance from the
+    start grows with t, so that t is found by bisection. If the minimum is nearer than that, the
+    step ends there.
 
     Args:
         values: (rows, modes) second derivatives.
         slopes: (rows, modes) first derivatives.
-        lengths: (rows,) distances to go, in the unit of the coordinates.
+        lengths: (rows,) lengths of the steps, in the unit of the coordinates.
 
     Source: Page and McIver (1988), equation 16.
     """
@@ -207,7 +209,7 @@ def steepest_descent(values: np.ndarray, slopes: np.ndarray, lengths: np.ndarray
     def at(log_t: np.ndarray) -> np.ndarray:
         t = np.exp(log_t)[:, None]
         flat = np.abs(values * t) < 1e-8
-        # Steps beyond any length are all the same: the exponent is capped against overflow.
+        # The exponent is capped against overflow; such steps exceed any length anyway.
         decay = np.expm1(np.minimum(-values * t, 200.0))
         return slopes * np.where(flat, -t, decay / np.where(flat, 1.0, values))
 

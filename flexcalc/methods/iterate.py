@@ -1,8 +1,8 @@
-"""The one loop of all methods, with its checkpoints.
+"""The loop that steps every method, with checkpoints and exact restarts.
 
 A method is a frozen dataclass with `init(potential, positions, rng) -> State` and
-`step(potential, state, rng) -> State`. Its states are frozen dataclasses of arrays, numbers
-and Evaluations that hold all an exact restart needs besides the random generator.
+`step(potential, state, rng) -> State`. States are frozen dataclasses of arrays, numbers and
+Evaluations; together with the random generator, a state is all that an exact restart needs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from flexcalc.store import Log, Store
 
 
 class State(Protocol):
-    """Where a method is; `step` counts its steps."""
+    """State of a method; `step` counts its steps."""
 
     @property
     def step(self) -> int: ...
@@ -83,10 +83,10 @@ def iterate[S: State](
     """Step a method until its state has counted `steps` steps or the method has converged.
 
     Args:
-        method: what to do; if it has `converged(state) -> bool`, that ends the loop early.
+        method: the algorithm; if it has `converged(state) -> bool`, that can end the loop early.
         potential: surface, in eV and angstrom.
         state: from `method.init`, or from a checkpoint.
-        steps: total number of steps, those already in `state.step` included.
+        steps: total number of steps, including those already in `state.step`.
         rng: the only source of randomness.
         observers: called with every new state.
 
@@ -103,12 +103,12 @@ def iterate[S: State](
 
 
 class Recorder:
-    """An observer that appends every n-th state to a log, in larger pieces.
+    """An observer that appends every n-th state to a log, in chunks.
 
     Args:
         log: append-only log of the run.
-        every: steps between two records.
-        render: a state -> what the log takes as one record.
+        every: steps between records.
+        render: converts a state to one record of the log.
     """
 
     def __init__(self, log: Log, every: int, render: Callable[[Any], Any]):
@@ -120,24 +120,24 @@ class Recorder:
             self._pending.append(self.render(state))
 
     def flush(self) -> None:
-        """Append what was recorded."""
+        """Append the pending records to the log."""
         if self._pending:
             self.log.extend(self._pending)
             self._pending.clear()
 
 
 class Checkpoint:
-    """An observer that keeps a restart in a store, exact to the byte.
+    """An observer that saves checkpoints, from which a run resumes exactly to the byte.
 
-    Logs of the run are cut back on restart to where they stood when the checkpoint was made, so
+    On restart the logs of the run are truncated to their length at the time of the checkpoint, so
     that no frame is lost or written twice.
 
     Args:
-        store: where it is kept.
-        name: under which it is kept.
-        rng: the generator the run draws from; its state is saved and restored.
+        store: where checkpoints are saved.
+        name: of the checkpoint in the store.
+        rng: random generator of the run; its state is saved and restored.
         recorders: the logs of the run.
-        seconds: least time between two checkpoints.
+        seconds: minimum time between checkpoints.
     """
 
     def __init__(
@@ -158,7 +158,8 @@ class Checkpoint:
             self.save(state)
 
     def save(self, state: State, generator: Mapping[str, Any] | None = None) -> None:
-        """Write the checkpoint now; with the generator's state then, if it has gone on since."""
+        """Write a checkpoint now; `generator` is the generator's state at that step, by default
+        now."""
         self.flush()
         arrays, facts = pack(state)
         facts["rng"] = self.rng.bit_generator.state if generator is None else generator
@@ -167,12 +168,12 @@ class Checkpoint:
         self._last = time.monotonic()
 
     def flush(self) -> None:
-        """Append all records to their logs."""
+        """Append all pending records to their logs."""
         for recorder in self.recorders:
             recorder.flush()
 
     def restore[S: State](self, kind: type[S]) -> S | None:
-        """The saved state, with generator and logs set back to it; None at a fresh start.
+        """Restart: the saved state, with generator and logs reset to it; None for a new run.
 
         Raises:
             FileFormatError: the checkpoint is damaged or of another method.
@@ -202,10 +203,10 @@ class Checkpoint:
 
 
 class LastGood:
-    """An observer that holds on to the state before the one that is stopped by a guard.
+    """An observer that holds the last good state, before the one that a guard refuses.
 
     Args:
-        rng: the generator the run draws from.
+        rng: random generator of the run.
     """
 
     def __init__(self, rng: Generator):
@@ -228,21 +229,21 @@ def run[S: State](
     observers: Iterable[Observer] = (),
     guards: Iterable[Observer] = (),
 ) -> S:
-    """Start a method, or take it up at its checkpoint, and iterate with everything recorded.
+    """Start a method, or resume it from its checkpoint, and iterate with everything recorded.
 
     Args:
-        positions: (batch, atoms, 3) in angstrom, where a fresh run starts.
+        positions: (batch, atoms, 3) in angstrom, the start of a new run.
         kind: class of the method's states.
         steps: total number of steps.
-        checkpoint: where the run is kept; its generator is the run's.
+        checkpoint: saves the run; its generator is that of the run.
         observers: called with every state, after the recorders.
         guards: called with every state before the recorders; they raise a GuardError to end the
             run (`methods/guard.py`).
 
     Raises:
         FileFormatError: the checkpoint on disk is damaged or of another method.
-        GuardError: the run was stopped; its records up to there are on disk, the checkpoint is
-            the last good state, and the geometries that were no good are in stopped.xyz beside it.
+        GuardError: a guard stopped the run. All records before are saved, the checkpoint is the
+            last good state, and the bad geometries are in stopped.xyz.
     """
     rng, last, guards = checkpoint.rng, LastGood(checkpoint.rng), tuple(guards)
     recorded: tuple[Observer, ...] = (*checkpoint.recorders, *observers, checkpoint)
@@ -261,13 +262,14 @@ def run[S: State](
     except GuardError as error:
         if last.state is not None:
             checkpoint.save(last.state, last.generator)
-        moves = getattr(method, "dynamics", method)  # what a bias is added to
-        masses = getattr(moves, "masses", ())
+        dynamics = getattr(method, "dynamics", method)  # of a method that adds a bias
+        masses = getattr(dynamics, "masses", ())
         _keep_geometries(checkpoint.store, potential.numbers, masses, error)
         if isinstance(error, NonFiniteError) and error.positions is not None:
             step = 0 if last.state is None else last.state.step + 1
             raise NonFiniteError(
-                f"step {step}: {error}; the state before is kept, and the geometry is in {STOPPED}",
+                f"step {step}: {error}; the state before is kept, and the geometry is in "
+                f"{STOPPED_FILE}",
                 error.reason,
                 error.rows,
                 error.positions,
@@ -280,28 +282,28 @@ def run[S: State](
     return state
 
 
-STOPPED = "stopped.xyz"
-"""File beside a checkpoint for the geometries that runs were stopped for, to be labelled."""
+STOPPED_FILE = "stopped.xyz"
+"""File next to the checkpoint with the geometries at which guards stopped runs, for labelling."""
 
 
 def _keep_geometries(
     store: Store, numbers: np.ndarray, masses: Sequence[float], error: GuardError
 ) -> None:
-    """Keep the geometries of an error, unless they are there from the last attempt."""
+    """Save the geometries of an error, unless they were saved at the last attempt."""
     if error.rows is None or error.positions is None:
         return
     tags = {"replica": np.asarray(error.rows), "reason": np.full(len(error.rows), error.reason)}
     own = of_frames(masses, len(error.rows))
     frames = Dataset(numbers, error.positions, tags=tags, masses=own)
-    before = store.get(STOPPED)
+    before = store.get(STOPPED_FILE)
     if before is None:
-        store.put(STOPPED, frames)
+        store.put(STOPPED_FILE, frames)
     elif not _contains(before, frames):
-        store.put(STOPPED, concatenate(before, frames))
+        store.put(STOPPED_FILE, concatenate(before, frames))
 
 
 def _contains(all_frames: Dataset, frames: Dataset) -> bool:
-    """Whether the geometries of a dataset, in their order, stand in another one."""
+    """Whether a dataset contains the geometries of another one in the same order."""
     count = len(frames)
     return any(
         np.array_equal(all_frames.positions[begin : begin + count], frames.positions)

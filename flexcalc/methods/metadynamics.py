@@ -15,20 +15,20 @@ from flexcalc.errors import InputError
 from flexcalc.fields import Count, Positive
 from flexcalc.geometry import Coordinate
 from flexcalc.geometry.named import Coordination
-from flexcalc.methods.bias import MOST_NODES, Axis, Bias, Wall, Walls, empty_grid, with_hills
-from flexcalc.methods.biased import BiasedState, Kept, Thermostatted, rebiased
+from flexcalc.methods.bias import MAX_NODES, Axis, Bias, Wall, Walls, empty_grid, with_hills
+from flexcalc.methods.biased import BiasedState, LastEvaluation, Thermostatted, update_bias
 from flexcalc.potential import Evaluation, Potential, Sum
 from flexcalc.units import KB, KCAL_MOL
 
 SIGMAS = {"dihedral": 20.0, "angle": 5.0, "distance": 0.1, "difference": 0.1, "coordination": 0.1}
-"""Widths of hills where none are given, in the coordinates' units."""
+"""Default widths of hills, in the coordinates' units."""
 
 NODES_PER_SIGMA = 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlainHills:
-    """Hills of one height: the surface is filled and then grows without end.
+    """Hills of constant height: the bias keeps growing after the wells are filled.
 
     Source: Laio and Parrinello, PNAS 99, 12562 (2002), doi:10.1073/pnas.202427399.
     """
@@ -38,30 +38,30 @@ class PlainHills:
     height_kcal_mol: Positive = 0.3
     """Height of a hill, in kcal/mol."""
     pace: Count = 500
-    """Timesteps between two hills of a walker."""
+    """Timesteps between hills of a walker."""
     sigma: tuple[Positive, ...] = ()
-    """Widths of a hill, one a coordinate, in degrees or angstrom; by default 20 degrees for a
+    """Widths of a hill, one per coordinate, in degrees or angstrom; by default 20 degrees for a
     dihedral, 5 for an angle, 0.1 otherwise."""
     grid_min: tuple[float, ...] = ()
-    """Lower ends of the grid, one a coordinate; not needed for angles and dihedrals."""
+    """Lower bounds of the grid, one per coordinate; not needed for angles and dihedrals."""
     grid_max: tuple[float, ...] = ()
-    """Upper ends of the grid, one a coordinate."""
+    """Upper bounds of the grid, one per coordinate."""
     grid_spacing: tuple[Positive, ...] = ()
-    """Distances of the grid's nodes, one a coordinate; by default a fifth of sigma."""
+    """Spacings of the grid, one per coordinate; by default a fifth of sigma."""
 
     def scale(self, energies: np.ndarray, temperature_K: float) -> np.ndarray:
-        """Factors (walkers,) on the height where the bias is (walkers,) in eV."""
+        """Factors (walkers,) on the height of hills, for bias energies (walkers,) in eV."""
         return np.ones_like(energies)
 
     @property
     def tempering(self) -> float:
-        """What minus the bias has to be multiplied by to become the free energy."""
+        """Factor that converts minus the bias to the free energy."""
         return 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class WellTempered(PlainHills):
-    """Hills that get lower where the bias has grown.
+    """Hills whose height decreases exponentially with the bias already deposited.
 
     Source: Barducci, Bussi and Parrinello, Phys. Rev. Lett. 100, 020603 (2008),
     doi:10.1103/PhysRevLett.100.020603, eq. 2.
@@ -70,16 +70,16 @@ class WellTempered(PlainHills):
     kind: ClassVar[str] = "well-tempered"
 
     bias_factor: Annotated[float, Gt(1)] = 10.0
-    """Temperature of the coordinates over that of the molecule: about the highest barrier to be
-    crossed in units of kT, halved."""
+    """Bias factor gamma, the effective temperature of the coordinates over that of the molecule: as
+    a rule of thumb, half the highest barrier in units of kT."""
 
     def scale(self, energies: np.ndarray, temperature_K: float) -> np.ndarray:
-        """Factors (walkers,) on the height where the bias is (walkers,) in eV."""
+        """Factors (walkers,) on the height of hills, for bias energies (walkers,) in eV."""
         return np.exp(-energies / ((self.bias_factor - 1) * KB * temperature_K))
 
     @property
     def tempering(self) -> float:
-        """What minus the bias has to be multiplied by to become the free energy."""
+        """Factor that converts minus the bias to the free energy."""
         return self.bias_factor / (self.bias_factor - 1)
 
 
@@ -88,12 +88,12 @@ Hills = WellTempered | PlainHills
 
 @dataclass(frozen=True, eq=False)
 class MetadynamicsState(BiasedState):
-    """Walkers, and the bias they have built; what `bias` holds is without the hills of this step.
+    """Walkers and the bias they have deposited; `bias` does not include the hills of this step.
 
     Args:
         walls: (walkers,) energies of the walls, in eV.
-        grid: the bias, as of `bias.empty_grid`, in eV.
-        heights: (walkers,) of the hills of this step, in eV; zero where none was added.
+        grid: the bias on its grid in eV, as of `bias.empty_grid`.
+        heights: (walkers,) heights of the hills of this step, in eV; zero for none.
     """
 
     walls: np.ndarray
@@ -103,17 +103,17 @@ class MetadynamicsState(BiasedState):
 
 @dataclass(frozen=True, kw_only=True)
 class Metadynamics:
-    """Dynamics whose walkers leave hills at their coordinates, all on one grid.
+    """Dynamics whose walkers deposit hills on one common grid.
 
-    The bias is frozen during a step and grows after it, so it does not matter how often a step
-    asks for forces. The hills of all walkers in a step have heights from the bias before them.
+    The bias is constant during a step and grows after it, so that a step may evaluate forces any
+    number of times. The heights of all hills of a step follow from the bias before that step.
 
     Args:
-        dynamics: what moves the walkers.
+        dynamics: integrator and thermostat of the walkers.
         coordinates: one to three.
-        axes: of the grid, one a coordinate.
-        sigmas: widths of the hills, one a coordinate.
-        hills: their height and pace.
+        axes: of the grid, one per coordinate.
+        sigmas: widths of the hills, one per coordinate.
+        hills: height and pace of the hills.
         walls: upper and lower walls.
     """
 
@@ -132,10 +132,11 @@ class Metadynamics:
         hills: Hills,
         walls: Sequence[Wall] = (),
     ) -> Metadynamics:
-        """Metadynamics with widths and grid as the hills say, or as suits the coordinates.
+        """Metadynamics with widths and grid from `hills`, or defaults for the coordinates.
 
         Raises:
-            InputError: none or more than three coordinates, or numbers that do not fit them.
+            InputError: none or more than three coordinates, or options whose number does not match
+                theirs.
         """
         if not 1 <= len(coordinates) <= 3:
             raise InputError(f"coordinate: expected one to three, found {len(coordinates)}")
@@ -169,7 +170,7 @@ class Metadynamics:
     def step(
         self, potential: Potential, state: MetadynamicsState, rng: Generator
     ) -> MetadynamicsState:
-        """Advance every walker by one timestep, and add their hills when it is time.
+        """Advance every walker by one timestep, and deposit hills every `pace` steps.
 
         Args:
             potential: surface of the molecule, in eV and angstrom; the bias is added here.
@@ -194,15 +195,17 @@ class Metadynamics:
             return state
         return self._with_hills(state, potential.numbers, bias.last)
 
-    def _terms(self, potential: Potential, grid: np.ndarray) -> tuple[Kept, Kept, Kept]:
+    def _terms(
+        self, potential: Potential, grid: np.ndarray
+    ) -> tuple[LastEvaluation, LastEvaluation, LastEvaluation]:
         numbers = potential.numbers
         bias, walls = self.bias(numbers, grid), Walls(numbers, self.walls)
-        return Kept(potential), Kept(bias), Kept(walls)
+        return LastEvaluation(potential), LastEvaluation(bias), LastEvaluation(walls)
 
     def _with_hills(
         self, state: MetadynamicsState, numbers: np.ndarray, before: Evaluation
     ) -> MetadynamicsState:
-        """The state after every walker has left a hill."""
+        """The state after every walker has deposited a hill."""
         positions = state.positions
         temperature = self.dynamics.temperature_K
         height = self.hills.height_kcal_mol * KCAL_MOL
@@ -211,7 +214,7 @@ class Metadynamics:
         sigmas = np.broadcast_to(self.sigmas, centres.shape)
         grid = with_hills(state.grid, self.axes, centres, sigmas, heights)
         after = self.bias(numbers, grid)(positions)
-        dynamics = rebiased(state.dynamics, before, after)
+        dynamics = update_bias(state.dynamics, before, after)
         return replace(state, dynamics=dynamics, grid=grid, heights=heights)
 
 
@@ -220,7 +223,7 @@ def _sigmas(coordinates: Sequence[Coordinate], hills: Hills) -> tuple[float, ...
         return _fitting("sigma", hills.sigma, coordinates)
     unknown = [one.label for one in coordinates if one.kind not in SIGMAS]
     if unknown:
-        raise InputError(f"sigma: missing; {unknown[0]} has no width of its own")
+        raise InputError(f"sigma: missing; {unknown[0]} has no default width")
     return tuple(SIGMAS[one.kind] for one in coordinates)
 
 
@@ -241,7 +244,7 @@ def _axes(
     """The axes of the grid.
 
     Raises:
-        InputError: an end is missing or does not fit, or there would be too many nodes.
+        InputError: a bound is missing or invalid, or there would be too many nodes.
     """
     lows = _fitting("grid_min", hills.grid_min, coordinates) if hills.grid_min else None
     highs = _fitting("grid_max", hills.grid_max, coordinates) if hills.grid_max else None
@@ -250,33 +253,33 @@ def _axes(
         spacings = _fitting("grid_spacing", hills.grid_spacing, coordinates)
     axes = []
     for n, coordinate in enumerate(coordinates):
-        low, high = _ends(coordinate)
+        low, high = _natural_bounds(coordinate)
         if not coordinate.periodic:
             low = low if lows is None else lows[n]
             high = high if highs is None else highs[n]
         if low is None or high is None or not low < high:
             raise InputError(
-                f"grid_min, grid_max: expected both ends of {coordinate.label}, the lower first, "
+                f"grid_min, grid_max: expected both bounds of {coordinate.label}, the lower first, "
                 f"found {low} and {high}"
             )
         if coordinate.periodic and sigmas[n] > (high - low) / 6:
             raise InputError(
                 f"sigma: expected at most {(high - low) / 6:g} for {coordinate.label}, "
-                f"found {sigmas[n]:g}: a hill would meet itself"
+                f"found {sigmas[n]:g}: a hill would overlap with itself"
             )
         cells = max(2, ceil((high - low) / spacings[n] * (1 - 1e-9)))
         nodes = cells if coordinate.periodic else cells + 1
         axes.append(Axis(float(low), float(high), nodes, coordinate.periodic))
-    if prod(axis.nodes for axis in axes) > MOST_NODES:
+    if prod(axis.nodes for axis in axes) > MAX_NODES:
         shape = " x ".join(str(axis.nodes) for axis in axes)
         raise InputError(
-            f"grid_spacing: expected at most {MOST_NODES} nodes, found {shape}; widen it"
+            f"grid_spacing: expected at most {MAX_NODES} nodes, found {shape}; widen it"
         )
     return tuple(axes)
 
 
-def _ends(coordinate: Coordinate) -> tuple[float | None, float | None]:
-    """Where a coordinate of this kind begins and ends by itself."""
+def _natural_bounds(coordinate: Coordinate) -> tuple[float | None, float | None]:
+    """Natural bounds of a coordinate of this kind, if it has any."""
     if coordinate.kind == "dihedral":
         return -180.0, 180.0
     if isinstance(coordinate, Coordination):

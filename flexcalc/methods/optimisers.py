@@ -1,8 +1,8 @@
 """Local optimisers on batches of generalised forces.
 
 An optimiser proposes the next move of `rows` independent problems from their positions and
-forces (rows, atoms, 3); whether a row is a molecule, or all images of a path are one row, is
-the caller's choice. Its memory is a frozen dataclass of arrays, so that restarts are exact.
+forces (rows, atoms, 3). A row may be a molecule, or all images of a path. The memory of an
+optimiser is a frozen dataclass of arrays, so that restarts are exact.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from flexcalc.fields import Count, Positive
 
 @dataclass(frozen=True, eq=False)
 class Memory:
-    """What an optimiser remembers between two steps; each array has one entry a row.
+    """History of an optimiser between steps; each array has one entry per row.
 
     Args:
         moves: (history, rows, atoms, 3) last steps in angstrom.
@@ -26,7 +26,7 @@ class Memory:
         positions: (rows, atoms, 3) before the last move, in angstrom.
         forces: (rows, atoms, 3) before the last move, in eV/angstrom.
         velocity: (rows, atoms, 3), of FIRE.
-        timestep: (rows,), of FIRE; of L-BFGS the longest move in angstrom that it trusts.
+        timestep: (rows,), of FIRE; for L-BFGS the trust radius, the maximum move in angstrom.
         mixing: (rows,), of FIRE.
         downhill: (rows,) steps since the last uphill move, of FIRE.
     """
@@ -61,10 +61,10 @@ def _norms(forces: np.ndarray) -> np.ndarray:
 
 
 def limit(move: np.ndarray, longest: float | np.ndarray) -> np.ndarray:
-    """Shorten each row's move (rows, atoms, 3) so that no atom goes farther than `longest`.
+    """Shorten each row's move (rows, atoms, 3) so that no atom moves farther than `longest`.
 
     Args:
-        longest: in angstrom, one for all or (rows,).
+        longest: maximum move in angstrom, a common one or (rows,).
     """
     farthest = np.sqrt((move**2).sum(axis=2)).max(axis=1, initial=0.0)
     scale = np.minimum(1.0, longest / np.maximum(farthest, 1e-300))
@@ -73,12 +73,11 @@ def limit(move: np.ndarray, longest: float | np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, kw_only=True)
 class LBFGS:
-    """Limited-memory BFGS without line search, each step capped in length.
+    """Limited-memory BFGS without line search, with a maximum step length.
 
-    Forces on a band are no gradient, and no energy tells whether a step was good. So pairs of
-    step and force change without positive curvature are left out; steps get shorter as long as
-    forces grow that point back; and a step after which they have more than doubled is taken
-    back.
+    Forces on a band are not a gradient, so no energy can judge a step. Instead, pairs of step and
+    force change without positive curvature are skipped; steps are shortened while forces that point
+    backwards grow; and a step is reverted if these forces more than double.
 
     Source: Nocedal, Math. Comput. 35, 773 (1980), doi:10.1090/S0025-5718-1980-0572855-7.
     """
@@ -86,11 +85,11 @@ class LBFGS:
     kind: ClassVar[str] = "lbfgs"
 
     history: Count = 12
-    """Steps remembered."""
+    """Number of previous steps in the L-BFGS history."""
     stiffness_eV_A2: Positive = 40.0
-    """First guess of the curvature, in eV/angstrom^2."""
+    """Initial guess of the curvature, in eV/angstrom^2."""
     step_A: Positive = 0.15
-    """Longest move of an atom in one step, in angstrom."""
+    """Maximum move of an atom in one step, in angstrom."""
 
     def start(self, positions: np.ndarray) -> Memory:
         """An empty memory for positions (rows, atoms, 3)."""
@@ -103,7 +102,7 @@ class LBFGS:
         moves, changes, radius = memory.moves, memory.changes, memory.timestep
         if len(memory.positions):
             growth = _norms(forces) / np.maximum(_norms(memory.forces), 1e-300)
-            # Forces that grow along the step only say that it goes down ever more steeply.
+            # Growing forces along the step only mean that the descent gets steeper.
             beyond = np.einsum("rac,rac->r", forces, positions - memory.positions) < 0
             back = beyond & (growth > 2.0) & (radius > 0.01 * self.step_A)
             factor = np.where(back, 0.25, np.where(beyond & (growth > 1.0), 0.7, 1.3))
@@ -126,9 +125,9 @@ class LBFGS:
         return positions + step, memory
 
     def _direction(self, forces: np.ndarray, moves: np.ndarray, changes: np.ndarray) -> np.ndarray:
-        """Inverse Hessian times forces for all rows; rows skip pairs that curve the wrong way.
+        """Inverse Hessian times forces for all rows; pairs of negative curvature are skipped.
 
-        In the compact form, whose products are few and whose triangles are small.
+        The compact representation needs few products and small triangular solves.
 
         Source: Byrd, Nocedal and Schnabel, Math. Program. 63, 129 (1994), equation 3.1,
         doi:10.1007/BF01582063.
@@ -139,7 +138,7 @@ class LBFGS:
             return steepest
         force = forces.reshape(rows, prod(one))
         s, y = (pair.reshape(pairs, rows, prod(one)).swapaxes(0, 1) for pair in (moves, changes))
-        # In one layout, whatever became of the arrays before: rounding depends on it.
+        # Always in the same memory layout, because rounding depends on it.
         force, s, y = map(np.ascontiguousarray, (force, s, y))
         along, size = np.vecdot(s, y), np.vecdot(y, y)
         usable = along > 1e-10 * size
@@ -147,7 +146,7 @@ class LBFGS:
         latest = np.arange(rows), pairs - 1 - np.argmax(usable[:, ::-1], axis=1)
         ratio = along[latest] / np.maximum(size[latest], 1e-300)
         scale = np.where(usable[latest], ratio, 1.0 / self.stiffness_eV_A2)
-        # A pair that is left out is all zeros, and 1 on the diagonal decouples it.
+        # A skipped pair is all zeros, and 1 on the diagonal decouples it.
         upper = np.triu(s @ y.swapaxes(1, 2)) + np.eye(pairs) * ~usable[:, None, :]
         first = np.linalg.solve(upper, s @ force[:, :, None])
         curved = (along * usable)[:, :, None] * first
@@ -159,14 +158,14 @@ class LBFGS:
         direction = direction.reshape(forces.shape)
         with np.errstate(over="ignore", invalid="ignore"):
             slope = np.einsum("rac,rac->r", direction, forces)
-        # What is no number, or too large for one, is no way down either.
+        # A slope that is not finite is no descent either.
         uphill = ~((slope > 0) & np.isfinite(slope))
         return np.where(uphill[:, None, None], steepest, direction)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FIRE:
-    """Fast inertial relaxation engine; slow, and hard to throw off.
+    """Fast inertial relaxation engine; slower than L-BFGS, but more robust.
 
     Source: Bitzek et al., Phys. Rev. Lett. 97, 170201 (2006),
     doi:10.1103/PhysRevLett.97.170201.
@@ -175,11 +174,11 @@ class FIRE:
     kind: ClassVar[str] = "fire"
 
     timestep: Positive = 0.1
-    """First timestep, in angstrom sqrt(unit mass / eV)."""
+    """Initial timestep, in angstrom sqrt(unit mass / eV)."""
     longest_timestep: Positive = 0.5
-    """Largest timestep, in the same unit."""
+    """Maximum timestep, in the same unit."""
     step_A: Positive = 0.15
-    """Longest move of an atom in one step, in angstrom."""
+    """Maximum move of an atom in one step, in angstrom."""
 
     def start(self, positions: np.ndarray) -> Memory:
         """An empty memory for positions (rows, atoms, 3)."""

@@ -1,10 +1,11 @@
-"""Dynamics under a bias that PLUMED computes, as its own input file says.
+"""Dynamics with a bias computed by PLUMED, from a PLUMED input file.
 
-PLUMED is a library with a memory: it adds hills, averages and writes files as it is called. There
-is one of it for each replica, called once a step, with the forces of the model to change. What it
-has written after each step is part of the state, so that a restart cuts its files back to the
-checkpoint and lets PLUMED read them as it does on RESTART. A bias without memory goes on to the
-byte; hills go on with the digits that HILLS has of them (its FMT).
+PLUMED keeps state between calls: it adds hills, accumulates averages and writes files. Every
+    replica
+has its own PLUMED kernel, which is called once per step and modifies the forces of the model. The
+sizes of its files after each step are part of the state, so that a restart truncates them to the
+checkpoint, and PLUMED reads them as it does on RESTART. A bias without history resumes exactly to
+the byte; hills resume with the digits in HILLS (its FMT).
 
 Source: Tribello, Bonomi, Branduardi, Camilloni and Bussi, Comput. Phys. Commun. 185, 604 (2014),
 doi:10.1016/j.cpc.2013.09.018.
@@ -37,35 +38,35 @@ from flexcalc.units import KB, KJ_MOL
 UNITS = {"Energy": 1 / KJ_MOL, "Length": 0.1, "Time": 1e-3, "Mass": 1.0, "Charge": 1.0}
 """eV, angstrom, fs, amu and e in PLUMED's kJ/mol, nm, ps, amu and e."""
 
-STOPS = (RuntimeError, ValueError, TypeError, OSError, LookupError, ArithmeticError)
-"""What PLUMED's own errors become in Python."""
+PLUMED_ERRORS = (RuntimeError, ValueError, TypeError, OSError, LookupError, ArithmeticError)
+"""Python exceptions that PLUMED's errors are converted to."""
 
 COLUMNS = b"#! FIELDS"
-"""Begins a file to which PLUMED adds lines; it writes others, such as grids, whole."""
+"""First bytes of files to which PLUMED appends lines; others, such as grids, are rewritten."""
 
 
 @dataclass(frozen=True, eq=False)
 class PlumedState(BiasedState):
-    """Replicas in motion under PLUMED.
+    """Replicas under PLUMED.
 
     Args:
-        written: file -> bytes, of what PLUMED had written after this step.
+        written: file name -> size in bytes of PLUMED's files after this step.
     """
 
     written: dict[str, int]
 
 
 class Kernels:
-    """One PLUMED for each replica, all in one folder; replica n's files end in .n if there are
-    several.
+    """One PLUMED kernel per replica, all in one folder; the files of replica n end in .n if there
+    are several.
 
     Args:
-        script: PLUMED's input; `{replica}` and `{replicas}` in it become the number of the
-            replica, from 0, and how many there are, as WALKERS_ID and WALKERS_N want them.
-        folder: where relative names in it are looked for and files are written.
+        script: PLUMED's input; `{replica}` and `{replicas}` in it are replaced by the index of the
+            replica, from 0, and the number of replicas, as for WALKERS_ID and WALKERS_N.
+        folder: working folder, for relative paths in the input and for output files.
         numbers: (atoms,) atomic numbers.
-        replicas: how many.
-        dynamics: what will move them; PLUMED is told its timestep and temperature.
+        replicas: number of replicas.
+        dynamics: integrator of the replicas; gives PLUMED its timestep and temperature.
     """
 
     def __init__(
@@ -81,13 +82,13 @@ class Kernels:
         """Whether PLUMED has been started."""
         return bool(self._kernels)
 
-    def begin(self, *, restart: bool = False) -> None:
+    def start(self, *, restart: bool = False) -> None:
         """Start PLUMED for every replica.
 
         Raises:
             MissingExtraError: its Python package is not installed.
-            InputError: there is no kernel, or PLUMED does not accept its input.
-            FileFormatError: something in the folder is a link.
+            InputError: PLUMED's library is not found, or PLUMED rejects its input.
+            FileFormatError: the folder contains a link.
         """
         temperatures = self.dynamics.target_K(0, self.replicas)
         self._refuse_links()
@@ -96,25 +97,26 @@ class Kernels:
                 kernel = start_kernel()
                 self._kernels.append(kernel)
                 try:
-                    self._tell(kernel, replica, kelvin, restart)
-                except STOPS as error:
-                    raise InputError(f"PLUMED does not accept its input: {_said(error)}") from None
+                    self._configure(kernel, replica, kelvin, restart)
+                except PLUMED_ERRORS as error:
+                    message = _message(error)
+                    raise InputError(f"PLUMED does not accept its input: {message}") from None
 
     def resume(self, state: PlumedState) -> None:
-        """Start PLUMED anew where a checkpoint was made, with its files as they were then.
+        """Restart PLUMED from a checkpoint, with its files truncated to their sizes then.
 
-        The first call of a kernel is at the step of the checkpoint: PLUMED adds no hill at its
-        first one. What it writes at that call stands in its files already, and is taken back.
+        The first call of a kernel is at the step of the checkpoint, because PLUMED adds no hill at
+        its first call. The lines written by that call are already in the files, and are removed.
 
         Raises:
-            InputError: PLUMED does not accept its input.
-            FileFormatError: a file is shorter than it was, or a link.
+            InputError: PLUMED rejects its input.
+            FileFormatError: a file is shorter than at the checkpoint, or a link.
         """
         self._refuse_links()
-        self._cut(state.written)
-        self.begin(restart=True)
+        self._truncate(state.written)
+        self.start(restart=True)
         self(state.positions, state.evaluation, state.step)
-        self._cut(state.written)
+        self._truncate(state.written)
 
     def __call__(
         self, positions: np.ndarray, model: Evaluation, step: int
@@ -124,7 +126,7 @@ class Kernels:
         Args:
             positions: (replicas, atoms, 3) in angstrom.
             model: energies and forces there, which a bias on the energy needs.
-            step: of the dynamics; to be given once each, in turn.
+            step: of the dynamics; each step once, in order.
 
         Raises:
             GuardError: PLUMED stopped.
@@ -142,9 +144,9 @@ class Kernels:
                     kernel.cmd("setForces", forces[replica])
                     kernel.cmd("calc")
                     kernel.cmd("getBias", energy)
-                except STOPS as error:
+                except PLUMED_ERRORS as error:
                     raise GuardError(
-                        f"step {step}: PLUMED stopped replica {replica}: {_said(error)}"
+                        f"step {step}: PLUMED stopped replica {replica}: {_message(error)}"
                     ) from None
                 bias[replica] = energy[0]
         return bias, forces - model.forces
@@ -155,14 +157,14 @@ class Kernels:
             return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
 
     def close(self) -> None:
-        """End PLUMED, whose last files are written then."""
+        """Stop PLUMED, which then writes its last files."""
         if self.running:
             with self._inside():
                 while self._kernels:
                     self._kernels.pop().finalize()
 
-    def _tell(self, kernel: Any, replica: int, kelvin: float, restart: bool) -> None:
-        """All that a kernel has to know before its first step."""
+    def _configure(self, kernel: Any, replica: int, kelvin: float, restart: bool) -> None:
+        """Set up a kernel before its first step."""
         for name, unit in UNITS.items():
             kernel.cmd(f"setMD{name}Units", unit)
         kernel.cmd("setMDEngine", "flexcalc")
@@ -176,20 +178,20 @@ class Kernels:
         kernel.cmd("init")
         if ending:
             kernel.cmd("readInputLine", f"_SET_SUFFIX {ending}")
-        script = _filled_in(self.script, replica, self.replicas)
+        script = _fill_in(self.script, replica, self.replicas)
         kernel.cmd("readInputLines", script + "\n")
-        # A kill must not take what is written of a step that a checkpoint counts as done.
+        # If the process is killed, lines of steps before the checkpoint must be on disk.
         kernel.cmd("readInputLine", "FLUSH STRIDE=1")
 
     @contextlib.contextmanager
     def _inside(self) -> Iterator[None]:
-        """In the folder, which is where PLUMED opens and writes files whenever it is called."""
+        """Change to the working folder, in which PLUMED opens and writes files at every call."""
         self.folder.mkdir(exist_ok=True)
         with contextlib.chdir(self.folder):
             yield
 
     def _refuse_links(self) -> None:
-        """PLUMED makes no links; through one of another's making it would write elsewhere.
+        """Refuse links in the folder, through which PLUMED would write elsewhere.
 
         Raises:
             FileFormatError: the folder, or something in it, is a link.
@@ -201,8 +203,8 @@ class Kernels:
                     "choose another --output"
                 )
 
-    def _cut(self, written: dict[str, int]) -> None:
-        """Take back what was added to files of lines since they were as long as `written` says."""
+    def _truncate(self, written: dict[str, int]) -> None:
+        """Truncate files of lines to the sizes in `written`."""
         for name, size in self.written().items():
             path, before = self.folder / name, written.get(name, 0)
             with open_regular(path, None) as stream:
@@ -225,21 +227,21 @@ def read_script(
     folder: Path | None = None,
     trust: bool = False,
 ) -> str:
-    """The text of PLUMED's input, which PLUMED has read once without a complaint.
+    """Read PLUMED's input, and have PLUMED check it.
 
     Args:
-        folder: in which PLUMED is going to run.
+        folder: working folder of PLUMED.
         trust: whether the input may run code and write elsewhere.
 
     Raises:
         MissingExtraError: PLUMED's Python package is not installed.
-        InputError: it cannot be read, needs trust, there is no kernel, or PLUMED does not accept
-            it.
+        InputError: it cannot be read or needs trust, PLUMED's library is not found, or PLUMED
+            rejects the input.
     """
     script = read_plumed_input(path)
     for replica in range(replicas if "{replica}" in script else 1):
         check_plumed_input(
-            _filled_in(script, replica, replicas),
+            _fill_in(script, replica, replicas),
             folder or Path("plumed"),
             trust,
             name=str(path),
@@ -249,7 +251,7 @@ def read_script(
         kernels = Kernels(script, Path(scratch), numbers, replicas, dynamics)
         with contextlib.closing(kernels):
             try:
-                kernels.begin()
+                kernels.start()
             except MissingExtraError:
                 raise
             except InputError as error:
@@ -259,11 +261,11 @@ def read_script(
 
 @dataclass(frozen=True, kw_only=True)
 class UnderPlumed:
-    """Dynamics under PLUMED, which gets one call a step for each replica.
+    """Dynamics with a bias from PLUMED, called once per step and replica.
 
     Args:
-        dynamics: what moves the replicas.
-        kernels: PLUMED; a fresh start removes what an earlier one has written in its folder.
+        dynamics: integrator of the replicas.
+        kernels: PLUMED; a new run removes the files of an earlier one from its folder.
     """
 
     dynamics: Integrator
@@ -273,20 +275,20 @@ class UnderPlumed:
         """Start replicas from positions (replicas, atoms, 3) in angstrom.
 
         Raises:
-            InputError: PLUMED does not accept its input.
+            InputError: PLUMED rejects its input.
         """
         shutil.rmtree(self.kernels.folder, ignore_errors=True)
-        self.kernels.begin()
+        self.kernels.start()
         biased = _AtStep(potential, self.kernels, 0)
         dynamics = self.dynamics.init(biased, positions, rng)
         return PlumedState(dynamics, biased.model, biased.bias, self.kernels.written())
 
     def step(self, potential: Potential, state: PlumedState, rng: Generator) -> PlumedState:
-        """Advance every replica by one timestep; one call of the potential for the batch.
+        """Advance every replica by one timestep; one potential call for the batch.
 
         Args:
             potential: surface of the molecule, in eV and angstrom; the bias is added here.
-            state: the replicas; the first one after a restart is that of the checkpoint.
+            state: of the replicas; after a restart first that of the checkpoint.
             rng: source of the thermal noise.
 
         Raises:
@@ -306,7 +308,7 @@ class UnderPlumed:
 
 
 class _AtStep(CheckedPotential):
-    """A potential with PLUMED's bias of one step added, to be called once."""
+    """The sum of a potential and PLUMED's bias of one step, which may be called once."""
 
     def __init__(self, potential: Potential, kernels: Kernels, step: int):
         self.potential, self.kernels, self.at = potential, kernels, step
@@ -324,12 +326,12 @@ class _AtStep(CheckedPotential):
         )
 
 
-def _filled_in(script: str, replica: int, replicas: int) -> str:
-    """PLUMED's input for one replica."""
+def _fill_in(script: str, replica: int, replicas: int) -> str:
+    """PLUMED's input with the placeholders replaced for one replica."""
     return script.replace("{replicas}", str(replicas)).replace("{replica}", str(replica))
 
 
-def _said(error: Exception) -> str:
-    """What PLUMED says, on one line, without the places in its source."""
+def _message(error: Exception) -> str:
+    """PLUMED's error message on one line, without positions in its source code."""
     words = str(error).split("+++ message follows +++")[-1].split()
     return " ".join(words)

@@ -1,7 +1,7 @@
-"""Where PLUMED's library is, and how one of it is started.
+"""Find PLUMED's library, and start PLUMED kernels.
 
-PLUMED's Python package on PyPI speaks to a library that it does not have. The wheel `hillclimber`
-carries one (and a copy of the package, which is imported instead where both are installed).
+PLUMED's Python package on PyPI needs a library that it does not contain. The wheel `hillclimber`
+contains one (and a copy of the package, which takes precedence if both are installed).
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from flexcalc.errors import InputError, MissingExtraError
 
 LIBRARY = "libplumedKernel.dylib" if sys.platform == "darwin" else "libplumedKernel.so"
 WHEEL = "hillclimber"
-"""Of PyPI: PLUMED 2.11.0-dev under the LGPL 3, for Linux on x86-64 and ARM with CPython 3.11 to
+"""On PyPI: PLUMED 2.11.0-dev under the LGPL 3, for Linux on x86-64 and ARM with CPython 3.11 to
 3.14, and for macOS 15 on ARM."""
 
 
 def kernel_file() -> str | None:
     """PLUMED's library: that of PLUMED_KERNEL, else of the wheel, else of an installed PLUMED."""
     named = os.environ.get("PLUMED_KERNEL")
-    return named or next((str(path) for path in _places() if path.is_file()), None)
+    return named or next((str(path) for path in _candidate_paths() if path.is_file()), None)
 
 
 def start_kernel() -> Any:
-    """A new PLUMED that has been told nothing.
+    """A new PLUMED kernel without any settings.
 
     Raises:
         MissingExtraError: its Python package is not installed.
-        InputError: there is no library, or it does not load.
+        InputError: the library is not found, or does not load.
     """
     try:
         from plumed import Plumed
@@ -46,8 +46,8 @@ def start_kernel() -> Any:
     path = kernel_file()
     try:
         if path is None:
-            return Plumed()  # a package that was built with a library of its own
-        _keep(path)
+            return Plumed()  # a package that was built with its own library
+        _load(path)
         return Plumed(kernel=path)
     except (RuntimeError, OSError) as error:
         reason = "PLUMED_KERNEL is not set" if path is None else f"{path} does not load: {error}"
@@ -69,8 +69,8 @@ def has_action(name: str) -> bool:
     return bool(found[0])
 
 
-def _places() -> Iterator[Path]:
-    """Where else a library can be, in order."""
+def _candidate_paths() -> Iterator[Path]:
+    """Other possible paths of the library, in order."""
     try:
         files = importlib.metadata.files(WHEEL) or []
     except importlib.metadata.PackageNotFoundError:
@@ -83,8 +83,8 @@ def _places() -> Iterator[Path]:
 
 
 @functools.cache
-def _keep(path: str) -> ctypes.CDLL:
-    """Load a library for good: to unload and load it with each PLUMED is slow and not safe.
+def _load(path: str) -> ctypes.CDLL:
+    """Load a library permanently: reloading it for each kernel is slow and not safe.
 
     Raises:
         OSError: the system cannot load it.

@@ -1,4 +1,4 @@
-"""Relaxation of many geometries at once to the nearest minima."""
+"""Relaxation of a batch of geometries to the nearest minima."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from flexcalc.potential import Evaluation, Potential
 
 @dataclass(frozen=True, eq=False)
 class RelaxState:
-    """Geometries on their way down.
+    """Geometries during a relaxation.
 
     Args:
         step: steps taken.
@@ -30,18 +30,18 @@ class RelaxState:
     memory: Memory
 
     def largest_force(self) -> float:
-        """Largest length of an atom's force in the batch, in eV/angstrom."""
+        """Maximum norm of the force on an atom in the batch, in eV/angstrom."""
         return float(np.sqrt((self.evaluation.forces**2).sum(axis=2)).max(initial=0.0))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Relax:
-    """Relax each geometry of a batch to a minimum; one potential call a step."""
+    """Relax each geometry of a batch to a minimum; one potential call per step."""
 
     force_tolerance_eV_A: Positive = 0.01
-    """Converged when no atom's force is longer than this, in eV/angstrom."""
+    """Converged when the force on every atom is below this, in eV/angstrom."""
     optimiser: Optimiser = field(default_factory=LBFGS)
-    """How steps are chosen."""
+    """Optimiser."""
 
     def init(self, potential: Potential, positions: np.ndarray, rng: Generator) -> RelaxState:
         """Start from positions (batch, atoms, 3) in angstrom."""

@@ -10,7 +10,7 @@ from numpy.random import Generator
 
 from flexcalc.errors import ShapeError
 from flexcalc.fields import Natural, Positive
-from flexcalc.methods.hessian import corrected, free_of_motions, hessian
+from flexcalc.methods.hessian import free_of_motions, hessian, update_hessians
 from flexcalc.methods.optimisers import limit
 from flexcalc.potential import Evaluation, Potential
 
@@ -18,24 +18,24 @@ RIGID_EV_A2 = 1e6
 """Stiffness given to translation and rotation, so that no step goes along them."""
 
 LIKE = 0.3
-"""Overlap above which a mode counts as one along the path."""
+"""Overlap with the tangent above which a mode counts as one along the path."""
 
-SMALLEST_A = 1e-3
-"""A trust radius shrinks no further, in angstrom."""
+MIN_TRUST_A = 1e-3
+"""Minimum trust radius, in angstrom."""
 
 
 @dataclass(frozen=True, eq=False)
 class SaddleState:
-    """Geometries on their way to a saddle.
+    """Geometries during a saddle search.
 
     Args:
         step: steps taken.
         positions: (batch, atoms, 3) in angstrom.
         evaluation: energies and forces there.
-        hessians: (batch, 3 atoms, 3 atoms) in eV/angstrom^2, corrected at every step.
-        modes: (batch, atoms, 3) unit directions that are climbed.
+        hessians: (batch, 3 atoms, 3 atoms) in eV/angstrom^2, updated at every step.
+        modes: (batch, atoms, 3) unit vectors of the modes that are climbed.
         curvatures: (batch,) along them, in eV/angstrom^2; negative at a saddle.
-        trust_A: (batch,) longest move of an atom in the next step, in angstrom.
+        trust_A: (batch,) trust radius: maximum move of an atom in the next step, in angstrom.
     """
 
     step: int
@@ -47,7 +47,7 @@ class SaddleState:
     trust_A: np.ndarray
 
     def largest_forces(self) -> np.ndarray:
-        """Largest length of an atom's force (batch,), in eV/angstrom."""
+        """Maximum norm (batch,) of the force on an atom, in eV/angstrom."""
         return np.sqrt((self.evaluation.forces**2).sum(axis=2)).max(axis=1)
 
 
@@ -55,25 +55,25 @@ class SaddleState:
 class RFO:
     """Partitioned rational-function optimisation: up along one mode, down along the others.
 
-    It starts from a Hessian by finite differences, all in one batch, corrects it at every step
-    and renews it every few. The trust radius follows how well the quadratic model foretold the
-    energy.
+    The Hessian is computed by finite differences in one batch, updated at every step, and
+    recomputed every few steps. The trust radius is adjusted by how well the quadratic model
+    predicts the energy.
 
     Source: Banerjee, Adams, Simons and Shepard, J. Phys. Chem. 89, 52 (1985),
-    doi:10.1021/j100247a015; corrections of the Hessian: see `methods.hessian.corrected`.
+    doi:10.1021/j100247a015; updates of the Hessian: see `methods.hessian.update_hessians`.
     """
 
     kind: ClassVar[str] = "rfo"
 
     saddle_force_eV_A: Positive = 0.002
-    """A saddle is found when no atom's force is longer, in eV/angstrom."""
+    """Converged when the force on every atom is below this, in eV/angstrom."""
     trust_A: Positive = 0.1
-    """Longest move of an atom in the first step to the saddle, in angstrom."""
+    """Initial trust radius: maximum move of an atom in a step, in angstrom."""
     longest_trust_A: Positive = 0.25
-    """Longest move of an atom in any step to the saddle, in angstrom."""
+    """Maximum trust radius, in angstrom."""
     hessian_every: Natural = 5
-    """Steps to the saddle between two Hessians by finite differences, 0 for only the first: a
-    floppy molecule outruns what corrections can keep up with."""
+    """Steps between Hessians by finite differences, 0 for only the first; between them the Hessian
+    is updated from gradients, which is not accurate enough for long in floppy molecules."""
 
     def init(
         self,
@@ -88,8 +88,9 @@ class RFO:
             potential: surface, in eV and angstrom.
             positions: (batch, atoms, 3) in angstrom, of at least two atoms.
             rng: not used.
-            tangents: (batch, atoms, 3) directions across the barrier, such as a path's; the
-                mode of negative curvature most like it is climbed, by default the lowest.
+            tangents: (batch, atoms, 3) directions across the barrier, such as those of a path.
+                The mode of negative curvature with the largest overlap is climbed, by default
+                the lowest mode.
 
         Raises:
             ShapeError: a single atom, or tangents of another shape than the positions.
@@ -108,20 +109,20 @@ class RFO:
             trust_A=np.full(len(positions), min(self.trust_A, self.longest_trust_A)),
         )
         values, vectors = inner_modes(state.positions, state.hessians)
-        likeness = -np.arange(values.shape[1]) * np.ones(values.shape)
+        overlap = -np.arange(values.shape[1]) * np.ones(values.shape)
         if tangents is not None:
             flat = tangents.reshape(len(tangents), -1)
-            likeness = np.abs(np.einsum("bim,bi->bm", vectors, flat))
-            likeness /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-300)
-            # A path's tangent is rough: a mode that curves down is taken rather than a better
-            # fit that curves up, unless it has nothing to do with the path.
-            likeness = likeness + ((values < 0) & (likeness > LIKE))
-        return _following(state, values, vectors, np.argmax(likeness, axis=1))
+            overlap = np.abs(np.einsum("bim,bi->bm", vectors, flat))
+            overlap /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-300)
+            # A path's tangent is approximate: a mode of negative curvature is preferred to one
+            # of positive curvature with more overlap, unless it has hardly any overlap.
+            overlap = overlap + ((values < 0) & (overlap > LIKE))
+        return _with_modes(state, values, vectors, np.argmax(overlap, axis=1))
 
     def step(self, potential: Potential, state: SaddleState, rng: Generator) -> SaddleState:
-        """Move every geometry that has not arrived; one potential call for the batch."""
+        """Move every geometry that has not converged; one potential call for the batch."""
         batch = len(state.positions)
-        moves, foretold = self._moves(state)
+        moves, predicted = self._moves(state)
         positions = state.positions + moves.reshape(state.positions.shape)
         evaluation = potential(positions)
         changes = (state.evaluation.forces - evaluation.forces).reshape(batch, -1)
@@ -134,20 +135,20 @@ class RFO:
             evaluation=evaluation,
             hessians=hessian(potential, positions)
             if renew
-            else corrected(state.hessians, moves, changes),
-            trust_A=self._trust(state.trust_A, found, foretold, moves),
+            else update_hessians(state.hessians, moves, changes),
+            trust_A=self._trust(state.trust_A, found, predicted, moves),
         )
         values, vectors = inner_modes(moved.positions, moved.hessians)
         flat = state.modes.reshape(batch, -1)
-        likeness = np.abs(np.einsum("bim,bi->bm", vectors, flat))
-        return _following(moved, values, vectors, np.argmax(likeness, axis=1))
+        overlap = np.abs(np.einsum("bim,bi->bm", vectors, flat))
+        return _with_modes(moved, values, vectors, np.argmax(overlap, axis=1))
 
     def converged(self, state: SaddleState) -> bool:
         """Whether every force is below the tolerance."""
         return bool((state.largest_forces() < self.saddle_force_eV_A).all())
 
     def _moves(self, state: SaddleState) -> tuple[np.ndarray, np.ndarray]:
-        """Moves (batch, 3 atoms) in angstrom, and the changes of energy (batch,) they foretell."""
+        """Moves (batch, 3 atoms) in angstrom, and the predicted changes of energy (batch,)."""
         batch, shape = len(state.positions), state.positions.shape
         values, vectors = inner_modes(state.positions, state.hessians)
         gradients = -state.evaluation.forces.reshape(batch, -1)
@@ -162,24 +163,24 @@ class RFO:
         return moves, np.einsum("bi,bi->b", gradients, moves) + bent / 2
 
     def _trust(
-        self, trust_A: np.ndarray, found: np.ndarray, foretold: np.ndarray, moves: np.ndarray
+        self, trust_A: np.ndarray, found: np.ndarray, predicted: np.ndarray, moves: np.ndarray
     ) -> np.ndarray:
-        """The next trust radii (batch,): larger where the model was right, smaller where not."""
-        off = np.abs(found - foretold)
-        # Below 1e-5 eV rounding decides, which says nothing of the model.
-        good = off < np.maximum(0.25 * np.abs(foretold), 1e-5)
-        bad = off > np.maximum(np.abs(foretold), 1e-5)
+        """The next trust radii (batch,): larger where the model predicted well, else smaller."""
+        off = np.abs(found - predicted)
+        # Below 1e-5 eV the difference is rounding, which says nothing about the model.
+        good = off < np.maximum(0.25 * np.abs(predicted), 1e-5)
+        bad = off > np.maximum(np.abs(predicted), 1e-5)
         longest = np.sqrt((moves.reshape(len(moves), -1, 3) ** 2).sum(axis=2)).max(axis=1)
         used = longest > 0.8 * trust_A
         larger = np.where(good & used, 1.5 * trust_A, trust_A)
-        smaller = np.maximum(0.4 * longest, SMALLEST_A)
+        smaller = np.maximum(0.4 * longest, MIN_TRUST_A)
         return np.minimum(np.where(bad, smaller, larger), self.longest_trust_A)
 
 
 def inner_modes(positions: np.ndarray, hessians: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Eigenvalues (batch, 3 atoms) and eigenvectors (batch, 3 atoms, 3 atoms; one a column).
+    """Eigenvalues (batch, 3 atoms) and eigenvectors (batch, 3 atoms, 3 atoms; columns).
 
-    Translation and rotation come last, with the stiffness RIGID_EV_A2.
+    Translations and rotations come last, with the eigenvalue RIGID_EV_A2.
     """
     free = free_of_motions(positions, np.ones(positions.shape[1]))
     stiff = RIGID_EV_A2 * (np.eye(free.shape[1]) - free)
@@ -187,7 +188,7 @@ def inner_modes(positions: np.ndarray, hessians: np.ndarray) -> tuple[np.ndarray
 
 
 def rational_steps(values: np.ndarray, slopes: np.ndarray, climbed: np.ndarray) -> np.ndarray:
-    """Steps (batch, modes) that climb along one mode and go down along the others.
+    """Steps (batch, modes) uphill along one mode and downhill along the others.
 
     Args:
         values: (batch, modes) eigenvalues of the Hessian.
@@ -212,17 +213,17 @@ def rational_steps(values: np.ndarray, slopes: np.ndarray, climbed: np.ndarray) 
     return np.where(np.abs(gaps) > 1e-12, -slopes / np.where(gaps == 0, 1.0, gaps), 0.0)
 
 
-def _following(
+def _with_modes(
     state: SaddleState, values: np.ndarray, vectors: np.ndarray, chosen: np.ndarray
 ) -> SaddleState:
-    """The state with the chosen eigenvectors as the modes that are climbed."""
+    """The state that climbs along the chosen eigenvectors."""
     rows = np.arange(len(values))
     modes = vectors[rows, :, chosen].reshape(state.positions.shape)
     return replace(state, modes=modes, curvatures=values[rows, chosen])
 
 
 def _at_most(moves: np.ndarray, longest_A: np.ndarray) -> np.ndarray:
-    """Moves (batch, atoms, 3) shortened to the longest move of an atom that each row may take."""
+    """Moves (batch, atoms, 3), shortened to the maximum move of an atom in each row."""
     return np.concatenate(
         [limit(move[None], float(most)) for move, most in zip(moves, longest_A, strict=True)]
     )

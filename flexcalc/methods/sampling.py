@@ -1,5 +1,5 @@
-"""Geometries to label: dynamics from several starts, thinned to independent frames, noise, or
-the starts as they are."""
+"""Sampling of geometries to label: independent frames of dynamics, random displacements, or the
+starts themselves."""
 
 from __future__ import annotations
 
@@ -29,43 +29,43 @@ from flexcalc.store import Store
 
 @dataclass(frozen=True, kw_only=True)
 class Thermal:
-    """Langevin dynamics from every start; frames are kept an autocorrelation time apart."""
+    """Langevin dynamics from every start; kept frames are one autocorrelation time apart."""
 
     kind: ClassVar[str] = "md"
 
     frames: Count = 300
-    """Frames to keep, over all starts and replicas."""
+    """Number of frames to keep, in total over all starts and replicas."""
     temperature_K: Positive = 500.0
     """Temperature in kelvin."""
     timestep_fs: Timestep = 1.0
     """Timestep in femtoseconds."""
     friction_per_ps: Positive = 10.0
-    """Friction in 1/ps; a strong one forgets sooner."""
+    """Friction coefficient, in 1/ps; higher friction decorrelates momenta faster."""
     replicas: Batch = 1
-    """Independent runs from every start."""
+    """Number of independent runs from every start."""
     equilibration_fs: NonNegativeFemtoseconds = 250.0
-    """Time thrown away at the beginning of each run, in femtoseconds."""
+    """Time discarded at the beginning of each run, in femtoseconds."""
     spacing_fs: Femtoseconds = 20.0
-    """Least time between two kept frames, in femtoseconds."""
+    """Minimum time between kept frames, in femtoseconds."""
     patience: Count = 4
-    """Longest run, in multiples of the time that `frames` at `spacing_fs` takes."""
+    """Maximum length of a run, as a multiple of the time for `frames` at `spacing_fs`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Displaced:
-    """Random displacements of the starts, normally distributed, for every coordinate alike."""
+    """Random displacements of the starts, from the same normal distribution for all coordinates."""
 
     kind: ClassVar[str] = "displacement"
 
     frames: Count = 100
-    """Frames to make, over all starts."""
+    """Number of frames, in total over all starts."""
     amplitude_A: Positive = 0.05
     """Standard deviation of each coordinate, in angstrom."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AsIs:
-    """The starts themselves, each once: to label the frames of a file at another level."""
+    """The starts themselves: to label the frames of a file at another level of theory."""
 
     kind: ClassVar[str] = "frames"
 
@@ -74,7 +74,7 @@ Sampling = Thermal | Displaced | AsIs
 
 
 def as_they_are(how: AsIs, starts: Dataset) -> Dataset:
-    """The starts (frames, atoms, 3) with the tags that sampled geometries have."""
+    """The starts (frames, atoms, 3) with the tags of sampled geometries."""
     tags = _still(how.kind, _names(starts))
     return Dataset(starts.numbers, starts.positions, tags=tags, masses=starts.masses)
 
@@ -89,7 +89,7 @@ def displace(how: Displaced, starts: Dataset, rng: Generator) -> Dataset:
 
 
 def _still(kind: str, origins: np.ndarray) -> dict[str, np.ndarray]:
-    """Tags of geometries (frames,) that no dynamics made."""
+    """Tags of geometries (frames,) that do not come from dynamics."""
     nothing = np.zeros(len(origins))
     return {
         "start": origins,
@@ -108,18 +108,18 @@ def sample_dynamics(
     name: str,
     progress: Progress = silent,
 ) -> Dataset:
-    """Run dynamics until there are enough independent frames, and keep those.
+    """Run dynamics until there are enough independent frames, and select those.
 
-    Frames count as independent when they are the autocorrelation time of the potential energy
-    apart. All runs go on in one batch.
+    Independent frames are separated by the autocorrelation time of the potential energy. All runs
+    are integrated in one batch.
 
     Args:
-        how: what to run.
+        how: options of the sampling.
         potential: surface to sample.
-        starts: geometries to start from.
+        starts: starting geometries.
         rng: source of momenta and noise.
         store: keeps the trajectory and the checkpoint; a second call resumes.
-        name: their common name.
+        name: of both in the store.
 
     Returns:
         Geometries with tags start, sampling, time_fs and temperature_K.
@@ -153,14 +153,14 @@ def sample_dynamics(
 
 
 class _Batch:
-    """All runs of one sampling, side by side.
+    """All runs of one sampling, in one batch.
 
     Args:
-        how: what to run.
-        starts: geometries to start from.
+        how: options of the sampling.
+        starts: starting geometries.
 
-    `origin` (runs,) says which start each run has, `every` how many steps lie between two
-    records, and `wanted` how many frames each run has to give.
+    `origin` (runs,) is the index of the start of each run, `every` the number of steps between
+    records, and `wanted` the number of frames that each run contributes.
     """
 
     def __init__(self, how: Thermal, starts: Dataset):
@@ -179,7 +179,7 @@ class _Batch:
         )
 
     def render(self, state: DynamicsState) -> Dataset:
-        """A record: a frame of every run."""
+        """A record of the trajectory: one frame of every run."""
         runs = len(self.origin)
         tags = {
             "run": np.arange(runs),
@@ -216,7 +216,7 @@ def autocorrelation_time(series: np.ndarray) -> float:
 
 
 def _stride(late: Dataset, runs: int) -> int:
-    """Recorded frames between two independent ones."""
+    """Recorded frames between independent ones."""
     energies, rows = late.energies, len(late) // runs
     if energies is None or rows == 0:
         return 1
@@ -224,7 +224,7 @@ def _stride(late: Dataset, runs: int) -> int:
 
 
 def _thinned(late: Dataset, how: Thermal, runs: int, wanted: int) -> Dataset:
-    """The last frames that lie evenly, as far apart as the run allows."""
+    """The last frames at even spacing, as far apart as the length of the run allows."""
     rows = np.arange(len(late)).reshape(-1, runs)
     stride = max(1, len(rows) // wanted)
     kept = rows[::-1][::stride][:wanted][::-1].ravel()[-how.frames :]
@@ -242,8 +242,8 @@ def _names(starts: Dataset) -> np.ndarray:
     return starts.tags.get("start", np.full(len(starts), "start")).astype(str)
 
 
-def joined(parts: Sequence[Dataset]) -> Dataset:
-    """Geometries of one molecule without labels, one after another."""
+def concatenate_unlabelled(parts: Sequence[Dataset]) -> Dataset:
+    """Concatenate geometries of one molecule, without labels."""
     from flexcalc.dataset import concatenate
 
     bare = [replace(part, energies=None, forces=None, provenance=Provenance()) for part in parts]

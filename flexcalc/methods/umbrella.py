@@ -1,4 +1,4 @@
-"""Umbrella sampling: every replica held near a place of its own, all windows in one batch."""
+"""Umbrella sampling: one restrained replica per window, all windows in one batch."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from numpy.random import Generator
 
 from flexcalc.errors import InputError, ShapeError
 from flexcalc.geometry import Coordinate
-from flexcalc.methods.biased import BiasedState, Kept, Thermostatted, rebiased
+from flexcalc.methods.biased import BiasedState, LastEvaluation, Thermostatted, update_bias
 from flexcalc.potential import CheckedPotential, Evaluation, Potential, Sum
 from flexcalc.units import KB, KCAL_MOL
 
 SPACINGS = {"dihedral": 15.0, "angle": 5.0, "distance": 0.1, "difference": 0.1, "coordination": 0.1}
-"""Distances of windows where no number of them is given, in the coordinates' units."""
+"""Default spacings of windows, in the coordinates' units."""
 
 SIGMAS_APART = 2.0
-"""Distance of two windows in widths of what each samples on a flat surface: they then share
-erfc(1/sqrt(2)), a third, of their samples, and more in a valley."""
+"""Spacing of windows in thermal widths of a window on a flat surface: neighbours then overlap by
+erfc(1/sqrt(2)), a third, and by more in a valley."""
 
-MOST_WINDOWS = 10_000
+MAX_WINDOWS = 10_000
 
 TURN = 360.0
 
@@ -32,10 +32,10 @@ class Line:
     """The windows along one coordinate.
 
     Args:
-        coordinate: what is held.
+        coordinate: the restrained coordinate.
         centres: (windows,) in its unit, evenly spaced.
-        kappa: of the spring kappa/2 (s - centre)^2, in eV per that unit squared.
-        ring: whether the last window is the first one's neighbour.
+        kappa: force constant of the restraint kappa/2 (s - centre)^2, in eV per that unit squared.
+        ring: whether the last window is a neighbour of the first.
     """
 
     coordinate: Coordinate
@@ -45,43 +45,43 @@ class Line:
 
     @property
     def spacing(self) -> float:
-        """Distance of two neighbours."""
+        """Distance between neighbouring centres."""
         return float(self.centres[1] - self.centres[0])
 
     def gaps(self, values: np.ndarray, centres: np.ndarray) -> np.ndarray:
-        """How far values are from centres, the shortest way round for a periodic coordinate."""
+        """Differences of values and centres; the minimum image for a periodic coordinate."""
         gaps = values - centres
         return gaps - TURN * np.round(gaps / TURN) if self.coordinate.periodic else gaps
 
 
 @dataclass(frozen=True, eq=False)
 class UmbrellaState(BiasedState):
-    """Windows in motion.
+    """The replicas of all windows.
 
     Args:
-        begun: (windows, d) values of the coordinates where the windows started.
+        begun: (windows, d) coordinates at the start of each window.
     """
 
     begun: np.ndarray
 
 
 class Springs(CheckedPotential):
-    """A spring for each row of a batch, kappa/2 (s - centre)^2 as PLUMED's RESTRAINT.
+    """A harmonic restraint for each row of a batch, kappa/2 (s - centre)^2 as PLUMED's RESTRAINT.
 
     Args:
         numbers: (atoms,) atomic numbers.
         lines: of the d coordinates.
-        centres: (batch, d) where each row is held.
+        centres: (batch, d) of the restraints.
     """
 
     def __init__(self, numbers: np.ndarray, lines: Sequence[Line], centres: np.ndarray):
         self.numbers, self.lines, self.centres = numbers, tuple(lines), centres
 
     def evaluate(self, positions: np.ndarray) -> Evaluation:
-        """Energies and forces of the springs.
+        """Energies and forces of the restraints.
 
         Raises:
-            ShapeError: another number of rows than there are springs.
+            ShapeError: the number of rows is not that of the restraints.
         """
         if len(positions) != len(self.centres):
             raise ShapeError(f"expected {len(self.centres)} rows, found {len(positions)}")
@@ -96,15 +96,15 @@ class Springs(CheckedPotential):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Umbrella:
-    """Dynamics whose replicas are held in windows along one or two coordinates.
+    """Dynamics whose replicas are restrained to windows along one or two coordinates.
 
-    In the first half of the equilibration each spring moves from where its replica starts to
-    the window's centre, so that no replica is torn; what comes after the equilibration counts.
+    In the first half of the equilibration each restraint moves from the start of its replica to the
+    centre of the window, so that no large forces arise. The equilibration is discarded.
 
     Args:
-        dynamics: what moves the replicas.
-        lines: of one or two coordinates; the windows are all their combinations.
-        equilibration: timesteps.
+        dynamics: integrator and thermostat of the replicas.
+        lines: windows along one or two coordinates; all combinations are used.
+        equilibration: number of timesteps.
 
     Source: Torrie and Valleau, J. Comput. Phys. 23, 187 (1977),
     doi:10.1016/0021-9991(77)90121-8.
@@ -126,16 +126,17 @@ class Umbrella:
         kappa_kcal_mol: Sequence[float] = (),
         equilibration: int = 1,
     ) -> Umbrella:
-        """Windows as the numbers say, one of each a coordinate, or as suits the coordinates.
+        """Windows from the options, one value per coordinate, or defaults for the coordinates.
 
         Args:
-            low, high: first and last centres; dihedrals go all the way round without.
-            windows: how many.
-            kappa_kcal_mol: of springs kappa/2 (s - centre)^2; by default their thermal width on
-                a flat surface is half the distance of two windows.
+            low, high: first and last centres; by default the full circle of a dihedral.
+            windows: number of windows.
+            kappa_kcal_mol: force constants of restraints kappa/2 (s - centre)^2; by default their
+                thermal width on a flat surface is half the window spacing.
 
         Raises:
-            InputError: none or more than two coordinates, or numbers that do not fit them.
+            InputError: none or more than two coordinates, or options whose number does not match
+                theirs.
         """
         count = len(coordinates)
         if not 1 <= count <= 2:
@@ -159,18 +160,18 @@ class Umbrella:
             for n, coordinate in enumerate(coordinates)
         )
         whole = prod(len(line.centres) for line in lines)
-        if whole > MOST_WINDOWS:
-            raise InputError(f"windows: expected at most {MOST_WINDOWS} in all, found {whole}")
+        if whole > MAX_WINDOWS:
+            raise InputError(f"windows: expected at most {MAX_WINDOWS} in all, found {whole}")
         return cls(dynamics=dynamics, lines=lines, equilibration=equilibration)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Windows along each coordinate."""
+        """Number of windows along each coordinate."""
         return tuple(len(line.centres) for line in self.lines)
 
     @property
     def centres(self) -> np.ndarray:
-        """Centres (windows, d), the last coordinate's running fastest."""
+        """Centres (windows, d); the last coordinate varies fastest."""
         return grid_of([line.centres for line in self.lines])
 
     def values(self, positions: np.ndarray) -> np.ndarray:
@@ -178,7 +179,7 @@ class Umbrella:
         return np.stack([line.coordinate.values(positions) for line in self.lines], axis=1)
 
     def starts(self, frames: np.ndarray) -> np.ndarray:
-        """For each window the frame (windows, atoms, 3) that its spring pulls least.
+        """For each window the frame (windows, atoms, 3) with the lowest restraint energy.
 
         Args:
             frames: (frames, atoms, 3) in angstrom, such as one geometry or a path.
@@ -189,21 +190,24 @@ class Umbrella:
             pull += line.kappa * line.gaps(values[None, :, n], centres[:, n, None]) ** 2
         return frames[pull.argmin(axis=1)]
 
-    def held_at(self, begun: np.ndarray, step: int) -> np.ndarray:
-        """Where the springs hold (windows, d) at a step, from values (windows, d) at the start."""
+    def restraint_centres(self, begun: np.ndarray, step: int) -> np.ndarray:
+        """Centres (windows, d) of the restraints at a step, from the start values (windows, d)."""
         left = max(0.0, 1 - step / max(1, self.equilibration // 2))
         centres = self.centres
         away = [line.gaps(begun[:, n], centres[:, n]) for n, line in enumerate(self.lines)]
         return centres + left * np.stack(away, axis=1)
 
     def springs(self, numbers: np.ndarray, begun: np.ndarray, step: int) -> Springs:
-        """The springs at a step."""
-        return Springs(numbers, self.lines, self.held_at(begun, step))
+        """The restraints at a step."""
+        return Springs(numbers, self.lines, self.restraint_centres(begun, step))
 
     def init(self, potential: Potential, positions: np.ndarray, rng: Generator) -> UmbrellaState:
         """Start every window from its row of positions (windows, atoms, 3) in angstrom."""
         begun = self.values(positions)
-        model, springs = Kept(potential), Kept(self.springs(potential.numbers, begun, 0))
+        model, springs = (
+            LastEvaluation(potential),
+            LastEvaluation(self.springs(potential.numbers, begun, 0)),
+        )
         dynamics = self.dynamics.init(Sum(model, springs), positions, rng)
         return UmbrellaState(dynamics, model.last, springs.last.energies, begun)
 
@@ -211,7 +215,7 @@ class Umbrella:
         """Advance every window by one timestep; one potential call for the batch.
 
         Args:
-            potential: surface of the molecule, in eV and angstrom; the springs are added here.
+            potential: surface of the molecule, in eV and angstrom; the restraints are added here.
             state: the windows.
             rng: source of the thermal noise.
 
@@ -224,14 +228,14 @@ class Umbrella:
         )
         if (before.centres != now.centres).any():
             places = state.positions
-            dynamics = rebiased(dynamics, before(places), now(places))
-        model, springs = Kept(potential), Kept(now)
+            dynamics = update_bias(dynamics, before(places), now(places))
+        model, springs = LastEvaluation(potential), LastEvaluation(now)
         moved = self.dynamics.step(Sum(model, springs), dynamics, rng)
         return replace(state, dynamics=moved, evaluation=model.last, bias=springs.last.energies)
 
 
 def grid_of(lines: Sequence[np.ndarray]) -> np.ndarray:
-    """All combinations (points, d) of values along d axes, the last one's running fastest."""
+    """All combinations (points, d) of values along d axes; the last axis varies fastest."""
     return np.stack(np.meshgrid(*lines, indexing="ij"), axis=-1).reshape(-1, len(lines))
 
 
@@ -245,7 +249,7 @@ def _line(
     """The windows along one coordinate.
 
     Raises:
-        InputError: an end is missing or does not fit, or there is but one window.
+        InputError: a bound is missing or invalid, or there is only one window.
     """
     low, high = ends
     if coordinate.periodic and low is None and high is None:
@@ -253,14 +257,14 @@ def _line(
     most = TURN if coordinate.periodic else np.inf
     if low is None or high is None or not 0 < high - low <= most:
         raise InputError(
-            f"low, high: expected both ends of {coordinate.label}, the lower first"
+            f"low, high: expected both bounds of {coordinate.label}, the lower first"
             f"{', at most 360 degrees apart' if coordinate.periodic else ''}, "
             f"found {low} and {high}"
         )
     ring = coordinate.periodic and high - low == TURN
     if count is None:
         if coordinate.kind not in SPACINGS:
-            raise InputError(f"windows: missing; {coordinate.label} has no spacing of its own")
+            raise InputError(f"windows: missing; {coordinate.label} has no default spacing")
         count = ceil((high - low) / SPACINGS[coordinate.kind] * (1 - 1e-9)) + (not ring)
     least = 3 if ring else 2
     if count < least:

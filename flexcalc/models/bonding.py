@@ -1,8 +1,8 @@
-"""Which atom is which: the bonds that a model was trained on, and whether a start has them.
+"""Order of atoms: the bonds of a model's training frames, and their comparison with a start.
 
-A model of one molecule takes the first carbon for the one that was first in its training frames.
-Where another file has the like atoms in another order, its forces are wrong without a sign. So a
-model keeps a geometry of every way in which its training frames were bonded.
+A model of one molecule relies on the order of atoms in its training frames. For a file with
+identical atoms in another order its forces would be silently wrong. So a model stores one geometry
+for every bond graph among its training frames.
 """
 
 from __future__ import annotations
@@ -22,20 +22,21 @@ from flexcalc.potential import Potential
 FACT = "bonding"
 """Key of `model.json`: geometries (kinds, atoms, 3) in angstrom, the most frequent kind first."""
 
-MOST_KINDS = 16
-"""Ways of being bonded that a model keeps: those of most training frames."""
+MAX_KINDS = 16
+"""Maximum number of bond graphs that a model stores, the most frequent ones."""
 
 SAME_ENERGY_EV = 1e-3
-"""Energies of two orders of the atoms that differ by less: the model knows no order of like atoms.
-The rounding of single precision is less, and wrong orders differ by electronvolts."""
+"""Difference of the energies of two orders of atoms below which a model counts as invariant.
+Rounding in single precision is smaller, and the energies of wrong orders differ by
+electronvolts."""
 
 Kinds = list[tuple[np.ndarray, np.ndarray]]
 
 
 def with_bonding(potential: TrainedPotential, train: Dataset) -> TrainedPotential:
-    """A model that keeps how its training frames are bonded, in its facts."""
+    """Store the bond graphs of the training frames in the facts of a model."""
     found = []
-    for _, frames in _kinds(train.numbers, train.positions)[:MOST_KINDS]:
+    for _, frames in _kinds(train.numbers, train.positions)[:MAX_KINDS]:
         own = train.energies
         best = frames[0] if own is None else frames[np.argmin(own[frames])]
         found.append(train.positions[best].tolist())
@@ -44,9 +45,9 @@ def with_bonding(potential: TrainedPotential, train: Dataset) -> TrainedPotentia
 
 
 def _kinds(numbers: np.ndarray, positions: np.ndarray) -> Kinds:
-    """The different bonds (pairs,) of bool of frames, and the frames that have them, ascending.
+    """The distinct bond graphs (pairs,) of bool of frames, each with its frames, ascending.
 
-    The bonds that most frames have come first.
+    The most frequent graph comes first.
     """
     if not len(positions):
         return []
@@ -57,12 +58,13 @@ def _kinds(numbers: np.ndarray, positions: np.ndarray) -> Kinds:
 
 
 def known_geometries(potential: Potential) -> Iterator[np.ndarray]:
-    """Geometries (kinds, atoms, 3) of a model's training frames; of each member of a committee.
+    """Geometries (kinds, atoms, 3) of the training frames of a model, or of each member of a
+    committee.
 
-    Nothing for references, for models that other packages or earlier versions made.
+    Empty for references, and for models of other packages or earlier versions.
 
     Raises:
-        FileFormatError: a model folder has something else there.
+        FileFormatError: the entry of the model folder is invalid.
     """
     facts = getattr(potential, "facts", None)
     kept = facts.get(FACT) if isinstance(facts, dict) else None
@@ -76,19 +78,19 @@ def known_geometries(potential: Potential) -> Iterator[np.ndarray]:
         found = np.empty(0)
     if found.shape[1:] != (len(potential.numbers), 3) or not np.isfinite(found).all():
         raise FileFormatError(f"{FACT} of the model: expected geometries of its atoms in angstrom")
-    yield found[:MOST_KINDS]
+    yield found[:MAX_KINDS]
 
 
 @dataclass(frozen=True, eq=False)
 class Verdict:
-    """Whether frames are bonded as a model knows it.
+    """Comparison of the bonds of frames with those of a model's training frames.
 
     Args:
-        order: (atoms,) such that positions[:, order] are, where only the order of like atoms is
-            another and the model's energies depend on it; else None.
-        relabelled: frames that this is so for.
-        unknown: frames whose bonds no training frame has in any order.
-        frames: all frames.
+        order: (atoms,) such that positions[:, order] has the bonds of training frames, if only the
+            order of identical atoms differs and the model's energies depend on it; else None.
+        relabelled: number of frames for which this is the case.
+        unknown: number of frames whose bonds match no training frame in any order.
+        frames: total number of frames.
     """
 
     order: np.ndarray | None
@@ -98,7 +100,7 @@ class Verdict:
 
 
 def judged(potential: Potential, positions: np.ndarray) -> Verdict:
-    """Compare the bonds of frames (frames, atoms, 3) in angstrom with those that a model knows."""
+    """Compare the bonds of frames (frames, atoms, 3) in angstrom with a model's training frames."""
     numbers, order, relabelled, unknown = np.asarray(potential.numbers), None, 0, 0
     for known in known_geometries(potential):
         patterns = bonded_pairs(numbers, known)
@@ -109,7 +111,7 @@ def judged(potential: Potential, positions: np.ndarray) -> Verdict:
         ]
         strange = moved = 0
         for rank, (frames, place) in enumerate(others):
-            found = None if rank >= MOST_KINDS else _order_to(numbers, known, place)
+            found = None if rank >= MAX_KINDS else _order_to(numbers, known, place)
             if found is None:
                 strange += len(frames)
             elif _matters(potential, place, found):
@@ -120,7 +122,7 @@ def judged(potential: Potential, positions: np.ndarray) -> Verdict:
 
 
 def _order_to(numbers: np.ndarray, known: np.ndarray, place: np.ndarray) -> np.ndarray | None:
-    """The order (atoms,) in which a geometry (atoms, 3) is bonded as a known one; or None."""
+    """The order (atoms,) in which a geometry (atoms, 3) has the bonds of a known one; or None."""
     for target in known:
         if is_isomorphic(numbers, place, target):
             return match_atoms(numbers, place, target)
@@ -128,13 +130,14 @@ def _order_to(numbers: np.ndarray, known: np.ndarray, place: np.ndarray) -> np.n
 
 
 def _matters(potential: Potential, place: np.ndarray, order: np.ndarray) -> bool:
-    """Whether a model's energy depends on the order of like atoms; a network's does not."""
+    """Whether a model's energy depends on the order of identical atoms; that of networks does
+    not."""
     energies = potential(np.stack([place, place[order]])).energies
     return bool(abs(energies[0] - energies[1]) > SAME_ENERGY_EV)
 
 
 def mismatch(order: np.ndarray) -> str:
-    """What to say of atoms in another order, in words."""
+    """Message for atoms in another order."""
     return (
         "the bonds fit those of the model's training frames only with the atoms in the order "
         f"{' '.join(map(str, order))}"
@@ -142,15 +145,15 @@ def mismatch(order: np.ndarray) -> str:
 
 
 def check_order(potential: Potential, positions: np.ndarray, where: str) -> None:
-    """Refuse a start whose like atoms are in another order than the model's.
+    """Refuse a start whose identical atoms are in another order than the model's.
 
     Args:
-        potential: any; nothing is known of references and foreign models.
+        potential: any potential; references and foreign models are not checked.
         positions: (frames, atoms, 3) in angstrom.
-        where: what they are, for the message.
+        where: description of the frames, for the message.
 
     Raises:
-        InputError: names the order that would fit.
+        InputError: names the order that matches.
     """
     found = judged(potential, positions)
     if found.order is not None:

@@ -89,18 +89,18 @@ class Committee(TrainedPotential):
         )
 
     @classmethod
-    def load(cls, folder: Path, opened: Callable[[Path], Potential]) -> Committee:
+    def load(cls, folder: Path, loader: Callable[[Path], Potential]) -> Committee:
         """Read a model folder.
 
         Args:
             folder: of a committee.
-            opened: opens a member by the path of its folder.
+            loader: opens a member by the path of its folder.
 
         Raises:
-            FileFormatError: damaged, or a member is missing or another one.
+            FileFormatError: the folder is damaged, or a member is missing or for another molecule.
         """
         facts, _ = read_model(folder)
         paths = read_members(folder, facts)
         if len(paths) < 2:
             raise FileFormatError(f"{folder}: expected the folders of at least two members")
-        return cls([opened(path) for path in paths.values()], facts)
+        return cls([loader(path) for path in paths.values()], facts)

@@ -1,8 +1,8 @@
-"""A baseline, and a model of what it gets wrong: delta learning.
+"""Delta learning: the sum of a baseline and a model of the baseline's errors.
 
-Kept as one folder that holds the model and, where the baseline is a trained model itself, a copy
-of that; any other baseline is kept by its address, with the hash of the file it names if it names
-one, so that it can neither get lost nor change without notice.
+The model folder holds the model and, where the baseline is a trained model itself, a copy of the
+baseline. Any other baseline is stored by its address, with the hash of its file if it is a file, so
+that it cannot change without notice.
 
 Source: Ramakrishnan, Dral, Rupp, von Lilienfeld, J. Chem. Theory Comput. 11, 2087 (2015),
 doi:10.1021/acs.jctc.5b00099.
@@ -26,24 +26,24 @@ MODEL, BASELINE = "model.flex", "baseline.flex"
 """Names of the folders inside."""
 
 
-class Parts(Protocol):
-    """Opens what a model is made of; `flexcalc.registry.Parts` is one."""
+class MemberLoader(Protocol):
+    """Opens the members of a composite model; implemented by `flexcalc.registry.MemberLoader`."""
 
-    def __call__(self, part: Address | Path, numbers: ArrayLike | None = None) -> Potential:
-        """The model in a folder inside, given as a path, or what an address names."""
+    def __call__(self, member: Address | Path, numbers: ArrayLike | None = None) -> Potential:
+        """Open a member by the path of its folder, or by its address."""
 
     def sha256(self, address: Address) -> str | None:
-        """The hash of what an address names on this machine, None where that is no file."""
+        """SHA-256 of the file that an address names on this machine; None where it names none."""
 
 
 class DeltaModel(Sum, TrainedPotential):
-    """The sum of a baseline and a model that was trained on the rest.
+    """The sum of a baseline and a model trained on the difference between labels and baseline.
 
     Args:
         baseline: any potential.
-        model: trained on what the labels are beyond it.
-        facts: of the whole; `baseline` is the address of the baseline and `baseline_sha256` the
-            hash of the file it names. What is not there is taken from the model's facts.
+        model: trained on the labels minus the baseline.
+        facts: of the sum; `baseline` is the address of the baseline and `baseline_sha256` the
+            hash of its file. Missing facts are taken from the model's.
 
     Raises:
         MoleculeError: they are for different molecules.
@@ -80,34 +80,34 @@ class DeltaModel(Sum, TrainedPotential):
         )
 
     @classmethod
-    def load(cls, folder: Path, parts: Parts) -> DeltaModel:
+    def load(cls, folder: Path, loader: MemberLoader) -> DeltaModel:
         """Read a model folder.
 
         Args:
             folder: of such a model.
-            parts: opens the model and the baseline, and knows the hash of a file.
+            loader: opens the model and the baseline, and hashes files.
 
         Raises:
-            FileFormatError: damaged, a part is missing, or the baseline has changed.
+            FileFormatError: the folder is damaged or incomplete, or the baseline has changed.
         """
         facts, _ = read_model(folder)
         paths, address = read_members(folder, facts), facts.get("baseline")
         if MODEL not in paths or not isinstance(address, str | None):
             raise FileFormatError(f"{folder}: expected the folder {MODEL} and a baseline")
-        model = parts(paths[MODEL], facts["numbers"])
+        model = loader(paths[MODEL], facts["numbers"])
         if not isinstance(model, TrainedPotential):
             raise FileFormatError(f"{paths[MODEL]}: expected a trained model")
         if BASELINE in paths:
-            return cls(parts(paths[BASELINE], facts["numbers"]), model, facts)
+            return cls(loader(paths[BASELINE], facts["numbers"]), model, facts)
         if address is None:
             raise FileFormatError(f"{folder}: expected the folder {BASELINE} or a baseline")
         expected = facts.get("baseline_sha256")
-        if expected is not None and parts.sha256(address) != expected:
+        if expected is not None and loader.sha256(address) != expected:
             raise FileFormatError(
                 f"{folder}: its baseline {address} is not the one it was trained on: the file has "
                 "changed or is gone; put it back, or train again"
             )
-        return cls(parts(address, facts["numbers"]), model, facts)
+        return cls(loader(address, facts["numbers"]), model, facts)
 
 
 def check_baseline(baseline: Potential, address: Any) -> None:
@@ -124,6 +124,6 @@ def check_baseline(baseline: Potential, address: Any) -> None:
 
 
 def _can_be_saved(potential: Potential) -> bool:
-    """Whether it is a trained model, and so are all that it is made of."""
-    parts = getattr(potential, "members", ())
-    return isinstance(potential, TrainedPotential) and all(map(_can_be_saved, parts))
+    """Whether a potential and all of its members are trained models."""
+    members = getattr(potential, "members", ())
+    return isinstance(potential, TrainedPotential) and all(map(_can_be_saved, members))

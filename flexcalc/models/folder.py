@@ -1,9 +1,9 @@
 """A model on disk: a folder NAME.flex with model.json and weights.safetensors.
 
-`model.json` tells what the model is, the SHA-256 of every other file and of itself. Nothing is
-unpickled, and nothing is used before its hash, its type and its size have been checked. A model
-made of others, such as a committee, holds their folders; it has the SHA-256 of each one's
-model.json, which has those of the files beside it.
+`model.json` has the metadata of the model and the SHA-256 of every other file and of itself.
+Nothing is unpickled, and nothing is used before its hash, type and size have been checked. A
+composite model, such as a committee, contains the folders of its members and the SHA-256 of their
+model.json.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ FACTS = "model.json"
 WEIGHTS = "weights.safetensors"
 
 LARGEST_FACTS = 16 << 20
-"""Bytes that model.json may have."""
+"""Maximum size of model.json in bytes."""
 
 OWN = (
     *("format", "version", "family", "numbers", "units", "hyperparameters", "versions", "files"),
@@ -57,20 +57,20 @@ def write_model(
     files: Mapping[str, bytes] | None = None,
     members: Mapping[str, Callable[[Path], None]] | None = None,
 ) -> None:
-    """Write a model whole, or not at all: a folder beside the destination, then a rename.
+    """Write a model folder atomically: a new folder next to the destination, then a rename.
 
     Args:
         folder: the destination; a model folder there is replaced.
-        family: name of the family, which can load it.
+        family: name of the family that can load it.
         numbers: (atoms,) atomic numbers.
-        hyperparameters: plain values.
+        hyperparameters: JSON values.
         arrays: float64, float32 or int64 arrays.
-        facts: anything else JSON can hold, such as errors at training time.
-        files: further files by name, of families whose weights are not arrays.
-        members: names of the folders of the models it is made of, and what writes each.
+        facts: other JSON data, such as errors at training time.
+        files: additional files by name, for families whose weights are not arrays.
+        members: folder names of the members of a composite model, with functions that write them.
 
     Raises:
-        InputError: the destination exists and is something else than a model folder.
+        InputError: the destination exists and is not a model folder.
         OSError: the disk is full or not writable; the old model stays.
     """
     folder = Path(folder)
@@ -82,7 +82,7 @@ def write_model(
             atomic_write(fresh / name, content)
         for name, save in (members or {}).items():
             save(fresh / name)
-        told = {
+        summary = {
             "format": FORMAT,
             "version": VERSION,
             "family": family,
@@ -100,8 +100,8 @@ def write_model(
             },
         }
         if members:
-            told["members"] = {name: sha256_file(fresh / name / FACTS) for name in members}
-        write_json(fresh / FACTS, told | {"sha256": _digest(told)})
+            summary["members"] = {name: sha256_file(fresh / name / FACTS) for name in members}
+        write_json(fresh / FACTS, summary | {"sha256": _digest(summary)})
         _replace(folder, fresh)
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)
@@ -109,10 +109,10 @@ def write_model(
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
-    """What model.json tells, without reading the weights.
+    """Read model.json, without the weights.
 
     Raises:
-        FileFormatError: no model folder, or model.json is damaged.
+        FileFormatError: not a model folder, or model.json is damaged.
     """
     path = Path(folder) / FACTS
     try:

@@ -1,4 +1,4 @@
-"""What openers of other packages' model files have in common."""
+"""Trust in model files of other packages, which can contain code."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from flexcalc.errors import AddressError
 
 
 def require_trust(what: object, trust: bool, why: str = "its file can only be read by") -> None:
-    """Refuse to run code that comes with a model, unless its user said so.
+    """Raise an error for a model file that can run code, unless it is trusted.
 
     Args:
         what: the file or address, for the message.
-        trust: what the user said.
-        why: ends before "running code it contains".
+        trust: whether the user trusts it.
+        why: beginning of the reason, before "running code it contains".
 
     Raises:
-        AddressError: there is no trust.
+        AddressError: it is not trusted.
     """
     if not trust:
         raise AddressError(

@@ -37,7 +37,7 @@ ASK_S = 10.0
 """Between two questions to the queue while there are no workers."""
 
 MOST_SILENT_S = 1800.0
-"""Longest time without a line while there are no workers."""
+"""Time between progress lines while there are no workers."""
 
 GO_ON = "what is done is kept; mend that, and the same command goes on"
 DIED = "the Dask worker died"
@@ -126,7 +126,7 @@ class DaskPool:
     Args:
         job: how tasks are done; every thread of every Dask worker prepares for itself.
         scheduler: address, or table of a job queue that `check_scheduler` has passed.
-        worker_wait_s: longest time without any worker.
+        worker_wait_s: timeout for a worker to connect, in seconds.
         needs: what every worker must have.
         log: takes one line at a time.
     """

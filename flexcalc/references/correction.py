@@ -1,4 +1,4 @@
-"""A dispersion correction on its own: `dispersion:D4/PBE`, as a baseline of a model.
+"""A dispersion correction alone: `dispersion:D4/PBE`, as a baseline of a model.
 
 What it adds to a functional is what `dft:PBE-D4/...` adds, by the same code (pyscf-dispersion, the
 program of D3's and D4's authors), so a model of PBE labels and this are a model of PBE-D4.
@@ -31,7 +31,7 @@ DISPERSIONS: Mapping[str, str] = {
     "D4": "d4",
     "TS": "ts",
 }
-"""Names of dispersions -> what adds them; D3 without more is D3(BJ)."""
+"""Names of dispersion corrections in PySCF; plain D3 is D3(BJ)."""
 
 
 class Dispersion(CheckedPotential):
@@ -160,7 +160,7 @@ def require_parameters(functional: str, disp: str, level: str) -> None:
 
 
 def _molecule(numbers: np.ndarray, positions: np.ndarray, charge: int) -> Any:
-    """A `pyscf.gto.Mole` of positions (atoms, 3) in bohr; its basis is there only for form."""
+    """A `pyscf.gto.Mole` of positions (atoms, 3) in bohr; its basis is a placeholder."""
     from pyscf import gto
 
     return gto.M(
@@ -174,7 +174,7 @@ def _molecule(numbers: np.ndarray, positions: np.ndarray, charge: int) -> Any:
 
 
 def _volumes(text: str, atoms: int, level: str) -> np.ndarray:
-    """Volumes (atoms,) as in an address; ones where there are none.
+    """Volumes (atoms,) from an address; ones by default.
 
     Raises:
         AddressError: not a positive number for each atom.

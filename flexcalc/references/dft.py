@@ -33,7 +33,7 @@ SUFFIX = re.compile(
 )
 
 WARM_REACH = 0.5
-"""Largest displacement of an atom in angstrom over which orbitals are carried along."""
+"""Maximum displacement of an atom in angstrom for which previous orbitals are the initial guess."""
 
 
 class DFT(CheckedPotential):
@@ -191,7 +191,7 @@ class DFT(CheckedPotential):
         return energy, forces
 
     def _converged(self, positions: np.ndarray) -> Any:
-        """A converged PySCF object, whose orbitals are remembered."""
+        """A converged PySCF object; its orbitals are stored as the next initial guess."""
         guess = self._guess(positions)
         plan = scf.Plan(self.tries, self.max_cycle)
         if self.spin == "broken-symmetry":
@@ -297,12 +297,12 @@ def _functional(functional: str, dispersion: str | None, level: str) -> tuple[st
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
-            # The spelling of the address first: wB97X-D3 is a functional of its own.
+            # Try the spelling of the address first: wB97X-D3 is a functional itself.
             parse_dft(level.partition("/")[0].lower())
             xc, nlc, own = parse_dft(name if disp in (None, "ts") else f"{name}-{disp}")
         if (name, disp) == ("wb97x", "d4"):
-            # What PySCF computes for this name changes with its version 2.16; this is the later
-            # meaning, which D4's authors recommend, so that labels of both versions agree.
+            # The meaning of this name changes with PySCF 2.16. This is the later meaning, which the
+            # authors of D4 recommend, so that labels of both versions agree.
             xc, nlc, own = "wb97x_v", False, "d4:wb97x"
         if re.search(r"-d2?$", name):
             raise NotImplementedError("it is made for D2")
@@ -335,7 +335,7 @@ def _check_functional(xc: str, functional: str, level: str) -> None:
 
 
 def _check_basis(basis: str, level: str) -> None:
-    """Refuse what PySCF would take for a basis itself, or for a file of one.
+    """Refuse a name that PySCF would parse as a basis, or read as a file.
 
     Both are data of whoever wrote them, and PySCF evaluates the numbers in them as Python.
 
@@ -373,7 +373,7 @@ def _effective_cores(numbers: np.ndarray, basis: str) -> dict[str, str]:
                 if gto.basis.load_ecp(basis, symbol):
                     cores[symbol] = basis
             except (RuntimeError, KeyError, OSError, ValueError):
-                continue  # a basis of all electrons
+                continue  # an all-electron basis
     return cores
 
 
@@ -385,7 +385,7 @@ def _require_pyscf() -> None:
 
 
 def _gpu_found(required: bool) -> bool:
-    """Whether gpu4pyscf and a CUDA device are there.
+    """Whether gpu4pyscf and a CUDA device are available.
 
     Raises:
         InputError: one is required and is not there.
@@ -396,7 +396,7 @@ def _gpu_found(required: bool) -> bool:
 
         found = cupy.cuda.runtime.getDeviceCount() > 0
         reason = "no CUDA device"
-    except Exception as error:  # without a driver CuPy fails in ways of its own
+    except Exception as error:  # without a driver CuPy raises various exceptions
         found = False
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
     if required and not found:

@@ -24,7 +24,7 @@ NO_SUCH_COMMAND = 127
 
 
 class ASEPotential(CheckedPotential):
-    """An ASE calculator, made on the first evaluation in each process.
+    """An ASE calculator, created at the first evaluation in each process.
 
     Only its name and keywords are copied or pickled, so that every worker process has a
     calculator of its own.
@@ -44,7 +44,7 @@ class ASEPotential(CheckedPotential):
         module, separator, name = target.rpartition(":")
         if not (separator and module and name):
             raise AddressError(f"ase:{target}: expected ase:module:Class, found {target!r}")
-        # An absolute path means the same in a worker that runs in another folder.
+        # An absolute path is valid in a worker process in another folder.
         self._module = str(Path(module).resolve()) if module.endswith(".py") else module
         self._name = name
         self.target = target
@@ -55,7 +55,7 @@ class ASEPotential(CheckedPotential):
 
     @classmethod
     def around(cls, calculator: Any, numbers: ArrayLike) -> ASEPotential:
-        """The potential of an ASE calculator that is there already."""
+        """The potential of an existing ASE calculator."""
         potential = cls.__new__(cls)
         potential.numbers = np.array(numbers, dtype=int)
         potential.target, potential.keywords = type(calculator).__name__, {}
@@ -81,7 +81,7 @@ class ASEPotential(CheckedPotential):
         return cls(numbers, text, **{name: _value(entry) for name, entry in options.items()})
 
     def evaluate(self, positions: np.ndarray) -> Evaluation:
-        """Energies and forces of each row, by one calculation a row.
+        """Energies and forces of each row, by one calculation per row.
 
         Raises:
             AddressError: the calculator cannot be made from its keywords or is not set up, or
@@ -108,7 +108,7 @@ class ASEPotential(CheckedPotential):
         )
         atoms = Atoms(self.numbers, positions, calculator=self._calculator)
         try:
-            # Forces first: asked for the energy alone, a file-based code would run twice.
+            # Forces first: for the energy alone a file-based code would run twice.
             forces = np.array(atoms.get_forces(), dtype=float)
             energy = float(atoms.get_potential_energy())
         except setup as error:
@@ -117,7 +117,7 @@ class ASEPotential(CheckedPotential):
                 f"ase:{self.target}: expected a calculator that is set up and gives energies "
                 f"and forces, found {type(error).__name__}: {reason}"
             ) from error
-        except Exception as error:  # a foreign code may raise anything: no label, say why
+        except Exception as error:  # a foreign code can raise any exception
             self._calculator = self._kept
             lacking = _what_cannot_be_started(error)
             if lacking:
@@ -134,7 +134,7 @@ class ASEPotential(CheckedPotential):
         maker = load_callable(f"{self._module}:{self._name}", "ase", "class")
         try:
             calculator = maker(**self.keywords)
-        except Exception as error:  # a foreign constructor may raise anything
+        except Exception as error:  # a foreign constructor can raise any exception
             reason = " ".join(str(error).split())
             raise AddressError(
                 f"ase:{self.target}: cannot be made with {self.keywords or 'no keywords'}: "
@@ -152,7 +152,7 @@ class ASEPotential(CheckedPotential):
 
 
 def _what_cannot_be_started(error: BaseException | None) -> str:
-    """The program that a calculator has tried to start in vain, in words; empty if it did start."""
+    """Message about a program that a calculator could not start; empty if it started."""
     while error is not None:
         frames = traceback.extract_tb(error.__traceback__)
         if isinstance(error, OSError) and frames and frames[-1].filename == subprocess.__file__:

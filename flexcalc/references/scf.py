@@ -1,4 +1,4 @@
-"""Self-consistent fields that end converged or not at all: guesses, tries, broken symmetry.
+"""SCF calculations that converge or raise an error: initial guesses, retries, broken symmetry.
 
 Works on PySCF's and gpu4pyscf's mean-field objects alike.
 """
@@ -14,12 +14,12 @@ import numpy as np
 from flexcalc.errors import LabelError
 
 LEVEL_SHIFT = 0.3
-"""In hartree, of the virtual orbitals in the second try."""
+"""Level shift of the virtual orbitals at the second attempt, in hartree."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How hard to try.
+    """Convergence settings.
 
     Args:
         tries: 1 plain, 2 with a level shift, 3 with second-order SCF.
@@ -32,7 +32,7 @@ class Plan:
 
 @dataclass(frozen=True, eq=False)
 class Orbitals:
-    """Occupied orbitals, to start the next geometry from.
+    """Occupied orbitals, the initial guess of the next geometry.
 
     Args:
         alpha: (functions, electrons) of one spin.
@@ -65,7 +65,7 @@ class Orbitals:
 
 
 def on_host(array: Any) -> Any:
-    """A numpy array, wherever it was."""
+    """A NumPy array, copied from the GPU if necessary."""
     return array.get() if hasattr(array, "get") else array
 
 
@@ -115,7 +115,7 @@ def broken_symmetry(
 ) -> tuple[Any, Orbitals]:
     """The lower of the restricted and the broken-symmetry singlet.
 
-    Every geometry breaks the symmetry of its own restricted orbitals anew, so that the result
+    Every geometry breaks the symmetry of its own restricted orbitals, so that the result
     does not depend on whether the geometry before had broken it.
 
     Args:

@@ -1,4 +1,4 @@
-"""GFN2-xTB and GFN1-xTB, by tblite or, where asked for, by xtb-python."""
+"""GFN2-xTB and GFN1-xTB, by tblite or, on request, by xtb-python."""
 
 from __future__ import annotations
 
@@ -113,8 +113,8 @@ class XTB(CheckedPotential):
         if parts == 1:
             work(chunks[0])
         else:
-            # The library leaves the interpreter free while it computes, and each row has a
-            # calculator of its own, so plain threads run at once.
+            # The library releases the GIL, and each row has its own calculator, so threads run in
+            # parallel.
             with ThreadPoolExecutor(parts) as pool:
                 list(pool.map(work, chunks))
         return Evaluation(energies, forces)
@@ -184,7 +184,7 @@ def _openmp() -> Any:
 
 
 def _one_openmp_thread() -> Any:
-    """Keep the library's own threads out: for molecules they cost more than they give.
+    """Disable the library's own threads, which are slower for small molecules.
 
     The limit is the calling thread's alone, so each worker thread sets its own.
     """

@@ -31,8 +31,8 @@ from flexcalc.methods.sampling import (
     AsIs,
     Displaced,
     as_they_are,
+    concatenate_unlabelled,
     displace,
-    joined,
     sample_dynamics,
 )
 from flexcalc.models.bonding import check_order
@@ -222,7 +222,7 @@ def _geometries(work: _Work, store: Store, starts: Dataset) -> Dataset:
         with store.bar(f"sample {index + 1}/{len(options.samples)}") as progress:
             name = f"sampling-{index}"
             parts.append(sample_dynamics(how, work.sampler, starts, rng, store, name, progress))
-    geometries = joined(parts)
+    geometries = concatenate_unlabelled(parts)
     store.put(GEOMETRIES, geometries)
     store.say(f"sampled {len(geometries)} geometries; start geometries: {len(starts)}")
     return geometries

@@ -13,7 +13,7 @@ from flexcalc.models.delta import DeltaModel
 from flexcalc.models.family import Family, TrainedPotential
 from flexcalc.potential import Potential
 from flexcalc.progress import Progress
-from flexcalc.registry import FAMILIES, made
+from flexcalc.registry import FAMILIES, make_family
 from flexcalc.tasks.baseline import Baseline, subtract
 from flexcalc.training.committee import fit_committee
 
@@ -57,7 +57,7 @@ def _family(potential: Potential) -> Family | None:
     facts = potential.facts if isinstance(potential, TrainedPotential) else {}
     if facts.get("family") not in FAMILIES:
         return None
-    return made(facts["family"], facts["hyperparameters"])
+    return make_family(facts["family"], facts["hyperparameters"])
 
 
 def _committee(family: Family, members: int) -> Recipe:

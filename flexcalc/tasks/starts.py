@@ -12,7 +12,7 @@ import numpy as np
 from flexcalc import files
 from flexcalc.config import Label
 from flexcalc.dataset import Dataset
-from flexcalc.methods.sampling import joined
+from flexcalc.methods.sampling import concatenate_unlabelled
 from flexcalc.potential import Potential, check_molecule
 from flexcalc.store import Store
 from flexcalc.tasks.molecule import Electrons, electrons_of
@@ -109,6 +109,6 @@ def start_geometries(
                 found = conformers(smiles, reference, options.conformers, options.seed, progress)
             store.say(f"{start.source}: {len(found)} conformers")
             parts.append(found)
-    together = joined(parts)
+    together = concatenate_unlabelled(parts)
     store.put(STARTS, together)
     return together

@@ -34,7 +34,7 @@ from flexcalc.models.folder import read_facts
 from flexcalc.models.mixture import (
     Gate,
     MixturePotential,
-    aligned,
+    align_energies,
     averages_of,
     background_shares,
 )
@@ -97,18 +97,18 @@ class _Trained:
 
 @dataclass(frozen=True, kw_only=True)
 class Mixture:
-    """Local models of regions of configuration space, joined into one energy-conserving one.
+    """Local models of regions of configuration space, combined into one energy-conserving model.
 
-    Regions are clusters of the training points; a gate weighs their models (`models.mixture`).
-    Where the data fall apart, local models alone are better than one of all points: two isomers
-    of azobenzene at 750 K, sGDML with distances, 200 points in all and borders of 0.02, force
-    MAE 1.33 against 1.43 kcal/mol/A. Where they hang together, as around its paths, they are
-    worse (600 points of extended sGDML, force RMSE 1.02 against 0.92; 1000 in six regions 0.80
-    against 0.74, with the flattest errors of all). But the errors of the two have little in common,
-    and their mean, with the single model as `background`, is better than either there, 0.88. So
-    that is the default. Errors of families of other kinds have still less in common: with
-    `backgrounds` of sGDML, MACE, BPNN and SchNet it is 0.72, where the best of them alone has 0.92.
-    RESULTS.md has the rest.
+    Regions are clusters of the training points; a gate weights their models (`models.mixture`). For
+    disconnected regions of data, local models alone are better than a single model of all points:
+    two isomers of azobenzene at 750 K, sGDML with distances, 200 points in total and borders of
+    0.02 have a force MAE of 1.33 compared with 1.43 kcal/mol/A. For connected regions, as around
+    reaction paths, they are worse (600 points of extended sGDML, force RMSE 1.02 compared with
+    0.92; 1000 points in six regions 0.80 compared with 0.74, with the most uniform errors). But the
+    errors of local and single models are weakly correlated, and their mean, with the single model
+    as `background`, is better than either, 0.88. So that is the default. Errors of different
+    families are even less correlated: with `backgrounds` of sGDML, MACE, BPNN and SchNet the RMSE
+    is 0.72, that of the best of them alone 0.92. RESULTS.md has the rest.
 
     Source: the conclusion of Vassilev-Galindo et al., J. Chem. Phys. 154, 094119 (2021),
     arXiv:2103.01103, that local models should be combined into a global one.
@@ -118,30 +118,29 @@ class Mixture:
     file_only: ClassVar[tuple[str, ...]] = ("backgrounds",)
 
     of: Annotated[tuple[Any, ...], FAMILY] = ("sgdml",)
-    """Families of the local models, each with its hyperparameters; of several, the validation
-    frames of each region choose the best."""
+    """Families of the local models, each with its hyperparameters; from several, the validation
+    frames of each region select the best."""
     regions: Count | None = None
-    """Most regions; unset, the best of `region_numbers` is taken."""
+    """Maximum number of regions; by default the best of `region_numbers`."""
     region_numbers: tuple[Count, ...] = (2, 4)
-    """Numbers of regions to try when `regions` is not set; 1 is a single model."""
+    """Numbers of regions to try if `regions` is not set; 1 is a single model."""
     least_points: Count = 50
-    """Fewest training points of a region; smaller ones join their neighbours."""
+    """Minimum number of training points of a region; smaller regions are merged with neighbours."""
     coordinates: tuple[str, ...] = ()
-    """Coordinates along which regions lie, such as "dihedral 4 6 7 12" (distances, angles and
-    dihedrals); by default all distances tell."""
+    """Coordinates that define the regions, such as "dihedral 4 6 7 12" (distances, angles and
+    dihedrals); by default all distances."""
     shared: Fraction = 0.05
-    """Least share of the training points that lie on borders, where more than one local model has
-    weight; they are wider where thermal motion would cross them within 10 fs."""
+    """Minimum fraction of training points on borders, where several local models have weight;
+    borders are wider where thermal motion would cross them within 10 fs."""
     overlap: NonNegative = 0.0
-    """Neighbours' training points that a local model takes as well, beyond those where it has
-    weight, as a multiple of those."""
+    """Number of additional training points of a local model, from neighbouring regions, as a
+    multiple of those where it has weight."""
 
     background: bool = True
-    """Also train models on all points, and give them the parts of the say in each region that are
-    best for the forces of the frames that choose; without, training is quickest, and a geometry
-    costs what one local model costs."""
+    """Blend in background models, trained on all points; validation frames set their weight in each
+    region. Without, training is fastest, and a geometry costs as much as one local model."""
     backgrounds: Annotated[tuple[Any, ...], FAMILY] = ()
-    """Families of the models of all points, one of each; by default the best of `of`."""
+    """Families of the background models, one model each; by default the best of `of`."""
 
     @property
     def forces_alone(self) -> bool:
@@ -325,7 +324,7 @@ class Mixture:
         none = np.zeros(gate.regions)
         drafts, bases = ([one.draft for one in parts] for parts in (members, common))
         shares = background_shares(MixturePotential(drafts, gate, none, bases), frames.judged)
-        constants = aligned(MixturePotential(local, gate, none, below, shares), train)
+        constants = align_energies(MixturePotential(local, gate, none, below, shares), train)
         rows = [member.row for member in members]
         if common:
             rows = [

@@ -18,7 +18,7 @@ from ase.optimize import BFGS
 
 import flexcalc
 from flexcalc.errors import AddressError, MoleculeError
-from flexcalc.methods.path import joined_ends
+from flexcalc.methods.path import match_endpoints
 from flexcalc.potential import Evaluation
 
 INPUTS = Path(__file__).parents[2] / "inputs"
@@ -57,7 +57,7 @@ def test_langevin_dynamics_runs_and_forces_are_the_batch_calls():
 
 def test_a_neb_of_ase_runs_on_it():
     first, last = glycine("Ip"), glycine("IIIp")
-    last.positions = joined_ends(first.numbers, first.positions, last.positions)[0]
+    last.positions = match_endpoints(first.numbers, first.positions, last.positions)[0]
     images = [first, *(first.copy() for _ in range(3)), last]
     for image in images:
         image.calc = flexcalc.Calculator("xtb:GFN2-xTB")

@@ -119,7 +119,7 @@ MAKERS = {
     "toy": lambda: toy(),
     "sum": lambda: Sum(Springs(), trained("sgdml")),
 }
-SAVED = tuple({**registry.FAMILIES, **registry.JOINED})
+SAVED = tuple({**registry.FAMILIES, **registry.COMPOSITES})
 """Makers whose potentials are kept in model folders."""
 SLOW = {"dft": 1}
 """Geometries for the derivative test of what takes long."""

@@ -203,7 +203,7 @@ def test_ctrl_c_while_jobs_wait_says_so_and_cancels_them(tmp_path, slurm):
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=600)
     assert process.returncode == 130
-    assert error == "flexcalc: interrupted; the same command goes on from here\n"
+    assert error == "flexcalc: interrupted; the same command resumes from here\n"
     assert slurm.read("cancelled") == ["1"]
 
 

@@ -14,9 +14,9 @@ from flexcalc.methods.crash import (
     CrashState,
     CrashTest,
     Replicas,
+    atom_label,
     faults_of,
-    taken,
-    told,
+    select_replicas,
 )
 from flexcalc.methods.dynamics import Langevin
 from flexcalc.methods.guard import DistanceGuard
@@ -105,7 +105,7 @@ def test_a_bond_pulled_by_a_constant_force_breaks_at_the_step_that_newton_says()
     state = endured(method, Still({1: pull(1, [1, 0, 0])}), 400)
     assert state.failed_step[1] == steps_until(longest - 0.96, 2.0, atomic_masses[1])
     assert KINDS[state.kind[1]] == "bond broken"
-    assert told(WATER, state.atoms[1]) == "O0-H1"
+    assert atom_label(WATER, state.atoms[1]) == "O0-H1"
     assert state.failed_step[0] == -1
     assert state.kind[0] == -1
     before = np.linalg.norm(state.before[1, 1] - state.before[1, 0])
@@ -121,7 +121,7 @@ def test_atoms_that_are_pushed_together_are_a_contact_at_the_step_that_newton_sa
     state = endured(cold(2), Still({1: pull(1, [-1, 0, 0])}), 400)
     assert state.failed_step[1] == steps_until(0.96 - shortest, 2.0, atomic_masses[1])
     assert KINDS[state.kind[1]] == "contact"
-    assert told(WATER, state.atoms[1]) == "O0-H1"
+    assert atom_label(WATER, state.atoms[1]) == "O0-H1"
 
 
 def test_a_bond_that_forms_is_told_by_its_atoms():
@@ -130,7 +130,7 @@ def test_a_bond_that_forms_is_told_by_its_atoms():
     guard = DistanceGuard.around(WATER, GEOMETRY[None], 0.6, True)
     (fault,) = faults_of(guard, close[None])
     assert KINDS[fault.kind] == "bond formed"
-    assert told(WATER, np.array(fault[2:])) == "H1-H2"
+    assert atom_label(WATER, np.array(fault[2:])) == "H1-H2"
 
 
 @pytest.mark.guard
@@ -138,7 +138,7 @@ def test_the_pair_farthest_beyond_its_bounds_is_named():
     torn = GEOMETRY * [[1], [1.8], [2.0]]
     guard = DistanceGuard.around(WATER, np.repeat(GEOMETRY[None], 2, axis=0), 0.6, True)
     (fault,) = faults_of(guard, np.stack([GEOMETRY, torn]))
-    assert (fault.row, told(WATER, np.array(fault[2:]))) == (1, "O0-H2")
+    assert (fault.row, atom_label(WATER, np.array(fault[2:]))) == (1, "O0-H2")
 
 
 @pytest.mark.guard
@@ -151,7 +151,7 @@ def test_an_atom_far_from_all_others_has_flown_off_even_where_bonds_may_break(aw
     (fault,) = faults_of(guard, flown[None])
     assert KINDS[fault.kind] == "flying atom"
     if away < 1e100:  # distances that overflow are those of all atoms
-        assert told(WATER, np.array(fault[2:])) == f"{'OHH'[atom]}{atom}"
+        assert atom_label(WATER, np.array(fault[2:])) == f"{'OHH'[atom]}{atom}"
 
 
 @pytest.mark.guard
@@ -166,7 +166,7 @@ def test_a_force_that_is_not_finite_ends_its_replica_alone_at_that_step():
     state = endured(cold(3), Still({1: breaks}), 20)
     assert state.failed_step.tolist() == [-1, 5, -1]
     assert KINDS[state.kind[1]] == "non-finite"
-    assert told(WATER, state.atoms[1]) == ""
+    assert atom_label(WATER, state.atoms[1]) == ""
     assert state.alive.tolist() == [0, 2]
     assert state.step == 20
 
@@ -272,7 +272,8 @@ def test_survivors_move_to_the_byte_as_if_the_others_had_never_been():
     kept = mixed.alive
     alone = Crash(method.test, WATER, Replicas(*(column[kept] for column in method.replicas)))
     begun = replace(
-        alone.init(Weak(), alone.replicas.positions, rng), moving=taken(first.moving, kept)
+        alone.init(Weak(), alone.replicas.positions, rng),
+        moving=select_replicas(first.moving, kept),
     )
     found = iterate(alone, Weak(), begun, steps=method.steps, rng=rng)
     assert found.alive.tolist() == list(range(len(kept)))

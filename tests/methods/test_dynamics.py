@@ -170,7 +170,7 @@ def test_rescaling_gives_the_kinetic_energy_its_distribution_in_one_step():
     keys = noise.draw_keys(np.random.default_rng(2), 4000)
     momenta = np.ones((4000, 4, 3))
     state = SimpleNamespace(keys=keys, step=5, chain=None)
-    momenta, heat, _ = method.stir(state, momenta, numbers)
+    momenta, heat, _ = method.apply_thermostat(state, momenta, numbers)
     kinetic = kinetic_energy(momenta, numbers)
     assert kstest(2 * kinetic / (units.kB * 300.0), "chi2", (6,)).pvalue > 0.01
     assert np.allclose(heat, kinetic - kinetic_energy(np.ones((1, 4, 3)), numbers))

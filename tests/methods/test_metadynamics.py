@@ -404,9 +404,9 @@ def test_a_walker_off_the_grid_ends_the_run(rng):
     [
         ([], {}, "expected one to three, found 0"),
         (["angle 0 1 2"], {"sigma": (1.0, 2.0)}, "sigma: expected one for each of the 1"),
-        (["distance 0 1"], {}, "grid_min, grid_max: expected both ends of distance 0 1"),
+        (["distance 0 1"], {}, "grid_min, grid_max: expected both bounds of distance 0 1"),
         (["distance 0 1"], {"grid_min": (3.0,), "grid_max": (1.0,)}, "the lower first"),
-        (["dihedral 0 1 2 3"], {"sigma": (90.0,)}, "a hill would meet itself"),
+        (["dihedral 0 1 2 3"], {"sigma": (90.0,)}, "a hill would overlap with itself"),
         (["angle 0 1 2"], {"grid_spacing": (1e-6,)}, "expected at most 4000000 nodes"),
     ],
 )

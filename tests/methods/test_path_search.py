@@ -27,11 +27,11 @@ from flexcalc.methods.path import (
     PairTargets,
     Scan,
     String,
-    chained,
+    align_consecutive,
     interpolate,
-    joined_ends,
+    match_endpoints,
     path_length,
-    respaced,
+    respace,
 )
 from flexcalc.methods.path.geodesic import path_energy
 from flexcalc.methods.relax import relax
@@ -103,7 +103,7 @@ def test_turning_single_images_changes_nothing(ammonia, rng):
 def test_glycine_agrees_with_ases_band_on_the_same_surface(rng):
     start, end = (read(INPUTS / f"glycine-{name}.xyz") for name in ("Ip", "IIIp"))
     potential = registry.load("xtb:GFN2-xTB?threads=2", start)
-    last, _ = joined_ends(start.numbers, start.positions, end.positions)
+    last, _ = match_endpoints(start.numbers, start.positions, end.positions)
     path = interpolate(start.positions, last, 11)
     method = NEB(force_tolerance_eV_A=0.005)
     state = iterate(method, potential, method.init(potential, path, rng), steps=400, rng=rng)
@@ -151,14 +151,14 @@ def test_the_energy_of_a_path_has_its_gradient(rng):
 
 def test_a_geodesic_of_glycine_is_shorter_than_idpp_in_its_own_measure():
     start, end = (read(INPUTS / f"glycine-{name}.xyz") for name in ("Ip", "IIIp"))
-    last, _ = joined_ends(start.numbers, start.positions, end.positions)
+    last, _ = match_endpoints(start.numbers, start.positions, end.positions)
     pairs = np.tril_indices(10, -1)
     rest = covalent_radii[start.numbers][pairs[0]] + covalent_radii[start.numbers][pairs[1]]
     energies = []
     for kind in ("geodesic", "idpp"):
         path = interpolate(start.positions, last, 9, kind, start.numbers)
         assert np.array_equal(path[0], start.positions)
-        energies.append(path_energy(chained(path), rest, pairs)[0])
+        energies.append(path_energy(align_consecutive(path), rest, pairs)[0])
     assert energies[0] < 0.9 * energies[1]
 
 
@@ -188,8 +188,8 @@ def test_a_path_that_does_not_converge_says_what_is_left_and_where(tmp_path):
 def test_like_atoms_are_relabelled_before_a_path_is_laid():
     start, end = (read(INPUTS / f"glycine-{name}.xyz") for name in ("Ip", "IIIp"))
     swapped = end.positions[[0, 1, 2, 3, 4, 6, 5, 8, 7, 9]]
-    one, _ = joined_ends(start.numbers, start.positions, end.positions)
-    other, order = joined_ends(start.numbers, start.positions, swapped)
+    one, _ = match_endpoints(start.numbers, start.positions, end.positions)
+    other, order = match_endpoints(start.numbers, start.positions, swapped)
     assert np.abs(one - other).max() < 1e-8
     assert sorted(order) == list(range(10))
 
@@ -233,7 +233,7 @@ def test_ends_that_differ_by_labels_alone_keep_them(name, rng):
     """Every atom ends where the end as it is given has it, and the way there has a length."""
     numbers, start, end = DEGENERATE[name]
     assert is_degenerate(numbers, start, turned(end, rng))
-    last, order = joined_ends(numbers, start, turned(end, rng))
+    last, order = match_endpoints(numbers, start, turned(end, rng))
     assert order.tolist() == list(range(len(numbers)))
     assert path_length(np.stack([start, last]))[-1] > 0.5
     assert np.abs(distances(last[None]) - distances(end[None])).max() < 1e-9
@@ -248,7 +248,7 @@ def test_mirror_images_are_two_ends_unless_labels_make_them_one(rng):
         np.array([[0.3, 0.92, 0.0], [0.0, 0.0, 0.0], [1.46, 0.0, 0.0], [1.16, -0.4, 0.83]]),
     )
     mirror = turned(peroxide * [1, 1, -1], rng)
-    last, _ = joined_ends(numbers, peroxide, mirror)
+    last, _ = match_endpoints(numbers, peroxide, mirror)
     assert path_length(np.stack([peroxide, last]))[-1] > 0.5
     assert not is_degenerate(numbers, peroxide, mirror)
     up, _ = pyramids()
@@ -277,7 +277,7 @@ def test_ends_that_are_one_geometry_are_refused_in_one_line(method, rng):
 
 def test_idpp_is_ases():
     start, end = (read(INPUTS / f"glycine-{name}.xyz") for name in ("Ip", "IIIp"))
-    last, _ = joined_ends(start.numbers, start.positions, end.positions)
+    last, _ = match_endpoints(start.numbers, start.positions, end.positions)
     linear = interpolate(start.positions, last, 5, "linear")
     images = [ase.Atoms(start.numbers, image) for image in linear]
     idpp_interpolate(images, traj=None, log=None, fmax=0.01, steps=100)
@@ -305,7 +305,7 @@ def test_the_idpp_objective_has_its_gradient(rng):
 def test_images_are_respaced_evenly():
     up, down = pyramids()
     share = np.array([0.0, 0.05, 0.1, 0.6, 1.0])[:, None, None]
-    even = respaced((1 - share) * up + share * down)
+    even = respace((1 - share) * up + share * down)
     gaps = np.diff(path_length(even))
     assert gaps == pytest.approx(np.full(4, gaps.mean()), rel=1e-9)
     assert np.array_equal(even[0], up)
@@ -317,7 +317,7 @@ def test_chained_images_lie_on_each_other():
     up, down = pyramids()
     path = interpolate(up, down, 5, "linear")
     turned = np.stack([image @ Rotation.random(rng=k).as_matrix() for k, image in enumerate(path)])
-    laid = chained(turned)
+    laid = align_consecutive(turned)
     assert np.array_equal(laid[0], turned[0])
     steps = np.sqrt((np.diff(laid, axis=0) ** 2).sum(axis=(1, 2)))
     assert np.cumsum(steps) == pytest.approx(path_length(path)[1:], abs=1e-9)

@@ -41,7 +41,7 @@ class Berendsen(Bath):
     kind: ClassVar[str] = "berendsen"
     relaxation_fs: float = 20.0
 
-    def stir(self, state, momenta, numbers):
+    def apply_thermostat(self, state, momenta, numbers):
         """Source: Berendsen et al., J. Chem. Phys. 81, 3684 (1984), doi:10.1063/1.448118."""
         kinetic = kinetic_energy(momenta, numbers)
         wanted = 0.5 * (momenta[0].size - self.fixed(numbers)) * KB

@@ -240,7 +240,7 @@ def test_a_package_without_a_kernel_says_where_to_point(ammonia, tmp_path, monke
     monkeypatch.setattr(plumed_standin, "Plumed", Empty)
     monkeypatch.setitem(sys.modules, "plumed", plumed_standin)
     monkeypatch.delenv("PLUMED_KERNEL", raising=False)
-    monkeypatch.setattr(plumed_kernel, "_places", lambda: iter(()))
+    monkeypatch.setattr(plumed_kernel, "_candidate_paths", lambda: iter(()))
     with pytest.raises(InputError, match=r"PLUMED_KERNEL is not set.*libplumedKernel\.so"):
         read_script(path, ammonia.numbers, 1, BATH)
 
@@ -248,7 +248,7 @@ def test_a_package_without_a_kernel_says_where_to_point(ammonia, tmp_path, monke
 @pytest.mark.guard
 def test_a_kernel_that_stops_stops_the_run(plumed, ammonia, tmp_path, monkeypatch):
     moving = method(RESTRAINT, tmp_path, ammonia)
-    moving.kernels.begin()
+    moving.kernels.start()
     with pytest.raises(GuardError, match="step 1: PLUMED stopped replica 0"):
         moving.kernels(np.full((1, 4, 2), np.nan), ammonia(START[None]), 1)
     moving.kernels.close()
@@ -404,7 +404,7 @@ def test_no_text_that_passes_makes_plumed_reach_for_a_library(kernel, ammonia, t
         text = "".join(random.choice(HOSTILE, size=random.integers(2, 14)))
         kernels = Kernels(text, tmp_path / "plumed", ammonia.numbers, 1, BATH)
         try:
-            kernels.begin()
+            kernels.start()
             said = ""
         except InputError as error:
             said = str(error)

@@ -13,9 +13,9 @@ from triangles import Triangle, curved_wells, muller_brown, sides, triangles
 from flexcalc.errors import InputError, ShapeError
 from flexcalc.methods.hessian import (
     atomic_masses,
-    corrected,
     hessian,
     rigid_motions,
+    update_hessians,
     vibrations,
 )
 from flexcalc.methods.irc import IRC, steepest_descent
@@ -124,7 +124,7 @@ def test_a_corrected_hessian_knows_the_last_change_of_the_gradient(rng):
     moves, changes = rng.normal(size=(2, 2, 6))
     moves[1] = 0.0
     changes[1] = 0.0
-    after = corrected(before, moves, changes)
+    after = update_hessians(before, moves, changes)
     assert np.einsum("bij,bj->bi", after, moves) == pytest.approx(changes, abs=1e-9)
     assert after == pytest.approx(after.swapaxes(1, 2), abs=1e-12)
     assert np.array_equal(after[1], before[1])

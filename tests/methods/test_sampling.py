@@ -13,8 +13,8 @@ from flexcalc.methods.sampling import (
     Displaced,
     Thermal,
     autocorrelation_time,
+    concatenate_unlabelled,
     displace,
-    joined,
     sample_dynamics,
 )
 from flexcalc.store import FolderStore
@@ -84,7 +84,7 @@ def test_displacements_have_the_size_asked_for(starts, rng):
     found = displace(Displaced(frames=500, amplitude_A=0.03), starts, rng)
     noise = found.positions - starts.positions[np.arange(500) % 2]
     assert noise.std() == pytest.approx(0.03, rel=0.05)
-    assert len(joined([found, found])) == 1000
+    assert len(concatenate_unlabelled([found, found])) == 1000
 
 
 def test_smiles_become_relaxed_conformers():

@@ -215,7 +215,7 @@ def test_a_coordinate_that_is_no_value_of_the_tree_is_driven(text, last, relax, 
         ("coordination 6 : 5 7 r0=1.5 to 2.5", "lies between 0 and 2, found 2.5"),
         ("coordination 6 : 5 7 r0=1.5 from 0 to 1", "lies between 0 and 2, found 0"),
         ("coordination 6 : 5 99 r0=1.5 to 1", "names atom 99"),
-        ("python:os:getcwd to 1", "not functions of one's own"),
+        ("python:os:getcwd to 1", "not user-defined functions"),
     ],
 )
 def test_what_cannot_be_driven_is_refused_at_the_start(drive, message, isomers):

@@ -368,10 +368,10 @@ def test_a_window_starts_from_its_nearest_frame_and_is_pulled_from_there(rng):
         away = np.abs((turns - centre + 180) % 360 - 180)
         assert np.array_equal(near[window], frames[away.argmin()])
     begun = method.values(near)
-    assert np.allclose((method.held_at(begun, 0) - begun + 180) % 360, 180)
-    assert np.array_equal(method.held_at(begun, 20), method.centres)
-    half = method.held_at(begun, 10) - method.centres
-    whole = method.held_at(begun, 0) - method.centres
+    assert np.allclose((method.restraint_centres(begun, 0) - begun + 180) % 360, 180)
+    assert np.array_equal(method.restraint_centres(begun, 20), method.centres)
+    half = method.restraint_centres(begun, 10) - method.centres
+    whole = method.restraint_centres(begun, 0) - method.centres
     np.testing.assert_allclose(half, whole / 2)
     assert np.abs(whole).max() <= 180
 
@@ -403,7 +403,7 @@ def test_the_work_of_pulling_is_booked_as_heat(rng):
     ("texts", "words", "said"),
     [
         ([], {}, "coordinate: expected one or two, found 0"),
-        (["angle 0 1 2"], {}, "low, high: expected both ends of angle 0 1 2"),
+        (["angle 0 1 2"], {}, "low, high: expected both bounds of angle 0 1 2"),
         (["angle 0 1 2"], {"low": [90], "high": [80]}, "the lower first, found 90 and 80"),
         (["dihedral 0 1 2 3"], {"low": [0], "high": [361]}, "at most 360 degrees apart"),
         (["dihedral 0 1 2 3"], {"low": [0], "high": [350], "windows": [5]}, "leave no gap"),

@@ -12,7 +12,7 @@ import flexcalc
 from flexcalc.adapters.ase import OrderWarning
 from flexcalc.dataset import Dataset
 from flexcalc.errors import FileFormatError, InputError
-from flexcalc.models.bonding import FACT, MOST_KINDS, check_order, judged, with_bonding
+from flexcalc.models.bonding import FACT, MAX_KINDS, check_order, judged, with_bonding
 from flexcalc.models.gdml import SGDML
 
 SWAPPED = np.array([0, 1, 2, 8, 4, 5, 6, 7, 3])
@@ -110,7 +110,7 @@ def test_a_model_keeps_a_few_kinds_of_bonding_at_most(rng):
     numbers = np.ones(12, dtype=int)
     scattered = Dataset(numbers, rng.normal(scale=0.8, size=(60, 12, 3)))
     model = with_bonding(type("Model", (), {"facts": {}})(), scattered)
-    assert len(model.facts[FACT]) == MOST_KINDS
+    assert len(model.facts[FACT]) == MAX_KINDS
 
 
 def test_a_folder_without_bonds_opens_and_takes_any_order(ethanol, tmp_path):

@@ -61,7 +61,7 @@ def half(x):
 def kept(tmp_path, monkeypatch):
     """A folder for what numba compiles, of a process that has not been told anything yet."""
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(compiled, "_said", [])
+    monkeypatch.setattr(compiled, "_warned", [])
     return tmp_path
 
 
@@ -73,7 +73,7 @@ def test_what_cannot_be_kept_is_compiled_all_the_same_with_one_word(kept, monkey
 
     monkeypatch.setattr(compiled.FunctionCache, "save_overload", full)
     function = compiled.compiled(half)
-    with pytest.warns(RuntimeWarning, match=f"cannot be kept here .{os.strerror(code)}") as told:
+    with pytest.warns(RuntimeWarning, match=f"cannot be cached here .{os.strerror(code)}") as told:
         assert [function(3.0), function(3), compiled.compiled(half)(5.0)] == [1.5, 1.5, 2.5]
     assert len(told) == 1
     assert str(kept) in str(told[0].message)
@@ -86,5 +86,5 @@ def test_a_damaged_file_of_what_was_kept_is_of_no_use_but_fails_no_call(kept, su
     assert compiled.compiled(half)(3.0) == 1.5
     (file,) = kept.rglob(f"*.{suffix}")
     file.write_bytes(file.read_bytes()[:-7] if content is None else content)
-    with pytest.warns(RuntimeWarning, match="cannot be kept here"):
+    with pytest.warns(RuntimeWarning, match="cannot be cached here"):
         assert compiled.compiled(half)(7.0) == 3.5

@@ -13,9 +13,9 @@ from flexcalc.errors import FileFormatError, InputError
 from flexcalc.geometry.graph import bonded_share, neighbours
 from flexcalc.models.gdml.descriptor import (
     Angles,
+    CompositeDescriptor,
     Dihedrals,
     InverseDistances,
-    Joined,
     RootDistances,
     extended,
     from_arrays,
@@ -156,7 +156,7 @@ def bent(degrees, off_axis=0.0):
 
 def chain_features(atoms=5):
     angles, dihedrals = geometry.bonded_angles(CHAIN), geometry.bonded_dihedrals(CHAIN)
-    return Joined((Angles(atoms, angles), Dihedrals(atoms, dihedrals)))
+    return CompositeDescriptor((Angles(atoms, angles), Dihedrals(atoms, dihedrals)))
 
 
 EDGE = 180 - np.degrees(WINDOW)
@@ -311,7 +311,7 @@ def test_what_no_subset_can_be_is_refused(kept):
 
 
 def test_features_are_named_by_their_atoms():
-    descriptor = Joined((InverseDistances(3), Angles(3, [[0, 1, 2]])))
+    descriptor = CompositeDescriptor((InverseDistances(3), Angles(3, [[0, 1, 2]])))
     assert descriptor.names == ("distance 1 0", "distance 2 0", "distance 2 1", "angle 0 1 2")
     assert descriptor.atoms_of[-1] == (0, 1, 2)
     assert [geometry.Coordinate.parse(name).label for name in descriptor.names] == list(
@@ -463,8 +463,8 @@ def test_parts_are_joined_in_one_order_only():
     angles, pairs = Angles(4, ANGLES), InverseDistances(4)
     for parts in [(angles, pairs), (pairs, pairs), ()]:
         with pytest.raises(InputError, match="in this order"):
-            Joined(parts)
+            CompositeDescriptor(parts)
     with pytest.raises(InputError, match="different size"):
-        Joined((InverseDistances(5), angles))
+        CompositeDescriptor((InverseDistances(5), angles))
     with pytest.raises(InputError, match="2 positive numbers"):
-        Joined((pairs, angles), (1.0, -1.0))
+        CompositeDescriptor((pairs, angles), (1.0, -1.0))

@@ -10,8 +10,8 @@ import pytest
 import flexcalc
 from flexcalc.errors import FileFormatError
 from flexcalc.models.family import ALONE, ForcesFamily, TrainingWarning, check_labels
-from flexcalc.models.mixture import MixturePotential, aligned
-from flexcalc.registry import made
+from flexcalc.models.mixture import MixturePotential, align_energies
+from flexcalc.registry import make_family
 from flexcalc.training.mixture import APART
 from tests.conftest import WATER, springs
 from tests.models.test_mixture import Springs, frames, two_wells
@@ -56,22 +56,24 @@ def test_the_zero_of_energy_is_the_mean_over_the_training_points(name):
 def test_the_forces_are_those_of_energies_that_only_set_the_constant():
     rng = np.random.default_rng
     with pytest.warns(TrainingWarning):
-        alone = made("sgdml", {"sigma": 5.0}).fit(ALL[:30], None, rng(0))
-    known = made("sgdml", {"sigma": 5.0, "energies": "training"}).fit(LABELLED[:30], None, rng(0))
+        alone = make_family("sgdml", {"sigma": 5.0}).fit(ALL[:30], None, rng(0))
+    known = make_family("sgdml", {"sigma": 5.0, "energies": "training"}).fit(
+        LABELLED[:30], None, rng(0)
+    )
     one, other = alone(UNSEEN.positions), known(UNSEEN.positions)
     np.testing.assert_allclose(one.forces, other.forces, atol=1e-12)
     assert np.ptp(one.energies - other.energies) < 1e-12
 
 
 def test_a_family_that_needs_energies_says_so():
-    assert not isinstance(made("gap", {}), ForcesFamily)
+    assert not isinstance(make_family("gap", {}), ForcesFamily)
     with pytest.raises(FileFormatError, match=r"no energies, and gap needs them; .* such as sgdml"):
         flexcalc.train(ALL, "gap", points=20)
     of = ({"kind": "sgdml"}, {"kind": "gap"})
     with pytest.raises(FileFormatError, match="no energies, and mixture needs them"):
         flexcalc.train(ALL, "mixture", points=20, of=of)
     with pytest.raises(FileFormatError, match="no energies, and schnet needs them"):
-        check_labels(made("schnet", {"force_weight": 0.0}), ALL)
+        check_labels(make_family("schnet", {"force_weight": 0.0}), ALL)
 
 
 def test_without_forces_nothing_is_trained():
@@ -90,7 +92,7 @@ def test_the_surfaces_of_a_mixture_meet_and_have_no_mean():
     assert abs(model(data.positions).energies.mean()) < 1e-9
     parts = [Springs(constant=-7.0), Springs(constant=4.0)]
     apart = MixturePotential(parts, model.model.gate, np.array([1.0, 2.0]))
-    constants = aligned(apart, data)
+    constants = align_energies(apart, data)
     assert constants[0] - 7.0 == pytest.approx(constants[1] + 4.0, abs=1e-9)
     level = MixturePotential(parts, model.model.gate, constants)
     assert abs(level(data.positions).energies.mean()) < 1e-9

@@ -25,7 +25,7 @@ from flexcalc.models.gap import GAP, fitting, predictor
 from flexcalc.models.gap.fitting import Log, frames_of
 from flexcalc.models.gap.xml import MAIN, layout, read_files
 from flexcalc.potential import Potential
-from flexcalc.registry import made
+from flexcalc.registry import make_family
 from flexcalc.training.tuning import fit_best
 
 pytest.importorskip("quippy", reason="needs quippy-ase")
@@ -453,10 +453,10 @@ def test_no_frames_are_no_work(gap):
 
 def test_the_studys_settings_are_one_word_away():
     """Those of the group that published it, as gap_fit takes them."""
-    study = made("gap-study", {})
+    study = make_family("gap-study", {})
     assert [one.cutoff for one in study.candidates()] == [5.0]
     assert (study.zeta, study.delta, study.atom_sigma) == (2, 0.25, 0.3)
     assert (study.n_max, study.l_max, study.n_sparse) == (12, 6, 4000)
     assert (study.energy_sigma, study.force_sigma) == (0.001, 0.2)
     assert study.name == "gap"
-    assert made("gap", {}).force_sigma < study.force_sigma
+    assert make_family("gap", {}).force_sigma < study.force_sigma

@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 from flexcalc import geometry
 from flexcalc.geometry.graph import neighbours
 from flexcalc.models.gdml import SGDML
-from flexcalc.models.gdml.descriptor import Joined
+from flexcalc.models.gdml.descriptor import CompositeDescriptor
 
 INPUTS = Path(__file__).parents[2] / "inputs"
 KINDS = {
@@ -108,7 +108,7 @@ def bent(request, toy):
     positions = positions + rng.normal(scale=0.04, size=positions.shape)
     family = SGDML(sigma=8.0, symmetry=False, regularization=1e-8, descriptor="extended")
     model = family.fit(toy.labelled(bend.numbers, positions), None, rng)
-    assert isinstance(model.descriptor, Joined)
+    assert isinstance(model.descriptor, CompositeDescriptor)
     return bend, model
 
 

@@ -113,7 +113,7 @@ def test_one_frame_or_two_equal_ones_show_no_symmetry(toy, rng):
 @pytest.mark.parametrize("few", [300, 4])
 def test_both_isomers_of_azobenzene_have_eight(azobenzene, monkeypatch, seed, few):
     """Two rings turn and the halves change places, whichever way geometries are matched."""
-    monkeypatch.setattr(symmetry, "MOST_AUTOMORPHISMS", few)
+    monkeypatch.setattr(symmetry, "MAX_AUTOMORPHISMS", few)
     numbers, positions = azobenzene(80, np.random.default_rng(seed))
     found = recover(numbers, positions, np.random.default_rng(0))
     assert len(found.permutations) == 8
@@ -122,7 +122,7 @@ def test_both_isomers_of_azobenzene_have_eight(azobenzene, monkeypatch, seed, fe
 
 def test_the_published_matching_of_both_isomers_is_spurious(azobenzene, rng, monkeypatch):
     """What the review is for: matchings between isomers break bonds and spoil the group."""
-    monkeypatch.setattr(symmetry, "MOST_AUTOMORPHISMS", 4)
+    monkeypatch.setattr(symmetry, "MAX_AUTOMORPHISMS", 4)
     sets = [azobenzene(40, np.random.default_rng(seed)) for seed in range(6)]
     groups = [published(*one) for one in sets]
     assert sum(group is None or len(group) > 8 for group in groups) > 2
@@ -200,7 +200,7 @@ def test_all_automorphisms_are_found():
 
 
 def test_many_frames_are_thinned_out(toy, rng, monkeypatch):
-    monkeypatch.setattr("flexcalc.models.gdml.symmetry.MOST_GEOMETRIES", 30)
+    monkeypatch.setattr("flexcalc.models.gdml.symmetry.MAX_GEOMETRIES", 30)
     found = recover(*toy.ethanol_frames(300, rng), rng)
     assert len(found.permutations) == 6
 

@@ -199,11 +199,11 @@ def test_a_stall_restarts_with_more_columns(toy, rng, drawn, monkeypatch):
 
 
 def test_a_solution_that_never_gets_there_is_warned_of(kernel, rng, drawn, monkeypatch):
-    """After MOST_RESTARTS, with what has been reached."""
+    """After MAX_RESTARTS, with what has been reached."""
     monkeypatch.setattr(iterative, "LOOK_BACK", 4)
     labels = rng.normal(size=(10, 22))
     found = front(kernel, columns=3, tolerance=1e-13).solve(labels, 1e-12, 0)
-    assert len(drawn) >= iterations.MOST_RESTARTS + 1
+    assert len(drawn) >= iterations.MAX_RESTARTS + 1
     assert drawn == sorted(drawn)
     assert f"residual of {found.facts['residual']:.1e}" in found.warning
     assert "more columns" in found.warning
@@ -229,7 +229,7 @@ def test_the_residual_told_is_the_worst_of_all_labels(kernel, rng, monkeypatch):
         return replace(state, solution=labels, history=(next(ends),))
 
     monkeypatch.setattr(iterations, "conjugate_gradients", scripted)
-    monkeypatch.setattr(iterations, "MOST_RESTARTS", 0)
+    monkeypatch.setattr(iterations, "MAX_RESTARTS", 0)
     found = front(kernel).solve(rng.normal(size=(10, 22)), RIDGE, 0)
     assert found.facts["residual"] == 0.5
     assert "5.0e-01" in found.warning

@@ -15,9 +15,15 @@ from flexcalc.dataset import Dataset
 from flexcalc.errors import ConfigError, FileFormatError, InputError
 from flexcalc.geometry import Coordinate
 from flexcalc.models.gdml import SGDML
-from flexcalc.models.mixture import Gate, MixturePotential, aligned, averages_of, background_shares
+from flexcalc.models.mixture import (
+    Gate,
+    MixturePotential,
+    align_energies,
+    averages_of,
+    background_shares,
+)
 from flexcalc.models.mixture.features import pair_classes
-from flexcalc.models.mixture.gate import QUICKEST_FS, discriminant
+from flexcalc.models.mixture.gate import MIN_CROSSING_FS, discriminant
 from flexcalc.potential import CheckedPotential, Evaluation
 from flexcalc.registry import FAMILIES
 from flexcalc.training.checkpoints import Checkpoints
@@ -131,7 +137,7 @@ def test_no_border_is_crossed_within_a_few_timesteps():
     line[:, 1, 0] += at
     mixed = (gate(line).weights > 0).all(axis=1)
     # What is seen is the mean of both bonds, and one bond moves that by half, not by its root.
-    assert np.ptp(at[mixed]) / pace == pytest.approx(QUICKEST_FS * np.sqrt(2), rel=0.1)
+    assert np.ptp(at[mixed]) / pace == pytest.approx(MIN_CROSSING_FS * np.sqrt(2), rel=0.1)
 
 
 @pytest.mark.parametrize("shared", [0.1, 0.5])
@@ -237,7 +243,7 @@ def test_constants_that_members_lost_are_found_again():
     labels = Springs()(positions)
     data = Dataset(WATER, positions, labels.energies, labels.forces)
     members = [Springs(constant=-2.0), Springs(constant=5.0)]
-    constants = aligned(MixturePotential(members, gate, np.ones(2)), data)
+    constants = align_energies(MixturePotential(members, gate, np.ones(2)), data)
     assert constants == pytest.approx([2.0, -5.0], abs=1e-12)
     found = MixturePotential(members, gate, constants)(positions)
     assert np.abs(found.forces - labels.forces).max() < 1e-11
@@ -518,7 +524,7 @@ def test_it_comes_back_from_its_folder_with_its_gate(labels, tmp_path, backgroun
         assert np.array_equal(again.distance(labels.positions), mixture.distance(labels.positions))
     facts = json.loads((tmp_path / "two.flex" / "model.json").read_text())
     assert facts["hyperparameters"]["of"][0]["kind"] == "sgdml"
-    assert registry.made("mixture", facts["hyperparameters"]) == family
+    assert registry.make_family("mixture", facts["hyperparameters"]) == family
     # Both bonds are images of the one that was named.
     assert facts["gate"] == ["angle 1 0 2", "distance 0 1", "distance 0 2"]
 
@@ -546,7 +552,7 @@ def test_what_cannot_be_a_mixture_is_refused(labels, tmp_path):
         MixturePotential([Springs()] * 2, gate, np.zeros(2)).save(tmp_path / "none.flex")
     with pytest.raises(ConfigError, match="expected other model families"):
         flexcalc.train(labels, "mixture", points=50, of=["mixture"], regions=2)
-    with pytest.raises(InputError, match="told by distances, angles and dihedrals"):
+    with pytest.raises(InputError, match="regions need distances, angles or dihedrals"):
         quick(coordinates=("difference 0 1 0 2",)).fit(labels, None, np.random.default_rng(0))
     member = SGDML(sigma=3.0).fit(labels[:20], None, np.random.default_rng(0))
     with pytest.raises(InputError, match="background 0 of the mixture, a Springs, is no trained"):

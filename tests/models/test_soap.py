@@ -16,9 +16,9 @@ from flexcalc import threads
 from flexcalc.errors import FileFormatError, NonFiniteError
 from flexcalc.models.gap import predictor, terms
 from flexcalc.models.gap.angular import Harmonics
+from flexcalc.models.gap.descriptor_parser import UnsupportedError, descriptor
 from flexcalc.models.gap.radial import Radial, cutoff_function
 from flexcalc.models.gap.soap import Environments
-from flexcalc.models.gap.words import OddError, descriptor
 from flexcalc.models.gap.xml import MAIN
 
 EPS = np.finfo(float).eps
@@ -404,7 +404,7 @@ def test_memory_does_not_grow_with_the_batch(model, molecule, monkeypatch):
     ],
 )
 def test_what_is_not_known_by_name_is_left_to_quip(line):
-    with pytest.raises(OddError):
+    with pytest.raises(UnsupportedError):
         descriptor(line)
 
 

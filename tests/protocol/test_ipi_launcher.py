@@ -402,9 +402,9 @@ def test_exchanges_after_the_checkpoint_are_cut_off_and_torn_lines_with_them(tmp
     whole = "         2     1     0\n         6     0     1\n"
     for torn in ("", "   ", "         9     1     0\n", "         1"):
         record.write_text(whole + torn)
-        resume.cut_back(root, tmp_path, 7, 10)
+        resume.truncate_outputs(root, tmp_path, 7, 10)
         assert record.read_text() == whole
-    resume.cut_back(root, tmp_path, 6, 10)
+    resume.truncate_outputs(root, tmp_path, 6, 10)
     assert record.read_text() == whole.splitlines(True)[0]
 
 

@@ -12,7 +12,7 @@ from flexcalc.dataset import Dataset, Provenance
 from flexcalc.files import plumed
 from flexcalc.geometry import Coordinate
 from flexcalc.methods.bias import Axis
-from flexcalc.methods.path import interpolate, joined_ends
+from flexcalc.methods.path import interpolate, match_endpoints
 from flexcalc.potential import Evaluation
 from flexcalc.reports import write_report
 from flexcalc.results.free_energy import profile_figures, surface_figures
@@ -23,7 +23,7 @@ from tests.systems import molecule
 
 def ends():
     start, end = molecule("glycine-Ip"), molecule("glycine-IIIp")
-    laid, _ = joined_ends(start.numbers, start.positions, end.positions)
+    laid, _ = match_endpoints(start.numbers, start.positions, end.positions)
     return start.numbers, start.positions, laid
 
 

@@ -1,4 +1,4 @@
-"""A process of the launcher: i-PI itself, or one client. `python -m` runs this module.
+"""Main program of the launcher's worker processes: i-PI itself, or one client (`python -m`).
 
 The job comes as one line of JSON on standard input. The launcher keeps that pipe open; when it
 closes, the launcher is gone, however it died, and the process ends itself: no orphans.
@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 
-from flexcalc.adapters.ipi.processes import GRACE_S, STOPPED
+from flexcalc.adapters.ipi.processes import GRACE_S, STOPPED_EARLY
 from flexcalc.errors import FlexcalcError
 from flexcalc.printing import complain
 
@@ -43,10 +43,10 @@ def simulate(path: str) -> int:
             simulation = Simulation.load_from_xml(stream, request_banner=True)
         simulation.run()
     except SystemExit:
-        return STOPPED  # also of an input that i-PI refuses
+        return STOPPED_EARLY  # also of an input that i-PI refuses
     stopped = softexit.triggered
     softexit.cleanup(simulation.exit_status, simulation.exit_message)
-    return STOPPED if stopped else 0
+    return STOPPED_EARLY if stopped else 0
 
 
 def answer(job: dict) -> int:
@@ -63,7 +63,7 @@ def answer(job: dict) -> int:
 
 
 def _end_with_the_launcher() -> None:
-    """Wait for the end of standard input, then end this process, gently first."""
+    """Wait for the end of standard input, then end this process, first by SIGTERM."""
     while os.read(sys.stdin.fileno(), 4096):
         pass
     os.kill(os.getpid(), signal.SIGTERM)

@@ -45,21 +45,21 @@ def serve(
     socket_prefix: str = SOCKET_PREFIX,
     log: Callable[[str], None] = complain,
 ) -> int:
-    """Answer an i-PI server with a potential until it says EXIT.
+    """Serve a potential to an i-PI server until it sends EXIT.
 
     Args:
         potential: surface of the molecule, or the address of one.
-        atoms: the molecule as i-PI numbers it, or a file of it; its first frame is compared
-            with i-PI's, which has no species to send.
+        atoms: the molecule in i-PI's order of atoms, or a file of it; the first frame is compared
+            with i-PI's, which sends no elements.
         unix: name of i-PI's unix socket, the `<address>` of its input.
         host: address of i-PI's internet socket, used with `port`.
         port: its port, the `<port>` of i-PI's input.
-        timeout_s: longest silence of a server, in the middle of a message or between two.
-        connect_timeout_s: how long to wait for a server that is not there yet.
+        timeout_s: timeout for the next message or part of it.
+        connect_timeout_s: timeout for the connection.
         allow_remote: let `host` be another machine.
         trust: open files that can only be read by running code they contain.
-        socket_prefix: stands before `unix`; the `-S` option of i-PI.
-        log: takes one line at a time.
+        socket_prefix: prefix of `unix`; the `-S` option of i-PI.
+        log: called with single lines.
 
     Returns:
         The number of geometries evaluated.
@@ -67,7 +67,7 @@ def serve(
     Raises:
         MoleculeError: the atoms are not the potential's molecule, or i-PI's first frame is not.
         ConfigError: the socket's name, host or port cannot be used.
-        ServerLostError: no server came, or it went away or fell silent.
+        ServerLostError: no connection, or the server disconnected or timed out.
         ProtocolError: the server broke the protocol.
         ShapeError, NonFiniteError: the potential gave a result that must not be sent.
     """
@@ -96,12 +96,12 @@ def serve(
 
 
 class Line:
-    """A connected socket that keeps to its time-out, whatever the peer does.
+    """A connected socket with a strict timeout.
 
     Args:
         connection: the socket.
         name: the server's name in errors.
-        timeout_s: longest time for one piece of a message to arrive or to leave.
+        timeout_s: timeout to receive or send a part of a message.
     """
 
     def __init__(self, connection: socket.socket, name: str, timeout_s: float):
@@ -110,7 +110,7 @@ class Line:
         self.timeout_s = timeout_s
 
     def receive(self, count: int) -> bytes:
-        """Exactly so many bytes.
+        """Receive exactly `count` bytes.
 
         Raises:
             ServerLostError: the server closed the socket or fell silent.
@@ -226,7 +226,7 @@ def _connect(family: int, target: str | tuple[str, int], deadline: float) -> soc
     """Connect, trying again until the deadline: a client may be started before its server.
 
     Raises:
-        ServerLostError: nobody listened until the deadline.
+        ServerLostError: no server was listening before the deadline.
     """
     while True:
         connection = socket.socket(family, socket.SOCK_STREAM)

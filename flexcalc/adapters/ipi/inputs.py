@@ -1,4 +1,4 @@
-"""i-PI's input files: what the launcher has to know of one, and what it changes in it.
+"""i-PI's input files: reading them for the launcher, and its changes to them.
 
 The launcher runs i-PI in a run folder, so paths become absolute; it adds outputs of its own
 and asks for numbers in full. Whatever it writes into the XML is text that i-PI's reader gives
@@ -25,7 +25,7 @@ SCALARS, FORCES = "flexcalc", "flexcalc-forces"
 """Names of the outputs that are added."""
 FILE_MODES = {"xyz", "pdb", "ase", "chk"}
 READERS = {"file", "positions", "velocities", "momenta", "masses", "labels"}
-"""Elements that read a checkpoint where they do not say what."""
+"""Elements that read a checkpoint by default."""
 NAMED_FILES = {"plumed_dat", "sGDML_model", "yaffpara", "yaffsys"}
 FULL_DIGITS = "%.16e"
 OUTPUT_PREFIX = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -35,13 +35,13 @@ LIST = re.compile(r"\[(.*?)\]", re.DOTALL)
 MARKUP, QUOTES = re.compile(r"[<>&]"), re.compile(r"['\"\x00-\x1f\x7f]")
 LABEL = re.compile(r"[\w$@#%.+{}-]+")
 WILDCARDS = re.compile(r"[*?\[\]]")
-DEEPEST = 100
+MAX_DEPTH = 100
 
 PATH_MOTIONS = {"neb", "string"}
 """Motions whose beads are the images of a path."""
 SCALAR_PROPERTIES = "step, time{femtosecond}, temperature{kelvin}, potential{ase}, conserved{ase}"
 ENSEMBLE = "ensemble_temperature{kelvin}"
-"""Asked for too where there are several systems, which may exchange it."""
+"""Requested too if there are several systems, which may exchange it."""
 
 
 @dataclass(frozen=True)
@@ -65,17 +65,17 @@ def load(path: Path) -> Element:
     level, depth = [root], 0
     while level:  # what writes or copies a tree calls itself for each element inside another
         level, depth = [child for element in level for child in element], depth + 1
-        if depth > DEEPEST:
-            raise FileFormatError(f"{path}: more than {DEEPEST} elements inside each other")
+        if depth > MAX_DEPTH:
+            raise FileFormatError(f"{path}: more than {MAX_DEPTH} elements inside each other")
     return root
 
 
 def sockets(root: Element, name: str) -> list[Socket]:
-    """The sockets of an input, with i-PI's defaults where it is silent.
+    """The sockets of an input, with i-PI's defaults.
 
     Args:
         root: the `<simulation>`.
-        name: what to call the file in errors.
+        name: of the file, for errors.
 
     Raises:
         ConfigError: a socket of a kind that flexcalc does not speak, or a bad port.
@@ -93,19 +93,19 @@ def sockets(root: Element, name: str) -> list[Socket]:
 
 
 def total_steps(root: Element, name: str) -> int:
-    """The number of steps the input asks for.
+    """The number of steps of an input.
 
     Raises:
-        ConfigError: not a whole number.
+        ConfigError: not an integer.
     """
     return _whole_number(root, "total_steps", "1000", name)
 
 
 def steps_done(restart: Element) -> int:
-    """The number of steps behind a RESTART of i-PI.
+    """The number of completed steps in a RESTART of i-PI.
 
     Raises:
-        ConfigError: not a whole number.
+        ConfigError: not an integer.
     """
     return _whole_number(restart, "step", "0", "RESTART")
 
@@ -136,11 +136,11 @@ def systems(root: Element) -> list[str]:
 
 
 def instances(template: Element) -> list[Element]:
-    """The systems that i-PI makes of a `<system_template>`, by replacing text of its XML.
+    """The systems that i-PI generates from a `<system_template>`, by replacing text of its XML.
 
     Raises:
         ConfigError: text that would change more than text, or lists of different lengths.
-        FileFormatError: what comes of it is no XML.
+        FileFormatError: the result is not XML.
     """
     labels = _words(template.findtext("labels"))
     values = [_words(instance.text) for instance in template.findall("instance")]
@@ -203,21 +203,21 @@ def images(restart: Element) -> np.ndarray:
 
 
 def output_file(root: Element, folder: Path, filename: str, system: str = "") -> Path:
-    """Where i-PI, working in a folder, writes the output of that name for a system."""
+    """Path of the output of that name for a system, if i-PI works in `folder`."""
     before = f"{system}_" if system else ""
     return folder / f"{before}{_prefix(root)}.{filename}"
 
 
 def set_steps(root: Element, steps: int) -> None:
-    """Ask for another number of steps."""
+    """Set the number of steps."""
     _put(_child(root, "total_steps"), str(steps))
 
 
 def set_start(root: Element, start: Path, mode: str = "ase") -> None:
-    """Start from another geometry, which i-PI reads by that mode.
+    """Set the starting geometry, which i-PI reads in the given mode.
 
     Raises:
-        ConfigError: the input does not start from a file, or the path cannot stand in XML.
+        ConfigError: the input does not start from a file, or the path is not allowed in XML.
     """
     files = [file for place in root.iter("initialize") for file in place.findall("file")]
     if not files:
@@ -228,14 +228,14 @@ def set_start(root: Element, start: Path, mode: str = "ase") -> None:
 
 
 def reading_mode(element: Element) -> str | None:
-    """How an element reads the file that it names, where it may name one."""
+    """The mode in which an element reads its file, if it can have one."""
     default = "chk" if element.tag in READERS else None
     mode = element.get("mode", default)
     return mode.strip() if mode else mode
 
 
 def make_paths_absolute(root: Element, folder: Path) -> None:
-    """Let every relative path of an input mean what it meant beside the input.
+    """Make relative paths of an input absolute, relative to the folder of the input.
 
     Args:
         root: the `<simulation>`, changed in place.
@@ -243,7 +243,7 @@ def make_paths_absolute(root: Element, folder: Path) -> None:
 
     Raises:
         FileFormatError: a file it starts from does not exist.
-        ConfigError: a path that cannot stand in i-PI's XML.
+        ConfigError: a path that is not allowed in i-PI's XML.
     """
     folder = Path(folder).resolve()
     for place in root.iter("initialize"):
@@ -252,7 +252,9 @@ def make_paths_absolute(root: Element, folder: Path) -> None:
                 _put_file(element, folder)
     for motion in root.iter("motion"):
         for element in motion.findall("file"):
-            if not WILDCARDS.search(element.text or ""):  # i-PI looks for these where it runs
+            if not WILDCARDS.search(
+                element.text or ""
+            ):  # i-PI expands wildcards in its working folder
                 _put_file(element, folder)
     for element in root.iter("pes_path"):
         _put(element, str(folder / (element.text or "").strip()))
@@ -268,7 +270,7 @@ def make_paths_absolute(root: Element, folder: Path) -> None:
 
 
 def _put_file(element: Element, folder: Path) -> None:
-    """Let an element name its file in full.
+    """Make the path of an element's file absolute.
 
     Raises:
         FileFormatError: there is no such file.
@@ -308,7 +310,7 @@ def add_outputs(root: Element, stride: int, forces_of: int | None) -> None:
 
 
 def set_socket_prefix(root: Element, prefix: str) -> None:
-    """Put i-PI's unix sockets elsewhere than /tmp/ipi_NAME.
+    """Set the prefix of i-PI's unix sockets, instead of /tmp/ipi_.
 
     Raises:
         ConfigError: the prefix cannot stand in XML.
@@ -317,12 +319,12 @@ def set_socket_prefix(root: Element, prefix: str) -> None:
 
 
 def alike(first: Element, second: Element) -> bool:
-    """Whether two prepared inputs differ in the number of steps at most."""
+    """Whether two prepared inputs are the same except for the number of steps."""
     return _without_steps(first) == _without_steps(second)
 
 
-def take_up(restart: Element, root: Element) -> None:
-    """Give a RESTART of i-PI, in place, the steps, the digits and the socket of an input."""
+def copy_settings(restart: Element, root: Element) -> None:
+    """Copy steps, digits and socket of an input to a RESTART of i-PI, in place."""
     set_steps(restart, total_steps(root, "input"))
     restart.set("floatformat", FULL_DIGITS)
     restart.set("sockets_prefix", root.get("sockets_prefix", "/tmp/ipi_"))

@@ -1,4 +1,4 @@
-"""i-PI and its clients for one input file: started, watched, and ended together."""
+"""i-PI and its clients for one input file: started, monitored, and ended together."""
 
 from __future__ import annotations
 
@@ -34,25 +34,23 @@ if TYPE_CHECKING:
 
 POLL_S = 0.05
 PATIENCE_S = 1.0
-"""How long a client in this process waits for i-PI until it asks whether to go on waiting."""
-MOST_LINES = 2000
-"""Scalars are written often enough for this many lines in a run."""
+"""Time that a client in this process waits for i-PI before it checks whether to go on waiting."""
+MAX_LINES = 2000
+"""Approximate number of lines of scalars in a run."""
 Job = Mapping[str, Any] | ThreadClient
-"""What a client process is told, or a client in this process."""
+"""Settings of a client process, or a client in this process."""
 COLUMNS = ("step", "time_fs", "temperature_K", "potential_eV", "conserved_eV", "ensemble_K")
 
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What a finished run of i-PI left.
+    """Results of a complete i-PI run.
 
     Args:
         scalars: columns `step`, `time_fs`, `temperature_K`, `potential_eV` and `conserved_eV`,
             each (lines,). With beads the potential is their mean. With several systems also
-            `ensemble_K`, the temperature of the ensemble that each has just then, and
-            `replica`, which of them it is.
-        images: (images, atoms, 3) in angstrom of a path that i-PI sought, as it is at the end;
-            None otherwise.
+            `ensemble_K`, the current temperature of the ensemble of each, and `replica`, its index.
+        images: (images, atoms, 3) in angstrom of the final path of a path search; None otherwise.
         force_difference_max_relative: largest difference between a force component that i-PI
             received and the direct call's, over the largest force; None unless asked for.
         energy_difference_max_relative: the same of the energies.
@@ -83,32 +81,32 @@ def launch(
 ) -> Outcome:
     """Run i-PI on one input together with its clients.
 
-    i-PI runs in `folder` and leaves its own outputs, logs and RESTART there. However the run
-    ends (by itself, by Ctrl-C, by a crash of i-PI, of a client or of this process) nothing of
-    it keeps running, and its unix socket is removed.
+    i-PI runs in `folder` and writes its own outputs, logs and RESTART there. However the run ends
+    (normally, by Ctrl-C, by a crash of i-PI, of a client or of this process), no process is left,
+    and its unix socket is removed.
 
     Args:
         input_file: i-PI's XML with one `<ffsocket>`, or with an `<ffdirect>` and no client.
         potential: address of the potential to serve; or the potential itself, or an ASE
             calculator, which one client in this process serves.
-        atoms: the molecule as i-PI numbers it, or a file of it.
+        atoms: the molecule in i-PI's order of atoms, or a file of it.
         folder: run folder; must exist.
         clients: number of client processes; each evaluates beads on its own. 1 where the
             potential is an object.
-        steps: number of steps, instead of the input's.
-        start: geometry to start from, instead of the input's.
+        steps: number of steps; overrides the input's.
+        start: starting geometry; overrides the input's.
         compare: also compare energies and forces of the first bead with the direct call.
         trust: open model files that can only be read by running code they contain, and inputs
-            that have i-PI do more than compute, such as run a Python file (`safety`).
-        allow_remote: let i-PI listen on an address that other machines reach.
-        timeout_s: longest time without a new line of output before the run is given up.
-        progress: called with steps done, steps in all, and the temperature.
+            that can run code, such as a Python file (`safety`).
+        allow_remote: let i-PI listen on an address that other machines can reach.
+        timeout_s: timeout for the next line of output.
+        progress: called with completed steps, total steps, and the temperature.
 
     Raises:
         InputError: the input, the potential or the molecule cannot be used; or another run
-            with the same socket name is going on.
+            uses the same socket name.
         ProtocolError: i-PI crashed or stopped early.
-        ServerLostError: i-PI fell silent.
+        ServerLostError: i-PI timed out.
         FlexcalcError: a client failed; the message is its own.
     """
     if find_spec("ipi") is None:
@@ -132,7 +130,7 @@ def launch(
         "positions": positions.tolist(),
         "trust": trust,
         "timeout_s": timeout_s,
-        "connect_timeout_s": timeout_s,  # i-PI is watched here; on a busy machine it starts slowly
+        "connect_timeout_s": timeout_s,  # on a busy machine i-PI starts slowly
     }
     with _listener(root, str(input_file), folder, allow_remote) as (where, keep):
         path = _input_in(folder, root, len(numbers), trust)
@@ -176,7 +174,7 @@ def _answer(potential: Potential, job: Mapping[str, Any], stopped: Event) -> Non
 def _prepared(
     source: Path, start: Path | str | None, forces_of: int | None, steps: int | None
 ) -> Element:
-    """The input as i-PI shall get it, but for its socket."""
+    """The input for i-PI, before its socket is set."""
     root = inputs.load(source)
     if start is not None:
         begin.put(root, Path(start), source.parent, complain)
@@ -184,7 +182,7 @@ def _prepared(
     inputs.set_steps(root, steps or inputs.total_steps(root, str(source)))
     if not inputs.systems(root):
         raise ConfigError(f"{source}: expected a <system>, found none")
-    stride = max(1, inputs.total_steps(root, str(source)) // MOST_LINES)
+    stride = max(1, inputs.total_steps(root, str(source)) // MAX_LINES)
     inputs.add_outputs(root, stride, forces_of)
     resume.add_checkpoints(root, inputs.total_steps(root, str(source)))
     return root
@@ -194,12 +192,12 @@ def _prepared(
 def _listener(
     root: Element, name: str, folder: Path, allow_remote: bool
 ) -> Iterator[tuple[dict[str, Any], tuple[int, ...]]]:
-    """Where i-PI will listen: the keywords of `serve`, and descriptors i-PI has to inherit.
+    """The address of i-PI's socket: keywords for `serve`, and file descriptors that i-PI inherits.
 
-    Yields nothing to connect to where the input has no socket but evaluates in process.
+    Both are empty for an input without a socket, which evaluates in process.
 
     Raises:
-        ConfigError: more than one socket, or no forcefield at all that could be ours.
+        ConfigError: more than one socket, or neither a socket nor an <ffdirect>.
         BusyError: the socket's name is in use.
     """
     sockets = inputs.sockets(root, name)
@@ -219,14 +217,14 @@ def _listener(
 
 
 def _input_in(folder: Path, root: Element, atoms: int, trust: bool) -> Path | None:
-    """Write the input into the run folder; take up the run that was stopped there, if any.
+    """Write the input into the run folder, or resume an interrupted run in it.
 
     Returns:
-        The file i-PI has to read, made from the input or from the newest checkpoint of the same
-        input; None if that run had all its steps already.
+        The file for i-PI: the input, or the newest checkpoint of the same input; None if that run
+        is already complete.
 
     Raises:
-        ConfigError: the folder holds a run of another input, or a checkpoint that needs trust.
+        ConfigError: the folder has a run of another input, or a checkpoint that needs trust.
     """
     path = folder / "input.xml"
     resumed = resume.newest(root, folder) if path.is_file() else None
@@ -239,12 +237,12 @@ def _input_in(folder: Path, root: Element, atoms: int, trust: bool) -> Path | No
     if inputs.sockets(resumed, resume.RESTART) != inputs.sockets(root, str(path)):
         raise ConfigError(f"{folder}: its RESTART is of another i-PI input; remove it")
     steps = inputs.steps_done(resumed)
-    inputs.take_up(resumed, root)
+    inputs.copy_settings(resumed, root)
     if steps >= inputs.total_steps(root, str(path)):
         return None
     path = folder / resume.RESUME
     atomic_write(path, inputs.to_bytes(resumed))
-    resume.cut_back(resumed, folder, steps, atoms)
+    resume.truncate_outputs(resumed, folder, steps, atoms)
     resume.clear(resumed, folder)
     return path
 
@@ -258,7 +256,7 @@ def _run(
     timeout_s: float,
     progress: Progress,
 ) -> None:
-    """Run i-PI on a prepared file with its clients; on leaving, none of them runs any more."""
+    """Run i-PI on a prepared file with its clients; all processes have ended on return."""
     with ExitStack() as stack:
         threads = [stack.enter_context(one) for one in clients if isinstance(one, ThreadClient)]
         ipi = {"role": "server", "input": str(path)}
@@ -278,11 +276,11 @@ def _watch(
     timeout_s: float,
     progress: Progress,
 ) -> None:
-    """Return when i-PI has finished; end everything as soon as one of them fails.
+    """Monitor i-PI and its clients until i-PI has finished, or until one of them fails.
 
     Raises:
-        ProtocolError, ServerLostError: i-PI stopped early, crashed or fell silent.
-        FlexcalcError: what a client failed with.
+        ProtocolError, ServerLostError: i-PI stopped early, crashed or timed out.
+        FlexcalcError: the error of a client.
     """
     first = inputs.systems(root)[0]
     scalars = inputs.output_file(root, server.log.parent, inputs.SCALARS, first)
@@ -307,7 +305,7 @@ def _watch(
 
 
 def _report(scalars: Path, steps: int, progress: Progress) -> None:
-    """Tell the progress by the last whole line of i-PI's scalars."""
+    """Report progress from the last complete line of i-PI's scalars."""
     if progress is silent or not scalars.exists():
         return
     content = read_file(scalars)
@@ -324,7 +322,7 @@ def _of_each_system(root: Element, folder: Path, name: str) -> list[np.ndarray]:
 
 
 def _scalars(root: Element, folder: Path) -> dict[str, np.ndarray]:
-    """The columns of `Outcome.scalars`; with several systems a line of each in turn."""
+    """The columns of `Outcome.scalars`; with several systems one line of each in turn."""
     tables = np.stack(_of_each_system(root, folder, inputs.SCALARS), axis=1)
     lines, systems, columns = tables.shape
     named = dict(zip(COLUMNS[:columns], tables.reshape(-1, columns).T, strict=True))
@@ -348,7 +346,7 @@ def _differences(potential: Potential, rows: np.ndarray) -> tuple[float, float]:
     those the client got to the last bit, and each is evaluated alone.
 
     Args:
-        potential: what the clients served.
+        potential: served by the clients.
         rows: (lines, 2 + 6 atoms): step, energy in hartree, positions in bohr and forces in
             hartree/bohr as i-PI has them.
     """

@@ -1,4 +1,4 @@
-"""The launcher's processes and i-PI's socket: no orphans, no stale sockets, no strangers."""
+"""Worker processes of the launcher and i-PI's socket, without orphans or stale sockets."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from flexcalc.adapters.ipi.client import socket_path
 from flexcalc.errors import BusyError, FlexcalcError, GuardError, InputError, ProtocolError
 
 GRACE_S = 10.0
-"""A process gets this long to end by itself; i-PI writes its RESTART file meanwhile."""
-STOPPED = 3
+"""Time for a process to end after SIGTERM; i-PI writes its RESTART file meanwhile."""
+STOPPED_EARLY = 3
 """Exit code of an i-PI that ended before its last step."""
 FAILURES: Mapping[int, type[FlexcalcError]] = {
     error.exit_code: error for error in (ProtocolError, InputError, GuardError)
@@ -30,13 +30,13 @@ FAILURES: Mapping[int, type[FlexcalcError]] = {
 
 
 class Worker:
-    """i-PI or a client as a process of ours, which ends when this process does.
+    """A worker process, i-PI or a client, which ends when this process does.
 
     Args:
-        job: what `child` shall do; JSON.
+        job: task for `child`; JSON.
         log: file for its output.
-        folder: its working directory, ours by default.
-        keep: file descriptors to hand on.
+        folder: its working directory; by default that of this process.
+        keep: file descriptors that it inherits.
     """
 
     def __init__(
@@ -52,8 +52,8 @@ class Worker:
         self.lifeline = os.fdopen(writer, "w")
         with open(log, "ab") as output:
             self._begins = output.tell()
-            # -P: a numpy.py in the run folder must not be imported. A session of its own: Ctrl-C
-            # reaches only this process, which then ends the others in order.
+            # -P: a numpy.py in the run folder must not be imported. A new session: Ctrl-C reaches
+            # only this process, which then ends the others in order.
             self.process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "flexcalc.adapters.ipi.child"],
                 stdin=reader,
@@ -64,7 +64,7 @@ class Worker:
                 start_new_session=True,
             )
         os.close(reader)
-        # A child that died at once says why in its log; its broken pipe adds nothing.
+        # If the child died at once, the reason is in its log, so ignore the broken pipe.
         with suppress(BrokenPipeError):
             self.lifeline.write(json.dumps(job) + "\n")
             self.lifeline.flush()
@@ -75,7 +75,7 @@ class Worker:
         return self.process.poll()
 
     def stop(self) -> None:
-        """End it: gently, and after a while by force."""
+        """End the process by SIGTERM, and by SIGKILL after a timeout."""
         if self.code is None:
             self.process.send_signal(signal.SIGTERM)
         try:
@@ -87,14 +87,14 @@ class Worker:
             self.lifeline.close()
 
     def failure(self) -> FlexcalcError:
-        """The error that its exit code and the end of its log amount to."""
-        said = self.log.read_bytes()[self._begins :].decode(errors="replace").splitlines()
-        last = next((line.strip() for line in reversed(said) if line.strip()), "nothing")
+        """The error for its exit code and the last line of its log."""
+        lines = self.log.read_bytes()[self._begins :].decode(errors="replace").splitlines()
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "nothing")
         kind = FAILURES.get(self.code or 0)
         if self.role == "client" and kind and last.startswith("flexcalc: "):
             return kind(last.removeprefix("flexcalc: "))
         who = "i-PI" if self.role == "server" else "a client"
-        how = "stopped early" if self.code == STOPPED else f"died (exit code {self.code})"
+        how = "stopped early" if self.code == STOPPED_EARLY else f"died (exit code {self.code})"
         return ProtocolError(f"{who} {how}; it said last: {last[:200]!r}; all of it: {self.log}")
 
 

@@ -1,7 +1,7 @@
-"""A run of i-PI that was stopped or killed: where it can be taken up, and its outputs up to there.
+"""Restart of an interrupted or killed i-PI run from its newest checkpoint.
 
-i-PI writes a RESTART when it is stopped, but not when it is killed, and rewrites its checkpoints
-in place; whatever it wrote after the checkpoint it is taken up at would stand there twice.
+i-PI writes a RESTART when it is stopped, but not when it is killed, and overwrites its checkpoints.
+Outputs are truncated to the checkpoint, because records after it would be written twice.
 """
 
 from __future__ import annotations
@@ -16,32 +16,33 @@ from flexcalc.errors import FileFormatError
 from flexcalc.storage import open_regular
 
 CHECKPOINT = "flexcalc-restart"
-"""Name of the output that is added: a new file each time, so that the last whole one stays."""
-MOST = 20
-"""Checkpoints in a run; they go when it is finished."""
+"""Name of the added checkpoint output, a new file each time, so that the last complete one
+remains."""
+MAX_CHECKPOINTS = 20
+"""Number of checkpoints of a run; they are removed when it is complete."""
 RESUME, RESTART = "resume.xml", "RESTART"
 SWAPS = "remd_idx"
 """i-PI's own name of the record of replica exchanges."""
 FRAMES = {"xyz": "xyz", "ase": "extxyz"}
-"""Endings of trajectories whose frames are as many lines as atoms and two."""
+"""Suffixes of trajectory formats with atoms + 2 lines per frame."""
 
 
 def add_checkpoints(root: Element, steps: int) -> None:
-    """Have i-PI write checkpoints, `steps` being all there are; changes the input in place."""
+    """Add checkpoints to an input with `steps` steps in total; changes the input in place."""
     output = root.find("output")
     output = SubElement(root, "output") if output is None else output
-    stride = str(max(1, steps // MOST))
+    stride = str(max(1, steps // MAX_CHECKPOINTS))
     SubElement(output, "checkpoint", filename=CHECKPOINT, stride=stride, overwrite="False")
 
 
 def newest(root: Element, folder: Path) -> Element | None:
-    """The checkpoint with the most steps of those that are whole; None if there is none."""
+    """The complete checkpoint with the most steps; None if there is none."""
     found = []
     for path in (folder / RESTART, folder / RESUME, *_checkpoints(root, folder)):
         try:
             found.append(inputs.load(path))
         except FileFormatError:
-            continue  # not there, or cut short by a kill
+            continue  # missing, or incomplete after a kill
     return max(found, key=inputs.steps_done, default=None)
 
 
@@ -51,30 +52,30 @@ def clear(root: Element, folder: Path) -> None:
         path.unlink()
 
 
-def cut_back(root: Element, folder: Path, steps: int, atoms: int) -> None:
-    """Cut what i-PI has written back to where it stood after so many steps.
+def truncate_outputs(root: Element, folder: Path, steps: int, atoms: int) -> None:
+    """Truncate the outputs of i-PI to a number of steps.
 
-    Trajectories in other formats than xyz and ase are left as they are.
+    Trajectories in other formats than xyz and ase are not changed.
 
     Args:
         root: the input.
-        folder: where i-PI works.
+        folder: working folder of i-PI.
         steps: steps done.
         atoms: number of atoms.
     """
     for element in root.iterfind("output/properties"):
         for system in inputs.systems(root):
             path = inputs.output_file(root, folder, element.get("filename", "out"), system)
-            _cut(path, _records(element, steps), lines=1)
+            _truncate(path, _records(element, steps), lines=1)
     for element in root.iterfind("output/trajectory"):
         ending = FRAMES.get(element.get("format", "xyz").strip())
         for system in inputs.systems(root):
             name = inputs.output_file(root, folder, element.get("filename", "traj"), system).name
             for path in folder.glob(f"{name}*.{ending}"):
-                _cut(path, _records(element, steps), lines=atoms + 2)
+                _truncate(path, _records(element, steps), lines=atoms + 2)
     for element in root.iterfind("smotion/remd"):
         name = (element.findtext("swapfile") or SWAPS).strip()
-        _cut_swaps(inputs.output_file(root, folder, name), steps)
+        _truncate_swaps(inputs.output_file(root, folder, name), steps)
 
 
 def _checkpoints(root: Element, folder: Path) -> Iterator[Path]:
@@ -82,12 +83,12 @@ def _checkpoints(root: Element, folder: Path) -> Iterator[Path]:
 
 
 def _records(element: Element, steps: int) -> int:
-    """How often an output is written in so many steps, the first time before any of them."""
+    """Number of records of an output after `steps` steps, including the one before the first."""
     return steps // max(1, int(float(element.get("stride", "1")))) + 1
 
 
-def _cut(path: Path, records: int, lines: int) -> None:
-    """Keep the comments at the top of a file, and so many records of so many lines."""
+def _truncate(path: Path, records: int, lines: int) -> None:
+    """Truncate a file to the comments at its top and `records` records of `lines` lines."""
     if not path.exists():
         return
     size, left = 0, records * lines
@@ -102,8 +103,8 @@ def _cut(path: Path, records: int, lines: int) -> None:
     os.truncate(path, size)
 
 
-def _cut_swaps(path: Path, steps: int) -> None:
-    """Keep the exchanges of the first so many steps, counted from 0; one a line."""
+def _truncate_swaps(path: Path, steps: int) -> None:
+    """Truncate replica exchanges, one per line, to the first `steps` steps, counted from 0."""
     if not path.exists():
         return
     size = 0

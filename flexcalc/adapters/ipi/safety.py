@@ -1,4 +1,4 @@
-"""What an i-PI input may have i-PI do without its user's trust: nothing but compute.
+"""Safety check of i-PI inputs: without trust they may only compute.
 
 i-PI can load libraries, unpickle models and caches, run Python files, open sockets of its own and
 write wherever a name leads. So an input is checked tag by tag against what is known to be
@@ -52,7 +52,7 @@ HARMLESS = frozenset(
     x_reference
     """.split()  # noqa: SIM905 - as a table it can be read
 )
-"""Tags that hold numbers, choices and names, or are looked at below."""
+"""Tags with numbers, choices and names, or that are checked below."""
 ATTRIBUTES = frozenset(
     """
     bead cell_units extra_type fd_epsilon fft_float32 fft_threads filename floatformat flush
@@ -76,7 +76,7 @@ SURFACES = {
 }  # fmt: skip
 """Potentials of i-PI's own that are formulas, or tblite; the others read models, or run code."""
 TEXT_FORMATS = {"extxyz", "xyz"}
-"""Formats of ASE that may be read; it chooses one of eighty by a file's name."""
+"""Formats that may be read by ASE, which chooses one of eighty by the name of a file."""
 WRITTEN = {"prefix", "active_output", "swapfile"}
 """Tags whose text becomes part of the name of an output."""
 NAMES = {"system": "prefix", "properties": "filename", "trajectory": "filename",
@@ -91,7 +91,7 @@ def check(root: Element, name: object, folder: Path, trust: bool) -> None:
 
     Args:
         root: the `<simulation>`, with its paths absolute.
-        name: what to call the file in errors.
+        name: of the file, for errors.
         folder: the run folder, where PLUMED writes too.
         trust: the user trusts whatever the input has i-PI read and run.
 
@@ -114,7 +114,7 @@ def check(root: Element, name: object, folder: Path, trust: bool) -> None:
 
 
 def _elements(root: Element) -> Iterator[Element]:
-    """All elements that i-PI gets to see: instances of a template for the template."""
+    """All elements that i-PI reads, with instances in place of a template."""
     yield root
     for child in root:
         if child.tag == "system_template":
@@ -125,7 +125,7 @@ def _elements(root: Element) -> Iterator[Element]:
 
 
 def _check_names(element: Element, name: object) -> None:
-    """Refuse a name of an output with which it would be written elsewhere.
+    """Refuse a name of an output that would be outside the run folder.
 
     Raises:
         ConfigError: says which.
@@ -143,7 +143,7 @@ def _check_names(element: Element, name: object) -> None:
 
 
 def _risk(element: Element) -> str | None:
-    """What an element may do that needs trust, as a sentence that begins with its tag."""
+    """Message about an element that needs trust, beginning with its tag."""
     tag, text = element.tag, (element.text or "").strip()
     if tag in RISKS:
         return f"<{tag}> {RISKS[tag]}"
@@ -164,7 +164,7 @@ def _risk(element: Element) -> str | None:
 
 
 def _risk_of_reading(element: Element, text: str) -> str | None:
-    """What is risky about the file that an element reads, if it reads any."""
+    """Message about the risk of the file that an element reads, if any."""
     tag, mode = element.tag, inputs.reading_mode(element)
     if mode == "file" and not (Path(text).is_absolute() and Path(text).is_file()):
         return f"<{tag} mode='file'> names no file here: {text[:80]!r}"
@@ -178,7 +178,7 @@ def _risk_of_reading(element: Element, text: str) -> str | None:
 
 
 def _risk_of_checkpoint(element: Element, text: str) -> str | None:
-    """What i-PI might do when it makes of a checkpoint what the checkpoint describes."""
+    """Message about the risk of the objects that a checkpoint creates."""
     for part in _elements(inputs.load(Path(text))):
         if inputs.reading_mode(part) == "chk":
             return f"<{element.tag} mode='chk'> {text[:200]!r} reads another checkpoint"
@@ -216,7 +216,7 @@ def _format(path: str) -> str:
 
 
 def check_folder(folder: Path, trust: bool) -> None:
-    """Refuse a run folder in which a link would have outputs written elsewhere.
+    """Refuse a run folder with links, through which outputs would be written elsewhere.
 
     Raises:
         ConfigError: names the link.

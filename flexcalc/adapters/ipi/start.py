@@ -1,4 +1,4 @@
-"""The start in place of the file that an i-PI input starts from, with the cell that it needs.
+"""Replacement of the starting file of an i-PI input, and its cell.
 
 The start is what flexcalc reads: angstrom unless its comment says otherwise. ASE, by which i-PI
 reads it, does not know i-PI's comments, which may hold the cell and the units:
@@ -27,11 +27,11 @@ CELL = re.compile(r"CELL[(\[{](abcABC|H|GENH)[)\]}]: ([-+0-9.Ee ]*)")
 LATTICE = re.compile(r'\bLattice="([^"]*)"', re.IGNORECASE)
 POSITIONS, CELL_UNIT = re.compile(r"positions\{(\w*)\}"), re.compile(r"cell\{(\w*)\}")
 ANGSTROM = {"angstrom", "ase"}
-"""i-PI's names of the unit in which a start is read that does not say."""
+"""i-PI's names of the default unit of a starting file."""
 
 
 def put(root: Element, start: Path, folder: Path, log: Callable[[str], None]) -> None:
-    """Let an input start from another file, with the cell that i-PI would have had.
+    """Let an input start from another file, with the same cell.
 
     i-PI takes the cell from the last that has one: a `<file>` by its comment, or a `<cell>`. The
     start's own comes before that of the file it stands for.
@@ -66,7 +66,7 @@ def declares_units(path: Path) -> bool:
 def _check_units(
     files: list[Element], start: Path, folder: Path, log: Callable[[str], None]
 ) -> None:
-    """Compare how the input would have had the start read with how it is.
+    """Compare the units in which the input would read the start with those of the start.
 
     Raises:
         ConfigError: the input says another unit.
@@ -114,7 +114,7 @@ def _add_cell(system: Element, place: Element, start: Path, folder: Path) -> Non
 
 
 def _cell_of(path: Path, mode: str | None, unit: str | None) -> Element | None:
-    """A `<cell>` for the one that a file has, if it has one.
+    """A `<cell>` from the cell of a file, if it has one.
 
     Args:
         path: the file.
@@ -140,7 +140,7 @@ def _cell_of(path: Path, mode: str | None, unit: str | None) -> Element | None:
 
 
 def _cell_of_system(system: Element) -> Element | None:
-    """A `<cell>` for the one that a system has outside its `<initialize>`, if it has one."""
+    """A `<cell>` from that of a system outside its `<initialize>`, if it has one."""
     cell = system.find("cell")
     if cell is None or inputs.reading_mode(cell) == "file":
         return None
@@ -182,7 +182,7 @@ def _numbers(text: str, count: int, path: Path) -> np.ndarray:
 
 
 def _comment(path: Path) -> str:
-    """The second line of a file; empty where it has none."""
+    """The second line of a file; empty if it has none."""
     try:
         with open_regular(path, None) as stream:
             stream.readline(LONGEST_COMMENT)

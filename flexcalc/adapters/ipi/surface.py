@@ -1,4 +1,4 @@
-"""A potential as i-PI sees it: bohr in, hartree out; the client and the driver share it.
+"""A potential in i-PI's atomic units, for the client and the driver.
 
 The constants are those of `ase.units`. i-PI's own `angstrom` and `electronvolt` have eight
 digits, so a file that is to agree to more asks i-PI for the unit `ase`: `potential{ase}`.
@@ -27,7 +27,7 @@ of atomic numbers over (1 + distance)."""
 
 
 class Surface:
-    """Answers i-PI's frames with a potential's energies, forces and virials.
+    """Evaluates i-PI's frames: energies, forces and virials of a potential.
 
     Args:
         potential: surface of the molecule, in eV and angstrom.
@@ -170,7 +170,7 @@ def _extras(deviation: np.ndarray | None, count: int) -> tuple[str, ...]:
 
 @contextmanager
 def _naming(request: int) -> Iterator[None]:
-    """Name the force request in whatever goes wrong with it."""
+    """Add the number of the force request to errors."""
     try:
         yield
     except FlexcalcError as error:

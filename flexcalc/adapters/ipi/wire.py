@@ -26,7 +26,7 @@ import numpy as np
 from flexcalc.errors import ProtocolError
 
 Receive = Callable[[int], bytes]
-"""Gives exactly so many bytes of the stream, or raises ServerLostError."""
+"""Returns exactly the given number of bytes of the stream, or raises ServerLostError."""
 
 WORD_BYTES = 12
 LONGEST_INIT = 65536
@@ -60,7 +60,7 @@ class Frames:
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What i-PI gets for its frames, in atomic units.
+    """Results for i-PI's frames, in atomic units.
 
     Args:
         energies: (batch,) in hartree.
@@ -129,7 +129,7 @@ def read(receive: Receive, atoms: int, batch: int) -> Message:
     """Read one message of the server.
 
     Args:
-        receive: gives exactly so many bytes of the stream.
+        receive: returns exactly the given number of bytes of the stream.
         atoms: number of atoms a frame must have; nothing larger is ever allocated.
         batch: the batch size that INIT announced, 1 for none.
 

@@ -1,8 +1,9 @@
 """Molecular dynamics of many replicas in one batch.
 
-`integrator` is the one step, in whose middle each method's bath acts: `langevin`, `rescaling` and
-`nosehoover`. `state` holds what moves and its energies, `momenta` how it starts and what of it is
-rigid, `noise` the streams of random numbers, `bath` the temperature over time.
+`integrator` has the time step, in the middle of which the thermostat acts: `langevin`, `rescaling`
+or `nosehoover`. `state` holds positions and momenta, `momenta` draws initial momenta and removes
+rigid motion, `noise` has the streams of random numbers, `bath` the thermostat temperature over
+time.
 """
 
 from flexcalc.methods.dynamics.bath import Bath

@@ -1,4 +1,4 @@
-"""The temperature of a bath, over time and replica by replica."""
+"""Thermostats: their temperature, constant, as a ramp over time, or different for each replica."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ STAGE = re.compile(r"\s*([0-9.eE+-]+)\s*ps\s+([0-9.eE+-]+)\s*K\s*")
 
 @dataclass(frozen=True, kw_only=True)
 class Bath(Integrator):
-    """Dynamics at a temperature that is constant, follows a schedule, or differs by replica."""
+    """Dynamics with a thermostat whose temperature is constant, follows a schedule, or differs by
+    replica."""
 
     temperature_K: Positive = 300.0
-    """Temperature of the bath, in kelvin."""
+    """Temperature of the thermostat, in kelvin."""
     schedule: tuple[str, ...] = ()
-    """Temperatures to go to, such as "10 ps 600 K": at that time after the start, straight in
-    time from the one before. The last one is held."""
+    """Temperature ramp, piecewise linear in time, as points such as "10 ps 600 K" with times from
+    the start; constant after the last point."""
     replica_temperatures_K: tuple[Positive, ...] = ()
-    """A temperature for each replica in turn, in kelvin, instead of one for all."""
+    """A temperature for each replica in turn, in kelvin, instead of a common one."""
 
     def __post_init__(self) -> None:
         if self.schedule and self.replica_temperatures_K:
@@ -46,7 +47,7 @@ class Bath(Integrator):
         return times, temperatures
 
     def target_K(self, step: int, batch: int) -> np.ndarray:
-        """Temperatures (batch,) of the bath in K during the step after `step` steps."""
+        """Temperatures (batch,) of the thermostat in K during the step after `step` steps."""
         if self.replica_temperatures_K:
             return np.resize(np.array(self.replica_temperatures_K), batch)
         value = np.interp(step * self.timestep_fs * 1e-3, *self.stages)

@@ -23,29 +23,30 @@ from flexcalc.potential import Potential
 from flexcalc.units import FS
 
 RigidMotion = Literal["free", "removed at start", "removed"]
-"""What becomes of the molecule's drift and rotation as a whole."""
+"""Treatment of drift and rotation of the whole molecule."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Integrator:
-    """The splitting that all methods share, with the bath in the middle of the step.
+    """The splitting that all methods share, with the thermostat in the middle of the step.
 
-    With the bath there, the positions sampled are better by orders than with it at the ends: the
-    error of a harmonic one vanishes. The price is that momenta at whole steps are a little cold,
-    by a share (omega timestep / 2)^2 of the temperature of a vibration of angular frequency omega:
-    0.6 % on average of a molecule with C-H bonds at 0.5 fs.
+    With the thermostat in the middle, the sampled positions are orders of magnitude more accurate
+    than those of splittings with the thermostat at the ends; for a harmonic oscillator they are
+    exact. In return, momenta at whole steps are slightly cold: by the fraction
+    (omega timestep / 2)^2 of the temperature of a vibration of angular frequency omega, which is
+    0.6 % on average for a molecule with C-H bonds at 0.5 fs.
 
     Source: Leimkuhler and Matthews, Appl. Math. Res. Express 2013, 34-56, doi:10.1093/amrx/abs010
-    (BAOAB); for other baths than Langevin's Zhang et al., J. Chem. Phys. 147, 034109 (2017),
-    doi:10.1063/1.4991621.
+    (BAOAB); for other thermostats
+    Zhang et al., J. Chem. Phys. 147, 034109 (2017), doi:10.1063/1.4991621.
     """
 
     timestep_fs: Timestep = 0.5
     """Timestep in femtoseconds."""
     temperature_K: NonNegative = 300.0
-    """Temperature of the first momenta, in kelvin."""
+    """Temperature of the initial momenta, in kelvin."""
     rigid_motion: RigidMotion = "removed at start"
-    """Drift and rotation of the molecule as a whole: `free`, `removed at start` from the first
+    """Drift and rotation of the whole molecule: `free`, `removed at start` from the initial
     momenta, or `removed` at every step."""
 
     masses: Masses = ()
@@ -53,23 +54,23 @@ class Integrator:
     chain_length: ClassVar[int] = 0
 
     def fixed(self, numbers: np.ndarray) -> int:
-        """Degrees of freedom without motion, for the temperature."""
+        """Number of frozen degrees of freedom, for the temperature."""
         return 0 if self.rigid_motion == "free" else rigid_freedom(len(numbers))
 
     def kinetic_energy(self, momenta: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-        """Kinetic energies (batch,) in eV of momenta (batch, atoms, 3), with its masses."""
+        """Kinetic energies (batch,) in eV of momenta (batch, atoms, 3), with these masses."""
         return kinetic_energy(momenta, numbers, self.masses)
 
     def temperature(self, momenta: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-        """Kinetic temperatures (batch,) in K of the degrees of freedom that it moves."""
+        """Kinetic temperatures (batch,) in K of the degrees of freedom that move."""
         return temperature(momenta, numbers, self.fixed(numbers), self.masses)
 
     def conserved_energy(self, state: DynamicsState, numbers: np.ndarray) -> np.ndarray:
-        """Energies (batch,) in eV that exact dynamics keeps."""
+        """Conserved energies (batch,) in eV."""
         return conserved_energy(state, numbers, self.masses)
 
     def target_K(self, step: int, batch: int) -> np.ndarray:
-        """Temperatures (batch,) in K meant for the step after `step` steps."""
+        """Target temperatures (batch,) in K of the step after `step` steps."""
         return np.full(batch, self.temperature_K)
 
     def init(self, potential: Potential, positions: np.ndarray, rng: Generator) -> DynamicsState:
@@ -82,7 +83,7 @@ class Integrator:
                 replicas of a larger batch get the keys of a smaller one.
 
         Raises:
-            InputError: nothing is left to move: a single atom without drift.
+            InputError: no degree of freedom is left, as of a single atom without drift.
             ShapeError: the positions do not fit the molecule.
         """
         numbers, batch = potential.numbers, len(positions)
@@ -119,15 +120,15 @@ class Integrator:
             NonFiniteError: an energy, a force or a position is not finite.
         """
         h, numbers = self.timestep_fs * FS, potential.numbers
-        pace = 0.5 * h / masses(numbers, self.masses)
+        drift = 0.5 * h / masses(numbers, self.masses)
         momenta = state.momenta + 0.5 * h * state.evaluation.forces
-        positions = state.positions + pace * momenta
-        momenta, heat, chain = self.stir(state, momenta, numbers)
+        positions = state.positions + drift * momenta
+        momenta, heat, chain = self.apply_thermostat(state, momenta, numbers)
         if self.rigid_motion == "removed":
             kept = without_rigid_motion(momenta, positions, numbers, self.masses)
             heat = heat + self.kinetic_energy(kept, numbers) - self.kinetic_energy(momenta, numbers)
             momenta = kept
-        positions = _finite(positions + pace * momenta, state)
+        positions = _finite(positions + drift * momenta, state)
         evaluation = potential(positions)
         return replace(
             state,
@@ -139,24 +140,28 @@ class Integrator:
             chain=chain,
         )
 
-    def stir(
+    def apply_thermostat(
         self, state: DynamicsState, momenta: np.ndarray, numbers: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """What the bath does in the middle of a step.
+        """Apply the thermostat in the middle of a step; without one, the momenta are unchanged.
 
         Args:
             state: at the beginning of the step.
-            momenta: (batch, atoms, 3) in the middle.
+            momenta: (batch, atoms, 3) at its middle.
             numbers: (atoms,) atomic numbers.
 
         Returns:
-            Momenta, the heat (batch,) in eV that went into the replicas, and the chain.
+            Momenta, the heat (batch,) in eV that the replicas received, and the Nose-Hoover chain.
         """
         return momenta, np.zeros(len(momenta)), state.chain
 
 
 def _finite(positions: np.ndarray, state: DynamicsState) -> np.ndarray:
-    """The positions, unless a replica has gone to infinity; then its last ones are reported."""
+    """Check that positions are finite; the error has the last finite geometries.
+
+    Raises:
+        NonFiniteError: a replica has diverged.
+    """
     if np.isfinite(positions).all():
         return positions
     rows = np.flatnonzero(~np.isfinite(positions).all(axis=(1, 2)))
@@ -170,7 +175,7 @@ def _finite(positions: np.ndarray, state: DynamicsState) -> np.ndarray:
 
 @dataclass(frozen=True, kw_only=True)
 class NVE(Integrator):
-    """Constant-energy dynamics; momenta start at a temperature.
+    """Constant-energy dynamics (NVE), with thermal initial momenta.
 
     Source: Swope et al., J. Chem. Phys. 76, 637 (1982), doi:10.1063/1.442716.
     """

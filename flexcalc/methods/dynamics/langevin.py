@@ -1,4 +1,4 @@
-"""Langevin dynamics."""
+"""Langevin dynamics: a thermostat of friction and noise."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from flexcalc.methods.dynamics.state import DynamicsState
 class Langevin(Bath):
     """Constant-temperature dynamics with the BAOAB splitting.
 
-    The bath moves the molecule as a whole too, so all 3N degrees of freedom are thermal, unless
-    `rigid_motion` is `removed`; then the noise is projected, 3N - 6 are thermal, and positions
-    are those of a molecule that does not turn.
+    The thermostat acts on drift and rotation too, so all 3N degrees of freedom are thermal, unless
+    `rigid_motion` is `removed`. Then the noise is projected, 3N - 6 degrees of freedom are thermal,
+    and positions are those of a molecule that does not rotate.
 
     Source: Leimkuhler and Matthews, Appl. Math. Res. Express 2013, 34-56,
     doi:10.1093/amrx/abs010.
@@ -30,22 +30,22 @@ class Langevin(Bath):
     kind: ClassVar[str] = "langevin"
 
     rigid_motion: RigidMotion = "free"
-    """Drift and rotation of the molecule as a whole: `free`, `removed at start` from the first
-    momenta (the bath brings them back), or `removed` at every step."""
+    """Drift and rotation of the whole molecule: `free`, `removed at start` from the initial
+    momenta (the thermostat restores them), or `removed` at every step."""
     friction_per_ps: Positive = 1.0
-    """Rate at which momenta forget, in 1/ps."""
+    """Friction coefficient, in 1/ps."""
 
     def fixed(self, numbers: np.ndarray) -> int:
-        """Degrees of freedom without motion, for the temperature."""
+        """Number of frozen degrees of freedom, for the temperature."""
         return rigid_freedom(len(numbers)) if self.rigid_motion == "removed" else 0
 
-    def stir(
+    def apply_thermostat(
         self, state: DynamicsState, momenta: np.ndarray, numbers: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Forget a part of the momenta, and put thermal ones in its place."""
+        """Damp the momenta by friction, and add thermal noise."""
         keep = np.exp(-self.friction_per_ps * 1e-3 * self.timestep_fs)
         normal = noise.normal(state.keys, state.step, momenta[0].size).reshape(momenta.shape)
         thermal = scaled(normal, numbers, self.target_K(state.step, len(momenta)), self.masses)
-        stirred = keep * momenta + np.sqrt(1 - keep**2) * thermal
-        heat = self.kinetic_energy(stirred, numbers) - self.kinetic_energy(momenta, numbers)
-        return stirred, heat, state.chain
+        thermalised = keep * momenta + np.sqrt(1 - keep**2) * thermal
+        heat = self.kinetic_energy(thermalised, numbers) - self.kinetic_energy(momenta, numbers)
+        return thermalised, heat, state.chain

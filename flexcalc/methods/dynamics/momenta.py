@@ -1,4 +1,4 @@
-"""Momenta of a temperature, and what of them moves the molecule as a whole."""
+"""Thermal momenta, and the removal of drift and rotation."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ def scaled(
     temperature_K: float | np.ndarray,
     own: Sequence[float] = (),
 ) -> np.ndarray:
-    """Momenta of a temperature from normal noise (batch, atoms, 3).
+    """Scale standard normal noise (batch, atoms, 3) to thermal momenta.
 
     Args:
-        temperature_K: one for all, or one for each replica (batch,).
+        temperature_K: a common one, or one per replica (batch,).
         own: see `state.masses`.
     """
     return noise * np.sqrt(masses(numbers, own) * KB * np.reshape(temperature_K, (-1, 1, 1)))
 
 
 def rigid_freedom(atoms: int) -> int:
-    """Degrees of freedom of a molecule that moves as a whole: drift and rotation.
+    """Number of rigid degrees of freedom of a molecule: drift and rotation.
 
-    Three atoms and more count six, even where their equilibrium is linear: they bend as they
-    move, and then have three axes to turn about.
+    Molecules of three or more atoms have six, even if their equilibrium is linear: they bend during
+    dynamics, and then have three axes of rotation.
     """
     return {1: 3, 2: 5}.get(atoms, 6)
 
@@ -45,10 +45,10 @@ def rigid_freedom(atoms: int) -> int:
 def without_rigid_motion(
     momenta: np.ndarray, positions: np.ndarray, numbers: np.ndarray, own: Sequence[float] = ()
 ) -> np.ndarray:
-    """Momenta (batch, atoms, 3) less each molecule's drift and rotation.
+    """Remove drift and rotation of each molecule from momenta (batch, atoms, 3).
 
-    What is taken off is orthogonal to what stays in the metric of the masses, so thermal momenta
-    stay thermal. `own` as in `state.masses`.
+    The projection is orthogonal in the metric of the masses, so thermal momenta stay thermal.
+    `own` as in `state.masses`.
     """
     weight = masses(numbers, own)
     momenta = momenta - weight * (momenta.sum(axis=1, keepdims=True) / weight.sum())
@@ -57,7 +57,7 @@ def without_rigid_motion(
     square = (weight * (arm**2).sum(axis=2, keepdims=True)).sum(axis=1)[:, :, None] * np.eye(3)
     inertia = square - (weight * arm).swapaxes(1, 2) @ arm
     moments, axes = np.linalg.eigh(inertia)
-    # Nothing turns about the axis of a linear molecule.
+    # A linear molecule has no rotation about its axis.
     turns = moments > 1e-10 * moments[:, 2:]
     along = (spin[:, None, :] @ axes)[:, 0]
     rate = (axes @ (along * turns / np.where(turns, moments, 1.0))[:, :, None])[:, :, 0]
@@ -65,6 +65,6 @@ def without_rigid_motion(
 
 
 def _cross(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Cross product along the last axis; numpy's own takes thrice the time for small arrays."""
+    """Cross product along the last axis; numpy's own takes three times as long for small arrays."""
     ahead, behind = [1, 2, 0], [2, 0, 1]
     return first[..., ahead] * second[..., behind] - first[..., behind] * second[..., ahead]

@@ -1,8 +1,8 @@
 """A stream of random numbers for each replica, as a pure function of its key and the step.
 
-The generator counts (Philox): number n of a stream is computed from the key and n, so nothing of
-it has to be kept but the key, a run goes on from any step with the numbers it would have had, and
-a replica's numbers do not depend on who else is in the batch.
+The generator (Philox) is counter-based: number n of a stream is a function of the key and n. So
+only the key has to be stored, a resumed run draws the same numbers as an uninterrupted one, and the
+numbers of a replica do not depend on the other replicas in the batch.
 
 Source: Salmon et al., SC '11, doi:10.1145/2063384.2063405.
 """
@@ -16,10 +16,10 @@ import numpy as np
 from numpy.random import Generator, Philox
 
 START, NORMAL, GAMMA, CHAIN = 0, 1, 2, 3
-"""Streams of one key: first momenta; normal and gamma noise of the steps; a first chain."""
+"""Streams of one key: initial momenta; normal and gamma noise of the steps; initial chain."""
 
 BLOCK = 16
-"""Steps whose noise is drawn at a time: most of a short draw's cost is setting up the generator."""
+"""Steps whose noise is drawn at once; setting up the generator dominates the cost of a draw."""
 
 
 def draw_keys(rng: Generator, batch: int) -> np.ndarray:
@@ -44,7 +44,7 @@ def gamma(keys: np.ndarray, step: int, shape: float) -> np.ndarray:
     return _gamma_block(keys.tobytes(), block, shape)[:, row]
 
 
-# Two blocks are kept: that of this run, and that of another one beside it.
+# The cache holds two blocks, for two runs that alternate.
 @lru_cache(maxsize=2)
 def _normal_block(keys: bytes, block: int, size: int) -> np.ndarray:
     return _drawn(_keys(keys), NORMAL, block, lambda rng: rng.standard_normal((BLOCK, size)))
@@ -62,7 +62,7 @@ def _keys(content: bytes) -> np.ndarray:
 def _drawn(
     keys: np.ndarray, stream: int, block: int, draw: Callable[[Generator], np.ndarray]
 ) -> np.ndarray:
-    """What `draw` makes of each replica's generator, set to a block of a stream."""
+    """Numbers that `draw` takes from the generator of each replica, at a block of a stream."""
     source = Philox(0)
     rng, state = Generator(source), source.state
     rows = []

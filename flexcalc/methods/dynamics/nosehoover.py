@@ -1,4 +1,4 @@
-"""Nose-Hoover chains."""
+"""Nose-Hoover chain thermostats."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from flexcalc.potential import Potential
 from flexcalc.units import FS, KB
 
 SUZUKI_YOSHIDA = np.array([1.0, -(2 ** (1 / 3)), 1.0]) / (2 - 2 ** (1 / 3))
-"""Weights of the three parts of a step that make the chain's error one of fourth order."""
+"""Weights of the three substeps that make the integration of the chain fourth-order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,13 +24,14 @@ class NoseHoover(Bath):
     """Constant-temperature dynamics without noise, by a chain of thermostats in each replica.
 
     The first thermostat, of mass Q_1 = n kT relaxation^2 for n degrees of freedom, scales the
-    momenta; each further one, of mass kT relaxation^2, does so to the one before. What is kept is
+    momenta; each further one, of mass kT relaxation^2, scales the one before. The conserved
+    quantity is
 
         E + sum_j Q_j v_j^2 / 2 + n kT x_1 + sum_(j > 1) kT x_j
 
     for the positions x_j and velocities v_j of the thermostats. Drift and rotation cannot be
-    thermalised by it and are always taken out. For a small or stiff molecule prefer `rescaling` or
-    `langevin`: without noise nothing promises that all is visited.
+    thermalised by it and are always removed. For a small or stiff molecule prefer `rescaling` or
+    `langevin`: without noise the dynamics may not be ergodic.
 
     Source: Martyna, Klein, Tuckerman, J. Chem. Phys. 97, 2635 (1992), doi:10.1063/1.463940;
     Martyna, Tuckerman, Tobias, Klein, Mol. Phys. 87, 1117 (1996), doi:10.1080/00268979600100761,
@@ -41,10 +42,10 @@ class NoseHoover(Bath):
     chain_length: ClassVar[int] = 3
 
     rigid_motion: Literal["removed at start", "removed"] = "removed at start"
-    """Drift and rotation of the molecule as a whole, which the chain keeps as they are:
+    """Drift and rotation of the whole molecule, which the chain conserves:
     `removed at start`, or `removed` at every step."""
     relaxation_fs: Femtoseconds = 50.0
-    """Time scale of the chain, in femtoseconds."""
+    """Relaxation time of the thermostat chain, in femtoseconds."""
 
     def init(self, potential: Potential, positions: np.ndarray, rng: Generator) -> DynamicsState:
         """Start replicas, and their chains, with thermal momenta; see `Integrator.init`."""
@@ -60,10 +61,10 @@ class NoseHoover(Bath):
         place, speed = chain.transpose(1, 2, 0).copy()
         return _Chain(place, speed, kT, freedom, self.relaxation_fs * FS)
 
-    def stir(
+    def apply_thermostat(
         self, state: DynamicsState, momenta: np.ndarray, numbers: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Move the chain by a timestep, and scale the momenta with it."""
+        """Advance the chain by a timestep, and scale the momenta accordingly."""
         chain = self._chain(state.chain, KB * self.target_K(state.step, len(momenta)), numbers)
         kinetic, before = self.kinetic_energy(momenta, numbers), chain.energy()
         scale = np.ones(len(momenta))
@@ -85,7 +86,7 @@ def _packed(place: np.ndarray, speed: np.ndarray) -> np.ndarray:
 
 
 class _Chain:
-    """The thermostats of all replicas while they move.
+    """The thermostat chains of all replicas during a step.
 
     Args:
         place, speed: (length, batch), changed in place.
@@ -108,8 +109,8 @@ class _Chain:
     def kick(self, which: int, kinetic: np.ndarray, h: float) -> None:
         """Move one thermostat's velocity by a time, given the kinetic energies (batch,).
 
-        It is driven by what it cools, the molecule or the thermostat before it, and dragged by
-        the one behind it.
+        It is driven by what it thermostats, the molecule or the thermostat before it, and damped
+        by the next one in the chain.
         """
         speed, inertia = self.speed, self.inertia
         hot = 2 * kinetic if which == 0 else inertia[which - 1] * speed[which - 1] ** 2

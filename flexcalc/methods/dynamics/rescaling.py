@@ -1,4 +1,4 @@
-"""Stochastic velocity rescaling."""
+"""Stochastic velocity rescaling, the thermostat of Bussi, Donadio and Parrinello."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from flexcalc.units import KB
 
 @dataclass(frozen=True, kw_only=True)
 class Rescaling(Bath):
-    """Constant-temperature dynamics by scaling all momenta of a replica alike, with noise.
+    """Constant-temperature dynamics: all momenta of a replica are scaled by one random factor.
 
-    The kinetic energy K of n degrees of freedom is given its canonical distribution, exactly for
-    any timestep: with c = exp(-timestep / relaxation) and normal R_1 ... R_n
+    The kinetic energy K of n degrees of freedom follows its canonical distribution exactly, for any
+    timestep: with c = exp(-timestep / relaxation) and normal R_1 ... R_n
 
         K' = c K + (1 - c) kT/2 (R_1^2 + sum_2^n R_i^2) + 2 R_1 sqrt(c (1 - c) K kT/2),
 
-    where the sum is twice a gamma number of shape (n - 1)/2. Scaling disturbs the motion less
-    than friction does. It cannot create drift or rotation, nor thermalise them, so they are
-    always taken out.
+    where the sum is twice a gamma number of shape (n - 1)/2. Scaling disturbs the dynamics less
+    than friction does. It can neither create nor thermalise drift and rotation, so they are always
+    removed.
 
     Source: Bussi, Donadio, Parrinello, J. Chem. Phys. 126, 014101 (2007), doi:10.1063/1.2408420,
     eq. A7; the sign of the scale by eq. A8 of Bussi and Parrinello, Comput. Phys. Commun. 179, 26
@@ -35,15 +35,15 @@ class Rescaling(Bath):
     kind: ClassVar[str] = "rescaling"
 
     rigid_motion: Literal["removed at start", "removed"] = "removed at start"
-    """Drift and rotation of the molecule as a whole, which the scaling keeps as they are:
+    """Drift and rotation of the whole molecule, which the scaling conserves:
     `removed at start`, or `removed` at every step."""
     relaxation_fs: Femtoseconds = 100.0
-    """Time in which the kinetic energy forgets, in femtoseconds."""
+    """Relaxation time of the kinetic energy, in femtoseconds."""
 
-    def stir(
+    def apply_thermostat(
         self, state: DynamicsState, momenta: np.ndarray, numbers: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Scale the momenta so that their kinetic energies are drawn anew in part."""
+        """Scale the momenta to kinetic energies that are partly redrawn at random."""
         freedom = momenta[0].size - self.fixed(numbers)
         keep = np.exp(-self.timestep_fs / self.relaxation_fs)
         before = self.kinetic_energy(momenta, numbers)

@@ -1,4 +1,4 @@
-"""Replicas in motion, and their energies."""
+"""State of molecular dynamics, and its energies."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from flexcalc.units import KB
 
 @dataclass(frozen=True, eq=False)
 class DynamicsState:
-    """Replicas in motion.
+    """Positions and momenta of all replicas.
 
     Args:
         step: steps taken.
         positions: (batch, atoms, 3) in angstrom.
         momenta: (batch, atoms, 3) in amu angstrom per ASE time unit.
         evaluation: energies and forces at the positions.
-        heat: (batch,) energy taken up from the thermostat so far, in eV.
+        heat: (batch,) energy received from the thermostat so far, in eV.
         keys: (batch, 2) of uint64, each replica's stream of random numbers (`noise.py`).
         chain: (batch, 2, length), positions and velocities of a Nose-Hoover chain; of length
             zero without one.
@@ -37,7 +37,7 @@ class DynamicsState:
 
 
 def masses(numbers: np.ndarray, own: Sequence[float] = ()) -> np.ndarray:
-    """Atomic masses (atoms, 1) in amu: a molecule's own where there are any, or standard ones."""
+    """Atomic masses (atoms, 1) in amu: those of `own`, or standard ones if it is empty."""
     return atomic_masses(numbers, own)[:, None]
 
 
@@ -53,9 +53,9 @@ def kinetic_energy(
 def temperature(
     momenta: np.ndarray, numbers: np.ndarray, fixed: int = 0, own: Sequence[float] = ()
 ) -> np.ndarray:
-    """Kinetic temperatures (batch,) in K, with `fixed` degrees of freedom without motion.
+    """Kinetic temperatures (batch,) in K, with `fixed` frozen degrees of freedom.
 
-    A method knows how many those are, and the masses: see `Integrator.temperature`.
+    `Integrator.temperature` knows their number and the masses.
     """
     freedom = 3 * len(numbers) - fixed
     return 2 * kinetic_energy(momenta, numbers, own) / (freedom * KB)
@@ -64,5 +64,5 @@ def temperature(
 def conserved_energy(
     state: DynamicsState, numbers: np.ndarray, own: Sequence[float] = ()
 ) -> np.ndarray:
-    """Energies (batch,) in eV that exact dynamics keeps: total less the thermostat's heat."""
+    """Conserved energies (batch,) in eV: total energy minus the heat from the thermostat."""
     return state.evaluation.energies + kinetic_energy(state.momenta, numbers, own) - state.heat

@@ -1,13 +1,14 @@
-"""Paths between two geometries: first guesses, the band, the string, and driven coordinates."""
+"""Paths between two geometries: interpolation, nudged elastic band, string method, and scans of
+driven coordinates."""
 
 from flexcalc.methods.path.chain import PathState, improved_tangents, neighbour_steps
 from flexcalc.methods.path.interpolation import (
     PairTargets,
-    chained,
+    align_consecutive,
     interpolate,
-    joined_ends,
+    match_endpoints,
     path_length,
-    respaced,
+    respace,
 )
 from flexcalc.methods.path.neb import NEB
 from flexcalc.methods.path.scan import Scan, ScanState
@@ -23,11 +24,11 @@ __all__ = [
     "Scan",
     "ScanState",
     "String",
-    "chained",
+    "align_consecutive",
     "improved_tangents",
     "interpolate",
-    "joined_ends",
+    "match_endpoints",
     "neighbour_steps",
     "path_length",
-    "respaced",
+    "respace",
 ]

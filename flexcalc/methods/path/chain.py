@@ -1,4 +1,4 @@
-"""What the nudged elastic band and the string share: images that settle across their tangents."""
+"""Common base of the nudged elastic band and the string method: a chain of relaxing images."""
 
 from __future__ import annotations
 
@@ -13,22 +13,21 @@ from flexcalc.errors import InputError
 from flexcalc.fields import Images, Positive
 from flexcalc.geometry import align_neighbours
 from flexcalc.methods.optimisers import LBFGS, Memory, Optimiser
-from flexcalc.methods.path.interpolation import Interpolation, interpolate, joined_ends, lengths
+from flexcalc.methods.path.interpolation import Interpolation, interpolate, lengths, match_endpoints
 from flexcalc.potential import Evaluation, Potential
 
 
 @dataclass(frozen=True, eq=False)
 class PathState:
-    """A path on its way to the minimum-energy path.
+    """A path during the search for the minimum-energy path.
 
     Args:
         step: steps taken.
-        images: (images, atoms, 3) in angstrom, both ends included.
+        images: (images, atoms, 3) in angstrom, including both endpoints.
         evaluation: energies and forces of all images.
         band: (images - 2, atoms, 3) forces that move the inner images, in eV/angstrom.
-        residuals: (images,) largest length of an atom's force across the path (at the climbing
-            image: of its whole force), in eV/angstrom; zero on the minimum-energy path, and at
-            the ends.
+        residuals: (images,) maximum norm of the force on an atom perpendicular to the path, or of
+            the full force at the climbing image, in eV/angstrom; zero at the endpoints.
         climbing: whether the highest image climbs.
         memory: of the optimiser.
     """
@@ -53,68 +52,69 @@ class PathState:
 
 @dataclass(frozen=True, kw_only=True)
 class Chain(ABC):
-    """A chain of images between two fixed ends; a subclass says what moves them along it."""
+    """A chain of images between fixed endpoints; subclasses define how images are spaced."""
 
     kind: ClassVar[str]
     state: ClassVar[type] = PathState
     takes_path: ClassVar[bool] = True
-    """Whether a whole path may be given as the start."""
+    """Whether a complete path may be given as the start."""
 
     images: Images = 11
-    """Images with both ends."""
+    """Number of images, including both endpoints."""
     interpolation: Interpolation = "idpp"
-    """How the first path is made, unless a whole path is given: `linear`, `idpp` (keeps atoms
-    apart) or `geodesic` (also keeps bonds; for ends that are far from each other)."""
+    """Interpolation of the initial path, unless a path is given: `linear`; `idpp`, which keeps
+    atoms apart; or `geodesic`, which also keeps bonds, for endpoints that differ a lot."""
     climb: bool = True
-    """Let the highest image climb to the saddle."""
+    """Climbing image: let the highest image climb to the saddle."""
     climb_below_eV_A: Positive = 0.3
-    """Start to climb when the force across the path is below this, in eV/angstrom."""
+    """Force perpendicular to the path below which climbing starts, in eV/angstrom."""
     force_tolerance_eV_A: Positive = 0.01
-    """Converged when no atom's force across the path is longer, in eV/angstrom."""
+    """Converged when the force perpendicular to the path is below this on every atom, in
+    eV/angstrom."""
     align: bool = True
-    """Lay neighbours on each other at every step, as molecules turn; not on surfaces of single
-    points."""
+    """Align neighbouring images at every step, to remove rotations; not for model surfaces of a
+    single point."""
     rows: Literal["path", "image"] = "path"
-    """What the optimiser takes as one problem: the whole path, which is the safer way, or each
-    image on its own, which takes fewer steps on molecules with few images, and more with many."""
+    """Optimise the whole `path` as one problem, which is more robust, or each `image` on its own,
+    which takes fewer steps with few images and more with many."""
     optimiser: Optimiser = field(default_factory=LBFGS)
-    """How steps are chosen."""
+    """Optimiser."""
 
     def check(self, where: str, numbers: np.ndarray, frames: np.ndarray, end: bool) -> None:
-        """Refuse what no path can be laid through.
+        """Refuse starts without an end that are not a path.
 
         Args:
-            where: the file of the start, for the message.
+            where: file of the start, for the message.
             numbers: (atoms,) atomic numbers.
             frames: (frames, atoms, 3) of the start's file.
             end: whether there is an end geometry too.
 
         Raises:
-            InputError: no end, and no whole path either.
+            InputError: there is no end, and the start is not a path.
         """
         if not end and len(frames) < 3:
             raise InputError(f"{where}: {len(frames)} frames are no path; name an end geometry too")
 
     def first(self, numbers: np.ndarray, start: np.ndarray, end: np.ndarray | None) -> np.ndarray:
-        """The first path (images, atoms, 3), as `init` takes it.
+        """The initial path (images, atoms, 3), as `init` takes it.
 
         Args:
             numbers: (atoms,) atomic numbers.
-            start: (frames, atoms, 3) in angstrom: a whole path if there is no end, else its
-                last frame is where the path starts.
-            end: (atoms, 3) in angstrom; like atoms are relabelled to fit the start, unless the
-                ends differ by their labels alone.
+            start: (frames, atoms, 3) in angstrom: the path if there is no end, else its last frame
+                is the start of the path.
+            end: (atoms, 3) in angstrom; identical atoms are permuted to match the start, unless
+                the endpoints differ by such a permutation alone.
 
         Raises:
-            InputError: both ends are one geometry.
+            InputError: the endpoints are the same geometry.
         """
         if end is None:
             return np.array(start)
-        last, _ = joined_ends(numbers, start[-1], end)
+        last, _ = match_endpoints(numbers, start[-1], end)
         return interpolate(start[-1], last, self.images, self.interpolation, numbers)
 
     def init(self, potential: Potential, positions: np.ndarray, rng: Generator) -> PathState:
-        """Start from a path (images, atoms, 3) in angstrom whose ends stay fixed."""
+        """Start from a path (images, atoms, 3) in angstrom; its endpoints stay fixed."""
         state = PathState(
             step=0,
             images=positions,
@@ -127,11 +127,11 @@ class Chain(ABC):
         return self._with_band(state)
 
     def step(self, potential: Potential, state: PathState, rng: Generator) -> PathState:
-        """Move all inner images once; one potential call for them all."""
+        """Move all inner images once, with one potential call."""
         inner = state.images[1:-1]
         moved, memory = self.optimiser.move(self._rows(inner), self._rows(state.band), state.memory)
         images = np.concatenate([state.images[:1], moved.reshape(inner.shape), state.images[-1:]])
-        images = self.placed(images, self.climber(state))
+        images = self.respace(images, self.climber(state))
         found, ends = potential(images[1:-1]), state.evaluation
         evaluation = Evaluation(
             np.concatenate([ends.energies[:1], found.energies, ends.energies[-1:]]),
@@ -143,18 +143,18 @@ class Chain(ABC):
         return self._with_band(state)
 
     def converged(self, state: PathState) -> bool:
-        """Whether the path has settled, with the climb done if there is one."""
+        """Whether the path has converged, including the climbing image if there is one."""
         top = int(np.argmax(state.evaluation.energies))
         must_climb = self.climb and 0 < top < len(state.images) - 1
         done = state.residual < self.force_tolerance_eV_A
         return done and (state.climbing or not must_climb)
 
     def advice(self) -> str:
-        """What to try where the path does not converge."""
+        """Suggestions for a path that does not converge."""
         other = "fire" if self.optimiser.kind == "lbfgs" else "lbfgs"
         return (
             f"more --steps, --optimiser {other}, more --images, "
-            f"or a better first path (--interpolation geodesic, or a scan)"
+            f"or a better initial path (--interpolation geodesic, or a scan)"
         )
 
     def climber(self, state: PathState) -> int | None:
@@ -163,8 +163,8 @@ class Chain(ABC):
         return top if state.climbing and 0 < top < len(state.images) - 1 else None
 
     @abstractmethod
-    def placed(self, images: np.ndarray, climber: int | None) -> np.ndarray:
-        """Where images (images, atoms, 3) that were just moved come to lie."""
+    def respace(self, images: np.ndarray, climber: int | None) -> np.ndarray:
+        """Positions (images, atoms, 3) of images after a move, spaced along the path."""
 
     @abstractmethod
     def spring(
@@ -173,15 +173,15 @@ class Chain(ABC):
         """Force (images - 2,) along the path that spaces the inner images, in eV/angstrom."""
 
     def _with_band(self, state: PathState) -> PathState:
-        """The state with its band forces; switches the climb on when the path is near."""
-        state = self._pulled(state)
+        """The state with its band forces; climbing starts when the path is nearly converged."""
+        state = self._with_forces(state)
         if self.climb and not state.climbing and state.residual < self.climb_below_eV_A:
             fresh = self.optimiser.start(self._rows(state.images[1:-1]))
-            state = self._pulled(replace(state, climbing=True, memory=fresh))
+            state = self._with_forces(replace(state, climbing=True, memory=fresh))
         return state
 
-    def _pulled(self, state: PathState) -> PathState:
-        """The state with the forces on its inner images, and what is left on each."""
+    def _with_forces(self, state: PathState) -> PathState:
+        """The state with the forces on its inner images, and their residuals."""
         energies = state.evaluation.energies
         ahead, behind = neighbour_steps(state.images, self.align)
         tangent = improved_tangents(ahead, behind, energies)
@@ -203,14 +203,14 @@ class Chain(ABC):
         return images.reshape(1, -1, 3) if self.rows == "path" else images
 
 
-def neighbour_steps(images: np.ndarray, laid: bool = True) -> tuple[np.ndarray, np.ndarray]:
+def neighbour_steps(images: np.ndarray, aligned: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """Steps (images - 2, atoms, 3) from each inner image to the next and from the one before.
 
-    Both neighbours are laid on the image first: otherwise springs turn images as a whole, and
-    path length is lost to rotations.
+    Both neighbours are aligned with the image first. Otherwise springs would rotate images, and the
+    path length would include rotations.
     """
     inner = images[1:-1]
-    if not laid:
+    if not aligned:
         return images[2:] - inner, inner - images[:-2]
     next_on_one, one_on_next = align_neighbours(images)
     return next_on_one[1:] - inner, inner - one_on_next[:-1]
@@ -228,7 +228,7 @@ def improved_tangents(ahead: np.ndarray, behind: np.ndarray, energies: np.ndarra
     """
     steps = np.diff(energies)
     sizes = np.sort([abs(steps[1:]), abs(steps[:-1])], axis=0)
-    # Between its neighbours an image has the tangent to the higher one, at an extremum of both.
+    # The tangent points to the higher neighbour; at an extremum both neighbours contribute.
     smaller, larger = np.where(steps[1:] * steps[:-1] > 0, [[0.0], [1.0]], sizes)
     flat = smaller + larger == 0
     smaller, larger = smaller + flat, larger + flat

@@ -8,13 +8,13 @@ from __future__ import annotations
 import numpy as np
 
 from flexcalc.geometry.graph import covalent_lengths
-from flexcalc.methods.path.interpolation import chained
+from flexcalc.methods.path.interpolation import align_consecutive
 
 STEEPNESS, LONG_RANGE = 1.7, 0.01
 """alpha and beta of the scaling function, as published."""
 
-SWEEPS = 300
-"""Most iterations of the optimiser; a molecule of 24 atoms takes some hundred."""
+MAX_ITERATIONS = 300
+"""Maximum number of iterations; a molecule of 24 atoms takes about a hundred."""
 
 
 def scaled(
@@ -38,24 +38,24 @@ def scaled(
     return bonded + LONG_RANGE * rest / r, slope, vectors / r[..., None]
 
 
-def shortened(numbers: np.ndarray, path: np.ndarray) -> np.ndarray:
-    """The geodesic nearest to a path, with images equally far apart in the metric.
+def geodesic_path(numbers: np.ndarray, path: np.ndarray) -> np.ndarray:
+    """The geodesic nearest to a path, with images equally spaced in the metric.
 
-    Minimised is sum_k |q(x_k) - q(m_k)|^2 + |q(m_k) - q(x_{k-1})|^2 over all inner images, m_k
-    being half way between neighbours: the energy of the discrete path, whose minimum is the
-    shortest path run at even speed. The half-way points, which the paper has too, keep chords
-    from cutting through places where no molecule is.
+    It minimises the energy of the discrete path, sum_k |q(x_k) - q(m_k)|^2 + |q(m_k) -
+    q(x_{k-1})|^2 over all inner images, where m_k is the midpoint of neighbours; the minimum is the
+    shortest path at constant speed. As in the paper, the midpoints keep straight segments from
+    cutting through unphysical geometries.
 
     Args:
         numbers: (atoms,) atomic numbers.
         path: (images, atoms, 3) in angstrom, such as an IDPP path.
 
     Returns:
-        (images, atoms, 3) in angstrom; the ends stay.
+        (images, atoms, 3) in angstrom; the endpoints are unchanged.
     """
     from scipy.optimize import minimize
 
-    path = chained(path)
+    path = align_consecutive(path)
     pairs = np.tril_indices(len(numbers), -1)
     rest = covalent_lengths(numbers)[pairs]
     shape = path[1:-1].shape
@@ -67,9 +67,9 @@ def shortened(numbers: np.ndarray, path: np.ndarray) -> np.ndarray:
 
     done = minimize(
         energy, path[1:-1].ravel(), jac=True, method="L-BFGS-B",
-        options={"maxiter": SWEEPS, "maxcor": 20, "ftol": 1e-10, "gtol": 1e-6},
+        options={"maxiter": MAX_ITERATIONS, "maxcor": 20, "ftol": 1e-10, "gtol": 1e-6},
     )  # fmt: skip
-    return chained(np.concatenate([path[:1], done.x.reshape(shape), path[-1:]]))
+    return align_consecutive(np.concatenate([path[:1], done.x.reshape(shape), path[-1:]]))
 
 
 def path_energy(

@@ -1,4 +1,4 @@
-"""First paths between two geometries, and the length and spacing of paths."""
+"""Interpolation of initial paths between two geometries, and length and spacing of paths."""
 
 from __future__ import annotations
 
@@ -20,46 +20,45 @@ def lengths(steps: np.ndarray) -> np.ndarray:
     return np.sqrt(np.einsum("iax,iax->i", steps, steps))
 
 
-def path_length(images: np.ndarray, laid: bool = True) -> np.ndarray:
+def path_length(images: np.ndarray, aligned: bool = True) -> np.ndarray:
     """Length along a path to each image (images,), in angstrom of the 3N-dimensional space.
 
     Args:
         images: (images, atoms, 3) in angstrom.
-        laid: lay each image on the next before their distance is taken.
+        aligned: align each image with the next before taking their distance.
     """
-    before = align(images[:-1], images[1:]) if laid else images[:-1]
+    before = align(images[:-1], images[1:]) if aligned else images[:-1]
     return np.concatenate([[0.0], np.cumsum(lengths(images[1:] - before))])
 
 
-def chained(images: np.ndarray) -> np.ndarray:
-    """The images (images, atoms, 3), each laid on the one before; the first stays."""
+def align_consecutive(images: np.ndarray) -> np.ndarray:
+    """Align each of the images (images, atoms, 3) with the previous one."""
     chain = [images[0]]
     for image in images[1:]:
         chain.append(align(image[None], chain[-1])[0])
     return np.stack(chain)
 
 
-def respaced(images: np.ndarray, laid: bool = True) -> np.ndarray:
-    """Images (images, atoms, 3) at equal distances along the curve through the given ones.
+def respace(images: np.ndarray, aligned: bool = True) -> np.ndarray:
+    """Move images (images, atoms, 3) to equal distances along the curve through them.
 
-    The curve is a cubic spline, so that images which are evenly spaced already stay where they
-    are, and others move along the path and not across it. Equal are the distances between
-    neighbours, to 1 part in 1e6.
+    The curve is a cubic spline, so that evenly spaced images stay in place, and others move along
+    the path and not across it. Distances between neighbours are equal to 1 part in 1e6.
 
     Args:
         images: (images, atoms, 3) in angstrom.
-        laid: lay each image on the one before first.
+        aligned: align each image with the previous one first.
     """
     from scipy.interpolate import CubicSpline
 
-    images = chained(images) if laid else images
-    knots = path_length(images, laid=False)
+    images = align_consecutive(images) if aligned else images
+    knots = path_length(images, aligned=False)
     if not (np.diff(knots) > 0).all():
         return images
     curve, places = CubicSpline(knots, images), knots
     for _ in range(20):
         found = np.concatenate([images[:1], curve(places[1:-1]), images[-1:]])
-        along = path_length(found, laid=False)
+        along = path_length(found, aligned=False)
         even = np.linspace(0.0, along[-1], len(images))
         if np.abs(along - even).max() < 1e-6 * along[-1] / len(images):
             break
@@ -67,18 +66,21 @@ def respaced(images: np.ndarray, laid: bool = True) -> np.ndarray:
     return found
 
 
-def joined_ends(
+def match_endpoints(
     numbers: np.ndarray, start: np.ndarray, end: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The end geometry (atoms, 3) laid on the start, and the relabelling (atoms,) of like atoms.
+    """Align the end geometry (atoms, 3) with the start, and permute identical atoms to match it.
 
-    Independently made ends label equivalent hydrogens at will; a path between them would have
-    to swap atoms. See Vassilev-Galindo et al., J. Chem. Phys. 154, 094119 (2021), section II.
-    Ends that differ by labels alone keep them: the rearrangement is degenerate, and relabelling
-    would leave none.
+    Equivalent hydrogens of independently made endpoints are labelled arbitrarily, and a path would
+    have to swap them. See Vassilev-Galindo et al., J. Chem. Phys. 154, 094119 (2021), section II.
+    Endpoints that differ by a permutation alone are not permuted, because the rearrangement is
+    degenerate.
+
+    Returns:
+        The aligned end, and the permutation (atoms,).
 
     Raises:
-        InputError: both ends are one geometry, with the same labels too.
+        InputError: the endpoints are the same geometry.
     """
     check_different(start, end)
     order = match_atoms(numbers, end, start)
@@ -88,7 +90,7 @@ def joined_ends(
 
 
 def check_different(start: np.ndarray, end: np.ndarray) -> None:
-    """Refuse ends (atoms, 3) of a path that are one geometry.
+    """Refuse endpoints (atoms, 3) of a path that are the same geometry.
 
     Raises:
         InputError: they are.
@@ -109,21 +111,21 @@ def interpolate(
     kind: Interpolation = "idpp",
     numbers: np.ndarray | None = None,
 ) -> np.ndarray:
-    """A first path (images, atoms, 3) in angstrom between two geometries (atoms, 3).
+    """An initial path (images, atoms, 3) in angstrom between two geometries (atoms, 3).
 
     Args:
         start: first image.
         end: last image, aligned with the first.
-        images: number of images with both ends.
+        images: number of images, including both endpoints.
         kind: `linear` in Cartesian coordinates; `idpp`, the image-dependent pair potential of
             Smidstrup et al., J. Chem. Phys. 140, 214106 (2014), doi:10.1063/1.4878664, which
-            keeps atoms from running through each other; or `geodesic`, the shortest path in
-            scaled distances (`methods/path/geodesic.py`), for paths that bend far.
-        numbers: (atoms,) atomic numbers, which only `geodesic` asks for.
+            keeps atoms from colliding; or `geodesic`, the shortest path in scaled distances
+            (`methods/path/geodesic.py`), for large changes.
+        numbers: (atoms,) atomic numbers, needed for `geodesic` only.
 
     Raises:
-        ShapeError: fewer than three images, ends of different shapes, or no numbers where they
-            are needed.
+        ShapeError: fewer than three images, endpoints of different shapes, or no numbers where
+            they are needed.
     """
     if images < 3 or start.shape != end.shape:
         raise ShapeError(
@@ -135,14 +137,14 @@ def interpolate(
     if kind == "linear":
         return path
     inner = relax(PairTargets(path), path[1:-1], force_tolerance_eV_A=1e-3, steps=500).positions
-    path = respaced(np.concatenate([path[:1], inner, path[-1:]]))
+    path = respace(np.concatenate([path[:1], inner, path[-1:]]))
     if kind == "idpp":
         return path
     if numbers is None:
         raise ShapeError("a geodesic path needs the atomic numbers, got none")
-    from flexcalc.methods.path.geodesic import shortened
+    from flexcalc.methods.path.geodesic import geodesic_path
 
-    return shortened(np.asarray(numbers), path)
+    return geodesic_path(np.asarray(numbers), path)
 
 
 class PairTargets(CheckedPotential):

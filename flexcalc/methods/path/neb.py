@@ -24,11 +24,12 @@ class NEB(Chain):
     spring_eV_A2: Positive = 2.0
     """Stiffness of the springs between images, in eV/angstrom^2."""
     softest_spring_eV_A2: Positive | None = None
-    """Stiffness of the springs below the higher end; those above get stiffer with the energy up
-    to `spring_eV_A2`, which gathers images at the barrier. By default all are alike."""
+    """Stiffness of springs whose energy is below the higher endpoint; above it, stiffness grows
+    with energy up to `spring_eV_A2`, which concentrates images at the barrier. By default all
+    springs are equal."""
 
-    def placed(self, images: np.ndarray, climber: int | None) -> np.ndarray:
-        """Images stay where the forces took them; springs keep them apart."""
+    def respace(self, images: np.ndarray, climber: int | None) -> np.ndarray:
+        """Images are unchanged, as springs space them."""
         return images
 
     def spring(self, ahead: np.ndarray, behind: np.ndarray, energies: np.ndarray) -> np.ndarray:
@@ -39,8 +40,8 @@ class NEB(Chain):
     def stiffness(self, energies: np.ndarray) -> np.ndarray:
         """Stiffness (images - 1,) of each spring, in eV/angstrom^2.
 
-        Henkelman, Uberuaga and Jonsson (2000), equation 6: a spring's energy is that of the
-        higher of its two images, and the reference is the higher end.
+        Henkelman, Uberuaga and Jonsson (2000), equation 6: the energy of a spring is
+        that of the higher of its two images, and the reference is the higher endpoint.
         """
         if self.softest_spring_eV_A2 is None:
             return np.full(len(energies) - 1, self.spring_eV_A2)

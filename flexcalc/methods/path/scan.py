@@ -1,4 +1,4 @@
-"""Constructed mechanisms: a path that drives named internal coordinates."""
+"""Scans: paths that drive named internal coordinates."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class Drive:
-    """One driven coordinate and the values it runs through, in angstrom or degrees.
+    """One driven coordinate and its values along the path, in angstrom or degrees.
 
     Args:
-        coordinate: what is driven.
+        coordinate: the driven coordinate.
         start: first value; by default that of the start geometry.
-        middle: value half way; by default there is none, and the way is straight.
-        end: last value; by default that of the end geometry, dihedrals the shorter way round.
+        middle: value at the midpoint; by default values are linear from start to end.
+        end: last value; by default that of the end geometry, dihedrals along the shorter arc.
         through: whether an angle goes through 180 degrees to the other side.
     """
 
@@ -75,7 +75,7 @@ class Drive:
         return cls(coordinate, *ends, through is not None)
 
     def check(self, count: int) -> None:
-        """Refuse a molecule of `count` atoms that lacks some, and values that cannot be.
+        """Refuse a molecule of `count` atoms without those named, and impossible values.
 
         Raises:
             ShapeError: it has fewer atoms than the coordinate names.
@@ -92,7 +92,7 @@ class Drive:
                     )
 
     def values(self, here: float, there: float | None, share: np.ndarray) -> np.ndarray:
-        """Values (images,) in angstrom or radians at shares 0 to 1 of the way.
+        """Values (images,) in angstrom or radians at fractions 0 to 1 of the path.
 
         Args:
             here, there: of the start and the end geometry, in angstrom or radians.
@@ -115,28 +115,28 @@ class Drive:
 
 
 def _driveable(text: str) -> Coordinate:
-    """A coordinate that a scan can hold at values.
+    """A coordinate that a scan can drive.
 
     Raises:
-        InputError: the text is none, or it is a function of the user's own.
+        InputError: the text is not a coordinate, or it is a user-defined function.
     """
     if text.strip().startswith("python:"):
         raise InputError(
             f"{text.strip()!r}: a scan drives distances, angles, dihedrals, differences and "
-            "coordination numbers, not functions of one's own"
+            "coordination numbers, not user-defined functions"
         )
     return Coordinate.parse(text)
 
 
 @dataclass(frozen=True, eq=False)
 class ScanState:
-    """A driven path, and what of it is being relaxed.
+    """A driven path, and the forces on its relaxed coordinates.
 
     Args:
         step: steps taken.
         images: (images, atoms, 3) in angstrom.
         evaluation: energies and forces of all images.
-        band: forces on what is relaxed: (images, atoms, 3) in eV/angstrom, or of chosen
+        band: forces on the relaxed coordinates: (images, atoms, 3) in eV/angstrom, or of chosen
             coordinates (images, chosen, 1) in eV/angstrom and eV/radian.
         residuals: (images,) the largest of them on each image.
         memory: of the optimiser.
@@ -169,12 +169,12 @@ class ScanState:
 class Scan:
     """Drive internal coordinates from start to end; the others are interpolated or relaxed.
 
-    Like atoms of the end are relabelled so that the coordinates which are not driven change as
-    little as they can, unless the ends differ by their labels alone. The highest image is an upper
-    bound of the barrier, and a first path for NEB or String.
+    Identical atoms of the end are permuted to minimise the change of coordinates that are not
+    driven, unless the endpoints differ by such a permutation alone. The highest image is an upper
+    bound of the barrier, and an initial path for NEB or String.
 
     Source: Vassilev-Galindo, Fonseca, Poltavsky and Tkatchenko, J. Chem. Phys. 154, 094119 (2021),
-    section II, for paths whose ends are matched and whose mechanisms are constructed.
+    section II, for paths with matched endpoints and constructed mechanisms.
     """
 
     kind: ClassVar[str] = "scan"
@@ -182,21 +182,22 @@ class Scan:
     takes_path: ClassVar[bool] = False
 
     images: Images = 17
-    """Images with both ends."""
+    """Number of images, including both endpoints."""
     drive: tuple[str, ...] = ()
-    """Coordinates to drive, such as "dihedral 4 6 7 12", linearly from the start's value to the
-    end's. After it may stand `from VALUE`, `to VALUE`, `via VALUE` (half way), and for an angle
-    `through 180`: to the other side."""
+    """Coordinates to drive, such as "dihedral 4 6 7 12", linearly from the value of the start to
+    that of the end. Optional after it: `from VALUE`, `to VALUE`, `via VALUE` (at the midpoint), and
+    for an angle `through 180`, to the other side of linear."""
     relax: tuple[str, ...] = ()
-    """What is relaxed at each image while the driven coordinates keep their values: nothing,
-    chosen coordinates such as "angle 4 6 7", or "all"."""
+    """Coordinates that are relaxed at each image while the driven ones are constrained: none, some
+    such as "angle 4 6 7", or "all"."""
     force_tolerance_eV_A: Positive = 0.01
-    """Converged when no force on what is relaxed is larger, in eV/angstrom (or eV/radian)."""
+    """Converged when all forces on relaxed coordinates are below this, in eV/angstrom (or
+    eV/radian)."""
     optimiser: Optimiser = field(default_factory=LBFGS)
-    """How steps are chosen."""
+    """Optimiser."""
 
     def check(self, where: str, numbers: np.ndarray, frames: np.ndarray, end: bool) -> None:
-        """Refuse coordinates that the molecule has not, or whose end is not known.
+        """Refuse coordinates that the molecule does not have, or whose end value is unknown.
 
         Raises:
             InputError: names the coordinate.
@@ -220,12 +221,12 @@ class Scan:
 
         Args:
             numbers: (atoms,) atomic numbers.
-            start: (frames, atoms, 3) in angstrom; the last counts.
+            start: (frames, atoms, 3) in angstrom; the last is used.
             end: (atoms, 3) in angstrom.
 
         Raises:
-            InputError: a driven dihedral has no value in one of them, or both are one geometry
-                and no drive says where it goes.
+            InputError: a driven dihedral is undefined in one of them, or both are the same geometry
+                and no drive has an end value.
         """
         self._check_ends(start[-1:], end)
         if end is None:
@@ -246,20 +247,21 @@ class Scan:
             if place is not None:
                 change[:, place[0], place[1]] = 0.0
         misfit = (change**2).sum(axis=(1, 2))
-        # Of labellings that are as good, as of a symmetric molecule, the one that changes least.
+        # Of equivalent permutations, as of a symmetric molecule, the one that permutes least.
         good = orders[misfit <= 1.05 * misfit.min() + 1e-6]
         relabelled = (good != np.arange(len(numbers))).sum(axis=1)
         return np.stack([start[-1], end[good[np.argmin(relabelled)]]])
 
     def _check_ends(self, start: np.ndarray, end: np.ndarray | None) -> None:
-        """Refuse relaxed ends, start (1, atoms, 3), in which a driven dihedral has no value."""
+        """Refuse relaxed endpoints, start (1, atoms, 3), in which a driven dihedral is
+        undefined."""
         for drive in self._drives():
             drive.coordinate.check_defined(start, "start")
             if end is not None and drive.end is None:
                 drive.coordinate.check_defined(end[None], "end")
 
     def init(self, potential: Potential, positions: np.ndarray, rng: Generator) -> ScanState:
-        """Lay the path between the ends (1 or 2, atoms, 3) in angstrom that `first` gives."""
+        """Construct the path between the endpoints (1 or 2, atoms, 3) in angstrom from `first`."""
         tree = self._tree(potential.numbers, positions[0])
         values, targets = self._driven(tree, positions)
         images = tree.positions(values)
@@ -278,10 +280,10 @@ class Scan:
             values=values,
             targets=targets,
         )
-        return self._pulled(state)
+        return self._with_forces(state)
 
     def step(self, potential: Potential, state: ScanState, rng: Generator) -> ScanState:
-        """Move what is relaxed on every image once; one potential call for them all."""
+        """Move the relaxed coordinates of all images once, with one potential call."""
         columns = self._columns(state.tree)
         values, images = state.values, state.images
         if columns:
@@ -302,18 +304,18 @@ class Scan:
             memory=memory,
             values=values,
         )
-        return self._pulled(state)
+        return self._with_forces(state)
 
     def converged(self, state: ScanState) -> bool:
-        """Whether all that is relaxed has settled."""
+        """Whether all relaxed coordinates have converged."""
         return state.residual < self.force_tolerance_eV_A
 
     def advice(self) -> str:
-        """What to try where the relaxation does not converge."""
+        """Suggestions for a relaxation that does not converge."""
         return "more --steps, --optimiser fire, or relax fewer coordinates"
 
-    def _pulled(self, state: ScanState) -> ScanState:
-        """The state with the forces on what is relaxed."""
+    def _with_forces(self, state: ScanState) -> ScanState:
+        """The state with the forces on the relaxed coordinates."""
         columns, forces = self._columns(state.tree), state.evaluation.forces
         if columns:
             slopes = state.tree.gradients(state.values, columns)
@@ -363,10 +365,10 @@ class Scan:
         return [place[0] for drive, place in places if drive.through and place is not None]
 
     def _columns(self, tree: ZMatrix) -> list[tuple[int, int]]:
-        """Where in the tree's values the chosen coordinates are.
+        """Indices of the relaxed coordinates in the values of the tree.
 
         Raises:
-            InputError: one of them is driven, or they are not all of one tree.
+            InputError: one of them is driven too, or is not a coordinate of the tree.
         """
         chosen = self._chosen()
         names = [*self._coordinates(), *chosen] if chosen else []

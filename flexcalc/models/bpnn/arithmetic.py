@@ -55,7 +55,7 @@ class Scratch(NamedTuple):
 
     Args:
         neighbours: (atoms, atoms) those of each atom within the cutoff, ascending.
-        counts: (atoms,) how many they are.
+        counts: (atoms,) their number.
         unit: (pairs, 3) from the first atom to the second.
         distance: (pairs,) in angstrom.
         tension: (pairs,) the derivative of the energy by the distances.
@@ -126,7 +126,7 @@ def evaluate(
         positions: in double precision.
         functions, inputs, networks: in the type of the weights.
         scratch: of this thread.
-        energies, gradient: what is found, in double precision.
+        energies, gradient: the results, in double precision.
     """
     for row in range(len(positions)):
         scratch.values[:] = 0
@@ -149,7 +149,7 @@ def evaluate(
 
 @compiled
 def _sides(positions: np.ndarray, functions: Functions, scratch: Scratch) -> None:
-    """The pairs within the cutoff, what of G4 depends on one of them, and all of G2."""
+    """The neighbour list: pairs within the cutoff, with their factors of G4, and all of G2."""
     kind = scratch.distance.dtype.type
     half, two, wave = kind(0.5), kind(2), kind(math.pi / functions.cutoff)
     radials, values = len(functions.radial), scratch.values
@@ -188,7 +188,7 @@ def _sides(positions: np.ndarray, functions: Functions, scratch: Scratch) -> Non
 
 @compiled
 def _power(one: np.floating, base: np.floating, exponent: int) -> np.floating:
-    """A whole power by repeated squaring, from a one of the same type."""
+    """An integer power by repeated squaring, from a one of the same type."""
     found = one
     while exponent > 0:
         if exponent & 1:
@@ -200,7 +200,7 @@ def _power(one: np.floating, base: np.floating, exponent: int) -> np.floating:
 
 @compiled
 def _triplets(functions: Functions, scratch: Scratch) -> int:
-    """Find the triplets, and return how many there are."""
+    """Find the triplets, and return their number."""
     offset, count = len(functions.block) * len(functions.radial), 0
     each = 2 * len(functions.widths) * len(functions.zetas)
     for i in range(len(functions.kind)):

@@ -31,17 +31,17 @@ class BPNN(NetworkFamily):
     extra: ClassVar[str] = "bpnn"
 
     cutoff: Positive = 6.0
-    """Distance in angstrom beyond which atoms do not see each other."""
+    """Cutoff radius in angstrom, beyond which atoms do not interact."""
     radial_functions: Width = 16
-    """Radial functions for each element of the neighbour."""
+    """Number of radial functions per element of the neighbour."""
     angular_widths: Width = 4
-    """Radial widths of the angular functions for each two elements of the neighbours."""
+    """Number of radial widths of the angular functions per pair of elements of the neighbours."""
     zetas: tuple[Width, ...] = (1, 2, 4, 16)
-    """Powers of the cosine in the angular functions; each is used with both signs of it."""
+    """Exponents zeta of the angular functions; each is used with both signs of the cosine."""
     hidden: tuple[Width, ...] = (30, 30)
-    """Neurons in the hidden layers of the network of an element."""
+    """Numbers of neurons in the hidden layers of the network of each element."""
     activation: Literal["silu", "tanh", "softplus"] = "silu"
-    """What the neurons do with their input."""
+    """Activation function."""
 
     @classmethod
     def packages(cls) -> Sequence[str]:

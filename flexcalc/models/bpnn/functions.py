@@ -29,7 +29,7 @@ class SymmetryFunctions(nn.Module):
         numbers: (atoms,) atomic numbers.
         radial: (functions, 2), eta in 1/angstrom^2 and the shift in angstrom of G2.
         widths: (etas,), in 1/angstrom^2, of G4.
-        zetas: powers of G4, whole numbers; with each of them lambda is 1 and -1.
+        zetas: exponents of G4, integers; lambda is both 1 and -1 for each.
         cutoff: in angstrom.
     """
 
@@ -58,7 +58,7 @@ class SymmetryFunctions(nn.Module):
         one, two, code = one[order], two[order], code[order]
         starts = np.flatnonzero(np.diff(code, prepend=-1))
         self.blocks = [int(size) for size in np.diff(starts, append=len(code))]
-        """Pairs of neighbours of the same two elements, which stand side by side."""
+        """Pairs of neighbours of the same two elements, which are contiguous."""
         self.pairs = [
             (int(elements[low[order][start]]), int(elements[high[order][start]]))
             for start in starts

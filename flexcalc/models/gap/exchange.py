@@ -33,7 +33,7 @@ def open_xml(
     options: Mapping[str, str] | None = None,
     trust: bool = False,
 ) -> GAPPotential:
-    """Open a GAP of gap_fit, with the files of sparse points beside it.
+    """Open a GAP of gap_fit, with the files of sparse points next to it.
 
     Args:
         path: the main file.
@@ -66,7 +66,7 @@ def open_xml(
 
 
 def _try_out(path: Path, numbers: np.ndarray, init_args: str = "") -> None:
-    """Let another process open a file first: QUIP ends the process that gives it a bad one.
+    """Let another process open a file first, because QUIP ends the process on a bad file.
 
     Raises:
         FileFormatError: says why, in QUIP's words.

@@ -59,76 +59,75 @@ class GAP:
     name: ClassVar[str] = "gap"
 
     cutoff: Positive | None = None
-    """Radius in angstrom within which an atom sees its neighbours; unset, the best of `cutoffs`
-    is taken."""
+    """Cutoff radius of an atom's environment, in angstrom; by default the best of `cutoffs`."""
     cutoffs: tuple[Positive, ...] = (5.0,)
-    """Cutoffs in angstrom to try when `cutoff` is not set."""
+    """Cutoffs in angstrom to try if `cutoff` is not set."""
     cutoff_transition_width: Positive = 0.5
-    """Width in angstrom over which neighbours fade out at the cutoff."""
+    """Width of the smooth transition at the cutoff, in angstrom."""
     zeta: Positive = 2.0
-    """Power of the dot product as a kernel: how sharply environments are told apart."""
+    """Exponent of the dot-product kernel; higher ones discriminate environments more sharply."""
     delta: Positive = 1.0
-    """Expected deviation in eV of the energies of atoms."""
+    """Standard deviation of the energies of atoms, in eV."""
     atom_sigma: Positive = 0.4
-    """Width in angstrom of the gaussian that stands for a neighbour."""
+    """Width of the Gaussian density of a neighbour, in angstrom."""
     n_max: Width = 8
-    """Radial functions of the expansion."""
+    """Number of radial functions of the SOAP expansion."""
     l_max: Order = 4
-    """Highest degree of the spherical harmonics of the expansion."""
+    """Maximum degree of the spherical harmonics of the SOAP expansion."""
     n_sparse: Count = 1000
-    """Sparse points of each element; at most as many as there are environments of it."""
+    """Number of sparse points per element, at most that of its environments."""
     sparse_method: Literal["cur_points", "cur_covariance", "random", "covariance"] = "cur_points"
-    """How sparse points are chosen among the environments."""
+    """Selection of sparse points among the environments."""
     covariance_type: Literal["dot_product", "ard_se"] = "dot_product"
-    """Kernel of two environments; `ard_se` needs `soap_extra = "theta_uniform=1.0"`."""
+    """Kernel of environments; `ard_se` needs `soap_extra = "theta_uniform=1.0"`."""
     energy_sigma: Positive = 0.001
-    """Expected error of the energies, in eV per atom: that of a molecule is larger by the square
-    root of its atoms."""
+    """Expected error of the energies, in eV per atom; that of a molecule is larger by the square
+    root of the number of atoms."""
     force_sigma: Positive = 0.01
     """Expected error of the force components, in eV/angstrom."""
     sigma_per_frame: bool = False
-    """Expect larger errors of frames with larger forces: scale both sigmas with the RMS force of
-    the frame over that of all frames, but not below a tenth."""
+    """Scale both sigmas of a frame by its RMS force, relative to that of all frames, but by at
+    least 0.1, so that frames with large forces are fitted less tightly."""
     sparse_jitter: NonNegative = 1e-10
     """Added to the diagonal of the covariance of the sparse points."""
     e0: tuple[str, ...] = ()
-    """Energies of the isolated atoms in eV, such as "H:-13.6"; unset, every atom gets the average
-    energy per atom."""
+    """Energies of isolated atoms in eV, such as "H:-13.6"; by default the average energy per
+    atom."""
     distance_2b: bool = False
-    """Add a descriptor of the distances of pairs of atoms."""
+    """Add a two-body descriptor, the distances of pairs of atoms."""
     delta_2b: Positive = 1.0
-    """Expected deviation in eV of the energies of pairs."""
+    """Standard deviation of the energies of pairs, in eV."""
     theta_2b: Positive = 1.0
-    """Length scale in angstrom of the kernel of distances."""
+    """Length scale of the two-body kernel, in angstrom."""
     n_sparse_2b: Count = 50
-    """Sparse points of each pair of elements."""
+    """Number of sparse points per pair of elements."""
     soap_extra: str = ""
-    """Further parameters of the SOAP descriptor, as gap_fit takes them."""
+    """More parameters of the SOAP descriptor, in gap_fit's syntax."""
     extra: str = ""
-    """Further arguments of gap_fit, such as "config_type_parameter_name=kind"."""
+    """More arguments of gap_fit, such as "config_type_parameter_name=kind"."""
     seed: Natural | None = None
-    """Seed of gap_fit's random choices; drawn from that of the training by default."""
+    """Seed of gap_fit's random choices; by default drawn from the seed of the training."""
 
     def candidates(self) -> Sequence[GAP]:
-        """One family for each cutoff; just itself where that is set."""
+        """One family for each cutoff to try; only itself if the cutoff is set."""
         cutoffs = sorted(self.cutoffs) if self.cutoff is None else (self.cutoff,)
         return tuple(replace(self, cutoff=cutoff, cutoffs=()) for cutoff in cutoffs)
 
     def check(self, numbers: np.ndarray) -> None:
-        """Refuse hyperparameters that cannot be used, or do not fit the molecule (atoms,).
+        """Refuse invalid hyperparameters, or those that do not match the molecule (atoms,).
 
         Raises:
-            ConfigError: an argument that is no argument, or that a field stands for; energies of
-                atoms that are none of the molecule's, or not of all.
+            ConfigError: an additional argument is invalid or has its own field; or `e0` does not
+                have exactly the elements of the molecule.
             MissingExtraError: quippy-ase is not installed.
         """
         require_quippy()
         if self.cutoff is None and not self.cutoffs:
             raise ConfigError("cutoffs: expected at least one, or a cutoff")
-        _words("extra", self.extra, OURS)
+        _split_arguments("extra", self.extra, OURS)
         own = ("cutoff", "cutoff_transition_width", "zeta", "delta", "atom_sigma", "n_max", "l_max")
         rest = ("n_sparse", "sparse_method", "covariance_type", "Z", "species_Z", "n_species")
-        _words("soap_extra", self.soap_extra, frozenset((*own, *rest, "add_species")))
+        _split_arguments("soap_extra", self.soap_extra, frozenset((*own, *rest, "add_species")))
         if self.e0:
             given, needed = set(_e0(self.e0)), set(_symbols(numbers))
             if given != needed:
@@ -150,11 +149,11 @@ class GAP:
             train: the training points, with energies and forces.
             validation: further labelled frames, to measure errors on; or None.
             rng: seeds gap_fit, unless `seed` is set.
-            progress: told the steps of gap_fit.
+            progress: called with the steps of gap_fit.
 
         Raises:
             ConfigError: the cutoff is not set, or a hyperparameter does not fit.
-            InputError: gap_fit failed, or needs more memory than there is.
+            InputError: gap_fit failed, or needs more memory than available.
             FileFormatError: a dataset has no labels.
             MissingExtraError: quippy-ase is not installed.
             MoleculeError: the datasets are of different molecules.
@@ -203,7 +202,7 @@ class GAP:
         )
 
     def _check(self, train: Dataset, validation: Dataset | None) -> None:
-        """Refuse what cannot be trained on, before any work."""
+        """Refuse datasets that cannot be used for training, before any work."""
         check_sets(self, train, validation)
         if self.cutoff is None:
             raise ConfigError(
@@ -212,9 +211,10 @@ class GAP:
         self.check(train.numbers)
 
     def _descriptors(self, train: Dataset) -> list[str]:
-        """A SOAP for each element, as gap_fit would make them, but with its own sparse points.
+        """A SOAP per element, as gap_fit would create them, but with at most the existing sparse
+        points.
 
-        gap_fit reserves memory for as many sparse points as it is told of.
+        gap_fit allocates memory for the requested number of sparse points.
         """
         numbers, counts = np.unique(train.numbers, return_counts=True)
         listed = " ".join(str(number) for number in numbers)
@@ -253,11 +253,11 @@ class GAP:
             "energy_parameter_name=energy",
             "force_parameter_name=forces",
             f"rnd_seed={seed}",
-            *_words("extra", self.extra, OURS),
+            *_split_arguments("extra", self.extra, OURS),
         ]
 
     def _sigmas(self, train: Dataset) -> list[dict[str, float]] | None:
-        """Sigmas of each frame; gap_fit takes these energies of whole frames, not of atoms."""
+        """Sigmas of each frame; gap_fit expects those of energies per frame, not per atom."""
         if not self.sigma_per_frame:
             return None
         forces = train.force_labels()
@@ -276,28 +276,28 @@ class StudyGAP(GAP):
     """GAP with the settings of the study of glycine and azobenzene.
 
     Source: Vassilev-Galindo, Fonseca, Poltavsky, Tkatchenko, J. Chem. Phys. 154, 094119 (2021),
-    doi:10.1063/5.0038516; in all else as `GAP`, as which its models are saved.
+    doi:10.1063/5.0038516; otherwise the same as `GAP`, as which its models are saved.
     """
 
     delta: Positive = 0.25
-    """Expected deviation in eV of the energies of atoms."""
+    """Standard deviation of the energies of atoms, in eV."""
     atom_sigma: Positive = 0.3
-    """Width in angstrom of the gaussian that stands for a neighbour."""
+    """Width of the Gaussian density of a neighbour, in angstrom."""
     n_max: Width = 12
-    """Radial functions of the expansion."""
+    """Number of radial functions of the SOAP expansion."""
     l_max: Order = 6
-    """Highest degree of the spherical harmonics of the expansion."""
+    """Maximum degree of the spherical harmonics of the SOAP expansion."""
     n_sparse: Count = 4000
-    """Sparse points of each element; at most as many as there are environments of it."""
+    """Number of sparse points per element, at most that of its environments."""
     force_sigma: Positive = 0.2
     """Expected error of the force components, in eV/angstrom."""
 
 
-def _words(where: str, text: str, taken: frozenset[str]) -> list[str]:
-    """Further arguments, one each.
+def _split_arguments(where: str, text: str, reserved: frozenset[str]) -> list[str]:
+    """Split additional arguments into a list.
 
     Raises:
-        ConfigError: one is not `name=value`, or a field stands for it.
+        ConfigError: one is not `name=value`, or has its own field.
     """
     try:
         words = shlex.split(text)
@@ -307,7 +307,7 @@ def _words(where: str, text: str, taken: frozenset[str]) -> list[str]:
         name, equals, _ = word.partition("=")
         if not equals or not name.isidentifier():
             raise ConfigError(f"{where}: expected name=value, found {word!r}")
-        if name in taken:
+        if name in reserved:
             raise ConfigError(f"{where}: {name} cannot be set here; it is set by its own field")
     return words
 

@@ -1,7 +1,7 @@
 """gap_fit: a program of the quippy-ase package that fits a GAP to frames in a file.
 
-It is run in a folder of its own, without a shell. What it prints becomes progress, facts, and
-where it fails the reason.
+It runs in its own folder, without a shell. Its output is parsed for progress, metadata, and the
+reason of a failure.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from flexcalc.dataset import Dataset
 from flexcalc.errors import InputError, MissingExtraError
 from flexcalc.files import frame_bytes
 from flexcalc.files.xml import parse_xml
-from flexcalc.models.gap.xml import MAIN, read_files, relabelled
+from flexcalc.models.gap.xml import MAIN, read_files, relabel
 from flexcalc.progress import Progress, silent
 from flexcalc.storage import write_bytes
 from flexcalc.threads import cores
@@ -40,7 +40,7 @@ FAILED = re.compile(
     r"Fortran runtime error"
 )
 UNTOLD = re.compile(r"SYSTEM ABORT:\s*(Traceback|Exit: Mandatory|$)|STOP")
-"""What is printed when gap_fit fails, and what of that says nothing by itself."""
+"""Output of a failed gap_fit, and the parts of it without information."""
 
 
 @dataclass
@@ -48,8 +48,8 @@ class Log:
     """What gap_fit prints, read line by line.
 
     Args:
-        descriptors: how many there are, for the number of steps.
-        progress: told hundredths of the steps.
+        descriptors: their number, for the number of steps.
+        progress: called with hundredths of the steps.
     """
 
     descriptors: int
@@ -85,7 +85,7 @@ class Log:
         """Refuse a fit that did not see every label.
 
         Raises:
-            InputError: says how many of which it saw.
+            InputError: gives the numbers of labels found.
         """
         found = {match[1]: int(match[2]) for match in map(FOUND.match, self.lines) if match}
         for kind, expected in (("energies", frames), ("forces", 3 * frames * atoms)):
@@ -165,7 +165,7 @@ def run(
         main = Path(home) / MAIN
         if code or not main.exists() or any("SYSTEM ABORT" in line for line in log.lines):
             raise InputError(f"gap: gap_fit failed: {log.reason()}")
-        return relabelled(read_files(main)), log
+        return relabel(read_files(main)), log
 
 
 def _follow(command: list[str], home: str, log: Log) -> int:

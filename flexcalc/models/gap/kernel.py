@@ -35,7 +35,7 @@ class DotProduct:
 
     @property
     def points(self) -> int:
-        """How many sparse points there are."""
+        """Number of sparse points."""
         return len(self._sparse)
 
     def __call__(
@@ -86,7 +86,7 @@ def product(rows: np.ndarray, matrix: np.ndarray, out: np.ndarray | None = None)
 
 
 def power(values: np.ndarray, exponent: float) -> np.ndarray:
-    """A power of an array; products where it is whole."""
+    """A power of an array, by products if the exponent is an integer."""
     whole = round(exponent)
     if whole != exponent or not 0 <= whole <= 16:
         return values**exponent

@@ -1,4 +1,4 @@
-"""Who sees whom in a block of geometries, as arrays without gaps."""
+"""Neighbour lists of a block of geometries, as dense arrays."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 class Neighbours:
-    """The neighbours of some atoms, each species in a slice of its own.
+    """The neighbour list of some atoms, with each species in its own slice.
 
     Every centre has as many as the one that has most of that species, in any of the geometries:
     the rest are atoms beyond the cutoff, which count for nothing.

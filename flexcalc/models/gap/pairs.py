@@ -14,7 +14,7 @@ from flexcalc.models.gap.radial import cutoff_function
 
 @dataclass(frozen=True, kw_only=True)
 class Pairs:
-    """What `distance_2b` is told, named as in QUIP.
+    """Parameters of `distance_2b`, named as in QUIP.
 
     Args:
         elements: atomic numbers of the two atoms; 0 is any.

@@ -1,4 +1,4 @@
-"""The GAP potential: a family of files, and what evaluates them."""
+"""The GAP potential: its files, and their evaluation, natively or by QUIP."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from flexcalc.models.family import TrainedPotential
 from flexcalc.models.folder import write_model
-from flexcalc.models.gap.own import energies
+from flexcalc.models.gap.native import energies
 from flexcalc.models.gap.quip import Quip, require_quippy
 from flexcalc.models.gap.terms import Energies
 from flexcalc.models.gap.xml import MAIN, check_elements, check_files
@@ -31,17 +31,17 @@ class GAPPotential(TrainedPotential):
     Args:
         numbers: (atoms,) atomic numbers.
         files: content by name: GAP.xml, and the files of sparse points that it names.
-        facts: what is known of the training.
-        init_args: which potential of the files, for QUIP; the first by default.
+        facts: metadata of the training.
+        init_args: selects a potential of the files, for QUIP; the first by default.
 
-    Models of SOAP with the dot-product kernel, and of distances, are evaluated here (`own`), whole
-    batches on all cores; whatever else a file may hold is left to QUIP, row by row. The result of
-    a row does not depend on the number of cores.
+    Models of SOAP with the dot-product kernel, and of distances, are evaluated natively (`native`),
+    in batches on all cores. Unsupported descriptors are evaluated by QUIP, row by row. The result
+    of a row does not depend on the number of cores.
 
     Raises:
         FileFormatError: a file is missing or damaged.
         MissingExtraError: QUIP must evaluate it, and quippy-ase is not installed.
-        MoleculeError: the model does not know an element.
+        MoleculeError: the model lacks an element.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class GAPPotential(TrainedPotential):
             self.files, self.numbers, init_args, where
         )
         self.needs_quip = self._energies is None
-        """Whether the files hold something that QUIP alone can evaluate."""
+        """Whether the model needs QUIP for its evaluation."""
         if self.needs_quip:
             require_quippy()
 

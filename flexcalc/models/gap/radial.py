@@ -1,4 +1,4 @@
-"""The radial part of SOAP: gaussians about the neighbours, seen from equispaced gaussians.
+"""The radial part of SOAP: overlaps of neighbour Gaussians with equispaced radial Gaussians.
 
 Source: Bartok, Kondor, Csanyi, Phys. Rev. B 87, 184115 (2013), doi:10.1103/PhysRevB.87.184115,
 equations 25 to 28; the grid and the orthogonalisation are those of QUIP 0.10.3
@@ -12,7 +12,7 @@ from math import ceil, erf, log, pi, sqrt
 import numpy as np
 
 LOST = 30.0
-"""How much rounding may grow in the upward recursion of the Bessel functions."""
+"""Maximum growth of rounding errors in the upward recursion of Bessel functions."""
 DIGITS = 40.0
 """Exponent of what is left out of a continued fraction, 1e-17."""
 
@@ -116,7 +116,7 @@ class Radial:
 def cutoff_function(
     distances: np.ndarray, cutoff: float, width: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The cosine that fades neighbours out, and its derivative by the distance."""
+    """The cosine cutoff function, and its derivative by the distance."""
     phase = (pi / width) * np.clip(distances - (cutoff - width), 0.0, width)
     slopes = (-0.5 * pi / width) * np.sin(phase) * (distances < cutoff)  # sin(pi) is 1e-16
     return 0.5 * (np.cos(phase) + 1.0), slopes

@@ -1,4 +1,4 @@
-"""The smooth overlap of atomic positions: power spectra of environments, and forces from them.
+"""SOAP, the smooth overlap of atomic positions: power spectra of environments, and forces.
 
 What goes from positions to the power spectrum is gone back over for the forces (the adjoint, or
 reverse, method): the derivatives of the energy by the features make those by the expansion
@@ -78,7 +78,7 @@ class Environments:
 
     Features are the power spectrum without its last component, its length one or not, as the
     upper triangles (l, n <= n') of matrices: components off the diagonal are not yet multiplied
-    by sqrt(2), and channels of species that the molecule has not are left out.
+    by sqrt(2), and channels of species that are not in the molecule are left out.
 
     Args:
         soap: parameters.
@@ -116,7 +116,7 @@ class Environments:
 
     @property
     def size(self) -> int:
-        """Float64 numbers that an environment takes, at most."""
+        """Maximum number of float64 values of an environment."""
         degrees, most = self.soap.l_max + 1, len(self._numbers)
         neighbour = 6 * degrees * self.soap.n_max + 6 * degrees**2 + 20
         return 2 * len(self.columns) + 2 * len(self._square) + most * neighbour
@@ -127,7 +127,7 @@ class Environments:
 
 
 class Expansion:
-    """Expansion coefficients and power spectra of geometries, kept for the way back.
+    """Expansion coefficients and power spectra of geometries, stored for the backward pass.
 
     Arrays of environments have the centres before the rows.
 
@@ -212,7 +212,7 @@ class Expansion:
         slopes += self.features
 
     def add_forces(self, slopes: np.ndarray, out: np.ndarray) -> None:
-        """Add to the forces what an energy of the features gives.
+        """Add the forces of an energy that depends on the features.
 
         Args:
             slopes: (environments, features), the derivatives of the energy by them.

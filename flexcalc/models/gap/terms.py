@@ -17,10 +17,10 @@ Results = tuple[np.ndarray, np.ndarray]
 """Energies (batch,) in eV and forces (batch, atoms, 3) in eV/angstrom."""
 
 BLOCK = 1 << 22
-"""Float64 numbers that a block of geometries may take, about."""
+"""Approximate maximum number of float64 values of a block of geometries."""
 FEWEST, SHARES = 4, 4
-"""Geometries that a core takes at a time, if they fit, and pieces into which a batch is cut where
-they are more: products of large matrices are faster, but no core should wait for another."""
+"""Geometries per core and chunk, if they fit, and number of chunks of larger batches: products of
+large matrices are faster, but no core should wait for another."""
 
 
 @dataclass(frozen=True)
@@ -107,10 +107,10 @@ class Energies:
         return evaluate_in_pieces(self, positions, min(self._most, rows))
 
     def alone(self, positions: np.ndarray) -> Evaluation:
-        """The same in one piece, on one thread."""
+        """The same in one chunk, on one thread."""
         energies = np.full(len(positions), self._constant)
         forces = np.zeros(positions.shape)
-        with np.errstate(all="ignore"):  # what is not finite is found at the end
+        with np.errstate(all="ignore"):  # results are checked for finiteness at the end
             for term in self._terms:
                 energy, force = term(positions)
                 energies += energy

@@ -1,4 +1,4 @@
-"""Try out with QUIP, in a process of its own, a file that may end that process.
+"""Trial evaluation by QUIP, in a separate process, of a file that may end that process.
 
 The process is a program of its own, not started by `multiprocessing`, which would run the user's
 script once more in it.
@@ -16,26 +16,26 @@ import numpy as np
 from flexcalc.models.gap.quip import Quip
 
 DONE = b"evaluated"
-"""What is written where the file is sound."""
+"""Output if the file is valid."""
 
 
 def question(path: Path, numbers: np.ndarray, init_args: str, positions: np.ndarray) -> bytes:
-    """What the process reads: a file, a molecule (atoms,) and a geometry (atoms, 3) of it."""
-    told = {
+    """Input of the process: a file, a molecule (atoms,) and a geometry (atoms, 3)."""
+    task = {
         "path": str(path),
         "numbers": numbers.tolist(),
         "init_args": init_args,
         "positions": positions.tolist(),
     }
-    return json.dumps(told).encode()
+    return json.dumps(task).encode()
 
 
 def main() -> None:
-    """Evaluate what standard input asks for, and say on standard output that it could be done."""
-    # QUIP prints to standard output, which carries the answer: it gets another.
+    """Evaluate the task on standard input, and report success on standard output."""
+    # QUIP prints to standard output, which is needed for the answer, so it gets another.
     answer = os.dup(1)
     os.dup2(2, 1)
-    told = json.load(sys.stdin)
-    quip = Quip(Path(told["path"]), np.array(told["numbers"]), told["init_args"])
-    quip(np.array([told["positions"]]))
+    task = json.load(sys.stdin)
+    quip = Quip(Path(task["path"]), np.array(task["numbers"]), task["init_args"])
+    quip(np.array([task["positions"]]))
     os.write(answer, DONE)

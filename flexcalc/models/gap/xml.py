@@ -1,4 +1,4 @@
-"""A GAP as gap_fit writes it: an XML file, and beside it the files of its sparse points.
+"""A GAP as written by gap_fit: an XML file, and files of its sparse points next to it.
 
 The main file says which elements it knows and names the files of the sparse points. Everything
 is checked here, as QUIP itself ends the process or reads on where a file is not what it expects.
@@ -145,8 +145,8 @@ def read_files(path: Path) -> dict[str, bytes]:
     return files
 
 
-def relabelled(files: Mapping[str, bytes]) -> dict[str, bytes]:
-    """A model of gap_fit under LABEL, so that the same fit gives the same bytes."""
+def relabel(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Set the label of a model of gap_fit to LABEL, so that the same fit gives the same bytes."""
     match = re.match(rb"\s*<(GAP_[0-9_]+)>", files[MAIN])
     if match is None:
         return dict(files)

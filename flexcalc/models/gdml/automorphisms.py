@@ -1,4 +1,4 @@
-"""What the bonds of a molecule say of its symmetry: relabellings that map bonds on bonds."""
+"""Automorphisms of the bond graph: permutations of identical atoms that map bonds onto bonds."""
 
 from __future__ import annotations
 

@@ -16,9 +16,9 @@ from flexcalc.fields import Count, Fraction, Natural, NonNegative, Percentile, P
 from flexcalc.models.family import ALONE, TrainedPotential, announce, check_sets, errors
 from flexcalc.models.gdml import reduction
 from flexcalc.models.gdml.descriptor import (
+    CompositeDescriptor,
     Descriptor,
     InverseDistances,
-    Joined,
     RootDistances,
     extended,
 )
@@ -38,7 +38,7 @@ FIRST_POINTS, FIRST_SIGMA = 300, 10.0
 """Training points and length scale of the model that a metric is learned from."""
 GRID = (5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 60.0, 80.0, 100.0)
 DOWNWARDS, UPWARDS = 0.5, 1.5
-"""Length scales to try, and the factors by which they go on beyond the edges."""
+"""Default grid of length scales, and the factors by which it is extended beyond its edges."""
 PERCENTILES = (10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0)
 """Percentages of the features that may be dropped, by default."""
 DIAGNOSED = 100
@@ -56,60 +56,59 @@ class SGDML:
     name: ClassVar[str] = "sgdml"
 
     sigma: Positive | None = None
-    """Length scale of the kernel in the space of the descriptor; unset, the best of `sigmas` is
-    taken."""
+    """Length scale of the kernel in descriptor space; by default the best of `sigmas`."""
     sigmas: tuple[Positive, ...] = GRID
-    """Length scales to try, ascending, when `sigma` is not set; the ones that are tried by
-    default go on beyond the edges where the best one lies there."""
+    """Length scales to try if `sigma` is not set, ascending; the default grid is extended while the
+    best one is at its edge."""
     regularization: NonNegative = 1e-10
-    """Added to the diagonal of the kernel matrix of forces scaled to unit deviation."""
+    """Regularisation: added to the diagonal of the kernel matrix of standardised forces."""
     regularizations: tuple[NonNegative, ...] = ()
-    """Regularizations to try, each with every length scale, instead of the one above."""
+    """Regularisations to try instead of `regularization`, each with every length scale."""
     symmetry: bool = True
-    """Recover the permutations of like atoms from the training geometries and build them in."""
+    """Recover permutation symmetries of identical atoms from the training geometries, and impose
+    them."""
     generators: tuple[str, ...] = ()
-    """Permutations in cycle notation, atoms counted from 0, such as "(3 4 5)" or "(1 2)(7 8)":
-    the group that they generate is built in instead of one recovered."""
+    """Permutations in cycle notation, atoms counted from 0, such as "(3 4 5)" or "(1 2)(7 8)": the
+    group that they generate is imposed instead of a recovered one."""
     max_permutations: Count = 100
-    """Largest symmetry group to accept; the rarest permutations beyond it are left out."""
+    """Maximum size of the symmetry group; beyond it, the rarest permutations are left out."""
     descriptor: Literal["extended", "distances"] = "extended"
-    """What geometries are described by: all inverse `distances`, as in the sgdml package, or
-    those `extended` by every bonded angle and dihedral."""
+    """Descriptor of geometries: all inverse `distances`, as in the sgdml package, or `extended` by
+    all bonded angles and dihedrals."""
     angle_weight: Positive = 0.3
-    """Weight of the angles against the inverse distances, in the extended descriptor."""
+    """Weight of angles relative to inverse distances, in the extended descriptor."""
     dihedral_weight: Positive = 0.1
-    """Weight of the dihedrals against the inverse distances, in the extended descriptor."""
+    """Weight of dihedrals relative to inverse distances, in the extended descriptor."""
     features: Literal["all", "reduced"] = "all"
-    """Which features are used: `all`; or, `reduced`, those that matter: once the best model with
-    all of them is found, it is trained again without the least important ones."""
+    """Features of the descriptor to use: `all`, or `reduced`: the best model with all features is
+    retrained without the least important ones."""
     ranking: Literal["importance", "distance"] = "importance"
-    """Which features are dropped first: those that the model's forces depend on least, or those
-    between the most distant atoms, which may do better with few training points."""
+    """Ranking of features for dropping: by `importance` for the model's forces, lowest first; or by
+    `distance`, longest first, which may be better with few training points."""
     percentiles: tuple[Percentile, ...] = PERCENTILES
-    """Percentages of the features that may be dropped; of those that come within
-    `reduction_tolerance` the highest is taken."""
+    """Percentages of features to drop that are tried; the highest within `reduction_tolerance` is
+    used."""
     reduction_tolerance: Fraction = 0.05
-    """Rise of the validation force RMSE, over the lowest that any number of features gives, that
-    is allowed for fewer of them."""
+    """Accepted relative increase of the validation force RMSE over that of the best number of
+    features."""
     kept: tuple[Natural, ...] = ()
-    """The features to use, ascending and counted from 0, where they are known; all by default."""
+    """Indices of the features to use, ascending and counted from 0, if known; all by default."""
     metric: Literal["plain", "learned"] = "plain"
-    """How geometries are compared: `plain` by the descriptor, as in the sgdml package;
-    `learned` by the combinations of distances that the energy depends on, found by a first
-    model."""
+    """Similarity metric of geometries: `plain`, the descriptor, as in the sgdml package; or
+    `learned`, the combinations of distances that the energy depends on, from a first model."""
     energies: Literal["fitted", "labelled", "training"] = "fitted"
-    """What the energies, if there are any, are good for: `fitted` together with the forces; or
-    only for the constant of integration, from all `labelled` frames at hand (training and
-    validation) or, as in the sgdml package, from the `training` points."""
+    """Use of the energy labels, if any: `fitted` together with the forces; or only to determine the
+    constant of integration, from all `labelled` frames (training and validation) or, as in the
+    sgdml package, from the `training` points."""
     solver: Literal["auto", "exact", "iterative"] = "auto"
-    """`exact` stores half the kernel matrix, `iterative` some of its columns; `auto` takes the
-    exact one up to 30,000 rows (450 points of azobenzene), on a GPU always, where memory allows."""
+    """Linear solver: `exact` stores half the kernel matrix, `iterative` some of its columns; `auto`
+    is exact up to 30,000 rows (450 points of azobenzene), on a GPU always, if memory allows."""
     columns: Count | None = None
-    """Columns in the preconditioner of the iterative solver; a tenth of the matrix by default."""
+    """Columns of the preconditioner of the iterative solver; a tenth of the matrix by default."""
     tolerance: Fraction = 1e-4
     """Residual, relative to the labels, at which the iterative solver stops."""
     device: Literal["cpu", "cuda", "auto"] = "cpu"
-    """Where the kernel matrix is made and solved; `auto` is a GPU where torch finds one."""
+    """Device for training; `auto` is a GPU if torch finds one."""
 
     @property
     def forces_alone(self) -> bool:
@@ -202,9 +201,9 @@ class SGDML:
         Args:
             train: the training points, with forces; energies may be missing.
             validation: further labelled frames, or None.
-            rng: thins out the geometries of the symmetry search where there are many, and draws
-                the columns of a preconditioner.
-            progress: told the steps of the kernel matrix or of the iterations.
+            rng: subsamples the geometries for the symmetry search if there are many, and draws the
+                columns of the preconditioner.
+            progress: called with the steps of the kernel matrix or of the iterations.
 
         Raises:
             ConfigError: sigma is not set, or two hyperparameters contradict each other.
@@ -226,9 +225,9 @@ class SGDML:
     ) -> SGDMLSession:
         """Begin to train candidates that differ in sigma or regularization.
 
-        They share the symmetry search, the descriptors and their Jacobians, and those of one
-        sigma the kernel matrix's factor. See `fit`; `folder` is where the iterative solver may
-        keep what it has done, to resume from there.
+        They share the symmetry search, the descriptors and their Jacobians, and candidates of the
+        same sigma the factor of the kernel matrix. See `fit`; `folder` is for checkpoints of the
+        iterative solver, from which it resumes.
         """
         self._check(train, validation)
         group = find(
@@ -285,7 +284,9 @@ class SGDML:
         base = InverseDistances(len(train.numbers))
         if self.kept:
             everything = replace(self, kept=())._descriptor(train, group, rng)
-            return cast(InverseDistances | Joined, everything).subset(np.array(self.kept))
+            return cast(InverseDistances | CompositeDescriptor, everything).subset(
+                np.array(self.kept)
+            )
         if self.descriptor == "extended":
             weights = (1.0, self.angle_weight, self.dihedral_weight)
             return extended(train.numbers, train.positions, weights, group.permutations)
@@ -308,14 +309,14 @@ class SGDML:
         return learn_metric(base, train.positions, group.permutations, fit)
 
     def _of_forces(self, descriptor: Descriptor, group: Symmetry, train: Dataset) -> GDMLPotential:
-        """A model of the forces alone, for what is to be learned about the labels."""
+        """A preliminary model of forces alone, to analyse the labels."""
         points = prepare(descriptor, train.positions, group.permutations)
         kernel = Kernel(points, self.sigma or FIRST_SIGMA, engine(self.device))
         solver = Solver(kernel, replace(self._setting(), kind="auto"))
         return self._trained(solver, descriptor, group, train, 0)
 
     def _suspicion(self, descriptor: Descriptor, group: Symmetry, train: Dataset) -> str | None:
-        """What is wrong with the labels, found by a model that knows forces alone."""
+        """Problems of the labels, found by a model of forces alone."""
         if not self._fits_energies(train):
             return None  # the model itself tells, or there is nothing to tell
         spread = np.linspace(0, len(train) - 1, min(DIAGNOSED, len(train))).astype(int)

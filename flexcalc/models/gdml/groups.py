@@ -1,6 +1,6 @@
 """Groups of permutations of atoms: in cycle notation, closed, and by a few generators.
 
-A permutation p is a row of atom indices counted from 0; `positions[p]` is the relabelled
+A permutation p is a row of atom indices counted from 0; `positions[p]` is the permuted
 molecule, and the cycle (a b c) stands for p[a] = b, p[b] = c, p[c] = a.
 """
 
@@ -22,7 +22,7 @@ def close(generators: Sequence[tuple[int, ...]], largest: int) -> list[tuple[int
 
     Args:
         generators: at least one permutation, as tuples of equal length.
-        largest: the most members to accept.
+        largest: maximum size of the group.
 
     Returns:
         The members, or None if they are more than `largest`.
@@ -91,7 +91,7 @@ def _generating(rows: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]] | None
 
 
 def parsed(text: str, numbers: np.ndarray) -> tuple[int, ...]:
-    """The permutation that cycle notation stands for.
+    """The permutation in cycle notation.
 
     Args:
         text: such as "(3 4 5)" or "(1 2)(7 8)", atoms counted from 0.

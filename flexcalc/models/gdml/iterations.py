@@ -1,7 +1,7 @@
-"""Iterative solutions from beginning to end: preconditioners that grow, and a checkpoint.
+"""Complete iterative solutions: restarts with larger preconditioners, and checkpoints.
 
-Where conjugate gradients stall, they begin anew from what they have, with a preconditioner of
-more columns. A run that is stopped goes on from its last checkpoint and gives the same bytes.
+If conjugate gradients stall, they are restarted from the current solution, with a preconditioner of
+more columns. An interrupted run resumes from its last checkpoint, and gives the same bytes.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from flexcalc.models.gdml.kernel import Kernel
 from flexcalc.progress import Progress, silent
 from flexcalc.storage import load_checkpoint, remove_checkpoint, save_checkpoint
 
-MOST_RESTARTS = 4
-"""Preconditioners after the first."""
+MAX_RESTARTS = 4
+"""Maximum number of restarts, each with a new preconditioner."""
 GROWTH = 1.6
-"""How many times more columns the next preconditioner has."""
+"""Growth factor of the number of columns at a restart."""
 SECONDS = 20.0
-"""Between two checkpoints."""
+"""Time between checkpoints."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """How far the solution of several sets of labels has come.
+    """State of the solution of several sets of labels.
 
     Args:
         columns: of the present preconditioner.
-        restart: how many there were before it.
-        steps: done with them, over all sets.
+        restart: number of restarts before it.
+        steps: number of steps with these preconditioners, over all sets.
         residual: of the present set before this preconditioner, relative to its labels.
-        worst: residual of the sets that are done.
+        worst: maximum residual of the solved sets.
         done: the sets solved, (rows,) each.
         solution: (rows,) of the present set before this preconditioner, or None at zero.
-        state: of the conjugate gradients that go on from there, or None at their beginning.
+        state: of the conjugate gradients, or None at their start.
     """
 
     columns: int
@@ -56,16 +56,16 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True)
 class Iterations:
-    """The task: all that a solution depends on.
+    """An iterative solution, with all its settings.
 
     Args:
         kernel: the matrix K.
         regularization: lambda.
         tolerance: relative residual to reach.
         columns: of the first preconditioner.
-        grown: how many columns the next one may have, from those of the last.
+        grown: function from the number of columns to that of the next preconditioner.
         seed: of the drawing of columns.
-        checkpoint: where to keep what is done, or None.
+        checkpoint: path of the checkpoint, or None.
         progress: told the steps.
     """
 
@@ -100,7 +100,7 @@ class Iterations:
             stage = self._advanced(stage, sets[len(stage.done)], inverse, key)
             enough = stage.residual <= self.tolerance
             more = self.grown(stage.columns)
-            if not enough and stage.restart < MOST_RESTARTS and more > stage.columns:
+            if not enough and stage.restart < MAX_RESTARTS and more > stage.columns:
                 stage = replace(stage, columns=more, restart=stage.restart + 1)
                 inverse = None
                 continue

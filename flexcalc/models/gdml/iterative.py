@@ -32,7 +32,7 @@ PRODUCT_CHUNK = 32
 JITTER = 1e-13
 """Share of the mean diagonal, times the columns, that keeps the factor of K_mm positive."""
 LOOK_BACK, LEAST_GAIN = 200, 0.5
-"""A solution has stalled when so many steps have not brought the residual down by that factor."""
+"""A solution has stalled if this number of steps does not reduce the residual by this factor."""
 
 Map = Callable[[np.ndarray], np.ndarray]
 
@@ -69,7 +69,7 @@ class Nystroem:
 
     Args:
         kernel: gives the columns.
-        columns: how many to draw.
+        columns: number of columns to draw.
         regularization: lambda.
         rng: draws them.
         progress: told the training points done.

@@ -1,4 +1,4 @@
-"""A model folder back into a potential, and what of its content is believed."""
+"""Loading an sGDML model folder, with checks of its content."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def check_model(
     sigma: Any,
     descriptor: Descriptor,
 ) -> None:
-    """Refuse what has the right shapes and still is no sGDML model.
+    """Refuse arrays of valid shapes that are not a valid sGDML model.
 
     Args:
         where: the file or folder, for the message.

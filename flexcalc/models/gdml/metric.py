@@ -1,4 +1,4 @@
-"""A metric for the descriptor, learned from what the energy of a first model depends on.
+"""A metric for the descriptor, learned from how the energy of a first model depends on it.
 
 A kernel on inverse distances treats all pairs of atoms alike. The average outer product of the
 energy's gradients with respect to the features, M = <g g^T>, says along which combinations of

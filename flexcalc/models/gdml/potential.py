@@ -19,10 +19,10 @@ from flexcalc.parallel.batches import evaluate_in_pieces
 from flexcalc.potential import Evaluation, check_positions, concatenate
 from flexcalc.threads import cores
 
-FEWEST, MOST = 4, 32
-"""Geometries of a piece: too few cost calls, too many leave the cache."""
-WORTH = 5e6
-"""Geometries times training images times features that are worth handing to another process."""
+MIN_CHUNK, MAX_CHUNK = 4, 32
+"""Geometries per chunk: small chunks cost calls, large ones exceed the cache."""
+MIN_WORK = 5e6
+"""Minimum work, geometries x training images x features, for a chunk given to a worker process."""
 
 
 class GDMLPotential(TrainedPotential):
@@ -30,19 +30,18 @@ class GDMLPotential(TrainedPotential):
 
     Args:
         numbers: (atoms,) atomic numbers.
-        permutations: (group, atoms) relabellings under which the model is symmetric, the
-            identity included; a closed group.
+        permutations: (group, atoms) symmetry group of the model, including the identity.
         features: (points, size) descriptors of the training points.
         coefficients: (points, size) the dual coefficients of the forces contracted with the
             descriptor's Jacobian, J alpha, in units of `scale`.
         sigma: length scale in the unit of the features.
         scale: standard deviation of the training forces, in eV/angstrom.
         constant: constant of integration, in eV.
-        energies: (points,) the dual coefficients of the energies, in units of `scale`; None
-            where forces alone were fitted.
+        energies: (points,) the dual coefficients of the energies, in units of `scale`; None if
+            forces alone were fitted.
         descriptor: of the features; the inverse distances of all pairs by default.
-        facts: what is known of the training.
-        engine: where to compute.
+        facts: metadata of the training.
+        engine: device and array library of the computation.
 
     Rows of a batch agree with the same rows alone, and with those of a batch on another number of
     cores, to rounding: about 1e-12 eV and eV/angstrom, and 1e-9 with fitted energies, whose
@@ -88,38 +87,38 @@ class GDMLPotential(TrainedPotential):
         """Energies and forces of positions (batch, atoms, 3)."""
         if self._contraction.engine.device is None:
             return evaluate_in_pieces(self, positions, self._rows(len(positions)))
-        most = MOST * self._contraction.engine.enlarged
+        most = MAX_CHUNK * self._contraction.engine.enlarged
         starts = range(0, max(1, len(positions)), most)
         return concatenate([self.alone(positions[start : start + most]) for start in starts])
 
     def alone(self, positions: np.ndarray) -> Evaluation:
-        """Energies and forces of positions (batch, atoms, 3) in one piece, on one thread."""
+        """Energies and forces of positions (batch, atoms, 3) in one chunk, on one thread."""
         local = self.descriptor.linearise(positions)
         energies, slope = self.contract(local.features)
         return Evaluation(energies, local.pull(slope))
 
     def _rows(self, count: int) -> int:
-        """Geometries in a piece of a batch of so many: equal ones for all cores."""
+        """Chunk size for a batch of `count` geometries: equal chunks for all cores."""
         cost = self.features.size * len(self.permutations)
-        fewest = min(MOST, max(FEWEST, round(WORTH / cost)))
-        rounds = -(-count // (MOST * cores()))
+        fewest = min(MAX_CHUNK, max(MIN_CHUNK, round(MIN_WORK / cost)))
+        rounds = -(-count // (MAX_CHUNK * cores()))
         return -(-count // max(1, min(rounds * cores(), count // fewest)))
 
     def distance(self, positions: np.ndarray) -> np.ndarray | None:
         """Distances (batch,) of positions (batch, atoms, 3) to the nearest training point.
 
-        They are measured in the descriptor, over all permutations, in multiples of the largest
-        distance that a training point has to its own nearest one. None with one point alone.
+        Distances are those of descriptors, minimal over all permutations, in multiples of the
+        largest nearest-neighbour distance within the training set. None if there is only one point.
         """
         if len(self.features) < 2:
             return None
         positions = check_positions(positions, self.numbers)
         features = self.descriptor.linearise(positions).features
-        return self._contraction.nearest(features) / self._loneliest
+        return self._contraction.nearest(features) / self.max_nearest_distance
 
     @cached_property
-    def _loneliest(self) -> float:
-        """The largest distance of a training point to the nearest other one."""
+    def max_nearest_distance(self) -> float:
+        """The largest nearest-neighbour distance within the training set."""
         return float(self._contraction.nearest().max())
 
     def contract(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -128,13 +127,13 @@ class GDMLPotential(TrainedPotential):
         return energies + self.constant, slope
 
     def finished(self, constant: float, facts: Mapping[str, Any]) -> GDMLPotential:
-        """The same model with another constant of integration, in eV, and other facts."""
+        """A copy with another constant of integration, in eV, and other facts."""
         twin = copy(self)
         twin.constant, twin.facts = float(constant), dict(facts)
         return twin
 
     def on(self, device: str) -> GDMLPotential:
-        """The same model on "cpu", on "cuda", or on a GPU where there is one ("auto").
+        """A copy on "cpu", on "cuda", or on a GPU if there is one ("auto").
 
         Raises:
             InputError: there is no such device.

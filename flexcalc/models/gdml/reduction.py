@@ -3,7 +3,7 @@
 A feature is masked by setting it, and its coefficients, to zero on both sides of the kernel. How
 far the forces move then, without any retraining, is its importance. With d = x - P_g X and
 n = |d| in the scaled features of `contraction`, masking feature f only takes d_f^2 from n^2 and
-d_f a_f from d.a, so that the sum over training images need not be made anew for each feature:
+d_f a_f from d.a, so that the sum over training images need not be computed again for each feature:
 
     F_f - F = sum (w_f - w) J^T d - (v_f - v) J^T a - J_f^T s_f,    s_f = sum w_f d_f - v_f a_f,
     v = (1 + n) exp(-n),    w = exp(-n) [(d.a) + e (1 + n)/3],

@@ -50,14 +50,14 @@ SINGULAR = (
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """How to solve.
+    """Settings of the linear solver.
 
     Args:
-        kind: which solver; "auto" takes the exact one where it is quick and its memory is there.
+        kind: solver; "auto" is exact if that is fast and memory suffices.
         columns: of the preconditioner, or None for COLUMNS of the rows.
         tolerance: relative residual at which the iterative solver stops.
-        engine: where to compute.
-        folder: where half-done work may be kept, or None.
+        engine: device and array library.
+        folder: for checkpoints, or None.
     """
 
     kind: Kind = "auto"
@@ -70,8 +70,8 @@ class Setting:
         """The solver to use; see `exact_bytes` for the arguments.
 
         Raises:
-            InputError: the memory is too small; says how much is needed, how much there is and
-                what to do.
+            InputError: memory does not suffice; gives the required and available memory, and
+                advice.
         """
         if self.kind != "iterative":
             squares = SQUARES if self.engine.device is None else SQUARES_ON_GPU
@@ -124,7 +124,7 @@ def _fixed(points: int, unknowns: int, size: int) -> int:
 def _refuse(
     points: int, available: int, needed: Callable[[int], int], remedy: str = ""
 ) -> NoReturn:
-    """Raise the error that says what would fit."""
+    """Raise an error with advice on what would fit into memory."""
     count = bisect_right(range(points), available, key=needed) - 1
     raise InputError(
         f"training on {points} points takes {needed(points) / 2**30:.1f} GiB of memory and "
@@ -141,13 +141,13 @@ def available_bytes(engine: Engine) -> int | None:
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """Dual coefficients and what is to be told of them.
+    """Dual coefficients and metadata of a solution.
 
     Args:
         beta: (rows,).
         constant: mean of the energies, in the labels' unit; 0 where forces alone are fitted.
         facts: plain values for `model.json`.
-        warning: what went wrong, as one line, or None.
+        warning: one line about a problem, or None.
     """
 
     beta: np.ndarray
@@ -161,14 +161,14 @@ class Solver:
 
     Args:
         kernel: for one sigma.
-        setting: how to solve.
-        progress: told the steps.
-        ladder: regularizations that are to be solved one after another, ascending. Those before
-            the first that is asked for are gone through, so that a search that is taken up
-            again has the very factors of an undisturbed one.
+        setting: of the solver.
+        progress: called with the steps.
+        ladder: regularisations that are solved one after another, ascending. Those before the
+            first request are computed too, so that a resumed search has exactly the factors of an
+            uninterrupted one.
 
     Raises:
-        InputError: the memory is too small.
+        InputError: memory does not suffice.
     """
 
     def __init__(

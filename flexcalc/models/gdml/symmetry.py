@@ -1,14 +1,14 @@
-"""The permutation group that a molecule's dynamics visits: recovered, reviewed, or given.
+"""The permutation symmetry group of a molecule: recovered from dynamics, checked, or given.
 
-Geometries are matched with each other by relabelling like atoms (multi-partite matching). A
-relabelling that dynamics can reach without breaking a bond maps the bond graph on itself and
-turns no tetrahedral centre inside out; any other is spurious, a geometry taken for one of
-another isomer. So only such relabellings are considered. They usually are few, and then all of
-them are tried on every two geometries: exact, and quicker than assigning atoms by the
-eigenvectors of distance matrices, as is done where they are many.
+Geometries are matched with each other by permuting identical atoms (multi-partite matching). A
+permutation that dynamics can reach without breaking a bond maps the bond graph onto itself and
+inverts no tetrahedral centre. Others are spurious: they match different isomers. So only feasible
+permutations are considered. Usually they are few, and all of them are tried on every pair of
+geometries, which is exact, and faster than the assignment of atoms by eigenvectors of distance
+matrices, which is used if they are many.
 
 Source: Chmiela, Sauceda, Mueller, Tkatchenko, Nat. Commun. 9, 3887 (2018); the
-arXiv:1912.06401 chapter, section 3. The review by bonds is flexcalc's own.
+arXiv:1912.06401 chapter, section 3. The check of bonds is new here.
 """
 
 from __future__ import annotations
@@ -32,26 +32,26 @@ from flexcalc.models.gdml.automorphisms import (
 )
 from flexcalc.models.gdml.groups import close, cycles, generators_of, parsed
 
-MOST_GEOMETRIES = 300
-"""Geometries that are matched pair by pair; more are thinned out at random. Fifty give the
+MAX_GEOMETRIES = 300
+"""Maximum number of geometries that are matched pairwise, a random subset. Fifty give the
 known groups of ethanol, malonaldehyde, benzene, toluene, azobenzene, aspirin and glycine at
 500 K (benchmarks/symmetry.py)."""
 
-MOST_AUTOMORPHISMS = 300
-"""Automorphisms of the bond graph that are all tried; with more, atoms are assigned by modes."""
+MAX_AUTOMORPHISMS = 300
+"""Maximum number of automorphisms that are tried exhaustively; else atoms are assigned by modes."""
 
 ROUNDING = 1e-10
-"""Relative error that is allowed for in squared distances between geometries."""
+"""Tolerated relative error of squared distances between geometries."""
 
 
 class Symmetry(NamedTuple):
-    """A closed group of relabellings of like atoms.
+    """A group of permutations of identical atoms.
 
     Args:
-        permutations: (group, atoms), the identity first; `positions[p]` is the relabelled
+        permutations: (group, atoms), the identity first; `positions[p]` is the permuted
             molecule.
-        warning: what had to be left out or looks wrong, as one line, or None.
-        notes: how the group came about, one line each, for people to read.
+        warning: one line about permutations that were left out or are suspicious, or None.
+        notes: lines about the origin of the group, for people to read.
     """
 
     permutations: np.ndarray
@@ -64,14 +64,13 @@ class Symmetry(NamedTuple):
 
 
 class _Matching(NamedTuple):
-    """How every two geometries were matched.
+    """Pairwise matching of geometries.
 
     Args:
-        scores: (frames, frames) distance left between them, in angstrom; the upper triangle
-            counts.
-        which: (frames, frames) index of the permutation that gives it.
+        scores: (frames, frames) residual distances in angstrom, in the upper triangle.
+        which: (frames, frames) index of the permutation of each pair.
         permutations: the identity, and the others that occur.
-        left_out: how many different permutations matched geometries but not their bonds.
+        left_out: number of permutations that match geometries but not their bonds.
     """
 
     scores: np.ndarray
@@ -89,16 +88,16 @@ def find(
     generators: Sequence[str] = (),
     largest: int = 100,
 ) -> Symmetry:
-    """The group that a model is to have: none, the one given, or the one recovered.
+    """The symmetry group of a model: trivial, given, or recovered.
 
     Args:
         numbers: (atoms,) atomic numbers.
         positions: (frames, atoms, 3) training geometries, in angstrom.
-        rng: chooses the geometries where there are more than MOST_GEOMETRIES.
-        symmetry: whether there is to be any.
+        rng: selects the geometries if there are more than MAX_GEOMETRIES.
+        symmetry: whether to use symmetry at all.
         generators: permutations in cycle notation, atoms counted from 0, which generate the
             group to use instead of recovering one.
-        largest: the largest group to accept.
+        largest: maximum size of the group.
 
     Raises:
         ConfigError: generators without symmetry, that cannot be read, that exchange unlike
@@ -145,7 +144,7 @@ def given(
         generators: at least one, such as "(3 4 5)" or "(1 2)(7 8)", atoms counted from 0.
         numbers: (atoms,) atomic numbers.
         positions: (frames, atoms, 3) in angstrom; they tell the bonds.
-        largest: the largest group to accept.
+        largest: maximum size of the group.
 
     Raises:
         ConfigError: one cannot be read or exchanges unlike atoms, or the group is too large.
@@ -194,17 +193,17 @@ def recover(
     Args:
         numbers: (atoms,) atomic numbers; only like atoms are exchanged.
         positions: (frames, atoms, 3) in angstrom.
-        rng: chooses the geometries where there are more than MOST_GEOMETRIES.
-        largest: the largest group to accept.
+        rng: selects the geometries if there are more than MAX_GEOMETRIES.
+        largest: maximum size of the group.
     """
     numbers = np.asarray(numbers)
     bonded = bonded_share(numbers, positions)
-    if len(positions) > MOST_GEOMETRIES:
-        chosen = np.sort(rng.choice(len(positions), MOST_GEOMETRIES, replace=False))
+    if len(positions) > MAX_GEOMETRIES:
+        chosen = np.sort(rng.choice(len(positions), MAX_GEOMETRIES, replace=False))
         positions = positions[chosen]
     apart = distances(positions)
     allows = partial(feasible, positions[0], bonded)
-    allowed = automorphisms(numbers, bonded, MOST_AUTOMORPHISMS)
+    allowed = automorphisms(numbers, bonded, MAX_AUTOMORPHISMS)
     if allowed is None:
         matching = _by_modes(numbers, apart, allows)
     else:
@@ -213,7 +212,7 @@ def recover(
     found = _on_spanning_tree(matching)
     by_rank = [p for p, _ in sorted(found.items(), key=lambda item: (-item[1], item[0]))]
     shown, refused = _grown([tuple(range(len(numbers)))], by_rank, largest)
-    unseen = turns(numbers, positions, bonded, MOST_AUTOMORPHISMS)
+    unseen = turns(numbers, positions, bonded, MAX_AUTOMORPHISMS)
     group, refused_turns = _grown(shown, unseen, largest)
     refused += refused_turns
     warning = (
@@ -227,7 +226,7 @@ def recover(
 
 
 def _notes(shown: int, order: int, allowed: np.ndarray | None, left_out: int) -> tuple[str, ...]:
-    extent = f"more than {MOST_AUTOMORPHISMS}" if allowed is None else str(len(allowed))
+    extent = f"more than {MAX_AUTOMORPHISMS}" if allowed is None else str(len(allowed))
     notes = [f"the bonds allow {extent} permutations; the geometries show a group of {shown}"]
     if order > shown:
         notes.append(f"turns about single bonds that the geometries do not show make it {order}")

@@ -41,7 +41,7 @@ class MACEPotential(CheckedPotential):
         charge, multiplicity: of the molecule, for modules that depend on them.
 
     Raises:
-        AddressError: no such head, or a charge the module knows nothing about.
+        AddressError: no such head, or a charge that the module does not support.
         FileFormatError: no module of mace-torch, or of a kind that is not supported.
         MoleculeError: an element that the module does not know.
     """
@@ -154,7 +154,7 @@ def _check_elements(path: Path, numbers: np.ndarray, known: list[int]) -> None:
 
 
 def _check_conditions(path: Path, model: Any, charge: int, multiplicity: int) -> None:
-    """Refuse what the model would ignore, and what it needs and is not given."""
+    """Refuse options that the model would ignore, and missing options that it needs."""
     needed = set(getattr(model, "embedding_specs", None) or {})
     if needed - {"total_charge", "total_spin"}:
         raise FileFormatError(

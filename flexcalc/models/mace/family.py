@@ -27,29 +27,29 @@ class MACE(NetworkFamily):
     extra: ClassVar[str] = "mace"
 
     channels: Width = 32
-    """Features of an atom for each component of an angular momentum."""
+    """Number of channels: features of an atom per component of each angular momentum."""
     max_L: Order = 1
-    """Highest angular momentum of the features that atoms pass on; 0 for scalars alone."""
+    """Maximum angular momentum of messages; 0 for scalars alone."""
     max_ell: Depth = 2
-    """Highest angular momentum of the spherical harmonics of an edge."""
+    """Maximum angular momentum of the spherical harmonics of edges."""
     correlation: Depth = 3
-    """Neighbours in a product: messages are of one body more than this."""
+    """Correlation order: number of neighbours in a product; messages have one body order more."""
     interactions: Depth = 2
-    """Interaction blocks."""
+    """Number of interaction blocks (message-passing layers)."""
     radial_functions: Width = 8
-    """Functions that a distance is expanded in."""
+    """Number of radial basis functions."""
     radial_basis: Literal["bessel", "gaussian"] = "bessel"
-    """Kind of those functions."""
+    """Kind of radial basis functions."""
     radial_layers: Depth = 3
-    """Hidden layers of the network that turns them into weights."""
+    """Number of hidden layers of the radial network."""
     radial_features: Width = 64
-    """Features of those layers."""
+    """Width of the hidden layers of the radial network."""
     readout_features: Width = 16
-    """Features of the hidden layer of the last readout."""
+    """Width of the hidden layer of the last readout."""
     cutoff: Positive = 5.0
-    """Distance in angstrom beyond which atoms do not see each other."""
+    """Cutoff radius in angstrom, beyond which atoms do not interact."""
     cutoff_power: Depth = 5
-    """Power of the polynomial that fades at the cutoff; the higher, the later it falls."""
+    """Exponent p of the polynomial cutoff function; a higher one decays closer to the cutoff."""
 
     @classmethod
     def packages(cls) -> Sequence[str]:

@@ -57,7 +57,7 @@ def module(family: MACE, elements: list[int], neighbours: float) -> Any:
     Args:
         family: the hyperparameters.
         elements: atomic numbers, ascending.
-        neighbours: how many an atom has on average; messages are divided by it.
+        neighbours: average number of neighbours of an atom; messages are divided by it.
     """
     shapes = "+".join(
         f"{family.channels}x{order}{'eo'[order % 2]}" for order in range(family.max_L + 1)
@@ -98,7 +98,7 @@ def module(family: MACE, elements: list[int], neighbours: float) -> Any:
 
 
 def mean_neighbours(positions: np.ndarray, cutoff: float) -> float:
-    """Neighbours that an atom of positions (frames, atoms, 3) has within the cutoff on average."""
+    """Average number of neighbours within the cutoff, for positions (frames, atoms, 3)."""
     total = sum(
         int((np.linalg.norm(frame[:, None] - frame[None], axis=-1) < cutoff).sum()) - len(frame)
         for frame in positions
@@ -112,7 +112,7 @@ class Graph(nn.Module):
     Args:
         numbers: (atoms,) atomic numbers, all of them among the module's elements.
         model: of mace-torch.
-        head: which of its readouts is meant.
+        head: index of the readout.
         charge: of the molecule, where the module depends on it.
         multiplicity: likewise; mace-torch calls it the total spin.
     """
@@ -147,7 +147,7 @@ class Graph(nn.Module):
         return self._energies(positions, edges)
 
     def near(self, positions: torch.Tensor) -> torch.Tensor:
-        """The same on the pairs within the cutoff, which is less work."""
+        """Energies on the neighbour list, the pairs within the cutoff; cheaper than all pairs."""
         with torch.no_grad():
             first, second = self.ends
             apart = torch.linalg.vector_norm(positions[:, second] - positions[:, first], dim=-1)

@@ -1,16 +1,16 @@
-"""Local models joined into one potential by weights that sum to one."""
+"""Mixtures: local models combined into one potential by a gate, whose weights sum to one."""
 
 from flexcalc.models.mixture.features import Averages, CoordinateFeatures, averages_of
-from flexcalc.models.mixture.gate import Gate, Weighing
-from flexcalc.models.mixture.potential import MixturePotential, aligned, background_shares
+from flexcalc.models.mixture.gate import Gate, GateWeights
+from flexcalc.models.mixture.potential import MixturePotential, align_energies, background_shares
 
 __all__ = [
     "Averages",
     "CoordinateFeatures",
     "Gate",
     "MixturePotential",
-    "Weighing",
-    "aligned",
+    "GateWeights",
+    "align_energies",
     "averages_of",
     "background_shares",
 ]

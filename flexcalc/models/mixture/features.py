@@ -1,8 +1,8 @@
-"""What a gate sees of a geometry: numbers that no relabelling of like atoms changes.
+"""Features of the gate, which are invariant under permutations of identical atoms.
 
-A model of a molecule answers the same for like atoms under other labels, and so must the weight
-it answers with. So features are summed over all that a relabelling could put in their place:
-inverse distances over classes of pairs, named coordinates over their images.
+Models are invariant under such permutations, so their weights must be too. Features are therefore
+summed over all features that a permutation maps onto each other: inverse distances over classes of
+pairs, named coordinates over their images.
 """
 
 from __future__ import annotations
@@ -24,10 +24,9 @@ from flexcalc.models.gdml.descriptor.interface import Linearised
 from flexcalc.models.gdml.symmetry import recover
 
 SOMETIMES = (0.1, 0.9)
-"""Shares of the frames between which a pair is neither bonded nor apart, as of a proton that
-changes sides."""
-MOST_ROUNDS = 100
-"""Bound on the rounds of refinement, which end by themselves after a few."""
+"""Fractions of frames between which a pair is sometimes bonded, as that of a transferred proton."""
+MAX_ROUNDS = 100
+"""Maximum number of refinement rounds, which converge after a few."""
 
 
 class Terms(Protocol):
@@ -39,10 +38,10 @@ class Terms(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class CoordinateFeatures:
-    """Cosines of angles and dihedrals, other coordinates as they are, and the squares of all.
+    """Cosines of angles and dihedrals, other coordinates unchanged, and the squares of all.
 
-    Squares tell two like angles that are 120 degrees both from one of 180 and one of 60, where
-    only sums over like atoms may count. Mirror images have the same cosine, and the same energy.
+    As only sums over identical atoms are invariant, squares are needed to distinguish two angles of
+    120 degrees from angles of 180 and 60. Mirror images have the same cosine, and the same energy.
 
     Args:
         coordinates: such as "dihedral 5 6 7 8".
@@ -53,10 +52,10 @@ class CoordinateFeatures:
     def linearise(self, positions: np.ndarray) -> Linearised:
         """Features (batch, 2 coordinates), the plain ones first, and their pull-back.
 
-        The gradient of a dihedral has no bound where three of its atoms are in a line.
+        The gradient of a dihedral diverges where three of its atoms are collinear.
 
         Raises:
-            ShapeError: a coordinate names an atom that the molecule has not.
+            ShapeError: a coordinate names an atom that does not exist.
         """
         found = [coordinate.measured(positions) for coordinate in self.coordinates]
         turning = np.array([one.unit == "degrees" for one in self.coordinates])
@@ -78,10 +77,10 @@ class CoordinateFeatures:
 
 @dataclass(frozen=True, eq=False)
 class Averages:
-    """Sums of terms over the classes that relabelling like atoms mixes.
+    """Sums of terms over classes that permutations of identical atoms mix.
 
-    A sum over n terms is divided by the square root of n: these are the coordinates of the
-    terms' part that no relabelling changes, in which distances are those of the terms.
+    A sum over n terms is divided by the square root of n: these are orthonormal coordinates of the
+    invariant part of the terms, so distances are preserved.
 
     Args:
         terms: of a molecule.
@@ -93,7 +92,7 @@ class Averages:
 
     @cached_property
     def matrix(self) -> np.ndarray:
-        """What takes terms to their averages, (terms, classes)."""
+        """Matrix (terms, classes) from terms to averages."""
         sizes = np.bincount(self.classes)
         return np.eye(len(sizes))[self.classes] / np.sqrt(sizes)
 
@@ -112,14 +111,14 @@ def averages_of(
 
     Args:
         numbers: (atoms,) atomic numbers.
-        positions: (frames, atoms, 3) in angstrom; they tell the bonds and the symmetry.
-        rng: thins out the geometries of the symmetry search where there are many.
-        coordinates: by default all inverse distances are taken.
+        positions: (frames, atoms, 3) in angstrom, from which bonds and symmetry are derived.
+        rng: subsamples the geometries for the symmetry search if there are many.
+        coordinates: by default all inverse distances are used.
 
     Raises:
-        ShapeError: a coordinate names an atom that the molecule has not.
-        InputError: a coordinate of one's own, whose images under a relabelling nobody knows; or
-            a dihedral over an angle that is linear in most of the frames.
+        ShapeError: a coordinate names an atom that does not exist.
+        InputError: a user-defined coordinate, whose images under a permutation are unknown; or a
+            dihedral with an angle that is linear in most of the frames.
     """
     group = recover(numbers, positions, rng).permutations
     if coordinates:
@@ -133,16 +132,16 @@ def averages_of(
     terms = InverseDistances(len(numbers))
     table = pair_classes(numbers, bonded_share(numbers, positions))
     first, second = terms.members.T
-    classes = _joined(table[first, second], terms.relabelled(group))
+    classes = _merge_classes(table[first, second], terms.relabelled(group))
     return Averages(terms, classes)
 
 
 def pair_classes(numbers: np.ndarray, bonded: np.ndarray) -> np.ndarray:
-    """Classes (atoms, atoms) of pairs of atoms that no automorphism of the bonds tells apart.
+    """Classes (atoms, atoms) of pairs of atoms that are equivalent in the bond graph.
 
-    Pairs are told apart by their elements and bonds, then again and again by the classes of the
-    two pairs that each third atom makes with their ends, until that tells no more. Pairs that an
-    automorphism exchanges never are; some that none does may be in one class.
+    Pairs are distinguished by their elements and bonds, then iteratively by the classes of the two
+    pairs that each third atom forms with their ends, until the classes are stable. Pairs that an
+    automorphism maps onto each other are always in one class; others may be too.
 
     Source: Weisfeiler and Leman, Nauchno-Tekhnicheskaya Informatsia 2, 9 (1968), in two
     dimensions.
@@ -154,46 +153,46 @@ def pair_classes(numbers: np.ndarray, bonded: np.ndarray) -> np.ndarray:
     atoms = len(numbers)
     kinds = np.digitize(bonded, SOMETIMES)
     first, second = np.meshgrid(numbers, numbers, indexing="ij")
-    colours = _coloured(np.stack([first, second, kinds, np.eye(atoms, dtype=int)], axis=-1))
-    for _ in range(MOST_ROUNDS):
+    colours = _number_distinct(np.stack([first, second, kinds, np.eye(atoms, dtype=int)], axis=-1))
+    for _ in range(MAX_ROUNDS):
         both = colours[:, None, :] * (colours.max() + 1) + colours.T[None, :, :]
         seen = np.concatenate([colours[..., None], np.sort(both, axis=2)], axis=2)
-        refined = _coloured(seen)
+        refined = _number_distinct(seen)
         if refined.max() == colours.max():
             break
         colours = refined
-    return _coloured(np.sort(np.stack([colours, colours.T], axis=-1), axis=-1))
+    return _number_distinct(np.sort(np.stack([colours, colours.T], axis=-1), axis=-1))
 
 
-def _coloured(rows: np.ndarray) -> np.ndarray:
-    """Numbers (atoms, atoms) of the different rows (atoms, atoms, entries)."""
+def _number_distinct(rows: np.ndarray) -> np.ndarray:
+    """Number the distinct rows of an array (atoms, atoms, entries): (atoms, atoms)."""
     flat = rows.reshape(-1, rows.shape[-1])
     return np.unique(flat, axis=0, return_inverse=True)[1].reshape(rows.shape[:2])
 
 
-def _joined(classes: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """Classes (terms,) with those joined that the relabellings (group, terms) mix."""
+def _merge_classes(classes: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Merge classes (terms,) that the permutations (group, terms) mix."""
     while True:
-        # Of each term the least class that any relabelling brings to its place, and with it
-        # all of its own class.
+        # For each term, the lowest class that any permutation maps onto it; it applies to the
+        # whole class of the term.
         least = classes[order].min(axis=0)
         lowest = np.full(classes.max() + 1, len(classes))
         np.minimum.at(lowest, classes, least)
-        joined = np.unique(lowest[classes], return_inverse=True)[1]
-        if np.array_equal(joined, classes):
-            return joined
-        classes = joined
+        merged = np.unique(lowest[classes], return_inverse=True)[1]
+        if np.array_equal(merged, classes):
+            return merged
+        classes = merged
 
 
 def check_kind(coordinate: Coordinate) -> None:
-    """Refuse a coordinate whose images under a relabelling of like atoms are not known.
+    """Refuse a coordinate whose images under permutations of atoms are unknown.
 
     Raises:
-        InputError: it is no distance, angle or dihedral.
+        InputError: it is not a distance, angle or dihedral.
     """
     if coordinate.kind not in ("distance", "angle", "dihedral"):
         raise InputError(
-            f"coordinate {coordinate.label!r}: regions are told by distances, angles and dihedrals"
+            f"coordinate {coordinate.label!r}: regions need distances, angles or dihedrals"
         )
 
 
@@ -203,7 +202,7 @@ def _of_coordinates(coordinates: Sequence[Coordinate], group: np.ndarray) -> Ave
     for number, coordinate in enumerate(coordinates):
         for permutation in group:
             atoms = tuple(int(permutation[atom]) for atom in coordinate.atoms)
-            # Read from either end it is the same coordinate.
+            # In reverse order it is the same coordinate.
             images.setdefault(Coordinate(coordinate.kind, min(atoms, atoms[::-1])), number)
     classes = np.unique(list(images.values()), return_inverse=True)[1]
     both = np.concatenate([classes, classes + classes.max() + 1])

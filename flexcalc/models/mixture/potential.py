@@ -1,4 +1,4 @@
-"""The potential of a mixture, and how its members are brought together."""
+"""The potential of a mixture, and the fit of its constants and background weights."""
 
 from __future__ import annotations
 
@@ -23,33 +23,32 @@ MEMBER, BACKGROUND = "region", "background"
 """How the names of the folders inside begin."""
 
 ROUNDING = 1e-12
-"""A member's part in the say that is but rounding."""
+"""Weight of a member below which it is zero within rounding."""
 
 
 class MixturePotential(TrainedPotential):
-    """Local models of one molecule, each with the say in its own region.
+    """Local models of one molecule, each weighted in its own region.
 
     The energy is E = sum_k w_k S_k with the weights of the gate, where the surface of region k
 
         S_k = (1 - sum_j g_kj) E_k + sum_j g_kj B_j + c_k
 
-    is that of its member and of the backgrounds, models of all regions, together. Forces are minus
-    the gradient of E. A member is only evaluated where its weight is not zero, and where it has a
-    part in the say: without backgrounds, a geometry far from all borders costs what one member
-    costs.
+    blends its member with the backgrounds, models of all regions. Forces are minus the gradient of
+    E. A member is only evaluated where its weight is not zero. Without backgrounds, a geometry far
+    from all borders costs as much as one member.
 
     Args:
         members: one potential for each region.
         gate: the weights.
         constants: (members,) c_k in eV.
         backgrounds: models of all regions; none by default.
-        shares: (members, backgrounds) g_kj, from 0 to 1 and at most 1 together, the backgrounds'
-            parts in the say; all parts, the members' too, are alike by default.
+        shares: (members, backgrounds) weights g_kj of the backgrounds, from 0 to 1, with a sum of
+            at most 1 per member; by default member and backgrounds have equal weights.
         facts: see `TrainedPotential`.
 
     Raises:
-        InputError: not as many members, constants or shares as there should be.
-        MoleculeError: the members are not all for one molecule.
+        InputError: the numbers of members, constants or shares do not match.
+        MoleculeError: the members are for different molecules.
     """
 
     name: ClassVar[str] = "mixture"
@@ -84,8 +83,7 @@ class MixturePotential(TrainedPotential):
     def evaluate(self, positions: np.ndarray) -> Evaluation:
         """Energies and forces of positions (batch, atoms, 3).
 
-        Without backgrounds the deviation is the weighted mean of the members', where all of
-        them know it.
+        Without backgrounds the deviation is the weighted mean of the members', if all have one.
         """
         weighing = self.gate(positions)
         weights = weighing.weights
@@ -105,14 +103,14 @@ class MixturePotential(TrainedPotential):
     def surfaces(
         self, positions: np.ndarray, weights: np.ndarray
     ) -> Iterator[tuple[int, np.ndarray, Evaluation]]:
-        """The surface S_k of each region, where it has weight.
+        """The surface S_k of each region, at geometries where it has weight.
 
         Args:
             positions: (batch, atoms, 3) in angstrom.
             weights: (batch, regions) at them.
 
         Yields:
-            The number of a region, the rows (some,) of the batch where it has weight, and the
+            The index of a region, the rows (some,) of the batch where it has weight, and the
             evaluation of its surface there.
         """
         below = []
@@ -140,7 +138,8 @@ class MixturePotential(TrainedPotential):
             yield number, rows, Evaluation(energies, forces, deviation)
 
     def distance(self, positions: np.ndarray) -> np.ndarray | None:
-        """The backgrounds' largest distances (batch,), or the mean of the members' by weights."""
+        """Largest distance (batch,) of the backgrounds, or weighted mean of the members'
+        distances."""
         found = largest_distance(self.backgrounds, positions)
         if found is not None:
             return found
@@ -156,10 +155,10 @@ class MixturePotential(TrainedPotential):
         return total
 
     def save(self, folder: Path) -> None:
-        """Write one model folder that holds the members' folders.
+        """Write one model folder that contains the members' folders.
 
         Raises:
-            InputError: a member is no trained model; or the destination is no model folder.
+            InputError: a member is not a trained model; or the destination is not a model folder.
         """
         parts = {f"{MEMBER}-{number}.flex": one for number, one in enumerate(self.members)}
         for number, one in enumerate(self.backgrounds):
@@ -182,15 +181,15 @@ class MixturePotential(TrainedPotential):
         )
 
     @classmethod
-    def load(cls, folder: Path, opened: Callable[[Path], Potential]) -> MixturePotential:
+    def load(cls, folder: Path, loader: Callable[[Path], Potential]) -> MixturePotential:
         """Read a model folder.
 
         Args:
             folder: of a mixture.
-            opened: opens a member by the path of its folder.
+            loader: opens a member by the path of its folder.
 
         Raises:
-            FileFormatError: damaged, or a member is missing or another one.
+            FileFormatError: the folder is damaged, or a member is missing or for another molecule.
         """
         facts, arrays = read_model(folder, cls.name)
         paths = read_members(folder, facts)
@@ -216,33 +215,33 @@ class MixturePotential(TrainedPotential):
         check_arrays(folder, arrays, expected)
         gate = Gate(terms, arrays["slopes"], arrays["offsets"])
         return cls(
-            [opened(path) for path in members],
+            [loader(path) for path in members],
             gate,
             arrays["constants"],
-            [opened(path) for path in backgrounds],
+            [loader(path) for path in backgrounds],
             arrays["shares"],
             facts,
         )
 
 
-def aligned(mixture: MixturePotential, data: Dataset) -> np.ndarray:
-    """Constants (members,) in eV that bring the energies of a mixture's regions together.
+def align_energies(mixture: MixturePotential, data: Dataset) -> np.ndarray:
+    """Constants (members,) in eV that align the energies of the regions of a mixture.
 
-    By least squares over the frames, where weights w_k are not zero: of each surface with the
-    labels, weighted by w_k, so that energies are right; and of each two surfaces k and l with
-    each other, by w_k w_l, so that crossing a border brings no force of its own.
+    Least squares over the frames with non-zero weights w_k: between each surface and the labels,
+    weighted by w_k, so that energies are correct; and between surfaces k and l, weighted by w_k
+    w_l, so that borders do not cause forces.
 
     Args:
         mixture: with any constants.
-        data: frames in the regions and on the borders between them. Without energies the surfaces
-            only have each other, and the mean over all frames is made zero.
+        data: frames in the regions and on their borders. Without energies the surfaces are only
+            aligned with each other, and the mean over all frames is set to zero.
     """
     labels = np.zeros(len(data)) if data.energies is None else data.energies
     weights = mixture.gate(data.positions).weights
     off = np.zeros_like(weights)
     for number, rows, found in mixture.surfaces(data.positions, weights):
         off[rows, number] = labels[rows] - found.energies
-    # Of the normal equations: own labels on the diagonal, and the Laplacian of the overlaps.
+    # Normal equations: labels on the diagonal, and the Laplacian of the overlaps.
     overlaps = weights.T @ weights
     np.fill_diagonal(overlaps, 0.0)
     square = np.diag(overlaps.sum(axis=1)) - overlaps
@@ -259,17 +258,16 @@ def aligned(mixture: MixturePotential, data: Dataset) -> np.ndarray:
 
 
 def background_shares(mixture: MixturePotential, data: Dataset) -> np.ndarray:
-    """The backgrounds' parts (members, backgrounds) in each region with which forces are best.
+    """Weights (members, backgrounds) of the backgrounds in each region that minimise force errors.
 
-    The mean of models with parts c, not negative and 1 together, has the squared error c' G c,
-    where G are the products of the models' errors. It is least where c' G c + (sum c - 1)^2
-    with parts of any sum is, but for that sum, and that is a problem of non-negative least
-    squares.
+    The mean of models with weights c, which are non-negative with sum 1, has the squared error
+    c' G c, where G are the products of the models' errors. Up to normalisation the minimum is that
+    of c' G c + (sum c - 1)^2 without the constraint on the sum: non-negative least squares.
 
     Args:
-        mixture: whose shares do not count.
-        data: labelled frames that no model was trained on, weighted by w_k; where a region has
-            none, all parts are alike.
+        mixture: its current shares are ignored.
+        data: labelled frames that no model was trained on, weighted by w_k; a region without
+            frames gets equal weights.
 
     Raises:
         FileFormatError: the frames have no forces.

@@ -1,8 +1,8 @@
-"""How arithmetic is compiled for the processor, and what all compiled networks share.
+"""Compilation of networks for CPUs by numba, its cache on disk, and common building blocks.
 
-They go through one geometry after another, so that all of it stays in the cache. Constants take
-the type of the arrays that they meet, as a literal would make single precision double; only what
-an activation does to a number is in double precision always.
+Compiled networks evaluate one geometry after another, so that all data stay in the CPU cache.
+Constants take the type of the arrays that they are combined with, because literals would promote
+single to double precision; only activation functions always use double precision.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from flexcalc.threads import cores, each
 
 
 class Compiled:
-    """A network that needs no torch.
+    """A compiled network, which is evaluated without torch.
 
     Args:
-        evaluate: of geometries on a thread, (positions, *weights, scratch, energies, gradient).
+        evaluate: function of one thread, (positions, *weights, scratch, energies, gradient).
         weights: of the network.
-        scratch: makes the arrays of one thread, which are kept from call to call: new memory
-            costs as much as what it is for.
+        scratch: creates the work arrays of one thread, which are reused between calls, because
+            allocation costs as much as the evaluation.
 
     Calling it with positions (batch, atoms, 3) in angstrom gives energies (batch,) and their
-    gradient (batch, atoms, 3), all in double precision. The cores share a batch.
+    gradient (batch, atoms, 3), all in double precision. A batch is distributed over the CPU cores.
     """
 
     def __init__(
@@ -58,9 +58,7 @@ class Compiled:
             self.evaluate(positions[here], *self.weights, scratch, energies[here], gradient[here])
 
         if not self._ready:
-            with waiting(
-                "compiling this kind of network for the processor; some ten seconds, once"
-            ):
+            with waiting("compiling this kind of network for CPUs; about ten seconds, once"):
                 part(0, 1)
             self._ready = True
         each(part, range(0, len(positions), rows))
@@ -68,22 +66,22 @@ class Compiled:
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile at the first call, for good where there is a place to keep it."""
+    """Compile a function at its first call, and cache it on disk if possible."""
     dispatcher: Any = njit(
         nogil=True,
         error_model="numpy",
-        # Sums may be taken in any order; numbers that are none stay none.
+        # Sums may be reordered; NaN stays NaN.
         fastmath={"reassoc", "contract", "nsz", "arcp"},
     )(function)
     settings: Any = config
     before = settings.CACHE_DIR
-    # Not what numba has found by itself: a .numba_config.yaml of the working folder, which may be
-    # anyone's, could name a cache, and numba unpickles what is in it.
+    # Ignore numba's own configuration: a .numba_config.yaml in the working folder, which may be
+    # anyone's, could name a cache folder, and numba unpickles its files.
     settings.CACHE_DIR = os.environ.get("NUMBA_CACHE_DIR") or str(_folder())
     try:
-        # What njit(cache=True) sets too.
+        # As njit(cache=True) does.
         dispatcher._cache = _Cache(function)
-    except RuntimeError:  # no folder that can be written to
+    except RuntimeError:  # no writable folder
         pass
     finally:
         settings.CACHE_DIR = before
@@ -91,52 +89,52 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class _Cache(FunctionCache):
-    """Numba's files of a compiled function, but none of their failures fails the call.
+    """Numba's cache of a compiled function on disk, whose failures are never fatal.
 
-    A disk may be full (ENOSPC, EDQUOT, EFBIG), a folder may have become read-only, a file may be
-    cut: the function is compiled in this process, which always works.
+    If the disk is full (ENOSPC, EDQUOT, EFBIG), the folder read-only or a file damaged, the
+    function is compiled in this process.
     """
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """What is kept of the function for a signature; None where it cannot be read."""
+        """The cached function for a signature; None if it cannot be read."""
         try:
             return super().load_overload(sig, target_context)
-        except Exception as error:  # unpickling a damaged file may raise anything
+        except Exception as error:  # unpickling a damaged file can raise any exception
             self._give_up(error)
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        """Keep what was compiled for a signature, where it can be written."""
+        """Cache the compiled function for a signature, if the file can be written."""
         try:
             super().save_overload(sig, data)
         except (OSError, EOFError, pickle.UnpicklingError) as error:
             self._give_up(error)
 
     def _give_up(self, error: Exception) -> None:
-        """Leave the files alone from now on, and say so once a process."""
+        """Disable the cache, with one warning per process."""
         self.disable()
-        if not _said:
-            _said.append(True)
+        if not _warned:
+            _warned.append(True)
             reason = getattr(error, "strerror", None) or f"{type(error).__name__} {error}".strip()
             warnings.warn(
-                f"{self.cache_path}: compiled networks cannot be kept here ({reason}): each "
-                "process compiles them again, some ten seconds; make room, or set "
-                "NUMBA_CACHE_DIR to a folder that can be written to",
+                f"{self.cache_path}: compiled networks cannot be cached here ({reason}): each "
+                "process compiles them again, which takes about ten seconds; free disk space, or "
+                "set NUMBA_CACHE_DIR to a writable folder",
                 RuntimeWarning,
                 stacklevel=2,
             )
 
 
-_said: list[bool] = []
-"""Whether this process has been told that compiled networks cannot be kept."""
+_warned: list[bool] = []
+"""Whether this process has warned that compiled networks cannot be cached."""
 
 
 @cache
 def _folder() -> Path:
-    """Where what comes of these very sources is kept.
+    """The cache folder for exactly these sources.
 
-    By itself numba looks at the date of the one file that a function is in, and unpickles what an
-    earlier version of flexcalc has left before it does.
+    By default numba checks only the date of the file that a function is in, and unpickles files of
+    an earlier version of flexcalc before it does.
     """
     sources = [path.read_bytes() for path in sorted(Path(__file__).parents[1].rglob("*.py"))]
     digest = hashlib.sha256(b"".join(text for text in sources if b"@compiled" in text))
@@ -151,10 +149,10 @@ LOGARITHM = tuple(1.0 / (2 * power + 1) for power in range(10, -1, -1))
 
 @compiled
 def decay(x: float) -> float:
-    """exp(x) of x <= 0 to 1e-15 (1 + |x|) of itself, no smaller than exp(-708).
+    """exp(x) for x <= 0 with a relative error of 1e-15 (1 + |x|), at least exp(-708).
 
-    Without branches or calls, so that loops over it work on several numbers at a time, which
-    those over the mathematical library do not.
+    It has no branches or calls, so that loops over it are vectorised, unlike those over the
+    mathematical library.
     """
     x = -708.0 if x < -708.0 else x
     x *= LOG2E
@@ -168,7 +166,7 @@ def decay(x: float) -> float:
 
 @compiled
 def log_of_one_and(x: float) -> float:
-    """log(1 + x) of 0 <= x <= 1 to 1e-15 of itself, without branches or calls."""
+    """log(1 + x) for 0 <= x <= 1 with a relative error of 1e-15, without branches or calls."""
     large = x > 0.41421356
     x = 0.5 * (x - 1.0) if large else x
     z = x / (2.0 + x)
@@ -214,17 +212,17 @@ def tanh(x: np.ndarray, bias: np.ndarray, slope: np.ndarray) -> None:
 
 
 ACTIVATIONS = ("silu", "tanh", "softplus")
-"""Their numbers in `Perceptrons`."""
+"""Activation functions, by their index in `Perceptrons`."""
 
 
 class Perceptrons(NamedTuple):
-    """Networks of one shape that turn features into an energy, with an activation between layers.
+    """Multilayer perceptrons of the same shape, from features to an energy.
 
     Args:
         weights: (networks, out, in) of each layer.
         weights_t: their transposes.
         biases: (networks, out) of each layer.
-        activation: its place in `ACTIVATIONS`.
+        activation: index in `ACTIVATIONS` of the function between layers.
     """
 
     weights: tuple[np.ndarray, ...]
@@ -234,7 +232,7 @@ class Perceptrons(NamedTuple):
 
 
 def perceptrons(networks: Sequence[Sequence[Any]], activation: str, dtype: Any) -> Perceptrons:
-    """The linear layers of torch of each network, in arrays of a type of torch."""
+    """Arrays from the linear torch layers of each network, in a torch dtype."""
     layers = list(zip(*networks, strict=True))
     weights = [np.stack([array(layer.weight, dtype) for layer in same]) for same in layers]
     return Perceptrons(
@@ -246,7 +244,7 @@ def perceptrons(networks: Sequence[Sequence[Any]], activation: str, dtype: Any) 
 
 
 def array(values: Any, dtype: Any) -> np.ndarray:
-    """A tensor as an array of its own, rows first, of a type of torch."""
+    """A tensor as a new C-contiguous array, in a torch dtype."""
     return np.ascontiguousarray(values.detach().to(dtype).numpy())
 
 

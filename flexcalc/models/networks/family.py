@@ -25,57 +25,57 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkFamily(ABC):
-    """A kind of network: how it is built, and how it is trained.
+    """A family of networks: their construction, and hyperparameters of the training.
 
     A subclass adds the hyperparameters of its architecture and builds the network.
     """
 
     name: ClassVar[str]
     extra: ClassVar[str]
-    """The extra of pyproject.toml that brings its packages."""
+    """Extra of pyproject.toml that installs its packages."""
 
     epochs: Count = 2000
-    """Most passes over the training points."""
+    """Maximum number of epochs (passes over the training points)."""
     batch_size: Batch = 10
-    """Training points in a step."""
+    """Number of training points per step."""
     learning_rate: Positive = 1e-3
-    """Step size at the start."""
+    """Initial learning rate."""
     schedule: Literal["plateau", "cosine"] = "plateau"
-    """How the step size falls: `plateau` reduces it when the validation loss gets no better,
-    `cosine` along half a wave that ends with the last epoch."""
+    """Schedule of the learning rate: `plateau` reduces it when the validation loss stops improving;
+    `cosine` anneals it to the last epoch."""
     optimizer: Literal["adam", "adamw"] = "adam"
-    """`adam`, or `adamw` with the weight decay below."""
+    """Optimiser: `adam`, or `adamw` with the weight decay below."""
     weight_decay: NonNegative = 0.01
-    """Decay of the weights in `adamw`."""
+    """Weight decay of `adamw`."""
     energy_weight: NonNegative = 0.01
     """Weight of the squared error of energies in the loss; energies and forces are divided by the
-    same number, the deviation of the forces."""
+    same number, the standard deviation of the forces."""
     force_weight: Positive = 0.99
     """Weight of the squared error of force components in the loss."""
     plateau: Count = 50
-    """Epochs without a better validation loss after which the step size is reduced."""
+    """Epochs without improvement of the validation loss before the learning rate is reduced."""
     decay: Fraction = 0.7
-    """Factor by which the step size is reduced."""
+    """Factor by which the learning rate is reduced."""
     smallest_learning_rate: Positive = 1e-6
-    """Step size below which the training ends."""
+    """Learning rate below which training stops."""
     early_stopping: Count = 500
-    """Epochs without a better validation loss after which the training ends."""
+    """Epochs without improvement of the validation loss before training stops."""
     averaging: Fraction = 0.995
-    """Share of its past that the running average of the weights keeps in a step; the average
-    is what is validated and kept."""
+    """Decay of the exponential moving average of the weights per step; the average is validated and
+    saved."""
     clip: Positive = 10.0
-    """Largest norm of the loss gradient; longer ones are shortened to it."""
+    """Gradient clipping: maximum norm of the gradient of the loss."""
     time_limit_min: Seconds | None = None
-    """Minutes of training after which it ends; unlike the rest, this makes the outcome depend on
-    how fast the machine is."""
+    """Time limit of training in minutes; with it, the result depends on the speed of the
+    machine."""
     compiled: Literal["auto", "yes", "no"] = "auto"
-    """Compile the training step: `auto` does for long trainings where there is a compiler."""
+    """Compile the training step: `auto` does so for long trainings if a compiler is found."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to train; `auto` is a GPU where torch finds one."""
+    """Device for training; `auto` is a GPU if torch finds one."""
     precision: Literal["float64", "float32"] = "float64"
-    """Arithmetic of the trained potential; training is in float32. Single precision takes about
-    half the time; its forces are off by rounding, 1e-5 eV/angstrom for ethanol, which finite
-    differences and tight relaxations feel."""
+    """Floating-point precision of the trained potential; training uses float32. Single precision
+    takes about half the time. Its rounding errors in forces, 1e-5 eV/angstrom for ethanol, affect
+    finite differences and tight relaxations."""
 
     @abstractmethod
     def build(self, numbers: np.ndarray, positions: np.ndarray) -> nn.Module:
@@ -163,18 +163,18 @@ class NetworkFamily(ABC):
     ) -> NetworkSession:
         """Begin to train candidates on one dataset.
 
-        Args:
-            train: the training points, with forces; energies may be missing.
-            validation: judges when to reduce the step size, when to stop, and which weights are
-                the best; without any the training loss does.
-            rng: draws the first weights and the order of the points.
-            progress: told the epochs, and the validation errors.
-            folder: where the training keeps checkpoints, to resume from exactly there.
+            Args:
+                train: the training points, with forces; energies may be missing.
+                validation: judges when to reduce the step size, when to stop, and which weights
+                    are the best; without any the training loss does.
+                rng: draws the first weights and the order of the points.
+                progress: called with the epochs and the validation errors.
+        folder: for checkpoints, from which the training resumes exactly.
 
-        Raises:
-            InputError: a package is missing, or the datasets cannot be trained on.
-            FileFormatError: a dataset has no labels.
-            MoleculeError: the datasets are of different molecules.
+            Raises:
+                InputError: a package is missing, or the datasets cannot be trained on.
+                FileFormatError: a dataset has no labels.
+                MoleculeError: the datasets are of different molecules.
         """
         check_sets(self, train, validation)
         if float(np.std(train.force_labels())) == 0.0:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from flexcalc.models.networks.family import NetworkFamily
 
 LARGEST_BATCH = 4096
-"""Pairs of atoms that are evaluated at a time: what they need should stay in the cache."""
+"""Number of pairs of atoms evaluated at once, whose data should fit in the CPU cache."""
 LARGEST_ON_GPU = 1 << 20
 """The same on a GPU, where memory is the limit; an estimate, never tried on one."""
 
@@ -91,7 +91,7 @@ def in_parts(
 
     def part(start: int, rows: int) -> None:
         there = slice(start, start + rows)
-        # About the centre single precision has the most digits.
+        # Relative to the centre, single precision has the most digits.
         centred = positions[there] - positions[there].mean(axis=1, keepdims=True)
         energy, vector = evaluate(torch.tensor(centred, dtype=dtype, device=device))
         energies[there] = energy.double().cpu().numpy()
@@ -234,7 +234,7 @@ class NetworkPotential(TrainedPotential):
         return cls(family, numbers, network, constant, scale, facts)
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a copy needs: the weights, and not what was compiled from them."""
+        """State for copies: the weights, without compiled functions."""
         kept = ("family", "numbers", "constant", "scale", "facts")
         return {key: self.__dict__[key] for key in kept} | {"weights": self._weights}
 

@@ -13,7 +13,7 @@ import torch
 WARM_UP = 3
 """Runs before a recording, in which libraries choose their kernels."""
 KEPT = 8
-"""Most recordings that are kept, each for batches of one size."""
+"""Maximum number of recordings in the cache, each for one batch size."""
 
 Work = Callable[..., tuple[torch.Tensor, ...]]
 """Maps tensors to tensors, all on a GPU, by the same kernels whatever the values."""

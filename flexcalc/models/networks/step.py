@@ -105,7 +105,7 @@ def compiled_step(step: Step, example: tuple[torch.Tensor, ...]) -> Step:
 
 
 def worth_compiling(wanted: str, steps: int) -> bool:
-    """Whether to compile: as asked, or for long trainings where there is a C++ compiler."""
+    """Whether to compile: as requested, or for long trainings if there is a C++ compiler."""
     if wanted != "auto":
         return wanted == "yes"
     there = any(map(shutil.which, ("c++", "g++", "clang++", "cl")))

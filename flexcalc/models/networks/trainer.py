@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 CHECKPOINT_S = 30.0
 """Seconds between two checkpoints, at the end of an epoch."""
 CURVE = 400
-"""Most rows of the training curve that a model keeps."""
+"""Maximum number of rows of the training curve stored with a model."""
 VALIDATED = 256
-"""Most validation frames that are evaluated at a time."""
+"""Maximum number of validation frames evaluated at once."""
 
 
 class Labelled(NamedTuple):
@@ -53,7 +53,7 @@ class Labelled(NamedTuple):
 
 
 class Trainer:
-    """A training that can be stopped at any moment and goes on exactly where it was.
+    """A training that can be interrupted at any time, and resumes exactly from its checkpoint.
 
     The labels are shifted by the mean energy of the training points (for a fixed composition
     that is the offset per atom) and divided by the deviation of their forces, in float64; the
@@ -94,7 +94,7 @@ class Trainer:
         self._begin()
 
     def _begin(self) -> None:
-        """The state of a training that has not begun; all of it is in a checkpoint."""
+        """The initial state of a training; checkpoints contain all of it."""
         self.weights = self.flat.vector().requires_grad_()
         self.average, self.best = self.weights.detach().clone(), self.weights.detach().clone()
         self.optimizer = self._optimizer()

@@ -1,9 +1,10 @@
 """SchNetPack's modules, evaluated on all pairs of one molecule.
 
-The weights live in SchNetPack's own modules, so that they can go there and come from there; the
-forward pass is ours. In a molecule of fixed composition every atom has the same partners always:
-no neighbour list is made and nothing is scattered. A filter depends on the distance alone, so it
-is computed once for the two directions of a pair. The cutoff makes far pairs exactly zero.
+The weights are in SchNetPack's own modules, so that they can be exported and imported; the forward
+pass is implemented here. A molecule of fixed composition always has the same pairs of atoms, so
+message passing is dense: there is no neighbour list and no scatter operation. A filter depends on
+the distance alone, so it is computed once for both directions of a pair. The cutoff function makes
+distant pairs exactly zero.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class PairNetwork(nn.Module):
         self.representation, self.output = representation, output
         atoms = self.atoms = len(numbers)
         first, second = np.triu_indices(atoms, 1)
-        # The pair of every two atoms; an atom and itself have the last one, which is empty.
+        # Index of the pair of two atoms; the diagonal has the last index, of an empty row.
         square = np.full((atoms, atoms), len(first))
         square[first, second] = square[second, first] = np.arange(len(first))
         for name, array in {

@@ -1,7 +1,7 @@
 """SchNetPack's own model files: `best_model`, which spktrain writes, under any name.
 
 Such a file is a pickled `NeuralNetworkPotential` with its postprocessors switched on. It does not
-say its units; the `config.yaml` that spktrain leaves beside it does.
+say its units; the `config.yaml` that spktrain leaves next to it does.
 
 Source: SchNetPack 2.2, schnetpack/task.py (save_model), schnetpack/interfaces/ase_interface.py.
 """
@@ -50,7 +50,7 @@ class SchNetPackPotential(CheckedPotential):
         charge, multiplicity: of the molecule, for models that depend on them.
 
     Raises:
-        AddressError: no such key, or a charge the model knows nothing about.
+        AddressError: no such key, or a charge that the model does not support.
         FileFormatError: the model cannot be evaluated on a molecule in vacuum.
         MoleculeError: an element that the model does not know.
         UnitError: the unit of energy is not known.
@@ -210,7 +210,7 @@ def _check_elements(path: Path, numbers: np.ndarray, model: Any) -> None:
 
 
 def _check_conditions(path: Path, model: Any, charge: int, multiplicity: int) -> None:
-    """Refuse what the model would ignore."""
+    """Refuse options that the model would ignore."""
     depends = len(getattr(model.representation, "electronic_embeddings", ())) > 0
     for name, given in (("charge", charge != 0), ("multiplicity", multiplicity != 1)):
         if given and not depends:

@@ -21,20 +21,20 @@ class SchNetPackFamily(NetworkFamily):
 
     extra: ClassVar[str] = "schnet"
     module: ClassVar[str]
-    """Its class in `schnetpack.representation`."""
+    """Name of the class in `schnetpack.representation`."""
 
     features: Width = 128
-    """Features of an atom."""
+    """Number of features per atom."""
     interactions: Depth = 3
-    """Interaction blocks."""
+    """Number of interaction blocks (message-passing layers)."""
     radial_functions: Width = 25
-    """Functions that a distance is expanded in."""
+    """Number of radial basis functions."""
     radial_basis: Literal["gaussian", "bessel"] = "gaussian"
-    """Kind of those functions."""
+    """Kind of radial basis functions."""
     cutoff: Positive = 5.0
-    """Distance in angstrom beyond which atoms do not see each other."""
+    """Cutoff radius in angstrom, beyond which atoms do not interact."""
     output_layers: Depth = 2
-    """Layers of the network that turns the features of an atom into its energy."""
+    """Number of layers of the output network, from the features of an atom to its energy."""
 
     @classmethod
     def packages(cls) -> Sequence[str]:
@@ -48,7 +48,7 @@ class SchNetPackFamily(NetworkFamily):
         return network(self, numbers, self.own())
 
     def own(self) -> dict[str, Any]:
-        """What SchNetPack's module of this architecture takes besides what all of them do."""
+        """Additional arguments of SchNetPack's module of this architecture."""
         return {}
 
 
@@ -57,10 +57,10 @@ class TabulatedFamily(SchNetPackFamily):
     """What the architectures have in common that are compiled for the processor."""
 
     table: Table = 300
-    """Intervals of the table of what distances give, for inference on the processor; 0 to leave
-    inference to torch. With 300, forces of azobenzene are off by 3e-8 eV/angstrom in double
-    precision, and by the fifth power of the spacing with others; with more of them SchNet's table
-    leaves the cache."""
+    """Number of intervals of the table of radial filters, for inference on CPUs; 0 for inference by
+    torch. With 300, the error of forces of azobenzene is 3e-8 eV/angstrom in double precision; it
+    scales with the fifth power of the spacing. With more intervals SchNet's table exceeds the
+    cache."""
 
     @classmethod
     def packages(cls) -> Sequence[str]:
@@ -78,7 +78,7 @@ class TabulatedFamily(SchNetPackFamily):
 
 @dataclass(frozen=True, kw_only=True)
 class SchNet(TabulatedFamily):
-    """SchNet, a network of continuous filters over distances.
+    """SchNet, a message-passing network with continuous filters over distances.
 
     Source: Schütt, Sauceda, Kindermans, Tkatchenko, Müller, J. Chem. Phys. 148, 241722 (2018),
     doi:10.1063/1.5019779; SchNetPack 2.2.
@@ -88,11 +88,11 @@ class SchNet(TabulatedFamily):
     module: ClassVar[str] = "SchNet"
 
     features: Width = 64
-    """Features of an atom."""
+    """Number of features per atom."""
     interactions: Depth = 6
-    """Interaction blocks."""
+    """Number of interaction blocks (message-passing layers)."""
     filters: Table = 0
-    """Filters of an interaction; as many as there are features by default."""
+    """Number of filters per interaction; as many as features by default."""
 
     def own(self) -> dict[str, Any]:
         """See `SchNetPackFamily.own`."""
@@ -101,7 +101,7 @@ class SchNet(TabulatedFamily):
 
 @dataclass(frozen=True, kw_only=True)
 class PaiNN(TabulatedFamily):
-    """PaiNN, a network with features that turn with the molecule.
+    """PaiNN, an equivariant message-passing network with vector features.
 
     Source: Schütt, Unke, Gastegger, ICML 2021, arXiv:2102.03150; SchNetPack 2.2.
     """
@@ -112,7 +112,7 @@ class PaiNN(TabulatedFamily):
 
 @dataclass(frozen=True, kw_only=True)
 class SO3Net(SchNetPackFamily):
-    """SO3net, a network on spherical harmonics up to an angular momentum.
+    """SO3net, an equivariant message-passing network on spherical harmonics.
 
     Source: Schütt, Hessmann, Gebauer, Lederer, Gastegger, J. Chem. Phys. 158, 144801 (2023),
     doi:10.1063/5.0138367; SchNetPack 2.2.
@@ -122,9 +122,9 @@ class SO3Net(SchNetPackFamily):
     module: ClassVar[str] = "SO3net"
 
     features: Width = 64
-    """Features of an atom."""
+    """Number of features per atom."""
     angular_momentum: Count = 2
-    """Highest angular momentum of the spherical harmonics."""
+    """Maximum angular momentum of the spherical harmonics."""
 
     def own(self) -> dict[str, Any]:
         """See `SchNetPackFamily.own`."""

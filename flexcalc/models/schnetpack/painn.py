@@ -1,9 +1,9 @@
-"""PaiNN's arithmetic, compiled; see `networks.compiled`.
+"""PaiNN's message passing, compiled by numba; see `networks.compiled`.
 
-A filter of PaiNN is linear in the radial functions times the cutoff, and in the cutoff: these few
-functions of the distance are tabulated (`shells`), and products of matrices make the filters. Of
-everything that has a scalar, a radial and a carried part (or whatever three parts), they stand
-side by side in a row of 3 features. Vectors are three rows.
+A filter of PaiNN is linear in the radial functions times the cutoff function, and in the cutoff
+function. These few functions of the distance are tabulated (`shells`), and matrix products give the
+filters. Scalar, radial and carried parts (or other three parts) are stored side by side in rows of
+3 features. Vectors are three rows.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ class Blocks(NamedTuple):
     """The weights of the interaction and mixing blocks; `_t` is a transpose.
 
     Args:
-        start: (atoms, features) of the atoms before the first block.
+        start: (atoms, features) embedding of the atoms, before the first block.
         table: (intervals, 6, shells) coefficients of the polynomials.
         filters: (blocks, 3 features, shells).
-        context: (blocks, features, features), first layer of what an atom says to others.
+        context: (blocks, features, features), first layer of the message network.
         context_bias: (blocks, features).
         message: (blocks, 3 features, features), its second layer.
         message_bias: (blocks, 3 features).
         mix: (blocks, 2 features, features), of vectors.
-        inner: (blocks, features, 2 features), first layer of what an atom says to itself.
+        inner: (blocks, features, 2 features), first layer of the update network.
         inner_bias: (blocks, features).
         update: (blocks, 3 features, features), its second layer.
         update_bias: (blocks, 3 features).
@@ -58,22 +58,22 @@ class Blocks(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """Arrays of one thread.
+    """Work arrays of one thread.
 
     Args:
         near: the pairs within the cutoff.
         shells, slopes: (pairs, shells) functions of the distance, and their slopes.
         filters: (blocks, pairs, 3 features).
-        said: (blocks, atoms, 3 features) what each atom says to others.
+        messages: (blocks, atoms, 3 features) from each atom to its neighbours.
         context_slope, inner_slope: (blocks, atoms, features) slopes of the activation.
         carried: (blocks, 3 atoms, features) vectors before a block.
         mixed: (blocks, 3 atoms, 2 features).
         length, product: (blocks, atoms, features) of the two halves of `mixed`.
         update: (blocks, atoms, 3 features).
-        push: (pairs, 3) the derivative of the energy by the unit vectors.
-        pull: (pairs, 3 features) that by the filters.
-        by_shell: (pairs, shells) that by the functions of the distance.
-        by_said, by_mixed: like `said` and `mixed`.
+        push: (pairs, 3) derivative of the energy by the unit vectors.
+        pull: (pairs, 3 features) derivative by the filters.
+        by_shell: (pairs, shells) derivative by the functions of the distance.
+        by_messages, by_mixed: like `messages` and `mixed`.
         vector, more: (3 atoms, features).
         joint: (atoms, 2 features).
         hidden, extra: (atoms, features).
@@ -83,7 +83,7 @@ class Scratch(NamedTuple):
     shells: np.ndarray
     slopes: np.ndarray
     filters: np.ndarray
-    said: np.ndarray
+    messages: np.ndarray
     context_slope: np.ndarray
     inner_slope: np.ndarray
     carried: np.ndarray
@@ -94,7 +94,7 @@ class Scratch(NamedTuple):
     push: np.ndarray
     pull: np.ndarray
     by_shell: np.ndarray
-    by_said: np.ndarray
+    by_messages: np.ndarray
     by_mixed: np.ndarray
     vector: np.ndarray
     more: np.ndarray
@@ -112,7 +112,7 @@ class Scratch(NamedTuple):
             "shells": (count, shells),
             "slopes": (count, shells),
             "filters": (layers, count, 3 * features),
-            "said": (layers, atoms, 3 * features),
+            "messages": (layers, atoms, 3 * features),
             "context_slope": (layers, atoms, features),
             "inner_slope": (layers, atoms, features),
             "carried": (layers, 3 * atoms, features),
@@ -123,7 +123,7 @@ class Scratch(NamedTuple):
             "push": (count, 3),
             "pull": (count, 3 * features),
             "by_shell": (count, shells),
-            "by_said": (atoms, 3 * features),
+            "by_messages": (atoms, 3 * features),
             "by_mixed": (3 * atoms, 2 * features),
             "vector": (3 * atoms, features),
             "more": (3 * atoms, features),
@@ -151,9 +151,9 @@ def evaluate(
 
     Args:
         positions: in double precision.
-        pairs, blocks, output: of the network, in its own.
+        pairs, blocks, output: of the network, in its precision.
         scratch: of this thread.
-        energies, gradient: what is found, in double precision.
+        energies, gradient: the results, in double precision.
     """
     layers = len(blocks.mix)
     vector = scratch.vector
@@ -163,20 +163,20 @@ def evaluate(
         scalar = blocks.start.copy()
         vector[:] = 0
         for block in range(layers):
-            _speak(count, scratch, blocks, block, scalar)
+            _compute_messages(count, scratch, blocks, block, scalar)
             scratch.carried[block] = vector
-            _listen(count, scratch, block, scalar)
+            _aggregate_messages(count, scratch, block, scalar)
             _mix(scratch, blocks, block, scalar)
         energies[row], scalar = read_out(scalar, output, 0)
-        # From here on they are derivatives of the energy.
+        # From here on these are derivatives of the energy.
         vector[:] = 0
         scratch.by_shell[:count] = 0
         scratch.push[:count] = 0
         for step in range(layers):
             block = layers - 1 - step
             _mix_back(scratch, blocks, block, scalar)
-            _listen_back(count, scratch, block, scalar)
-            _speak_back(count, scratch, blocks, block, scalar)
+            _aggregate_back(count, scratch, block, scalar)
+            _messages_back(count, scratch, blocks, block, scalar)
         _gather(count, scratch, pairs, gradient[row])
 
 
@@ -192,24 +192,26 @@ def _look_up(count: int, scratch: Scratch, table: np.ndarray) -> None:
 
 
 @compiled
-def _speak(count: int, scratch: Scratch, blocks: Blocks, block: int, scalar: np.ndarray) -> None:
-    """The filters of a block, and what each atom says to others."""
+def _compute_messages(
+    count: int, scratch: Scratch, blocks: Blocks, block: int, scalar: np.ndarray
+) -> None:
+    """The filters of a block, and the messages of each atom to its neighbours."""
     np.dot(scratch.shells[:count], blocks.filters_t[block], scratch.filters[block, :count])
-    hidden, said = scratch.hidden, scratch.said[block]
+    hidden, messages = scratch.hidden, scratch.messages[block]
     np.dot(scalar, blocks.context_t[block], hidden)
     silu(hidden, blocks.context_bias[block], scratch.context_slope[block])
-    np.dot(hidden, blocks.message_t[block], said)
-    said += blocks.message_bias[block]
+    np.dot(hidden, blocks.message_t[block], messages)
+    messages += blocks.message_bias[block]
 
 
 @compiled
-def _listen(count: int, scratch: Scratch, block: int, scalar: np.ndarray) -> None:
-    """Add what each atom hears to its scalars, and to its vectors."""
+def _aggregate_messages(count: int, scratch: Scratch, block: int, scalar: np.ndarray) -> None:
+    """Aggregate the messages at each atom: add them to its scalars and vectors."""
     near, features = scratch.near, scalar.shape[1]
     vector, carried = scratch.vector, scratch.carried[block]
     for pair in range(count):
         a, b = near.ends[pair, 0], near.ends[pair, 1]
-        ab, ba = scratch.said[block, b], scratch.said[block, a]
+        ab, ba = scratch.messages[block, b], scratch.messages[block, a]
         filters = scratch.filters[block, pair]
         for f in range(features):
             scalar[a, f] += filters[f] * ab[f]
@@ -230,7 +232,7 @@ def _listen(count: int, scratch: Scratch, block: int, scalar: np.ndarray) -> Non
 
 @compiled
 def _mix(scratch: Scratch, blocks: Blocks, block: int, scalar: np.ndarray) -> None:
-    """What each atom says to itself, added to its scalars and vectors."""
+    """Update the scalars and vectors of each atom from its own features."""
     atoms, features = scalar.shape
     vector, mixed, joint = scratch.vector, scratch.mixed[block], scratch.joint
     length, product = scratch.length[block], scratch.product[block]
@@ -267,7 +269,7 @@ def _mix_back(scratch: Scratch, blocks: Blocks, block: int, scalar: np.ndarray) 
     vector, mixed, by_mixed = scratch.vector, scratch.mixed[block], scratch.by_mixed
     length, product = scratch.length[block], scratch.product[block]
     update, hidden, joint = scratch.update[block], scratch.hidden, scratch.joint
-    by_update = scratch.by_said
+    by_update = scratch.by_messages
     for atom in range(atoms):
         x, y, z = mixed[3 * atom], mixed[3 * atom + 1], mixed[3 * atom + 2]
         by_x, by_y, by_z = vector[3 * atom], vector[3 * atom + 1], vector[3 * atom + 2]
@@ -298,17 +300,18 @@ def _mix_back(scratch: Scratch, blocks: Blocks, block: int, scalar: np.ndarray) 
 
 
 @compiled
-def _listen_back(count: int, scratch: Scratch, block: int, scalar: np.ndarray) -> None:
-    """Derivatives by filters, unit vectors, what was said, and the vectors before `_listen`."""
+def _aggregate_back(count: int, scratch: Scratch, block: int, scalar: np.ndarray) -> None:
+    """Derivatives by filters, unit vectors, messages, and the vectors before
+    `_aggregate_messages`."""
     near, features = scratch.near, scalar.shape[1]
     vector, carried = scratch.vector, scratch.carried[block]
-    by_said, before = scratch.by_said, scratch.more
-    by_said[:] = 0
+    by_messages, before = scratch.by_messages, scratch.more
+    by_messages[:] = 0
     before[:] = vector
     for pair in range(count):
         a, b = near.ends[pair, 0], near.ends[pair, 1]
-        ab, ba = scratch.said[block, b], scratch.said[block, a]
-        by_ab, by_ba = by_said[b], by_said[a]
+        ab, ba = scratch.messages[block, b], scratch.messages[block, a]
+        by_ab, by_ba = by_messages[b], by_messages[a]
         filters, pull = scratch.filters[block, pair], scratch.pull[pair]
         for f in range(features):
             pull[f] = scalar[a, f] * ab[f] + scalar[b, f] * ba[f]
@@ -344,14 +347,14 @@ def _listen_back(count: int, scratch: Scratch, block: int, scalar: np.ndarray) -
 
 
 @compiled
-def _speak_back(
+def _messages_back(
     count: int, scratch: Scratch, blocks: Blocks, block: int, scalar: np.ndarray
 ) -> None:
     """Derivatives by the functions of the distance, and by the scalars before a block."""
     extra = np.dot(scratch.pull[:count], blocks.filters[block])
     scratch.by_shell[:count] += extra
     if block:  # the scalars before the first block are constant
-        np.dot(scratch.by_said, blocks.message[block], scratch.hidden)
+        np.dot(scratch.by_messages, blocks.message[block], scratch.hidden)
         hidden = scratch.hidden
         hidden *= scratch.context_slope[block]
         np.dot(hidden, blocks.context[block], scratch.extra)

@@ -1,4 +1,4 @@
-"""What compiled SchNet and PaiNN share: the pairs within the cutoff, and their tables."""
+"""The neighbour list of compiled SchNet and PaiNN: pairs within the cutoff, and their tables."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from flexcalc.models.networks.compiled import compiled
 
 
 class Pairs(NamedTuple):
-    """The pairs of atoms.
+    """All pairs of atoms of the molecule.
 
     Args:
         first, second: (pairs,) their atoms.
-        cutoff: in angstrom.
-        intervals: of a table between zero and the cutoff.
+        cutoff: cutoff radius in angstrom.
+        intervals: number of intervals of a table from zero to the cutoff.
     """
 
     first: np.ndarray
@@ -26,12 +26,12 @@ class Pairs(NamedTuple):
 
 
 class Near(NamedTuple):
-    """The pairs within the cutoff; of each array only so many rows are filled.
+    """The neighbour list: pairs within the cutoff. Only the first rows of each array are filled.
 
     Args:
         ends: (pairs, 2) the atoms.
-        left: (pairs,) the interval of the table that the distance is in.
-        place: (pairs,) the place in it, from 0 to 1.
+        left: (pairs,) interval of the table that contains the distance.
+        place: (pairs,) position in the interval, from 0 to 1.
         unit: (pairs, 3) from the first atom to the second.
         distance: (pairs,) in angstrom.
     """
@@ -44,7 +44,7 @@ class Near(NamedTuple):
 
     @classmethod
     def of(cls, count: int, dtype: Any) -> Near:
-        """Room for so many pairs."""
+        """Empty arrays for this number of pairs."""
         ends, left = np.empty((count, 2), int), np.empty(count, int)
         place, unit, distance = (np.empty(shape, dtype) for shape in (count, (count, 3), count))
         return cls(ends, left, place, unit, distance)
@@ -52,9 +52,9 @@ class Near(NamedTuple):
 
 @compiled
 def find(positions: np.ndarray, pairs: Pairs, near: Near) -> int:
-    """Describe the pairs of positions (atoms, 3) that are near; returns how many there are.
+    """Fill the neighbour list for positions (atoms, 3); returns the number of pairs.
 
-    Positions are in double precision, so that in single precision it is differences that round.
+    Positions are in double precision, so that only differences are rounded to single precision.
     """
     scale = pairs.intervals / pairs.cutoff
     count = 0
@@ -85,7 +85,7 @@ def value_at(c: np.ndarray, t: np.floating, f: int) -> np.floating:
 
 @compiled
 def slope_at(c: np.ndarray, t: np.floating, f: int) -> np.floating:
-    """Its slope there."""
+    """Derivative of function f at t."""
     kind = c.dtype.type
     upper = kind(3) * c[3, f] + t * (kind(4) * c[4, f] + t * (kind(5) * c[5, f]))
     return c[1, f] + t * (kind(2) * c[2, f] + t * upper)

@@ -1,4 +1,4 @@
-"""SchNet's arithmetic, compiled; see `networks.compiled`."""
+"""SchNet's message passing, compiled by numba; see `networks.compiled`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Blocks(NamedTuple):
     """The weights of the interaction blocks; `_t` is a transpose.
 
     Args:
-        start: (atoms, features) of the atoms before the first block.
+        start: (atoms, features) embedding of the atoms, before the first block.
         table: (intervals, blocks, 6, filters) coefficients of the polynomials.
         inward: (blocks, filters, features).
         first: (blocks, features, filters).
@@ -36,13 +36,13 @@ class Blocks(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """Arrays of one thread.
+    """Work arrays of one thread.
 
     Args:
         near: the pairs within the cutoff.
-        tension: (pairs,) the derivative of the energy by their places in the table.
+        tension: (pairs,) derivative of the energy by the position in the table.
         values: (blocks, pairs, filters) filters.
-        inward: (blocks, atoms, filters) features as the filters meet them.
+        inward: (blocks, atoms, filters) features that the filters multiply.
         sigmoid: (blocks, atoms, features) slopes of the activation.
         total, message: (atoms, filters).
         before, after: (atoms, features).
@@ -94,9 +94,9 @@ def evaluate(
 
     Args:
         positions: in double precision.
-        pairs, blocks, output: of the network, in its own.
+        pairs, blocks, output: of the network, in its precision.
         scratch: of this thread.
-        energies, gradient: what is found, in double precision.
+        energies, gradient: the results, in double precision.
     """
     layers = len(blocks.inward)
     before, after, total = scratch.before, scratch.after, scratch.total
@@ -105,7 +105,7 @@ def evaluate(
         x = blocks.start.copy()
         for block in range(layers):
             np.dot(x, blocks.inward_t[block], scratch.inward[block])
-            _spread(count, scratch, blocks.table, block)
+            _aggregate_messages(count, scratch, blocks.table, block)
             np.dot(total, blocks.first_t[block], before)
             softplus(before, blocks.first_bias[block], scratch.sigmoid[block], LOG2)
             np.dot(before, blocks.second_t[block], after)
@@ -118,17 +118,17 @@ def evaluate(
             np.dot(pull, blocks.second[block], after)
             after *= scratch.sigmoid[block]
             np.dot(after, blocks.first[block], scratch.message)
-            _strain(count, scratch, blocks.table, block)
+            _add_tension(count, scratch, blocks.table, block)
             if block > 0:  # the features before the first block are constant
-                _collect(count, scratch, block)
+                _aggregate_back(count, scratch, block)
                 np.dot(total, blocks.inward[block], after)
                 pull += after
-        _push(count, scratch, pairs, gradient[row])
+        _gather(count, scratch, pairs, gradient[row])
 
 
 @compiled
-def _spread(count: int, scratch: Scratch, table: np.ndarray, block: int) -> None:
-    """Read off the filters of a block, and sum the messages that each atom gets."""
+def _aggregate_messages(count: int, scratch: Scratch, table: np.ndarray, block: int) -> None:
+    """Interpolate the filters of a block, and aggregate the messages at each atom."""
     inward, total, near = scratch.inward[block], scratch.total, scratch.near
     total[:] = 0
     for pair in range(count):
@@ -142,8 +142,8 @@ def _spread(count: int, scratch: Scratch, table: np.ndarray, block: int) -> None
 
 
 @compiled
-def _collect(count: int, scratch: Scratch, block: int) -> None:
-    """Sum what the messages of a block, on the way back, give to each atom."""
+def _aggregate_back(count: int, scratch: Scratch, block: int) -> None:
+    """Backpropagate the messages of a block to the features of each atom."""
     message, total, near = scratch.message, scratch.total, scratch.near
     total[:] = 0
     for pair in range(count):
@@ -155,8 +155,8 @@ def _collect(count: int, scratch: Scratch, block: int) -> None:
 
 
 @compiled
-def _strain(count: int, scratch: Scratch, table: np.ndarray, block: int) -> None:
-    """Add to the tension what it has from the filters of a block."""
+def _add_tension(count: int, scratch: Scratch, table: np.ndarray, block: int) -> None:
+    """Add the contribution of the filters of a block to the tension."""
     inward, message, near = scratch.inward[block], scratch.message, scratch.near
     for pair in range(count):
         first, second, t = near.ends[pair, 0], near.ends[pair, 1], near.place[pair]
@@ -169,8 +169,8 @@ def _strain(count: int, scratch: Scratch, table: np.ndarray, block: int) -> None
 
 
 @compiled
-def _push(count: int, scratch: Scratch, pairs: Pairs, gradient: np.ndarray) -> None:
-    """The gradient (atoms, 3) that the tension of the pairs gives."""
+def _gather(count: int, scratch: Scratch, pairs: Pairs, gradient: np.ndarray) -> None:
+    """The gradient (atoms, 3) from the tension of the pairs."""
     near, scale = scratch.near, pairs.intervals / pairs.cutoff
     gradient[:] = 0
     for pair in range(count):

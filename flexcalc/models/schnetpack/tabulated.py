@@ -1,9 +1,9 @@
-"""SchNet and PaiNN for the processor: energies and gradients without differentiating a graph.
+"""SchNet and PaiNN on CPUs: energies and analytical gradients, without automatic differentiation.
 
-What they take from a distance is tabulated once, with its slopes and curvatures, and read off by
+Functions of the distance are tabulated once, with first and second derivatives, and evaluated by
 quintic Hermite interpolation: SchNet's filters of all blocks, and PaiNN's radial functions. The
-gradient is that of the interpolant, so that forces are minus the gradient of the energy to
-rounding, and smooth. With h the spacing of the table, values are off by at most
+gradient is that of the interpolant, so that forces are smooth, and minus the gradient of the energy
+to rounding. With h the spacing of the table, the error of values is at most
 h^6/46080 max|d^6W/dr^6| and slopes by a multiple of h^5 (Davis, Interpolation and Approximation,
 section 3.5). The arithmetic is compiled: `schnet` and `painn`.
 """
@@ -26,11 +26,11 @@ from flexcalc.models.schnetpack.pairs import Pairs
 
 
 def tabulated(network: PairNetwork, points: int, dtype: torch.dtype) -> Compiled:
-    """A network for inference on the processor.
+    """A compiled network for inference on CPUs.
 
     Args:
         network: SchNet or PaiNN.
-        points: intervals of the table between zero and the cutoff.
+        points: number of intervals of the table from zero to the cutoff.
         dtype: of the arithmetic.
     """
     model = copy.deepcopy(network.representation).to(torch.float64)
@@ -49,7 +49,7 @@ def _both(name: str, weights: list[torch.Tensor], dtype: torch.dtype) -> dict[st
 
 
 def _schnet(model: Any, start: torch.Tensor, points: int, dtype: torch.dtype) -> schnet.Blocks:
-    """SchNet's weights; all filters of all blocks are in the table."""
+    """SchNet's weights; the table has the filters of all blocks."""
     parts = list(model.interactions)
 
     def filters(r: torch.Tensor) -> torch.Tensor:
@@ -68,7 +68,8 @@ def _schnet(model: Any, start: torch.Tensor, points: int, dtype: torch.dtype) ->
 
 
 def _painn(model: Any, start: torch.Tensor, points: int, dtype: torch.dtype) -> painn.Blocks:
-    """PaiNN's weights; the radial functions times the cutoff, and the cutoff, are in the table."""
+    """PaiNN's weights; the table has radial functions times cutoff function, and cutoff
+    function."""
     interactions, mixings = list(model.interactions), list(model.mixing)
     context = [part.interatomic_context_net for part in interactions]
     inner = [part.intraatomic_context_net for part in mixings]
@@ -104,7 +105,7 @@ BLOCKS: dict[type[PairNetwork], tuple[Any, Callable[..., Any]]] = {
     SchNetNetwork: (schnet, _schnet),
     PaiNNNetwork: (painn, _painn),
 }
-"""The compiled form of a network, and what collects its weights."""
+"""The module with the compiled form of a network, and the function that collects its weights."""
 
 
 def _table(
@@ -112,7 +113,7 @@ def _table(
 ) -> torch.Tensor:
     """Coefficients of the polynomials of each interval, in float64.
 
-    Coefficients, and not what they come from, whose differences would lose digits.
+    Coefficients are stored rather than values, whose differences would lose digits.
 
     Args:
         functions: distances (n,) in angstrom to values (n, ..., functions).
@@ -122,7 +123,7 @@ def _table(
     """
     spacing = cutoff / points
     distances = torch.arange(points + 1, dtype=torch.float64) * spacing
-    # Curvatures jump at the cutoff, and are wanted on this side of it.
+    # Second derivatives are discontinuous at the cutoff; take the limit from below.
     distances[-1] = math.nextafter(cutoff, 0.0)
 
     with torch.enable_grad():
@@ -133,7 +134,7 @@ def _table(
     values, first, second = exact.detach(), rising.detach(), turning.detach()
     first, second = first * spacing, second * (spacing**2 / 2)
     start, slope, bend = values[:-1], first[:-1], second[:-1]
-    # What is left for the higher powers to do at the other end.
+    # The remainder at the other end, which the higher powers account for.
     value = values[1:] - start - slope - bend
     rise = first[1:] - slope - 2 * bend
     turn = second[1:] - bend
@@ -146,9 +147,9 @@ def _table(
 
 
 def _slopes(values: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-    """Derivatives of values (n, ...) by places (n,), where a row depends on its place alone.
+    """Derivatives of values (n, ...) by places (n,), where each row depends on its own place only.
 
-    The derivative of a weighted sum of values by its weights, all at once.
+    All derivatives at once, by differentiating a weighted sum of values by its weights.
     """
     weights = torch.ones_like(values, requires_grad=True)
     (mixed,) = torch.autograd.grad(values, places, weights, create_graph=True)

@@ -271,10 +271,10 @@ def _table(found: Scalars, folder: RunFolder) -> str:
                 number(None if atoms is None else drift / atoms),
             )
         )
-    head = ("replica", "time, ps", "mean T, K", "spread of T, K", "drift", "drift an atom")
+    head = ("replica", "time, ps", "mean T, K", "spread of T, K", "drift", "drift per atom")
     caption = (
-        "Drift is the slope of the conserved energy, in meV a ps and in meV an atom a ps. "
-        "The kinetic temperature of a small molecule spreads widely, as it must: by "
+        "Drift is the slope of the conserved energy, in meV per ps, and in meV per atom and ps. "
+        "The kinetic temperature of a small molecule fluctuates strongly: by "
         "T·√(2/n) for n degrees of freedom."
     )
     return html.heading("By replica") + html.table(head, rows, caption)

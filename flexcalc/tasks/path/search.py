@@ -10,7 +10,7 @@ import numpy as np
 from flexcalc.geometry import is_degenerate
 from flexcalc.masses import ISOTOPE_AMU, atomic_masses
 from flexcalc.methods.iterate import Checkpoint, Recorder, run
-from flexcalc.methods.path import PathState, ScanState, chained, path_length
+from flexcalc.methods.path import PathState, ScanState, align_consecutive, path_length
 from flexcalc.methods.relax import relax
 from flexcalc.registry import name_of
 from flexcalc.results.path import CONVERGENCE, PATH
@@ -42,7 +42,7 @@ def search(job: PathJob, store: Store) -> tuple[FoundPath, dict[str, Any]]:
             "searched with the labels as they are given"
         )
     state = _iterate(job, store, first)
-    images = chained(state.images)
+    images = align_consecutive(state.images)
     found = FoundPath(images, job.potential(images), isotopes)
     store.put(PATH, job.labelled(name_of(job.options.model), images, found.labels))
     figures = _figures(job, state, found) | {"isotopes": isotopes}

@@ -11,7 +11,7 @@ from flexcalc.dataset import Dataset
 from flexcalc.masses import of_frames
 from flexcalc.methods.irc import IRCState
 from flexcalc.methods.iterate import Checkpoint, StartedWith, run
-from flexcalc.methods.path import chained
+from flexcalc.methods.path import align_consecutive
 from flexcalc.methods.relax import relax
 from flexcalc.potential import Potential
 from flexcalc.results.saddle import DESCENT, MINIMA
@@ -88,7 +88,7 @@ def _coordinate(job: SaddleJob, state: IRCState, forward: int) -> Dataset:
         arcs = sign * state.arcs[moved, row]
         halves.append((state.points[moved, row], state.energies[moved, row], arcs))
     (p, e, a), (q, f, b) = halves
-    points = chained(np.concatenate([p[::-1], q[1:]]))
+    points = align_consecutive(np.concatenate([p[::-1], q[1:]]))
     energies, arcs = np.concatenate([e[::-1], f[1:]]), np.concatenate([a[::-1], b[1:]])
     own = of_frames(job.own_masses, len(points))
     return Dataset(job.numbers, points, energies, None, {"arc": arcs}, masses=own)

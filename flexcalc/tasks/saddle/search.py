@@ -15,7 +15,7 @@ from flexcalc.geometry import is_degenerate
 from flexcalc.masses import atomic_masses, of_frames
 from flexcalc.methods.hessian import Vibrations, hessian, vibrations
 from flexcalc.methods.iterate import Checkpoint, Recorder, StartedWith, run
-from flexcalc.methods.path import chained
+from flexcalc.methods.path import align_consecutive
 from flexcalc.methods.saddle import SaddleState
 from flexcalc.potential import Potential, in_batches
 from flexcalc.registry import name_of
@@ -108,7 +108,7 @@ def highest_image(potential: Potential, images: np.ndarray) -> Guess:
     """
     if len(images) < 3:
         return Guess(images[-1], None, {})
-    images = chained(images)
+    images = align_consecutive(images)
     top = int(np.argmax(potential(images).energies[1:-1])) + 1
     return Guess(images[top], images[top + 1] - images[top - 1], {})
 

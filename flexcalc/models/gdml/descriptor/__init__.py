@@ -1,16 +1,17 @@
-"""Descriptors: what the kernel compares, and how a batch's derivatives pass through it.
+"""Descriptors: the features that the kernel compares, and their derivatives.
 
-A descriptor maps positions (batch, atoms, 3) in angstrom to features (batch, size). It also
-gives the products with its Jacobian J that prediction and training need, and how its features
-move when atoms are relabelled (`Descriptor`). It is made of parts: `InverseDistances`, `Angles`
-and `Dihedrals`, alone, in a subset, or `Joined`; `RootDistances` puts distances in a metric.
+A descriptor maps positions (batch, atoms, 3) in angstrom to features (batch, size). It also has the
+products with its Jacobian J for prediction and training, and the permutation of features that
+belongs to a permutation of atoms (`Descriptor`). `InverseDistances`, `Angles` and `Dihedrals`, all
+or a subset of them, are concatenated in a `CompositeDescriptor`; `RootDistances` are distances in a
+learned metric.
 """
 
 from flexcalc.models.gdml.descriptor.angular import Angles, Dihedrals
+from flexcalc.models.gdml.descriptor.composite import CompositeDescriptor, extended
 from flexcalc.models.gdml.descriptor.distances import InverseDistances, RootDistances
 from flexcalc.models.gdml.descriptor.interface import Descriptor, Linearised
 from flexcalc.models.gdml.descriptor.internal import InternalCoordinates
-from flexcalc.models.gdml.descriptor.joined import Joined, extended
 from flexcalc.models.gdml.descriptor.stored import from_arrays
 
 __all__ = [
@@ -19,7 +20,7 @@ __all__ = [
     "Dihedrals",
     "InternalCoordinates",
     "InverseDistances",
-    "Joined",
+    "CompositeDescriptor",
     "Linearised",
     "RootDistances",
     "extended",

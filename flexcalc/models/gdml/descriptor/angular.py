@@ -4,10 +4,10 @@ The features are those of Vassilev-Galindo et al., J. Chem. Phys. 154, 094119 (2
 
     D_theta = (1 - exp(-theta))^2 - 1,    D_phi = 1 + cos(phi).
 
-At a linear angle, which the inversion of azobenzene passes through, the first has a kink and
-the second no value, so that no forces would exist there. Both are mended within `WINDOW` = w of
-a straight line. The bend b, how far the angle is from the nearest straight line (pi - theta
-beside pi, theta beside 0), is replaced by a smooth absolute value,
+At a linear angle, as in the inversion of azobenzene, the first has a kink and the second is
+undefined, so that forces do not exist. Both are smoothed within `WINDOW` = w of a linear angle. The
+bend b, the difference to the nearest linear angle (pi - theta near pi, theta near 0), is replaced
+by a smooth absolute value,
 
     b~ = w (5 + 15 s - 5 s^2 + s^3)/16,    s = (b/w)^2    for b < w,    b~ = b otherwise,
 

@@ -1,4 +1,4 @@
-"""Inverse distances, plain and in a metric of their own."""
+"""Inverse distances, plain and in a learned metric."""
 
 from __future__ import annotations
 
@@ -101,15 +101,16 @@ class InverseDistances(InternalCoordinates):
 
 @dataclass(frozen=True, eq=False)
 class RootDistances:
-    """y = T sqrt(x): square roots of the inverse distances x, in a metric of their own.
+    """y = T sqrt(x): square roots of the inverse distances x, in a learned metric.
 
-    A kernel compares features by their distance. Plain inverse distances give short contacts
-    the say; the metric T (see `metric.learn_metric`) weighs what the energy depends on.
+    A kernel compares features by their distance. With plain inverse distances, short contacts
+    dominate; the metric T (see `metric.learn_metric`) weights features by how much the energy
+    depends on them.
 
     Args:
         base: the inverse distances, all or some.
-        transform: T (size, size), symmetric; commutes with the relabellings of the group that
-            the model is to have, so that these move y as they move x.
+        transform: T (size, size), symmetric; commutes with the permutations of the symmetry
+            group, so that they act on y as on x.
     """
 
     base: InverseDistances

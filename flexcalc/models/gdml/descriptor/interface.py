@@ -1,4 +1,4 @@
-"""What the kernel needs to know of a descriptor."""
+"""The interface of descriptors."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Descriptor(Protocol):
         The features of `positions[p]` are `features[relabelled([p])[0]]`.
 
         Raises:
-            InputError: a permutation takes a feature to one that there is not.
+            InputError: a permutation maps a feature to one that does not exist.
         """
 
     def arrays(self) -> dict[str, np.ndarray]:

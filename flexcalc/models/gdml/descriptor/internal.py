@@ -1,4 +1,4 @@
-"""Internal coordinates of a few atoms each: how they are named, chosen and relabelled."""
+"""Internal coordinates as features: their names, subsets and permutations."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class InternalCoordinates(ABC):
     """
 
     kind: ClassVar[str]
-    """What a user calls one, as in `geometry.Coordinate`."""
+    """Name of a coordinate, as in `geometry.Coordinate`."""
     key: ClassVar[str]
-    """What a model folder calls the array of them."""
+    """Key of the array in a model folder."""
     width: ClassVar[int]
-    """Atoms of a feature."""
+    """Number of atoms per feature."""
 
     atoms: int
     members: np.ndarray
@@ -123,7 +123,7 @@ class InternalCoordinates(ABC):
         The features of `positions[p]` are `features[relabelled([p])[0]]`.
 
         Raises:
-            InputError: a permutation takes a feature to one that there is not.
+            InputError: a permutation maps a feature to one that does not exist.
         """
         features, found = self._moved(permutations)
         if not found.all():

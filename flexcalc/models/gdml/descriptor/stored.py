@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from flexcalc.errors import FileFormatError, InputError
+from flexcalc.models.gdml.descriptor.composite import KINDS, CompositeDescriptor
 from flexcalc.models.gdml.descriptor.distances import InverseDistances, RootDistances
 from flexcalc.models.gdml.descriptor.interface import Descriptor
-from flexcalc.models.gdml.descriptor.joined import KINDS, Joined
 
 ASYMMETRY = 1e-9
 """Share of a transform's largest number by which it may differ from its transpose."""
@@ -42,7 +42,9 @@ def _read(atoms: int, arrays: Mapping[str, np.ndarray]) -> Descriptor:
     if "weights" in arrays:
         if "transform" in arrays:
             raise InputError("expected weights of several parts or a transform, found both")
-        return Joined(parts, tuple(_floats("weights", arrays["weights"], (len(parts),))))
+        return CompositeDescriptor(
+            parts, tuple(_floats("weights", arrays["weights"], (len(parts),)))
+        )
     if len(parts) > 1:
         raise InputError(f"{len(parts)} kinds of features without the array weights")
     part = parts[0] if parts else InverseDistances(atoms)

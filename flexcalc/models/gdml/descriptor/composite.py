@@ -1,4 +1,4 @@
-"""Several kinds of features in one descriptor."""
+"""Composite descriptors: the concatenated features of several parts."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ KINDS: tuple[type[InverseDistances] | type[Angles] | type[Dihedrals], ...] = (
     Angles,
     Dihedrals,
 )
-"""The parts there are, in the order in which they are joined."""
+"""Kinds of parts, in the order in which they are concatenated."""
 
 
 @dataclass(frozen=True, eq=False)
-class Joined:
-    """The features of several parts one after the other, each part times its weight.
+class CompositeDescriptor:
+    """The concatenated features of several parts, each part multiplied by its weight.
 
-    Inverse distances and angular features have different units and yet share one sigma; the
-    weights balance them. All weights one is the form of the paper.
+    Inverse distances and angular features have different units but a common sigma; the weights
+    balance them. In the paper all weights are one.
 
     Args:
         parts: of the same molecule; inverse distances, angles and dihedrals in this order, each
             at most once.
-        weights: one positive number a part; all one by default.
+        weights: one positive number per part; all one by default.
 
     Raises:
-        InputError: other parts, or other weights.
+        InputError: invalid parts or weights.
     """
 
     parts: tuple[InternalCoordinates, ...]
@@ -54,7 +54,7 @@ class Joined:
         weights = tuple(map(float, self.weights)) or (1.0,) * len(self.parts)
         if len(weights) != len(self.parts) or not all(0 < weight < np.inf for weight in weights):
             raise InputError(
-                f"weights: expected {len(self.parts)} positive numbers, one a part, got {weights}"
+                f"weights: expected {len(self.parts)} positive numbers, one per part, got {weights}"
             )
         object.__setattr__(self, "weights", weights)
 
@@ -80,7 +80,7 @@ class Joined:
 
     @cached_property
     def _starts(self) -> tuple[int, ...]:
-        """Where each part's features begin, and where the last one's end."""
+        """First index of the features of each part, and the end of the last part."""
         return tuple(np.cumsum([0, *(part.size for part in self.parts)]).tolist())
 
     @cached_property
@@ -111,14 +111,14 @@ class Joined:
         dense = np.concatenate([part.jacobian(positions) for part in self.parts], axis=1)
         return dense * self._scale[:, None]
 
-    def subset(self, kept: np.ndarray) -> Joined:
-        """The same features without those not kept; a part that loses all of them is left out.
+    def subset(self, kept: np.ndarray) -> CompositeDescriptor:
+        """A subset of the features; parts without any of them are left out.
 
         Args:
             kept: indices of features, ascending.
 
         Raises:
-            InputError: none is kept, or the indices are not ascending ones of features.
+            InputError: no index, or indices that are out of range or not ascending.
         """
         indices = checked_subset(kept, self.size)
         parts, weights = [], []
@@ -127,17 +127,18 @@ class Joined:
             if len(inside):
                 parts.append(part.subset(inside))
                 weights.append(weight)
-        return Joined(tuple(parts), tuple(weights))
+        return CompositeDescriptor(tuple(parts), tuple(weights))
 
     def closed_under(self, permutations: np.ndarray) -> np.ndarray:
-        """Which permutations (group, atoms) only exchange the features, (group,) of bool."""
+        """Whether each of the permutations (group, atoms) maps features to features, (group,) of
+        bool."""
         return np.all([part.closed_under(permutations) for part in self.parts], axis=0)
 
     def relabelled(self, permutations: np.ndarray) -> np.ndarray:
         """Feature indices (group, size) of atom permutations (group, atoms).
 
         Raises:
-            InputError: a permutation takes a feature to one that there is not.
+            InputError: a permutation maps a feature to one that does not exist.
         """
         moved = [part.relabelled(permutations) for part in self.parts]
         starts = self._starts[:-1]
@@ -154,18 +155,18 @@ def extended(
     positions: np.ndarray,
     weights: tuple[float, float, float] = (1.0, 1.0, 1.0),
     permutations: np.ndarray | None = None,
-) -> Joined | InverseDistances:
-    """All inverse distances, and every bonded angle and dihedral, if there are any.
+) -> CompositeDescriptor | InverseDistances:
+    """The extended descriptor: all inverse distances, bonded angles and bonded dihedrals.
 
     Source: Vassilev-Galindo et al., J. Chem. Phys. 154, 094119 (2021), where all weights are one.
 
     Args:
         numbers: (atoms,) atomic numbers.
-        positions: (frames, atoms, 3) or (atoms, 3) in angstrom; a pair is bonded where it is so
-            in more than half of the frames.
+        positions: (frames, atoms, 3) or (atoms, 3) in angstrom; a pair counts as bonded
+            if it is bonded in more than half of the frames.
         weights: of the distances, the angles and the dihedrals.
-        permutations: (group, atoms) symmetries that the features are to be closed under: the
-            images of a bond are bonds.
+        permutations: (group, atoms) symmetries under which the features are closed: images of a
+            bond are bonds.
     """
     atoms = len(numbers)
     frames = np.asarray(positions)
@@ -179,4 +180,4 @@ def extended(
     parts: list[InternalCoordinates] = [InverseDistances(atoms), Angles(atoms, angles)]
     if len(dihedrals):
         parts.append(Dihedrals(atoms, dihedrals))
-    return Joined(tuple(parts), tuple(weights[: len(parts)]))
+    return CompositeDescriptor(tuple(parts), tuple(weights[: len(parts)]))
