@@ -75,7 +75,7 @@ def originals(tmp_path_factory):
         flexcalc.train(data, points=10, sigma=5.0).save("water.flex")
         cli.main(["export", "plain.flex", "sgdml.npz"])
         gap = flexcalc.train(data, "gap", points=5, cutoff=3.0, n_max=2, l_max=1, n_sparse=4)
-        for name, content in gap.files.items():
+        for name, content in gap.model.files.items():
             Path(name).write_bytes(content)
         Path("run.toml").write_text(
             MD + 'replicas = 2\nseed = 3\n[method]\nkind = "langevin"\ntimestep_fs = 0.5\n'

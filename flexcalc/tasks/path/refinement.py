@@ -158,7 +158,8 @@ def barrier_error(path: Path) -> float:
     """The error of the barrier in kcal/mol: at the saddle where there is one, or the top image."""
     saddle = None if path.saddle is None else path.saddle.barrier_error_kcal_mol
     error = path.barrier_error_kcal_mol if saddle is None else saddle
-    assert error is not None  # every round is relabelled
+    if error is None:
+        raise ValueError("the path of a round has not been relabelled")
     return error
 
 
