@@ -95,6 +95,14 @@ class Speed(TypedDict):
     ns_per_day: float
 
 
+class Known(TypedDict):
+    """What results say of a start."""
+
+    model: str
+    atom_map: tuple[int, ...] | None
+    isotopes: str | None
+
+
 @dataclass(frozen=True, eq=False)
 class Start[C]:
     """Where dynamics starts, everything read and opened.
@@ -119,7 +127,7 @@ class Start[C]:
             self.potential, positions, fixed, name_of(options.model), options.method.masses
         )
 
-    def told(self, store: Store) -> dict[str, Any]:
+    def told(self, store: Store) -> Known:
         """Say what there is to say of the start, and return what results have of it."""
         options: Any = self.options
         return {
