@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -23,7 +22,7 @@ from flexcalc.registry import open_potential
 from flexcalc.results.base import Result
 from flexcalc.results.description import Description
 from flexcalc.runs.resuming import RESULTS
-from flexcalc.storage import read_json, read_text
+from flexcalc.storage import JSON, read_json, read_text
 from flexcalc.tasks.audit import audit
 from flexcalc.units import KCAL_MOL
 
@@ -90,14 +89,14 @@ def _of_potential(potential: Potential) -> Description:
     return _model(potential.numbers, dict(getattr(potential, "facts", {})))
 
 
-def _model(numbers: Sequence[int] | np.ndarray, facts: dict[str, Any]) -> Description:
+def _model(numbers: Sequence[int] | np.ndarray, facts: dict[str, JSON]) -> Description:
     if facts.pop(FACT, None) is not None:
         facts["bonding"] = "kept: a start whose like atoms are in another order is refused"
     return Description("model", {"molecule": formula(np.array(numbers)), **facts})
 
 
 def _of_dataset(data: Dataset) -> Description:
-    facts: dict[str, Any] = {
+    facts: dict[str, JSON] = {
         "molecule": formula(data.numbers),
         "atoms": len(data.numbers),
         "frames": len(data),
@@ -136,12 +135,14 @@ def _audited(data: Dataset, options: Info) -> Description:
     """Facts of a dataset, with what an audit of its labels found."""
     described = _of_dataset(data)
     found = audit(data, options.audit, trust=options.trust)
-    shown = {
+    shown: dict[str, JSON] = {
         "reference": found.reference,
         "frames computed again": found.frames,
         "findings": len(found.findings),
     }
-    lines = {f"finding {number}": line for number, line in enumerate(found.findings, 1)}
+    lines: dict[str, JSON] = {
+        f"finding {number}": line for number, line in enumerate(found.findings, 1)
+    }
     return Description("dataset", {**described.facts, "audit": shown | lines})
 
 

@@ -338,7 +338,7 @@ def test_a_run_that_is_taken_up_between_deaths_changes_not_one_byte(tmp_path):
     stops = (deaths[0] - 1, deaths[0], deaths[1] - 1, method.steps)
     for steps, seed in zip(stops, (5, 97, 98, 99), strict=True):
         parts = go(tmp_path / "parts", int(steps), warm(), seed)
-    for one, other in zip(pack(whole)[0].items(), pack(parts)[0].items(), strict=True):
+    for one, other in zip(pack(whole).arrays.items(), pack(parts).arrays.items(), strict=True):
         assert one[0] == other[0]
         assert one[1].tobytes() == other[1].tobytes()
     logs = [(tmp_path / part / "log.txt").read_bytes() for part in ("whole", "parts")]
