@@ -47,6 +47,20 @@ class Axis:
 
 
 @dataclass(frozen=True)
+class Binning:
+    """Regions to give errors by.
+
+    Args:
+        coordinates: errors are given by bins of each of these.
+        bins: number of equal bins, over the whole circle for a dihedral and over the range of
+            the data otherwise.
+    """
+
+    coordinates: Sequence[Coordinate] = ()
+    bins: int = 18
+
+
+@dataclass(frozen=True)
 class Errors:
     """Errors of one quantity, in eV or eV/angstrom.
 
@@ -240,8 +254,7 @@ def accuracy(
     evaluation: Evaluation,
     *,
     rng: np.random.Generator,
-    coordinates: Sequence[Coordinate] = (),
-    bins: int = 18,
+    by: Binning = Binning(),
     resamples: int = 200,
     worst: int = 10,
 ) -> Accuracy:
@@ -251,9 +264,7 @@ def accuracy(
         dataset: reference labels; energies or forces alone will do.
         evaluation: predictions for the dataset's positions.
         rng: source of the bootstrap's resampling.
-        coordinates: errors are also given by bins of each of these.
-        bins: number of equal bins, over the whole circle for a dihedral and over the range of
-            the data otherwise.
+        by: regions to give errors by too.
         resamples: bootstrap samples of frames.
         worst: number of worst frames to list.
 
@@ -286,9 +297,9 @@ def accuracy(
         regions=tuple(
             Regions(
                 Axis(one.label, one.unit, one.periodic),
-                _bins(one, dataset.positions, bins, energy_error, force_error),
+                _bins(one, dataset.positions, by.bins, energy_error, force_error),
             )
-            for one in coordinates
+            for one in by.coordinates
         ),
         net_force=net_force,
         net_torque=net_torque,

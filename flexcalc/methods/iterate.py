@@ -223,44 +223,57 @@ class LastGood:
         self.state, self.generator = state, self.rng.bit_generator.state
 
 
+@dataclass(frozen=True, eq=False)
+class Setup:
+    """Geometries that are about to move, and the surface that they move on.
+
+    Args:
+        potential: surface, in eV and angstrom.
+        positions: (batch, atoms, 3) in angstrom, where a fresh run starts.
+        guards: called with every state before it is recorded; they raise a GuardError to end the
+            run (`methods/guard.py`).
+    """
+
+    potential: Potential
+    positions: np.ndarray
+    guards: Sequence[Observer] = ()
+
+
 def run[S: State](
     method: Method[S],
-    potential: Potential,
-    positions: np.ndarray,
+    setup: Setup,
     kind: type[S],
     *,
     steps: int,
     checkpoint: Checkpoint,
     observers: Iterable[Observer] = (),
-    guards: Iterable[Observer] = (),
 ) -> S:
     """Start a method, or resume it from its checkpoint, and iterate with everything recorded.
 
     Args:
-        positions: (batch, atoms, 3) in angstrom, the start of a new run.
+        method: what moves the batch.
+        setup: what is moved, and on what.
         kind: class of the method's states.
         steps: total number of steps.
         checkpoint: saves the run; its generator is that of the run.
         observers: called with every state, after the recorders.
-        guards: called with every state before the recorders; they raise a GuardError to end the
-            run (`methods/guard.py`).
 
     Raises:
         FileFormatError: the checkpoint on disk is damaged or of another method.
         GuardError: a guard stopped the run. All records before are saved, the checkpoint is the
             last good state, and the bad geometries are in stopped.xyz.
     """
-    rng, last, guards = checkpoint.rng, LastGood(checkpoint.rng), tuple(guards)
+    rng, last, potential = checkpoint.rng, LastGood(checkpoint.rng), setup.potential
     recorded: tuple[Observer, ...] = (*checkpoint.recorders, *observers, checkpoint)
-    watchers: tuple[Observer, ...] = (*guards, *recorded, last)
+    watchers: tuple[Observer, ...] = (*setup.guards, *recorded, last)
     state = checkpoint.restore(kind)
     try:
         if state is not None:
-            for guard in guards:
+            for guard in setup.guards:
                 guard(state)
             last(state)
         if state is None:
-            state = method.init(potential, positions, rng)
+            state = method.init(potential, setup.positions, rng)
             for watcher in watchers:
                 watcher(state)
         state = iterate(method, potential, state, steps=steps, rng=rng, observers=watchers)

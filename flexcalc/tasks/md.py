@@ -13,14 +13,13 @@ from flexcalc.dataset import Dataset
 from flexcalc.errors import InputError
 from flexcalc.files.tables import csv_blocks
 from flexcalc.methods.dynamics import DynamicsState
-from flexcalc.methods.iterate import Method, Recorder
+from flexcalc.methods.iterate import Method, Recorder, Setup
 from flexcalc.methods.plumed import Kernels, PlumedState, UnderPlumed, read_script
 from flexcalc.potential import Evaluation
 from flexcalc.results.trajectory import SCALARS, TRAJECTORY, Trajectory
 from flexcalc.store import Store
 from flexcalc.tasks.motion import (
     ADVICE,
-    Batch,
     Start,
     Watch,
     frames_of,
@@ -46,7 +45,7 @@ def md(options: Md, store: Store) -> Trajectory:
     start = open_start(options, options.replicas, "replicas")
     options = start.options
     positions = start.positions[np.arange(options.replicas) % len(start.positions)]
-    batch = Batch(start.potential, positions, start.guards(positions))
+    batch = Setup(start.potential, positions, start.guards(positions))
     script = _script(start, store)
     found = store.begin(options)
     if found is not None:

@@ -14,7 +14,7 @@ from flexcalc.errors import GuardError, InputError
 from flexcalc.files import plumed
 from flexcalc.methods.bias import Wall
 from flexcalc.methods.guard import BendGuard, Guard
-from flexcalc.methods.iterate import Recorder
+from flexcalc.methods.iterate import Recorder, Setup
 from flexcalc.methods.metadynamics import Metadynamics, MetadynamicsState, WellTempered
 from flexcalc.results.free_energy import (
     COLVAR,
@@ -26,7 +26,6 @@ from flexcalc.results.free_energy import (
 from flexcalc.store import Store
 from flexcalc.tasks.motion import (
     ADVICE,
-    Batch,
     Watch,
     bath_of,
     biased_coordinates,
@@ -54,7 +53,7 @@ def metad(options: Metad, store: Store) -> FreeEnergySurface:
     positions = start.positions[np.arange(options.walkers) % len(start.positions)]
     notes = _check_start(method, numbers, positions)
     guards: list[Guard] = [*start.guards(positions), BendGuard(method.coordinates)]
-    batch = Batch(start.potential, positions, guards)
+    batch = Setup(start.potential, positions, guards)
     found = store.begin(options)
     if found is not None:
         return FreeEnergySurface.from_dict(found, store)

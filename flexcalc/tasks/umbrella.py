@@ -13,8 +13,8 @@ from flexcalc.errors import InputError
 from flexcalc.files import plumed
 from flexcalc.files.plumed import WINDOW_COLUMNS, WindowSamples
 from flexcalc.methods.guard import BendGuard, Guard
-from flexcalc.methods.iterate import Recorder
-from flexcalc.methods.umbrella import Umbrella, UmbrellaState
+from flexcalc.methods.iterate import Recorder, Setup
+from flexcalc.methods.umbrella import Umbrella, UmbrellaState, Windows
 from flexcalc.results.free_energy import (
     COLVAR,
     PROFILE,
@@ -24,7 +24,6 @@ from flexcalc.results.free_energy import (
 from flexcalc.store import Store
 from flexcalc.tasks.motion import (
     ADVICE,
-    Batch,
     Watch,
     bath_of,
     biased_coordinates,
@@ -57,7 +56,7 @@ def umbrella(options: UmbrellaSampling, store: Store) -> FreeEnergyProfile:
     coordinates = tuple(line.coordinate for line in method.lines)
     notes = checked_start(coordinates, positions)
     guards: list[Guard] = [*start.guards(positions), BendGuard(coordinates)]
-    batch = Batch(start.potential, positions, guards)
+    batch = Setup(start.potential, positions, guards)
     found = store.begin(options)
     if found is not None:
         return FreeEnergyProfile.from_dict(found, store)
@@ -131,10 +130,12 @@ def method_of(options: UmbrellaSampling) -> Umbrella:
     return Umbrella.on(
         biased_coordinates(options.coordinate, trust=options.trust),
         bath_of(options.method),
-        low=options.low,
-        high=options.high,
-        windows=options.windows,
-        kappa_kcal_mol=options.kappa_kcal_mol,
+        Windows(
+            low=options.low,
+            high=options.high,
+            windows=options.windows,
+            kappa_kcal_mol=options.kappa_kcal_mol,
+        ),
         equilibration=options.equilibration,
     )
 

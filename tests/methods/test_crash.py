@@ -20,7 +20,7 @@ from flexcalc.methods.crash import (
 )
 from flexcalc.methods.dynamics import Langevin
 from flexcalc.methods.guard import DistanceGuard
-from flexcalc.methods.iterate import Checkpoint, Recorder, iterate, pack, run
+from flexcalc.methods.iterate import Checkpoint, Recorder, Setup, iterate, pack, run
 from flexcalc.potential import CheckedPotential, Evaluation
 from flexcalc.storage import AppendLog, whole_lines
 from flexcalc.store import FolderStore
@@ -324,7 +324,7 @@ def go(folder, steps, method, seed=5):
             seconds=1e9,
         )
         start = method.replicas.positions
-        return run(method, Weak(), start, CrashState, steps=steps, checkpoint=checkpoint)
+        return run(method, Setup(Weak(), start), CrashState, steps=steps, checkpoint=checkpoint)
 
 
 @pytest.mark.data

@@ -15,13 +15,13 @@ from flexcalc.methods.dynamics import (
     Rescaling,
 )
 from flexcalc.methods.irc import IRC, IRCState
-from flexcalc.methods.iterate import Checkpoint, Recorder, pack, run, unpack
+from flexcalc.methods.iterate import Checkpoint, Recorder, Setup, pack, run, unpack
 from flexcalc.methods.metadynamics import Metadynamics, MetadynamicsState, WellTempered
 from flexcalc.methods.optimisers import FIRE, LBFGS
 from flexcalc.methods.path import NEB, PathState, Scan, ScanState, String, interpolate
 from flexcalc.methods.relax import Relax, RelaxState
 from flexcalc.methods.saddle import RFO, SaddleState
-from flexcalc.methods.umbrella import Umbrella, UmbrellaState
+from flexcalc.methods.umbrella import Umbrella, UmbrellaState, Windows
 from flexcalc.storage import AppendLog, whole_lines
 from flexcalc.store import FolderStore
 
@@ -57,9 +57,7 @@ METHODS = {
         Umbrella.on(
             [Coordinate.parse("angle 1 0 2")],
             Langevin(),
-            low=[105.0],
-            high=[110.0],
-            windows=[2],
+            Windows(low=[105.0], high=[110.0], windows=[2]),
             equilibration=10,
         ),
         UmbrellaState,
@@ -112,7 +110,7 @@ def go(name, folder, steps, potential, seed=3):
             [recorder],
             seconds=1e9,
         )
-        return run(method, potential, start, kind, steps=steps, checkpoint=checkpoint)
+        return run(method, Setup(potential, start), kind, steps=steps, checkpoint=checkpoint)
 
 
 def everything(state):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from flexcalc import files
-from flexcalc.analysis.accuracy import accuracy
+from flexcalc.analysis.accuracy import Binning, accuracy
 from flexcalc.analysis.study import study
 from flexcalc.dataset import Dataset, Provenance
 from flexcalc.files import plumed
@@ -101,7 +101,7 @@ def evaluate(folder, rng, models=1):
             data.energies + rng.normal(scale=noise / 2, size=len(data)),
             data.forces + rng.normal(scale=noise, size=data.forces.shape),
         )
-        one = accuracy(data, prediction, coordinates=coordinates, rng=rng, resamples=50)
+        one = accuracy(data, prediction, by=Binning(coordinates=coordinates), rng=rng, resamples=50)
         found.append({"model": f"model-{index}.flex", **one.to_dict()})
         np.savez(
             folder / f"parity-{index}.npz",
@@ -202,16 +202,14 @@ def umbrella(folder, rng, coordinates=1):
     pytest.importorskip("pymbar")
     from flexcalc.analysis.umbrella import study
     from flexcalc.methods.dynamics import Langevin
-    from flexcalc.methods.umbrella import Umbrella
+    from flexcalc.methods.umbrella import Umbrella, Windows
 
     chosen = [Coordinate.parse(text) for text in ("dihedral 0 1 2 3", "angle 0 1 2")[:coordinates]]
     low, high = ([-120.0, 90.0], [120.0, 110.0])
     method = Umbrella.on(
         chosen,
         Langevin(),
-        low=low[:coordinates],
-        high=high[:coordinates],
-        windows=[5, 3][:coordinates],
+        Windows(low=low[:coordinates], high=high[:coordinates], windows=[5, 3][:coordinates]),
     )
     windows = len(method.centres)
     spread = np.array([30.0, 5.0])[:coordinates]

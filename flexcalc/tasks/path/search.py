@@ -10,7 +10,7 @@ import numpy as np
 
 from flexcalc.geometry import is_degenerate
 from flexcalc.masses import ISOTOPE_AMU, atomic_masses
-from flexcalc.methods.iterate import Checkpoint, Recorder, run
+from flexcalc.methods.iterate import Checkpoint, Recorder, Setup, run
 from flexcalc.methods.path import PathState, ScanState, align_consecutive, path_length
 from flexcalc.methods.relax import relax
 from flexcalc.registry import name_of
@@ -79,8 +79,7 @@ def _iterate(job: PathJob, store: Store, first: np.ndarray) -> State:
 
         return run(
             method,
-            job.potential,
-            first,
+            Setup(job.potential, first),
             method.state,
             steps=options.steps,
             checkpoint=Checkpoint(store, "path.checkpoint", rng, [recorder]),

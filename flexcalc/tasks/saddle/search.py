@@ -13,7 +13,7 @@ from flexcalc.dataset import Dataset
 from flexcalc.geometry import is_degenerate
 from flexcalc.masses import atomic_masses, of_frames
 from flexcalc.methods.hessian import Vibrations, hessian, vibrations
-from flexcalc.methods.iterate import Checkpoint, Recorder, StartedWith, run
+from flexcalc.methods.iterate import Checkpoint, Recorder, Setup, StartedWith, run
 from flexcalc.methods.path import align_consecutive
 from flexcalc.methods.saddle import SaddleState
 from flexcalc.potential import Potential, in_batches
@@ -203,8 +203,7 @@ def _refine(job: SaddleJob, store: Store, name: str, guess: Guess) -> SaddleStat
 
         return run(
             StartedWith(method, tangents),
-            job.potential,
-            guess.positions[None],
+            Setup(job.potential, guess.positions[None]),
             SaddleState,
             steps=steps,
             checkpoint=Checkpoint(store, f"{name}.checkpoint", rng, [recorder]),
