@@ -38,11 +38,13 @@ def serve(options: Serve) -> int:
     return adapter.serve(
         open_potential(options.model, start.numbers, trust=options.trust),
         _first(start),
-        unix=options.unix,
-        host=options.host,
-        port=options.port,
-        timeout_s=options.timeout_s,
-        allow_remote=options.allow_remote,
+        adapter.Server(
+            unix=options.unix,
+            host=options.host,
+            port=options.port,
+            timeout_s=options.timeout_s,
+            allow_remote=options.allow_remote,
+        ),
     )
 
 
@@ -65,14 +67,16 @@ def ipi(options: Ipi, store: Store) -> IpiRun:
             options.model,
             _first(start),
             folder,
-            clients=options.clients,
-            steps=options.steps,
-            start=_plain_start(options.start, start, folder),
-            compare=options.compare,
-            trust=options.trust,
-            allow_remote=options.allow_remote,
-            timeout_s=options.timeout_s,
-            progress=progress,
+            adapter.Launch(
+                clients=options.clients,
+                steps=options.steps,
+                start=_plain_start(options.start, start, folder),
+                compare=options.compare,
+                trust=options.trust,
+                allow_remote=options.allow_remote,
+                timeout_s=options.timeout_s,
+            ),
+            progress,
         )
     columns = {name: np.asarray(column, float) for name, column in outcome.scalars.items()}
     store.put(SCALARS, columns)
