@@ -5,6 +5,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+from ase.calculators.emt import EMT
 
 import flexcalc as fx
 from flexcalc.store import FlexcalcWarning
@@ -113,3 +114,17 @@ def test_what_a_script_keeps_has_the_figures_of_its_memory(script):
     assert known(written, SPEEDS | {"command"}) == known(
         json.loads(json.dumps(found["md"].to_dict())), SPEEDS
     )
+
+
+def test_an_ase_calculator_gives_the_figures_of_its_address():
+    address = "ase:ase.calculators.emt:EMT"
+    flat, other = fx.read(IP), fx.read(IIIP)
+    ways = {
+        "md": {"start": flat, "steps": 4, "replicas": 2, "keep_bonds": False},
+        "path": {"start": flat, "end": other, "steps": 2, "relax_ends": False, "images": 5},
+    }
+    without = SPEEDS | ADDRESSES
+    for name, options in ways.items():
+        ours, theirs = (getattr(fx, name)(model, **options) for model in (EMT(), address))
+        assert ours.model == "python:EMT"
+        assert known(ours.to_dict(), without) == known(theirs.to_dict(), without)

@@ -277,7 +277,7 @@ class DFT(CheckedPotential):
         coords, weights = scf.on_host(mf.grids.coords), scf.on_host(mf.grids.weights)
         return ts.hirshfeld_volumes(mf.mol, coords, weights, density, self._free)
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_memory": None}
 
 
