@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -89,10 +90,11 @@ def _of_potential(potential: Potential) -> Description:
     return _model(potential.numbers, dict(getattr(potential, "facts", {})))
 
 
-def _model(numbers: Sequence[int] | np.ndarray, facts: dict[str, JSON]) -> Description:
-    if facts.pop(FACT, None) is not None:
-        facts["bonding"] = "kept: a start whose like atoms are in another order is refused"
-    return Description("model", {"molecule": formula(np.array(numbers)), **facts})
+def _model(numbers: Sequence[int] | np.ndarray, facts: Mapping[str, Any]) -> Description:
+    shown = {key: value for key, value in facts.items() if key != FACT}
+    if facts.get(FACT) is not None:
+        shown["bonding"] = "kept: a start whose like atoms are in another order is refused"
+    return Description("model", {"molecule": formula(np.array(numbers)), **shown})
 
 
 def _of_dataset(data: Dataset) -> Description:
