@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from flexcalc import files
-from flexcalc.analysis.accuracy import Accuracy, accuracy
+from flexcalc.analysis.accuracy import Accuracy, Binning, accuracy
 from flexcalc.benchmarking.job import BenchmarkJob, Fit, Rows
 from flexcalc.benchmarking.paths import above_first
 from flexcalc.benchmarking.record import kept_of
@@ -67,8 +67,7 @@ def judged(
         test,
         evaluation,
         rng=np.random.default_rng(job.config.seed),
-        coordinates=coordinates,
-        bins=job.config.bins,
+        by=Binning(coordinates, job.config.bins),
         resamples=0,
     )
     return found, evaluation

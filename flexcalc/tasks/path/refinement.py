@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -35,6 +34,7 @@ from flexcalc.results.saddle import (
     STATIONARY,
     VIBRATIONS,
 )
+from flexcalc.storage import JSON
 from flexcalc.store import Store
 from flexcalc.tasks.molecule import source_of
 from flexcalc.tasks.path.job import PathJob
@@ -123,7 +123,7 @@ def refine(job: PathJob, store: Store, plan: Refinement, search: Search) -> Path
         The path of the last round.
     """
     options = job.options
-    rows: list[dict[str, Any]] = store.get(ROUNDS) or []
+    rows: list[dict[str, JSON]] = store.get(ROUNDS) or []
     training, tolerance = plan.training, options.barrier_tolerance_kcal_mol
     for number in range(options.refine + 1):
         inner = store.within(round_name(number))

@@ -33,7 +33,8 @@ def curves(record: Record) -> str:
                 (record.looks[model], _curve(one, key))
                 for (model,), one in grouped(group, "model").items()
             ]
-            svg = comparison.lines(drawn, (POINTS, label), log="xy", level=ACCURATE).svg(
+            frame = comparison.Frame((POINTS, label), log="xy", level=ACCURATE)
+            svg = comparison.lines(drawn, frame).svg(
                 f"benchmark-curve-{place}-{what}",
                 f"{mechanism}: {what} error against training points",
             )
@@ -98,9 +99,9 @@ def criteria(record: Record) -> str:
                 chosen.sort(key=lambda row: finite(row, "points"))
                 points, errors = column(chosen, "points"), column(chosen, f"best_{ENERGY}")
                 drawn.append((record.looks[model], comparison.Curve(points, errors)))
-            svg = comparison.lines(
-                drawn, (POINTS, QUANTITIES[1][1]), log="xy", level=ACCURATE, span=span
-            ).svg(
+            labels = (POINTS, QUANTITIES[1][1])
+            frame = comparison.Frame(labels, log="xy", level=ACCURATE, span=span)
+            svg = comparison.lines(drawn, frame).svg(
                 f"benchmark-criterion-{place}-{by}",
                 f"{mechanism}: energy error of models chosen {said}",
             )
@@ -157,7 +158,7 @@ def cutoffs(record: Record) -> str:
                 )
         if not drawn:
             continue
-        svg = comparison.lines(drawn, ("cutoff / Å", label)).svg(
+        svg = comparison.lines(drawn, comparison.Frame(("cutoff / Å", label))).svg(
             f"benchmark-cutoff-{what}", f"{what} error against the cutoff"
         )
         best = min(
