@@ -243,10 +243,20 @@ class _Model:
 
 @contextmanager
 def training_warnings(warn: Callable[[str, type[Warning]], None]) -> Iterator[None]:
-    """Hand the training's warnings to a store's or a run's `warn`."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", TrainingWarning)
-        yield
-    for note in caught:
-        if issubclass(note.category, TrainingWarning):
-            warn(str(note.message), TrainingWarning)
+    """Hand the training's warnings to a store's or a run's `warn`; others are issued as they were.
+
+    They are issued after the block, where the progress bar is gone, also if it raises.
+    """
+    caught: list[warnings.WarningMessage] = []
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", TrainingWarning)
+            yield
+    finally:
+        for note in caught:
+            if issubclass(note.category, TrainingWarning):
+                warn(str(note.message), TrainingWarning)
+            else:
+                warnings.warn_explicit(
+                    note.message, note.category, note.filename, note.lineno, source=note.source
+                )
