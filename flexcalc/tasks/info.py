@@ -83,7 +83,7 @@ def _of_model(place: str, trust: bool) -> Description:
         return _of_potential(open_potential(place, trust=trust))
     facts = read_facts(Path(place))
     facts.pop("files")
-    return _model(facts.pop("numbers"), facts)
+    return _model(facts.pop("numbers"), dict(facts))
 
 
 def _of_potential(potential: Potential) -> Description:

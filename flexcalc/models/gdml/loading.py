@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from flexcalc.errors import FileFormatError
 from flexcalc.models.folder import check_arrays, read_model
 from flexcalc.models.gdml.descriptor import Descriptor, from_arrays
 from flexcalc.models.gdml.groups import is_group
-from flexcalc.models.gdml.potential import GDMLPotential
+from flexcalc.models.gdml.potential import Expansion, GDMLPotential
 
 
 def read_potential(folder: Path, family: str) -> GDMLPotential:
@@ -40,14 +40,16 @@ def read_potential(folder: Path, family: str) -> GDMLPotential:
     sigma = facts["hyperparameters"].get("sigma")
     check_model(folder, numbers, arrays, sigma, descriptor)
     return GDMLPotential(
-        numbers=numbers,
-        permutations=arrays["permutations"],
-        features=arrays["features"],
-        coefficients=arrays["coefficients"],
-        energies=arrays.get("energies"),
-        sigma=sigma,
-        scale=float(arrays["scale"]),
-        constant=float(arrays["constant"]),
+        numbers,
+        Expansion(
+            permutations=arrays["permutations"],
+            features=arrays["features"],
+            coefficients=arrays["coefficients"],
+            energies=arrays.get("energies"),
+            sigma=cast(float, sigma),
+            scale=float(arrays["scale"]),
+            constant=float(arrays["constant"]),
+        ),
         descriptor=descriptor,
         facts=facts,
     )

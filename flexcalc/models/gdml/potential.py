@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from copy import copy
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from flexcalc.models.facts import ModelFacts
 from flexcalc.models.family import TrainedPotential
-from flexcalc.models.folder import write_model
+from flexcalc.models.folder import ModelContent, write_model
 from flexcalc.models.gdml.contraction import Contraction
 from flexcalc.models.gdml.descriptor import Descriptor, InverseDistances
 from flexcalc.models.gdml.engine import PROCESSOR, Engine, engine
@@ -25,11 +25,11 @@ MIN_WORK = 5e6
 """Minimum work, geometries x training images x features, for a chunk given to a worker process."""
 
 
-class GDMLPotential(TrainedPotential):
-    """An sGDML force field.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Expansion:
+    """An sGDML force field as a sum over training points.
 
     Args:
-        numbers: (atoms,) atomic numbers.
         permutations: (group, atoms) symmetry group of the model, including the identity.
         features: (points, size) descriptors of the training points.
         coefficients: (points, size) the dual coefficients of the forces contracted with the
@@ -39,6 +39,23 @@ class GDMLPotential(TrainedPotential):
         constant: constant of integration, in eV.
         energies: (points,) the dual coefficients of the energies, in units of `scale`; None if
             forces alone were fitted.
+    """
+
+    permutations: np.ndarray
+    features: np.ndarray
+    coefficients: np.ndarray
+    sigma: float
+    scale: float = 1.0
+    constant: float = 0.0
+    energies: np.ndarray | None = None
+
+
+class GDMLPotential(TrainedPotential):
+    """An sGDML force field, whose expansion is spread over attributes of the same names.
+
+    Args:
+        numbers: (atoms,) atomic numbers.
+        expansion: over the training points.
         descriptor: of the features; the inverse distances of all pairs by default.
         facts: metadata of the training.
         engine: device and array library of the computation.
@@ -50,29 +67,24 @@ class GDMLPotential(TrainedPotential):
 
     def __init__(
         self,
-        *,
         numbers: np.ndarray,
-        permutations: np.ndarray,
-        features: np.ndarray,
-        coefficients: np.ndarray,
-        sigma: float,
-        scale: float = 1.0,
-        constant: float = 0.0,
-        energies: np.ndarray | None = None,
+        expansion: Expansion,
+        *,
         descriptor: Descriptor | None = None,
-        facts: Mapping[str, Any] | None = None,
+        facts: ModelFacts | None = None,
         engine: Engine = PROCESSOR,
     ):
         self.numbers = np.array(numbers, dtype=int)
-        self.permutations = np.array(permutations, dtype=int)
-        self.features = np.array(features, dtype=float, order="C")
-        self.coefficients = np.array(coefficients, dtype=float, order="C")
+        self.permutations = np.array(expansion.permutations, dtype=int)
+        self.features = np.array(expansion.features, dtype=float, order="C")
+        self.coefficients = np.array(expansion.coefficients, dtype=float, order="C")
+        energies = expansion.energies
         self.energies = None if energies is None else np.array(energies, dtype=float)
-        self.sigma = float(sigma)
-        self.scale = float(scale)
-        self.constant = float(constant)
+        self.sigma = float(expansion.sigma)
+        self.scale = float(expansion.scale)
+        self.constant = float(expansion.constant)
         self.descriptor: Descriptor = descriptor or InverseDistances(len(self.numbers))
-        self.facts = dict(facts or {})
+        self.facts: ModelFacts = {**(facts or {})}
         self._prepare(engine)
 
     def _prepare(self, engine: Engine) -> None:
@@ -126,10 +138,10 @@ class GDMLPotential(TrainedPotential):
         energies, slope = self._contraction(features)
         return energies + self.constant, slope
 
-    def finished(self, constant: float, facts: Mapping[str, Any]) -> GDMLPotential:
+    def finished(self, constant: float, facts: ModelFacts) -> GDMLPotential:
         """A copy with another constant of integration, in eV, and other facts."""
         twin = copy(self)
-        twin.constant, twin.facts = float(constant), dict(facts)
+        twin.constant, twin.facts = float(constant), facts
         return twin
 
     def on(self, device: str) -> GDMLPotential:
@@ -150,17 +162,19 @@ class GDMLPotential(TrainedPotential):
         """
         write_model(
             folder,
-            family="sgdml",
-            numbers=self.numbers,
-            hyperparameters=dict(self.facts.get("hyperparameters", {})) | {"sigma": self.sigma},
-            arrays={
-                "permutations": self.permutations,
-                "features": self.features,
-                "coefficients": self.coefficients,
-                "scale": np.array(self.scale),
-                "constant": np.array(self.constant),
-                **({} if self.energies is None else {"energies": self.energies}),
-                **self.descriptor.arrays(),
-            },
-            facts=self.facts,
+            ModelContent(
+                family="sgdml",
+                numbers=self.numbers,
+                hyperparameters=dict(self.facts.get("hyperparameters", {})) | {"sigma": self.sigma},
+                arrays={
+                    "permutations": self.permutations,
+                    "features": self.features,
+                    "coefficients": self.coefficients,
+                    "scale": np.array(self.scale),
+                    "constant": np.array(self.constant),
+                    **({} if self.energies is None else {"energies": self.energies}),
+                    **self.descriptor.arrays(),
+                },
+                facts=self.facts,
+            ),
         )

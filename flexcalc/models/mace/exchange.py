@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -28,6 +29,22 @@ KINDS = ("MACE", "ScaleShiftMACE")
 """Classes of mace-torch that give an energy and need no more than positions, charge and spin."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class ModuleOptions:
+    """Options of a module of mace-torch.
+
+    Args:
+        precision: arithmetic.
+        head: name of the readout, for modules that have several.
+        charge, multiplicity: of the molecule, for modules that depend on them.
+    """
+
+    precision: Literal["float64", "float32"] = "float64"
+    head: str = ""
+    charge: int = 0
+    multiplicity: Count = 1
+
+
 class MACEPotential(CheckedPotential):
     """A module of mace-torch as a potential.
 
@@ -36,9 +53,7 @@ class MACEPotential(CheckedPotential):
         content: of the model file; copies are made from it.
         path: where it comes from, for messages and facts.
         trust: the content may run code.
-        precision: arithmetic.
-        head: name of the readout, for modules that have several.
-        charge, multiplicity: of the molecule, for modules that depend on them.
+        options: of the module.
 
     Raises:
         AddressError: no such head, or a charge that the module does not support.
@@ -52,11 +67,7 @@ class MACEPotential(CheckedPotential):
         content: bytes,
         path: Path,
         trust: bool,
-        *,
-        precision: Literal["float64", "float32"] = "float64",
-        head: str = "",
-        charge: int = 0,
-        multiplicity: Count = 1,
+        options: ModuleOptions,
     ):
         model = _unpickled(content, path, trust)  # or refuses, before anything is imported
         import torch
@@ -65,13 +76,12 @@ class MACEPotential(CheckedPotential):
         from flexcalc.models.networks.potential import device, differentiated
 
         self.numbers = np.asarray(numbers, dtype=int)
-        options: dict[str, Any] = {"precision": precision, "head": head}
-        options |= {"charge": charge, "multiplicity": multiplicity}
+        charge, multiplicity = options.charge, options.multiplicity
         self._made_of = content, path, options
         _check_elements(path, self.numbers, model.atomic_numbers.tolist())
         _check_conditions(path, model, charge, multiplicity)
-        self.device, self.dtype = device("auto"), getattr(torch, precision)
-        graph = Graph(self.numbers, model, _head(path, model, head), charge, multiplicity)
+        self.device, self.dtype = device("auto"), getattr(torch, options.precision)
+        graph = Graph(self.numbers, model, _head(path, model, options.head), charge, multiplicity)
         self.graph = graph.to(self.device, self.dtype).requires_grad_(False).eval()
         self._evaluate = partial(differentiated, self.graph.near)
         self.facts = {
@@ -94,7 +104,7 @@ class MACEPotential(CheckedPotential):
     def __reduce__(self) -> tuple[Any, ...]:
         """A copy is read from the file's content, as TorchScript inside the module warns a lot."""
         content, path, options = self._made_of
-        return partial(MACEPotential, **options), (self.numbers, content, path, True)
+        return MACEPotential, (self.numbers, content, path, True, options)
 
 
 def open_model(
@@ -108,7 +118,7 @@ def open_model(
     Args:
         path: the file.
         numbers: (atoms,) atomic numbers of the molecule.
-        options: `precision`, `head`, `charge` and `multiplicity`; see `MACEPotential`.
+        options: `precision`, `head`, `charge` and `multiplicity`; see `ModuleOptions`.
         trust: the file may run code.
 
     Raises:
@@ -118,8 +128,8 @@ def open_model(
         MoleculeError: an element that the model does not know.
     """
     path = Path(path)
-    chosen = read_options(MACEPotential.__init__, options or {}, str(path))
-    return MACEPotential(numbers, read_file(path), path, trust, **chosen)
+    chosen = read_options(ModuleOptions, options or {}, str(path))
+    return MACEPotential(numbers, read_file(path), path, trust, ModuleOptions(**chosen))
 
 
 def _unpickled(content: bytes, path: Path, trust: bool) -> Any:

@@ -9,6 +9,7 @@ Source: SchNetPack 2.2, schnetpack/task.py (save_model), schnetpack/interfaces/a
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -35,6 +36,28 @@ LARGEST_CONFIG = 1 << 20
 """Bytes that config.yaml may have."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """Options of a model of SchNetPack.
+
+    Args:
+        energy_unit: of the model, such as kcal/mol; that of `config.yaml` by default.
+        length_unit: of the model; that of `config.yaml` by default, or else angstrom.
+        energy_key: name of the model's energy; `energy` where there is one, or the only one.
+        forces_key: name of the model's forces; without any, the energy is differentiated.
+        precision: arithmetic.
+        charge, multiplicity: of the molecule, for models that depend on them.
+    """
+
+    energy_unit: str = ""
+    length_unit: str = ""
+    energy_key: str = ""
+    forces_key: str = ""
+    precision: Literal["float64", "float32"] = "float64"
+    charge: int = 0
+    multiplicity: Count = 1
+
+
 class SchNetPackPotential(CheckedPotential):
     """A model of SchNetPack as a potential.
 
@@ -42,12 +65,7 @@ class SchNetPackPotential(CheckedPotential):
         numbers: (atoms,) atomic numbers.
         model: a `NeuralNetworkPotential`, with SchNet, PaiNN, SO3net or another representation.
         path: where it comes from, for messages and facts.
-        energy_unit: of the model, such as kcal/mol; that of `config.yaml` by default.
-        length_unit: of the model; that of `config.yaml` by default, or else angstrom.
-        energy_key: name of the model's energy; `energy` where there is one, or the only one.
-        forces_key: name of the model's forces; without any, the energy is differentiated.
-        precision: arithmetic.
-        charge, multiplicity: of the molecule, for models that depend on them.
+        options: of the model.
 
     Raises:
         AddressError: no such key, or a charge that the model does not support.
@@ -56,32 +74,20 @@ class SchNetPackPotential(CheckedPotential):
         UnitError: the unit of energy is not known.
     """
 
-    def __init__(
-        self,
-        numbers: np.ndarray,
-        model: Any,
-        path: Path,
-        *,
-        energy_unit: str = "",
-        length_unit: str = "",
-        energy_key: str = "",
-        forces_key: str = "",
-        precision: Literal["float64", "float32"] = "float64",
-        charge: int = 0,
-        multiplicity: Count = 1,
-    ):
+    def __init__(self, numbers: np.ndarray, model: Any, path: Path, options: ModelOptions):
         import torch
 
         from flexcalc.models.networks.potential import device
         from flexcalc.models.schnetpack.evaluator import Evaluator, energy_name, forces_name
 
         self.numbers = np.asarray(numbers, dtype=int)
-        energies = energy_name(path, model, energy_key)
-        forces = forces_name(path, model, energies, forces_key)
+        energies = energy_name(path, model, options.energy_key)
+        forces = forces_name(path, model, energies, options.forces_key)
         _check_elements(path, self.numbers, model)
+        charge, multiplicity = options.charge, options.multiplicity
         _check_conditions(path, model, charge, multiplicity)
-        self.energy, self.length = _units(path, energies, energy_unit, length_unit)
-        self.device, self.dtype = device("auto"), getattr(torch, precision)
+        self.energy, self.length = _units(path, energies, options.energy_unit, options.length_unit)
+        self.device, self.dtype = device("auto"), getattr(torch, options.precision)
         evaluator = Evaluator(self.numbers, model, energies, forces, charge, multiplicity)
         self.evaluator = evaluator.to(self.device, self.dtype).requires_grad_(False).eval()
         _try(path, self.evaluator, len(self.numbers), self.device, self.dtype)
@@ -115,7 +121,7 @@ def open_model(
     Args:
         path: the file.
         numbers: (atoms,) atomic numbers of the molecule.
-        options: those of `SchNetPackPotential`.
+        options: those of `ModelOptions`.
         trust: the file may run code.
 
     Raises:
@@ -126,8 +132,8 @@ def open_model(
         UnitError: the unit of energy is not known.
     """
     path = Path(path)
-    chosen = read_options(SchNetPackPotential.__init__, options or {}, str(path))
-    return SchNetPackPotential(numbers, _unpickled(path, trust), path, **chosen)
+    chosen = read_options(ModelOptions, options or {}, str(path))
+    return SchNetPackPotential(numbers, _unpickled(path, trust), path, ModelOptions(**chosen))
 
 
 def _unpickled(path: Path, trust: bool) -> Any:
@@ -178,7 +184,7 @@ def _units(
         raise UnitError(f"{path}: {error}") from None
 
 
-def _config(path: Path) -> dict[str, Any]:
+def _config(path: Path) -> Mapping[str, object]:
     """What spktrain was told, or nothing."""
     import yaml
 
