@@ -38,7 +38,7 @@ from flexcalc.files.plumed import (
 from flexcalc.geometry import Coordinate
 from flexcalc.methods.dynamics import DynamicsState
 from flexcalc.methods.iterate import Checkpoint, Recorder
-from flexcalc.models.gap.predictor import GAPPotential
+from flexcalc.models.gap.potential import GAPPotential
 from flexcalc.models.gap.xml import read_files
 from flexcalc.reports import write_report
 from flexcalc.reports.folder import RunFolder

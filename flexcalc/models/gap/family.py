@@ -18,7 +18,7 @@ from flexcalc.fields import Count, Natural, NonNegative, Order, Positive, Width
 from flexcalc.models.family import check_sets, errors
 from flexcalc.models.folder import read_model
 from flexcalc.models.gap.fitting import Sigmas, frames_of, run, sparse_counts, spread
-from flexcalc.models.gap.predictor import GAPPotential
+from flexcalc.models.gap.potential import GAPPotential
 from flexcalc.models.gap.quip import require_quippy
 from flexcalc.models.gap.xml import LARGEST
 from flexcalc.progress import Progress, silent

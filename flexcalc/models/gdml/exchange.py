@@ -21,8 +21,7 @@ from flexcalc.files.archive import Archive
 from flexcalc.files.units import energy_unit, length_unit
 from flexcalc.models.gdml.descriptor import InverseDistances
 from flexcalc.models.gdml.groups import is_group
-from flexcalc.models.gdml.loading import check_model
-from flexcalc.models.gdml.potential import Expansion, GDMLPotential
+from flexcalc.models.gdml.potential import Expansion, GDMLPotential, check_model
 from flexcalc.query import read_options
 from flexcalc.storage import atomic_write, sha256_file
 

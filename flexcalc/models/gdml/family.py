@@ -27,9 +27,8 @@ from flexcalc.models.gdml.diagnosis import diagnosis
 from flexcalc.models.gdml.engine import engine
 from flexcalc.models.gdml.groups import generators_of
 from flexcalc.models.gdml.kernel import Kernel, TrainingPoints, prepare
-from flexcalc.models.gdml.loading import read_potential
 from flexcalc.models.gdml.metric import learn_metric
-from flexcalc.models.gdml.potential import Expansion, GDMLPotential
+from flexcalc.models.gdml.potential import Expansion, GDMLPotential, read_potential
 from flexcalc.models.gdml.solver import Setting, Solver
 from flexcalc.models.gdml.symmetry import Symmetry, check, find
 from flexcalc.potential import Evaluation
