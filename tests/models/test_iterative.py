@@ -231,9 +231,9 @@ def test_the_residual_told_is_the_worst_of_all_labels(kernel, rng, monkeypatch):
     """The energies' constant has a system of its own, which may converge where forces do not."""
     ends = iter([0.5, 1e-9])
 
-    def scripted(matrix, inverse, labels, tolerance, **rest):
-        state = iterative.Conjugate.begin(labels, inverse)
-        return replace(state, solution=labels, history=(next(ends),))
+    def scripted(system, tolerance, **rest):
+        state = iterative.Conjugate.begin(system.labels, system.inverse)
+        return replace(state, solution=system.labels, history=(next(ends),))
 
     monkeypatch.setattr(iterations, "conjugate_gradients", scripted)
     monkeypatch.setattr(iterations, "MAX_RESTARTS", 0)
