@@ -37,9 +37,9 @@ class FeatureRow(TypedDict, total=False):
     """A feature of a descriptor, and how much a model depends on it."""
 
     feature: str
-    """The coordinate, such as "distance 0 1"."""
+    """Name of the coordinate."""
     atoms: list[int]
-    """Their indices."""
+    """Indices of its atoms."""
     distance_A: float
     """Mean distance of the outermost atoms, in angstrom."""
     importance_kcal_mol_A: float
