@@ -240,9 +240,9 @@ class Saddle(MoleculeResult):
     def drawing(self) -> Drawing | None:
         """The energy along the intrinsic reaction coordinate; None where there was no descent."""
         descent = self.irc
-        if descent is None:
+        if descent is None or descent.energies is None:
             return None
-        return figures.reaction_coordinate(descent.tags["arc"], descent.labels()[0])
+        return figures.reaction_coordinate(descent.tags["arc"], descent.energies)
 
     def to_frame(self) -> Any:
         """The rates as a pandas table, one row per temperature that was asked for."""

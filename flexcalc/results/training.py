@@ -166,7 +166,8 @@ class TrainedModel(Result):
         """The figures and the hyperparameters, as results.json has them."""
         figures = self._own_figures()
         head = ("family", "model", "training_points", "validation_points")
-        return {**{key: figures.pop(key) for key in head}, **self.hyperparameters, **figures}
+        first = {key: figures.pop(key) for key in head if key in figures}
+        return {**first, **self.hyperparameters, **figures}
 
     def _own_figures(self) -> dict[str, Any]:
         return super().to_dict()
@@ -228,7 +229,8 @@ class TrainedModel(Result):
 
     def described(self) -> str:
         """The model in one line."""
-        line = f"{self.file.removesuffix('.flex')}: {self.training_points} training points"
+        name = (self.file or self.family or "model").removesuffix(".flex")
+        line = f"{name}: {self.training_points} training points"
         if self.force_rmse_kcal_mol_A is not None:
             line += f", validation force RMSE {self.force_rmse_kcal_mol_A:.3f} kcal/mol/A"
         if self.energy_rmse_kcal_mol is not None:
