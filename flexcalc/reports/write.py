@@ -173,7 +173,9 @@ def _notices(run: RunFolder) -> str:
     """What to know before reading: a run that has not ended, warnings of the whole."""
     notices = list(dict.fromkeys(run.problems)) if run.command == "demo" else []
     if not run.results:
-        notices.insert(0, "There is no results.json yet: the run is going on or was stopped.")
+        notices.insert(
+            0, "There is no results.json yet: the run is still in progress or was interrupted."
+        )
     return html.notes(notices)
 
 
@@ -195,5 +197,5 @@ def _about(run: RunFolder) -> str:
 def _footer() -> str:
     return html.paragraph(
         f"Written by flexcalc {version('flexcalc')}. Energies are in kcal/mol and meV, lengths "
-        "in Å. This page is one file and fetches nothing."
+        "in Å. This page is a single file and loads nothing else."
     )

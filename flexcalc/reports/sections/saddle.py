@@ -9,7 +9,9 @@ from flexcalc.display import figures, html, molecule
 from flexcalc.display.numbers import NONE, fixed, number
 from flexcalc.reports import facts
 from flexcalc.reports.folder import RunFolder
-from flexcalc.results.saddle import Saddle
+from flexcalc.results.rates import Rates
+from flexcalc.results.saddle import DESCENT, MODE, RATES, VIBRATIONS, Saddle
+from flexcalc.store import Store
 from flexcalc.units import KCAL_MOL
 
 TITLE = "Saddle and rates"
@@ -44,6 +46,10 @@ def _complaint(result: Saddle) -> str:
     )
 
 
+def _fixed(value: float | None) -> str:
+    return NONE if value is None else fixed(value, 2)
+
+
 def _connected(result: Saddle) -> str:
     """The minima that the saddle point connects."""
     sides = (
@@ -69,7 +75,7 @@ def _connected(result: Saddle) -> str:
             f"side of the {side}",
             f"{minimum or NONE}{', mirrored' if mirrored else ''}",
             number(rmsd),
-            NONE if height is None else fixed(height, 2),
+            _fixed(height),
         )
         for side, minimum, mirrored, rmsd, height in sides
     ]
@@ -79,7 +85,7 @@ def _connected(result: Saddle) -> str:
 
 
 def _mode(folder: RunFolder) -> str:
-    frames = folder.frames("mode.xyz")
+    frames = folder.frames(MODE)
     if frames is None or len(frames) < 4:
         return ""
     # The film is one period: its turning points and its middle show all of it.
@@ -95,7 +101,7 @@ def _mode(folder: RunFolder) -> str:
 
 
 def _descent(folder: RunFolder) -> str:
-    frames = folder.frames("irc.xyz")
+    frames = folder.frames(DESCENT)
     if frames is None or frames.energies is None or "arc" not in frames.tags or len(frames) < 3:
         return ""
     arcs = frames.tags["arc"].astype(float)
@@ -130,7 +136,7 @@ def _strip(frames: Dataset, shown: np.ndarray, arcs: np.ndarray, above: np.ndarr
 
 
 def _frequencies(folder: RunFolder) -> str:
-    found = folder.json("vibrations.json")
+    found = folder.json(VIBRATIONS)
     if not isinstance(found, dict) or not found:
         return ""
     columns = [list(values)[:LOWEST] for values in found.values()]
@@ -143,18 +149,24 @@ def _frequencies(folder: RunFolder) -> str:
 
 
 def _rates(folder: RunFolder, result: Saddle) -> str:
-    columns = ("temperature_K", "gibbs_activation_kcal_mol", "rate_per_s", "half_life_s")
-    more = ("wigner_factor", "rate_back_per_s")
-    table = folder.table("rates.csv", *columns, *more)
+    table = folder.table(RATES)
     if table is None:
         return ""
+    columns = [column.tolist() for column in table.values()]
+    found = [
+        Rates.from_damaged(dict(zip(table, row, strict=True)), Store())
+        for row in zip(*columns, strict=True)
+    ]
     rows = [
         (
-            fixed(row[0], 2),
-            fixed(row[1], 2),
-            *(number(float(value)) for value in row[2:]),
+            _fixed(one.temperature_K),
+            _fixed(one.gibbs_activation_kcal_mol),
+            number(one.rate_per_s),
+            number(one.half_life_s),
+            number(one.wigner_factor),
+            number(one.rate_back_per_s),
         )
-        for row in zip(*(table[name] for name in (*columns, *more)), strict=True)
+        for one in found
     ]
     head = ("temperature, K", "ΔG‡, kcal/mol", "rate, 1/s", "half-life, s",
             "Wigner correction", "backward rate, 1/s")  # fmt: skip
@@ -163,10 +175,12 @@ def _rates(folder: RunFolder, result: Saddle) -> str:
         f"{result.low_modes or 'harmonic'}), Wigner tunnelling correction."
     )
     drawn = ""
-    if len(rows) > 2:
+    known = [one for one in found if one.temperature_K and one.half_life_s]
+    if len(known) > 2:
+        kelvin, half_lives = np.array([(one.temperature_K, one.half_life_s) for one in known]).T
         drawn = html.figures(
             html.figure(
-                figures.half_lives(table["temperature_K"], table["half_life_s"]).svg(
+                figures.half_lives(kelvin, half_lives).svg(
                     "half-life", "Half-life against temperature"
                 ),
                 "Half-life of the start against temperature, on a logarithmic axis.",
