@@ -177,7 +177,7 @@ def test_a_running_demo_says_so_and_shows_its_finished_parts(run_of):
         shutil.rmtree(folder / name)
     page = Page(page_of(folder))
     assert [one for one in page.ids if one in COMMANDS] == ["label", "train", "evaluate"]
-    assert "going on or was stopped" in page.text
+    assert "in progress or was interrupted" in page.text
 
 
 def test_a_damaged_file_is_named_on_the_page(run_of):
