@@ -6,6 +6,7 @@ The other convention in use, the mean length of an atom's error vector, gives ab
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -14,6 +15,7 @@ import numpy as np
 
 from flexcalc.analysis import slips
 from flexcalc.dataset import Dataset
+from flexcalc.display.rows import dicts, finite, listed, numbers
 from flexcalc.errors import FileFormatError, ShapeError
 from flexcalc.geometry import Coordinate
 from flexcalc.potential import Evaluation
@@ -27,6 +29,8 @@ FORCE, ENERGY = "_A", ""
 """What stands behind the unit of energy in keys of forces and of energies."""
 MEASURES = (("mae", "mae"), ("rmse", "rmse"), ("max", "maximum"))
 """Words of the keys, and the attributes of `Errors` that they stand for."""
+INTERVAL = "_interval"
+"""What stands in keys of intervals."""
 
 Interval = tuple[float, float]
 
@@ -87,17 +91,28 @@ class Errors:
         for word in ("mae", "rmse"):
             interval = getattr(self, f"{word}_interval")
             if interval is not None:
-                keys |= in_units(f"{name}_{word}_interval", interval, per)
+                keys |= in_units(f"{name}_{word}{INTERVAL}", interval, per)
         return keys
 
     @classmethod
-    def from_dict(cls, keys: Mapping[str, Any], name: str, per: str = "") -> Self | None:
-        """The errors that `to_dict` gave such keys, to rounding; None where there are none."""
+    def from_dict(
+        cls, keys: Mapping[str, Any], name: str, per: str = "", *, incomplete: bool = False
+    ) -> Self | None:
+        """The errors that `to_dict` gave such keys, to rounding; None where there are none.
+
+        Args:
+            keys: flat keys -> values.
+            name: of the quantity.
+            per: see `in_units`.
+            incomplete: whether some of the errors may be missing, and are then not-a-number.
+        """
         values = {item: from_units(keys, f"{name}_{word}", per) for word, item in MEASURES}
-        if any(value is None for value in values.values()):
+        missing = [item for item, value in values.items() if value is None]
+        if len(missing) == len(values) or (missing and not incomplete):
             return None
+        values |= dict.fromkeys(missing, math.nan)
         intervals = {
-            f"{word}_interval": from_units(keys, f"{name}_{word}_interval", per)
+            f"{word}_interval": from_units(keys, f"{name}_{word}{INTERVAL}", per)
             for word in ("mae", "rmse")
         }
         return cls(**values, **intervals)
@@ -136,6 +151,15 @@ class Region:
     population: int
     energy: Errors | None
     force: Errors | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The bin and its errors under flat keys."""
+        row: dict[str, Any] = {"from": self.low, "to": self.high, "population": self.population}
+        if self.force is not None:
+            row |= self.force.to_dict("force", FORCE)
+        if self.energy is not None:
+            row |= self.energy.to_dict("energy", ENERGY)
+        return row
 
 
 @dataclass(frozen=True)
@@ -215,21 +239,48 @@ class Accuracy:
         Raises:
             KeyError: they have no size.
         """
-        values: dict[str, Any] = {
-            **{name: Errors.from_dict(keys, name, per) for name, per in QUANTITIES.items()},
-            **{name: from_units(keys, key, per) for key, (name, per) in SINGLE.items()},
-            **{f"{name}_line": slips.Regression.from_dict(keys, name) for name in LINES},
-        }
         return cls(
             frames=keys["frames"],
             atoms=keys["atoms"],
-            **values,
+            **_singles(keys),
             elements=tuple(map(_part_of, keys.get("elements", ()))),
             each_atom=tuple(map(_part_of, keys.get("each_atom", ()))),
             regions=tuple(map(_regions_of, keys.get("regions", ()))),
             worst=tuple(keys.get("worst_frames", ())),
             warnings=tuple(keys.get("warnings", ())),
         )
+
+    @classmethod
+    def from_damaged(cls, keys: Mapping[str, Any]) -> Self:
+        """The errors of a file of any version, or of one that is damaged.
+
+        Sizes that are missing, or not of their type, are None, and errors not-a-number; rows of
+        tables that are damaged are left out; nothing is raised.
+        """
+        sound = sound_numbers(keys)
+        sizes: dict[str, Any] = {key: sound.get(key) for key in ("frames", "atoms")}
+        texts = [one for one in listed(keys.get("warnings")) if isinstance(one, str)]
+        return cls(
+            **sizes,
+            **_singles(sound, incomplete=True),
+            elements=_sound_parts(keys.get("elements")),
+            each_atom=_sound_parts(keys.get("each_atom")),
+            regions=_sound_regions(keys.get("regions")),
+            worst=tuple(one for one in listed(keys.get("worst_frames")) if type(one) is int),
+            warnings=tuple(texts),
+        )
+
+
+def _singles(keys: Mapping[str, Any], incomplete: bool = False) -> dict[str, Any]:
+    """The attributes of `Accuracy` that flat keys hold."""
+    return {
+        **{
+            name: Errors.from_dict(keys, name, per, incomplete=incomplete)
+            for name, per in QUANTITIES.items()
+        },
+        **{name: from_units(keys, key, per) for key, (name, per) in SINGLE.items()},
+        **{f"{name}_line": slips.Regression.from_dict(keys, name) for name in LINES},
+    }
 
 
 QUANTITIES = {
@@ -313,6 +364,11 @@ def accuracy(
     )
 
 
+def key_of(name: str, per: str = "") -> str:
+    """The key of a value in kcal/mol, such as `force_rmse_kcal_mol_A`; see `in_units`."""
+    return f"{name}_kcal_mol{per}"
+
+
 def in_units(name: str, value: Any, per: str = "") -> dict[str, Any]:
     """A value in eV as two flat keys, in kcal/mol and in meV.
 
@@ -323,7 +379,7 @@ def in_units(name: str, value: Any, per: str = "") -> dict[str, Any]:
     """
     array = np.asarray(value, dtype=float)
     return {
-        f"{name}_kcal_mol{per}": (array / KCAL_MOL).tolist(),
+        key_of(name, per): (array / KCAL_MOL).tolist(),
         f"{name}_meV{per}": (array / MEV).tolist(),
     }
 
@@ -336,7 +392,7 @@ def from_units(keys: Mapping[str, Any], name: str, per: str = "") -> Any:
         name: key without its unit.
         per: "_A" for a force, "" for an energy.
     """
-    value = keys.get(f"{name}_kcal_mol{per}")
+    value = keys.get(key_of(name, per))
     if isinstance(value, list | tuple):
         return tuple(float(one) * KCAL_MOL for one in value)
     return None if value is None else float(value) * KCAL_MOL
@@ -355,15 +411,7 @@ def _part_of(row: Mapping[str, Any]) -> Part:
 
 
 def _regions_row(regions: Regions) -> dict[str, Any]:
-    rows = []
-    for region in regions.bins:
-        row: dict[str, Any] = {"from": region.low, "to": region.high}
-        row["population"] = region.population
-        if region.force is not None:
-            row |= region.force.to_dict("force", FORCE)
-        if region.energy is not None:
-            row |= region.energy.to_dict("energy", ENERGY)
-        rows.append(row)
+    rows = [region.to_dict() for region in regions.bins]
     axis = regions.coordinate
     facts = {"coordinate": axis.label, "unit": axis.unit}
     return facts | {"periodic": axis.periodic, "bins": rows}
@@ -383,6 +431,45 @@ def _regions_of(block: Mapping[str, Any]) -> Regions:
         for row in block["bins"]
     ]
     return Regions(axis, tuple(bins))
+
+
+def sound_numbers(keys: Mapping[str, Any]) -> dict[str, Any]:
+    """Those values of a damaged file that are finite numbers or, of intervals, pairs of them."""
+    found: dict[str, Any] = {}
+    for key in keys:
+        pair = numbers(keys[key])
+        if INTERVAL not in key and math.isfinite(finite(keys, key)):
+            found[key] = keys[key]
+        elif INTERVAL in key and len(pair) == 2 and np.isfinite(pair).all():
+            found[key] = pair.tolist()
+    return found
+
+
+def _sound_parts(rows: Any) -> tuple[Part, ...]:
+    """The rows of a damaged file that are errors of atoms."""
+    found = []
+    for row in dicts(rows):
+        errors = Errors.from_dict(sound_numbers(row), "force", FORCE, incomplete=True)
+        atoms = tuple(one for one in listed(row.get("atoms")) if type(one) is int)
+        if errors is not None and isinstance(row.get("symbol"), str) and atoms:
+            found.append(Part(row["symbol"], atoms, errors))
+    return tuple(found)
+
+
+def _sound_regions(blocks: Any) -> tuple[Regions, ...]:
+    """The rows of a damaged file that are errors by bins of a coordinate."""
+    found = []
+    for block in dicts(blocks):
+        label, unit = str(block.get("coordinate", "coordinate")), str(block.get("unit", ""))
+        bins = []
+        for row in map(sound_numbers, dicts(block.get("bins"))):
+            if all(type(row.get(key)) in (int, float) for key in ("from", "to", "population")):
+                force = Errors.from_dict(row, "force", FORCE, incomplete=True)
+                energy = Errors.from_dict(row, "energy", ENERGY, incomplete=True)
+                size = int(row["population"])
+                bins.append(Region(label, row["from"], row["to"], size, energy, force))
+        found.append(Regions(Axis(label, unit, block.get("periodic") is True), tuple(bins)))
+    return tuple(found)
 
 
 def _check(dataset: Dataset, evaluation: Evaluation) -> None:

@@ -12,6 +12,7 @@ from importlib.resources import files
 from typing import Any, Self
 
 from flexcalc.display.numbers import number
+from flexcalc.display.numbers import unit as typeset
 from flexcalc.display.palette import css_variables
 
 SCRIPTS = {"viewer": "viewer.js", "explorer": "explorer.js", "copy": "copying.js"}
@@ -28,8 +29,8 @@ class Card:
 
     @classmethod
     def of(cls, label: str, value: Any, unit: str = "") -> Self:
-        """The card of a number or a text."""
-        return cls(label, number(value), unit)
+        """The card of a number or a text; its unit is typeset."""
+        return cls(label, number(value), typeset(unit))
 
 
 def text(content: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 THIN = "\u202f"
@@ -58,6 +59,12 @@ def duration(seconds: float) -> str:
 def superscript(exponent: int) -> str:
     """An exponent in raised digits."""
     return str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+
+
+def unit(text: str) -> str:
+    """A unit as it is typeset: kcal/mol/Å for kcal/mol/A, cm⁻¹ for cm^-1."""
+    raised = re.sub(r"\^(-?\d+)", lambda exponent: superscript(int(exponent[1])), text)
+    return re.sub(r"\bA\b", "Å", raised)
 
 
 def formula(text: str) -> str:

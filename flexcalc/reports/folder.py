@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from flexcalc.dataset import Dataset
+from flexcalc.display.rows import finite
 from flexcalc.errors import FileFormatError, FlexcalcError, InputError
 from flexcalc.files import read_first, read_frames, read_last
 from flexcalc.files.archive import Archive
@@ -183,10 +184,8 @@ class RunFolder:
 
     def value(self, key: str) -> float | None:
         """A finite number of the results."""
-        found = self.results.get(key)
-        if isinstance(found, bool) or not isinstance(found, int | float):
-            return None
-        return float(found) if math.isfinite(found) else None
+        found = finite(self.results, key)
+        return found if math.isfinite(found) else None
 
     def _usable(self, path: Path) -> bool:
         if not path.is_file():

@@ -3,43 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from flexcalc.display.rows import Row, column, dicts, finite, listed, numbers
 from flexcalc.reports.folder import RunFolder
 
-Row = Mapping[str, Any]
-
-
-def listed(value: Any) -> list[Any]:
-    """A list as it is; nothing of anything else."""
-    return value if isinstance(value, list) else []
-
-
-def dicts(value: Any) -> list[Row]:
-    """The rows of a list; nothing of anything else."""
-    return [one for one in listed(value) if isinstance(one, dict)]
-
-
-def finite(row: Row, key: str) -> float:
-    """A number of a row; not-a-number where it has none."""
-    value = row.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return math.nan
-    # An integer of JSON may be too long for a float.
-    return float(value) if abs(value) < 1e300 else math.nan
-
-
-def column(rows: Sequence[Row], key: str) -> np.ndarray:
-    """A column (rows,) of numbers, not-a-number where a row has none."""
-    return np.array([finite(row, key) for row in rows], dtype=float)
-
-
-def numbers(value: Any) -> np.ndarray:
-    """The numbers of a list (count,), not-a-number for what is none; (0,) of anything else."""
-    return column([{"value": one} for one in listed(value)], "value")
+__all__ = [
+    "Row",
+    "column",
+    "dicts",
+    "finite",
+    "grouped",
+    "largest",
+    "listed",
+    "numbers",
+    "read",
+    "word",
+]
 
 
 def word(row: Row, key: str) -> str:

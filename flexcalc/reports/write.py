@@ -27,6 +27,8 @@ from flexcalc.reports.sections import (
     train,
     umbrella,
 )
+from flexcalc.results.benchmark import BenchmarkResult
+from flexcalc.results.demo import DemoRun
 from flexcalc.storage import atomic_write
 
 SECTIONS: Mapping[str, ModuleType] = {
@@ -41,24 +43,20 @@ SECTIONS: Mapping[str, ModuleType] = {
     "ipi": ipi,
     "benchmark": benchmark,
 }
-HEADLINE = (
-    *("force_rmse_kcal_mol_A", "energy_rmse_kcal_mol"),
-    *("barrier_model_kcal_mol", "barrier_reference_kcal_mol"),
-    *("training_points", "force_difference_max_relative", "seconds"),
-)
 LEADS = {
-    "demo": "From a molecule to a checked force field: reference data, training, errors on "
-    "held-out frames, a transition path checked against the reference, dynamics, and the same "
-    "model served to i-PI.",
+    "demo": "From a molecule to a validated force field: reference data, training, errors on "
+    "held-out frames, a transition path compared with the reference, molecular dynamics, and the "
+    "same model as a client of i-PI.",
     "label": "Geometries and their reference labels.",
     "train": "A potential trained on reference labels.",
     "evaluate": "Predictions compared with reference labels.",
     "path": "A path between two geometries and its barrier.",
-    "saddle": "A saddle, the minima that it joins, and the rates over it.",
+    "saddle": "A saddle point, the minima that it connects, and the rates over it.",
     "md": "Molecular dynamics of several replicas.",
-    "metad": "Metadynamics: a free-energy surface, and whether its coordinates drove the change.",
-    "umbrella": "Umbrella sampling: a free-energy profile with errors, and whether its windows "
-    "overlap.",
+    "metad": "Metadynamics: a free-energy surface, and whether the biased coordinates drove the "
+    "transition.",
+    "umbrella": "Umbrella sampling: a free-energy profile with standard errors, and the overlap "
+    "of its windows.",
     "ipi": "The model as a client of i-PI.",
     "benchmark": "Models of all families compared on one flexible molecule, by the protocol of "
     "Vassilev-Galindo and others (arXiv:2103.01103).",
@@ -133,8 +131,8 @@ def _title(run: RunFolder) -> str:
 def _head(run: RunFolder, parts: Mapping[str, RunFolder]) -> str:
     face = _face(parts)
     name = run.path.resolve().name if face is None else lowered(formula(face.numbers))
-    title = run.results.get("title") or run.results.get("molecule")
-    name = f"{str(title).capitalize()}, {name}" if title and face is not None else name
+    title = facts.typed(BenchmarkResult, run).title or facts.typed(DemoRun, run).molecule
+    name = f"{title.capitalize()}, {name}" if title and face is not None else name
     words = (
         f'<div><p class="kind">flexcalc {html.text(run.command)}</p><h1>{html.text(name)}</h1>'
         f"{html.paragraph(LEADS[run.command], 'lead')}</div>"
@@ -149,7 +147,7 @@ def _head(run: RunFolder, parts: Mapping[str, RunFolder]) -> str:
         links = html.links([(one, SECTIONS[one].TITLE) for one in parts])
     headline = ""
     if run.command == "demo":
-        headline = html.cards(facts.chosen(run.results, HEADLINE))
+        headline = facts.cards(facts.typed(DemoRun, run), run)
     return f'<div class="masthead">{words}{picture}</div>{headline}{links}'
 
 
@@ -175,7 +173,9 @@ def _notices(run: RunFolder) -> str:
     """What to know before reading: a run that has not ended, warnings of the whole."""
     notices = list(dict.fromkeys(run.problems)) if run.command == "demo" else []
     if not run.results:
-        notices.insert(0, "There is no results.json yet: the run is going on or was stopped.")
+        notices.insert(
+            0, "There is no results.json yet: the run is still in progress or was interrupted."
+        )
     return html.notes(notices)
 
 
@@ -197,5 +197,5 @@ def _about(run: RunFolder) -> str:
 def _footer() -> str:
     return html.paragraph(
         f"Written by flexcalc {version('flexcalc')}. Energies are in kcal/mol and meV, lengths "
-        "in Å. This page is one file and fetches nothing."
+        "in Å. This page is a single file and loads nothing else."
     )

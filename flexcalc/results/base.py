@@ -14,6 +14,7 @@ from typing import (
     TYPE_CHECKING,
     Any,
     ClassVar,
+    Literal,
     NamedTuple,
     Self,
     Union,
@@ -204,11 +205,22 @@ class Result(Figures):
 
     def key_figures(self) -> Iterator[Figure]:
         """The single figures of `headline` that are known."""
-        keys = {item.name: key for item, key in _all_declared(type(self))}
+        return self.selected_figures(*self.headline)
+
+    def selected_figures(self, *names: str) -> Iterator[Figure]:
+        """The single figures of some fields that are known, in the order of the names.
+
+        Args:
+            names: of fields, those of the parts included, or keys of figures without a field.
+        """
+        keys: dict[str, str] = {}
+        for item, key in _all_declared(type(self)):
+            keys.setdefault(item.name, key)  # a part may have a field of the same name
         known = {one.key: one for one in self.figures() if not isinstance(one.value, bool)}
-        for name in self.headline:
-            if keys[name] in known:
-                yield known[keys[name]]
+        for name in names:
+            key = keys.get(name, name)
+            if key in known:
+                yield known[key]
 
     def cards(self) -> list[html.Card]:
         """The key figures, as reports and notebooks show them."""
@@ -298,8 +310,23 @@ def data_frame(columns: Mapping[str, Any]) -> Any:
     return pd.DataFrame(dict(columns))
 
 
+def frame_of_rows(rows: Sequence[Mapping[str, Any]]) -> Any:
+    """A pandas table of rows, which need not all have the same keys.
+
+    Raises:
+        MissingExtraError: pandas is not installed.
+    """
+    keys = dict.fromkeys(key for row in rows for key in row)
+    return data_frame({key: [row.get(key) for row in rows] for key in keys})
+
+
 LARGEST = 1e300
 """Number beyond which what stands in a results.json is damage: an integer may have any length."""
+
+
+def is_sound(value: Any) -> bool:
+    """Whether it is a text or a number that can be shown."""
+    return _fits(value, str) or _fits(value, float)
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -307,6 +334,8 @@ def _fits(value: Any, hint: Any) -> bool:
     origin, inside = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
         return any(_fits(value, one) for one in inside)
+    if origin is Literal:
+        return value in inside
     if origin is tuple:
         return isinstance(value, tuple) and all(_fits(one, inside[0]) for one in value)
     if hint is float or hint is int:

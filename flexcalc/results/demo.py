@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
-from flexcalc.results.base import Result, figure
+from flexcalc.dataset import Dataset
+from flexcalc.display.drawing import Drawing
+from flexcalc.labelling import LABELS
+from flexcalc.results.base import Figure, Result, figure, is_sound
 from flexcalc.results.errors import Errors
 from flexcalc.results.ipi import IpiRun
 from flexcalc.results.labels import Labels
@@ -26,6 +29,7 @@ class DemoRun(Result):
     """A force field of glycine, from its labels to i-PI, and how well it does."""
 
     command: ClassVar[str] = "demo"
+    headline: ClassVar[tuple[str, ...]] = ("training_points",)
 
     molecule: str = figure("molecule")
     """Name of the molecule."""
@@ -82,6 +86,30 @@ class DemoRun(Result):
     def from_dict(cls, found: Mapping[str, Any], store: Store) -> Self:
         """The result whose figures stand in results.json."""
         return replace(super().from_dict(found, store), checks=checks_of(found))
+
+    @classmethod
+    def from_damaged(cls, found: Mapping[str, Any], store: Store) -> Self:
+        """See `Result.from_damaged`; of the checks those that are numbers."""
+        sound = {key: value for key, value in checks_of(found).items() if is_sound(value)}
+        return replace(super().from_damaged(found, store), checks=sound)
+
+    def key_figures(self) -> Iterator[Figure]:
+        """Errors of the model, barriers, training points, and the difference of i-PI's forces."""
+        errors, path, ipi = (
+            kind.from_damaged(self.checks, self.store) for kind in (Errors, Path, IpiRun)
+        )
+        yield from errors.selected_figures(*Errors.rmse_keys)
+        yield from path.selected_figures("barrier_kcal_mol", "barrier_reference_kcal_mol")
+        yield from super().key_figures()
+        yield from ipi.selected_figures("force_difference_max_relative")
+
+    def first_geometry(self) -> Dataset | None:
+        """The first labelled frame."""
+        return FolderStore(self.store.place(Labels.command)).first(LABELS)
+
+    def drawing(self) -> Drawing | None:
+        """The energy profile of the path, with that of the reference."""
+        return self.path.drawing()
 
     def summary(self) -> str:
         """The demo in one line."""

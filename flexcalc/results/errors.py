@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, get_args
 
 import numpy as np
 
@@ -16,16 +16,31 @@ from flexcalc.analysis.accuracy import (
     Region,
     Regions,
     badness,
-    in_units,
+    key_of,
 )
 from flexcalc.analysis.accuracy import Errors as QuantityErrors
 from flexcalc.dataset import Dataset
-from flexcalc.errors import FileFormatError
-from flexcalc.results.base import Figure, Result, figure
+from flexcalc.display import figures
+from flexcalc.display.drawing import Drawing
+from flexcalc.display.rows import dicts
+from flexcalc.errors import FileFormatError, InputError
+from flexcalc.results.base import Figure, Result, figure, frame_of_rows
 from flexcalc.store import Store
 from flexcalc.units import KCAL_MOL
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 ERRORS, WORST, PARITY = "errors.json", "worst.xyz", "parity-{}.npz"
+
+Quantity = Literal["forces", "energies"]
+Table = Literal["models", "regions"]
+
+LABELS = {
+    "force": ("force {}, per component", "kcal/mol/A"),
+    "energy": ("energy {}", "kcal/mol"),
+}
+"""Errors and their units, as reports call them."""
 
 UNITS = {"force": "kcal/mol/A", "energy": "kcal/mol"}
 """Quantities of labels, and the units that they are shown in."""
@@ -41,6 +56,15 @@ class Errors(Result):
     """
 
     command: ClassVar[str] = "evaluate"
+    rmse_keys: ClassVar[tuple[str, str]] = (
+        key_of("force_rmse", FORCE),
+        key_of("energy_rmse", ENERGY),
+    )
+    """Keys of the root-mean-square errors."""
+    headline: ClassVar[tuple[str, ...]] = (
+        *("frames", rmse_keys[0], key_of("force_mae", FORCE)),
+        *(rmse_keys[1], key_of("energy_mae", ENERGY)),
+    )
 
     dataset: str = figure("dataset")
     """File of the labelled frames, or where they come from."""
@@ -166,27 +190,96 @@ class Errors(Result):
             raise FileFormatError(f"{store.where(ERRORS)}: no errors of models: {error}") from None
         return joined(models)
 
+    @classmethod
+    def from_damaged(cls, found: Mapping[str, Any], store: Store) -> Self:
+        """The errors of a results.json of any version, or of one that is damaged.
+
+        What is missing, or not of its type, is None, or not-a-number among the errors; tables are
+        empty; nothing is raised.
+        """
+        dataset = cls._sound_values(found, store)["dataset"]
+        rows = dicts(found.get("models")) or [found]
+        return joined(
+            [
+                cls(
+                    store=store,
+                    accuracy=Accuracy.from_damaged(row),
+                    index=index,
+                    **{**cls._sound_values(row, store), "dataset": dataset},
+                )
+                for index, row in enumerate(rows)
+            ]
+        )
+
     def figures(self) -> Iterator[Figure]:
-        """The potential, the number of frames, and MAE and RMSE in kcal/mol."""
-        yield Figure("model", "potential", self.model, "")
-        yield Figure("frames", "frames", self.frames, "")
+        """The dataset, the potential, the number of frames, and MAE and RMSE in kcal/mol."""
+        yield from super().figures()
+        if self.frames is not None:
+            yield Figure("frames", "frames", self.frames, "")
         for name, per in (("force", FORCE), ("energy", ENERGY)):
             errors: QuantityErrors | None = getattr(self.accuracy, name)
             for word in ("mae", "rmse") if errors else ():
-                key, value = next(
-                    iter(in_units(f"{name}_{word}", getattr(errors, word), per).items())
-                )
-                yield Figure(key, f"{name} {word.upper()}", value, UNITS[name])
+                value = getattr(errors, word) / KCAL_MOL
+                if np.isfinite(value):
+                    label, unit = LABELS[name]
+                    key = key_of(f"{name}_{word}", per)
+                    yield Figure(key, label.format(word.upper()), value, unit)
 
-    def to_frame(self) -> Any:
-        """A pandas table with a row for each potential.
+    def to_frame(self, rows: Table = "models") -> Any:
+        """A pandas table; errors are in kcal/mol and meV.
+
+        Args:
+            rows: a row for each of the "models", or for each of the "regions" of this one.
 
         Raises:
-            ModuleNotFoundError: pandas is not installed.
+            MissingExtraError: pandas is not installed.
+            InputError: there is no such table.
         """
-        import pandas as pd
+        if rows not in get_args(Table):
+            raise InputError(f"rows: expected one of {', '.join(get_args(Table))}, found {rows!r}")
+        if rows == "regions":
+            return frame_of_rows(
+                [
+                    {"coordinate": block.coordinate.label, **region.to_dict()}
+                    for block in self.regions
+                    for region in block.bins
+                ]
+            )
+        return frame_of_rows([{one.key: one.value for one in m.figures()} for m in self.models])
 
-        return pd.DataFrame([{one.key: one.value for one in m.figures()} for m in self.models])
+    def first_geometry(self) -> Dataset | None:
+        """The frame with the largest errors."""
+        return self.store.first(WORST)
+
+    def plot(self, axes: Axes | None = None, quantity: Quantity | None = None) -> Axes:
+        """Draw the predictions against the reference.
+
+        Args:
+            axes: of matplotlib; those of a new figure by default.
+            quantity: "forces" or "energies"; forces by default, where they are known.
+
+        Returns:
+            The axes.
+
+        Raises:
+            InputError: there is nothing to draw.
+        """
+        drawing = self.drawing(quantity)
+        if drawing is None:
+            raise InputError(f"{self.dataset}: there are no {quantity or 'labels'} to plot")
+        return drawing.on(axes)
+
+    def drawing(self, quantity: Quantity | None = None) -> Drawing | None:
+        """See `plot`."""
+        if quantity not in (None, *get_args(Quantity)):
+            known = ", ".join(get_args(Quantity))
+            raise InputError(f"quantity: expected one of {known}, found {quantity!r}")
+        known_arrays = self.parity
+        for name in (quantity,) if quantity else get_args(Quantity):
+            reference = known_arrays.get(f"{name}_reference")
+            if reference is not None:
+                return figures.parity(name, reference, known_arrays[f"{name}_predicted"])
+        return None
 
     def summary(self) -> str:
         """The errors in one line; of several potentials the one with the lowest RMSE."""

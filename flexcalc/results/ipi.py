@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from flexcalc.dataset import Dataset
+from flexcalc.display import figures
+from flexcalc.display.drawing import Drawing
+from flexcalc.display.figures import MOST_TRACES
 from flexcalc.files.tables import csv_blocks
-from flexcalc.results.base import Result, figure
+from flexcalc.results.base import Result, data_frame, figure
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -23,6 +26,10 @@ class IpiRun(Result):
     """A run of i-PI with its clients: dynamics, or the path that it sought."""
 
     command: ClassVar[str] = "ipi"
+    headline: ClassVar[tuple[str, ...]] = (
+        *("steps", "clients", "force_difference_max_relative", "energy_difference_max_relative"),
+        *("temperature_mean_K", "exchanges_seen", "barrier_kcal_mol", "image_count"),
+    )
 
     input: str = figure("input")
     """Input file of i-PI."""
@@ -84,6 +91,29 @@ class IpiRun(Result):
     def path(self) -> Dataset | None:
         """The images of the path, with the labels of direct calls; None of dynamics."""
         return self.store.get(PATH)
+
+    def first_geometry(self) -> Dataset | None:
+        """The first image of the path; None of dynamics."""
+        return self.store.first(PATH)
+
+    def drawing(self) -> Drawing:
+        """The temperature over time, a line per system; of a path its energy profile."""
+        path = self.path
+        if path is not None:
+            return figures.energy_profile(path.tags["coordinate"], path.labels()[0])
+        time, kelvin = self.scalars["time_fs"], self.scalars["temperature_K"]
+        replica = self.scalars.get("replica", np.zeros(len(time)))
+        lines = [replica == which for which in np.unique(replica)[:MOST_TRACES]]
+        return figures.temperature(
+            [time[line] for line in lines], [kelvin[line] for line in lines], float(kelvin.mean())
+        )
+
+    def to_frame(self) -> Any:
+        """The scalars as a pandas table, one row per record and system; of a path its images."""
+        path = self.path
+        if path is None:
+            return data_frame(self.scalars)
+        return data_frame({**path.tags, "energy_eV": path.labels()[0]})
 
     @property
     def images(self) -> list[Atoms]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from flexcalc.dataset import Dataset
+from flexcalc.display import figures
+from flexcalc.display.drawing import Drawing
 from flexcalc.labelling import LABELS, QUARANTINE
-from flexcalc.results.base import Result, figure
+from flexcalc.results.base import Result, data_frame, figure
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -24,6 +26,7 @@ class Labels(Result):
     """
 
     command: ClassVar[str] = "label"
+    headline: ClassVar[tuple[str, ...]] = ("reference", "frames", "quarantined")
 
     reference: str = figure("reference")
     """Address of the reference, or the class of one that was given as an object."""
@@ -80,11 +83,20 @@ class Labels(Result):
         """The frames as ase.Atoms, with energies and forces."""
         return self.dataset.to_atoms()
 
-    def to_frame(self) -> object:
-        """A pandas table with one row per frame: its energy in eV and its tags."""
-        import pandas as pd
+    def to_frame(self) -> Any:
+        """A pandas table with a row for each frame: its energy in eV and its tags."""
+        return data_frame({"energy_eV": self.energies, **self.dataset.tags})
 
-        return pd.DataFrame({"energy_eV": self.energies, **self.dataset.tags})
+    def first_geometry(self) -> Dataset | None:
+        """The first labelled frame."""
+        return self.store.first(LABELS)
+
+    def drawing(self) -> Drawing | None:
+        """A histogram of the energies above the lowest, by start where there are several."""
+        found = self.store.get(LABELS)
+        if found is None or found.energies is None:
+            return None
+        return figures.energies(figures.groups(found.tags, found.energies))
 
     def summary(self) -> str:
         """The labels in one line."""

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from flexcalc.dataset import Dataset
+from flexcalc.display import figures
+from flexcalc.display.drawing import Drawing
 from flexcalc.potential import Potential
 from flexcalc.registry import load
-from flexcalc.results.base import MoleculeResult, figure, part
+from flexcalc.results.base import MoleculeResult, data_frame, figure, part
 from flexcalc.results.saddle import Saddle
 from flexcalc.units import KCAL_MOL
 
@@ -32,6 +34,10 @@ class Path(MoleculeResult):
     """A path between two geometries, its barrier, and what was asked about it afterwards."""
 
     command: ClassVar[str] = "path"
+    headline: ClassVar[tuple[str, ...]] = (
+        *("barrier_kcal_mol", "barrier_reference_kcal_mol", "barrier_error_kcal_mol"),
+        *("profile_max_error_kcal_mol", "image_count", "steps", "force_residual_eV_A"),
+    )
 
     method: str = figure("method")
     """Kind of the path method."""
@@ -163,10 +169,18 @@ class Path(MoleculeResult):
             return None
         return load(self.store.within(round_name(self.round_count)).place(RETRAINED))
 
+    def first_geometry(self) -> Dataset | None:
+        """The first image."""
+        return self.store.first(PATH)
+
+    def drawing(self) -> Drawing:
+        """The energy profile, with that of the reference where it is known."""
+        images, relabelled = self.to_dataset(), self.relabelled
+        reference = None if relabelled is None else relabelled.energies
+        return figures.energy_profile(images.tags["coordinate"], images.labels()[0], reference)
+
     def to_frame(self) -> Any:
         """A pandas table with a row for each image."""
-        import pandas as pd
-
         data = self.to_dataset()
         energies = self.energies
         columns = {
@@ -178,4 +192,4 @@ class Path(MoleculeResult):
         errors = self.profile_error_kcal_mol
         if errors is not None:
             columns["error_kcal_mol"] = errors
-        return pd.DataFrame(columns)
+        return data_frame(columns)

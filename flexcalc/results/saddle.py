@@ -10,11 +10,13 @@ import numpy as np
 
 from flexcalc.analysis.rates import LowModes, StationaryPoint
 from flexcalc.dataset import Dataset
+from flexcalc.display import figures
+from flexcalc.display.drawing import Drawing
 from flexcalc.errors import InputError
 from flexcalc.files.tables import csv_blocks
 from flexcalc.masses import atomic_masses
 from flexcalc.methods.hessian import Vibrations
-from flexcalc.results.base import MoleculeResult, figure, part
+from flexcalc.results.base import MoleculeResult, data_frame, figure, part
 from flexcalc.results.rates import SIDES, Rates
 from flexcalc.storage import JSON
 
@@ -41,6 +43,10 @@ class Saddle(MoleculeResult):
     """
 
     command: ClassVar[str] = "saddle"
+    headline: ClassVar[tuple[str, ...]] = (
+        *("isotopes", "barrier_kcal_mol", "barrier_back_kcal_mol", "imaginary_frequency_cm"),
+        *("barrier_error_kcal_mol", "gibbs_activation_kcal_mol", "half_life_s", "steps"),
+    )
 
     symmetry_numbers: Mapping[str, int] | None = None
 
@@ -227,10 +233,19 @@ class Saddle(MoleculeResult):
             raise InputError(f"no rates: {self.summary()}")
         return Rates.between(points, temperature_K, low_modes or self.low_modes or "harmonic")
 
+    def first_geometry(self) -> Dataset | None:
+        """The saddle."""
+        return self.store.first(SADDLE)
+
+    def drawing(self) -> Drawing | None:
+        """The energy along the intrinsic reaction coordinate; None where there was no descent."""
+        descent = self.irc
+        if descent is None or descent.energies is None:
+            return None
+        return figures.reaction_coordinate(descent.tags["arc"], descent.energies)
+
     def to_frame(self) -> Any:
         """The rates as a pandas table, one row per temperature that was asked for."""
-        import pandas as pd
-
         if self.first_rates is None:
-            return pd.DataFrame()
-        return pd.DataFrame(next(csv_blocks(self.store.stream(RATES))))
+            return data_frame({})
+        return data_frame(next(csv_blocks(self.store.stream(RATES))))

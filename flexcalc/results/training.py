@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self, cast
+from typing import Any, ClassVar, Literal, NamedTuple, Self, cast, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from flexcalc.dataset import Dataset
+from flexcalc.display import training
+from flexcalc.display.drawing import Drawing
+from flexcalc.display.rows import dicts
+from flexcalc.display.training import SIGMA
+from flexcalc.errors import InputError
 from flexcalc.models.facts import ModelFacts, Row
 from flexcalc.models.family import TrainedPotential
 from flexcalc.potential import Evaluation
 from flexcalc.registry import load
-from flexcalc.results.base import Result, figure
+from flexcalc.results.base import Figure, Result, figure, frame_of_rows, is_sound, labels_of
 from flexcalc.storage import JSON
 from flexcalc.store import Store
 
 SPLIT, HELD_OUT = "split.json", "heldout.xyz"
 NOT_OF_A_MODEL = frozenset({"command", "seconds", "models", "report"})
 """Keys of results.json that are no hyperparameters."""
+
+LABELS = {SIGMA: "kernel length sigma"}
+"""What reports call a hyperparameter; others have their names."""
+
+Table = Literal["models", "candidates", "learning curve"]
 
 
 def scalars(values: Mapping[str, object]) -> dict[str, int | float | str]:
@@ -58,6 +68,12 @@ class TrainedModel(Result):
     """
 
     command: ClassVar[str] = "train"
+    headline: ClassVar[tuple[str, ...]] = (
+        *("family", "baseline", "training_points", "validation_points", SIGMA, "permutations"),
+        *("kept_features", "all_features", "committee", "force_error_over_deviation"),
+        *("force_rmse_kcal_mol_A", "energy_rmse_kcal_mol", "force_rmse_mean_kcal_mol_A"),
+        *("energy_rmse_mean_kcal_mol", "folds", "refine_rounds"),
+    )
 
     family: str = figure("family")
     """Name of the model family."""
@@ -131,11 +147,26 @@ class TrainedModel(Result):
         others = {key: value for key, value in found.items() if key not in known}
         return replace(model, hyperparameters=scalars(others))
 
+    @classmethod
+    def from_damaged(cls, found: Mapping[str, JSON], store: Store) -> Self:
+        """See `Result.from_damaged`; keys that are no figures are hyperparameters."""
+        known = labels_of(cls).keys() | NOT_OF_A_MODEL
+        others = {key: value for key, value in found.items() if key not in known}
+        sound = {key: value for key, value in scalars(others).items() if is_sound(value)}
+        return replace(super().from_damaged(found, store), hyperparameters=sound)
+
+    def figures(self) -> Iterator[Figure]:
+        """The single figures that are known, then the hyperparameters."""
+        yield from super().figures()
+        for name, value in self.hyperparameters.items():
+            yield Figure(name, LABELS.get(name, name), value, "")
+
     def to_dict(self) -> dict[str, JSON]:
         """The figures and the hyperparameters, as results.json has them."""
         figures = self._own_figures()
         head = ("family", "model", "training_points", "validation_points")
-        return {**{key: figures.pop(key) for key in head}, **self.hyperparameters, **figures}
+        first = {key: figures.pop(key) for key in head if key in figures}
+        return {**first, **self.hyperparameters, **figures}
 
     def _own_figures(self) -> dict[str, JSON]:
         return super().to_dict()
@@ -180,9 +211,25 @@ class TrainedModel(Result):
         """A table of the training: "table", "learning", "curve", "folds"; empty without it."""
         return self.store.get(f"{name}{self.suffix}.json") or []
 
+    def first_geometry(self) -> Dataset | None:
+        """The first of the frames that took part in no training; None where there are none."""
+        return self.store.first(HELD_OUT)
+
+    def drawing(self) -> Drawing | None:
+        """What there is first of the training curve of a network, the validation errors of the
+        candidates, the folds of a cross-validation, and the learning curve."""
+        drawn = (
+            training.training_curve(self.table("curve")),
+            training.validation_curve(self.candidates),
+            training.fold_errors(self.table("folds")),
+            training.learning_curve(self.learning_curve),
+        )
+        return next((one for one in drawn if one is not None), None)
+
     def described(self) -> str:
         """The model in one line."""
-        line = f"{self.file.removesuffix('.flex')}: {self.training_points} training points"
+        name = (self.file or self.family or "model").removesuffix(".flex")
+        line = f"{name}: {self.training_points} training points"
         if self.force_rmse_kcal_mol_A is not None:
             line += f", validation force RMSE {self.force_rmse_kcal_mol_A:.3f} kcal/mol/A"
         if self.energy_rmse_kcal_mol is not None:
@@ -217,6 +264,13 @@ class Training(TrainedModel):
         others = [TrainedModel.from_dict(row, store) for row in rows]
         named = [replace(one, suffix=f"-{one.file.removesuffix('.flex')}") for one in others]
         return replace(super().from_dict(found, store), others=tuple(named))
+
+    @classmethod
+    def from_damaged(cls, found: Mapping[str, JSON], store: Store) -> Self:
+        """See `TrainedModel.from_damaged`."""
+        rows = dicts(found.get("models"))[1:]
+        others = tuple(TrainedModel.from_damaged(row, store) for row in rows)
+        return replace(super().from_damaged(found, store), others=others)
 
     def to_dict(self) -> dict[str, JSON]:
         """The figures of the first model and, of several, those of each of them in `models`."""
@@ -259,15 +313,25 @@ class Training(TrainedModel):
     def __repr__(self) -> str:
         return f"Training({'; '.join(fit.described() for fit in self.fits)})"
 
-    def to_frame(self) -> Any:
-        """A pandas table with a row for each model.
+    def to_frame(self, rows: Table = "models") -> Any:
+        """A pandas table.
+
+        Args:
+            rows: a row for each of the "models", or of the first of them for each of its
+                "candidates" or for each size of the "learning curve".
 
         Raises:
-            ModuleNotFoundError: pandas is not installed.
+            MissingExtraError: pandas is not installed.
+            InputError: there is no such table.
         """
-        import pandas as pd
-
-        return pd.DataFrame([TrainedModel.to_dict(fit) for fit in self.fits])
+        if rows == "candidates":
+            return frame_of_rows(self.candidates)
+        if rows == "learning curve":
+            return frame_of_rows(self.learning_curve)
+        if rows != "models":
+            known = ", ".join(get_args(Table))
+            raise InputError(f"rows: expected one of {known}, found {rows!r}")
+        return frame_of_rows([TrainedModel.to_dict(fit) for fit in self.fits])
 
     # As the first potential
 

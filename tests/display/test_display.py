@@ -17,9 +17,8 @@ from matplotlib.figure import Figure
 import flexcalc
 from flexcalc.display import figures
 from flexcalc.errors import FileFormatError, InputError, MissingExtraError
-from flexcalc.results.base import Result, Stop, figure
-from flexcalc.results.free_energy import FreeEnergyProfile, FreeEnergySurface
-from flexcalc.results.trajectory import Trajectory
+from flexcalc.results.base import Result, Stop, _all_declared, figure, labels_of
+from flexcalc.results.errors import Errors
 from flexcalc.store import Store
 from flexcalc.units import KCAL_MOL
 
@@ -157,21 +156,30 @@ def every_class():
                 yield one
 
 
+def with_a_command():
+    """The classes of results that a command returns."""
+    return [kind for kind in every_class() if hasattr(kind, "command")]
+
+
+WITHOUT_FIELD = ("sigma", "frames", *Errors.headline)
+"""A hyperparameter, and errors: key figures that have no field of their own."""
+
+
 @pytest.mark.parametrize("kind", list(every_class()), ids=lambda kind: kind.__name__)
 def test_what_stands_in_a_headline_is_a_figure_with_a_label(kind):
-    known = {item.name: item.metadata for item in dataclasses.fields(kind)}
+    known = {item.name: item.metadata["label"] for item, _ in _all_declared(kind)}
     for name in kind.headline:
-        assert known[name]["label"]
+        assert known.get(name) or name in WITHOUT_FIELD
 
 
 DAMAGE = (None, True, [], [1, "x"], {}, "<b>", 10**400, float("nan"), float("inf"), [[1.0]])
 
 
 @pytest.mark.inputs
-@pytest.mark.parametrize("kind", [Trajectory, FreeEnergySurface, FreeEnergyProfile])
+@pytest.mark.parametrize("kind", with_a_command(), ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("value", DAMAGE, ids=repr)
 def test_a_damaged_figure_is_none_and_never_an_error(kind, value):
-    keys = [item.metadata["key"] or item.name for item in dataclasses.fields(kind)[2:]]
+    keys = [*labels_of(kind), *WITHOUT_FIELD, "force_max_kcal_mol_A", "models"]
     result = kind.from_damaged(dict.fromkeys(keys, value), Store())
     for card in result.cards():
         assert card.value == str(value)

@@ -293,7 +293,7 @@ def test_a_planted_fault_ends_the_run_within_a_step_and_leaves_what_is_needed(
     replica = stopped.tags["replica"][0]
     assert not (stopped.positions[0] == kept.positions[-2 + replica]).all()
     assert "stopped: step" in Path("run/log.txt").read_text()
-    assert "Where a guard stopped it" in Path("run/report.html").read_text()
+    assert "Stopped by a guard" in Path("run/report.html").read_text()
     # The same again stops again, and does not keep a geometry twice.
     Path(words[1].split(":")[1]).write_text(
         SURFACES + f"\n\ndef make():\n    return Springs({fault}, 1)\n"

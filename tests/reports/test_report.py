@@ -5,6 +5,7 @@ import re
 import shutil
 from collections import Counter
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from flexcalc.display import html, molecule, numbers, palette, plots
 from flexcalc.display.viewer import viewer
 from flexcalc.errors import InputError
 from flexcalc.reports import facts, write_report
+from flexcalc.results.labels import Labels
 
 COMMANDS = ("label", "train", "evaluate", "path", "md", "ipi")
 VOID = {"meta", "link", "br", "hr", "img", "input"}
@@ -175,7 +177,7 @@ def test_a_running_demo_says_so_and_shows_its_finished_parts(run_of):
         shutil.rmtree(folder / name)
     page = Page(page_of(folder))
     assert [one for one in page.ids if one in COMMANDS] == ["label", "train", "evaluate"]
-    assert "going on or was stopped" in page.text
+    assert "in progress or was interrupted" in page.text
 
 
 def test_a_damaged_file_is_named_on_the_page(run_of):
@@ -230,7 +232,7 @@ def test_a_refinement_shows_its_rounds_and_the_clusters(run_of):
     record = {"frames": [20, 5, 10], "rounds": rounds, "train": [1, 2]}
     (folder / "refinement.json").write_text(json.dumps(record))
     page = Page(page_of(folder))
-    assert "Refinement: the points of each round" in page.text
+    assert "Refinement: each round" in page.text
     assert page_of(folder).count("<svg") == 3
     assert [name for name, count in Counter(page.ids).items() if count > 1] == []
 
@@ -467,7 +469,10 @@ def test_times_and_intervals_are_words():
 
 
 def test_key_figures_are_those_asked_for_in_order():
-    results = {"seconds": 5.0, "frames": 10, "regions": [], "other": 1}
-    found = facts.chosen(results, ("frames", "absent", "regions", "seconds"))
-    assert [card.value for card in found] == ["10", "5.0 s"]
+    results = {"seconds": 5.0, "frames": 10, "reference": "x", "quarantined": [], "other": 1}
+    run = SimpleNamespace(results=results, value=results.get)
+    found = facts.cards(facts.typed(Labels, run), run)
+    values = [found.find(f">{value}<") for value in ("x", "10", "5.0 s")]
+    assert -1 not in values
+    assert values == sorted(values)
     assert html.cards([]) == ""

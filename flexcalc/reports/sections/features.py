@@ -1,4 +1,4 @@
-"""Which features a reduced model kept: by the distance of their atoms, and by pair of atoms."""
+"""Features of a reduced model: by the distance of their atoms, and by pair of atoms."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def figures(record: Mapping[str, Any], name: str, table: str) -> str:
             counted="features",
         ).svg(f"{name}-distance", "Features kept and dropped by the distance of their atoms"),
         f"{int(kept.sum())} of {len(rows)} features are kept; the longest kept spans {longest} Å. "
-        "The table has the errors on the validation points with more and with fewer.",
+        "The table lists the validation errors for other numbers of features.",
         table,
     )
     return html.figures(by_distance, pairs)
@@ -62,8 +62,8 @@ def _pairs(rows: Sequence[Mapping[str, Any]], name: str) -> str:
         f"{name}-pairs", "Importance of the pairs of atoms, and which were kept"
     )
     caption = (
-        "Pairs of atoms. Below the diagonal, how far the model's forces move (root mean square) "
-        "when the distance is masked; above it, the distances kept."
+        "Pairs of atoms. Below the diagonal: root-mean-square change of the model's forces when "
+        "the distance is masked; above it: the distances kept."
     )
     return html.figure(svg, caption)
 

@@ -1,4 +1,4 @@
-"""The model served to i-PI: the same numbers on both sides of the socket."""
+"""A run of i-PI with the model as its client."""
 
 from __future__ import annotations
 
@@ -6,23 +6,20 @@ from flexcalc.display import html
 from flexcalc.reports import facts
 from flexcalc.reports.folder import RunFolder
 from flexcalc.reports.sections import md, path
+from flexcalc.results.ipi import IpiRun
 
 TITLE = "Served to i-PI"
-KEYS = (
-    *("steps", "clients", "force_difference_max_relative", "energy_difference_max_relative"),
-    *("temperature_mean_K", "exchanges_seen", "barrier_model_kcal_mol", "images", "seconds"),
-)
 
 
 def body(folder: RunFolder) -> str:
     """The section as HTML."""
     scalars = md.read_scalars(folder)
     intro = (
-        "A real i-PI run asked the model for its forces over a socket. The energies and forces "
-        "it received are compared with direct calls of the same model at the same geometries; "
-        "what is left should be rounding."
+        "i-PI ran with the model as its force provider, over a socket. The energies and forces "
+        "that i-PI received are compared with direct evaluations of the model at the same "
+        "geometries; they should agree to rounding."
     )
-    parts = [html.paragraph(intro, "lead"), html.cards(facts.chosen(folder.results, KEYS))]
+    parts = [html.paragraph(intro, "lead"), facts.cards(facts.typed(IpiRun, folder), folder)]
     images = folder.frames("path.xyz")
     if images is not None:
         parts.append(path.drawn(images))  # i-PI sought a path, which has no temperature

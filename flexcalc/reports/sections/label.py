@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 
@@ -11,26 +12,26 @@ from flexcalc.display import figures, html
 from flexcalc.display.numbers import fixed, number
 from flexcalc.reports import facts
 from flexcalc.reports.folder import RunFolder
+from flexcalc.results.labels import Labels
 from flexcalc.units import KCAL_MOL
 
 TITLE = "Reference data"
-KEYS = ("reference", "labelled", "frames", "quarantined", "seconds")
 
 
 def body(folder: RunFolder) -> str:
     """The section as HTML."""
     labels = folder.frames("labels.xyz")
-    results = dict(folder.results)
-    if labels is not None:
-        results.setdefault("frames", len(labels))
-        results.setdefault("level", labels.provenance.level)
+    result = facts.typed(Labels, folder)
+    if labels is not None and result.frames is None:
+        result = replace(result, frames=len(labels))
+    if labels is not None and result.reference is None:
+        result = replace(result, reference=labels.provenance.level)
     intro = (
-        "Geometries sampled and labelled with energies and forces of the reference. A label "
-        "counts only once it is on disk; a calculation that failed, did not converge or gave "
-        "no finite number is set aside with its reason."
+        "Geometries were sampled and labelled with energies and forces of the reference method. "
+        "Calculations that failed, did not converge or gave no finite number are in quarantine, "
+        "each with its reason."
     )
-    keys = KEYS if "reference" in results else ("level", *KEYS)
-    parts = [html.paragraph(intro, "lead"), html.cards(facts.chosen(results, keys))]
+    parts = [html.paragraph(intro, "lead"), facts.cards(result, folder)]
     if labels is None:
         parts.append(_waiting(folder))
     elif labels.energies is not None:
@@ -43,7 +44,7 @@ def _waiting(folder: RunFolder) -> str:
     geometries = folder.frames("geometries.xyz")
     if geometries is None:
         return html.paragraph("No geometries have been sampled yet.")
-    return html.paragraph(f"{len(geometries)} geometries wait for their labels; none has one yet.")
+    return html.paragraph(f"{len(geometries)} geometries are sampled; none is labelled yet.")
 
 
 def _energies(labels: Dataset) -> str:
@@ -57,10 +58,10 @@ def _energies(labels: Dataset) -> str:
         for name, part in groups.items()
     ]
     head = ("frames of", "number", "lowest", "mean", "median", "highest")
-    caption = "Energies above the lowest frame, in kcal/mol."
+    caption = "Energies relative to the lowest frame, in kcal/mol."
     drawn = html.figure(
         svg,
-        f"Reference energies of {len(labels)} frames, in kcal/mol above the lowest one.",
+        f"Reference energies of {len(labels)} frames relative to the lowest, in kcal/mol.",
         html.table(head, rows, caption),
     )
     if labels.forces is None:
@@ -70,8 +71,9 @@ def _energies(labels: Dataset) -> str:
         figures.forces(labels.forces).svg(
             "label-forces", "Histogram of reference force components"
         ),
-        f"All {number(components.size)} Cartesian components of the reference forces: root "
-        f"mean square {number(float(np.sqrt((components**2).mean())))} kcal/mol/Å, largest "
+        f"Distribution of the {number(components.size)} Cartesian components of the reference "
+        f"forces: root mean square {number(float(np.sqrt((components**2).mean())))} kcal/mol/Å, "
+        "largest "
         f"{number(float(np.abs(components).max()))} kcal/mol/Å.",
     )
     return html.figures(drawn, forces)
@@ -89,5 +91,5 @@ def _quarantine(folder: RunFolder) -> str:
     rows = [
         (str(reason), number(count)) for reason, count in Counter(reasons.tolist()).most_common()
     ]
-    caption = "Frames without a label, by reason; they are kept in quarantine.xyz."
+    caption = "Number of frames without a label, by reason; the frames are in quarantine.xyz."
     return html.heading("Quarantine") + html.table(("reason", "frames"), rows, caption)

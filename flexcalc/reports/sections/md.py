@@ -79,9 +79,10 @@ def body(folder: RunFolder) -> str:
     """The section as HTML."""
     found = read_scalars(folder)
     intro = (
-        "Replicas of the molecule moved together on the model, one call a step for all. Without "
-        "a thermostat the conserved energy is the total energy; with one, it has the heat that "
-        "was exchanged taken off, so that its drift measures the integration alone."
+        "Replicas of the molecule were propagated in one batch, with one evaluation of the model "
+        "per step. Without a thermostat the conserved energy is the total energy; with one, the "
+        "heat exchanged with the thermostat is subtracted, so that the drift measures the "
+        "integration error alone."
     )
     result = facts.typed(Trajectory, folder)
     if found and result.replicas is None:
@@ -90,9 +91,9 @@ def body(folder: RunFolder) -> str:
     parts.append(_stopped(folder))
     if (folder.path / "plumed.dat").exists():
         biased = (
-            "PLUMED added its bias (plumed.dat) to every replica; what it wrote is in the folder "
-            "plumed. The potential energy is the model's alone, the conserved energy has the bias, "
-            "and rises where hills are added."
+            "PLUMED added its bias (plumed.dat) to every replica; its output is in the folder "
+            "plumed. The potential energy is that of the model alone; the conserved energy "
+            "includes the bias, and rises where hills are added."
         )
         parts.append(html.paragraph(biased))
     if found:
@@ -238,19 +239,19 @@ def pictures(found: Scalars, name: str) -> str:
     temperature = drawn(
         "temperature",
         figures.temperature(time, kelvin, mean),
-        f"Kinetic temperature in K, {lines}; dashed the mean, {number(mean, 4)} K.",
+        f"Kinetic temperature in K, {lines}; dashed: the mean, {number(mean, 4)} K.",
     )
     energy = drawn(
         "potential",
         figures.potential_energy(time, potential, found.lowest_eV),
-        "Potential energy in kcal/mol above the lowest met, "
+        "Potential energy in kcal/mol relative to the lowest value, "
         f"{number(found.lowest_eV, 8)} eV; {lines}.",
     )
     total = drawn(
         "conserved",
         figures.conserved_energy(time, conserved),
         f"Change of the conserved energy since the start in meV, {lines}; "
-        f"{number(found.largest_change_eV / MEV)} meV at most.",
+        f"at most {number(found.largest_change_eV / MEV)} meV.",
     )
     return html.figures(temperature, energy) + total
 
@@ -271,7 +272,7 @@ def _table(found: Scalars, folder: RunFolder) -> str:
                 number(None if atoms is None else drift / atoms),
             )
         )
-    head = ("replica", "time, ps", "mean T, K", "spread of T, K", "drift", "drift per atom")
+    head = ("replica", "time, ps", "mean T, K", "std. dev. of T, K", "drift", "drift per atom")
     caption = (
         "Drift is the slope of the conserved energy, in meV per ps, and in meV per atom and ps. "
         "The kinetic temperature of a small molecule fluctuates strongly: by "
@@ -289,7 +290,7 @@ def _stopped(folder: RunFolder) -> str:
     drawable = np.flatnonzero(np.ptp(frames.positions, axis=1).max(axis=1) < LARGEST_A)
     shown = frames[drawable[:MOST_PICTURES]]
     if not len(shown):
-        return html.heading("Where a guard stopped it") + html.paragraph("See log.txt.")
+        return html.heading("Stopped by a guard") + html.paragraph("See log.txt.")
     view = molecule.look(shown.numbers, shown.positions)
     tiles = []
     for index, replica in enumerate(shown.tags["replica"]):
@@ -297,11 +298,11 @@ def _stopped(folder: RunFolder) -> str:
         picture = molecule.picture(view, index, f"md-stopped-{index}", title)
         tiles.append((picture, f"replica {replica}", str(shown.tags["reason"][index])))
     caption = (
-        f"{len(frames)} geometries that a guard has stopped the run for, in stopped.xyz; log.txt "
-        "says more. They are not in the trajectory. Label them and train again, or loosen the "
-        "guard, and start the same command again: it goes on from the state before."
+        f"{len(frames)} geometries at which a guard stopped the run, in stopped.xyz; details are "
+        "in log.txt. They are not in the trajectory. Label them and retrain, or loosen the guard, "
+        "and run the same command again: it resumes from the state before."
     )
-    return html.heading("Where a guard stopped it") + html.figure(html.film(tiles), caption)
+    return html.heading("Stopped by a guard") + html.figure(html.film(tiles), caption)
 
 
 def _last_frames(folder: RunFolder) -> str:
@@ -320,5 +321,5 @@ def _last_frames(folder: RunFolder) -> str:
         tiles.append(
             (molecule.picture(view, index, f"md-{index}", title), f"replica {which}", second)
         )
-    caption = "The last frame of each replica, laid on the first replica's and seen from one side."
-    return html.heading("Where the replicas are") + html.figure(html.film(tiles), caption)
+    caption = "The last frame of each replica, aligned with that of the first."
+    return html.heading("Last frames") + html.figure(html.film(tiles), caption)

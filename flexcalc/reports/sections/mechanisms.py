@@ -1,24 +1,26 @@
-"""Several paths between the same ends side by side, such as the mechanisms of a reaction."""
+"""Several paths between the same end geometries, such as the mechanisms of a reaction."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path as FilePath
 
 import numpy as np
 
 from flexcalc.dataset import Dataset
 from flexcalc.display import html, plots
-from flexcalc.display.numbers import fixed
+from flexcalc.display.numbers import NONE, fixed, number
 from flexcalc.display.viewer import viewer
 from flexcalc.errors import InputError
+from flexcalc.reports import facts
 from flexcalc.reports.folder import RunFolder
+from flexcalc.results.path import Path
 from flexcalc.units import KCAL_MOL
 
 TITLE = "Mechanisms"
 
 
-def path_runs(folder: Path) -> dict[str, RunFolder]:
+def path_runs(folder: FilePath) -> dict[str, RunFolder]:
     """The runs of `flexcalc path` in a folder's folders, by name, lowest barrier first."""
     found = {}
     for place in sorted(folder.iterdir()) if folder.is_dir() else ():
@@ -28,7 +30,7 @@ def path_runs(folder: Path) -> dict[str, RunFolder]:
             continue
         if run.command == "path" and run.frames("path.xyz") is not None:
             found[place.name] = run
-    heights = {name: run.value("barrier_model_kcal_mol") for name, run in found.items()}
+    heights = {name: facts.typed(Path, run).barrier_kcal_mol for name, run in found.items()}
     order = sorted(found, key=lambda name: (heights[name] is None, heights[name] or 0.0, name))
     return {name: found[name] for name in order}
 
@@ -38,14 +40,15 @@ def body(runs: Mapping[str, RunFolder]) -> str:
     paths = {name: run.frames("path.xyz") for name, run in runs.items()}
     whole = {name: path for name, path in paths.items() if path is not None}
     intro = (
-        "Paths between the same two ends, each with the energy of its images above its first. "
-        "A constructed path is no path of least energy: its height is an upper bound."
+        "Paths between the same two end geometries. Energies are relative to the first image of "
+        "each. A constructed path is no minimum-energy path: its barrier is an upper bound."
     )
     svg = plots.profiles({name: _above(path) for name, path in whole.items()}).svg(
         "mechanisms", "Energy along each path"
     )
     caption = (
-        "Energy along each path in kcal/mol; the ends are at 0 and 1. The lines guide the eye."
+        "Energy along each path in kcal/mol; the ends are at 0 and 1. The lines are guides to the "
+        "eye."
     )
     parts = [html.paragraph(intro, "lead"), html.figure(svg, caption, wide=True), _table(runs)]
     for name, path in whole.items():
@@ -54,7 +57,7 @@ def body(runs: Mapping[str, RunFolder]) -> str:
         shown = viewer(
             path.numbers, path.positions, labels, f"The molecule along {name}", int(above.argmax())
         )
-        parts.append(html.heading(name) + html.figure(shown, "Drag to turn it."))
+        parts.append(html.heading(name) + html.figure(shown, "Drag to rotate."))
     return "".join(parts)
 
 
@@ -65,13 +68,12 @@ def _above(path: Dataset) -> np.ndarray:
 
 
 def _table(runs: Mapping[str, RunFolder]) -> str:
-    head = ["path", "method", "images", "barrier", "from the other end", "by the reference"]
-    keys = ("barrier_model_kcal_mol", "barrier_back_model_kcal_mol", "barrier_reference_kcal_mol")
+    head = ["path", "method", "images", "barrier", "backward barrier", "reference barrier"]
     rows = []
     for name, run in runs.items():
-        values = [run.value(key) for key in keys]
-        shown = ["–" if value is None else fixed(value, 2) for value in values]
-        method, images = run.results.get("method", "–"), run.results.get("images", "–")
-        open_end = "" if run.results.get("converged") is not False else ", not converged"
-        rows.append((name, f"{method}{open_end}", str(images), *shown))
-    return html.table(head, rows, "In kcal/mol, from the highest image of each path.")
+        one = facts.typed(Path, run)
+        values = (one.barrier_kcal_mol, one.barrier_back_kcal_mol, one.barrier_reference_kcal_mol)
+        shown = [NONE if value is None else fixed(value, 2) for value in values]
+        open_end = ", not converged" if one.converged is False else ""
+        rows.append((name, f"{one.method or NONE}{open_end}", number(one.image_count), *shown))
+    return html.table(head, rows, "Energies in kcal/mol, of the highest image of each path.")

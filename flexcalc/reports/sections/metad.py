@@ -20,10 +20,10 @@ TITLE = "Metadynamics"
 def body(folder: RunFolder) -> str:
     """The section as HTML."""
     intro = (
-        "Walkers share one bias, which grows where they have been and so drives them over "
-        "barriers; the free energy is read off it, and the standard errors come from the "
-        "samples, reweighted in blocks. Whether the coordinates drove the transition is judged by "
-        "how often the walkers came back and by what the second half of the run still changed."
+        "The walkers share one bias potential, to which hills are added at visited values of the "
+        "coordinates. The free energy is obtained from the bias, its standard errors from block "
+        "averages of the reweighted samples. The verdict rests on the number of round trips and "
+        "on the change of the surface in the second half of the run."
     )
     result = facts.typed(FreeEnergySurface, folder)
     parts = [html.paragraph(intro, "lead"), facts.cards(result, folder)]
@@ -75,19 +75,19 @@ def _surface(
     if len(drawn.nodes) == 1:
         svg = drawn.drawing(kelvin).svg("metad-surface", "Free energy along the coordinate")
         caption = (
-            "Free energy in kcal/mol, read off the bias; the band is one standard error of the "
-            "reweighted samples, where enough came by. Numbers from 1 mark the basins."
+            "Free energy in kcal/mol from the bias; the band is one standard error from the "
+            "reweighted samples, where there are enough of them. Numbers from 1 mark the basins."
         )
         return html.figure(svg, caption, wide=True)
     ways = [] if samples is None else ways_of(drawn, samples)
     svg = drawn.drawing(kelvin, ways).svg(
-        "metad-surface", "Free-energy surface with the ways of the walkers"
+        "metad-surface", "Free-energy surface with the trajectories of the walkers"
     )
     top = float(np.nanmax(drawn.over_two(kelvin), initial=0.0))
     caption = (
-        "Free energy in kcal/mol, read off the bias, with lines at whole values up to "
-        f"{number(top)}, and the ways of the walkers over it. "
-        "Numbers mark the basins; where the map is empty nobody went."
+        "Free energy in kcal/mol from the bias, with contour lines at integer values up to "
+        f"{number(top)}, and the trajectories of the walkers. "
+        "Numbers mark the basins; empty regions were not visited."
     )
     if len(drawn.nodes) == 3:
         caption += f" {drawn.labels[2].partition(' /')[0]} is integrated out."
@@ -104,10 +104,10 @@ def _basins(drawn: Surface) -> str:
         rows.append((str(index + 1), *at, fixed(float(last[index]), 2, sign=index > 0)))
     head = ("basin", *drawn.labels, "free energy")
     caption = (
-        "Minima of the basins, parted by barriers above 2 kT, and the free energy of each basin as "
-        "a whole above the first, in kcal/mol."
+        "Minima of the basins, which barriers above 2 kT separate, and the free energy of each "
+        "basin relative to the first, in kcal/mol."
     )
-    return html.heading("The basins") + html.table(head, rows, caption)
+    return html.heading("Basins") + html.table(head, rows, caption)
 
 
 def _pictures(folder: RunFolder, drawn: Surface | None) -> list[str]:
@@ -120,8 +120,8 @@ def _pictures(folder: RunFolder, drawn: Surface | None) -> list[str]:
         found.append(
             html.figure(
                 svg,
-                "Free energy of each basin above the first over time; at the end basin 2 lies "
-                f"{number(float(drawn.differences[-1, 1]))} kcal/mol above basin 1.",
+                "Free energy of each basin relative to the first over time; at the end that of "
+                f"basin 2 is {number(float(drawn.differences[-1, 1]))} kcal/mol.",
             )
         )
     hills = _table(folder, "HILLS", "height", "biasf")
@@ -157,5 +157,5 @@ def _walkers(result: FreeEnergySurface, samples: dict[str, np.ndarray] | None) -
             mean = float(mine.mean()) if len(mine) else None
         rows.append((str(walker), number(count), number(trip), number(mean, 4)))
     head = ("walker", "transitions", "round trips", "mean T, K")
-    caption = "From the core of one basin to that of another, and back to one it had left."
+    caption = "Transitions from the core of one basin to that of another; returns to a basin."
     return html.heading("By walker") + html.table(head, rows, caption)

@@ -1,4 +1,4 @@
-"""A path between two minima: its energies, its barrier and its pictures."""
+"""A path between two minima: energy profile, barrier and images."""
 
 from __future__ import annotations
 
@@ -10,43 +10,41 @@ from flexcalc.display.numbers import fixed, number
 from flexcalc.display.viewer import viewer
 from flexcalc.reports import facts
 from flexcalc.reports.folder import RunFolder
+from flexcalc.reports.rows import dicts
 from flexcalc.reports.sections import saddle
+from flexcalc.results.path import ROUNDS, Path
+from flexcalc.store import Store
 from flexcalc.units import KCAL_MOL
 
 TITLE = "Transition path"
-KEYS = (
-    *("barrier_model_kcal_mol", "barrier_reference_kcal_mol", "barrier_error_kcal_mol"),
-    *("profile_max_error_kcal_mol", "images", "steps", "force_residual_eV_A", "seconds"),
-)
-
-
 INTROS = {
-    "neb": "The path of least energy between the two end geometries, found on the model by a "
-    "nudged elastic band whose highest image climbs to the top of the barrier.",
-    "string": "The path of least energy between the two end geometries, found on the model by a "
-    "string of images at even distances whose highest one climbs to the top of the barrier.",
-    "scan": "A path that drives chosen internal coordinates from the first geometry to the last "
-    "on the model. Its highest image is no saddle, and its height an upper bound of the barrier.",
+    "neb": "The minimum-energy path between the two end geometries on the model, found by a "
+    "nudged elastic band with a climbing image.",
+    "string": "The minimum-energy path between the two end geometries on the model, found by the "
+    "string method with a climbing image.",
+    "scan": "A path along which chosen internal coordinates are driven from the first geometry "
+    "to the last on the model. Its highest image is no saddle point; its energy is an upper "
+    "bound of the barrier.",
 }
 
 
 def body(folder: RunFolder) -> str:
     """The section as HTML."""
     images, relabelled = folder.frames("path.xyz"), folder.frames("relabelled.xyz")
-    intro = INTROS.get(str(folder.results.get("method")), INTROS["neb"])
+    result = facts.typed(Path, folder)
+    intro = INTROS.get(result.method, INTROS["neb"])
     if relabelled is not None:
-        intro += " The reference was then computed for the same images."
-    parts = [html.paragraph(intro, "lead"), html.cards(facts.chosen(folder.results, KEYS))]
-    if folder.results.get("converged") is False:
-        advice = folder.results.get("advice")
-        left = f": {advice}." if isinstance(advice, str) else ": run on with more steps."
-        parts.append(html.notes([f"The search ended before the path converged{left}"]))
+        intro += " The energies of the images were then computed with the reference method."
+    parts = [html.paragraph(intro, "lead"), facts.cards(result, folder)]
+    if result.converged is False:
+        advice = result.advice or "run on with more steps"
+        parts.append(html.notes([f"The search ended before the path converged: {advice}."]))
     if images is not None:
         parts.append(drawn(images, relabelled))
     parts += [_rounds(folder), _convergence(folder)]
     if images is None:
         parts.append(html.paragraph("There is no path yet."))
-    if "saddle_steps" in folder.results:
+    if result.saddle is not None and result.saddle.steps is not None:
         parts.append(html.heading(saddle.TITLE) + saddle.body(folder))
     return "".join(parts)
 
@@ -90,12 +88,13 @@ def _profile(images: Dataset, reference: np.ndarray | None) -> str:
         rows.append(row)
     head = ["image", "length, Å", "model"]
     head += [] if above is None else ["reference", "difference"]
-    caption = "Energies above the first image in kcal/mol; the numbers are those of the images."
+    caption = "Energies relative to the first image, in kcal/mol; the points are numbered by image."
     if above is not None:
         worst = float(np.abs(model - above).max())
         caption = (
-            "Energy of model and reference at the same geometries, in kcal/mol above the first "
-            f"image; they differ by {number(worst)} kcal/mol at most. The lines guide the eye."
+            "Energies of model and reference at the same geometries, relative to the first image, "
+            f"in kcal/mol. Largest difference: {number(worst)} kcal/mol. The lines are guides to "
+            "the eye."
         )
     drawn = html.figure(svg, caption, html.table(head, rows), wide=True)
     return drawn + _barriers(model, above)
@@ -105,9 +104,9 @@ def _barriers(model: np.ndarray, reference: np.ndarray | None) -> str:
     columns = [model] if reference is None else [model, reference]
     rows = []
     for name, value in (
-        ("Barrier from the first image", lambda e: e.max()),
-        ("Barrier from the last image", lambda e: e.max() - e[-1]),
-        ("Last image above the first", lambda e: e[-1]),
+        ("Forward barrier", lambda e: e.max()),
+        ("Backward barrier", lambda e: e.max() - e[-1]),
+        ("Reaction energy", lambda e: e[-1]),
     ):
         row = [fixed(float(value(energies)), 3) for energies in columns]
         if reference is not None:
@@ -128,34 +127,39 @@ def _pictures(images: Dataset) -> str:
         title = f"The molecule at image {index} of the path"
         tiles.append((molecule.picture(view, index, f"path-{index}", title), first, second))
     caption = (
-        "The images of the path, all laid on the first and seen from one side; energies of the "
-        "model above the first image."
+        "The images of the path, aligned with the first; energies of the model relative to the "
+        "first image."
     )
     labels = [". ".join(filter(None, lines)) for _, *lines in tiles]
     turned = html.figure(
         viewer(images.numbers, images.positions, labels, "The molecule along the path", top or 0),
-        f"All {len(images)} images, the highest first. Drag to turn the molecule, or use the arrow "
-        "keys; the slider goes along the path.",
+        f"All {len(images)} images, at first the highest. Drag or use the arrow keys to rotate "
+        "the molecule; the slider moves along the path.",
     )
     return html.heading("The images") + turned + html.figure(html.film(tiles, top), caption)
 
 
 def _rounds(folder: RunFolder) -> str:
-    """The rounds in which the model was trained anew."""
-    rounds = folder.json("rounds.json")
-    if not isinstance(rounds, list) or not rounds:
+    """The rounds in which the model was retrained."""
+    rounds = [Path.from_damaged(row, Store()) for row in dicts(folder.json(ROUNDS))]
+    if not rounds:
         return ""
-    keys = ("training_points", "barrier_model_kcal_mol", "barrier_error_kcal_mol")
     rows = [
-        (str(k), *(number(row.get(key)) for key in (*keys, "barrier_saddle_error_kcal_mol")))
-        for k, row in enumerate(rounds)
+        (
+            str(k),
+            number(one.training_points),
+            number(one.barrier_kcal_mol),
+            number(one.barrier_error_kcal_mol),
+            number(None if one.saddle is None else one.saddle.barrier_error_kcal_mol),
+        )
+        for k, one in enumerate(rounds)
     ]
     head = ("round", "training points", "barrier", "its error", "error at the saddle")
     caption = (
-        "Each round trained the model on the worst images of the one before, labelled by the "
-        "reference; energies in kcal/mol."
+        "In each round the worst images of the previous one were labelled by the reference and "
+        "the model was retrained; energies in kcal/mol."
     )
-    return html.heading("Rounds") + html.table(head, rows, caption)
+    return html.heading("Rounds of refinement") + html.table(head, rows, caption)
 
 
 def _convergence(folder: RunFolder) -> str:
@@ -174,14 +178,15 @@ def _convergence(folder: RunFolder) -> str:
                 "force_eV_A",
                 "largest force / eV Å⁻¹",
                 True,
-                f"Largest force left on any atom of any image: {number(table['force_eV_A'][-1])} "
-                f"eV/Å after {number(int(table['step'][-1]))} steps.",
+                f"Largest residual force on any atom of any image: "
+                f"{number(table['force_eV_A'][-1])} eV/Å after "
+                f"{number(int(table['step'][-1]))} steps.",
             ),
             (
                 "barrier_kcal_mol",
                 "barrier / kcal mol⁻¹",
                 False,
-                f"Height of the highest image: {number(table['barrier_kcal_mol'][-1])} kcal/mol "
+                f"Energy of the highest image: {number(table['barrier_kcal_mol'][-1])} kcal/mol "
                 "at the last step.",
             ),
         )

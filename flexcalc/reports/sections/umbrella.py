@@ -25,10 +25,9 @@ Arrays = Mapping[str, np.ndarray]
 def body(folder: RunFolder) -> str:
     """The section as HTML."""
     intro = (
-        "Each window is a replica that a spring holds near a place of its own along the "
-        "coordinates, all of them in one batch. MBAR puts their samples together into the free "
-        "energy without the springs, and says how sure it is; it can do so only where windows "
-        "side by side overlap."
+        "Each window is a replica with a harmonic restraint at its own value of the coordinates; "
+        "all windows run in one batch. MBAR combines their samples into the unbiased free energy "
+        "with standard errors, provided that neighbouring windows overlap."
     )
     result = facts.typed(FreeEnergyProfile, folder)
     parts = [html.paragraph(intro, "lead"), facts.cards(result, folder)]
@@ -61,22 +60,24 @@ def _profile(found: Arrays) -> str:
     if found["profile"].ndim == 1:
         svg = drawing.svg("umbrella-profile", "Free energy along the coordinate")
         caption = (
-            "Free energy in kcal/mol above its lowest bin; the band is one standard error of the "
-            "difference from there."
+            "Free energy in kcal/mol relative to the lowest bin; the band is one standard error "
+            "of that difference."
         )
         return html.figure(svg, caption, wide=True)
     svg = drawing.svg("umbrella-profile", "Free-energy surface of the two coordinates")
     largest = float(np.nanmax(found["errors"] / KCAL_MOL, initial=0.0))
     caption = (
-        "Free energy in kcal/mol above its lowest bin; the largest standard error is "
-        f"{number(largest)} kcal/mol. Where the map is empty nothing was sampled."
+        "Free energy in kcal/mol relative to the lowest bin; the largest standard error is "
+        f"{number(largest)} kcal/mol. Empty regions were not sampled."
     )
     return html.figure(svg, caption, wide=True)
 
 
 def _histograms(found: Arrays) -> str:
     svg = free_energy.window_samples(found).svg("umbrella-histograms", "Samples of the windows")
-    return html.figure(svg, "Samples of each window; those side by side must overlap.")
+    return html.figure(
+        svg, "Histogram of the samples of each window; neighbouring windows must overlap."
+    )
 
 
 def _overlaps(found: Arrays) -> str:
@@ -84,8 +85,8 @@ def _overlaps(found: Arrays) -> str:
         "umbrella-overlap", "Overlap of neighbouring windows"
     )
     caption = (
-        "Share of its samples that a window has in common with its neighbour, the least that MBAR "
-        f"and the histograms tell; {number(float(found['shared'].min()))} at least."
+        "Overlap of neighbouring windows, the smaller of the estimates by MBAR and by the "
+        f"histograms; minimum {number(float(found['shared'].min()))}."
     )
     return html.figure(svg, caption)
 
@@ -111,11 +112,11 @@ def _table(found: Arrays) -> str:
     head = (
         *("window", *(f"centre{name}" for name in names), *(f"mean{name}" for name in names)),
         *(f"spread{name}" for name in names),
-        *("samples", "worth one", "least overlap", "free energy"),
+        *("samples", "statistical inefficiency", "lowest overlap", "free energy"),
     )
     caption = (
-        "Where each window is held and what it sampled; how many samples are worth one independent "
-        "one; the least overlap with a neighbour; and the free energy of the window with its "
-        "spring, in kcal/mol above the lowest."
+        "Centre, mean and standard deviation of each window; number of samples and how many of "
+        "them make one independent sample; lowest overlap with a neighbour; free energy of the "
+        "restrained window relative to the lowest, in kcal/mol."
     )
     return html.heading("By window") + html.table(head, rows, caption)
