@@ -25,6 +25,7 @@ from flexcalc.models.family import check_family
 from flexcalc.parallel.workers import WorkerOptions
 from flexcalc.potential import Potential, check_molecule
 from flexcalc.registry import open_potential
+from flexcalc.results.benchmark_rows import Row
 from flexcalc.store import Store
 
 JOINT = "joint"
@@ -354,8 +355,5 @@ def _number(text: str) -> int:
     return int.from_bytes(text.encode()[:256], "big") % (2**61 - 1)
 
 
-Rows = list[dict]
-"""The content of a stage's JSON file."""
-
-Stage = Callable[[BenchmarkJob], Rows]
-"""Does one part of a benchmark, as far as it is not done, and returns its rows."""
+Stage = Callable[[BenchmarkJob], Sequence[Row]]
+"""Does one part of a benchmark, as far as it is not done, and returns the rows of its file."""
