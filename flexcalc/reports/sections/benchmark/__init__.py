@@ -37,7 +37,7 @@ def body(run: RunFolder) -> str:
     written = [(chapter, drawn) for chapter in CHAPTERS if (drawn := chapter.body(record))]
     if not written:
         return html.paragraph("No stage of the benchmark has ended yet.")
-    first, rest = opening.told(record)
+    first, rest = opening.sentences(record)
     links = html.links([(f"benchmark-{one.anchor}", one.title) for one, _ in written])
     return (
         (html.paragraph(first, "opening") if first else "")
@@ -129,7 +129,7 @@ CHAPTERS = (
     Chapter(
         "cutoffs",
         "The cutoff",
-        "How far a local descriptor sees, against its errors.",
+        "Errors against the cutoff of a local descriptor.",
         learning.cutoffs,
     ),
     Chapter("table", "Every model at its largest training set", "", _table),
