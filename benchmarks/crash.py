@@ -17,8 +17,8 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from flexcalc.benchmarking.endurance import Subject, references_own, run_test
-from flexcalc.benchmarking.survival import outcome
+from flexcalc.benchmarking.endurance import Subject, reference_test, run_test
+from flexcalc.benchmarking.survival import measure_survival
 from flexcalc.methods.crash import CrashTest
 from flexcalc.progress import bar
 from flexcalc.results.benchmark_rows import CrashRow
@@ -53,7 +53,7 @@ def main(arguments: argparse.Namespace) -> None:
             folder=folder / label,
             seed=arguments.seed,
         )
-    own = references_own(next(iter(subjects.values())), arguments.reference, folder / "reference")
+    own = reference_test(next(iter(subjects.values())), arguments.reference, folder / "reference")
     if own is not None:
         with bar("reference") as progress:
             run_test(own, progress)
@@ -61,7 +61,7 @@ def main(arguments: argparse.Namespace) -> None:
     print(HEAD)
     for label, subject in subjects.items():
         with bar(label) as progress:
-            survival = outcome(subject, arguments.reference, own, progress=progress)
+            survival = measure_survival(subject, arguments.reference, own, progress=progress)
         new = [replace(row, model=label) for row in survival.rows]
         rows += new
         write_json(folder / "crash.json", [row.to_dict() for row in rows])

@@ -11,10 +11,10 @@ import pytest
 import flexcalc
 from flexcalc import files, registry
 from flexcalc.benchmarking.crash import crash
-from flexcalc.benchmarking.endurance import Subject, references_own, run_test
-from flexcalc.benchmarking.job import opened
+from flexcalc.benchmarking.endurance import Subject, reference_test, run_test
+from flexcalc.benchmarking.job import open_job
 from flexcalc.benchmarking.record import write_rows
-from flexcalc.benchmarking.survival import outcome
+from flexcalc.benchmarking.survival import measure_survival
 from flexcalc.benchmarking.withheld import inside, withheld
 from flexcalc.config import Benchmark, Mechanism, Model
 from flexcalc.config.benchmark_tests import Withheld
@@ -62,7 +62,7 @@ def subject(shelf, folder, **changes):
 def tested(shelf, tmp_path_factory):
     """A crash test and its rows, cold and hot."""
     done = subject(shelf, tmp_path_factory.mktemp("done") / "poor")
-    return done, outcome(done, str(shelf / "water.flex")).rows
+    return done, measure_survival(done, str(shelf / "water.flex")).rows
 
 
 @pytest.mark.data
@@ -145,7 +145,7 @@ def test_populations_and_the_map_count_all_frames(tested):
 def test_a_finished_test_is_not_run_again_and_gives_the_same_rows(tested, shelf):
     done, rows = tested
     before = (done.folder / "trajectory.xyz").read_bytes()
-    again = outcome(subject(shelf, done.folder), str(shelf / "water.flex")).rows
+    again = measure_survival(subject(shelf, done.folder), str(shelf / "water.flex")).rows
     assert again == rows
     assert (done.folder / "trajectory.xyz").read_bytes() == before
 
@@ -159,8 +159,8 @@ def test_another_test_in_the_same_folder_is_refused(tested, shelf):
 
 def test_only_a_semiempirical_reference_runs_itself(shelf, tmp_path):
     one = subject(shelf, tmp_path)
-    assert references_own(one, "dft:PBE-D4/def2-SVP", tmp_path / "own") is None
-    own = references_own(one, "xtb:GFN2-xTB", tmp_path / "own")
+    assert reference_test(one, "dft:PBE-D4/def2-SVP", tmp_path / "own") is None
+    own = reference_test(one, "xtb:GFN2-xTB", tmp_path / "own")
     assert own is not None
     assert (own.address, own.test.seeds, own.test.nve_steps) == ("xtb:GFN2-xTB", 2, 0)
     assert own.test.time_ps == TEST.time_ps
@@ -168,7 +168,7 @@ def test_only_a_semiempirical_reference_runs_itself(shelf, tmp_path):
 
 def test_the_references_own_populations_stand_beside_the_models(tested, shelf):
     done, rows = tested
-    same = outcome(subject(shelf, done.folder), str(shelf / "water.flex"), done).rows
+    same = measure_survival(subject(shelf, done.folder), str(shelf / "water.flex"), done).rows
     for row, other in zip(rows, same, strict=True):
         assert other.reference_populations == row.populations
         assert other.reference_map == other.map
@@ -197,7 +197,7 @@ def config(shelf):
 def begun(config, folder):
     """The job of a run folder that is held."""
     with RunFolder("benchmark", folder) as run:
-        job = opened(config, run)
+        job = open_job(config, run)
         run.begin(config)
         yield job
 
@@ -304,7 +304,7 @@ def test_a_crash_test_can_be_added_later_and_one_with_other_settings_is_run_anew
 def test_a_part_that_says_too_little_or_too_much_is_refused_at_the_start(config, words, message):
     bad = replace(config, withheld=(Withheld(name="some", **words),))
     with pytest.raises(ConfigError, match=message):
-        opened(bad, Store())
+        open_job(bad, Store())
 
 
 @pytest.mark.inputs

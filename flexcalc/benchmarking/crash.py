@@ -6,11 +6,11 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from flexcalc.benchmarking.curves import trained
-from flexcalc.benchmarking.endurance import Subject, references_own, run_test
+from flexcalc.benchmarking.curves import train_all
+from flexcalc.benchmarking.endurance import Subject, reference_test, run_test
 from flexcalc.benchmarking.job import JOINT, BenchmarkJob, Fit
 from flexcalc.benchmarking.record import mark
-from flexcalc.benchmarking.survival import Survival, outcome
+from flexcalc.benchmarking.survival import Survival, measure_survival
 from flexcalc.methods.crash import CrashTest
 from flexcalc.results.benchmark_rows import CrashRow
 
@@ -33,15 +33,15 @@ def crash(job: BenchmarkJob) -> list[CrashRow]:
             )
             continue
         first = next(iter(subjects.values()))
-        own = references_own(first, job.config.reference, folder / "reference")
+        own = reference_test(first, job.config.reference, folder / "reference")
         if own is not None:
             with job.store.bar("crash test of the reference") as progress:
                 run_test(own, progress)
         pieces = {
-            fit: partial(outcome, subject, job.config.reference, own)
+            fit: partial(measure_survival, subject, job.config.reference, own)
             for fit, subject in subjects.items()
         }
-        for fit, survival in trained(job, f"crash-{mark(test)}", pieces, Survival).items():
+        for fit, survival in train_all(job, f"crash-{mark(test)}", pieces, Survival).items():
             rows += [
                 replace(row, model=fit.label, mechanism=fit.mechanism, points=fit.points)
                 for row in survival.rows

@@ -26,7 +26,7 @@ from flexcalc.training.reduction import milliseconds
 from flexcalc.training.tuning import ENERGY, FORCE, best_row
 
 PREDICTED = 32
-"""Geometries of the batch that a prediction is timed on."""
+"""Batch size for timing a prediction."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,14 +60,14 @@ def curves(job: BenchmarkJob) -> list[CurveRow]:
     """
     pieces = {
         fit: partial(
-            _cross_validated,
+            _cross_validate,
             _training(job, job.models[fit.label].family, fit),
             job.training(*fit),
             job.echo,
         )
         for fit in job.fits()
     }
-    done = trained(job, CurveRow.stage, pieces, CrossValidated)
+    done = train_all(job, CurveRow.stage, pieces, CrossValidated)
     return [
         replace(row, mechanism=fit.mechanism, model=fit.label)
         for fit in job.fits()
@@ -77,17 +77,17 @@ def curves(job: BenchmarkJob) -> list[CurveRow]:
 
 
 def cutoffs(job: BenchmarkJob) -> list[CutoffRow]:
-    """Cross-validate every model that can try several cutoffs with each of them, in cutoffs/."""
+    """Cross-validate every model whose family can try several cutoffs, in cutoffs/."""
     pieces = {}
     for name in job.mechanisms if job.config.cutoffs else ():
         for label, model in job.models.items():
             if not _has_cutoffs(model.family):
                 continue
             family = replace(model.family, cutoff=None, cutoffs=tuple(job.config.cutoffs))
-            fit = Fit(name, label, job.scanned)
+            fit = Fit(name, label, job.cutoff_points)
             folder = job.folder / "cutoffs" / name / word(label)
-            pieces[fit] = partial(_scanned, _training(job, family, fit), folder, job.echo)
-    done = trained(job, CutoffRow.stage, pieces, Scanned)
+            pieces[fit] = partial(_scan_cutoffs, _training(job, family, fit), folder, job.echo)
+    done = train_all(job, CutoffRow.stage, pieces, Scanned)
     return [
         replace(row, mechanism=fit.mechanism, model=fit.label, points=fit.points)
         for fit, result in done.items()
@@ -95,14 +95,14 @@ def cutoffs(job: BenchmarkJob) -> list[CutoffRow]:
     ]
 
 
-def trained[R: Outcome](
+def train_all[R: Outcome](
     job: BenchmarkJob, stage: str, pieces: Mapping[Fit, partial[R]], kind: type[R]
 ) -> dict[Fit, R]:
     """Results of trainings, in the order of the pieces: of those done before, and of this run's."""
     pages = {fit: page_of(job, stage, fit) for fit in pieces}
     contents = {fit: page.store.get(page.name) for fit, page in pages.items()}
     done = {fit: kind.from_dict(one) for fit, one in contents.items() if one is not None}
-    labels = {model.label for model in job.wanted}
+    labels = {model.label for model in job.models_to_train}
     waiting = {
         fit: piece for fit, piece in pieces.items() if fit not in done and fit.label in labels
     }
@@ -110,7 +110,7 @@ def trained[R: Outcome](
     def keep(fit: Fit, result: R) -> None:
         pages[fit].store.put(pages[fit].name, result.to_dict())
         done[fit] = result
-        job.store.say(f"{stage}: {fit.text}: {result.said}")
+        job.store.say(f"{stage}: {fit.text}: {result.summary}")
 
     if waiting:
         with job.store.bar(stage) as progress:
@@ -119,7 +119,7 @@ def trained[R: Outcome](
 
 
 def _training(job: BenchmarkJob, family: Family, fit: Fit) -> Train:
-    """One fold to train on, the others to test on; the subset has just these frames."""
+    """One fold to train on, the others to test on; the subset has no other frames."""
     return Train(
         dataset=job.subset(fit.mechanism, fit.points),
         family=(family,),
@@ -131,7 +131,7 @@ def _training(job: BenchmarkJob, family: Family, fit: Fit) -> Train:
     )
 
 
-def _cross_validated(config: Train, folder: Path, echo: calls.Echo) -> CrossValidated:
+def _cross_validate(config: Train, folder: Path, echo: calls.Echo) -> CrossValidated:
     """Train, and read the errors of the folds by both choices of hyperparameters."""
     training = calls.train(config, folder, echo)
     table, trials = (read_json(folder / f"{n}.json") for n in ("table", "trials"))
@@ -162,7 +162,7 @@ def _cross_validated(config: Train, folder: Path, echo: calls.Echo) -> CrossVali
     joint = rows[1]
     said = f"force RMSE {joint.mean_force_rmse_kcal_mol_A:.3f} kcal/mol/A"
     return CrossValidated(
-        rows=tuple(rows), said=f"{said}, energy {joint.mean_energy_rmse_kcal_mol:.3f} kcal/mol"
+        rows=tuple(rows), summary=f"{said}, energy {joint.mean_energy_rmse_kcal_mol:.3f} kcal/mol"
     )
 
 
@@ -193,7 +193,7 @@ def predict_ms(model: Path, positions: np.ndarray, trust: bool) -> float:
 
 
 def _candidate(family: Family, row: Mapping[str, Any]) -> Family:
-    """The candidate that a row of the table is about."""
+    """The candidate of a row of the table."""
     candidates = family.candidates()
     if len(candidates) == 1:
         return candidates[0]
@@ -201,7 +201,7 @@ def _candidate(family: Family, row: Mapping[str, Any]) -> Family:
     return cast(Family, replace(cast(Any, candidates[0]), **values))
 
 
-def _scanned(config: Train, folder: Path, echo: calls.Echo) -> Scanned:
+def _scan_cutoffs(config: Train, folder: Path, echo: calls.Echo) -> Scanned:
     """Train with each cutoff."""
     calls.train(config, folder, echo)
     table: Sequence[Mapping[str, Any]] = read_json(folder / "table.json")
@@ -214,7 +214,7 @@ def _scanned(config: Train, folder: Path, echo: calls.Echo) -> Scanned:
         for row in sorted(table, key=lambda row: row.get("cutoff", 0.0))
     )
     best = min(rows, key=lambda row: row.force_rmse_kcal_mol_A)
-    return Scanned(rows=rows, said=f"lowest force RMSE with {best.cutoff_A:g} A")
+    return Scanned(rows=rows, summary=f"lowest force RMSE with {best.cutoff_A:g} A")
 
 
 def _has_cutoffs(family: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Stages: the labelled frames of each mechanism, and the subsets that models are judged in."""
+"""Stages: the labelled frames of each mechanism, and the subsets for cross-validation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from flexcalc import files
 from flexcalc.benchmarking import calls
 from flexcalc.benchmarking.job import BenchmarkJob, word
-from flexcalc.benchmarking.record import kept_rows, page_named
+from flexcalc.benchmarking.record import page_named, read_or_make_rows
 from flexcalc.config import Label, Sample
 from flexcalc.dataset import Dataset, concatenate
 from flexcalc.errors import InputError
@@ -21,7 +21,7 @@ from flexcalc.training.selection import choose
 from flexcalc.units import KCAL_MOL
 
 BLOCK = 2048
-"""Frames whose distances to all others are held in memory at the same time."""
+"""Frames per block of the distance matrix."""
 
 
 def data(job: BenchmarkJob) -> list[DataRow]:
@@ -31,10 +31,10 @@ def data(job: BenchmarkJob) -> list[DataRow]:
     for name in job.mechanisms:
         place = job.folder / "data" / f"{name}.xyz"
         if not place.exists():
-            parts = [_sampled(job, sample, name) for sample in _samples_of(job, name)]
+            parts = [_sample(job, sample, name) for sample in _samples_of(job, name)]
             files.write(place, concatenate(*parts))
             job.store.say(f"{name}: {sum(map(len, parts))} labelled frames")
-        rows += kept_rows(
+        rows += read_or_make_rows(
             page_named(job, "data", name), DataRow, partial(_distributions, job, name)
         )
     return rows
@@ -44,8 +44,8 @@ def _samples_of(job: BenchmarkJob, mechanism: str) -> list[Sample]:
     return [s for s in job.config.samples if not s.mechanisms or mechanism in s.mechanisms]
 
 
-def _sampled(job: BenchmarkJob, sample: Sample, mechanism: str) -> Dataset:
-    """The labelled frames of one kind of sampling; mechanisms share those of shared minima."""
+def _sample(job: BenchmarkJob, sample: Sample, mechanism: str) -> Dataset:
+    """Labelled frames of one kind of sampling; mechanisms with the same minima share them."""
     ends = job.mechanisms[mechanism].start, job.mechanisms[mechanism].end
     if sample.origin == "minima":
         key = f"{word(sample.name)}-{'-'.join(dict.fromkeys(ends))}"
@@ -154,6 +154,6 @@ def subsets(job: BenchmarkJob) -> list[SubsetRow]:
 
 
 def _all_sizes(job: BenchmarkJob) -> Sequence[int]:
-    """Every number of training points that a model of this run has, in curves or scan."""
-    wanted = {points for model in job.wanted for points in job.sizes(model.label)}
-    return sorted(wanted | ({job.scanned} if job.config.cutoffs else set()))
+    """All numbers of training points of this run, of learning curves and cutoffs."""
+    wanted = {points for model in job.models_to_train for points in job.sizes(model.label)}
+    return sorted(wanted | ({job.cutoff_points} if job.config.cutoffs else set()))

@@ -168,7 +168,7 @@ def trajectory(subject: Subject) -> Dataset:
     return frames[frames.tags["time_fs"] > 0]
 
 
-def references_own(subject: Subject, reference: str, folder: Path) -> Subject | None:
+def reference_test(subject: Subject, reference: str, folder: Path) -> Subject | None:
     """The crash test of the reference itself: shorter, and only where it is cheap.
 
     Args:

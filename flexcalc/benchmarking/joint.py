@@ -13,10 +13,10 @@ import numpy as np
 
 from flexcalc import files
 from flexcalc.benchmarking import calls
-from flexcalc.benchmarking.curves import predict_ms, trained
+from flexcalc.benchmarking.curves import predict_ms, train_all
 from flexcalc.benchmarking.job import JOINT, BenchmarkJob, Fit
-from flexcalc.benchmarking.record import Outcome, kept, page_named
-from flexcalc.benchmarking.testing import barrier_errors, region_tables, tested
+from flexcalc.benchmarking.record import Outcome, page_named, read_or_make
+from flexcalc.benchmarking.testing import barrier_errors, errors_on, region_tables
 from flexcalc.config import Train
 from flexcalc.dataset import Dataset, concatenate
 from flexcalc.errors import InputError
@@ -27,7 +27,7 @@ from flexcalc.units import KCAL_MOL
 POPULATED = 20
 """Minimum number of frames of a region that counts as the worst or the best."""
 SHOWN = 400
-"""Test frames whose errors are written out one by one."""
+"""Maximum number of test frames in errors.xyz."""
 TEST_SHARE = 0.25
 """Maximum share of all frames that is kept for the test."""
 
@@ -52,24 +52,25 @@ class Evenness(NamedTuple):
 def joint(job: BenchmarkJob) -> list[JointRow]:
     """Train each model on points of all mechanisms by `flexcalc train`, in joint/MODEL/BUDGET.
 
-    The points are drawn, stratified by energy, from joint/pool.xyz, and the same for every model
-    that does not choose its own; joint/test.xyz is held out. Also writes errors.xyz and
-    errors.json, the test frames one by one with the models of the largest budget.
+    The points are drawn from joint/pool.xyz, stratified by energy, and are the same for every
+    model that does not choose its own; joint/test.xyz is held out. Also writes errors.xyz and
+    errors.json, the errors of the models of the largest budget on each test frame.
     """
     if not job.config.budgets:
         return []
     (job.folder / JOINT).mkdir(exist_ok=True)
-    _divided(job)
+    _divide(job)
     fits = [Fit(JOINT, label, b) for b in sorted(job.config.budgets) for label in job.models]
     pieces = {
-        fit: partial(_timed, _training(job, fit), job.training(*fit), job.echo) for fit in fits
+        fit: partial(_train_timed, _training(job, fit), job.training(*fit), job.echo)
+        for fit in fits
     }
-    done = trained(job, JOINT, pieces, Trained)
+    done = train_all(job, JOINT, pieces, Trained)
     test = files.read(job.folder / JOINT / "test.xyz")
     rows = []
     for fit, result in done.items():
         page = page_named(job, JOINT, f"tested-{fit.place}-{fit.points}")
-        rows.append(kept(page, JointRow, partial(_row, job, fit, result, test)))
+        rows.append(read_or_make(page, JointRow, partial(_row, job, fit, result, test)))
     _write_errors(job, [fit for fit in done if fit.points == max(job.config.budgets)], test)
     return rows
 
@@ -85,7 +86,7 @@ def _training(job: BenchmarkJob, fit: Fit) -> Train:
     )
 
 
-def _timed(config: Train, folder: Path, echo: calls.Echo) -> Trained:
+def _train_timed(config: Train, folder: Path, echo: calls.Echo) -> Trained:
     """Train, and measure the time."""
     uninterrupted, start = not folder.exists(), time.perf_counter()
     training = calls.train(config, folder, echo)
@@ -95,35 +96,32 @@ def _timed(config: Train, folder: Path, echo: calls.Echo) -> Trained:
     return Trained(
         train_seconds=seconds if uninterrupted else None,
         predict_ms=predict_ms(folder / training.file, positions, config.trust),
-        said=f"validation force RMSE {force:.3f} kcal/mol/A, energy {energy:.3f} kcal/mol",
+        summary=f"validation force RMSE {force:.3f} kcal/mol/A, energy {energy:.3f} kcal/mol",
         permutations=training.permutations,
     )
 
 
-def _divided(job: BenchmarkJob) -> None:
-    """Divide the frames of all mechanisms, each once, into joint/test.xyz and joint/pool.xyz."""
+def _divide(job: BenchmarkJob) -> None:
+    """Divide the distinct frames of all mechanisms into joint/test.xyz and joint/pool.xyz."""
     place = job.folder / JOINT
     if (place / "pool.xyz").exists():
         return
-    whole = together(job)
-    test = min(job.config.test_frames, int(TEST_SHARE * len(whole)))
+    frames = all_frames(job)
+    test = min(job.config.test_frames, int(TEST_SHARE * len(frames)))
     needed = max(job.config.budgets) + job.config.validation_points
-    if needed > len(whole) - test:
+    if needed > len(frames) - test:
         raise InputError(
-            f"budgets: {len(whole)} frames of all mechanisms, {test} of them for the test, are "
+            f"budgets: {len(frames)} frames of all mechanisms, {test} of them for the test, are "
             f"too few for {max(job.config.budgets)} training and "
             f"{job.config.validation_points} validation points"
         )
-    order = np.random.default_rng(job.seed(JOINT)).permutation(len(whole))
-    files.write(place / "test.xyz", whole[np.sort(order[:test])])
-    files.write(place / "pool.xyz", whole[np.sort(order[test:])])
+    order = np.random.default_rng(job.seed(JOINT)).permutation(len(frames))
+    files.write(place / "test.xyz", frames[np.sort(order[:test])])
+    files.write(place / "pool.xyz", frames[np.sort(order[test:])])
 
 
-def together(job: BenchmarkJob) -> Dataset:
-    """The frames of all mechanisms; those that mechanisms share count once.
-
-    The tag `mechanism` names the first that has them.
-    """
+def all_frames(job: BenchmarkJob) -> Dataset:
+    """The distinct frames of all mechanisms, tagged with the first `mechanism` that has them."""
     parts, known = [], set()
     for name in job.mechanisms:
         data = job.data(name)
@@ -142,7 +140,7 @@ def together(job: BenchmarkJob) -> Dataset:
 def _row(job: BenchmarkJob, fit: Fit, trained_model: Trained, test: Dataset) -> JointRow:
     """Errors of a joint model on the held-out frames, by region, and of the barriers."""
     potential = job.model(*fit)
-    errors = tested(job, potential, test, job.coordinates)
+    errors = errors_on(job, potential, test, job.coordinates)
     if errors.force is None or errors.energy is None:
         raise InputError(f"{JOINT}/test.xyz: the frames have no labels")
     tables = region_tables(errors)

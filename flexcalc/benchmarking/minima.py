@@ -14,7 +14,7 @@ def minima(job: BenchmarkJob) -> list[MinimumRow]:
     """Relax the minima; write minima.xyz, and minima/NAME.xyz for runs that start from one."""
     place = job.folder / "minima.xyz"
     if not place.exists():
-        files.write(place, _labelled_minima(job))
+        files.write(place, _label_minima(job))
     data = job.minima
     energies, _ = data.labels()
     names = [str(name) for name in data.tags["minimum"]]
@@ -33,7 +33,7 @@ def minima(job: BenchmarkJob) -> list[MinimumRow]:
     ]
 
 
-def _labelled_minima(job: BenchmarkJob) -> Dataset:
+def _label_minima(job: BenchmarkJob) -> Dataset:
     """The minima with the reference's labels, relaxed if that is wanted."""
     reference, positions = job.reference(), job.starts.positions
     if job.config.relax_minima:

@@ -12,7 +12,7 @@ import numpy as np
 from flexcalc import files
 from flexcalc.benchmarking import calls
 from flexcalc.benchmarking.job import BenchmarkJob
-from flexcalc.benchmarking.record import kept, page_named, write_rows
+from flexcalc.benchmarking.record import page_named, read_or_make, write_rows
 from flexcalc.config import Label, Mechanism, PathSearch
 from flexcalc.dataset import Dataset
 from flexcalc.errors import GuardError, LabelError
@@ -32,7 +32,7 @@ def paths(job: BenchmarkJob) -> list[PathRow]:
     """Find each mechanism's path by `flexcalc path`, in paths/NAME; write naive.json too."""
     rows = []
     for name, mechanism in job.mechanisms.items():
-        results = _searched(job, mechanism.method, mechanism, f"paths/{name}", mechanism.steps)
+        results = _search_path(job, mechanism.method, mechanism, f"paths/{name}", mechanism.steps)
         path = job.path(name)
         profile = above_first(path)
         without = _without_dispersion(job, name, path)
@@ -48,7 +48,7 @@ def paths(job: BenchmarkJob) -> list[PathRow]:
                 profile_kcal_mol=profile,
                 profile_without_dispersion_kcal_mol=lower,
                 coordinate=job.progress(name).label,
-                progress=_unwrapped(job.progress(name), path),
+                progress=_unwrapped_values(job.progress(name), path),
                 converged=results.converged,
             )
         )
@@ -63,7 +63,7 @@ def above_first(path: Dataset) -> tuple[float, ...]:
     return tuple(float(energy) for energy in (energies - energies[0]) / KCAL_MOL)
 
 
-def _searched(
+def _search_path(
     job: BenchmarkJob, method: PathMethod, between: Mechanism, folder: str, steps: int
 ) -> FoundPath:
     search = PathSearch(
@@ -79,7 +79,7 @@ def _searched(
     return calls.path(search, job.folder / folder, job.echo)
 
 
-def _unwrapped(coordinate: Coordinate, path: Dataset) -> tuple[float, ...]:
+def _unwrapped_values(coordinate: Coordinate, path: Dataset) -> tuple[float, ...]:
     """Values along a path; those of a dihedral without jumps."""
     values = coordinate.values(path.positions)
     if coordinate.periodic:
@@ -88,14 +88,14 @@ def _unwrapped(coordinate: Coordinate, path: Dataset) -> tuple[float, ...]:
 
 
 def _without_dispersion(job: BenchmarkJob, name: str, path: Dataset) -> Dataset | None:
-    """The path labelled by the reference without dispersion, in without-dispersion/NAME."""
+    """The path with labels of the reference without dispersion, in without-dispersion/NAME."""
     if job.config.dispersion is None:
         return None
     folder = job.folder / "without-dispersion" / name
-    return relabelled(job, job.config.dispersion, job.folder / f"paths/{name}/path.xyz", folder)
+    return relabel(job, job.config.dispersion, job.folder / f"paths/{name}/path.xyz", folder)
 
 
-def relabelled(job: BenchmarkJob, level: str, frames: Path, folder: Path) -> Dataset:
+def relabel(job: BenchmarkJob, level: str, frames: Path, folder: Path) -> Dataset:
     """The frames of a file with the labels of a level of theory, by `flexcalc label`.
 
     Raises:
@@ -126,8 +126,8 @@ def _naive(job: BenchmarkJob) -> list[NaiveRow]:
     for (start, end), interpolation, kind in product(pairs, NAIVE, (NEB, String)):
         method = kind(images=job.config.naive_images, interpolation=interpolation)
         name = f"{start}-{end}-{interpolation}-{method.kind}"
-        piece = partial(_tried, job, method, pairs[start, end], name)
-        row = kept(page_named(job, NaiveRow.stage, name), NaiveRow, piece)
+        piece = partial(_search_naively, job, method, pairs[start, end], name)
+        row = read_or_make(page_named(job, NaiveRow.stage, name), NaiveRow, piece)
         row = replace(row, start=start, end=end, method=method.kind, interpolation=interpolation)
         rows.append(row)
         outcome = "converged" if row.converged else "did not converge"
@@ -135,10 +135,12 @@ def _naive(job: BenchmarkJob) -> list[NaiveRow]:
     return rows
 
 
-def _tried(job: BenchmarkJob, method: PathMethod, between: Mechanism, name: str) -> NaiveRow:
+def _search_naively(
+    job: BenchmarkJob, method: PathMethod, between: Mechanism, name: str
+) -> NaiveRow:
     """One such search; overlapping atoms may end it, which is a result too."""
     try:
-        results = _searched(job, method, between, f"naive/{name}", job.config.naive_steps)
+        results = _search_path(job, method, between, f"naive/{name}", job.config.naive_steps)
     except (LabelError, GuardError) as error:
         return NaiveRow(converged=False, steps=None, barrier_kcal_mol=None, ended=str(error))
     return NaiveRow(

@@ -9,15 +9,15 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 from flexcalc.benchmarking.job import BenchmarkJob, Fit, word
-from flexcalc.results.benchmark_rows import Row
+from flexcalc.results.benchmark_rows import Row, keyed
 from flexcalc.store import Store
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome(Row):
-    """The result of a piece of work: `said` is a line for the log."""
+    """The result of a piece of work: `summary` is a line for the log."""
 
-    said: str
+    summary: str = keyed("said")
 
 
 class Page(NamedTuple):
@@ -38,7 +38,7 @@ def page_named(job: BenchmarkJob, stage: str, name: str) -> Page:
     return Page(job.store.within("rows").within(stage), f"{word(name)}.json")
 
 
-def kept[R: Row](page: Page, kind: type[R], make: Callable[[], R]) -> R:
+def read_or_make[R: Row](page: Page, kind: type[R], make: Callable[[], R]) -> R:
     """The row that is kept in a page, or the one that is made now and kept there."""
     content = page.store.get(page.name)
     if content is not None:
@@ -48,7 +48,9 @@ def kept[R: Row](page: Page, kind: type[R], make: Callable[[], R]) -> R:
     return row
 
 
-def kept_rows[R: Row](page: Page, kind: type[R], make: Callable[[], Sequence[R]]) -> Sequence[R]:
+def read_or_make_rows[R: Row](
+    page: Page, kind: type[R], make: Callable[[], Sequence[R]]
+) -> Sequence[R]:
     """The rows that are kept in a page, or those that are made now and kept there."""
     content = page.store.get(page.name)
     if content is not None:

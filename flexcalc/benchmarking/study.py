@@ -8,7 +8,7 @@ from flexcalc.benchmarking.crash import crash
 from flexcalc.benchmarking.curves import curves, cutoffs
 from flexcalc.benchmarking.data import data, subsets
 from flexcalc.benchmarking.findings import findings, result_of
-from flexcalc.benchmarking.job import BenchmarkJob, Stage, opened
+from flexcalc.benchmarking.job import BenchmarkJob, Stage, open_job
 from flexcalc.benchmarking.joint import joint
 from flexcalc.benchmarking.minima import minima
 from flexcalc.benchmarking.paths import paths
@@ -57,7 +57,7 @@ def compare(options: Benchmark, store: Store) -> BenchmarkResult:
     Raises:
         InputError: names, files or potentials cannot be used; nothing is written.
     """
-    job = opened(options, store)
+    job = open_job(options, store)
     wanted = [name for name in STAGES if name in options.stages or not options.stages]
     _check_order(job, wanted)
     complete = store.begin(options)

@@ -68,7 +68,7 @@ class VisitedErrors(NamedTuple):
     before_failure: Errors = Errors()
 
 
-def outcome(
+def measure_survival(
     subject: Subject,
     reference: str,
     own: Subject | None = None,
@@ -94,7 +94,7 @@ def outcome(
         fates = _fates(subject, state, kelvin)
         positions = _at(frames, kelvin)
         ours, exact = _visits(subject, positions, None if theirs is None else _at(theirs, kelvin))
-        found = errors[kelvin]
+        visited = errors[kelvin]
         rows.append(
             CrashRow(
                 temperature_K=kelvin,
@@ -111,16 +111,16 @@ def outcome(
                 reference_populations=None if exact is None else exact.populations,
                 map=ours.map,
                 reference_map=None if exact is None else exact.map,
-                relabelled_frames=found.labelled,
-                not_labelled_frames=found.unlabelled,
-                force_rmse_visited_kcal_mol_A=found.visited.rmse,
-                force_max_error_kcal_mol_A=found.visited.largest,
-                force_rmse_before_failure_kcal_mol_A=found.before_failure.rmse,
-                force_max_error_before_failure_kcal_mol_A=found.before_failure.largest,
+                relabelled_frames=visited.labelled,
+                not_labelled_frames=visited.unlabelled,
+                force_rmse_visited_kcal_mol_A=visited.visited.rmse,
+                force_max_error_kcal_mol_A=visited.visited.largest,
+                force_rmse_before_failure_kcal_mol_A=visited.before_failure.rmse,
+                force_max_error_before_failure_kcal_mol_A=visited.before_failure.largest,
             )
         )
     whole = ", ".join(f"{row.survived} at {row.temperature_K:g} K" for row in rows)
-    return Survival(rows=tuple(rows), said=f"of {subject.test.seeds} runs survived {whole}")
+    return Survival(rows=tuple(rows), summary=f"of {subject.test.seeds} runs survived {whole}")
 
 
 def _fates(subject: Subject, state: CrashState, kelvin: float) -> Fates:
@@ -209,11 +209,11 @@ def _visited_errors(
     A geometry that the reference cannot label is counted, and left out of the errors.
     """
     heats = subject.test.temperatures_K
-    chosen = _chosen(subject, state, frames) if subject.test.relabelled_frames else None
+    chosen = _choose_frames(subject, state, frames) if subject.test.relabelled_frames else None
     if chosen is None or not len(chosen):
         return {kelvin: VisitedErrors() for kelvin in heats}
     files.write(subject.folder / "visited.xyz", chosen)
-    labels = _labelled(subject, reference, workers)
+    labels = _label_visited(subject, reference, workers)
     numbered = {frame.tobytes(): index for index, frame in enumerate(labels.positions)}
     index = np.array([numbered.get(frame.tobytes(), -1) for frame in chosen.positions])
     forces = in_batches(subject.potential, labels.positions, silent).forces
@@ -241,7 +241,7 @@ def _errors(forces: np.ndarray, exact: np.ndarray) -> Errors:
     return Errors(rmse / KCAL_MOL, largest / KCAL_MOL)
 
 
-def _chosen(subject: Subject, state: CrashState, frames: Dataset) -> Dataset:
+def _choose_frames(subject: Subject, state: CrashState, frames: Dataset) -> Dataset:
     """Frames evenly from the trajectories, and the last geometry of each replica that failed."""
     replicas, rows = subject.method.replicas, []
     for kelvin in subject.test.temperatures_K:
@@ -259,7 +259,7 @@ def _chosen(subject: Subject, state: CrashState, frames: Dataset) -> Dataset:
     )
 
 
-def _labelled(subject: Subject, reference: str, workers: int) -> Dataset:
+def _label_visited(subject: Subject, reference: str, workers: int) -> Dataset:
     config = Label(
         reference=reference,
         starts=(str(subject.folder / "visited.xyz"),),

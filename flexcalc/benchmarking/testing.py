@@ -12,7 +12,7 @@ from flexcalc import files
 from flexcalc.analysis.accuracy import Accuracy, Region, accuracy
 from flexcalc.benchmarking.job import BenchmarkJob, Fit
 from flexcalc.benchmarking.paths import above_first
-from flexcalc.benchmarking.record import kept, kept_rows, page_of
+from flexcalc.benchmarking.record import page_of, read_or_make, read_or_make_rows
 from flexcalc.dataset import Dataset
 from flexcalc.geometry import Coordinate
 from flexcalc.potential import Potential, in_batches
@@ -34,7 +34,7 @@ def regions(job: BenchmarkJob) -> list[RegionRow]:
     for fit in _trained_fits(job):
         if fit.points == max(job.sizes(fit.label)):
             page = page_of(job, RegionRow.stage, fit)
-            rows += kept_rows(page, RegionRow, partial(_by_region, job, fit))
+            rows += read_or_make_rows(page, RegionRow, partial(_by_region, job, fit))
     return rows
 
 
@@ -43,7 +43,7 @@ def barriers(job: BenchmarkJob) -> list[BarrierRow]:
     rows = []
     for fit in _trained_fits(job):
         page = page_of(job, BarrierRow.stage, fit)
-        row = kept(page, BarrierRow, partial(_along_own, job, fit))
+        row = read_or_make(page, BarrierRow, partial(_along_own, job, fit))
         rows.append(replace(row, mechanism=fit.mechanism, model=fit.label, points=fit.points))
     return rows
 
@@ -77,7 +77,7 @@ def barrier_errors(job: BenchmarkJob, potential: Potential) -> tuple[BarrierErro
     )
 
 
-def tested(
+def errors_on(
     job: BenchmarkJob, potential: Potential, test: Dataset, coordinates: Sequence[Coordinate]
 ) -> Accuracy:
     """Errors of a potential on test frames."""
@@ -92,7 +92,7 @@ def tested(
 
 
 def region_tables(errors: Accuracy) -> tuple[RegionTable, ...]:
-    """A table for each coordinate, its bins in their order and those without frames left out."""
+    """A table for each coordinate: its bins in ascending order, without empty ones."""
     return tuple(
         RegionTable(
             coordinate=one.coordinate.label,
@@ -122,14 +122,14 @@ def _bin(region: Region) -> RegionBin:
 
 
 def _trained_fits(job: BenchmarkJob) -> Iterator[Fit]:
-    """The models of the learning curves that are there."""
+    """The models of the learning curves that have been trained."""
     return (fit for fit in job.fits() if job.model_path(*fit).exists())
 
 
 def _by_region(job: BenchmarkJob, fit: Fit) -> list[RegionRow]:
     own = job.progress(fit.mechanism)
     coordinates = list(dict.fromkeys([own, *job.coordinates]))
-    errors = tested(job, job.model(*fit), _unseen(job, fit), coordinates)
+    errors = errors_on(job, job.model(*fit), _unseen(job, fit), coordinates)
     return [
         RegionRow(
             mechanism=fit.mechanism,
@@ -146,8 +146,7 @@ def _by_region(job: BenchmarkJob, fit: Fit) -> list[RegionRow]:
 def _unseen(job: BenchmarkJob, fit: Fit) -> Dataset:
     """Frames of the mechanism that a model was not trained on, at most `test_frames`.
 
-    They are taken in an order that is the same for all models, so that these are tested on
-    nearly the same frames.
+    All models take them in the same order, so that they are tested on nearly the same frames.
     """
     frames = read_json(job.training(*fit) / "frames.json")
     trained_on = files.read(job.subset(fit.mechanism, fit.points))[frames["train"]]

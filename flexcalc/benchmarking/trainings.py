@@ -1,4 +1,4 @@
-"""Trainings side by side, on this machine or on Dask.
+"""Parallel trainings, on this machine or on Dask.
 
 A process that is killed loses only what its own run folder does not hold.
 """
@@ -33,7 +33,7 @@ def run_pieces[R](
 ) -> None:
     """Do pieces of work in their order, as many at a time as there are workers.
 
-    With one local process, or for a single piece there, the work is done in this process.
+    With one local worker or a single piece the work is done in this process.
 
     Args:
         job: with the options of the workers.

@@ -13,11 +13,11 @@ import numpy as np
 from flexcalc import files
 from flexcalc.analysis.populations import MIRROR, Conformers
 from flexcalc.benchmarking import calls
-from flexcalc.benchmarking.curves import trained
+from flexcalc.benchmarking.curves import train_all
 from flexcalc.benchmarking.job import BenchmarkJob, Fit, word
-from flexcalc.benchmarking.joint import TEST_SHARE, together
-from flexcalc.benchmarking.record import Outcome, kept, mark, page_named
-from flexcalc.benchmarking.testing import barrier_errors, tested
+from flexcalc.benchmarking.joint import TEST_SHARE, all_frames
+from flexcalc.benchmarking.record import Outcome, mark, page_named, read_or_make
+from flexcalc.benchmarking.testing import barrier_errors, errors_on
 from flexcalc.config import Train
 from flexcalc.config.benchmark_tests import Withheld
 from flexcalc.dataset import Dataset
@@ -40,7 +40,7 @@ def withheld(job: BenchmarkJob) -> list[WithheldRow]:
         name = f"{word(part.name)}-{mark(part)}"
         place = job.folder / "withheld" / name
         points = part.points or max(job.config.budgets or job.config.sizes)
-        _divided(job, part, place, points)
+        _divide(job, part, place, points)
         pieces = {}
         for label, model in job.models.items():
             config = Train(
@@ -52,11 +52,11 @@ def withheld(job: BenchmarkJob) -> list[WithheldRow]:
                 seed=job.config.seed,
             )
             fit = Fit(name, label, points)
-            pieces[fit] = partial(_fitted, config, _folder(place, fit), job.echo)
-        for fit in trained(job, WithheldRow.stage, pieces, Outcome):
+            pieces[fit] = partial(_train, config, _folder(place, fit), job.echo)
+        for fit in train_all(job, WithheldRow.stage, pieces, Outcome):
             step = f"tested-{fit.mechanism}-{fit.place}-{fit.points}"
             page = page_named(job, WithheldRow.stage, step)
-            row = kept(page, WithheldRow, partial(_row, job, fit, place))
+            row = read_or_make(page, WithheldRow, partial(_row, job, fit, place))
             rows.append(replace(row, model=fit.label, withheld=part.name))
     return rows
 
@@ -70,18 +70,18 @@ def inside(
     *,
     trust: bool = False,
 ) -> np.ndarray:
-    """Which geometries (frames,) of bool belong to a part.
+    """A mask (frames,) of bool of the geometries that belong to a part.
 
     Args:
         numbers: (atoms,) atomic numbers.
-        part: a minimum with what is nearest to it, or an interval with its mirror image.
+        part: a minimum with the geometries nearest to it, or an interval with its mirror image.
         minima: name -> positions (atoms, 3) in angstrom.
-        coordinates: that tell the minima apart.
+        coordinates: that distinguish the minima.
         positions: (frames, atoms, 3) in angstrom.
         trust: run the code of a python: coordinate.
 
     Raises:
-        ConfigError: the part says neither.
+        ConfigError: the part has neither.
     """
     if part.minimum is not None:
         conformers = Conformers.of(numbers, minima, coordinates)
@@ -96,7 +96,7 @@ def inside(
     return belongs
 
 
-def _divided(job: BenchmarkJob, part: Withheld, place: Path, points: int) -> None:
+def _divide(job: BenchmarkJob, part: Withheld, place: Path, points: int) -> None:
     """Divide the frames of all mechanisms, unless that has been done.
 
     Raises:
@@ -104,11 +104,11 @@ def _divided(job: BenchmarkJob, part: Withheld, place: Path, points: int) -> Non
     """
     if (place / "pool.xyz").exists():
         return
-    whole, minima = together(job), job.minima
+    frames, minima = all_frames(job), job.minima
     names = [str(name) for name in minima.tags["minimum"]]
     places = dict(zip(names, minima.positions, strict=True))
     out = inside(
-        job.numbers, part, places, job.coordinates, whole.positions, trust=job.config.trust
+        job.numbers, part, places, job.coordinates, frames.positions, trust=job.config.trust
     )
     seen, apart = np.flatnonzero(~out), np.flatnonzero(out)
     rng = np.random.default_rng(job.seed("withheld", part.name))
@@ -121,18 +121,18 @@ def _divided(job: BenchmarkJob, part: Withheld, place: Path, points: int) -> Non
             f"on, found {len(apart)} and {len(seen) - test}"
         )
     place.mkdir(parents=True, exist_ok=True)
-    files.write(place / "withheld.xyz", whole[np.sort(apart)])
-    files.write(place / "seen.xyz", whole[np.sort(seen[:test])])
-    files.write(place / "pool.xyz", whole[np.sort(seen[test:])])
+    files.write(place / "withheld.xyz", frames[np.sort(apart)])
+    files.write(place / "seen.xyz", frames[np.sort(seen[:test])])
+    files.write(place / "pool.xyz", frames[np.sort(seen[test:])])
 
 
 def _folder(place: Path, fit: Fit) -> Path:
     return place / fit.place / str(fit.points)
 
 
-def _fitted(config: Train, folder: Path, echo: calls.Echo) -> Outcome:
+def _train(config: Train, folder: Path, echo: calls.Echo) -> Outcome:
     training = calls.train(config, folder, echo)
-    return Outcome(said=f"validation force RMSE {training.force_rmse_kcal_mol_A:.3f} kcal/mol/A")
+    return Outcome(summary=f"validation force RMSE {training.force_rmse_kcal_mol_A:.3f} kcal/mol/A")
 
 
 def _row(job: BenchmarkJob, fit: Fit, place: Path) -> WithheldRow:
@@ -164,7 +164,7 @@ class _Side(NamedTuple):
 
 def _side(job: BenchmarkJob, potential: Potential, file: Path) -> _Side:
     test: Dataset = files.read(file)
-    errors = tested(job, potential, test, ())
+    errors = errors_on(job, potential, test, ())
     if errors.force is None or errors.energy is None:
         raise InputError(f"{file}: the frames have no labels")
     return _Side(len(test), errors.force.rmse / KCAL_MOL, errors.energy.rmse / KCAL_MOL)
