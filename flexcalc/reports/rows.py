@@ -38,17 +38,6 @@ def column(rows: Sequence[Row], key: str) -> np.ndarray:
     return np.array([finite(row, key) for row in rows], dtype=float)
 
 
-def numbers(value: Any) -> np.ndarray:
-    """The numbers of a list (count,), not-a-number for what is none; (0,) of anything else."""
-    return column([{"value": one} for one in listed(value)], "value")
-
-
-def word(row: Row, key: str) -> str:
-    """A text of a row; nothing where it has none."""
-    value = row.get(key)
-    return "" if value is None or isinstance(value, dict | list) else str(value)
-
-
 def floats(values: Iterable[float | None]) -> np.ndarray:
     """Numbers as an array (count,), not-a-number for None."""
     return np.array([math.nan if value is None else value for value in values], dtype=float)

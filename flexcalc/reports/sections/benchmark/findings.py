@@ -13,15 +13,15 @@ VERDICTS = {
     "no": ("✗", "does not hold"),
     "not measured": ("–", "not measured"),
 }
-"""A mark, and what it says, of each verdict in findings.json."""
+"""Mark and text of each verdict in findings.json."""
 
 
 def body(record: Record) -> str:
-    """Each finding with its verdict, what the study found, and what was found here."""
+    """Each finding with its verdict, the result of the study, and the result here."""
     items = []
     for row in record.findings:
         verdict = row.holds
-        mark, said = VERDICTS.get(verdict, ("–", verdict or "not measured"))
+        mark, text = VERDICTS.get(verdict, ("–", verdict or "not measured"))
         kind = verdict.split()[0] if verdict in VERDICTS else "not"
         sides = "".join(
             f"<div><dt>{title}</dt><dd>{html.text(words or '–')}</dd></div>"
@@ -29,13 +29,13 @@ def body(record: Record) -> str:
         )
         items.append(
             f'<li class="{kind}"><p class="verdict"><span aria-hidden="true">{mark}</span> '
-            f"{html.text(said)}</p><h4>{html.text(row.finding)}</h4><dl>{sides}</dl></li>"
+            f"{html.text(text)}</p><h4>{html.text(row.finding)}</h4><dl>{sides}</dl></li>"
         )
     return f'<ul class="findings">{"".join(items)}</ul>' if items else ""
 
 
 def counted(record: Record) -> Counter[str]:
-    """How many findings have each verdict."""
+    """Number of findings by verdict."""
     return Counter(
         row.holds if row.holds in VERDICTS else "not measured" for row in record.findings
     )

@@ -106,7 +106,7 @@ def _table(rows: Sequence[JointRow]) -> str:
 
 
 def withheld(record: Record) -> str:
-    """Errors on what a model has seen, and on what was kept from it."""
+    """Errors on frames like those of the training set, and on withheld ones."""
     pictures = []
     parts = grouped(record.withheld, lambda row: row.withheld)
     for place, (name, rows) in enumerate(parts.items()):

@@ -1,4 +1,4 @@
-"""All that a benchmark's folder holds, however little, read once for every chapter."""
+"""The rows of a benchmark folder, complete or not, read once for all chapters."""
 
 from __future__ import annotations
 
@@ -148,5 +148,5 @@ def preferred(rows: Sequence[CurveRow]) -> list[CurveRow]:
 
 
 def unit_sign(unit: str) -> str:
-    """A unit as it stands in a label."""
+    """The sign of a unit in labels."""
     return {"degrees": "°", "degree": "°", "deg": "°", "angstrom": "Å", "A": "Å"}.get(unit, unit)

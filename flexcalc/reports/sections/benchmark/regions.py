@@ -1,4 +1,4 @@
-"""Chapters on where models err: by region of a coordinate, along the paths, in the barriers."""
+"""Chapters on errors by region of a coordinate, along the paths, and of the barriers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from flexcalc.results.benchmark_rows import (
 )
 
 FEWEST = 20
-"""Frames of a bin that counts as the worst or the best."""
+"""Minimum number of frames of a bin that counts as the worst or the best."""
 
 DECIMALS = 6
 """Of a bin's edges: the end of one bin is the start of the next."""
@@ -201,13 +201,13 @@ def _profile(
         band=1.0,
     ).svg(f"benchmark-off-{place}", f"{mechanism}: error of each model along the path")
     closest = min(rows, key=lambda row: np.nan_to_num(row.profile_rmse_kcal_mol, nan=np.inf))
-    said = (
-        f"How far each model is off, in kcal/mol; the band is 1 wide on each side. The closest is "
+    text = (
+        f"Error of each model in kcal/mol; the band is 1 wide on each side. The closest is "
         f"{closest.model}: {number(closest.profile_rmse_kcal_mol)} RMSE."
     )
     return [
         html.figure(energy, "Energy along the reference's path in kcal/mol.", title=mechanism),
-        html.figure(off, said, title=mechanism),
+        html.figure(off, text, title=mechanism),
     ]
 
 
@@ -225,7 +225,7 @@ def _heights(record: Record, rows: Sequence[BarrierRow]) -> str:
 
 
 def _barrier_errors(record: Record, rows: Sequence[BarrierRow]) -> str:
-    """Of each model the errors of all barriers: their mean size, from the least to the largest."""
+    """Errors of all barriers of each model: the largest one as a mark, their range as a line."""
     marks = []
     for model, group in grouped(rows, lambda row: row.model).items():
         errors = floats(row.barrier_error_kcal_mol for row in group)

@@ -1,4 +1,4 @@
-"""The chapter on the crash test: how long dynamics lasts, what breaks, and where it goes."""
+"""The chapter on the crash test: survival of dynamics, failures, and visited conformers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from flexcalc.results.benchmark_rows import CrashRow, FailureRow, VisitMap
 
 
 def body(record: Record) -> str:
-    """Survival at each temperature, a table of what broke, populations, and maps."""
+    """Survival at each temperature, a table of failures, populations, and maps."""
     if not record.crash:
         return ""
     heats = temperatures(record.crash)
@@ -48,18 +48,18 @@ def _survival(record: Record, heat: float, rows: Sequence[CrashRow], place: int)
     svg = comparison.survival(runs, float(np.nanmax(ends))).svg(
         f"benchmark-survival-{place}", f"Runs that have not failed at {number(heat)} K, over time"
     )
-    lasting = [_who(row) for row in rows if row.survived == row.seeds]
-    said = f"{', '.join(lasting)} lost none." if lasting else "Every model lost some."
+    lasting = [_model_name(row) for row in rows if row.survived == row.seeds]
+    text = f"{', '.join(lasting)} lost none." if lasting else "Every model lost some."
     if len(lasting) == len(rows):
-        said = "No model lost any."
+        text = "No model lost any."
     caption = (
-        f"The share of {number(rows[0].seeds)} runs per model that are whole. {said} "
+        f"The share of {number(rows[0].seeds)} runs per model that are whole. {text} "
         "Lines are set a little apart."
     )
     return html.figure(svg, caption, title=f"{number(heat)} K")
 
 
-def _who(row: CrashRow) -> str:
+def _model_name(row: CrashRow) -> str:
     """A model, with its mechanism where it is not for all of them."""
     return row.model + (f", {row.mechanism}" if row.mechanism not in ("", "joint") else "")
 
@@ -71,7 +71,7 @@ def _table(heats: Sequence[tuple[float, Sequence[CrashRow]]]) -> str:
             first = [one.time_ps for one in row.failures if np.isfinite(one.time_ps)]
             body.append(
                 (
-                    _who(row), number(heat),
+                    _model_name(row), number(heat),
                     f"{number(row.survived)} of {number(row.seeds)}",
                     number(min(first)) if first else NONE,
                     number(row.drift_meV_atom_ps, 2),
@@ -120,7 +120,7 @@ def _populations(heats: Sequence[tuple[float, Sequence[CrashRow]]]) -> str:
                 (f"reference, {number(heat)} K", *(_percent(exact, name) for name in names))
             )
         for row in rows:
-            label = f"{_who(row)}, {number(heat)} K"
+            label = f"{_model_name(row)}, {number(heat)} K"
             body.append((label, *(_percent(row.populations, name) for name in names)))
     caption = "Share of the time in each conformer, in per cent."
     return html.details("Populations of the conformers", html.table(("", *names), body, caption))
@@ -139,7 +139,7 @@ def _maps(heats: Sequence[tuple[float, Sequence[CrashRow]]]) -> str:
         exact = next((row.reference_map for row in rows if row.reference_map is not None), None)
         tiles.append(_map(exact, f"reference, {number(heat)} K", f"{place}-reference"))
         tiles += [
-            _map(row.map, f"{_who(row)}, {number(heat)} K", f"{place}-{n}")
+            _map(row.map, f"{_model_name(row)}, {number(heat)} K", f"{place}-{n}")
             for n, row in enumerate(rows)
         ]
         if any(tiles):
