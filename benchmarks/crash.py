@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from flexcalc.benchmarking.endurance import Subject, endured, references_own
-from flexcalc.benchmarking.survival import outcome
+from flexcalc.benchmarking.endurance import Subject, reference_test, run_test
+from flexcalc.benchmarking.survival import measure_survival
 from flexcalc.methods.crash import CrashTest
 from flexcalc.progress import bar
+from flexcalc.results.benchmark_rows import CrashRow
 from flexcalc.storage import write_json
 
 HEAD = (
@@ -52,38 +53,39 @@ def main(arguments: argparse.Namespace) -> None:
             folder=folder / label,
             seed=arguments.seed,
         )
-    own = references_own(next(iter(subjects.values())), arguments.reference, folder / "reference")
+    own = reference_test(next(iter(subjects.values())), arguments.reference, folder / "reference")
     if own is not None:
         with bar("reference") as progress:
-            endured(own, progress)
-    rows: list[dict[str, Any]] = []
+            run_test(own, progress)
+    rows: list[CrashRow] = []
     print(HEAD)
     for label, subject in subjects.items():
         with bar(label) as progress:
-            found = outcome(subject, arguments.reference, own, progress=progress)
-        rows += [{"model": label, **row} for row in found["rows"]]
-        write_json(folder / "crash.json", rows)
-        for row in rows[-len(found["rows"]) :]:
-            print(told(row), flush=True)
+            survival = measure_survival(subject, arguments.reference, own, progress=progress)
+        new = [replace(row, model=label) for row in survival.rows]
+        rows += new
+        write_json(folder / "crash.json", [row.to_dict() for row in rows])
+        for row in new:
+            print(line(row), flush=True)
 
 
-def told(row: dict[str, Any]) -> str:
+def line(row: CrashRow) -> str:
     """A row of the table."""
-    failures = Counter(f"{one['kind']} {one['what']}".strip() for one in row["failures"])
+    failures = Counter(f"{one.kind} {one.what}".strip() for one in row.failures)
     broken = ", ".join(f"{what} x{count}" for what, count in failures.most_common(5))
-    if row["failed_without_thermostat"]:
-        broken += f" (+{row['failed_without_thermostat']} without thermostat)"
-    first = min((one["time_ps"] for one in row["failures"]), default=None)
-    whole = f"{row['survived']}/{row['seeds']}"
-    shares = " ".join(f"{name} {share:.2f}" for name, share in row["populations"].items())
-    exact = row["reference_populations"] or {}
+    if row.failed_without_thermostat:
+        broken += f" (+{row.failed_without_thermostat} without thermostat)"
+    first = min((one.time_ps for one in row.failures), default=None)
+    whole = f"{row.survived}/{row.seeds}"
+    shares = " ".join(f"{name} {share:.2f}" for name, share in row.populations.items())
+    exact = row.reference_populations or {}
     theirs = " ".join(f"{name} {share:.2f}" for name, share in exact.items())
     return (
-        f"{row['model']:24s} {row['temperature_K']:5g} {whole:>7s} {number(first, 3):>9s} "
-        f"{number(row['drift_meV_atom_ps'], 4):>8s} "
-        f"{number(row['force_rmse_visited_kcal_mol_A'], 2):>7s} "
-        f"{number(row['force_max_error_kcal_mol_A'], 1):>7s} "
-        f"{number(row['force_max_error_before_failure_kcal_mol_A'], 1):>13s}  "
+        f"{row.model:24s} {row.temperature_K:5g} {whole:>7s} {number(first, 3):>9s} "
+        f"{number(row.drift_meV_atom_ps, 4):>8s} "
+        f"{number(row.force_rmse_visited_kcal_mol_A, 2):>7s} "
+        f"{number(row.force_max_error_kcal_mol_A, 1):>7s} "
+        f"{number(row.force_max_error_before_failure_kcal_mol_A, 1):>13s}  "
         f"{broken or '-'}; {shares or '-'}" + (f" (reference {theirs})" if theirs else "")
     )
 

@@ -19,8 +19,11 @@ from flexcalc.benchmarking import calls
 from flexcalc.benchmarking.data import nearest_other
 from flexcalc.benchmarking.findings import judge
 from flexcalc.benchmarking.joint import evenness
+from flexcalc.benchmarking.verdicts import Tables
 from flexcalc.dataset import Dataset
+from flexcalc.errors import FileFormatError
 from flexcalc.results.benchmark import BenchmarkResult
+from flexcalc.results.benchmark_rows import ROWS, CurveRow, RegionBin
 from flexcalc.store import FolderStore
 from flexcalc.units import KCAL_MOL
 
@@ -288,16 +291,34 @@ def test_cutoffs_are_scanned_for_models_that_can_try_several(whole, tmp_path):
 
 def test_only_well_populated_regions_count_for_evenness():
     bins = [
-        {"population": 19, "force_rmse_kcal_mol_A": 9.0},
-        {"population": 20, "force_rmse_kcal_mol_A": 2.0},
-        {"population": 80, "force_rmse_kcal_mol_A": 0.5},
+        RegionBin(low=0.0, high=1.0, population=population, force_rmse_kcal_mol_A=force)
+        for population, force in ((19, 9.0), (20, 2.0), (80, 0.5))
     ]
-    assert evenness(bins) == {
-        "worst_region_kcal_mol_A": 2.0,
-        "best_region_kcal_mol_A": 0.5,
-        "ratio": 4.0,
-    }
-    assert evenness(bins[:1])["ratio"] is None
+    assert evenness(bins) == (2.0, 0.5, 4.0)
+    assert evenness(bins[:1]).ratio is None
+
+
+@pytest.mark.parametrize("stage", ROWS)
+def test_rows_are_read_back_as_they_stand_in_the_files(whole, stage):
+    rows = json.loads(found.read_text()) if (found := whole / f"out/{stage}.json").exists() else []
+    assert [ROWS[stage].from_dict(row).to_dict() for row in rows] == rows
+    assert [
+        ROWS[stage].from_damaged(row).to_dict() for row in rows if None not in row.values()
+    ] == [row for row in rows if None not in row.values()]
+
+
+def test_a_row_that_lacks_a_value_or_has_another_type_is_refused():
+    row = curve("turn", 10, 1.0, fold_energy_rmse_kcal_mol=[0.5], best_force_rmse_kcal_mol_A=1.0)
+    row |= {"train_seconds": 1.0, "predict_ms": 1.0}
+    assert CurveRow.from_dict(row).points == 10
+    for damaged, says in (
+        ({**row, "points": "ten"}, "points: expected another value than 'ten'"),
+        ({**row, "fold_force_rmse_kcal_mol_A": 1.0}, "fold_force_rmse_kcal_mol_A: expected"),
+        ({key: row[key] for key in row if key != "by"}, "expected by"),
+        ([], "expected a row"),
+    ):
+        with pytest.raises(FileFormatError, match=says):
+            CurveRow.from_dict(damaged)
 
 
 def test_results_and_the_report_sum_it_up(whole):
@@ -382,7 +403,8 @@ def test_the_function_of_python_gives_the_same_and_leaves_nothing(
     stages = ("minima", "paths", "data", "subsets", "curves")
     found = flexcalc.benchmark(**values, stages=stages, progress=False)
     for stage in stages:
-        assert without_times(found.rows(stage)) == without_times(rows_of(whole, stage))
+        rows = [row.to_dict() for row in found.rows(stage)]
+        assert without_times(rows) == without_times(rows_of(whole, stage))
     assert capsys.readouterr() == ("", "")
     (turn,) = found.barriers_kcal_mol.values()
     assert turn == rows_of(whole, "results")["barrier_turn_kcal_mol"]
@@ -396,7 +418,7 @@ def test_results_are_read_back_as_they_were_written(whole):
     again = result.to_dict()
     assert list(again) == [key for key in written if key not in ("command", "seconds")]
     assert again == {key: written[key] for key in again}
-    assert result.rows("curves") == rows_of(whole, "curves")
+    assert [row.to_dict() for row in result.rows("curves")] == rows_of(whole, "curves")
     assert "BenchmarkResult of" in result._repr_html_()
     assert len(result.to_frame("curves")) == len(rows_of(whole, "curves"))
 
@@ -507,14 +529,15 @@ def curve(mechanism, points, force, energy=0.5, by="joint", family="sgdml", fold
     }
 
 
-def verdict(about, **tables):
-    rows = [row for row in judge(tables) if about in row["finding"]]
+def verdict(about, formula="", **tables):
+    read = {name: [ROWS[name].from_damaged(row) for row in rows] for name, rows in tables.items()}
+    rows = [row for row in judge(Tables(formula=formula, **read)) if about in row.finding]
     assert len(rows) == 1
-    return rows[0]["holds"]
+    return rows[0].holds
 
 
 def test_nothing_is_measured_on_empty_tables():
-    assert {row["holds"] for row in judge({})} == {"not measured"}
+    assert {row.holds for row in judge(Tables())} == {"not measured"}
 
 
 @pytest.mark.parametrize(
@@ -632,8 +655,7 @@ def test_naive_paths_are_judged_by_what_the_study_says_of_the_molecule(formula, 
         for kind, height in zip(("neb", "string"), barriers, strict=True)
     ]
     known = [{"start": "a", "end": "b", "barrier_kcal_mol": 30.0}]
-    tables = {"naive": rows, "paths": known, "molecule": [{"formula": formula}]}
-    assert verdict("naive", **tables) == holds
+    assert verdict("naive", formula, naive=rows, paths=known) == holds
 
 
 def test_chemical_accuracy_needs_all_three_families_on_all_mechanisms():

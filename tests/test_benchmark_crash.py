@@ -11,10 +11,10 @@ import pytest
 import flexcalc
 from flexcalc import files, registry
 from flexcalc.benchmarking.crash import crash
-from flexcalc.benchmarking.endurance import Subject, endured, references_own
-from flexcalc.benchmarking.job import opened
+from flexcalc.benchmarking.endurance import Subject, reference_test, run_test
+from flexcalc.benchmarking.job import open_job
 from flexcalc.benchmarking.record import write_rows
-from flexcalc.benchmarking.survival import outcome
+from flexcalc.benchmarking.survival import measure_survival
 from flexcalc.benchmarking.withheld import inside, withheld
 from flexcalc.config import Benchmark, Mechanism, Model
 from flexcalc.config.benchmark_tests import Withheld
@@ -62,7 +62,7 @@ def subject(shelf, folder, **changes):
 def tested(shelf, tmp_path_factory):
     """A crash test and its rows, cold and hot."""
     done = subject(shelf, tmp_path_factory.mktemp("done") / "poor")
-    return done, outcome(done, str(shelf / "water.flex"))["rows"]
+    return done, measure_survival(done, str(shelf / "water.flex")).rows
 
 
 @pytest.mark.data
@@ -72,26 +72,26 @@ def test_a_run_leaves_a_frame_of_every_record_until_it_fails_and_none_after(test
     every = TEST.frame_every * TEST.timestep_fs
     failed = 0
     for row in rows:
-        for seed, end_ps in enumerate(row["time_to_failure_ps"]):
+        for seed, end_ps in enumerate(row.time_to_failure_ps):
             own = (frames.tags["seed"] == seed) & (
-                frames.tags["temperature_K"] == row["temperature_K"]
+                frames.tags["temperature_K"] == row.temperature_K
             )
             end = np.inf if end_ps is None else 1e3 * end_ps
             records = np.arange(0.0, 1e3 * TEST.time_ps + 1e-6, every)
             expected = records[records < end - 1e-6]
             np.testing.assert_allclose(np.sort(frames.tags["time_fs"][own]), expected)
             failed += end_ps is not None
-    assert rows[0]["survived"] == TEST.seeds
-    assert failed == len(rows[1]["failures"]) == TEST.seeds - rows[1]["survived"] > 0
+    assert rows[0].survived == TEST.seeds
+    assert failed == len(rows[1].failures) == TEST.seeds - rows[1].survived > 0
 
 
 def test_a_failure_is_told_with_its_seed_time_and_atoms(tested):
     _, rows = tested
-    for one in rows[1]["failures"]:
-        assert one["time_ps"] == rows[1]["time_to_failure_ps"][one["seed"]]
-        assert one["start"] == ("short", "long")[one["seed"] % 2]
-        assert one["kind"] in ("bond broken", "contact", "bond formed", "flying atom")
-        assert one["what"] in ("O0-H1", "O0-H2", "H1-H2", "O0", "H1", "H2")
+    for one in rows[1].failures:
+        assert one.time_ps == rows[1].time_to_failure_ps[one.seed]
+        assert one.start == ("short", "long")[one.seed % 2]
+        assert one.kind in ("bond broken", "contact", "bond formed", "flying atom")
+        assert one.what in ("O0-H1", "O0-H2", "H1-H2", "O0", "H1", "H2")
 
 
 def test_errors_on_visited_frames_are_those_of_the_two_potentials_there(tested, shelf):
@@ -101,18 +101,18 @@ def test_errors_on_visited_frames_are_those_of_the_two_potentials_there(tested, 
     poor, good = (potential(frames.positions).forces for potential in both)
     error = (poor - good) / KCAL_MOL
     ended = frames.tags["before_failure"].astype(bool)
-    assert ended.sum() == len(rows[1]["failures"])
+    assert ended.sum() == len(rows[1].failures)
     for row in rows:
-        own = (frames.tags["temperature_K"] == row["temperature_K"]) & ~ended
-        assert own.sum() == row["relabelled_frames"] - (ended.sum() if row is rows[1] else 0)
+        own = (frames.tags["temperature_K"] == row.temperature_K) & ~ended
+        assert own.sum() == row.relabelled_frames - (ended.sum() if row is rows[1] else 0)
         rmse = np.sqrt((error[own] ** 2).mean())
-        assert row["force_rmse_visited_kcal_mol_A"] == pytest.approx(rmse, rel=1e-8)
+        assert row.force_rmse_visited_kcal_mol_A == pytest.approx(rmse, rel=1e-8)
         largest = np.linalg.norm(error[own], axis=2).max()
-        assert row["force_max_error_kcal_mol_A"] == pytest.approx(largest, rel=1e-8)
+        assert row.force_max_error_kcal_mol_A == pytest.approx(largest, rel=1e-8)
     largest = np.linalg.norm(error[ended], axis=2).max()
-    found = rows[1]["force_max_error_before_failure_kcal_mol_A"]
+    found = rows[1].force_max_error_before_failure_kcal_mol_A
     assert found == pytest.approx(largest, rel=1e-8)
-    assert rows[0]["force_max_error_before_failure_kcal_mol_A"] is None
+    assert rows[0].force_max_error_before_failure_kcal_mol_A is None
 
 
 @pytest.mark.physics
@@ -127,26 +127,26 @@ def test_the_drift_is_the_slope_of_the_energy_without_thermostat(tested):
         assert own[-1, 0] == TEST.steps + TEST.nve_steps
         found.append(np.polyfit(own[:, 0] * TEST.timestep_fs * 1e-3, own[:, 2], 1)[0])
     expected = np.mean(found) * 1e3 / len(WATER)
-    assert rows[0]["drift_meV_atom_ps"] == pytest.approx(expected, rel=1e-6, abs=1e-9)
+    assert rows[0].drift_meV_atom_ps == pytest.approx(expected, rel=1e-6, abs=1e-9)
 
 
 def test_populations_and_the_map_count_all_frames(tested):
     _, rows = tested
     for row in rows:
-        assert sum(row["populations"].values()) == pytest.approx(1.0)
-        assert list(row["populations"]) == ["short", "long"]
-        assert np.sum(row["map"]["counts"]) == row["frames"]
-        assert row["map"]["coordinates"] == list(COORDINATES)
-        assert np.shape(row["map"]["counts"]) == (TEST.map_bins, TEST.map_bins)
-        assert row["reference_map"] is None
+        assert sum(row.populations.values()) == pytest.approx(1.0)
+        assert list(row.populations) == ["short", "long"]
+        assert np.sum(row.map.counts) == row.frames
+        assert row.map.coordinates == COORDINATES
+        assert np.shape(row.map.counts) == (TEST.map_bins, TEST.map_bins)
+        assert row.reference_map is None
 
 
 @pytest.mark.data
 def test_a_finished_test_is_not_run_again_and_gives_the_same_rows(tested, shelf):
     done, rows = tested
     before = (done.folder / "trajectory.xyz").read_bytes()
-    again = outcome(subject(shelf, done.folder), str(shelf / "water.flex"))["rows"]
-    assert json.dumps(again) == json.dumps(rows)
+    again = measure_survival(subject(shelf, done.folder), str(shelf / "water.flex")).rows
+    assert again == rows
     assert (done.folder / "trajectory.xyz").read_bytes() == before
 
 
@@ -154,13 +154,13 @@ def test_a_finished_test_is_not_run_again_and_gives_the_same_rows(tested, shelf)
 def test_another_test_in_the_same_folder_is_refused(tested, shelf):
     done, _ = tested
     with pytest.raises(InputError, match="holds another crash test"):
-        endured(subject(shelf, done.folder, seed=3))
+        run_test(subject(shelf, done.folder, seed=3))
 
 
 def test_only_a_semiempirical_reference_runs_itself(shelf, tmp_path):
     one = subject(shelf, tmp_path)
-    assert references_own(one, "dft:PBE-D4/def2-SVP", tmp_path / "own") is None
-    own = references_own(one, "xtb:GFN2-xTB", tmp_path / "own")
+    assert reference_test(one, "dft:PBE-D4/def2-SVP", tmp_path / "own") is None
+    own = reference_test(one, "xtb:GFN2-xTB", tmp_path / "own")
     assert own is not None
     assert (own.address, own.test.seeds, own.test.nve_steps) == ("xtb:GFN2-xTB", 2, 0)
     assert own.test.time_ps == TEST.time_ps
@@ -168,10 +168,10 @@ def test_only_a_semiempirical_reference_runs_itself(shelf, tmp_path):
 
 def test_the_references_own_populations_stand_beside_the_models(tested, shelf):
     done, rows = tested
-    same = outcome(subject(shelf, done.folder), str(shelf / "water.flex"), done)["rows"]
+    same = measure_survival(subject(shelf, done.folder), str(shelf / "water.flex"), done).rows
     for row, other in zip(rows, same, strict=True):
-        assert other["reference_populations"] == row["populations"]
-        assert other["reference_map"] == other["map"]
+        assert other.reference_populations == row.populations
+        assert other.reference_map == other.map
 
 
 @pytest.fixture
@@ -197,7 +197,7 @@ def config(shelf):
 def begun(config, folder):
     """The job of a run folder that is held."""
     with RunFolder("benchmark", folder) as run:
-        job = opened(config, run)
+        job = open_job(config, run)
         run.begin(config)
         yield job
 
@@ -222,8 +222,10 @@ def test_the_stage_tests_the_models_of_the_largest_budget(config, shelf, tmp_pat
         again = crash(job)
     _, alone = tested
     head = {"model": "sGDML", "mechanism": "joint", "points": 20}
-    assert rows == again == [{**head, **row} for row in alone]
-    assert json.loads((job.folder / "crash.json").read_text()) == json.loads(json.dumps(rows))
+    assert rows == again == [replace(row, **head) for row in alone]
+    written = json.loads((job.folder / "crash.json").read_text())
+    assert written == [row.to_dict() for row in rows]
+    assert list(written[0])[:4] == [*head, "temperature_K"]
 
 
 def test_what_is_withheld_is_in_no_training_and_the_errors_are_those_there(config, shelf, tmp_path):
@@ -245,9 +247,9 @@ def test_what_is_withheld_is_in_no_training_and_the_errors_are_those_there(confi
         part = parts[side]
         error = potential(part.positions).forces - part.forces
         rmse = np.sqrt((error**2).mean()) / KCAL_MOL
-        assert row[f"force_rmse_{side}_kcal_mol_A"] == pytest.approx(rmse, rel=1e-8)
-    assert row["barriers"][0]["mechanism"] == "stretch"
-    assert (row["model"], row["withheld"], row["points"]) == ("sGDML", "long bond", 20)
+        assert getattr(row, f"force_rmse_{side}_kcal_mol_A") == pytest.approx(rmse, rel=1e-8)
+    assert row.barriers[0].mechanism == "stretch"
+    assert (row.model, row.withheld, row.points) == ("sGDML", "long bond", 20)
 
 
 def peroxide(degrees):
@@ -285,7 +287,7 @@ def test_a_crash_test_can_be_added_later_and_one_with_other_settings_is_run_anew
                 filled(job, shelf)
             found.append(crash(job))
     assert [len(rows) for rows in found] == [0, 1, 1, 1]
-    assert [rows[0]["seeds"] for rows in found[1:]] == [1, 2, 1]
+    assert [rows[0].seeds for rows in found[1:]] == [1, 2, 1]
     assert found[3] == found[1]
 
 
@@ -302,7 +304,7 @@ def test_a_crash_test_can_be_added_later_and_one_with_other_settings_is_run_anew
 def test_a_part_that_says_too_little_or_too_much_is_refused_at_the_start(config, words, message):
     bad = replace(config, withheld=(Withheld(name="some", **words),))
     with pytest.raises(ConfigError, match=message):
-        opened(bad, Store())
+        open_job(bad, Store())
 
 
 @pytest.mark.inputs

@@ -1,7 +1,8 @@
 """The benchmark of model families on one flexible molecule: a client of the other commands.
 
-`command` is its function, `study` the order of its stages. A stage is a function of the job that
-does what is not done yet and returns the rows of its JSON file. What another command does, a stage
-has it do (`calls`), in a folder of its own; so every stage can be killed and resumed. `trainings`
-runs those side by side; `job` says what lies where, `record` keeps what is finished.
+`command` has the function, `study` the order of the stages. A stage is a function of the job that
+does the remaining work and returns the rows of its JSON file (`results.benchmark_rows`). Stages
+call other commands (`calls`), each in a run folder of its own, so that a killed stage is resumed.
+`trainings` runs them in parallel; `job` has the options and the names of all files, `record` keeps
+finished rows.
 """

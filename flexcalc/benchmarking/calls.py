@@ -5,9 +5,9 @@ All calls of other commands are here and nowhere else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from flexcalc.commands.face import run_command
 from flexcalc.commands.label import label as _label
@@ -15,10 +15,12 @@ from flexcalc.commands.path import path as _path
 from flexcalc.commands.train import train as _train
 from flexcalc.config import Label, PathSearch, Train
 from flexcalc.dataset import Dataset
+from flexcalc.results.labels import Labels
 from flexcalc.results.path import Path as FoundPath
+from flexcalc.results.training import Training
 
 Echo = Callable[[str], None] | None
-"""Takes the lines that a command says; None for nobody."""
+"""Takes the lines of a command; None to drop them."""
 
 
 def label(options: Label, folder: Path, echo: Echo = None) -> Dataset:
@@ -26,23 +28,20 @@ def label(options: Label, folder: Path, echo: Echo = None) -> Dataset:
 
     Args:
         options: of the command.
-        folder: its run folder, made or resumed.
-        echo: takes what it says.
+        folder: its run folder; an unfinished run in it is resumed.
+        echo: takes its lines.
 
     Returns:
         The labelled frames. Those that the reference could not label are left out.
     """
-    found: Any = run_command(_label, options, folder, echo)
-    return found.dataset
+    return cast(Labels, run_command(_label, options, folder, echo)).dataset
 
 
-def train(options: Train, folder: Path, echo: Echo = None) -> Mapping[str, Any]:
-    """Train a model; its figures as results.json has them. See `label`."""
-    found: Any = run_command(_train, options, folder, echo)
-    return found.to_dict()
+def train(options: Train, folder: Path, echo: Echo = None) -> Training:
+    """Train a model. See `label`."""
+    return cast(Training, run_command(_train, options, folder, echo))
 
 
 def path(options: PathSearch, folder: Path, echo: Echo = None) -> FoundPath:
     """Search a path. See `label`."""
-    found: Any = run_command(_path, options, folder, echo)
-    return found
+    return cast(FoundPath, run_command(_path, options, folder, echo))

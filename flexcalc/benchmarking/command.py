@@ -13,8 +13,8 @@ from flexcalc.store import Store
 def benchmark(options: Benchmark, store: Store) -> BenchmarkResult:
     """Compare model families on minima, mechanisms and barriers of one flexible molecule.
 
-    The reference is an address and the minima are files, as other processes open them too. Without
-    `output` everything is kept in a temporary folder as long as the result lives.
+    The reference is an address and the minima are files, because other processes open them too.
+    Without `output` everything is kept in a temporary folder as long as the result exists.
 
     Returns:
         The barriers, the best models and the findings; `rows` has the tables of all stages.
@@ -25,7 +25,7 @@ def benchmark(options: Benchmark, store: Store) -> BenchmarkResult:
         >>> start = tempfile.mkdtemp() + "/peroxide.xyz"
         >>> molecule("H2O2").write(start)
         >>> turn = {"kind": "scan", "drive": ["dihedral 2 0 1 3"]}
-        >>> found = fx.benchmark(
+        >>> result = fx.benchmark(
         ...     reference="ase:ase.calculators.emt:EMT",
         ...     minima={"skew": start},
         ...     mechanisms=[{"name": "turn", "start": "skew", "end": "skew", "method": turn}],
@@ -34,7 +34,7 @@ def benchmark(options: Benchmark, store: Store) -> BenchmarkResult:
         ...     sizes=[10],
         ...     stages=["minima"],
         ... )
-        >>> found.rows("minima")[0]["name"]
+        >>> result.rows("minima")[0].name
         'skew'
 
     Source: Vassilev-Galindo, Fonseca, Poltavsky and Tkatchenko, J. Chem. Phys. 154, 094119 (2021),

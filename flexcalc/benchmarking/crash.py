@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from flexcalc.benchmarking.curves import trained
-from flexcalc.benchmarking.endurance import Subject, endured, references_own
-from flexcalc.benchmarking.job import JOINT, BenchmarkJob, Fit, Rows
+from flexcalc.benchmarking.curves import train_all
+from flexcalc.benchmarking.endurance import Subject, reference_test, run_test
+from flexcalc.benchmarking.job import JOINT, BenchmarkJob, Fit
 from flexcalc.benchmarking.record import mark
-from flexcalc.benchmarking.survival import outcome
+from flexcalc.benchmarking.survival import Survival, measure_survival
 from flexcalc.methods.crash import CrashTest
+from flexcalc.results.benchmark_rows import CrashRow
 
 
-def crash(job: BenchmarkJob) -> Rows:
+def crash(job: BenchmarkJob) -> list[CrashRow]:
     """Run dynamics on each model until it fails, in crash/MARK/MECHANISM/MODEL.
 
     The models are those for all mechanisms of the largest budget, or where there are none those of
@@ -21,7 +23,7 @@ def crash(job: BenchmarkJob) -> Rows:
 
     Source: after the TEA challenge of 2023, Chem. Sci. 16, 3720 and 3738 (2025).
     """
-    rows: Rows = []
+    rows: list[CrashRow] = []
     for test in job.config.crash:
         folder = job.folder / "crash" / mark(test)
         subjects = {fit: _subject(job, test, fit, folder) for fit in models_to_test(job)}
@@ -31,31 +33,33 @@ def crash(job: BenchmarkJob) -> Rows:
             )
             continue
         first = next(iter(subjects.values()))
-        own = references_own(first, job.config.reference, folder / "reference")
+        own = reference_test(first, job.config.reference, folder / "reference")
         if own is not None:
             with job.store.bar("crash test of the reference") as progress:
-                endured(own, progress)
+                run_test(own, progress)
         pieces = {
-            fit: partial(outcome, subject, job.config.reference, own)
+            fit: partial(measure_survival, subject, job.config.reference, own)
             for fit, subject in subjects.items()
         }
-        for fit, found in trained(job, f"crash-{mark(test)}", pieces).items():
-            head = {"model": fit.label, "mechanism": fit.mechanism, "points": fit.points}
-            rows += [{**head, **row} for row in found["rows"]]
+        for fit, survival in train_all(job, f"crash-{mark(test)}", pieces, Survival).items():
+            rows += [
+                replace(row, model=fit.label, mechanism=fit.mechanism, points=fit.points)
+                for row in survival.rows
+            ]
     return rows
 
 
 def models_to_test(job: BenchmarkJob) -> list[Fit]:
-    """The trained models that are for all mechanisms, or else for one each, of the largest size."""
+    """The trained models of all mechanisms, or else of one each, of the largest size."""
     if job.config.budgets:
-        found = [Fit(JOINT, label, max(job.config.budgets)) for label in job.models]
+        fits = [Fit(JOINT, label, max(job.config.budgets)) for label in job.models]
     else:
-        found = [
+        fits = [
             Fit(name, label, max(job.sizes(label)))
             for name in job.mechanisms
             for label in job.models
         ]
-    return [fit for fit in found if job.model_path(*fit).exists()]
+    return [fit for fit in fits if job.model_path(*fit).exists()]
 
 
 def _subject(job: BenchmarkJob, test: CrashTest, fit: Fit, folder: Path) -> Subject:

@@ -4,30 +4,53 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
 from flexcalc import files
 from flexcalc.benchmarking import calls
-from flexcalc.benchmarking.job import BenchmarkJob, Fit, Rows, word
-from flexcalc.benchmarking.record import page
-from flexcalc.benchmarking.trainings import Piece, run_pieces
+from flexcalc.benchmarking.job import BenchmarkJob, Fit, word
+from flexcalc.benchmarking.record import Outcome, page_of
+from flexcalc.benchmarking.trainings import run_pieces
 from flexcalc.config import Train
 from flexcalc.models.family import Family
 from flexcalc.registry import load
+from flexcalc.results.benchmark_rows import CurveRow, CutoffRow
+from flexcalc.results.training import scalars
 from flexcalc.storage import read_json
 from flexcalc.training.reduction import milliseconds
 from flexcalc.training.tuning import ENERGY, FORCE, best_row
 
 PREDICTED = 32
-"""Geometries of the batch that a prediction is timed on."""
+"""Batch size for timing a prediction."""
 
 
-def curves(job: BenchmarkJob) -> Rows:
+@dataclass(frozen=True, kw_only=True)
+class CrossValidated(Outcome):
+    """The two rows of one model at one size: chosen by force, and jointly."""
+
+    rows: tuple[CurveRow, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scanned(Outcome):
+    """Mean errors of one model with each cutoff."""
+
+    rows: tuple[CutoffRow, ...]
+
+
+class Costs(NamedTuple):
+    """Seconds to train a model, and milliseconds to predict a geometry."""
+
+    train_seconds: float
+    predict_ms: float
+
+
+def curves(job: BenchmarkJob) -> list[CurveRow]:
     """Cross-validate each model at each size by `flexcalc train`, in curves/MECHANISM/MODEL/SIZE.
 
     Of the folds one is for training and the others for testing. Each size gives two rows, as the
@@ -37,65 +60,66 @@ def curves(job: BenchmarkJob) -> Rows:
     """
     pieces = {
         fit: partial(
-            _cross_validated,
+            _cross_validate,
             _training(job, job.models[fit.label].family, fit),
             job.training(*fit),
             job.echo,
         )
         for fit in job.fits()
     }
-    found = trained(job, "curves", pieces)
+    done = train_all(job, CurveRow.stage, pieces, CrossValidated)
     return [
-        {"mechanism": fit.mechanism, "model": fit.label, **row}
+        replace(row, mechanism=fit.mechanism, model=fit.label)
         for fit in job.fits()
-        for row in found.get(fit, {"rows": []})["rows"]
+        if fit in done
+        for row in done[fit].rows
     ]
 
 
-def cutoffs(job: BenchmarkJob) -> Rows:
-    """Cross-validate every model that can try several cutoffs with each of them, in cutoffs/."""
+def cutoffs(job: BenchmarkJob) -> list[CutoffRow]:
+    """Cross-validate every model whose family can try several cutoffs, in cutoffs/."""
     pieces = {}
     for name in job.mechanisms if job.config.cutoffs else ():
         for label, model in job.models.items():
             if not _has_cutoffs(model.family):
                 continue
             family = replace(model.family, cutoff=None, cutoffs=tuple(job.config.cutoffs))
-            fit = Fit(name, label, job.scanned)
+            fit = Fit(name, label, job.cutoff_points)
             folder = job.folder / "cutoffs" / name / word(label)
-            pieces[fit] = partial(_scanned, _training(job, family, fit), folder, job.echo)
-    found = trained(job, "cutoffs", pieces)
+            pieces[fit] = partial(_scan_cutoffs, _training(job, family, fit), folder, job.echo)
+    done = train_all(job, CutoffRow.stage, pieces, Scanned)
     return [
-        {"mechanism": fit.mechanism, "model": fit.label, "points": fit.points, **row}
-        for fit, result in found.items()
-        for row in result["rows"]
+        replace(row, mechanism=fit.mechanism, model=fit.label, points=fit.points)
+        for fit, result in done.items()
+        for row in result.rows
     ]
 
 
-def trained(
-    job: BenchmarkJob, stage: str, pieces: Mapping[Fit, Piece]
-) -> dict[Fit, dict[str, Any]]:
-    """What trainings came to: of those done before, and of those that this run is to do."""
-    pages = {fit: page(job, stage, fit) for fit in pieces}
-    found = {fit: store.get(name) for fit, (store, name) in pages.items()}
-    labels = {model.label for model in job.wanted}
+def train_all[R: Outcome](
+    job: BenchmarkJob, stage: str, pieces: Mapping[Fit, partial[R]], kind: type[R]
+) -> dict[Fit, R]:
+    """Results of trainings, in the order of the pieces: of those done before, and of this run's."""
+    pages = {fit: page_of(job, stage, fit) for fit in pieces}
+    contents = {fit: page.store.get(page.name) for fit, page in pages.items()}
+    done = {fit: kind.from_dict(one) for fit, one in contents.items() if one is not None}
+    labels = {model.label for model in job.models_to_train}
     waiting = {
-        fit: piece for fit, piece in pieces.items() if found[fit] is None and fit.label in labels
+        fit: piece for fit, piece in pieces.items() if fit not in done and fit.label in labels
     }
 
-    def taken(fit: Fit, result: dict[str, Any]) -> None:
-        store, name = pages[fit]
-        store.put(name, result)
-        found[fit] = result
-        job.store.say(f"{stage}: {fit.text}: {result['said']}")
+    def keep(fit: Fit, result: R) -> None:
+        pages[fit].store.put(pages[fit].name, result.to_dict())
+        done[fit] = result
+        job.store.say(f"{stage}: {fit.text}: {result.summary}")
 
     if waiting:
         with job.store.bar(stage) as progress:
-            run_pieces(job, waiting, taken, progress)
-    return {fit: result for fit, result in found.items() if result is not None}
+            run_pieces(job, waiting, keep, progress)
+    return {fit: done[fit] for fit in pieces if fit in done}
 
 
 def _training(job: BenchmarkJob, family: Family, fit: Fit) -> Train:
-    """One fold to train on, the others to test on; the subset has just these frames."""
+    """One fold to train on, the others to test on; the subset has no other frames."""
     return Train(
         dataset=job.subset(fit.mechanism, fit.points),
         family=(family,),
@@ -107,49 +131,48 @@ def _training(job: BenchmarkJob, family: Family, fit: Fit) -> Train:
     )
 
 
-def _cross_validated(config: Train, folder: Path, echo: calls.Echo) -> dict[str, Any]:
-    """The two rows of one model at one size: chosen by force, and jointly."""
-    results = calls.train(config, folder, echo)
+def _cross_validate(config: Train, folder: Path, echo: calls.Echo) -> CrossValidated:
+    """Train, and read the errors of the folds by both choices of hyperparameters."""
+    training = calls.train(config, folder, echo)
     table, trials = (read_json(folder / f"{n}.json") for n in ("table", "trials"))
     by_force = min(range(len(table)), key=lambda index: table[index][FORCE])
     jointly = best_row(table)
-    costs = _costs(config, folder, results["model"], table[jointly])
-    known = {"permutations": results["permutations"]} if "permutations" in results else {}
+    costs = _costs(config, folder, training.file, table[jointly])
     rows = []
     for by, index in (("force", by_force), ("joint", jointly)):
         folds = trials[index]
         best = min(folds, key=lambda row: row[FORCE]) if by == "force" else folds[best_row(folds)]
         rows.append(
-            {
-                "family": config.family[0].name,
-                "points": config.points,
-                "by": by,
-                "fold_force_rmse_kcal_mol_A": [row[FORCE] for row in folds],
-                "fold_energy_rmse_kcal_mol": [row[ENERGY] for row in folds],
-                "best_force_rmse_kcal_mol_A": best[FORCE],
-                "best_energy_rmse_kcal_mol": best[ENERGY],
-                "mean_force_rmse_kcal_mol_A": table[index][FORCE],
-                "mean_energy_rmse_kcal_mol": table[index][ENERGY],
-                "hyperparameters": _told(_candidate(config.family[0], table[index])),
-                **known,
-                **costs,
-            }
+            CurveRow(
+                family=config.family[0].name,
+                points=config.points,
+                by=by,
+                fold_force_rmse_kcal_mol_A=tuple(row[FORCE] for row in folds),
+                fold_energy_rmse_kcal_mol=tuple(row[ENERGY] for row in folds),
+                best_force_rmse_kcal_mol_A=best[FORCE],
+                best_energy_rmse_kcal_mol=best[ENERGY],
+                mean_force_rmse_kcal_mol_A=table[index][FORCE],
+                mean_energy_rmse_kcal_mol=table[index][ENERGY],
+                hyperparameters=_hyperparameters(_candidate(config.family[0], table[index])),
+                permutations=training.permutations,
+                train_seconds=costs.train_seconds,
+                predict_ms=costs.predict_ms,
+            )
         )
-    said = f"force RMSE {rows[1]['mean_force_rmse_kcal_mol_A']:.3f} kcal/mol/A"
-    return {
-        "rows": rows,
-        "said": f"{said}, energy {rows[1]['mean_energy_rmse_kcal_mol']:.3f} kcal/mol",
-    }
+    joint = rows[1]
+    said = f"force RMSE {joint.mean_force_rmse_kcal_mol_A:.3f} kcal/mol/A"
+    return CrossValidated(
+        rows=tuple(rows), summary=f"{said}, energy {joint.mean_energy_rmse_kcal_mol:.3f} kcal/mol"
+    )
 
 
-def _told(family: Any) -> dict[str, Any]:
+def _hyperparameters(family: Any) -> Mapping[str, int | float | str]:
     """The plain hyperparameters of a family."""
-    values = {field.name: getattr(family, field.name) for field in fields(family)}
-    return {key: value for key, value in values.items() if isinstance(value, int | float | str)}
+    return scalars({field.name: getattr(family, field.name) for field in fields(family)})
 
 
-def _costs(config: Train, folder: Path, model: str, row: Mapping[str, Any]) -> dict[str, float]:
-    """Seconds to train the chosen candidate once more, and milliseconds to predict a geometry.
+def _costs(config: Train, folder: Path, model: str, row: Mapping[str, Any]) -> Costs:
+    """Costs of the chosen candidate, which is trained once more.
 
     The search shares work between its candidates and may have been interrupted, so its own time
     says nothing about one training.
@@ -160,10 +183,7 @@ def _costs(config: Train, folder: Path, model: str, row: Mapping[str, Any]) -> d
     begun = time.perf_counter()
     chosen.fit(data[frames["train"]], None, np.random.default_rng(config.seed))
     seconds = time.perf_counter() - begun
-    return {
-        "train_seconds": round(seconds, 3),
-        "predict_ms": predict_ms(folder / model, data.positions, config.trust),
-    }
+    return Costs(round(seconds, 3), predict_ms(folder / model, data.positions, config.trust))
 
 
 def predict_ms(model: Path, positions: np.ndarray, trust: bool) -> float:
@@ -173,7 +193,7 @@ def predict_ms(model: Path, positions: np.ndarray, trust: bool) -> float:
 
 
 def _candidate(family: Family, row: Mapping[str, Any]) -> Family:
-    """The candidate that a row of the table is about."""
+    """The candidate of a row of the table."""
     candidates = family.candidates()
     if len(candidates) == 1:
         return candidates[0]
@@ -181,20 +201,20 @@ def _candidate(family: Family, row: Mapping[str, Any]) -> Family:
     return cast(Family, replace(cast(Any, candidates[0]), **values))
 
 
-def _scanned(config: Train, folder: Path, echo: calls.Echo) -> dict[str, Any]:
-    """Mean errors with each cutoff."""
+def _scan_cutoffs(config: Train, folder: Path, echo: calls.Echo) -> Scanned:
+    """Train with each cutoff."""
     calls.train(config, folder, echo)
     table: Sequence[Mapping[str, Any]] = read_json(folder / "table.json")
-    rows = [
-        {
-            "cutoff_A": row.get("cutoff", config.family[0].cutoffs[0]),
-            "force_rmse_kcal_mol_A": row[FORCE],
-            "energy_rmse_kcal_mol": row[ENERGY],
-        }
+    rows = tuple(
+        CutoffRow(
+            cutoff_A=row.get("cutoff", config.family[0].cutoffs[0]),
+            force_rmse_kcal_mol_A=row[FORCE],
+            energy_rmse_kcal_mol=row[ENERGY],
+        )
         for row in sorted(table, key=lambda row: row.get("cutoff", 0.0))
-    ]
-    best = min(rows, key=lambda row: row["force_rmse_kcal_mol_A"])
-    return {"rows": rows, "said": f"lowest force RMSE with {best['cutoff_A']:g} A"}
+    )
+    best = min(rows, key=lambda row: row.force_rmse_kcal_mol_A)
+    return Scanned(rows=rows, summary=f"lowest force RMSE with {best.cutoff_A:g} A")
 
 
 def _has_cutoffs(family: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Stages: the labelled frames of each mechanism, and the subsets that models are judged in."""
+"""Stages: the labelled frames of each mechanism, and the subsets for cross-validation."""
 
 from __future__ import annotations
 
@@ -10,30 +10,33 @@ import numpy as np
 
 from flexcalc import files
 from flexcalc.benchmarking import calls
-from flexcalc.benchmarking.job import BenchmarkJob, Rows, word
-from flexcalc.benchmarking.record import kept
+from flexcalc.benchmarking.job import BenchmarkJob, word
+from flexcalc.benchmarking.record import page_named, read_or_make_rows
 from flexcalc.config import Label, Sample
 from flexcalc.dataset import Dataset, concatenate
 from flexcalc.errors import InputError
+from flexcalc.results.benchmark_rows import DataRow, SubsetRow
 from flexcalc.training.clusters import pair_distances
 from flexcalc.training.selection import choose
 from flexcalc.units import KCAL_MOL
 
 BLOCK = 2048
-"""Frames whose distances to all others are held in memory at the same time."""
+"""Frames per block of the distance matrix."""
 
 
-def data(job: BenchmarkJob) -> Rows:
+def data(job: BenchmarkJob) -> list[DataRow]:
     """Sample and label by `flexcalc label`, in samples/; write data/MECHANISM.xyz."""
-    rows = []
+    rows: list[DataRow] = []
     (job.folder / "data").mkdir(exist_ok=True)
     for name in job.mechanisms:
         place = job.folder / "data" / f"{name}.xyz"
         if not place.exists():
-            parts = [_sampled(job, sample, name) for sample in _samples_of(job, name)]
+            parts = [_sample(job, sample, name) for sample in _samples_of(job, name)]
             files.write(place, concatenate(*parts))
             job.store.say(f"{name}: {sum(map(len, parts))} labelled frames")
-        rows += kept(job, "data", name, partial(_distributions, job, name))
+        rows += read_or_make_rows(
+            page_named(job, "data", name), DataRow, partial(_distributions, job, name)
+        )
     return rows
 
 
@@ -41,8 +44,8 @@ def _samples_of(job: BenchmarkJob, mechanism: str) -> list[Sample]:
     return [s for s in job.config.samples if not s.mechanisms or mechanism in s.mechanisms]
 
 
-def _sampled(job: BenchmarkJob, sample: Sample, mechanism: str) -> Dataset:
-    """The labelled frames of one kind of sampling; mechanisms share those of shared minima."""
+def _sample(job: BenchmarkJob, sample: Sample, mechanism: str) -> Dataset:
+    """Labelled frames of one kind of sampling; mechanisms with the same minima share them."""
     ends = job.mechanisms[mechanism].start, job.mechanisms[mechanism].end
     if sample.origin == "minima":
         key = f"{word(sample.name)}-{'-'.join(dict.fromkeys(ends))}"
@@ -61,10 +64,10 @@ def _sampled(job: BenchmarkJob, sample: Sample, mechanism: str) -> Dataset:
         trust=job.config.trust,
         seed=job.config.seed + job.config.samples.index(sample),
     )
-    found = calls.label(config, job.folder / "samples" / key, job.echo)
-    tags = {"start": found.tags["start"], "sampling": np.full(len(found), sample.name)}
+    frames = calls.label(config, job.folder / "samples" / key, job.echo)
+    tags = {"start": frames.tags["start"], "sampling": np.full(len(frames), sample.name)}
     return Dataset(
-        found.numbers, found.positions, *found.labels(), tags=tags, provenance=found.provenance
+        frames.numbers, frames.positions, *frames.labels(), tags=tags, provenance=frames.provenance
     )
 
 
@@ -78,7 +81,7 @@ def _images(job: BenchmarkJob, sample: Sample, mechanism: str, key: str) -> Path
     return place
 
 
-def _distributions(job: BenchmarkJob, mechanism: str) -> Rows:
+def _distributions(job: BenchmarkJob, mechanism: str) -> list[DataRow]:
     """Energies and distances of a mechanism's frames, by kind of sampling."""
     frames = job.data(mechanism)
     energies, _ = frames.labels()
@@ -86,20 +89,20 @@ def _distributions(job: BenchmarkJob, mechanism: str) -> Rows:
     apart = nearest_other(pair_distances(frames.positions))
     kinds = frames.tags["sampling"]
     return [
-        {
-            "mechanism": mechanism,
-            "kind": sample.name,
-            "frames": int((kinds == sample.name).sum()),
-            "energy_kcal_mol": _rounded(above[kinds == sample.name]),
-            "nearest_other_A": _rounded(apart[kinds == sample.name]),
-        }
+        DataRow(
+            mechanism=mechanism,
+            kind=sample.name,
+            frames=int((kinds == sample.name).sum()),
+            energy_kcal_mol=_rounded(above[kinds == sample.name]),
+            nearest_other_A=_rounded(apart[kinds == sample.name]),
+        )
         for sample in _samples_of(job, mechanism)
     ]
 
 
-def _rounded(values: np.ndarray) -> list[float]:
+def _rounded(values: np.ndarray) -> tuple[float, ...]:
     """Values for a histogram."""
-    return [round(float(value), 4) for value in values]
+    return tuple(round(float(value), 4) for value in values)
 
 
 def nearest_other(features: np.ndarray) -> np.ndarray:
@@ -119,7 +122,7 @@ def nearest_other(features: np.ndarray) -> np.ndarray:
     return np.sqrt(np.maximum(nearest, 0.0))
 
 
-def subsets(job: BenchmarkJob) -> Rows:
+def subsets(job: BenchmarkJob) -> list[SubsetRow]:
     """Draw the frames of each cross-validation, stratified by energy: subsets/MECHANISM-SIZE.xyz.
 
     Source: Vassilev-Galindo et al., J. Chem. Phys. 154, 094119 (2021), section II.
@@ -140,17 +143,17 @@ def subsets(job: BenchmarkJob) -> Rows:
                 rng = np.random.default_rng(job.seed(name, points))
                 files.write(place, frames[choose("stratified", frames, wanted, rng)])
             rows.append(
-                {
-                    "mechanism": name,
-                    "points": points,
-                    "frames": wanted,
-                    "file": str(place.relative_to(job.folder)),
-                }
+                SubsetRow(
+                    mechanism=name,
+                    points=points,
+                    frames=wanted,
+                    file=str(place.relative_to(job.folder)),
+                )
             )
     return rows
 
 
 def _all_sizes(job: BenchmarkJob) -> Sequence[int]:
-    """Every number of training points that a model of this run has, in curves or scan."""
-    wanted = {points for model in job.wanted for points in job.sizes(model.label)}
-    return sorted(wanted | ({job.scanned} if job.config.cutoffs else set()))
+    """All numbers of training points of this run, of learning curves and cutoffs."""
+    wanted = {points for model in job.models_to_train for points in job.sizes(model.label)}
+    return sorted(wanted | ({job.cutoff_points} if job.config.cutoffs else set()))

@@ -1,4 +1,4 @@
-"""The crash test of one potential, in a folder of its own: its dynamics, and what they leave."""
+"""The crash test of one potential, in a folder of its own: its dynamics and their files."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ ENERGY_EVERY = 10
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """What is tested, by what can be handed to another process.
+    """A potential to test, in a form that can be pickled for another process.
 
     Args:
         test: the test.
         address: of the potential.
         starts: file of the minima, a frame each, with the tag `minimum`.
-        coordinates: that tell conformers apart; the first two make the map.
-        folder: of this potential's run; made, or taken up.
+        coordinates: that distinguish conformers; the first two make the map.
+        folder: of this potential's run; an unfinished run in it is resumed.
         trust: whether model files may run code.
         seed: of the momenta and the noise.
     """
@@ -74,13 +74,13 @@ class Subject:
 
     @cached_property
     def method(self) -> Crash:
-        """What runs."""
+        """The dynamics."""
         replicas = self.test.replicas(self.minima.positions)
         return Crash(self.test, self.minima.numbers, replicas)
 
 
-def endured(subject: Subject, progress: Progress = silent) -> CrashState:
-    """Run the dynamics of a crash test to its end; a second call goes on where the first stopped.
+def run_test(subject: Subject, progress: Progress = silent) -> CrashState:
+    """Run the dynamics of a crash test to its end; an interrupted run is resumed.
 
     Writes trajectory.xyz (the whole replicas, with thermostat) and energies.csv (without).
 
@@ -108,7 +108,7 @@ def endured(subject: Subject, progress: Progress = silent) -> CrashState:
 
 
 def _check_same(subject: Subject) -> None:
-    """Note what the folder holds, and refuse another test in it."""
+    """Write the settings to test.json, and refuse another test in the folder."""
     facts = {
         "test": asdict(subject.test),
         "address": subject.address,
@@ -167,7 +167,7 @@ def trajectory(subject: Subject) -> Dataset:
     return frames[frames.tags["time_fs"] > 0]
 
 
-def references_own(subject: Subject, reference: str, folder: Path) -> Subject | None:
+def reference_test(subject: Subject, reference: str, folder: Path) -> Subject | None:
     """The crash test of the reference itself: shorter, and only where it is cheap.
 
     Args:

@@ -1,18 +1,24 @@
-"""Stage: what the study found, held against this molecule; and the summary of it all."""
+"""Stage: findings of the study, judged for this molecule; and the figures of all stages."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from flexcalc.benchmarking import verdicts
-from flexcalc.benchmarking.job import JOINT, BenchmarkJob, Rows
+from flexcalc.benchmarking.job import JOINT, BenchmarkJob
 from flexcalc.benchmarking.record import stage_rows
 from flexcalc.benchmarking.verdicts import Tables, Verdict
 from flexcalc.potential import formula
 from flexcalc.results.benchmark import BenchmarkResult, BestModel
-
-READ = ("paths", "naive", "curves", "cutoffs", "regions", "joint")
-"""Tables that findings are judged by."""
+from flexcalc.results.benchmark_rows import (
+    CurveRow,
+    CutoffRow,
+    Finding,
+    JointRow,
+    NaiveRow,
+    PathRow,
+    RegionRow,
+)
 
 FINDINGS: Sequence[tuple[str, str, Callable[[Tables], Verdict]]] = (
     (
@@ -22,7 +28,7 @@ FINDINGS: Sequence[tuple[str, str, Callable[[Tables], Verdict]]] = (
     ),
     (
         "The descriptor that is needed depends on the mechanism",
-        "Rotation of azobenzene needs angles and dihedrals beside the inverse distances; "
+        "Rotation of azobenzene needs angles and dihedrals in addition to the inverse distances; "
         "inversion is worse with them.",
         verdicts.descriptor_by_mechanism,
     ),
@@ -71,66 +77,74 @@ FINDINGS: Sequence[tuple[str, str, Callable[[Tables], Verdict]]] = (
         verdicts.local_models,
     ),
 )
-"""A finding, what the study says, and what decides whether it holds here."""
+"""A finding, the words of the study, and the function that decides whether it holds here."""
 
 
-def judge(tables: Tables) -> list[dict[str, str]]:
-    """Rows of findings.json: each finding, the study's words, ours, and whether it holds.
-
-    Args:
-        tables: rows of the stages by their names, `naive` and `molecule` among them; those that
-            are lacking count as empty.
-    """
-    whole = {name: tables.get(name, ()) for name in (*READ, "molecule")}
-    rows = []
-    for finding, paper, verdict in FINDINGS:
-        ours, holds = verdict(whole)
-        rows.append({"finding": finding, "paper": paper, "ours": ours, "holds": holds})
-    return rows
+def judge(tables: Tables) -> list[Finding]:
+    """Every finding with its verdict by the tables of the stages; missing tables are empty."""
+    judged = ((finding, paper, verdict(tables)) for finding, paper, verdict in FINDINGS)
+    return [
+        Finding(finding=finding, paper=paper, ours=verdict.ours, holds=verdict.holds)
+        for finding, paper, verdict in judged
+    ]
 
 
-def findings(job: BenchmarkJob) -> Rows:
+def findings(job: BenchmarkJob) -> list[Finding]:
     """Judge every finding by the other stages' tables."""
-    tables = {name: stage_rows(job, name) for name in READ}
-    rows = judge({**tables, "molecule": [{"formula": formula(job.numbers)}]})
+    tables = Tables(
+        formula=formula(job.numbers),
+        paths=stage_rows(job, PathRow),
+        naive=stage_rows(job, NaiveRow),
+        curves=stage_rows(job, CurveRow),
+        cutoffs=stage_rows(job, CutoffRow),
+        regions=stage_rows(job, RegionRow),
+        joint=stage_rows(job, JointRow),
+    )
+    rows = judge(tables)
     for row in rows:
-        job.store.say(f"{row['holds']}: {row['finding']}. {row['ours']}")
+        job.store.say(f"{row.holds}: {row.finding}. {row.ours}")
     return rows
 
 
 def result_of(job: BenchmarkJob) -> BenchmarkResult:
     """The figures of all stages: barriers, the best models and the findings."""
-    jointly = [row for row in stage_rows(job, "curves") if row["by"] == "joint"]
+    curves = [row for row in stage_rows(job, CurveRow) if row.by == "joint"]
     best = {}
     for name in job.mechanisms:
-        rows = [row for row in jointly if row["mechanism"] == name]
-        if rows:
-            row = min(rows, key=lambda row: row["mean_force_rmse_kcal_mol_A"])
-            best[name] = BestModel(
-                model=f"{row['model']}, {row['points']} points",
-                force_rmse_kcal_mol_A=row["mean_force_rmse_kcal_mol_A"],
-                energy_rmse_kcal_mol=row["mean_energy_rmse_kcal_mol"],
-            )
-    rows = stage_rows(job, "joint")
-    if rows:
-        row = min(rows, key=lambda row: row["force_rmse_kcal_mol_A"])
-        best[JOINT] = BestModel(
-            model=f"{row['model']}, {row['budget']} points",
-            force_rmse_kcal_mol_A=row["force_rmse_kcal_mol_A"],
-            energy_rmse_kcal_mol=row["energy_rmse_kcal_mol"],
-        )
-    words = [row["holds"] for row in stage_rows(job, "findings")]
+        own = [row for row in curves if row.mechanism == name]
+        if own:
+            best[name] = _best_curve(own)
+    joint = stage_rows(job, JointRow)
+    if joint:
+        best[JOINT] = _best_joint(joint)
+    holds = [row.holds for row in stage_rows(job, Finding)]
     return BenchmarkResult(
         store=job.store,
         title=job.config.title or None,
         reference=job.config.reference,
         mechanisms=len(job.mechanisms),
         models=len(job.models),
-        barriers_kcal_mol={
-            row["mechanism"]: row["barrier_kcal_mol"] for row in stage_rows(job, "paths")
-        },
+        barriers_kcal_mol={row.mechanism: row.barrier_kcal_mol for row in stage_rows(job, PathRow)},
         best=best,
-        findings_yes=words.count("yes"),
-        findings_partly=words.count("partly"),
-        findings_no=words.count("no"),
+        findings_yes=holds.count("yes"),
+        findings_partly=holds.count("partly"),
+        findings_no=holds.count("no"),
+    )
+
+
+def _best_curve(rows: Iterable[CurveRow]) -> BestModel:
+    row = min(rows, key=lambda row: row.mean_force_rmse_kcal_mol_A)
+    return BestModel(
+        model=f"{row.model}, {row.points} points",
+        force_rmse_kcal_mol_A=row.mean_force_rmse_kcal_mol_A,
+        energy_rmse_kcal_mol=row.mean_energy_rmse_kcal_mol,
+    )
+
+
+def _best_joint(rows: Iterable[JointRow]) -> BestModel:
+    row = min(rows, key=lambda row: row.force_rmse_kcal_mol_A)
+    return BestModel(
+        model=f"{row.model}, {row.budget} points",
+        force_rmse_kcal_mol_A=row.force_rmse_kcal_mol_A,
+        energy_rmse_kcal_mol=row.energy_rmse_kcal_mol,
     )

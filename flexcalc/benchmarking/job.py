@@ -1,4 +1,4 @@
-"""What a benchmark works on: the molecule, the reference, the models, and where things lie."""
+"""The job of a benchmark: molecule, reference, models, and the names of its files."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from flexcalc.models.family import check_family
 from flexcalc.parallel.workers import WorkerOptions
 from flexcalc.potential import Potential, check_molecule
 from flexcalc.registry import open_potential
+from flexcalc.results.benchmark_rows import Row
 from flexcalc.store import Store
 
 JOINT = "joint"
@@ -32,7 +33,7 @@ JOINT = "joint"
 
 
 class Fit(NamedTuple):
-    """One training of a benchmark: on a mechanism or JOINT, of a model's label, by size."""
+    """One training of a benchmark: mechanism or JOINT, label of the model, training points."""
 
     mechanism: str
     label: str
@@ -45,7 +46,7 @@ class Fit(NamedTuple):
 
     @property
     def text(self) -> str:
-        """For the reader."""
+        """For messages."""
         return f"{self.mechanism}, {self.label}, {self.points} points"
 
 
@@ -54,14 +55,14 @@ class BenchmarkJob:
     """A benchmark with its files read and checked.
 
     Args:
-        config: what was asked for.
+        config: the options.
         store: the run folder, or a temporary one.
         numbers: (atoms,) atomic numbers of the molecule.
-        starts: the minima as they were given, a frame each, with the tag `minimum`.
-        reference: opens the reference; a worker process can be handed it.
+        starts: the given minima, one frame each, with the tag `minimum`.
+        reference: opens the reference; it can be pickled for a worker process.
         dispersion_free: opens the reference without dispersion, None where there is none.
         models: label -> the model's table.
-        coordinates: whose bins are the regions.
+        coordinates: their bins are the regions.
     """
 
     config: Benchmark
@@ -75,27 +76,27 @@ class BenchmarkJob:
 
     @cached_property
     def folder(self) -> Path:
-        """The folder of everything; a temporary one where nothing is to be kept."""
+        """The run folder; a temporary one in memory."""
         return self.store.place("")
 
     @property
     def echo(self) -> Echo:
-        """Takes the lines of the commands that are called; None for nobody."""
+        """Takes the lines of the called commands; None to drop them."""
         return getattr(self.store, "echo", None)
 
     @property
     def worker_options(self) -> WorkerOptions:
-        """Where trainings run."""
+        """Options of the processes or machines for trainings."""
         return self.config.worker_options
 
     @property
-    def wanted(self) -> tuple[Model, ...]:
+    def models_to_train(self) -> tuple[Model, ...]:
         """The models to train in this run."""
         only = self.config.only
         return tuple(m for m in self.models.values() if not only or m.label in only)
 
     @property
-    def scanned(self) -> int:
+    def cutoff_points(self) -> int:
         """Training points of the scan of cutoffs."""
         return self.config.cutoff_points or max(self.config.sizes)
 
@@ -122,7 +123,7 @@ class BenchmarkJob:
         return self.folder / "minima" / f"{name}.xyz"
 
     def progress(self, mechanism: str) -> Coordinate:
-        """The coordinate that tells how far a mechanism has come."""
+        """The progress coordinate of a mechanism."""
         text = self.mechanisms[mechanism].coordinate or self.config.coordinates[0]
         return Coordinate.parse(text, trust=self.config.trust)
 
@@ -135,7 +136,7 @@ class BenchmarkJob:
         return self._read(f"data/{mechanism}.xyz", "data")
 
     def subset(self, mechanism: str, points: int) -> Path:
-        """The file of the frames that `points` training points are cross-validated in."""
+        """The file of the frames for cross-validation with `points` training points."""
         return self.folder / "subsets" / f"{mechanism}-{points}.xyz"
 
     def sizes(self, label: str) -> tuple[int, ...]:
@@ -161,7 +162,7 @@ class BenchmarkJob:
         return self.training(mechanism, label, points) / f"{self.models[label].family.name}.flex"
 
     def model(self, mechanism: str, label: str, points: int) -> Potential:
-        """A trained model, opened.
+        """A trained model.
 
         Raises:
             AddressError: it has not been trained.
@@ -171,7 +172,7 @@ class BenchmarkJob:
         )
 
     def seed(self, *of: int | str) -> list[int]:
-        """A seed for a part of the work, which does not depend on what else is done."""
+        """A seed for a part of the work, independent of all other parts."""
         words = [part if isinstance(part, int) else _number(part) for part in of]
         return [self.config.seed, *words]
 
@@ -182,8 +183,8 @@ class BenchmarkJob:
         return files.read(path)
 
 
-def opened(config: Benchmark, store: Store) -> BenchmarkJob:
-    """Read the minima and check all that can be checked before any work.
+def open_job(config: Benchmark, store: Store) -> BenchmarkJob:
+    """Read the minima and check all options before any work.
 
     Raises:
         ConfigError: names that do not fit together, or options that a family refuses.
@@ -192,8 +193,8 @@ def opened(config: Benchmark, store: Store) -> BenchmarkJob:
     _check_names(config)
     _check_frames(config)
     config.worker_options.check()
-    config = _placed(config)
-    starts = _starts(config)
+    config = _with_absolute_addresses(config)
+    starts = _read_minima(config)
     numbers = starts.numbers
     for model in config.models:
         check_family(model.family, numbers)
@@ -225,13 +226,13 @@ def opened(config: Benchmark, store: Store) -> BenchmarkJob:
     )
 
 
-def _placed(config: Benchmark) -> Benchmark:
-    """The same with absolute places: labels say by what they were made, wherever one stands."""
+def _with_absolute_addresses(config: Benchmark) -> Benchmark:
+    """The same with absolute paths in addresses, which datasets keep as their provenance."""
     without = None if config.dispersion is None else placed(config.dispersion, Path.cwd())
     return replace(config, reference=placed(config.reference, Path.cwd()), dispersion=without)
 
 
-def _starts(config: Benchmark) -> Dataset:
+def _read_minima(config: Benchmark) -> Dataset:
     """The last frame of each minimum's file."""
     read = {name: files.read(path) for name, path in config.minima.items()}
     first = next(iter(read.values()))
@@ -247,10 +248,10 @@ def _starts(config: Benchmark) -> Dataset:
 
 
 def _check_names(config: Benchmark) -> None:
-    """Refuse names that are not known, or are there twice.
+    """Refuse unknown names and names given twice.
 
     Raises:
-        ConfigError: says which, and what is known.
+        ConfigError: with the name and the known ones.
     """
     if not config.minima:
         raise ConfigError("minima: expected at least one, as in minima = {cis = 'cis.xyz'}")
@@ -275,8 +276,8 @@ def _check_names(config: Benchmark) -> None:
         if twice or "" in words:
             raise ConfigError(f"{where}: expected different names, found {(twice or [''])[0]!r}")
     for mechanism in config.mechanisms:
-        _known("mechanisms.start", mechanism.start, config.minima)
-        _known("mechanisms.end", mechanism.end, config.minima)
+        _check_known("mechanisms.start", mechanism.start, config.minima)
+        _check_known("mechanisms.end", mechanism.end, config.minima)
         if mechanism.start == mechanism.end and mechanism.method.takes_path:
             raise ConfigError(
                 f"mechanisms.end: expected another minimum than the start of {mechanism.name}, "
@@ -284,18 +285,18 @@ def _check_names(config: Benchmark) -> None:
             )
     for sample in config.samples:
         for name in sample.mechanisms:
-            _known("samples.mechanisms", name, names)
+            _check_known("samples.mechanisms", name, names)
     for part in config.withheld:
         part.check(config.minima)
     for label in config.only:
-        _known("only", label, labels)
+        _check_known("only", label, labels)
 
 
 def _check_frames(config: Benchmark) -> None:
-    """Refuse sizes that the samples cannot fill, before they are sampled for hours.
+    """Refuse sizes that need more frames than the samples have, before hours of sampling.
 
     Raises:
-        ConfigError: says of which mechanism.
+        ConfigError: names the mechanism.
     """
     models = [model for model in config.models if not config.only or model.label in config.only]
     without = [model.label for model in models if not (model.sizes or config.sizes)]
@@ -314,7 +315,7 @@ def _check_frames(config: Benchmark) -> None:
 
 
 def _frames_of(sample: Sample, mechanism: Mechanism) -> int:
-    """How many frames a kind of sampling gives a mechanism."""
+    """Number of frames of a mechanism by one kind of sampling."""
     if not isinstance(sample.sampling, AsIs):
         return sample.sampling.frames
     if sample.origin == "minima":
@@ -323,10 +324,10 @@ def _frames_of(sample: Sample, mechanism: Mechanism) -> int:
 
 
 def _check_images(mechanism: Mechanism, samples: Sequence[Sample]) -> None:
-    """Refuse images to start from that the path will not have.
+    """Refuse to start from images that the path will not have.
 
     Raises:
-        ConfigError: says of which sample.
+        ConfigError: names the sample.
     """
     for sample in samples:
         if sample.images and max(sample.images) >= mechanism.method.images:
@@ -337,7 +338,7 @@ def _check_images(mechanism: Mechanism, samples: Sequence[Sample]) -> None:
             )
 
 
-def _known(key: str, name: str, known: Sequence[str] | Mapping[str, str]) -> None:
+def _check_known(key: str, name: str, known: Sequence[str] | Mapping[str, str]) -> None:
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
@@ -350,12 +351,9 @@ def word(text: str) -> str:
 
 
 def _number(text: str) -> int:
-    """A number that only depends on a text."""
+    """A number that depends on a text only."""
     return int.from_bytes(text.encode()[:256], "big") % (2**61 - 1)
 
 
-Rows = list[dict]
-"""The content of a stage's JSON file."""
-
-Stage = Callable[[BenchmarkJob], Rows]
-"""Does one part of a benchmark, as far as it is not done, and returns its rows."""
+Stage = Callable[[BenchmarkJob], Sequence[Row]]
+"""Does one part of a benchmark, as far as it is not done, and returns the rows of its file."""

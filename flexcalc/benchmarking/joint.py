@@ -4,55 +4,74 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
 from flexcalc import files
 from flexcalc.benchmarking import calls
-from flexcalc.benchmarking.curves import predict_ms, trained
-from flexcalc.benchmarking.job import JOINT, BenchmarkJob, Fit, Rows
-from flexcalc.benchmarking.record import kept
-from flexcalc.benchmarking.testing import along, judged, region_tables
+from flexcalc.benchmarking.curves import predict_ms, train_all
+from flexcalc.benchmarking.job import JOINT, BenchmarkJob, Fit
+from flexcalc.benchmarking.record import Outcome, page_named, read_or_make
+from flexcalc.benchmarking.testing import barrier_errors, errors_on, region_tables
 from flexcalc.config import Train
 from flexcalc.dataset import Dataset, concatenate
 from flexcalc.errors import InputError
 from flexcalc.potential import Evaluation
+from flexcalc.results.benchmark_rows import ErrorsByFrame, FrameErrors, JointRow, RegionBin
 from flexcalc.units import KCAL_MOL
 
 POPULATED = 20
-"""Least frames of a region that counts in comparing the worst with the best."""
+"""Minimum number of frames of a region that counts as the worst or the best."""
 SHOWN = 400
-"""Test frames whose errors are written out one by one."""
+"""Maximum number of test frames in errors.xyz."""
 TEST_SHARE = 0.25
-"""Largest part of all frames that is kept for the test."""
+"""Maximum share of all frames that is kept for the test."""
 
 
-def joint(job: BenchmarkJob) -> Rows:
+@dataclass(frozen=True, kw_only=True)
+class Trained(Outcome):
+    """A joint model; the time includes the choice of hyperparameters, None if interrupted."""
+
+    train_seconds: float | None
+    predict_ms: float
+    permutations: int | None = None
+
+
+class Evenness(NamedTuple):
+    """Worst and best force error of well populated regions and their ratio; None without any."""
+
+    worst: float | None
+    best: float | None
+    ratio: float | None
+
+
+def joint(job: BenchmarkJob) -> list[JointRow]:
     """Train each model on points of all mechanisms by `flexcalc train`, in joint/MODEL/BUDGET.
 
-    The points are drawn, stratified by energy, from joint/pool.xyz, and the same for every model
-    that does not choose its own; joint/test.xyz is held out. Also writes errors.xyz and
-    errors.json, the test frames one by one with the models of the largest budget.
+    The points are drawn from joint/pool.xyz, stratified by energy, and are the same for every
+    model that does not choose its own; joint/test.xyz is held out. Also writes errors.xyz and
+    errors.json, the errors of the models of the largest budget on each test frame.
     """
     if not job.config.budgets:
         return []
     (job.folder / JOINT).mkdir(exist_ok=True)
-    _divided(job)
+    _divide(job)
     fits = [Fit(JOINT, label, b) for b in sorted(job.config.budgets) for label in job.models]
     pieces = {
-        fit: partial(_timed, _training(job, fit), job.training(*fit), job.echo) for fit in fits
+        fit: partial(_train_timed, _training(job, fit), job.training(*fit), job.echo)
+        for fit in fits
     }
-    found = trained(job, JOINT, pieces)
+    done = train_all(job, JOINT, pieces, Trained)
     test = files.read(job.folder / JOINT / "test.xyz")
     rows = []
-    for fit, result in found.items():
-        name = f"tested-{fit.place}-{fit.points}"
-        rows.append(kept(job, JOINT, name, partial(_row, job, fit, result, test)))
-    _write_errors(job, [fit for fit in found if fit.points == max(job.config.budgets)], test)
+    for fit, result in done.items():
+        page = page_named(job, JOINT, f"tested-{fit.place}-{fit.points}")
+        rows.append(read_or_make(page, JointRow, partial(_row, job, fit, result, test)))
+    _write_errors(job, [fit for fit in done if fit.points == max(job.config.budgets)], test)
     return rows
 
 
@@ -67,46 +86,42 @@ def _training(job: BenchmarkJob, fit: Fit) -> Train:
     )
 
 
-def _timed(config: Train, folder: Path, echo: calls.Echo) -> dict[str, Any]:
-    """Train; the time includes the choice of hyperparameters, None if it was interrupted."""
-    whole, begun = not folder.exists(), time.perf_counter()
-    results = calls.train(config, folder, echo)
-    seconds = round(time.perf_counter() - begun, 3)
-    known = {"permutations": results["permutations"]} if "permutations" in results else {}
-    force, energy = results["force_rmse_kcal_mol_A"], results["energy_rmse_kcal_mol"]
+def _train_timed(config: Train, folder: Path, echo: calls.Echo) -> Trained:
+    """Train, and measure the time."""
+    uninterrupted, start = not folder.exists(), time.perf_counter()
+    training = calls.train(config, folder, echo)
+    seconds = round(time.perf_counter() - start, 3)
+    force, energy = training.force_rmse_kcal_mol_A, training.energy_rmse_kcal_mol
     positions = files.read(config.dataset).positions
-    return {
-        "train_seconds": seconds if whole else None,
-        "predict_ms": predict_ms(folder / results["model"], positions, config.trust),
-        "said": f"validation force RMSE {force:.3f} kcal/mol/A, energy {energy:.3f} kcal/mol",
-        **known,
-    }
+    return Trained(
+        train_seconds=seconds if uninterrupted else None,
+        predict_ms=predict_ms(folder / training.file, positions, config.trust),
+        summary=f"validation force RMSE {force:.3f} kcal/mol/A, energy {energy:.3f} kcal/mol",
+        permutations=training.permutations,
+    )
 
 
-def _divided(job: BenchmarkJob) -> None:
-    """Divide the frames of all mechanisms, each once, into joint/test.xyz and joint/pool.xyz."""
+def _divide(job: BenchmarkJob) -> None:
+    """Divide the distinct frames of all mechanisms into joint/test.xyz and joint/pool.xyz."""
     place = job.folder / JOINT
     if (place / "pool.xyz").exists():
         return
-    whole = together(job)
-    test = min(job.config.test_frames, int(TEST_SHARE * len(whole)))
+    frames = all_frames(job)
+    test = min(job.config.test_frames, int(TEST_SHARE * len(frames)))
     needed = max(job.config.budgets) + job.config.validation_points
-    if needed > len(whole) - test:
+    if needed > len(frames) - test:
         raise InputError(
-            f"budgets: {len(whole)} frames of all mechanisms, {test} of them for the test, are "
+            f"budgets: {len(frames)} frames of all mechanisms, {test} of them for the test, are "
             f"too few for {max(job.config.budgets)} training and "
             f"{job.config.validation_points} validation points"
         )
-    order = np.random.default_rng(job.seed(JOINT)).permutation(len(whole))
-    files.write(place / "test.xyz", whole[np.sort(order[:test])])
-    files.write(place / "pool.xyz", whole[np.sort(order[test:])])
+    order = np.random.default_rng(job.seed(JOINT)).permutation(len(frames))
+    files.write(place / "test.xyz", frames[np.sort(order[:test])])
+    files.write(place / "pool.xyz", frames[np.sort(order[test:])])
 
 
-def together(job: BenchmarkJob) -> Dataset:
-    """The frames of all mechanisms; those that mechanisms share count once.
-
-    The tag `mechanism` names the first that has them.
-    """
+def all_frames(job: BenchmarkJob) -> Dataset:
+    """The distinct frames of all mechanisms, tagged with the first `mechanism` that has them."""
     parts, known = [], set()
     for name in job.mechanisms:
         data = job.data(name)
@@ -122,70 +137,69 @@ def together(job: BenchmarkJob) -> Dataset:
     return concatenate(*parts)
 
 
-def _row(job: BenchmarkJob, fit: Fit, result: Mapping[str, Any], test: Dataset) -> dict[str, Any]:
+def _row(job: BenchmarkJob, fit: Fit, trained_model: Trained, test: Dataset) -> JointRow:
     """Errors of a joint model on the held-out frames, by region, and of the barriers."""
     potential = job.model(*fit)
-    found, _ = judged(job, potential, test, job.coordinates)
-    if found.force is None or found.energy is None:
+    errors = errors_on(job, potential, test, job.coordinates)
+    if errors.force is None or errors.energy is None:
         raise InputError(f"{JOINT}/test.xyz: the frames have no labels")
-    tables = region_tables(found)
-    return {
-        "model": fit.label,
-        "family": job.models[fit.label].family.name,
-        "budget": fit.points,
-        "set": JOINT,
-        "force_rmse_kcal_mol_A": found.force.rmse / KCAL_MOL,
-        "energy_rmse_kcal_mol": found.energy.rmse / KCAL_MOL,
-        **evenness(tables[0]["bins"]),
-        "regions": tables,
-        "barriers": [
-            {
-                "mechanism": name,
-                "error_kcal_mol": along(job, name, potential)["barrier_error_kcal_mol"],
-            }
-            for name in job.mechanisms
-        ],
-        **{key: value for key, value in result.items() if key != "said"},
-    }
+    tables = region_tables(errors)
+    worst, best, ratio = evenness(tables[0].bins)
+    return JointRow(
+        model=fit.label,
+        family=job.models[fit.label].family.name,
+        budget=fit.points,
+        data=JOINT,
+        force_rmse_kcal_mol_A=errors.force.rmse / KCAL_MOL,
+        energy_rmse_kcal_mol=errors.energy.rmse / KCAL_MOL,
+        worst_region_kcal_mol_A=worst,
+        best_region_kcal_mol_A=best,
+        ratio=ratio,
+        regions=tables,
+        barriers=barrier_errors(job, potential),
+        train_seconds=trained_model.train_seconds,
+        predict_ms=trained_model.predict_ms,
+        permutations=trained_model.permutations,
+    )
 
 
-def evenness(bins: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+def evenness(bins: Sequence[RegionBin]) -> Evenness:
     """The worst and the best force error of well populated bins, and their ratio."""
-    forces = [b["force_rmse_kcal_mol_A"] for b in bins if b["population"] >= POPULATED]
-    known = bool(forces)
-    return {
-        "worst_region_kcal_mol_A": max(forces) if known else None,
-        "best_region_kcal_mol_A": min(forces) if known else None,
-        "ratio": max(forces) / min(forces) if known else None,
-    }
+    forces = [one.rmse("force") for one in bins if one.population >= POPULATED]
+    if not forces:
+        return Evenness(None, None, None)
+    return Evenness(max(forces), min(forces), max(forces) / min(forces))
 
 
 def _write_errors(job: BenchmarkJob, fits: Sequence[Fit], test: Dataset) -> None:
-    """Write errors.xyz and errors.json: test frames with what each model gets wrong there."""
+    """Write errors.xyz and errors.json: test frames with the errors of each model."""
     order = np.random.default_rng(job.seed("shown")).permutation(len(test))
     shown = test[np.sort(order[:SHOWN])]
-    given = {fit.label: job.model(*fit)(shown.positions) for fit in fits}
+    predicted = {fit.label: job.model(*fit)(shown.positions) for fit in fits}
     files.write(job.folder / "errors.xyz", shown)
-    job.store.put("errors.json", _errors(job, shown, given))
+    errors = _errors_by_frame(job, shown, predicted)
+    job.store.put(f"{errors.stage}.json", errors.to_dict())
 
 
-def _errors(job: BenchmarkJob, shown: Dataset, given: Mapping[str, Evaluation]) -> dict[str, Any]:
+def _errors_by_frame(
+    job: BenchmarkJob, shown: Dataset, predicted: Mapping[str, Evaluation]
+) -> ErrorsByFrame:
     energies, forces = shown.labels()
     values = {one.label: one.values(shown.positions) for one in job.coordinates}
-    wrong = {label: (e.energies - energies) / KCAL_MOL for label, e in given.items()}
+    off = {label: (e.energies - energies) / KCAL_MOL for label, e in predicted.items()}
     rms = {
         label: np.sqrt(((e.forces - forces) ** 2).mean(axis=(1, 2))) / KCAL_MOL
-        for label, e in given.items()
+        for label, e in predicted.items()
     }
     above = (energies - job.lowest()) / KCAL_MOL
-    frames = [
-        {
-            "mechanism": str(shown.tags["mechanism"][index]),
-            "coordinates": {label: float(value[index]) for label, value in values.items()},
-            "energy_kcal_mol": float(above[index]),
-            "energy_error_kcal_mol": {k: float(v[index]) for k, v in wrong.items()},
-            "force_rmse_kcal_mol_A": {k: float(v[index]) for k, v in rms.items()},
-        }
+    frames = tuple(
+        FrameErrors(
+            mechanism=str(shown.tags["mechanism"][index]),
+            coordinates={label: float(value[index]) for label, value in values.items()},
+            energy_kcal_mol=float(above[index]),
+            energy_error_kcal_mol={k: float(v[index]) for k, v in off.items()},
+            force_rmse_kcal_mol_A={k: float(v[index]) for k, v in rms.items()},
+        )
         for index in range(len(shown))
-    ]
-    return {"models": list(given), "frames": frames}
+    )
+    return ErrorsByFrame(models=tuple(predicted), frames=frames)

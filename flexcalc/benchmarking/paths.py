@@ -1,18 +1,18 @@
-"""Stage: the mechanisms' paths on the reference, and what is found without knowing them."""
+"""Stage: the mechanisms' paths on the reference, and searches that begin with an interpolation."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from flexcalc import files
 from flexcalc.benchmarking import calls
-from flexcalc.benchmarking.job import BenchmarkJob, Rows
-from flexcalc.benchmarking.record import kept
+from flexcalc.benchmarking.job import BenchmarkJob
+from flexcalc.benchmarking.record import page_named, read_or_make, write_rows
 from flexcalc.config import Label, Mechanism, PathSearch
 from flexcalc.dataset import Dataset
 from flexcalc.errors import GuardError, LabelError
@@ -20,49 +20,50 @@ from flexcalc.geometry import Coordinate
 from flexcalc.methods.path import NEB, PathMethod, String
 from flexcalc.methods.path.interpolation import Interpolation
 from flexcalc.methods.sampling import AsIs
+from flexcalc.results.benchmark_rows import NaiveRow, PathRow
 from flexcalc.results.path import Path as FoundPath
 from flexcalc.units import KCAL_MOL
 
 NAIVE: tuple[Interpolation, ...] = ("linear", "idpp")
-"""Interpolations that know nothing of a mechanism."""
+"""Interpolations that use no knowledge of a mechanism."""
 
 
-def paths(job: BenchmarkJob) -> Rows:
+def paths(job: BenchmarkJob) -> list[PathRow]:
     """Find each mechanism's path by `flexcalc path`, in paths/NAME; write naive.json too."""
     rows = []
     for name, mechanism in job.mechanisms.items():
-        results = _searched(job, mechanism.method, mechanism, f"paths/{name}", mechanism.steps)
+        results = _search_path(job, mechanism.method, mechanism, f"paths/{name}", mechanism.steps)
         path = job.path(name)
         profile = above_first(path)
         without = _without_dispersion(job, name, path)
         lower = None if without is None else above_first(without)
         rows.append(
-            {
-                "mechanism": name,
-                "start": mechanism.start,
-                "end": mechanism.end,
-                "images": len(path),
-                "barrier_kcal_mol": max(profile),
-                "barrier_without_dispersion_kcal_mol": None if lower is None else max(lower),
-                "profile_kcal_mol": profile,
-                "profile_without_dispersion_kcal_mol": lower,
-                "coordinate": job.progress(name).label,
-                "progress": _unwound(job.progress(name), path),
-                "converged": results.converged,
-            }
+            PathRow(
+                mechanism=name,
+                start=mechanism.start,
+                end=mechanism.end,
+                images=len(path),
+                barrier_kcal_mol=max(profile),
+                barrier_without_dispersion_kcal_mol=None if lower is None else max(lower),
+                profile_kcal_mol=profile,
+                profile_without_dispersion_kcal_mol=lower,
+                coordinate=job.progress(name).label,
+                progress=_unwrapped_values(job.progress(name), path),
+                converged=results.converged,
+            )
         )
     if job.config.naive_steps:
-        job.store.put("naive.json", _naive(job))
+        write_rows(job, NaiveRow.stage, _naive(job))
     return rows
 
 
-def above_first(path: Dataset) -> list[float]:
+def above_first(path: Dataset) -> tuple[float, ...]:
     """Energies (images,) of a path above its first image, in kcal/mol."""
     energies, _ = path.labels()
-    return [float(energy) for energy in (energies - energies[0]) / KCAL_MOL]
+    return tuple(float(energy) for energy in (energies - energies[0]) / KCAL_MOL)
 
 
-def _searched(
+def _search_path(
     job: BenchmarkJob, method: PathMethod, between: Mechanism, folder: str, steps: int
 ) -> FoundPath:
     search = PathSearch(
@@ -78,23 +79,23 @@ def _searched(
     return calls.path(search, job.folder / folder, job.echo)
 
 
-def _unwound(coordinate: Coordinate, path: Dataset) -> list[float]:
+def _unwrapped_values(coordinate: Coordinate, path: Dataset) -> tuple[float, ...]:
     """Values along a path; those of a dihedral without jumps."""
     values = coordinate.values(path.positions)
     if coordinate.periodic:
         values = np.unwrap(values, period=360.0)
-    return [float(value) for value in values]
+    return tuple(float(value) for value in values)
 
 
 def _without_dispersion(job: BenchmarkJob, name: str, path: Dataset) -> Dataset | None:
-    """The path labelled by the reference without dispersion, in without-dispersion/NAME."""
+    """The path with labels of the reference without dispersion, in without-dispersion/NAME."""
     if job.config.dispersion is None:
         return None
     folder = job.folder / "without-dispersion" / name
-    return relabelled(job, job.config.dispersion, job.folder / f"paths/{name}/path.xyz", folder)
+    return relabel(job, job.config.dispersion, job.folder / f"paths/{name}/path.xyz", folder)
 
 
-def relabelled(job: BenchmarkJob, level: str, frames: Path, folder: Path) -> Dataset:
+def relabel(job: BenchmarkJob, level: str, frames: Path, folder: Path) -> Dataset:
     """The frames of a file with the labels of a level of theory, by `flexcalc label`.
 
     Raises:
@@ -107,42 +108,44 @@ def relabelled(job: BenchmarkJob, level: str, frames: Path, folder: Path) -> Dat
         workers=job.config.workers,
         trust=job.config.trust,
     )
-    found = calls.label(config, folder, job.echo)
-    without = len(files.read(frames)) - len(found)
-    if without:
+    labelled = calls.label(config, folder, job.echo)
+    unlabelled = len(files.read(frames)) - len(labelled)
+    if unlabelled:
         raise LabelError(
-            f"{folder}: {without} frames of {frames} got no label by {level}; quarantine.xyz says "
-            "why"
+            f"{folder}: {unlabelled} frames of {frames} got no label by {level}; quarantine.xyz "
+            "says why"
         )
-    return found
+    return labelled
 
 
-def _naive(job: BenchmarkJob) -> Rows:
-    """What band and string come to from interpolations that know only the ends."""
+def _naive(job: BenchmarkJob) -> list[NaiveRow]:
+    """Results of band and string from interpolations between the endpoints."""
     mechanisms = job.mechanisms.values()
     pairs = {(one.start, one.end): one for one in mechanisms if one.start != one.end}
     rows = []
     for (start, end), interpolation, kind in product(pairs, NAIVE, (NEB, String)):
         method = kind(images=job.config.naive_images, interpolation=interpolation)
         name = f"{start}-{end}-{interpolation}-{method.kind}"
-        piece = partial(_tried, job, method, pairs[start, end], name)
-        found = kept(job, "naive", name, piece)
-        head = {"start": start, "end": end, "method": method.kind, "interpolation": interpolation}
-        rows.append({**head, **found})
-        outcome = "converged" if found["converged"] else "did not converge"
+        piece = partial(_search_naively, job, method, pairs[start, end], name)
+        row = read_or_make(page_named(job, NaiveRow.stage, name), NaiveRow, piece)
+        row = replace(row, start=start, end=end, method=method.kind, interpolation=interpolation)
+        rows.append(row)
+        outcome = "converged" if row.converged else "did not converge"
         job.store.say(f"{method.kind} from {interpolation}, {start} to {end}: {outcome}")
     return rows
 
 
-def _tried(job: BenchmarkJob, method: PathMethod, between: Mechanism, name: str) -> dict[str, Any]:
-    """One such search; atoms on top of each other may end it, which is an answer too."""
+def _search_naively(
+    job: BenchmarkJob, method: PathMethod, between: Mechanism, name: str
+) -> NaiveRow:
+    """One such search; overlapping atoms may end it, which is a result too."""
     try:
-        results = _searched(job, method, between, f"naive/{name}", job.config.naive_steps)
+        results = _search_path(job, method, between, f"naive/{name}", job.config.naive_steps)
     except (LabelError, GuardError) as error:
-        return {"converged": False, "steps": None, "barrier_kcal_mol": None, "ended": str(error)}
-    return {
-        "converged": results.converged,
-        "steps": results.steps,
-        "barrier_kcal_mol": results.barrier_kcal_mol,
-        "ended": None,
-    }
+        return NaiveRow(converged=False, steps=None, barrier_kcal_mol=None, ended=str(error))
+    return NaiveRow(
+        converged=results.converged,
+        steps=results.steps,
+        barrier_kcal_mol=results.barrier_kcal_mol,
+        ended=None,
+    )

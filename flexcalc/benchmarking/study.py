@@ -8,7 +8,7 @@ from flexcalc.benchmarking.crash import crash
 from flexcalc.benchmarking.curves import curves, cutoffs
 from flexcalc.benchmarking.data import data, subsets
 from flexcalc.benchmarking.findings import findings, result_of
-from flexcalc.benchmarking.job import BenchmarkJob, Stage, opened
+from flexcalc.benchmarking.job import BenchmarkJob, Stage, open_job
 from flexcalc.benchmarking.joint import joint
 from flexcalc.benchmarking.minima import minima
 from flexcalc.benchmarking.paths import paths
@@ -48,7 +48,7 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "crash": ("minima", "joint"),
     "withheld": ("minima", "paths", "data"),
 }
-"""What a part builds on."""
+"""The stages that a stage needs."""
 
 
 def compare(options: Benchmark, store: Store) -> BenchmarkResult:
@@ -57,12 +57,12 @@ def compare(options: Benchmark, store: Store) -> BenchmarkResult:
     Raises:
         InputError: names, files or potentials cannot be used; nothing is written.
     """
-    job = opened(options, store)
+    job = open_job(options, store)
     wanted = [name for name in STAGES if name in options.stages or not options.stages]
     _check_order(job, wanted)
-    found = store.begin(options)
-    if found is not None:
-        return BenchmarkResult.from_dict(found, store)
+    complete = store.begin(options)
+    if complete is not None:
+        return BenchmarkResult.from_dict(complete, store)
     for name in wanted:
         store.say(f"stage {name}")
         write_rows(job, name, STAGES[name](job))
@@ -70,10 +70,10 @@ def compare(options: Benchmark, store: Store) -> BenchmarkResult:
 
 
 def _check_order(job: BenchmarkJob, wanted: Sequence[str]) -> None:
-    """Refuse stages that build on others which are neither done nor to be done.
+    """Refuse stages that need others which are neither done nor asked for.
 
     Raises:
-        ConfigError: says which one is lacking.
+        ConfigError: names the missing stage.
     """
     for name in wanted:
         for other in NEEDS.get(name, ()):

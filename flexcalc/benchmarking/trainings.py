@@ -1,6 +1,6 @@
-"""Trainings side by side, on this machine or on Dask.
+"""Parallel trainings, on this machine or on Dask.
 
-A process that is killed loses only what its own run folder does not remember.
+A process that is killed loses only what its own run folder does not hold.
 """
 
 from __future__ import annotations
@@ -20,32 +20,29 @@ from flexcalc.parallel.failures import Failure, Lost
 from flexcalc.parallel.process_pool import Job, Work
 from flexcalc.progress import Progress
 
-Piece = partial[dict[str, Any]]
-"""A call that another process can be handed, and that returns what JSON can hold."""
-
 BUSY_S = 120.0
-"""Longest time that a training waits for the run folder to be let go by a Dask worker that is
-lost: the file server of a machine that is gone keeps its locks for a while."""
+"""Timeout in which a training waits for the run folder that a lost Dask worker still holds: the
+file server keeps the locks of a lost machine for a while."""
 
 
-def run_pieces(
+def run_pieces[R](
     job: BenchmarkJob,
-    pieces: Mapping[Fit, Piece],
-    taken: Callable[[Fit, dict[str, Any]], None],
+    pieces: Mapping[Fit, partial[R]],
+    keep: Callable[[Fit, R], None],
     progress: Progress,
 ) -> None:
-    """Do pieces of work, as many at a time as there are workers, in the order in which they stand.
+    """Do pieces of work in their order, as many at a time as there are workers.
 
-    With one local process, or for a single piece there, the work is done in this process.
+    With one local worker or a single piece the work is done in this process.
 
     Args:
-        job: says where.
-        pieces: calls by what they train.
-        taken: told each result as it comes in.
-        progress: told how many are done.
+        job: with the options of the workers.
+        pieces: calls by the training; another process must be able to unpickle them.
+        keep: called with each result as it comes in.
+        progress: called with the number of those done.
 
     Raises:
-        FlexcalcError: the first that a piece of work ended with; the others are stopped.
+        FlexcalcError: the first error of a piece of work; the others are stopped.
         WorkerError: a process died, or Dask's workers cannot do the work.
     """
     fits = list(pieces)
@@ -53,7 +50,7 @@ def run_pieces(
     if options.scheduler is None and (options.workers == 1 or len(fits) == 1):
         for done, fit in enumerate(fits):
             progress(done, len(fits), fit.text)
-            taken(fit, pieces[fit]())
+            keep(fit, pieces[fit]())
         return
     elsewhere = None if options.scheduler is None else os.getcwd()
     tasks = [(number, _Training(pieces[fit], elsewhere)) for number, fit in enumerate(fits)]
@@ -63,7 +60,7 @@ def run_pieces(
         progress(0, len(fits), fits[0].text)
         for results in pool.results(tasks):
             for number, value in results:
-                taken(waiting[number], _checked(waiting[number], value))
+                keep(waiting[number], _checked(waiting[number], value))
                 del waiting[number]
             if results and waiting:
                 progress(len(fits) - len(waiting), len(fits), next(iter(waiting.values())).text)
@@ -75,10 +72,10 @@ class _Training:
 
     Args:
         piece: the work.
-        folder: of the command on another machine, from which its paths count; None on this one.
+        folder: working directory of the command, for another machine; None on this one.
     """
 
-    piece: Piece
+    piece: partial[Any]
     folder: str | None
 
 
@@ -86,20 +83,20 @@ def _prepare() -> Work:
     return _train
 
 
-def _train(training: _Training) -> dict[str, Any] | Failure:
-    """One piece of work in a process of its own, silently; its own run folder has the log."""
+def _train(training: _Training) -> Any:
+    """One piece of work in a process of its own, silently; its run folder has the log."""
     with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
         try:
             if training.folder is None:
                 return training.piece()
             os.chdir(training.folder)
-            return _patiently(training.piece)
+            return _when_free(training.piece)
         except Exception as error:  # it would only be seen on this process's standard error
             return Failure.of(error)
 
 
-def _patiently(piece: Piece) -> dict[str, Any]:
-    """A piece of work whose run folder may still be held by a worker that is lost."""
+def _when_free(piece: partial[Any]) -> Any:
+    """A piece of work whose run folder may still be held by a lost worker."""
     deadline = time.monotonic() + BUSY_S
     while True:
         try:
@@ -110,11 +107,11 @@ def _patiently(piece: Piece) -> dict[str, Any]:
         time.sleep(1.0)
 
 
-def _checked(fit: Fit, value: Any) -> dict[str, Any]:
-    """What a piece of work came to.
+def _checked(fit: Fit, value: Any) -> Any:
+    """The result of a piece of work.
 
     Raises:
-        WorkerError: it came to nothing.
+        WorkerError: its worker was lost.
     """
     if isinstance(value, Lost):
         raise WorkerError(

@@ -1,43 +1,46 @@
-"""Stage: models trained without a conformer or a region, tested on what they never saw."""
+"""Stage: models trained without a conformer or a region, tested on the withheld frames."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
 from flexcalc import files
 from flexcalc.analysis.populations import MIRROR, Conformers
 from flexcalc.benchmarking import calls
-from flexcalc.benchmarking.curves import trained
-from flexcalc.benchmarking.job import BenchmarkJob, Fit, Rows, word
-from flexcalc.benchmarking.joint import TEST_SHARE, together
-from flexcalc.benchmarking.record import kept, mark
-from flexcalc.benchmarking.testing import along, judged
+from flexcalc.benchmarking.curves import train_all
+from flexcalc.benchmarking.job import BenchmarkJob, Fit, word
+from flexcalc.benchmarking.joint import TEST_SHARE, all_frames
+from flexcalc.benchmarking.record import Outcome, mark, page_named, read_or_make
+from flexcalc.benchmarking.testing import barrier_errors, errors_on
 from flexcalc.config import Train
 from flexcalc.config.benchmark_tests import Withheld
 from flexcalc.dataset import Dataset
 from flexcalc.errors import InputError
 from flexcalc.geometry import Coordinate
+from flexcalc.potential import Potential
 from flexcalc.registry import open_potential
+from flexcalc.results.benchmark_rows import WithheldRow
 from flexcalc.units import KCAL_MOL
 
 
-def withheld(job: BenchmarkJob) -> Rows:
+def withheld(job: BenchmarkJob) -> list[WithheldRow]:
     """Train each model without a part of the frames, in withheld/PART-MARK/MODEL; test it there.
 
     The frames of all mechanisms are divided into withheld.xyz and, of the others, seen.xyz for
     the test and pool.xyz for the training.
     """
-    rows: Rows = []
+    rows = []
     for part in job.config.withheld:
         name = f"{word(part.name)}-{mark(part)}"
         place = job.folder / "withheld" / name
         points = part.points or max(job.config.budgets or job.config.sizes)
-        _divided(job, part, place, points)
+        _divide(job, part, place, points)
         pieces = {}
         for label, model in job.models.items():
             config = Train(
@@ -49,11 +52,12 @@ def withheld(job: BenchmarkJob) -> Rows:
                 seed=job.config.seed,
             )
             fit = Fit(name, label, points)
-            pieces[fit] = partial(_fitted, config, _folder(place, fit), job.echo)
-        for fit in trained(job, "withheld", pieces):
+            pieces[fit] = partial(_train, config, _folder(place, fit), job.echo)
+        for fit in train_all(job, WithheldRow.stage, pieces, Outcome):
             step = f"tested-{fit.mechanism}-{fit.place}-{fit.points}"
-            found = kept(job, "withheld", step, partial(_tested, job, fit, place))
-            rows.append({"model": fit.label, "withheld": part.name, **found})
+            page = page_named(job, WithheldRow.stage, step)
+            row = read_or_make(page, WithheldRow, partial(_row, job, fit, place))
+            rows.append(replace(row, model=fit.label, withheld=part.name))
     return rows
 
 
@@ -66,33 +70,33 @@ def inside(
     *,
     trust: bool = False,
 ) -> np.ndarray:
-    """Which geometries (frames,) of bool belong to a part.
+    """A mask (frames,) of bool of the geometries that belong to a part.
 
     Args:
         numbers: (atoms,) atomic numbers.
-        part: a minimum with what is nearest to it, or an interval with its mirror image.
+        part: a minimum with the geometries nearest to it, or an interval with its mirror image.
         minima: name -> positions (atoms, 3) in angstrom.
-        coordinates: that tell the minima apart.
+        coordinates: that distinguish the minima.
         positions: (frames, atoms, 3) in angstrom.
         trust: run the code of a python: coordinate.
 
     Raises:
-        ConfigError: the part says neither.
+        ConfigError: the part has neither.
     """
     if part.minimum is not None:
         conformers = Conformers.of(numbers, minima, coordinates)
         return conformers.nearest(positions) == conformers.names.index(part.minimum)
     text, low, high = part.interval
-    one = Coordinate.parse(text, trust=trust)
-    found = np.zeros(len(positions), dtype=bool)
+    coordinate = Coordinate.parse(text, trust=trust)
+    belongs = np.zeros(len(positions), dtype=bool)
     for image in (positions, positions * MIRROR):
-        values = one.values(image)
+        values = coordinate.values(image)
         above, below = values >= low, values <= high
-        found |= above | below if low > high else above & below
-    return found
+        belongs |= above | below if low > high else above & below
+    return belongs
 
 
-def _divided(job: BenchmarkJob, part: Withheld, place: Path, points: int) -> None:
+def _divide(job: BenchmarkJob, part: Withheld, place: Path, points: int) -> None:
     """Divide the frames of all mechanisms, unless that has been done.
 
     Raises:
@@ -100,11 +104,11 @@ def _divided(job: BenchmarkJob, part: Withheld, place: Path, points: int) -> Non
     """
     if (place / "pool.xyz").exists():
         return
-    whole, minima = together(job), job.minima
+    frames, minima = all_frames(job), job.minima
     names = [str(name) for name in minima.tags["minimum"]]
     places = dict(zip(names, minima.positions, strict=True))
     out = inside(
-        job.numbers, part, places, job.coordinates, whole.positions, trust=job.config.trust
+        job.numbers, part, places, job.coordinates, frames.positions, trust=job.config.trust
     )
     seen, apart = np.flatnonzero(~out), np.flatnonzero(out)
     rng = np.random.default_rng(job.seed("withheld", part.name))
@@ -117,37 +121,50 @@ def _divided(job: BenchmarkJob, part: Withheld, place: Path, points: int) -> Non
             f"on, found {len(apart)} and {len(seen) - test}"
         )
     place.mkdir(parents=True, exist_ok=True)
-    files.write(place / "withheld.xyz", whole[np.sort(apart)])
-    files.write(place / "seen.xyz", whole[np.sort(seen[:test])])
-    files.write(place / "pool.xyz", whole[np.sort(seen[test:])])
+    files.write(place / "withheld.xyz", frames[np.sort(apart)])
+    files.write(place / "seen.xyz", frames[np.sort(seen[:test])])
+    files.write(place / "pool.xyz", frames[np.sort(seen[test:])])
 
 
 def _folder(place: Path, fit: Fit) -> Path:
     return place / fit.place / str(fit.points)
 
 
-def _fitted(config: Train, folder: Path, echo: calls.Echo) -> dict[str, Any]:
-    results = calls.train(config, folder, echo)
-    force = results["force_rmse_kcal_mol_A"]
-    return {"said": f"validation force RMSE {force:.3f} kcal/mol/A"}
+def _train(config: Train, folder: Path, echo: calls.Echo) -> Outcome:
+    training = calls.train(config, folder, echo)
+    return Outcome(summary=f"validation force RMSE {training.force_rmse_kcal_mol_A:.3f} kcal/mol/A")
 
 
-def _tested(job: BenchmarkJob, fit: Fit, place: Path) -> dict[str, Any]:
+def _row(job: BenchmarkJob, fit: Fit, place: Path) -> WithheldRow:
     """Errors of a model on frames like its training set's, on those withheld, and of barriers."""
     folder = _folder(place, fit) / f"{job.models[fit.label].family.name}.flex"
     potential = open_potential(str(folder), job.numbers, trust=job.config.trust)
-    row: dict[str, Any] = {"points": fit.points}
-    for side in ("seen", "withheld"):
-        test: Dataset = files.read(place / f"{side}.xyz")
-        found, _ = judged(job, potential, test, ())
-        if found.force is None or found.energy is None:
-            raise InputError(f"{place / side}.xyz: the frames have no labels")
-        row[f"frames_{side}"] = len(test)
-        row[f"force_rmse_{side}_kcal_mol_A"] = found.force.rmse / KCAL_MOL
-        row[f"energy_rmse_{side}_kcal_mol"] = found.energy.rmse / KCAL_MOL
-    row["ratio"] = row["force_rmse_withheld_kcal_mol_A"] / row["force_rmse_seen_kcal_mol_A"]
-    row["barriers"] = [
-        {"mechanism": name, "error_kcal_mol": along(job, name, potential)["barrier_error_kcal_mol"]}
-        for name in job.mechanisms
-    ]
-    return row
+    seen = _side(job, potential, place / "seen.xyz")
+    unseen = _side(job, potential, place / "withheld.xyz")
+    return WithheldRow(
+        points=fit.points,
+        frames_seen=seen.frames,
+        force_rmse_seen_kcal_mol_A=seen.force,
+        energy_rmse_seen_kcal_mol=seen.energy,
+        frames_withheld=unseen.frames,
+        force_rmse_withheld_kcal_mol_A=unseen.force,
+        energy_rmse_withheld_kcal_mol=unseen.energy,
+        ratio=unseen.force / seen.force,
+        barriers=barrier_errors(job, potential),
+    )
+
+
+class _Side(NamedTuple):
+    """Number of test frames, and RMSEs in kcal/mol/angstrom and kcal/mol."""
+
+    frames: int
+    force: float
+    energy: float
+
+
+def _side(job: BenchmarkJob, potential: Potential, file: Path) -> _Side:
+    test: Dataset = files.read(file)
+    errors = errors_on(job, potential, test, ())
+    if errors.force is None or errors.energy is None:
+        raise InputError(f"{file}: the frames have no labels")
+    return _Side(len(test), errors.force.rmse / KCAL_MOL, errors.energy.rmse / KCAL_MOL)

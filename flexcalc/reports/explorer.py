@@ -7,7 +7,7 @@ moves. It fetches nothing: the data stand in the page as JSON.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,48 +17,49 @@ from flexcalc.display.numbers import number
 from flexcalc.display.styles import groups, key
 from flexcalc.display.viewer import viewer
 from flexcalc.reports.folder import RunFolder
-from flexcalc.reports.rows import Row, dicts, finite, listed, word
+from flexcalc.reports.rows import floats
+from flexcalc.results.benchmark_rows import ErrorsByFrame, FrameErrors
 
-MOST_FRAMES = 400
+MAX_FRAMES = 400
 ENERGY = "energy"
 ERRORS = {
-    "force": ("force_rmse_kcal_mol_A", "force RMSE / kcal mol⁻¹ Å⁻¹"),
-    "energy": ("energy_error_kcal_mol", "energy error / kcal mol⁻¹"),
+    "force": "force RMSE / kcal mol⁻¹ Å⁻¹",
+    "energy": "energy error / kcal mol⁻¹",
 }
 
 
-def explorer(run: RunFolder, errors: Row) -> str:
+def explorer(run: RunFolder, errors: ErrorsByFrame) -> str:
     """HTML of the plot and its viewer; nothing where there are no frames.
 
     Args:
         run: whose folder has errors.xyz.
-        errors: the content of errors.json: its models, and a row for each frame of errors.xyz.
+        errors: the models, and a row for each frame of errors.xyz.
     """
-    rows, models = dicts(errors.get("frames")), [str(one) for one in listed(errors.get("models"))]
+    rows, models = errors.frames, errors.models
     if not rows or not models:
         return ""
     frames = run.frames("errors.xyz")
     if frames is None or len(frames) != len(rows):
         run.problems.append(f"errors.xyz does not hold the {len(rows)} frames of errors.json")
         return ""
-    chosen = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), MOST_FRAMES)).astype(int))
-    rows = [rows[index] for index in chosen]
-    shown = groups(word(row, "mechanism") for row in rows)
+    chosen = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), MAX_FRAMES)).astype(int))
+    rows = tuple(rows[index] for index in chosen)
+    shown = groups(row.mechanism for row in rows)
     axes = _axes(rows)
     data = {
         "kinds": [f"--{look.colour}" for look in shown.values()],
-        "kind": [list(shown).index(word(row, "mechanism")) for row in rows],
+        "kind": [list(shown).index(row.mechanism) for row in rows],
         "x": axes,
         "y": {
-            name: {"label": label, "models": [_values(rows, key, model) for model in models]}
-            for name, (key, label) in ERRORS.items()
+            name: {"label": label, "models": [_values(rows, name, model) for model in models]}
+            for name, label in ERRORS.items()
         },
     }
     # A label may come from a file, and must not end the element that it stands in.
     text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
     labels = [_label(row, index) for row, index in zip(rows, chosen, strict=True)]
     title = "The geometry of the frame pointed at"
-    turning = viewer(frames.numbers, frames.positions[chosen], labels, title, most=MOST_FRAMES)
+    turning = viewer(frames.numbers, frames.positions[chosen], labels, title, most=MAX_FRAMES)
     return (
         f'<figure class="explorer">{_choices(models, axes)}{key(shown, filled=True)}'
         '<div class="sides"><div class="scatter"><canvas tabindex="0" role="application" '
@@ -68,18 +69,18 @@ def explorer(run: RunFolder, errors: Row) -> str:
     )
 
 
-def _axes(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """What errors can be drawn against: every coordinate, then the energy."""
-    names = dict.fromkeys(name for row in rows for name in _coordinates(row))
+def _axes(rows: Sequence[FrameErrors]) -> list[dict[str, Any]]:
+    """The axes to draw errors against: every coordinate, then the energy."""
+    names = dict.fromkeys(name for row in rows for name in row.coordinates)
     found = [
         {
             "label": name,
             "unit": _unit(name),
-            "values": _list(_coordinates(row).get(name) for row in rows),
+            "values": _list(row.coordinates.get(name) for row in rows),
         }
         for name in names
     ]
-    energies = [row.get("energy_kcal_mol") for row in rows]
+    energies = [row.energy_kcal_mol for row in rows]
     return [*found, {"label": ENERGY, "unit": "kcal mol⁻¹", "values": _list(energies)}]
 
 
@@ -87,20 +88,16 @@ def _unit(name: str) -> str:
     return {"dihedral": "°", "angle": "°", "distance": "Å"}.get(name.split(" ")[0], "")
 
 
-def _values(rows: Sequence[Row], name: str, model: str) -> list[float | None]:
-    errors = [row.get(name) for row in rows]
-    return _list(one.get(model) if isinstance(one, dict) else None for one in errors)
+def _values(rows: Sequence[FrameErrors], name: str, model: str) -> list[float | None]:
+    errors = [
+        row.force_rmse_kcal_mol_A if name == "force" else row.energy_error_kcal_mol for row in rows
+    ]
+    return _list(one.get(model) for one in errors)
 
 
-def _list(values: Any) -> list[float | None]:
-    """Numbers with few digits, None for what is none, as JSON has no not-a-number."""
-    found = [finite({"value": value}, "value") for value in values]
-    return [float(f"{one:.4g}") if np.isfinite(one) else None for one in found]
-
-
-def _coordinates(row: Row) -> Mapping[str, Any]:
-    found = row.get("coordinates")
-    return found if isinstance(found, dict) else {}
+def _list(values: Iterable[float | None]) -> list[float | None]:
+    """Numbers with few digits; None for not-a-number, which JSON does not have."""
+    return [float(f"{one:.4g}") if np.isfinite(one) else None for one in floats(values)]
 
 
 def _table(models: Sequence[str]) -> str:
@@ -112,9 +109,8 @@ def _table(models: Sequence[str]) -> str:
     return html.table(("this frame", *models), rows)
 
 
-def _label(row: Row, index: int) -> str:
-    energy = number(finite(row, "energy_kcal_mol"))
-    return f"frame {index}, {word(row, 'mechanism')}, {energy} kcal/mol"
+def _label(row: FrameErrors, index: int) -> str:
+    return f"frame {index}, {row.mechanism}, {number(row.energy_kcal_mol)} kcal/mol"
 
 
 def _choices(models: Sequence[str], axes: Sequence[Mapping[str, Any]]) -> str:

@@ -3,80 +3,66 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
+from typing import Protocol
 
 import numpy as np
 
-from flexcalc.display.rows import Row, column, dicts, finite, listed, numbers
+from flexcalc.display.rows import column, dicts, finite, listed, numbers
 from flexcalc.reports.folder import RunFolder
+from flexcalc.results.benchmark_rows import Row as BenchmarkRow
 
-__all__ = [
-    "Row",
-    "column",
-    "dicts",
-    "finite",
-    "grouped",
-    "largest",
-    "listed",
-    "numbers",
-    "read",
-    "word",
-]
+__all__ = ["column", "dicts", "finite", "floats", "grouped", "largest", "listed", "numbers", "read"]
 
 
-def word(row: Row, key: str) -> str:
-    """A text of a row; nothing where it has none."""
-    value = row.get(key)
-    return "" if value is None or isinstance(value, dict | list) else str(value)
+def floats(values: Iterable[float | None]) -> np.ndarray:
+    """Numbers as an array (count,), not-a-number for None."""
+    return np.array([math.nan if value is None else value for value in values], dtype=float)
 
 
-def read(
-    run: RunFolder, name: str, words: Sequence[str] = (), figures: Sequence[str] = ()
-) -> list[Row]:
-    """The rows of a JSON file that have what is asked for; the others are complained about.
+def read[R: BenchmarkRow](run: RunFolder, kind: type[R]) -> list[R]:
+    """The rows of a stage's JSON file that have what is needed; a missing file has no rows.
 
-    Args:
-        run: whose folder holds the file.
-        name: of the file; a missing one has no rows.
-        words: keys whose values must be texts.
-        figures: keys whose values must be finite numbers.
+    A line of `run.problems` says how many rows are left out.
     """
+    name = f"{kind.stage}.json"
     content = run.json(name)
-    rows = dicts(content)
-    whole = [
-        row
-        for row in rows
-        if all(word(row, key) for key in words)
-        and all(math.isfinite(finite(row, key)) for key in figures)
-    ]
-    found = len(listed(content))
-    lost = found - len(whole)
+    rows = [kind.from_damaged(row) for row in dicts(content)]
+    usable = [row for row in rows if row.is_usable]
+    total = len(listed(content))
+    lost = total - len(usable)
     if content is not None and not isinstance(content, list):
         run.problems.append(f"{name} is not a list of rows")
     elif lost:
-        run.problems.append(
-            f"{name}: {lost} of {found} rows lack {', '.join((*words, *figures))} and are left out"
-        )
-    return whole
+        needed = ", ".join(kind.needed)
+        run.problems.append(f"{name}: {lost} of {total} rows lack {needed} and are left out")
+    return usable
 
 
-def grouped(rows: Iterable[Row], *keys: str) -> dict[tuple[str, ...], list[Row]]:
-    """Rows by the texts of some keys, in the order in which they come."""
-    found: dict[tuple[str, ...], list[Row]] = {}
+def grouped[R, K](rows: Iterable[R], key: Callable[[R], K]) -> dict[K, list[R]]:
+    """Rows by a key, in the order in which they come."""
+    groups: dict[K, list[R]] = {}
     for row in rows:
-        found.setdefault(tuple(word(row, key) for key in keys), []).append(row)
-    return found
+        groups.setdefault(key(row), []).append(row)
+    return groups
 
 
-def largest(rows: Sequence[Row], key: str = "points") -> list[Row]:
-    """Of each mechanism and model the rows with the largest value of a key."""
-    found = []
-    for group in grouped(rows, "mechanism", "model").values():
-        values = column(group, key)
-        top = np.nanmax(values) if np.isfinite(values).any() else math.nan
-        found += [
-            row
-            for row, value in zip(group, values, strict=True)
-            if not math.isfinite(top) or value == top
-        ]
-    return found
+class OfModel(Protocol):
+    """A row about a model that was trained on some points of a mechanism."""
+
+    @property
+    def mechanism(self) -> str: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def points(self) -> int: ...
+
+
+def largest[R: OfModel](rows: Iterable[R]) -> list[R]:
+    """Of each mechanism and model the rows with the most points; all where none has a number."""
+    kept: list[R] = []
+    for group in grouped(rows, lambda row: (row.mechanism, row.model)).values():
+        points = floats(row.points for row in group)
+        most = np.nanmax(points) if np.isfinite(points).any() else math.nan
+        kept += [row for row in group if not math.isfinite(most) or row.points == most]
+    return kept

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self
 from flexcalc import files
 from flexcalc.dataset import Dataset
 from flexcalc.results.base import Figure, Result, data_frame, figure
+from flexcalc.results.benchmark_rows import ROWS, Row
 from flexcalc.store import Store
 
 BARRIER = "barrier_{}_kcal_mol"
@@ -89,9 +90,14 @@ class BenchmarkResult(Result):
             yield Figure(FORCE.format(name), f"its force RMSE of {name}", force, "kcal/mol/A")
             yield Figure(ENERGY.format(name), f"its energy RMSE of {name}", energy, "kcal/mol")
 
-    def rows(self, stage: str) -> list[dict[str, Any]]:
-        """The table of a stage, such as "curves"; empty where it has not been done."""
-        return self.store.get(f"{stage}.json") or []
+    def rows(self, stage: str) -> list[Row]:
+        """The table of a stage, such as "curves"; empty where it has not been done.
+
+        Raises:
+            FileFormatError: its file is damaged.
+        """
+        content = self.store.get(f"{stage}.json") if stage in ROWS else None
+        return [ROWS[stage].from_dict(row) for row in content or ()]
 
     def to_frame(self, stage: str = "curves") -> Any:
         """The table of a stage as a pandas table.
@@ -99,7 +105,7 @@ class BenchmarkResult(Result):
         Raises:
             MissingExtraError: pandas is not installed.
         """
-        rows = self.rows(stage)
+        rows = [row.to_dict() for row in self.rows(stage)]
         keys = dict.fromkeys(key for row in rows for key in row)
         return data_frame({key: [row.get(key) for row in rows] for key in keys})
 
@@ -110,12 +116,12 @@ class BenchmarkResult(Result):
 
     def summary(self) -> str:
         """The best models in one line."""
-        told = [
+        best = [
             f"{name}: {one.model}, force RMSE {one.force_rmse_kcal_mol_A:.3f} kcal/mol/A"
             for name, one in self.best.items()
         ]
         head = f"{self.models} models, {self.mechanisms} mechanisms"
-        return "; ".join([head, *told])
+        return "; ".join([head, *best])
 
 
 def _named(key: str, found: Mapping[str, Any]) -> list[str]:

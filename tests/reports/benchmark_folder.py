@@ -231,8 +231,7 @@ def joint(folder, rng):
                     "worst_region_kcal_mol_A": max(errors),
                     "best_region_kcal_mol_A": min(errors),
                     "ratio": max(errors) / min(errors),
-                    "coordinate": DIHEDRAL,
-                    "regions": found,
+                    "regions": [{"coordinate": DIHEDRAL, "unit": "degrees", "bins": found}],
                     "barriers": [
                         {"mechanism": name, "error_kcal_mol": share * rng.normal()}
                         for name in MECHANISMS

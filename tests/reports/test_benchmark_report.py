@@ -15,6 +15,7 @@ from flexcalc.reports.folder import RunFolder
 from flexcalc.reports.rows import read
 from flexcalc.reports.sections.benchmark import CHAPTERS, opening
 from flexcalc.reports.sections.benchmark.record import Record, preferred
+from flexcalc.results.benchmark_rows import CurveRow, JointRow
 from tests.reports import benchmark_folder
 from tests.reports.benchmark_folder import MECHANISMS, MODELS, benchmark
 from tests.reports.test_report import Page
@@ -188,7 +189,7 @@ def test_the_first_words_tell_the_lowest_joint_error(folder):
     rows[0]["force_rmse_kcal_mol_A"] = 0.5
     rows[3] |= {"force_rmse_kcal_mol_A": 1.234, "ratio": 1.75}
     (folder / "joint.json").write_text(json.dumps(rows))
-    first, rest = opening.told(Record.of(RunFolder(folder)))
+    first, rest = opening.sentences(Record.of(RunFolder(folder)))
     assert first.startswith(
         f"As one model for everything, with 600 points in all, {rows[3]['model']} has the lowest "
         "force error, 1.23 kcal/mol/Å, and its worst region is 1.8 times as bad as its best; next "
@@ -202,7 +203,7 @@ def test_rows_that_lack_something_are_counted_and_left_out(tmp_path):
     rows = [{"model": "a", "budget": 3}, {"model": "a"}, {"budget": 3}, 7]
     tmp_path.joinpath("joint.json").write_text(json.dumps(rows))
     run = RunFolder(tmp_path)
-    assert read(run, "joint.json", ("model",), ("budget",)) == rows[:1]
+    assert [(row.model, row.budget) for row in read(run, JointRow)] == [("a", 3)]
     assert run.problems == ["joint.json: 3 of 4 rows lack model, budget and are left out"]
 
 
@@ -226,7 +227,7 @@ def test_a_family_has_a_colour_and_its_models_lines_of_their_own():
 
 def test_a_model_chosen_twice_is_drawn_by_the_joint_criterion():
     rows = [
-        {"mechanism": "m", "model": model, "by": by, "points": points}
+        CurveRow.from_damaged({"mechanism": "m", "model": model, "by": by, "points": points})
         for model, by, points in (("a", "force", 1), ("a", "joint", 1), ("b", "force", 1))
     ]
     assert preferred(rows) == rows[1:]

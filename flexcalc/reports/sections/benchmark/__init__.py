@@ -23,7 +23,7 @@ TITLE = "Results"
 
 
 class Chapter(NamedTuple):
-    """A part of the section: its anchor, title, first words, and what draws it."""
+    """A part of the section: its anchor, title and introduction, and the function that draws it."""
 
     anchor: str
     title: str
@@ -37,7 +37,7 @@ def body(run: RunFolder) -> str:
     written = [(chapter, drawn) for chapter in CHAPTERS if (drawn := chapter.body(record))]
     if not written:
         return html.paragraph("No stage of the benchmark has ended yet.")
-    first, rest = opening.told(record)
+    first, rest = opening.sentences(record)
     links = html.links([(f"benchmark-{one.anchor}", one.title) for one, _ in written])
     return (
         (html.paragraph(first, "opening") if first else "")
@@ -62,7 +62,7 @@ def _missing(record: Record) -> str:
         "barriers": record.barriers,
         "one model for everything": record.joint,
         "crash test": record.crash,
-        "what is withheld": record.withheld,
+        "withheld regions": record.withheld,
         "findings": record.findings,
     }
     lacking = [name for name, rows in stages.items() if not rows]
@@ -95,55 +95,57 @@ CHAPTERS = (
     Chapter(
         "minima",
         "Minima",
-        "The molecule's minima on the reference's surface, and what tells them apart.",
+        "Minima of the molecule on the reference's surface, and the coordinates that distinguish "
+        "them.",
         surface.minima,
     ),
     Chapter(
         "paths",
-        "Paths and their heights",
-        "A path of each mechanism on the reference's surface. A constructed path is no path of "
-        "least energy: its height is an upper bound.",
+        "Paths and barriers",
+        "A path of each mechanism on the reference's surface. A constructed path is not a "
+        "minimum energy path: its barrier is an upper bound.",
         surface.paths,
     ),
     Chapter(
         "data",
         "Datasets",
-        "Labelled frames of each mechanism by kind of sampling: how high they lie, and how far "
-        "each is from the frame most like it, as the norm of the difference in all pair distances.",
+        "Labelled frames of each mechanism by kind of sampling: their energies, and the distance "
+        "of each to the nearest other frame, as the norm of the difference in all pair distances.",
         surface.data,
     ),
     Chapter(
         "curves",
         "Learning curves",
-        "One fold trains and the others test. Lines are the best of the folds, shades span them "
-        "all; the level line is at 1, chemical accuracy. Axes are logarithmic.",
+        "One fold trains and the others test. Lines are the best fold, shades the range of all "
+        "folds; the horizontal line is at 1, chemical accuracy. Axes are logarithmic.",
         learning.curves,
     ),
     Chapter(
         "criteria",
         "Two ways to choose a model",
         "On the left, by the lowest force error alone; on the right, by the lowest energy error "
-        "among all within 0.1 kcal/mol/Å of it. The second is there to steady the energies.",
+        "among all within 0.1 kcal/mol/Å of it. The second choice is meant to steady the energies.",
         learning.criteria,
     ),
     Chapter(
         "cutoffs",
         "The cutoff",
-        "How far a local descriptor sees, against its errors.",
+        "Errors against the cutoff of a local descriptor.",
         learning.cutoffs,
     ),
     Chapter("table", "Every model at its largest training set", "", _table),
     Chapter(
         "regions",
         "Errors by region",
-        "A mean hides where a model errs. Errors by bins of a coordinate, at each model's largest "
-        "training set, over the number of test frames in each bin.",
+        "A mean error hides differences between regions. Errors by bins of a coordinate, "
+        "at each model's largest training set, over the number of test frames in each bin.",
         regions.by_region,
     ),
     Chapter(
         "barriers",
         "Along the paths",
-        "Each model on the geometries of the reference's own path, above its energy at the first.",
+        "Energies of each model on the images of the reference's path, relative to the first "
+        "image.",
         regions.profiles,
     ),
     Chapter("features", "Features kept", "", regions.kept),
@@ -151,7 +153,7 @@ CHAPTERS = (
         "joint",
         "One model for everything",
         "The data of all mechanisms together, and the same number of training points for every "
-        "model. A flat model has a short line.",
+        "model. A short line means even errors.",
         joint.body,
     ),
     Chapter(
@@ -165,19 +167,19 @@ CHAPTERS = (
         "crash",
         "Crash test",
         "The same dynamics with every model from the same starts. A run has failed once a bond is "
-        "broken, atoms collide or fly off, or a number is none.",
+        "broken, atoms collide or fly off, or an energy or force is not finite.",
         stability.body,
     ),
     Chapter(
         "withheld",
-        "What was withheld",
-        "Models that have never seen a part of the surface, tried on that part.",
+        "Withheld regions",
+        "Models tested on a part of the surface that was withheld from their training.",
         joint.withheld,
     ),
     Chapter(
         "findings",
         "The findings of the study",
-        "What arXiv:2103.01103 concludes, and what comes out here.",
+        "Conclusions of arXiv:2103.01103, and the results for this molecule.",
         findings.body,
     ),
     Chapter("copies", "Tables to copy", "", _copies),

@@ -1,11 +1,10 @@
-"""The study's findings against ours."""
+"""The study's findings compared with ours."""
 
 from __future__ import annotations
 
 from collections import Counter
 
 from flexcalc.display import html
-from flexcalc.reports.rows import word
 from flexcalc.reports.sections.benchmark.record import Record
 
 VERDICTS = {
@@ -14,30 +13,29 @@ VERDICTS = {
     "no": ("✗", "does not hold"),
     "not measured": ("–", "not measured"),
 }
-"""A mark, and what it says, of each verdict in findings.json."""
+"""Mark and text of each verdict in findings.json."""
 
 
 def body(record: Record) -> str:
-    """Each finding with its verdict, what the study found, and what was found here."""
+    """Each finding with its verdict, the result of the study, and the result here."""
     items = []
     for row in record.findings:
-        verdict = word(row, "holds")
-        mark, said = VERDICTS.get(verdict, ("–", verdict or "not measured"))
+        verdict = row.holds
+        mark, text = VERDICTS.get(verdict, ("–", verdict or "not measured"))
         kind = verdict.split()[0] if verdict in VERDICTS else "not"
         sides = "".join(
-            f"<div><dt>{title}</dt><dd>{html.text(word(row, key) or '–')}</dd></div>"
-            for key, title in (("paper", "The study"), ("ours", "Here"))
+            f"<div><dt>{title}</dt><dd>{html.text(words or '–')}</dd></div>"
+            for title, words in (("The study", row.paper), ("Here", row.ours))
         )
         items.append(
             f'<li class="{kind}"><p class="verdict"><span aria-hidden="true">{mark}</span> '
-            f"{html.text(said)}</p><h4>{html.text(word(row, 'finding'))}</h4><dl>{sides}</dl></li>"
+            f"{html.text(text)}</p><h4>{html.text(row.finding)}</h4><dl>{sides}</dl></li>"
         )
     return f'<ul class="findings">{"".join(items)}</ul>' if items else ""
 
 
 def counted(record: Record) -> Counter[str]:
-    """How many findings have each verdict."""
+    """Number of findings by verdict."""
     return Counter(
-        verdict if (verdict := word(row, "holds")) in VERDICTS else "not measured"
-        for row in record.findings
+        row.holds if row.holds in VERDICTS else "not measured" for row in record.findings
     )

@@ -8,11 +8,10 @@ import numpy as np
 
 from flexcalc.display import comparison, html, styles
 from flexcalc.display.numbers import NONE, fixed, number
-from flexcalc.reports.rows import Row, column, dicts, finite, grouped, word
+from flexcalc.reports.rows import floats, grouped
 from flexcalc.reports.sections.benchmark import regions
-from flexcalc.reports.sections.benchmark.record import ENERGY, FORCE, FORCE_LABEL, Record
-
-WORST, BEST = "worst_region_kcal_mol_A", "best_region_kcal_mol_A"
+from flexcalc.reports.sections.benchmark.record import FORCE_LABEL, Record
+from flexcalc.results.benchmark_rows import JointRow, RegionTable, WithheldRow
 
 
 def body(record: Record) -> str:
@@ -21,9 +20,7 @@ def body(record: Record) -> str:
         return ""
     pictures = []
     for place, (budget, rows) in enumerate(budgets(record.joint)):
-        marks = [
-            (word(row, "model"), record.looks[word(row, "model")], *_marks(row)) for row in rows
-        ]
+        marks = [(row.model, record.styles[row.model], *_marks(row)) for row in rows]
         marks = [mark for mark in marks if np.isfinite(mark[2])]
         if not marks:
             continue
@@ -39,42 +36,37 @@ def body(record: Record) -> str:
     return html.figures(*pictures) + _by_region(record) + _table(record.joint)
 
 
-def budgets(rows: Sequence[Row]) -> list[tuple[int, list[Row]]]:
+def budgets(rows: Sequence[JointRow]) -> list[tuple[int, list[JointRow]]]:
     """Rows by budget, the smallest first, and in each the lowest force error first."""
-    found: dict[int, list[Row]] = {}
-    for row in rows:
-        found.setdefault(int(row["budget"]), []).append(row)
+    groups = grouped(rows, lambda row: int(row.budget))
     return [
         (
             budget,
-            sorted(found[budget], key=lambda row: np.nan_to_num(finite(row, FORCE), nan=np.inf)),
+            sorted(
+                groups[budget],
+                key=lambda row: np.nan_to_num(row.force_rmse_kcal_mol_A, nan=np.inf),
+            ),
         )
-        for budget in sorted(found)
+        for budget in sorted(groups)
     ]
 
 
-def _marks(row: Row) -> tuple[float, float, float]:
-    return finite(row, FORCE), finite(row, BEST), finite(row, WORST)
+def _marks(row: JointRow) -> tuple[float, float, float]:
+    force = row.force_rmse_kcal_mol_A
+    return force, *floats((row.best_region_kcal_mol_A, row.worst_region_kcal_mol_A))
 
 
 def _by_region(record: Record) -> str:
     budget, rows = budgets(record.joint)[-1]
-    blocks = [(word(row, "model"), *_block(row)) for row in rows]
-    named = [block for _, block, _ in blocks if word(block, "coordinate")] + record.regions
-    coordinate = word(named[0], "coordinate") if named else "bin"
-    # The unit may stand only with the errors by mechanism.
-    alike = (word(row, "unit") for row in named if word(row, "coordinate") == coordinate)
-    unit = next((one for one in alike if one), "")
+    tables = [(row.model, row.regions[0]) for row in rows if row.regions]
+    named: list[RegionTable] = [table for _, table in tables if table.coordinate]
+    first = named[0] if named else RegionTable(coordinate="bin", unit="", bins=())
     title = f"One model, {number(budget)} points"
-    bins = [(model, found) for model, _, found in blocks]
-    drawn = regions.figures(record, title, bins, (coordinate, unit), "benchmark-joint-region")
+    errors = regions.RegionErrors(
+        title, first.coordinate, first.unit, [(model, table.bins) for model, table in tables]
+    )
+    drawn = regions.figures(record, errors, "benchmark-joint-region")
     return styles.key(record.shown(rows)) + html.figures(*drawn) if drawn else ""
-
-
-def _block(row: Row) -> tuple[Row, list[Row]]:
-    """What names the coordinate, and the bins; of several coordinates, the first."""
-    found = dicts(row.get("regions"))
-    return (found[0], dicts(found[0].get("bins"))) if found and "bins" in found[0] else (row, found)
 
 
 HEAD = (
@@ -83,23 +75,29 @@ HEAD = (
 )
 
 
-def summary(rows: Sequence[Row]) -> list[tuple[str, ...]]:
+def summary(rows: Sequence[JointRow]) -> list[tuple[str, ...]]:
     """Rows under HEAD."""
-    found = []
-    for _, group in budgets(rows):
-        for row in group:
-            keys = (FORCE, ENERGY, WORST, BEST)
-            errors = column(dicts(row.get("barriers")), "error_kcal_mol")
-            errors = errors[np.isfinite(errors)]
-            barrier = fixed(float(np.abs(errors).max()), 2) if len(errors) else NONE
-            ratio = number(finite(row, "ratio"), 2)
-            times = (number(row.get(key)) for key in ("train_seconds", "predict_ms"))
-            cells = (*(number(finite(row, key)) for key in keys), ratio, barrier, *times)
-            found.append((word(row, "model"), number(int(row["budget"])), *cells))
-    return found
+    return [_cells(row) for _, group in budgets(rows) for row in group]
 
 
-def _table(rows: Sequence[Row]) -> str:
+def _cells(row: JointRow) -> tuple[str, ...]:
+    barriers = floats(one.error_kcal_mol for one in row.barriers)
+    barriers = barriers[np.isfinite(barriers)]
+    return (
+        row.model,
+        number(int(row.budget)),
+        number(row.force_rmse_kcal_mol_A),
+        number(row.energy_rmse_kcal_mol),
+        number(row.worst_region_kcal_mol_A),
+        number(row.best_region_kcal_mol_A),
+        number(row.ratio, 2),
+        fixed(float(np.abs(barriers).max()), 2) if len(barriers) else NONE,
+        number(row.train_seconds),
+        number(row.predict_ms),
+    )
+
+
+def _table(rows: Sequence[JointRow]) -> str:
     caption = (
         "Force errors in kcal/mol/Å, energies and barriers in kcal/mol; the time to predict is of "
         "one geometry in a batch of 32."
@@ -108,15 +106,15 @@ def _table(rows: Sequence[Row]) -> str:
 
 
 def withheld(record: Record) -> str:
-    """Errors on what a model has seen, and on what was kept from it."""
+    """Errors on frames like those of the training set, and on withheld ones."""
     pictures = []
-    for place, ((name,), rows) in enumerate(grouped(record.withheld, "withheld").items()):
+    parts = grouped(record.withheld, lambda row: row.withheld)
+    for place, (name, rows) in enumerate(parts.items()):
         marks = []
         for row in rows:
-            seen, unseen = (_side(row, "force", side) for side in ("seen", "withheld"))
+            seen, unseen = row.force_rmse_seen_kcal_mol_A, row.force_rmse_withheld_kcal_mol_A
             if np.isfinite([seen, unseen]).all():
-                label = word(row, "model")
-                marks.append((label, record.looks[label], unseen, seen, unseen))
+                marks.append((row.model, record.styles[row.model], unseen, seen, unseen))
         if not marks:
             continue
         svg = comparison.ranges(marks, FORCE_LABEL).svg(
@@ -130,28 +128,26 @@ def withheld(record: Record) -> str:
     return html.figures(*pictures) + _withheld_table(record.withheld) if record.withheld else ""
 
 
-def _side(row: Row, what: str, side: str) -> float:
-    """A force or energy RMSE; its unit may be left off the key."""
-    per = "_A" if what == "force" else ""
-    full = f"{what}_rmse_{side}_kcal_mol{per}"
-    return finite(row, full if full in row else f"{what}_rmse_{side}")
-
-
-def _withheld_table(rows: Sequence[Row]) -> str:
+def _withheld_table(rows: Sequence[WithheldRow]) -> str:
     body = []
     for row in rows:
-        cells = [
-            number(_side(row, what, side))
-            for what in ("force", "energy")
-            for side in ("seen", "withheld")
-        ]
         errors = [
-            f"{word(one, 'mechanism')} {fixed(finite(one, 'error_kcal_mol'), 2, sign=True)}"
-            for one in dicts(row.get("barriers"))
-            if np.isfinite(finite(one, "error_kcal_mol"))
+            f"{one.mechanism} {fixed(one.error_kcal_mol, 2, sign=True)}"
+            for one in row.barriers
+            if np.isfinite(one.error_kcal_mol)
         ]
-        start = (word(row, "model"), word(row, "withheld"), number(row.get("points")))
-        body.append((*start, *cells, ", ".join(errors) or NONE))
+        body.append(
+            (
+                row.model,
+                row.withheld,
+                number(row.points),
+                number(row.force_rmse_seen_kcal_mol_A),
+                number(row.force_rmse_withheld_kcal_mol_A),
+                number(row.energy_rmse_seen_kcal_mol),
+                number(row.energy_rmse_withheld_kcal_mol),
+                ", ".join(errors) or NONE,
+            )
+        )
     head = (
         *("model", "withheld", "points", "force, seen", "force, withheld"),
         *("energy, seen", "energy, withheld", "barrier errors"),

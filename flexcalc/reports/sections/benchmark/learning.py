@@ -8,15 +8,15 @@ import numpy as np
 
 from flexcalc.display import comparison, html, styles
 from flexcalc.display.numbers import number
-from flexcalc.reports.rows import Row, column, finite, grouped, largest, numbers, word
+from flexcalc.reports.rows import floats, grouped, largest
 from flexcalc.reports.sections.benchmark.record import (
     ACCURATE,
-    ENERGY,
-    FORCE,
+    ENERGY_LABEL,
     QUANTITIES,
     Record,
     preferred,
 )
+from flexcalc.results.benchmark_rows import CurveRow, Quantity
 
 POINTS = "training points"
 
@@ -27,57 +27,57 @@ def curves(record: Record) -> str:
     if not rows:
         return ""
     pictures = []
-    for place, ((mechanism,), group) in enumerate(grouped(rows, "mechanism").items()):
-        for key, label, what, unit in QUANTITIES:
+    for place, (mechanism, group) in enumerate(grouped(rows, lambda row: row.mechanism).items()):
+        for what, label, unit in QUANTITIES:
             drawn = [
-                (record.looks[model], _curve(one, key))
-                for (model,), one in grouped(group, "model").items()
+                (record.styles[model], _curve(one, what))
+                for model, one in grouped(group, lambda row: row.model).items()
             ]
             frame = comparison.Frame((POINTS, label), log="xy", level=ACCURATE)
             svg = comparison.lines(drawn, frame).svg(
                 f"benchmark-curve-{place}-{what}",
                 f"{mechanism}: {what} error against training points",
             )
-            caption = f"{what.capitalize()} RMSE in {unit}. {_first_below(group, key)}"
-            pictures.append(html.figure(svg, caption, _numbers(group, key), title=mechanism))
+            caption = f"{what.capitalize()} RMSE in {unit}. {_first_below(group, what)}"
+            pictures.append(html.figure(svg, caption, _numbers(group, what), title=mechanism))
     return styles.key(record.shown(rows)) + html.figures(*pictures)
 
 
-def _curve(rows: Sequence[Row], key: str) -> comparison.Curve:
+def _curve(rows: Sequence[CurveRow], what: Quantity) -> comparison.Curve:
     """The best fold of a model as a line, the folds' spread as its band."""
-    rows = sorted(rows, key=lambda row: finite(row, "points"))
-    folds = [_folds(row, key) for row in rows]
-    best = column(rows, f"best_{key}")
+    rows = sorted(rows, key=lambda row: row.points)
+    folds = [_folds(row, what) for row in rows]
+    best = floats(row.best(what) for row in rows)
     low, high = (
         np.array([edge(one) if len(one) else np.nan for one in folds]) for edge in (np.min, np.max)
     )
     return comparison.Curve(
-        column(rows, "points"), np.where(np.isfinite(best), best, low), low, high
+        floats(row.points for row in rows), np.where(np.isfinite(best), best, low), low, high
     )
 
 
-def _folds(row: Row, key: str) -> np.ndarray:
-    found = numbers(row.get(f"fold_{key}"))
-    return found[np.isfinite(found)]
+def _folds(row: CurveRow, what: Quantity) -> np.ndarray:
+    errors = floats(row.folds(what))
+    return errors[np.isfinite(errors)]
 
 
-def _first_below(rows: Sequence[Row], key: str) -> str:
-    """Who gets below chemical accuracy with the fewest points."""
-    below = [row for row in rows if finite(row, f"best_{key}") < ACCURATE]
+def _first_below(rows: Sequence[CurveRow], what: Quantity) -> str:
+    """The model below chemical accuracy with the fewest points."""
+    below = [row for row in rows if row.best(what) < ACCURATE]
     if not below:
         return "No model gets below 1."
-    first = min(below, key=lambda row: (finite(row, "points"), finite(row, f"best_{key}")))
-    return f"First below 1: {word(first, 'model')}, with {number(first['points'])} points."
+    first = min(below, key=lambda row: (row.points, row.best(what)))
+    return f"First below 1: {first.model}, with {number(first.points)} points."
 
 
-def _numbers(rows: Sequence[Row], key: str) -> str:
+def _numbers(rows: Sequence[CurveRow], what: Quantity) -> str:
     head = ("model", POINTS, "best", "mean", "spread of the folds")
     body = []
     for row in rows:
-        folds = _folds(row, key)
+        folds = _folds(row, what)
         spread = float(folds.std(ddof=1)) if len(folds) > 1 else None
-        values = (number(row.get(f"{which}_{key}")) for which in ("best", "mean"))
-        body.append((word(row, "model"), number(row["points"]), *values, number(spread)))
+        errors = number(row.best(what)), number(row.mean(what))
+        body.append((row.model, number(row.points), *errors, number(spread)))
     return html.table(head, body)
 
 
@@ -85,22 +85,21 @@ def criteria(record: Record) -> str:
     """Energy errors of the same models, chosen by the force error alone or by both errors."""
     both = {
         key: group
-        for key, group in grouped(record.curves, "mechanism", "model").items()
+        for key, group in grouped(record.curves, lambda row: (row.mechanism, row.model)).items()
         if _differ(group)
     }
     pictures = []
     for place, mechanism in enumerate(dict.fromkeys(mechanism for mechanism, _ in both)):
         models = {model: group for (one, model), group in both.items() if one == mechanism}
-        span = np.concatenate([column(group, f"best_{ENERGY}") for group in models.values()])
+        span = floats(row.best_energy_rmse_kcal_mol for group in models.values() for row in group)
         for by, said in CRITERIA.items():
             drawn = []
             for model, group in models.items():
-                chosen = [row for row in group if word(row, "by") == by]
-                chosen.sort(key=lambda row: finite(row, "points"))
-                points, errors = column(chosen, "points"), column(chosen, f"best_{ENERGY}")
-                drawn.append((record.looks[model], comparison.Curve(points, errors)))
-            labels = (POINTS, QUANTITIES[1][1])
-            frame = comparison.Frame(labels, log="xy", level=ACCURATE, span=span)
+                chosen = sorted((row for row in group if row.by == by), key=lambda row: row.points)
+                points = floats(row.points for row in chosen)
+                errors = floats(row.best_energy_rmse_kcal_mol for row in chosen)
+                drawn.append((record.styles[model], comparison.Curve(points, errors)))
+            frame = comparison.Frame((POINTS, ENERGY_LABEL), log="xy", level=ACCURATE, span=span)
             svg = comparison.lines(drawn, frame).svg(
                 f"benchmark-criterion-{place}-{by}",
                 f"{mechanism}: energy error of models chosen {said}",
@@ -113,10 +112,10 @@ def criteria(record: Record) -> str:
     return styles.key(shown) + html.figures(*pictures) if pictures else ""
 
 
-def _differ(rows: Sequence[Row]) -> bool:
+def _differ(rows: Sequence[CurveRow]) -> bool:
     """Whether the two criteria chose differently anywhere."""
     by_force, jointly = (
-        {row["points"]: finite(row, f"best_{ENERGY}") for row in rows if word(row, "by") == by}
+        {row.points: row.best_energy_rmse_kcal_mol for row in rows if row.by == by}
         for by in CRITERIA
     )
     return any(by_force[points] != jointly[points] for points in by_force.keys() & jointly.keys())
@@ -132,13 +131,13 @@ def _rises(count: int) -> str:
     return f"It rises {times} as points are added."
 
 
-def _chosen(models: Mapping[str, Sequence[Row]], by: str) -> str:
+def _chosen(models: Mapping[str, Sequence[CurveRow]], by: str) -> str:
     head = ("model", POINTS, "force RMSE", "energy RMSE")
     rows = [
-        (model, *(number(row.get(key)) for key in ("points", f"best_{FORCE}", f"best_{ENERGY}")))
+        (model, number(row.points), number(row.best("force")), number(row.best("energy")))
         for model, group in models.items()
         for row in group
-        if word(row, "by") == by
+        if row.by == by
     ]
     return html.table(head, rows)
 
@@ -146,28 +145,28 @@ def _chosen(models: Mapping[str, Sequence[Row]], by: str) -> str:
 def cutoffs(record: Record) -> str:
     """Errors against the cutoff of models that have one."""
     pictures = []
-    for key, label, what, unit in QUANTITIES:
-        shown = styles.groups(word(row, "mechanism") for row in record.cutoffs)
+    shown = styles.groups(row.mechanism for row in record.cutoffs)
+    series = grouped(record.cutoffs, lambda row: (row.mechanism, row.model))
+    for what, label, unit in QUANTITIES:
         drawn = []
-        for (mechanism, _), group in grouped(record.cutoffs, "mechanism", "model").items():
-            group = sorted(group, key=lambda row: finite(row, "cutoff_A"))
-            errors = column(group, key)
+        for (mechanism, _), group in series.items():
+            group = sorted(group, key=lambda row: row.cutoff_A)
+            errors = floats(row.rmse(what) for row in group)
             if np.isfinite(errors).any():
-                drawn.append(
-                    (shown[mechanism], comparison.Curve(column(group, "cutoff_A"), errors))
-                )
+                cutoff = floats(row.cutoff_A for row in group)
+                drawn.append((shown[mechanism], comparison.Curve(cutoff, errors)))
         if not drawn:
             continue
         svg = comparison.lines(drawn, comparison.Frame(("cutoff / Å", label))).svg(
             f"benchmark-cutoff-{what}", f"{what} error against the cutoff"
         )
         best = min(
-            (row for row in record.cutoffs if np.isfinite(finite(row, key))),
-            key=lambda row: finite(row, key),
+            (row for row in record.cutoffs if np.isfinite(row.rmse(what))),
+            key=lambda row: row.rmse(what),
         )
         caption = (
-            f"{what.capitalize()} RMSE in {unit}. The lowest, {number(finite(best, key))}, is at "
-            f"{number(finite(best, 'cutoff_A'))} Å ({word(best, 'mechanism')})."
+            f"{what.capitalize()} RMSE in {unit}. The lowest, {number(best.rmse(what))}, is at "
+            f"{number(float(best.cutoff_A))} Å ({best.mechanism})."
         )
         pictures.append(html.figure(svg, caption))
     return styles.key(shown) + html.figures(*pictures) if pictures else ""
@@ -182,20 +181,16 @@ HEAD = (
 def summary(record: Record) -> list[tuple[str, ...]]:
     """Rows under HEAD: every model of every mechanism at its largest training set."""
     errors = {
-        (word(row, "mechanism"), word(row, "model")): finite(row, "barrier_error_kcal_mol")
-        for row in largest(record.barriers)
+        (row.mechanism, row.model): row.barrier_error_kcal_mol for row in largest(record.barriers)
     }
     rows = []
     for row in largest(preferred(record.curves)):
-        mechanism, model = word(row, "mechanism"), word(row, "model")
-        values = [
-            row.get(f"{which}_{key}") for key in (FORCE, ENERGY) for which in ("best", "mean")
-        ]
-        figures = [
-            *values,
-            errors.get((mechanism, model)),
-            row.get("train_seconds"),
-            row.get("predict_ms"),
-        ]
-        rows.append((mechanism, model, number(row["points"]), *(number(one) for one in figures)))
+        figures = (
+            row.points,
+            *(row.best("force"), row.mean("force"), row.best("energy"), row.mean("energy")),
+            errors.get((row.mechanism, row.model)),
+            row.train_seconds,
+            row.predict_ms,
+        )
+        rows.append((row.mechanism, row.model, *(number(one) for one in figures)))
     return rows

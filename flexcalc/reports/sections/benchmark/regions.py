@@ -1,23 +1,51 @@
-"""Chapters on where models err: by region of a coordinate, along the paths, in the barriers."""
+"""Chapters on errors by region of a coordinate, along the paths, and of the barriers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
 from flexcalc.display import comparison, html, styles
 from flexcalc.display.numbers import NONE, fixed, number
-from flexcalc.reports.rows import Row, column, dicts, finite, grouped, largest, numbers, word
+from flexcalc.reports.rows import floats, grouped, largest
 from flexcalc.reports.sections import features as kept_features
 from flexcalc.reports.sections.benchmark.record import QUANTITIES, Record, unit_sign
+from flexcalc.results.benchmark_rows import (
+    BarrierRow,
+    FeatureRow,
+    PathRow,
+    Quantity,
+    RegionBin,
+    RegionRow,
+)
 
 FEWEST = 20
-"""Frames of a bin that counts as the worst or the best."""
+"""Minimum number of frames of a bin that counts as the worst or the best."""
 
 DECIMALS = 6
 """Of a bin's edges: the end of one bin is the start of the next."""
+
+Blocks = Sequence[tuple[str, Sequence[RegionBin]]]
+"""Models with their bins."""
+
+
+@dataclass(frozen=True)
+class RegionErrors:
+    """Errors of models by bins of one coordinate.
+
+    Args:
+        title: which frames.
+        coordinate: its text.
+        unit: of the coordinate.
+        blocks: (model, bins) each.
+    """
+
+    title: str
+    coordinate: str
+    unit: str
+    blocks: Blocks
 
 
 def by_region(record: Record) -> str:
@@ -27,12 +55,11 @@ def by_region(record: Record) -> str:
     pictures: list[str] = []
     others: list[str] = []
     for place, ((mechanism, coordinate), group) in enumerate(
-        grouped(rows, "mechanism", "coordinate").items()
+        grouped(rows, lambda row: (row.mechanism, row.coordinate)).items()
     ):
-        blocks = [(word(row, "model"), dicts(row.get("bins"))) for row in group]
-        unit = word(group[0], "unit")
-        name = f"benchmark-region-{place}"
-        drawn = figures(record, mechanism, blocks, (coordinate, unit), name)
+        blocks = [(row.model, row.bins) for row in group]
+        errors = RegionErrors(mechanism, coordinate, group[0].unit, blocks)
+        drawn = figures(record, errors, f"benchmark-region-{place}")
         # The first coordinate is the mechanism's own.
         main = first.setdefault(mechanism, coordinate) == coordinate
         (pictures if main else others).extend(drawn)
@@ -42,74 +69,66 @@ def by_region(record: Record) -> str:
     return styles.key(record.shown(rows)) + html.figures(*pictures) + folded + _ratios(rows)
 
 
-def figures(
-    record: Record,
-    title: str,
-    blocks: Sequence[tuple[str, Sequence[Row]]],
-    coordinate: tuple[str, str],
-    name: str,
-) -> list[str]:
+def figures(record: Record, regions: RegionErrors, name: str) -> list[str]:
     """Two pictures, force and energy, of the errors of models by bins of one coordinate.
 
     Args:
-        record: for the models' looks.
-        title: what the frames are of.
-        blocks: (model, bins) each.
-        coordinate: its text and unit.
+        record: for the styles of the models.
+        regions: the errors.
         name: prefix of ids, unique in the page.
     """
-    whole = [(model, _whole(bins)) for model, bins in blocks]
+    whole = [(model, _whole(bins)) for model, bins in regions.blocks]
     whole = [(model, bins) for model, bins in whole if bins]
     if not whole:
         return []
     # Where nothing was met there may be no bin: a gap is a bin of its own, and empty.
-    sides = [column(bins, side) for _, bins in whole for side in ("from", "to")]
-    edges = np.unique(np.round(np.concatenate(sides), DECIMALS))
+    sides = floats(side for _, bins in whole for one in bins for side in (one.low, one.high))
+    edges = np.unique(np.round(sides, DECIMALS))
     starts = edges[:-1]
     population = np.zeros(len(starts))
     for _, bins in whole:
-        np.maximum.at(population, _places(starts, bins), np.nan_to_num(column(bins, "population")))
-    unit = unit_sign(coordinate[1])
-    along = f"{coordinate[0]} / {unit}" if unit else coordinate[0]
-    found = []
-    for key, label, what, per in QUANTITIES:
+        frames = floats(one.population for one in bins)
+        np.maximum.at(population, _places(starts, bins), frames)
+    unit = unit_sign(regions.unit)
+    along = f"{regions.coordinate} / {unit}" if unit else regions.coordinate
+    pictures = []
+    for what, label, per in QUANTITIES:
         drawn = []
         for model, bins in whole:
             errors = np.full(len(starts), np.nan)
-            errors[_places(starts, bins)] = column(bins, key)
+            errors[_places(starts, bins)] = floats(one.rmse(what) for one in bins)
             if np.isfinite(errors).any():
-                drawn.append((record.looks[model], errors))
+                drawn.append((record.styles[model], errors))
         if not drawn:
             continue
         svg = comparison.by_region(edges, population, drawn, (along, label)).svg(
-            f"{name}-{what}", f"{title}: {what} error by {coordinate[0]}"
+            f"{name}-{what}", f"{regions.title}: {what} error by {regions.coordinate}"
         )
-        caption = f"{what.capitalize()} RMSE in {per} by {coordinate[0]}. Bars: frames in each bin."
-        found.append(html.figure(svg, caption, _numbers(whole, key), title=title))
-    return found
+        caption = (
+            f"{what.capitalize()} RMSE in {per} by {regions.coordinate}. Bars: frames in each bin."
+        )
+        pictures.append(html.figure(svg, caption, _numbers(whole, what), title=regions.title))
+    return pictures
 
 
-def _whole(bins: Sequence[Row]) -> list[Row]:
-    edges = ("from", "to", "population")
-    found = [row for row in bins if all(np.isfinite(finite(row, key)) for key in edges)]
+def _whole(bins: Sequence[RegionBin]) -> list[RegionBin]:
+    """The undamaged bins in their order."""
+    known = [one for one in bins if np.isfinite([one.low, one.high, one.population]).all()]
     return sorted(
-        (row for row in found if row["to"] - row["from"] > 10**-DECIMALS),
-        key=lambda row: row["from"],
+        (one for one in known if one.high - one.low > 10**-DECIMALS), key=lambda one: one.low
     )
 
 
-def _places(starts: np.ndarray, bins: Sequence[Row]) -> np.ndarray:
-    return np.searchsorted(starts, np.round(column(bins, "from"), DECIMALS))
+def _places(starts: np.ndarray, bins: Sequence[RegionBin]) -> np.ndarray:
+    return np.searchsorted(starts, np.round(floats(one.low for one in bins), DECIMALS))
 
 
-def _numbers(blocks: Sequence[tuple[str, Sequence[Row]]], key: str) -> str:
+def _numbers(blocks: Blocks, what: Quantity) -> str:
     spans: dict[tuple[float, float], dict[str, str]] = {}
     for model, bins in blocks:
-        for row in bins:
-            place = spans.setdefault(
-                (row["from"], row["to"]), {"frames": number(row["population"])}
-            )
-            place[model] = number(finite(row, key))
+        for one in bins:
+            cells = spans.setdefault((one.low, one.high), {"frames": number(one.population)})
+            cells[model] = number(one.rmse(what))
     head = ("bin", "frames", *(model for model, _ in blocks))
     rows = [
         (f"{fixed(low, 0)} to {fixed(high, 0)}", *(cells.get(one, NONE) for one in head[1:]))
@@ -118,21 +137,21 @@ def _numbers(blocks: Sequence[tuple[str, Sequence[Row]]], key: str) -> str:
     return html.table(head, rows)
 
 
-def _ratios(rows: Sequence[Row]) -> str:
+def _ratios(rows: Sequence[RegionRow]) -> str:
     """Worst and best bin of each model."""
     body = []
     for row in rows:
-        bins = [one for one in _whole(dicts(row.get("bins"))) if one["population"] >= FEWEST]
-        errors = column(bins, QUANTITIES[0][0])
+        bins = [one for one in _whole(row.bins) if one.population >= FEWEST]
+        errors = floats(one.rmse("force") for one in bins)
         if not np.isfinite(errors).any():
             continue
         worst, best = np.nanargmax(errors), np.nanargmin(errors)
         values = (float(errors[worst]), float(errors[best]))
         ratio = values[0] / values[1] if values[1] > 0 else np.nan
-        where = f"{fixed(bins[worst]['from'], 0)} to {fixed(bins[worst]['to'], 0)}"
-        where = f"{where} of {word(row, 'coordinate')}"
+        low, high = bins[worst].low, bins[worst].high
+        where = f"{fixed(low, 0)} to {fixed(high, 0)} of {row.coordinate}"
         cells = (number(values[0]), where, number(values[1]), number(ratio, 2))
-        body.append((word(row, "mechanism"), word(row, "model"), *cells))
+        body.append((row.mechanism, row.model, *cells))
     caption = (
         f"Force RMSE in kcal/mol/Å of the worst and the best bin with at least {FEWEST} frames, "
         "and how many times worse the worst is."
@@ -145,10 +164,10 @@ def _ratios(rows: Sequence[Row]) -> str:
 def profiles(record: Record) -> str:
     """Models along the reference's own paths, and the error of each barrier."""
     rows = largest(record.barriers)
-    paths = {word(row, "mechanism"): row for row in record.paths}
+    paths = {row.mechanism: row for row in record.paths}
     pictures = []
-    for place, ((mechanism,), group) in enumerate(grouped(rows, "mechanism").items()):
-        pictures += _profile(record, mechanism, group, paths.get(mechanism, {}), place)
+    for place, (mechanism, group) in enumerate(grouped(rows, lambda row: row.mechanism).items()):
+        pictures += _profile(record, group, paths.get(mechanism), place)
     drawn = html.figures(*pictures)
     if drawn:
         drawn = styles.key(record.shown(rows), reference="reference") + drawn
@@ -156,65 +175,64 @@ def profiles(record: Record) -> str:
 
 
 def _profile(
-    record: Record, mechanism: str, rows: Sequence[Row], path: Row, place: int
+    record: Record, rows: Sequence[BarrierRow], path: PathRow | None, place: int
 ) -> list[str]:
-    """The energy along a path, and beside it how far each model is off."""
-    profiles = (numbers(row.get("profile_reference_kcal_mol")) for row in rows)
+    """The energy along a path, and the error of each model."""
+    mechanism = rows[0].mechanism
+    profiles = (floats(row.profile_reference_kcal_mol) for row in rows)
     reference = next((one for one in profiles if len(one) > 1), None)
     if reference is None:
         return []
     x, label = _along(path, len(reference))
     models = [
-        (record.looks[word(row, "model")], energies)
+        (record.styles[row.model], floats(row.profile_kcal_mol))
         for row in rows
-        if len(energies := numbers(row.get("profile_kcal_mol"))) == len(reference)
+        if len(row.profile_kcal_mol) == len(reference)
     ]
     energy = comparison.lines(
-        [(look, comparison.Curve(x, energies)) for look, energies in models],
+        [(style, comparison.Curve(x, energies)) for style, energies in models],
         comparison.Frame((label, "energy / kcal mol⁻¹")),
         reference=comparison.Reference(x, reference),
         smoothed=True,
     ).svg(f"benchmark-profile-{place}", f"{mechanism}: energy along the path, models and reference")
     off = comparison.lines(
-        [(look, comparison.Curve(x, energies - reference)) for look, energies in models],
+        [(style, comparison.Curve(x, energies - reference)) for style, energies in models],
         comparison.Frame((label, "model less reference / kcal mol⁻¹"), band=1.0),
     ).svg(f"benchmark-off-{place}", f"{mechanism}: error of each model along the path")
-    closest = min(
-        rows, key=lambda row: np.nan_to_num(finite(row, "profile_rmse_kcal_mol"), nan=np.inf)
-    )
-    said = (
-        f"How far each model is off, in kcal/mol; the band is 1 wide on each side. The closest is "
-        f"{word(closest, 'model')}: {number(finite(closest, 'profile_rmse_kcal_mol'))} RMSE."
+    closest = min(rows, key=lambda row: np.nan_to_num(row.profile_rmse_kcal_mol, nan=np.inf))
+    text = (
+        f"Error of each model in kcal/mol; the band is 1 wide on each side. The closest is "
+        f"{closest.model}: {number(closest.profile_rmse_kcal_mol)} RMSE."
     )
     return [
         html.figure(energy, "Energy along the reference's path in kcal/mol.", title=mechanism),
-        html.figure(off, said, title=mechanism),
+        html.figure(off, text, title=mechanism),
     ]
 
 
-def _along(path: Row, images: int) -> tuple[np.ndarray, str]:
-    """Where the images of a path stand on an axis, and the axis's label."""
-    progress = numbers(path.get("progress"))
-    if len(progress) == images and np.isfinite(progress).all():
-        return progress, word(path, "coordinate") or "progress along the path"
+def _along(path: PathRow | None, images: int) -> tuple[np.ndarray, str]:
+    """Positions of the images of a path on an axis, and the axis's label."""
+    progress = floats(() if path is None else path.progress)
+    if path is not None and len(progress) == images and np.isfinite(progress).all():
+        return progress, path.coordinate or "progress along the path"
     return np.arange(images, dtype=float), "image"
 
 
-def _heights(record: Record, rows: Sequence[Row]) -> str:
+def _heights(record: Record, rows: Sequence[BarrierRow]) -> str:
     """Errors of the barriers as a picture and as numbers, side by side."""
     return html.figures(_barrier_errors(record, rows), _barrier_table(rows)) if rows else ""
 
 
-def _barrier_errors(record: Record, rows: Sequence[Row]) -> str:
-    """Of each model the errors of all barriers: their mean size, from the least to the largest."""
+def _barrier_errors(record: Record, rows: Sequence[BarrierRow]) -> str:
+    """Errors of all barriers of each model: the largest one as a mark, their range as a line."""
     marks = []
-    for (model,), group in grouped(rows, "model").items():
-        errors = column(group, "barrier_error_kcal_mol")
+    for model, group in grouped(rows, lambda row: row.model).items():
+        errors = floats(row.barrier_error_kcal_mol for row in group)
         errors = errors[np.isfinite(errors)]
         if len(errors):
-            look = record.looks[model]
+            style = record.styles[model]
             worst = float(errors[np.abs(errors).argmax()])
-            marks.append((model, look, worst, float(errors.min()), float(errors.max())))
+            marks.append((model, style, worst, float(errors.min()), float(errors.max())))
     if not marks:
         return ""
     svg = comparison.ranges(marks, "error of the barrier / kcal mol⁻¹", log=False, band=1.0).svg(
@@ -227,15 +245,14 @@ def _barrier_errors(record: Record, rows: Sequence[Row]) -> str:
     return html.figure(svg, caption)
 
 
-def _barrier_table(rows: Sequence[Row]) -> str:
-    mechanisms = list(dict.fromkeys(word(row, "mechanism") for row in rows))
+def _barrier_table(rows: Sequence[BarrierRow]) -> str:
+    mechanisms = list(dict.fromkeys(row.mechanism for row in rows))
     body = []
-    for (model,), group in grouped(rows, "model").items():
-        by_mechanism: dict[str, Any] = {word(row, "mechanism"): row for row in group}
+    for model, group in grouped(rows, lambda row: row.model).items():
+        errors = {row.mechanism: row.barrier_error_kcal_mol for row in group}
         cells = []
         for mechanism in mechanisms:
-            row = by_mechanism.get(mechanism, {})
-            error = finite(row, "barrier_error_kcal_mol")
+            error = errors.get(mechanism, np.nan)
             cells.append(fixed(error, 2, sign=True) if np.isfinite(error) else NONE)
         body.append((model, *cells))
     caption = "Error of each barrier in kcal/mol: the model's height less the reference's."
@@ -246,15 +263,14 @@ def kept(record: Record) -> str:
     """Which features reduced models kept."""
     drawn = [
         kept_features.figures(
-            {"features": [_feature(one) for one in dicts(row.get("features"))]},
+            {"features": _features(row)},
             f"benchmark-features-{place}",
             "",
         )
         for place, row in enumerate(record.features)
     ]
     titles = [
-        f"{word(row, 'model')}, {word(row, 'mechanism')}: {number(row.get('kept'))} of "
-        f"{number(row.get('all'))} features kept."
+        f"{row.model}, {row.mechanism}: {number(row.kept)} of {number(row.all)} features kept."
         for row in record.features
     ]
     return "".join(
@@ -264,7 +280,7 @@ def kept(record: Record) -> str:
     )
 
 
-def _feature(row: Row) -> dict[str, Any]:
-    """A feature under the names that reduction.json has."""
-    importance = row.get(kept_features.IMPORTANCE, row.get("importance"))
-    return {**row, kept_features.IMPORTANCE: importance}
+def _features(row: FeatureRow) -> list[object]:
+    """The features under the names that reduction.json has."""
+    key = kept_features.IMPORTANCE
+    return [{**one, key: one.get(key, one.get("importance"))} for one in row.features]

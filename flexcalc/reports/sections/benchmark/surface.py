@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from flexcalc.display import comparison, html, molecule, plots, styles
 from flexcalc.display.numbers import NONE, counted, fixed, number
 from flexcalc.display.viewer import viewer
-from flexcalc.reports.rows import Row, finite, grouped, numbers, word
+from flexcalc.reports.rows import floats, grouped
 from flexcalc.reports.sections.benchmark.record import Record
+from flexcalc.results.benchmark_rows import DataRow, NaiveRow, PathRow
 
-BARE = "barrier_without_dispersion_kcal_mol"
 UNIT = "energy / kcal mol⁻¹"
 
 
@@ -21,12 +20,12 @@ def minima(record: Record) -> str:
     """The minima, drawn from one side, with their coordinates."""
     if not record.minima:
         return ""
-    names = list(dict.fromkeys(key for row in record.minima for key in _coordinates(row)))
+    names = list(dict.fromkeys(key for row in record.minima for key in row.coordinates))
     rows = [
         (
-            word(row, "name"),
-            _decimals(finite(row, "energy_kcal_mol")),
-            *(_decimals(finite(_coordinates(row), key), 1) for key in names),
+            row.name,
+            _decimals(row.energy_kcal_mol),
+            *(_decimals(row.coordinates.get(key, np.nan), 1) for key in names),
         )
         for row in record.minima
     ]
@@ -52,14 +51,14 @@ def minima(record: Record) -> str:
 
 
 def paths(record: Record) -> str:
-    """Energies along the paths, what dispersion adds to their heights, and the paths to turn."""
+    """Energies along the paths, what dispersion adds to their barriers, and the paths in 3D."""
     if not record.paths:
         return ""
-    shown = styles.groups(word(row, "mechanism") for row in record.paths)
+    shown = styles.groups(row.mechanism for row in record.paths)
     along = [
-        (shown[word(row, "mechanism")], comparison.Curve(_share(energies), energies))
+        (shown[row.mechanism], comparison.Curve(_share(energies), energies))
         for row in record.paths
-        if len(energies := numbers(row.get("profile_kcal_mol"))) > 1
+        if len(energies := floats(row.profile_kcal_mol)) > 1
     ]
     drawn = ""
     if along:
@@ -73,29 +72,21 @@ def paths(record: Record) -> str:
     turning = [_turning(record, row) for row in record.paths]
     return (
         (styles.key(shown) if drawn else "")
-        + _beside(drawn, record.paths)
+        + _with_barriers(drawn, record.paths)
         + _naive(record.naive)
         + (html.details("The paths, to be turned", "".join(turning)) if any(turning) else "")
     )
 
 
-def _heights(rows: Sequence[Row]) -> str:
-    """What dispersion does to each barrier."""
-    both = [
-        (
-            word(row, "mechanism"),
-            finite(row, "barrier_kcal_mol"),
-            finite(row, BARE),
-        )
-        for row in rows
-    ]
-    both = [row for row in both if np.isfinite(row[1:]).all()]
-    if not both:
-        return ""
+def _heights(rows: Sequence[PathRow]) -> str:
+    """What dispersion adds to each barrier."""
     marks = [
-        (name, styles.LineStyle("model"), height - bare, 0.0, height - bare)
-        for name, height, bare in both
+        (row.mechanism, styles.LineStyle("model"), added, 0.0, added)
+        for row in rows
+        if np.isfinite(added := row.barrier_kcal_mol - _without_dispersion(row))
     ]
+    if not marks:
+        return ""
     svg = comparison.ranges(marks, "what dispersion adds / kcal mol⁻¹", log=False, band=1.0).svg(
         "benchmark-dispersion", "What dispersion adds to each barrier"
     )
@@ -106,17 +97,20 @@ def _heights(rows: Sequence[Row]) -> str:
     return html.figure(svg, caption)
 
 
-def _beside(drawn: str, rows: Sequence[Row]) -> str:
+def _without_dispersion(row: PathRow) -> float:
+    bare = row.barrier_without_dispersion_kcal_mol
+    return np.nan if bare is None else bare
+
+
+def _with_barriers(drawn: str, rows: Sequence[PathRow]) -> str:
     """The paths' picture with what dispersion adds, if that is known, and a table of the paths."""
     picture = _heights(rows)
     body = []
     for row in rows:
-        found = row.get("converged")
-        converged = ("yes" if found else "no") if isinstance(found, bool) else NONE
-        height, bare = finite(row, "barrier_kcal_mol"), finite(row, BARE)
+        converged = {True: "yes", False: "no"}.get(row.converged, NONE)
+        height, bare = row.barrier_kcal_mol, _without_dispersion(row)
         without = (_decimals(bare), _decimals(height - bare, sign=True)) if picture else ()
-        images = number(row.get("images"))
-        body.append((word(row, "mechanism"), images, _decimals(height), *without, converged))
+        body.append((row.mechanism, number(row.images), _decimals(height), *without, converged))
     extra = ("without dispersion", "difference") if picture else ()
     head = ("path", "images", "barrier", *extra, "converged")
     caption = "Barriers in kcal/mol, the highest image above the first."
@@ -125,27 +119,27 @@ def _beside(drawn: str, rows: Sequence[Row]) -> str:
     return html.figures(drawn, html.figure(html.table(head, body), caption))
 
 
-def _naive(rows: Sequence[Row]) -> str:
-    """What searches came to that began with an interpolation between the ends."""
+def _naive(rows: Sequence[NaiveRow]) -> str:
+    """Results of searches that began with an interpolation between the endpoints."""
     body = []
     for row in rows:
-        ended = "converged" if row.get("converged") is True else "did not converge"
-        barrier = _decimals(finite(row, "barrier_kcal_mol"))
-        between = f"{word(row, 'start')} to {word(row, 'end')}"
-        first = word(row, "interpolation")
-        words = (word(row, "method"), first, between, ended)
-        body.append((*words, number(row.get("steps")), barrier))
-    caption = "Searches that began with an interpolation between the ends; barriers in kcal/mol."
+        ended = "converged" if row.converged else "did not converge"
+        words = (row.method, row.interpolation, f"{row.start} to {row.end}", ended)
+        (barrier,) = floats([row.barrier_kcal_mol])
+        body.append((*words, number(row.steps), _decimals(float(barrier))))
+    caption = (
+        "Searches that began with an interpolation between the endpoints; barriers in kcal/mol."
+    )
     head = ("method", "begun with", "between", "outcome", "steps", "barrier")
     return html.table(head, body, caption, words=4) if body else ""
 
 
-def _turning(record: Record, row: Row) -> str:
-    name = word(row, "mechanism")
+def _turning(record: Record, row: PathRow) -> str:
+    name = row.mechanism
     frames = record.path(name)
     if frames is None:
         return ""
-    energies = numbers(row.get("profile_kcal_mol"))
+    energies = floats(row.profile_kcal_mol)
     whole = len(energies) == len(frames) and np.isfinite(energies).all()
     labels = [
         f"image {k}" + (f", {fixed(float(energies[k]), 2)} kcal/mol" if whole else "")
@@ -162,14 +156,17 @@ def data(record: Record) -> str:
     """Distributions of energies and distances of each mechanism's frames by kind of sampling."""
     if not record.data:
         return ""
-    shown = styles.groups(word(row, "kind") for row in record.data)
+    shown = styles.groups(row.kind for row in record.data)
+    by_mechanism = grouped(record.data, lambda row: row.mechanism)
     pictures = []
-    for place, ((mechanism,), rows) in enumerate(grouped(record.data, "mechanism").items()):
-        for key, label, what in (
-            ("energy_kcal_mol", "energy above the lowest minimum / kcal mol⁻¹", "energies"),
-            ("nearest_other_A", "distance to the nearest other frame / Å", "distances"),
+    for place, (mechanism, rows) in enumerate(by_mechanism.items()):
+        energies = [(row.kind, row.energy_kcal_mol) for row in rows]
+        distances = [(row.kind, row.nearest_other_A) for row in rows]
+        for values, label, what in (
+            (energies, "energy above the lowest minimum / kcal mol⁻¹", "energies"),
+            (distances, "distance to the nearest other frame / Å", "distances"),
         ):
-            groups = {kind: _seen(rows, kind, key) for kind in shown}
+            groups = {kind: _values_of(kind, values) for kind in shown}
             if not sum(map(len, groups.values())):
                 continue
             name, title = f"benchmark-data-{place}-{what}", f"{mechanism}: {what} of the frames"
@@ -185,10 +182,10 @@ def data(record: Record) -> str:
     )
 
 
-def _seen(rows: Sequence[Row], kind: str, key: str) -> np.ndarray:
-    parts = [numbers(row.get(key)) for row in rows if word(row, "kind") == kind]
-    values = np.concatenate(parts) if parts else np.empty(0)
-    return values[np.isfinite(values)]
+def _values_of(kind: str, values: Sequence[tuple[str, tuple[float, ...]]]) -> np.ndarray:
+    """The finite values of one kind of sampling."""
+    own = floats(one for name, several in values if name == kind for one in several)
+    return own[np.isfinite(own)]
 
 
 def _distribution(groups: dict[str, np.ndarray], what: str) -> str:
@@ -201,21 +198,15 @@ def _distribution(groups: dict[str, np.ndarray], what: str) -> str:
     )
 
 
-def _data_row(row: Row) -> tuple[str, ...]:
-    energies = numbers(row.get("energy_kcal_mol"))
+def _data_row(row: DataRow) -> tuple[str, ...]:
+    energies = floats(row.energy_kcal_mol)
     energies = energies[np.isfinite(energies)]
     mean, high = (
         (float(energies.mean()), float(energies.max())) if len(energies) else (np.nan, np.nan)
     )
     return (
-        word(row, "mechanism"), word(row, "kind"), number(row.get("frames")), _decimals(mean),
-        _decimals(high),
+        row.mechanism, row.kind, number(row.frames), _decimals(mean), _decimals(high),
     )  # fmt: skip
-
-
-def _coordinates(row: Row) -> dict[str, Any]:
-    found = row.get("coordinates")
-    return found if isinstance(found, dict) else {}
 
 
 def _decimals(value: float, decimals: int = 2, sign: bool = False) -> str:
