@@ -29,7 +29,7 @@ from flexcalc.storage import (
     sha256_file,
     whole_lines,
 )
-from tests.conftest import GEOMETRY, WATER, springs
+from tests.systems import GEOMETRY, WATER, springs
 
 pytestmark = pytest.mark.security
 

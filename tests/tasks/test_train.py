@@ -14,7 +14,7 @@ from flexcalc.models.gdml import SGDML
 from flexcalc.store import FlexcalcWarning
 from flexcalc.training import tuning
 from flexcalc.training.checkpoints import Checkpoints
-from tests.conftest import springs
+from tests.systems import springs
 
 GRID = {"points": 20, "validation_points": 10, "sigmas": (2.0, 5.0, 10.0), "seed": 3}
 WORDS = ["--points", "20", "--validation-points", "10", "--sigmas", "2,5,10", "--seed", "3"]

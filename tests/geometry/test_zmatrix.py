@@ -12,7 +12,7 @@ from flexcalc.errors import InputError
 from flexcalc.geometry import Coordinate, zmatrix
 from flexcalc.geometry.constraints import free_part, held
 
-INPUTS = Path(__file__).parents[1] / "inputs"
+INPUTS = Path(__file__).parents[2] / "inputs"
 
 
 @pytest.fixture
