@@ -8,6 +8,7 @@ from ase.io import read
 from scipy.spatial.transform import Rotation
 
 from flexcalc.dataset import Dataset
+from flexcalc.potential import CheckedPotential, Evaluation
 
 INPUTS = Path(__file__).parents[1] / "inputs"
 
@@ -25,20 +26,41 @@ def molecule(name: str) -> Atoms:
     return atoms
 
 
+class Springs(CheckedPotential):
+    """Springs between all pairs of water, E = sum_{i<j} k (r_ij - r0_ij)^2 / 2 plus a constant.
+
+    Args:
+        stiffness: k in eV/angstrom^2.
+        shape: (3, 3) in angstrom, where all springs are at rest.
+        constant: in eV.
+        numbers: (3,).
+    """
+
+    def __init__(self, stiffness=30.0, shape=GEOMETRY, constant=0.0, numbers=WATER):
+        self.stiffness, self.shape, self.constant = stiffness, shape, constant
+        self.numbers = np.array(numbers)
+        self.calls = []
+
+    def evaluate(self, positions):
+        self.calls.append(len(positions))
+        energies, forces = np.full(len(positions), self.constant), np.zeros_like(positions)
+        for i, j in ((0, 1), (0, 2), (1, 2)):
+            apart = positions[:, i] - positions[:, j]
+            length = np.linalg.norm(apart, axis=1)
+            gap = length - np.linalg.norm(self.shape[i] - self.shape[j])
+            energies += 0.5 * self.stiffness * gap**2
+            pull = (-self.stiffness * gap / length)[:, None] * apart
+            forces[:, i] += pull
+            forces[:, j] -= pull
+        return Evaluation(energies, forces)
+
+
 def springs(frames, seed=0):
-    """Labelled frames of water whose bonds and angle are springs between all pairs."""
+    """Labelled frames of water on springs."""
     rng = np.random.default_rng(seed)
     positions = GEOMETRY + 0.05 * rng.standard_normal((frames, 3, 3))
-    energies, forces = np.zeros(frames), np.zeros_like(positions)
-    for i, j in ((0, 1), (0, 2), (1, 2)):
-        vectors = positions[:, i] - positions[:, j]
-        lengths = np.linalg.norm(vectors, axis=1)
-        gap = lengths - np.linalg.norm(GEOMETRY[i] - GEOMETRY[j])
-        pull = (-30.0 * gap / lengths)[:, None] * vectors
-        energies += 15.0 * gap**2
-        forces[:, i] += pull
-        forces[:, j] -= pull
-    return Dataset(WATER, positions, energies, forces)
+    labels = Springs()(positions)
+    return Dataset(WATER, positions, labels.energies, labels.forces)
 
 
 def toy_labels(numbers, positions):

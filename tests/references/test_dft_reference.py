@@ -14,9 +14,9 @@ from ase.io import read
 from flexcalc.errors import AddressError, InputError, LabelError, MissingExtraError
 from flexcalc.references import scf
 from flexcalc.references.dft import DFT, split
+from tests.systems import WATER
 
 pyscf = pytest.importorskip("pyscf")
-WATER = np.array([8, 1, 1])
 QUICK = {"basis": "STO-3G", "grid": 1}
 
 
