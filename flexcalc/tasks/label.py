@@ -83,8 +83,8 @@ def label(options: Label, store: Store) -> Labels:
     if not count.labelled:
         reason = store.get(QUARANTINE).tags["reason"][0]
         raise LabelError(
-            f"{level} labelled no frame; the first: {reason}; mend that, and the same command "
-            "with --retry-quarantined tries them again"
+            f"{level} labelled no frame; the first: {reason}; after fixing this, the same "
+            "command with --retry-quarantined tries them again"
         )
     # In the order of the geometries, so that the same seed trains the same model.
     store.put(LABELS, read_labels(store))

@@ -115,7 +115,7 @@ def test_an_output_that_is_a_model_gets_the_model(empty):
         with pytest.raises(InputError, match="one model folder cannot hold 2"):
             flexcalc.train(data, two, points=20, output="two.flex")
     Path("no.flex").mkdir()
-    with pytest.raises(InputError, match="is no flexcalc model"):
+    with pytest.raises(InputError, match="is not a flexcalc model"):
         flexcalc.train(data, points=20, output="no.flex")
     assert {path.name for path in empty.iterdir()} == {"water.flex", "water-train", "no.flex"}
 
