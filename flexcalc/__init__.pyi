@@ -411,7 +411,7 @@ def info(
 def init(
     command: str,
 ) -> str:
-    """Give a commented TOML file with every field of a command, as the command line prints it.
+    """Return a commented TOML file with every field of a command, as the command line prints it.
 
     Args:
         command: Name of the command, such as label.
@@ -862,7 +862,7 @@ def path(
 def report(
     folder: Path | str,
 ) -> Path:
-    """Write report.html, one page that needs nothing else, for a run folder.
+    """Write report.html, one self-contained page, for a run folder.
 
     A folder of a run that is going on, or lacks files, gives a page of what there is.
 
@@ -909,7 +909,7 @@ def saddle(
     arc_steps: int = ...,
     arc_force_eV_A: float = ...,
 ) -> Saddle:
-    """Refine a guess to a saddle, find the minima that it joins, and give rates.
+    """Refine a guess to a saddle, find the minima that it connects, and compute rates.
 
     Args:
         model: Potential to search on.

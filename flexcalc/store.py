@@ -240,7 +240,7 @@ class FolderStore(Store):
     """Results of work in a folder.
 
     Args:
-        folder: made when there is something to keep.
+        folder: created when there is something to keep.
         progress: see `Store`.
     """
 
@@ -295,7 +295,7 @@ class FolderStore(Store):
         return files.read_first(path) if path.exists() and path.stat().st_size else None
 
     def put(self, name: str, value: Any) -> None:
-        """Write a file whole, or leave the old one as it was."""
+        """Write a file atomically: on failure, the old one is unchanged."""
         path = self.folder / name
         self._close_log(name)
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""`flexcalc demo`: the main job on glycine, from two geometries to a checked force field."""
+"""`flexcalc demo`: the complete workflow on glycine, from two geometries to a report."""
 
 from __future__ import annotations
 

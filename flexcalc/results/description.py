@@ -1,4 +1,4 @@
-"""What a model, a dataset, a run folder or a result is, in words."""
+"""Descriptions of models, datasets, run folders and results."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class Sampled(MoleculeResult):
     coordinates: tuple[str, ...] = figure("coordinates")
     """Coordinates that were biased."""
     steps: int = figure("steps")
-    """Timesteps that were made."""
+    """Number of timesteps done."""
     time_ps: float = figure("time simulated", "ps")
     """Time simulated, of each replica, in ps."""
     temperature_K: float = figure("temperature asked for", "K")

@@ -38,7 +38,7 @@ class Path(MoleculeResult):
     image_count: int = figure("images", key="images")
     """Number of images, both ends included."""
     steps: int = figure("steps")
-    """Steps that were made."""
+    """Number of steps done."""
     converged: bool = figure("converged")
     """Whether the path has settled, and its highest image has climbed to the barrier."""
     advice: str | None = figure("", default=None)

@@ -1,4 +1,4 @@
-"""What training returns."""
+"""The result of training."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def scalars(values: Mapping[str, Any]) -> dict[str, int | float | str]:
 
 
 class UsedFrames(NamedTuple):
-    """Frames of the dataset that a model was made with: ascending indices."""
+    """Frames of the dataset that a model was trained and validated on: ascending indices."""
 
     train: np.ndarray
     validation: np.ndarray
@@ -49,7 +49,7 @@ class ValidationErrors(NamedTuple):
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class TrainedModel(Result):
-    """A model of one family, and how it came about.
+    """A trained model of one family, with its errors and hyperparameters.
 
     Args:
         trained: the potential; where it is None, `model` reads it from the run folder.

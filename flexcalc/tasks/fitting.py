@@ -141,7 +141,7 @@ class Fit:
         split: indices into it.
         family: with the hyperparameters that are set.
         rng: seeds the training.
-        progress: told the steps.
+        progress: called with the steps.
         checkpoints: what an earlier fit with the same arguments had finished.
     """
 

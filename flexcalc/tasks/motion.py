@@ -188,7 +188,7 @@ def move[S: State](
         recorders: the logs of the run.
 
     Returns:
-        The steps that were made, and why a guard stopped the run, if one did.
+        The number of steps done, and why a guard stopped the run, if one did.
     """
     options = watch.options
     rng = np.random.default_rng(options.seed)

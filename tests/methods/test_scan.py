@@ -272,7 +272,7 @@ def test_a_bad_drive_is_refused_in_one_line(text):
         ({}, "at least one coordinate"),
         ({"drive": ("distance 0 99",)}, "names atom 99"),
         ({"drive": (DIHEDRAL,), "relax": ("distance 0 99",)}, "names atom 99"),
-        ({"drive": (DIHEDRAL,), "relax": ("distance 0 12",)}, "cannot be told apart"),
+        ({"drive": (DIHEDRAL,), "relax": ("distance 0 12",)}, "cannot be distinguished"),
         ({"drive": (DIHEDRAL,), "relax": (DIHEDRAL,)}, "driven too"),
         ({"drive": (DIHEDRAL,), "relax": (FIRST, FIRST)}, "twice"),
     ],

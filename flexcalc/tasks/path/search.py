@@ -1,4 +1,4 @@
-"""The search itself: first path, iterations, and what came out."""
+"""The search: initial path, iterations and result."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def _figures(job: PathJob, state: State, found: FoundPath) -> dict[str, Any]:
 
 
 def _advice(job: PathJob, state: State) -> str:
-    """What is left, where, and what to try, in one line."""
+    """The remaining force, its image, and advice, in one line."""
     method, tolerance = job.options.method, job.options.method.force_tolerance_eV_A
     above = int((state.residuals >= tolerance).sum())
     left = "the path has settled, but its highest image has not climbed yet"

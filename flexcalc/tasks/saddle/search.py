@@ -234,7 +234,7 @@ def _hessian(job: SaddleJob, store: Store, name: str, positions: np.ndarray) -> 
 def _barriers(
     job: SaddleJob, store: Store, endpoints: list[Endpoint], energy: float
 ) -> dict[str, Any]:
-    """Say and return what the saddle joins, and how high it is above both."""
+    """Report and return the minima that the saddle connects, and both barriers."""
     figures: dict[str, Any] = {}
     for side, one, back in zip(("start", "end"), endpoints, ("", "_back"), strict=True):
         figures[f"barrier{back}_kcal_mol"] = (energy - one.energy) / KCAL_MOL
@@ -298,7 +298,7 @@ def _relabel(
 
 
 def _film(job: SaddleJob, refined: Refined) -> Dataset:
-    """The imaginary mode as a film of one period, half an angstrom to each side."""
+    """The imaginary mode as a trajectory of one period, half an angstrom to each side."""
     first = refined.vibrations.modes[0]
     mode = first / np.sqrt((first**2).sum(axis=1)).max()
     swing = SWING_A * np.sin(np.linspace(0, 2 * np.pi, FILM_FRAMES + 1)[:-1])
