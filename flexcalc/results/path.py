@@ -62,10 +62,10 @@ class Path(MoleculeResult):
     )
     """Energy of the last image above the first, in kcal/mol."""
     degenerate: bool | None = figure("degenerate rearrangement", default=None)
-    """Whether the ends differ by the labels of like atoms alone; None where only a first path was
-    given."""
+    """Whether the ends differ only by a permutation of identical atoms; None where only a
+    first path was given."""
     equivalent_paths: int | None = figure("equivalent paths", default=None)
-    """Number of different paths that are this one with like atoms relabelled."""
+    """Number of different paths that are this one with identical atoms permuted."""
     barrier_reference_kcal_mol: float | None = figure(
         "barrier of the reference", "kcal/mol", default=None
     )
@@ -143,8 +143,8 @@ class Path(MoleculeResult):
 
     @property
     def equivalents(self) -> Dataset | None:
-        """All paths that are this one with like atoms relabelled, one after the other, where that
-        was asked for; the tags `path`, `image` and `order`."""
+        """All paths that are this one with identical atoms permuted, one after the other, if
+        requested; the tags `path`, `image` and `order`."""
         return self.store.get(EQUIVALENTS)
 
     @property

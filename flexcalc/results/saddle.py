@@ -76,7 +76,7 @@ class Saddle(MoleculeResult):
     )
     """Energy of the saddle above the end, in kcal/mol."""
     degenerate: bool | None = figure("degenerate rearrangement", default=None)
-    """Whether the minima differ by the labels of like atoms alone."""
+    """Whether the minima differ only by a permutation of identical atoms."""
     barrier_reference_kcal_mol: float | None = figure(
         "the same by the reference",
         "kcal/mol",

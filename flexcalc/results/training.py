@@ -69,7 +69,7 @@ class TrainedModel(Result):
     validation_points: int = figure("validation points")
     """Frames that chose its hyperparameters."""
     permutations: int | None = figure("permutations", default=None)
-    """Permutations of like atoms that are built in."""
+    """Permutations of identical atoms that are built in."""
     force_rmse_kcal_mol_A: float | None = figure("force RMSE", "kcal/mol/A", default=None)
     """Error of the force components on the validation frames, in kcal/mol/angstrom."""
     energy_rmse_kcal_mol: float | None = figure("energy RMSE", "kcal/mol", default=None)

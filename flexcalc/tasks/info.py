@@ -92,7 +92,7 @@ def _of_potential(potential: Potential) -> Description:
 
 def _model(numbers: Sequence[int] | np.ndarray, facts: dict[str, Any]) -> Description:
     if facts.pop(FACT, None) is not None:
-        facts["bonding"] = "kept: a start whose like atoms are in another order is refused"
+        facts["bonding"] = "kept: a start whose identical atoms are in another order is refused"
     return Description("model", {"molecule": formula(np.array(numbers)), **facts})
 
 

@@ -32,13 +32,13 @@ def search(job: PathJob, store: Store) -> tuple[FoundPath, dict[str, Any]]:
     isotopes = isotopes_in(store, job.potential.numbers, masses)
     if job.end is not None and _unlike(job.potential.numbers, masses):
         store.warn(
-            "the end is matched to the start whatever the masses of like atoms: see in "
+            "the end is matched to the start whatever the masses of identical atoms: see in "
             "path.xyz that the isotopes are where they should be"
         )
     first, degenerate = _first(job)
     if degenerate:
         store.say(
-            "the ends differ by the labels of like atoms alone: a degenerate rearrangement, "
+            "the ends differ only by a permutation of identical atoms: a degenerate rearrangement, "
             "searched with the labels as they are given"
         )
     state = _iterate(job, store, first)

@@ -15,7 +15,8 @@ SAME_A = 0.25
 """Root-mean-square distance of the atoms below which two geometries are one minimum."""
 
 TIED_A = 0.05
-"""Difference of two such distances below which the ends differ by labels of like atoms alone."""
+"""Difference of two such distances below which the ends differ only by a permutation of identical
+atoms."""
 
 OTHER = "another minimum"
 
@@ -99,7 +100,7 @@ def identify_endpoints(
 
 
 def misfit(numbers: np.ndarray, place: np.ndarray, target: np.ndarray) -> float:
-    """Root-mean-square distance in angstrom of a geometry, like atoms relabelled, from a target."""
+    """RMSD in angstrom of a geometry from a target, with identical atoms permuted to fit."""
     fitted = align(place[match_atoms(numbers, place, target)][None], target)[0]
     return float(np.sqrt(((fitted - target) ** 2).sum(axis=1).mean()))
 

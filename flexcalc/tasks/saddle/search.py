@@ -245,7 +245,9 @@ def _barriers(
     alike = is_degenerate(job.numbers, start.positions, end.positions)
     figures["degenerate"] = alike
     if alike:
-        store.say("the minima differ by the labels of like atoms alone: a degenerate rearrangement")
+        store.say(
+            "the minima differ only by a permutation of identical atoms: a degenerate rearrangement"
+        )
     store.say(
         f"the saddle joins {start.describe()} and {end.describe()}; it is "
         f"{figures['barrier_kcal_mol']:.2f} and {figures['barrier_back_kcal_mol']:.2f} kcal/mol "
