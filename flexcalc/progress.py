@@ -18,7 +18,7 @@ Progress = Callable[[int, int, str], None]
 
 
 def silent(done: int, total: int, note: str = "") -> None:
-    """The progress of a caller who does not want to see any."""
+    """Progress that shows nothing."""
 
 
 def part(index: int, parts: int, progress: Progress) -> Progress:

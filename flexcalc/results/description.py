@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Description:
-    """What a thing is; printed, it is a line for each fact."""
+    """Description of an object; printed, it has one line per fact."""
 
     what: str
     """"model", "dataset", "run folder" or "result"."""
@@ -22,7 +22,7 @@ class Description:
         return self.facts.get("molecule")
 
     def to_dict(self) -> dict[str, Any]:
-        """What it is and its facts."""
+        """Kind and facts."""
         return {"what": self.what, **self.facts}
 
     def lines(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""What metadynamics and umbrella sampling return."""
+"""Results of metadynamics and umbrella sampling."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MOST_ROWS = 200_000
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Sampled(MoleculeResult):
-    """What biased dynamics has in common."""
+    """Figures that all biased dynamics have."""
 
     coordinates: tuple[str, ...] = figure("coordinates")
     """Coordinates that were biased."""

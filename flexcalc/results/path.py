@@ -1,4 +1,4 @@
-"""What the search of a path returns."""
+"""The result of a path search."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def round_name(number: int) -> str:
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Path(MoleculeResult):
-    """A path between two geometries, its barrier, and what was asked about it afterwards."""
+    """A path between two geometries, its barrier, and the results of further stages."""
 
     command: ClassVar[str] = "path"
 

@@ -1,4 +1,4 @@
-"""What the search of a saddle returns."""
+"""The result of a saddle search."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FILM_FRAMES = 12
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Saddle(MoleculeResult):
-    """A saddle point, the minima that it joins, and the rates over it.
+    """A saddle point, the minima that it connects, and the rates.
 
     `symmetry_numbers` are those of start, saddle and end, which rates depend on.
     """

@@ -169,7 +169,7 @@ class TrainedModel(Result):
 
     @property
     def split(self) -> UsedFrames:
-        """The frames that this very model was trained on, and those that it was judged by."""
+        """Training and validation frames of this model."""
         drawn = self.store.get(SPLIT)
         refined = self.store.get(f"refinement{self.suffix}.json") or {}
         best_fold = self.store.get(f"frames{self.suffix}.json") or {}
@@ -243,7 +243,7 @@ class Training(TrainedModel):
 
     @property
     def held_out(self) -> Dataset | None:
-        """Frames that took part in no training and no choice; None where there are none."""
+        """Frames used neither for training nor for validation; None where there are none."""
         return self.store.get(HELD_OUT)
 
     @property

@@ -1,4 +1,4 @@
-"""What molecular dynamics returns."""
+"""The result of molecular dynamics."""
 
 from __future__ import annotations
 

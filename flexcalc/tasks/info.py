@@ -29,7 +29,7 @@ from flexcalc.units import KCAL_MOL
 
 
 def info(options: Info) -> Description:
-    """Describe what a place, an address or an object is.
+    """Describe a file, folder, address or object.
 
     Raises:
         InputError: it is none of a model, a dataset, a run folder or a result; or there are no
@@ -150,10 +150,10 @@ def _isotopes(data: Dataset) -> dict[str, str]:
     if data.masses is None:
         return {}
     try:
-        told = isotopes(data.numbers, atomic_masses(data.numbers, data.own_masses()))
+        masses = isotopes(data.numbers, atomic_masses(data.numbers, data.own_masses()))
     except MoleculeError:
         return {"isotopes": "different ones from frame to frame"}
-    return {"isotopes": told} if told else {}
+    return {"isotopes": masses} if masses else {}
 
 
 def _read_leniently(path: Path, options: Info) -> Dataset:

@@ -37,7 +37,7 @@ from flexcalc.tasks.ordering import Ordered, ordered
 NS_A_DAY_PER_FS_A_SECOND = 86400 * 1e-6
 
 TELL_EVERY = 10
-"""Steps between two words to the progress bar."""
+"""Steps between two updates of the progress bar."""
 
 
 class Moving(Protocol):
@@ -119,8 +119,8 @@ class Start[C]:
             self.potential, positions, fixed, name_of(options.model), options.method.masses
         )
 
-    def told(self, store: Store) -> dict[str, Any]:
-        """Say what there is to say of the start, and return what results have of it."""
+    def describe(self, store: Store) -> dict[str, Any]:
+        """Report how the start was read, and return its figures for the results."""
         options: Any = self.options
         return {
             "model": name_of(options.model),
@@ -156,7 +156,7 @@ def open_start[C](options: C, replicas: int, what: str) -> Start[C]:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Replicas that are about to move.
+    """The replicas of a run before its first step.
 
     Args:
         potential: surface, in eV and angstrom.
@@ -267,7 +267,7 @@ def trajectory_bytes(options: Moving, positions: np.ndarray, numbers: Any) -> in
 
 
 def table_bytes(options: Moving, every: int, rows: int, columns: int) -> int:
-    """Bytes of a table that gets so many rows of numbers every so many steps.
+    """Size in bytes of a table with a number of rows per recorded step.
 
     Columns of few digits, such as the time and the replica, count as one together.
     """

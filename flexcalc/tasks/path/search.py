@@ -39,7 +39,7 @@ def search(job: PathJob, store: Store) -> tuple[FoundPath, dict[str, Any]]:
     if degenerate:
         store.say(
             "the ends differ only by a permutation of identical atoms: a degenerate rearrangement, "
-            "searched with the labels as they are given"
+            "the order of atoms is kept"
         )
     state = _iterate(job, store, first)
     images = align_consecutive(state.images)
