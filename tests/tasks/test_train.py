@@ -235,3 +235,15 @@ def test_atoms_with_results_are_data():
     fit = flexcalc.train(frames, points=20, sigma=5.0)
     expected = flexcalc.train(springs(40), points=20, sigma=5.0)
     assert fit.errors == expected.errors
+
+
+def test_a_training_is_the_potential_of_a_run_that_is_kept(empty):
+    """Results and sums are dataclasses like the sections of a config, but are potentials."""
+    fit = flexcalc.train(springs(40), points=20, sigma=5.0, symmetry=False)
+    start = springs(1)
+    for name, potential in {"fit": fit, "sum": flexcalc.Sum(fit.model, fit.model)}.items():
+        first, again = (
+            flexcalc.md(potential, start, steps=4, output=name, progress=False) for _ in range(2)
+        )
+        assert first.positions.tobytes() == again.positions.tobytes()
+        assert "kind =" not in (empty / name / "run.toml").read_text().split("[method]")[0]
