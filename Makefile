@@ -1,6 +1,6 @@
 # Everything a fresh machine with Python 3.12 or newer needs: make demo, make test,
 # make benchmark-glycine-small, make benchmark-azobenzene-small.
-# Each target makes .venv when it is missing, and installs anew when pyproject.toml has changed.
+# Each target makes .venv when it is missing, and reinstalls when pyproject.toml has changed.
 
 VENV := .venv
 BIN := $(VENV)/bin

@@ -141,8 +141,8 @@ def benchmark(
 ) -> BenchmarkResult:
     """Compare model families on minima, mechanisms and barriers of one flexible molecule.
 
-    The reference is an address and the minima are files, as other processes open them too. Without
-    `output` everything is kept in a temporary folder as long as the result lives.
+    The reference is an address and the minima are files, because other processes open them too.
+    Without `output` everything is kept in a temporary folder as long as the result exists.
 
     Args:
         reference: Method that gives energies and forces, such as xtb:GFN2-xTB or
@@ -210,7 +210,7 @@ def benchmark(
         >>> start = tempfile.mkdtemp() + "/peroxide.xyz"
         >>> molecule("H2O2").write(start)
         >>> turn = {"kind": "scan", "drive": ["dihedral 2 0 1 3"]}
-        >>> found = fx.benchmark(
+        >>> result = fx.benchmark(
         ...     reference="ase:ase.calculators.emt:EMT",
         ...     minima={"skew": start},
         ...     mechanisms=[{"name": "turn", "start": "skew", "end": "skew", "method": turn}],
@@ -219,7 +219,7 @@ def benchmark(
         ...     sizes=[10],
         ...     stages=["minima"],
         ... )
-        >>> found.rows("minima")[0]["name"]
+        >>> result.rows("minima")[0].name
         'skew'
 
     Source: Vassilev-Galindo, Fonseca, Poltavsky and Tkatchenko, J. Chem. Phys. 154, 094119 (2021),
@@ -411,7 +411,7 @@ def info(
 def init(
     command: str,
 ) -> str:
-    """Give a commented TOML file with every field of a command, as the command line prints it.
+    """Return a commented TOML file with every field of a command, as the command line prints it.
 
     Args:
         command: Name of the command, such as label.
@@ -862,7 +862,7 @@ def path(
 def report(
     folder: Path | str,
 ) -> Path:
-    """Write report.html, one page that needs nothing else, for a run folder.
+    """Write report.html, one self-contained page, for a run folder.
 
     A folder of a run that is going on, or lacks files, gives a page of what there is.
 
@@ -909,7 +909,7 @@ def saddle(
     arc_steps: int = ...,
     arc_force_eV_A: float = ...,
 ) -> Saddle:
-    """Refine a guess to a saddle, find the minima that it joins, and give rates.
+    """Refine a guess to a saddle, find the minima that it connects, and compute rates.
 
     Args:
         model: Potential to search on.

@@ -33,7 +33,7 @@ USAGE_ERROR: Any = typer.BadParameter.__base__
 HELP = "Machine-learned force fields for flexible molecules: train, validate, and run dynamics."
 
 RUNS = {
-    "demo": "Run the whole workflow on glycine, from two geometries to a report.",
+    "demo": "Run the complete workflow on glycine, from two geometries to a report.",
     "label": "Sample geometries of a molecule and label them with a reference.",
     "train": "Train one or several model families on a dataset.",
     "evaluate": "Measure errors of potentials, overall and by region.",

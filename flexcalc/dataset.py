@@ -1,4 +1,4 @@
-"""Dataset: labelled geometries of one molecule, with where they come from."""
+"""Dataset: labelled geometries of one molecule, with their provenance."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ELECTRONS = ("charge", "multiplicity")
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where labels come from.
+    """Provenance of labels.
 
     Args:
         level: level of theory, such as the address of the reference.
@@ -258,7 +258,7 @@ def first_equal(positions: np.ndarray, within_A: float = 1e-6) -> np.ndarray:
 
 
 def concatenate(*parts: Dataset) -> Dataset:
-    """Join datasets of one molecule and one level of theory, keeping the tags all share.
+    """Concatenate datasets of one molecule and one level of theory, keeping the tags all share.
 
     Raises:
         ShapeError: no dataset given.

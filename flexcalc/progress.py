@@ -18,11 +18,11 @@ Progress = Callable[[int, int, str], None]
 
 
 def silent(done: int, total: int, note: str = "") -> None:
-    """The progress of a caller who does not want to see any."""
+    """Progress that shows nothing."""
 
 
 def part(index: int, parts: int, progress: Progress) -> Progress:
-    """Progress of one of several equal parts, told as progress of all of them."""
+    """Progress of one of several equal parts, reported as progress of all of them."""
 
     def told(done: int, total: int, note: str = "") -> None:
         progress(index * total + done, parts * total, note)
@@ -42,7 +42,7 @@ def now_and_then(
     it before.
 
     Args:
-        title: what is being done, two or three words.
+        title: of the bar, two or three words.
         say: takes a line.
         every_s: seconds between two lines; work that is shorter gets none.
         clock: seconds.
@@ -101,7 +101,7 @@ def bar(
     """A progress bar with the time left: on a terminal or in a notebook, else a line a minute.
 
     Args:
-        title: what is being done, two or three words.
+        title: of the bar, two or three words.
         say: takes those lines; None for none.
         shown: False for no bar, whatever standard error is.
     """
@@ -153,7 +153,7 @@ def notebook_bar(title: str, every_s: float = 0.25) -> Iterator[Progress]:
     """A progress bar as one output of a notebook's cell, which is replaced as the work goes on.
 
     Args:
-        title: what is being done, two or three words.
+        title: of the bar, two or three words.
         every_s: least time between two updates, in seconds.
     """
     from html import escape

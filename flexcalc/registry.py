@@ -62,7 +62,7 @@ COMPOSITES: Mapping[str, str] = {
     "delta": "flexcalc.models.delta:DeltaModel",
     "mixture": "flexcalc.models.mixture:MixturePotential",
 }
-"""Models made of other potentials, by their name in `model.json`. Their `load` takes a
+"""Models that consist of other potentials, by their name in `model.json`. Their `load` takes a
 `MemberLoader`, which opens the members by path or address."""
 
 COMMITTEE = "committee:"

@@ -186,7 +186,7 @@ def read_json(
     try:
         found = json.loads(content.decode(), parse_constant=constant)
     except (ValueError, RecursionError) as error:
-        raise FileFormatError(f"{path}: not whole JSON: {error}") from None
+        raise FileFormatError(f"{path}: incomplete JSON: {error}") from None
     level = [found] if isinstance(found, dict | list) else []
     for _ in range(MAX_DEPTH_JSON):
         level = [inside for one in level for inside in _inside(one)]
@@ -501,4 +501,4 @@ def _read_checkpoint(path: Path) -> tuple[dict[str, np.ndarray], dict]:
             raise FileFormatError(f"{path}: the checkpoint's hash does not fit its content")
         return arrays, json.loads(header["facts"])
     except (SafetensorError, KeyError, TypeError, ValueError, OSError, RecursionError) as error:
-        raise FileFormatError(f"{path}: not a whole checkpoint: {error}") from None
+        raise FileFormatError(f"{path}: an incomplete checkpoint: {error}") from None

@@ -1,4 +1,4 @@
-"""Where work keeps what it has done: in memory, or in a folder from which it can be resumed.
+"""Stores for the files of a run: in memory, or in a folder from which it can be resumed.
 
 A task is handed a `Store` and asks it for all that it keeps, so that it needs to know nothing about
 files: a plain Store keeps everything in memory, a `FolderStore` on disk. What lies under a name
@@ -47,7 +47,7 @@ Facts = Mapping[str, JSON]
 
 
 class FlexcalcWarning(UserWarning):
-    """What the user of a result should know."""
+    """A warning about a result."""
 
 
 class Log(Protocol):
@@ -126,7 +126,7 @@ class Store:
     # Telling
 
     def say(self, line: str) -> None:
-        """One line about the course of the work, for the reader and for the log."""
+        """Print and log one line."""
 
     def warn(self, text: str, category: type[Warning] = FlexcalcWarning) -> None:
         """One line that the user should know of; the category is that of Python's warning."""
@@ -162,7 +162,7 @@ class Store:
         return inner
 
     def get(self, name: str) -> Any:
-        """What is kept under a name, or None."""
+        """The content stored under a name, or None."""
         found = self.kept.get(name)
         if not isinstance(found, MemoryLog):
             return found
@@ -171,12 +171,12 @@ class Store:
         return b"".join(found.records)
 
     def first(self, name: str) -> Dataset | None:
-        """The first frame that is kept under a name, or None."""
+        """The first frame stored under a name, or None."""
         frames = self.get(name)
         return None if frames is None else frames[:1]
 
     def put(self, name: str, value: Any) -> None:
-        """Keep something under a name, in place of what was there."""
+        """Store something under a name, replacing earlier content."""
         self.kept[name] = value
 
     def place(self, name: str) -> Path:
@@ -193,28 +193,28 @@ class Store:
         return None
 
     def deliver(self, name: str) -> None:
-        """Put a copy of a model that is kept where the user wants it."""
+        """Copy a stored model to the output that the user named."""
 
     def where(self, name: str) -> str:
-        """What lies under a name, for messages."""
+        """The place of a name, for messages."""
         return name
 
     def remove(self, name: str) -> None:
-        """Forget what is kept under a name; it need not be there."""
+        """Remove the content of a name, if there is any."""
         self.kept.pop(name, None)
 
     def copy_from(self, other: Store, name: str) -> None:
-        """Keep what another store has under a name, or nothing where it has nothing."""
+        """Copy the content of a name from another store; remove it if the other has none."""
         self.remove(name)
         if name in other.kept:
             self.kept[name] = other.kept[name]
 
     def arrays(self, name: str) -> tuple[Arrays, Mapping[str, Any]] | None:
-        """Arrays and facts that are kept under a name, or None."""
+        """Arrays and facts stored under a name, or None."""
         return self.kept.get(name)
 
     def put_arrays(self, name: str, arrays: Arrays, facts: Facts) -> None:
-        """Keep arrays and facts under a name."""
+        """Store arrays and facts under a name."""
         self.kept[name] = (dict(arrays), dict(facts))
 
     def lines(self, name: str) -> Log:
@@ -241,7 +241,7 @@ class FolderStore(Store):
     """Results of work in a folder.
 
     Args:
-        folder: made when there is something to keep.
+        folder: created when there is something to keep.
         progress: see `Store`.
     """
 
@@ -269,7 +269,7 @@ class FolderStore(Store):
         return FolderStore(self.folder / part, progress=self.progress)
 
     def get(self, name: str) -> Any:
-        """What the file of that name holds, or None where there is none.
+        """The content of the file of that name, or None where there is none.
 
         Raises:
             FileFormatError: it is damaged.
@@ -296,7 +296,7 @@ class FolderStore(Store):
         return files.read_first(path) if path.exists() and path.stat().st_size else None
 
     def put(self, name: str, value: Any) -> None:
-        """Write a file whole, or leave the old one as it was."""
+        """Write a file atomically: on failure, the old one is unchanged."""
         path = self.folder / name
         self._close_log(name)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -326,7 +326,7 @@ class FolderStore(Store):
         return str(self.folder / name)
 
     def remove(self, name: str) -> None:
-        """Remove a file or a folder; it need not be there."""
+        """Remove a file or a folder, if it exists."""
         self._close_log(name)
         path = self.folder / name
         if path.is_dir():

@@ -1,6 +1,7 @@
-"""What several test files share: water on springs, its labels and a model of it."""
+"""Fixtures of several test files: labelled water and ethanol, a model of water, a command line."""
 
 import tempfile
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,25 +9,45 @@ import pytest
 import flexcalc
 from flexcalc import cli
 from flexcalc.dataset import Dataset
+from tests.systems import (
+    GEOMETRY,
+    WATER,
+    ethanol_frames,
+    labelled,
+    springs,
+    toy_labels,
+    turned,
+    water_frames,
+)
 
-WATER = np.array([8, 1, 1])
-GEOMETRY = np.array([[0.0, 0.0, 0.0], [0.96, 0.0, 0.0], [-0.24, 0.93, 0.0]])
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(20261121)
 
 
-def springs(frames, seed=0):
-    """Labelled frames of water whose bonds and angle are springs between all pairs."""
-    rng = np.random.default_rng(seed)
-    positions = GEOMETRY + 0.05 * rng.standard_normal((frames, 3, 3))
-    energies, forces = np.zeros(frames), np.zeros_like(positions)
-    for i, j in ((0, 1), (0, 2), (1, 2)):
-        vectors = positions[:, i] - positions[:, j]
-        lengths = np.linalg.norm(vectors, axis=1)
-        gap = lengths - np.linalg.norm(GEOMETRY[i] - GEOMETRY[j])
-        pull = (-30.0 * gap / lengths)[:, None] * vectors
-        energies += 15.0 * gap**2
-        forces[:, i] += pull
-        forces[:, j] -= pull
-    return Dataset(WATER, positions, energies, forces)
+@pytest.fixture(scope="session")
+def toy():
+    """The functions of the toy surface, for tests that make their own molecules."""
+    return SimpleNamespace(
+        labels=toy_labels,
+        labelled=labelled,
+        ethanol_frames=ethanol_frames,
+        water_frames=water_frames,
+        turned=turned,
+    )
+
+
+@pytest.fixture
+def water(rng):
+    """Sixty labelled frames of water."""
+    return labelled(*water_frames(60, rng))
+
+
+@pytest.fixture(scope="session")
+def ethanol():
+    """Eighty labelled frames of ethanol."""
+    return labelled(*ethanol_frames(80, np.random.default_rng(7)))
 
 
 @pytest.fixture(scope="session")

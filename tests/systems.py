@@ -1,11 +1,22 @@
-"""Molecules that several test files use."""
+"""Molecules and toy surfaces that several test files share."""
 
 from pathlib import Path
 
+import numpy as np
 from ase import Atoms
 from ase.io import read
+from scipy.spatial.transform import Rotation
+
+from flexcalc.dataset import Dataset
+from flexcalc.potential import CheckedPotential, Evaluation
 
 INPUTS = Path(__file__).parents[1] / "inputs"
+
+WATER = np.array([8, 1, 1])
+GEOMETRY = np.array([[0.0, 0.0, 0.0], [0.96, 0.0, 0.0], [-0.24, 0.93, 0.0]])
+
+STRETCH = 0.6
+"""1/angstrom; stiffness of the toy bonds."""
 
 
 def molecule(name: str) -> Atoms:
@@ -13,3 +24,98 @@ def molecule(name: str) -> Atoms:
     atoms = read(INPUTS / f"{name}.xyz", index=-1)
     assert isinstance(atoms, Atoms)
     return atoms
+
+
+class Springs(CheckedPotential):
+    """Springs between all pairs of water, E = sum_{i<j} k (r_ij - r0_ij)^2 / 2 plus a constant.
+
+    Args:
+        stiffness: k in eV/angstrom^2.
+        shape: (3, 3) in angstrom, where all springs are at rest.
+        constant: in eV.
+        numbers: (3,).
+    """
+
+    def __init__(self, stiffness=30.0, shape=GEOMETRY, constant=0.0, numbers=WATER):
+        self.stiffness, self.shape, self.constant = stiffness, shape, constant
+        self.numbers = np.array(numbers)
+        self.calls = []
+
+    def evaluate(self, positions):
+        self.calls.append(len(positions))
+        energies, forces = np.full(len(positions), self.constant), np.zeros_like(positions)
+        for i, j in ((0, 1), (0, 2), (1, 2)):
+            apart = positions[:, i] - positions[:, j]
+            length = np.linalg.norm(apart, axis=1)
+            gap = length - np.linalg.norm(self.shape[i] - self.shape[j])
+            energies += 0.5 * self.stiffness * gap**2
+            pull = (-self.stiffness * gap / length)[:, None] * apart
+            forces[:, i] += pull
+            forces[:, j] -= pull
+        return Evaluation(energies, forces)
+
+
+def springs(frames, seed=0):
+    """Labelled frames of water on springs."""
+    rng = np.random.default_rng(seed)
+    positions = GEOMETRY + 0.05 * rng.standard_normal((frames, 3, 3))
+    labels = Springs()(positions)
+    return Dataset(WATER, positions, labels.energies, labels.forces)
+
+
+def toy_labels(numbers, positions):
+    """Energies and forces of Morse springs between all pairs; only the elements matter.
+
+    E = sum_{i<j} (1 - exp(-k (r_ij - r0)))^2 with r0 = 2 angstrom + 0.05 (Z_i + Z_j): smooth,
+    without symmetry but that of the elements.
+    """
+    i, j = np.triu_indices(len(numbers), 1)
+    apart = positions[:, i] - positions[:, j]
+    distance = np.linalg.norm(apart, axis=-1)
+    rest = 2.0 + 0.05 * (numbers[i] + numbers[j])
+    decay = np.exp(-STRETCH * (distance - rest))
+    energies = ((1 - decay) ** 2).sum(axis=1)
+    pull = -2 * STRETCH * (1 - decay) * decay / distance
+    along = np.zeros((*positions.shape[:2], *positions.shape[1:]))
+    along[:, i, j] = pull[..., None] * apart
+    return energies, along.sum(axis=2) - along.sum(axis=1)
+
+
+def labelled(numbers, positions):
+    """A Dataset on the toy surface."""
+    energies, forces = toy_labels(numbers, positions)
+    return Dataset(numbers, positions, energies, forces)
+
+
+def turned(positions, axis, atoms, degrees):
+    """Positions (atoms, 3) with some atoms turned about the bond from axis[0] to axis[1]."""
+    origin = positions[axis[0]]
+    direction = positions[axis[1]] - origin
+    turn = Rotation.from_rotvec(np.deg2rad(degrees) * direction / np.linalg.norm(direction))
+    moved = positions.copy()
+    moved[atoms] = turn.apply(positions[atoms] - origin) + origin
+    return moved
+
+
+def ethanol_frames(count, rng, rattle=0.05):
+    """Ethanol with its methyl and hydroxyl rotors anywhere, and every atom rattled."""
+    start = molecule("ethanol")
+    symbols = np.array(start.symbols)
+    apart = start.get_all_distances()
+    oxygen = int(np.flatnonzero(symbols == "O")[0])
+    carbons = np.flatnonzero(symbols == "C")
+    inner, outer = carbons[np.argsort(apart[oxygen, carbons])]
+    hydrogens = np.flatnonzero(symbols == "H")
+    methyl = hydrogens[apart[outer, hydrogens] < 1.25]
+    hydroxyl = hydrogens[apart[oxygen, hydrogens] < 1.25]
+    frames = []
+    for _ in range(count):
+        frame = turned(start.positions, (inner, outer), methyl, rng.uniform(0, 360))
+        frame = turned(frame, (inner, oxygen), hydroxyl, rng.uniform(0, 360))
+        frames.append(frame + rng.normal(scale=rattle, size=frame.shape))
+    return start.numbers, np.array(frames)
+
+
+def water_frames(count, rng, rattle=0.1):
+    """Rattled water."""
+    return WATER, GEOMETRY + rng.normal(scale=rattle, size=(count, 3, 3))

@@ -468,7 +468,7 @@ def test_train_does_not_overwrite_what_is_no_model(here, run, capsys):
         run("train", "water.xyz", "--points", "20", "--validation-points", "9", "-o", "mine.flex")
         == 2
     )
-    assert "mine.flex: exists and is no flexcalc model" in complaint(capsys)
+    assert "mine.flex: exists and is not a flexcalc model" in complaint(capsys)
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,7 @@ import pytest
 
 from flexcalc.dataset import Dataset, Provenance, concatenate, first_equal
 from flexcalc.errors import FileFormatError, MoleculeError, ShapeError
-
-WATER = np.array([8, 1, 1])
+from tests.systems import WATER
 
 
 def water(frames: int = 6, level: str = "test", seed: int = 0) -> Dataset:

@@ -14,7 +14,7 @@ from flexcalc.config import COMMANDS, load
 from flexcalc.config.writing import _literal
 from flexcalc.dataset import Dataset
 from tests import extremes
-from tests.conftest import GEOMETRY, WATER
+from tests.systems import GEOMETRY, WATER
 
 pytestmark = pytest.mark.inputs
 

@@ -21,7 +21,7 @@ from flexcalc.errors import ConfigError, FileFormatError, InputError, ProtocolEr
 from flexcalc.methods.iterate import Checkpoint
 from flexcalc.potential import CheckedPotential
 from flexcalc.store import FlexcalcWarning
-from tests.conftest import GEOMETRY, WATER, springs
+from tests.systems import GEOMETRY, WATER, springs
 
 ROOT = Path(__file__).parents[1]
 

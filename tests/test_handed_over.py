@@ -29,7 +29,7 @@ from flexcalc.storage import (
     sha256_file,
     whole_lines,
 )
-from tests.conftest import GEOMETRY, WATER, springs
+from tests.systems import GEOMETRY, WATER, springs
 
 pytestmark = pytest.mark.security
 
@@ -319,7 +319,7 @@ def test_json_has_a_depth_that_everything_can_handle(tmp_path):
         if depth <= MAX_DEPTH_JSON:
             assert str(read_json(path)) == "[" * depth + "]" * depth
         else:
-            with pytest.raises(FileFormatError, match=r"deep|not whole JSON"):
+            with pytest.raises(FileFormatError, match=r"deep|not whole JSON|incomplete JSON"):
                 read_json(path)
 
 

@@ -16,8 +16,7 @@ import flexcalc
 from flexcalc.cli import main
 from flexcalc.config import COMMANDS, load
 from flexcalc.geometry import Coordinate
-
-INPUTS = Path(__file__).parents[1] / "inputs"
+from tests.systems import INPUTS
 
 SAMPLING = ["--equilibration-fs", "20", "--spacing-fs", "4", "--patience", "1"]
 RUNS = {

@@ -44,7 +44,7 @@ from flexcalc.reports import write_report
 from flexcalc.reports.folder import RunFolder
 from flexcalc.storage import AppendLog, whole_lines
 from flexcalc.store import FolderStore
-from tests.conftest import GEOMETRY, WATER, springs
+from tests.systems import GEOMETRY, WATER, springs
 from tests.test_malformed_inputs import IPI, MD, mutated, water
 
 pytestmark = [pytest.mark.inputs, pytest.mark.security]

@@ -15,7 +15,7 @@ from ase.calculators.socketio import SocketClient, SocketIOCalculator
 
 import flexcalc
 from flexcalc.dataset import Dataset
-from tests.conftest import GEOMETRY, WATER, springs
+from tests.systems import GEOMETRY, WATER, springs
 
 QUICK = {
     "sgdml": {"sigma": 5.0},

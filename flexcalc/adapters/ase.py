@@ -20,7 +20,7 @@ from flexcalc.registry import needs_molecule, open_potential
 
 
 class OrderWarning(UserWarning):
-    """Like atoms are in another order than those of the model."""
+    """Identical atoms are in another order than those of the model."""
 
 
 def warn_of_order(potential: Potential, positions: np.ndarray) -> None:

@@ -364,7 +364,7 @@ def _shared(
     """Overlap of neighbours (pairs,): the minimum of three estimates.
 
     MBAR tells how much the windows would overlap if each had sampled what it should. A window that
-    never got where it belongs is told by the part that its histogram has in common with the
+    never got where it belongs is identified by the part that its histogram has in common with the
     other's, along the coordinate that they differ in.
 
     Args:

@@ -13,7 +13,7 @@ from flexcalc.config.options import Option
 from flexcalc.fields import FAMILY, GEOMETRIES, POTENTIAL
 
 MARKED = {GEOMETRIES: "GeometryLike", POTENTIAL: "PotentialLike", FAMILY: "Family | str"}
-"""What the marks of fields mean, in words."""
+"""Descriptions of the marks of fields."""
 
 
 class Words(str):

@@ -41,7 +41,7 @@ FURTHER = inspect.Parameter.VAR_KEYWORD
 
 
 def command(config: Any, *, positional: Sequence[str] = ()) -> Callable[[Task], Any]:
-    """Make a function of Python of a task.
+    """Decorate a task, so that it becomes a function for Python users.
 
     Args:
         config: dataclass of the command's options.
@@ -63,7 +63,7 @@ def command(config: Any, *, positional: Sequence[str] = ()) -> Callable[[Task], 
 
 
 def tool(config: Any) -> Callable[[Tool], Any]:
-    """Make a function of Python of what a command does that keeps nothing.
+    """Decorate the task of a command that keeps nothing; see `command`.
 
     Args:
         config: dataclass of the command's options.
@@ -104,7 +104,7 @@ def run_command(
     *,
     progress: bool = True,
 ) -> Result:
-    """A command as the command line does it: in a folder, with lines for the reader.
+    """Run a command for the command line: in a run folder, with printed messages.
 
     Raises:
         InputError: something that was given cannot be used; nothing is written.
@@ -125,7 +125,7 @@ def _carried_out(
     progress: bool,
     echo: Callable[[str], None] | None = None,
 ) -> Result:
-    """Do a task, in memory or in a folder, where its results and its report are written."""
+    """Run a task in memory, or in a folder with results.json and report."""
     if output is None:
         with Store(progress=progress) as memory:
             return task(chosen, memory)

@@ -1,4 +1,4 @@
-"""`flexcalc info`: what a thing is."""
+"""`flexcalc info`: description of a model, dataset or run folder."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from flexcalc.errors import InputError
 
 @tool(Init)
 def init(options: Init) -> str:
-    """Give a commented TOML file with every field of a command, as the command line prints it.
+    """Return a commented TOML file with every field of a command, as the command line prints it.
 
     Returns:
         The text of the file. Raises InputError where no command of that name takes one.

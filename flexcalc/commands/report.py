@@ -10,7 +10,7 @@ from flexcalc.config import Report
 
 @tool(Report)
 def report(options: Report) -> Path:
-    """Write report.html, one page that needs nothing else, for a run folder.
+    """Write report.html, one self-contained page, for a run folder.
 
     A folder of a run that is going on, or lacks files, gives a page of what there is.
 

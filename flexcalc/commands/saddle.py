@@ -11,7 +11,7 @@ from flexcalc.tasks import saddle as task
 
 @command(SaddleSearch)
 def saddle(options: SaddleSearch, store: Store) -> Saddle:
-    """Refine a guess to a saddle, find the minima that it joins, and give rates.
+    """Refine a guess to a saddle, find the minima that it connects, and compute rates.
 
     Returns:
         The saddle with its imaginary mode, the minima at the ends of the reaction coordinate, and

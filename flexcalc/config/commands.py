@@ -388,7 +388,7 @@ class Ipi:
 
 @dataclass(frozen=True, kw_only=True)
 class Demo:
-    """Run the whole workflow on glycine, from geometries to a report, in minutes on two cores."""
+    """Run the complete workflow on glycine, with a report, in minutes on two cores."""
 
     positional: ClassVar[tuple[str, ...]] = ()
     changeable: ClassVar[tuple[str, ...]] = ("workers",)

@@ -1,4 +1,4 @@
-"""What the commands can be told that take no run file: they look at things, or write one file."""
+"""Options of the commands that take no run file: they describe something or write one file."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from flexcalc.config.options import Option, kind_of, located, options, usual_kind
 from flexcalc.dataset import Dataset
-from flexcalc.potential import formula
+from flexcalc.potential import Potential, formula
 from flexcalc.registry import name_of
 
 
@@ -108,7 +108,7 @@ def _literal(value: Any) -> str:
     if isinstance(value, Dataset):
         frames = f"{len(value)} frame{'s' * (len(value) > 1)}"
         return _literal(f"python: {formula(value.numbers)}, {frames}, sha256 {value.sha256()}")
-    if not is_dataclass(value):
+    if not is_dataclass(value) or isinstance(value, Potential):  # a potential may be a dataclass
         facts = json.dumps(getattr(value, "facts", None), sort_keys=True, default=str)
         return _literal(f"{name_of(value)}, sha256 {hashlib.sha256(facts.encode()).hexdigest()}")
     inner = [f'kind = "{kind_of(value)}"', *_flat(value)]

@@ -248,7 +248,7 @@ def survival(axes: Axes, runs: Sequence[tuple[LineStyle, np.ndarray]], end: floa
         y = 100 * np.concatenate([left, left[-1:]]) - 0.6 * place
         axes.step(x, y, where="post", **style)
         axes.plot([end], y[-1:], look.mark, color=style["color"], clip_on=False)
-    axes.set(xlabel="time / ps", ylabel="runs still whole / %", ylim=(-5, 104))
+    axes.set(xlabel="time / ps", ylabel="runs that survive / %", ylim=(-5, 104))
     axes.set_xlim(0, end)
     axes.set_yticks([0, 25, 50, 75, 100])
     axes.locator_params(axis="x", nbins=5)

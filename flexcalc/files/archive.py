@@ -90,7 +90,9 @@ class Archive:
             self._zip = zipfile.ZipFile(self._stream)
         except DAMAGE as error:
             self._stream.close()
-            raise FileFormatError(f"{path}: not a whole npz archive: {_one_line(error)}") from None
+            raise FileFormatError(
+                f"{path}: an incomplete npz archive: {_one_line(error)}"
+            ) from None
         try:
             self._check_sizes()
             self.members: dict[str, Member] = {}

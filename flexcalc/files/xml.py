@@ -64,7 +64,7 @@ def parse_xml(content: bytes, where: object) -> Element:
     except _RefusedError as error:
         raise FileFormatError(f"{where}: {error}") from None
     except (ElementTree.ParseError, ValueError) as error:
-        raise FileFormatError(f"{where}: not whole XML or not well-formed: {error}") from None
+        raise FileFormatError(f"{where}: incomplete or malformed XML: {error}") from None
 
 
 class _RefusedError(Exception):

@@ -1,8 +1,8 @@
 """The queue of reference calculations, on this machine or on Dask.
 
-`queue` is the whole of it seen from outside: what is to be done, what is kept. `pool` has the
-calculations done by processes of this machine or by Dask (`flexcalc.parallel`); `worker` is what
-runs over there; `audit` finds labels that are not what they claim to be.
+`queue` is its interface: it labels geometries and keeps the labels. `pool` distributes the
+calculations over processes of this machine or Dask workers (`flexcalc.parallel`); `worker` runs in
+these processes; `audit` compares existing labels with a reference.
 """
 
 from flexcalc.labelling.audit import audit

@@ -1,4 +1,4 @@
-"""Find labels that are not what they claim to be, by computing a sample again."""
+"""Find labels with wrong units, signs or order of atoms, by computing a sample again."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def audit(dataset: Dataset, potential: Potential, sample: int, rng: Generator) -
         dataset: with labels.
         potential: the reference that is claimed.
         sample: number of frames to compute again.
-        rng: draws them.
+        rng: draws the frames.
 
     Returns:
         One line for each finding, none for labels that agree.
@@ -56,7 +56,7 @@ def audit(dataset: Dataset, potential: Potential, sample: int, rng: Generator) -
 
 
 def _force_findings(frames: list[int], found: np.ndarray, reference: np.ndarray) -> list[str]:
-    """What is wrong with forces (frames, atoms, 3) in eV/angstrom, if anything."""
+    """Findings on forces (frames, atoms, 3) in eV/angstrom, if anything."""
     differ = _force_gap(found, reference) > 1
     if not differ.any():
         return []
@@ -76,7 +76,7 @@ def _force_findings(frames: list[int], found: np.ndarray, reference: np.ndarray)
 
 
 def _force_gap(found: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Largest deviation of each frame (frames,), in units of what is tolerated."""
+    """Largest deviation of each frame (frames,), in units of the tolerance."""
     tolerated = FORCE_TOLERANCE * (1 + np.abs(reference).max(axis=(1, 2)))
     return np.abs(found - reference).max(axis=(1, 2)) / tolerated
 
@@ -90,7 +90,7 @@ def _best_order(found: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
 
 def _energy_findings(frames: list[int], found: np.ndarray, reference: np.ndarray) -> list[str]:
-    """What is wrong with energies (frames,) in eV, if anything."""
+    """Findings on energies (frames,) in eV, if anything."""
     tolerated = ENERGY_TOLERANCE + 1e-9 * np.abs(reference)
     gap = np.abs(found - reference)
     if not (gap > tolerated).any():
@@ -109,7 +109,7 @@ def _energy_findings(frames: list[int], found: np.ndarray, reference: np.ndarray
 
 
 def _meaning(factor: float, *, per_length: bool = False) -> str:
-    """What a factor between labels and reference looks like."""
+    """The likely cause of a constant factor between labels and reference."""
     sign = ", of opposite sign (gradients for forces?)" if factor < 0 else ""
     for energy in ("eV", "hartree", "kcal/mol", "kJ/mol", "meV"):
         for length in ("angstrom", "bohr") if per_length else ("angstrom",):

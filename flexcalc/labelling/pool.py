@@ -32,8 +32,8 @@ class LabelPool:
         open_reference: makes the reference; sent to the workers, so it must be importable there.
         numbers: (atoms,) of the molecule.
         workers: where geometries are labelled.
-        timeout_s: longest time one geometry may take.
-        log: takes one line at a time.
+        timeout_s: timeout for one geometry, in seconds.
+        log: receives messages, one line each.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class LabelPool:
         self._pool.__exit__()
 
     def batches(self, geometries: Iterable[Geometry]) -> Iterator[list[Outcome]]:
-        """Label geometries; what has come in, every tick.
+        """Label geometries; yields the finished labels every tick.
 
         Raises:
             LabelError: workers die before the reference is open, or do not come.
@@ -88,7 +88,7 @@ def sendable(reference: Any) -> Any:
     What the original computes later, such as the sampling, does not change the copy.
 
     Raises:
-        InputError: worker processes cannot be given it.
+        InputError: it cannot be copied or sent to worker processes.
     """
     kind = type(reference)
     name, known = kind.__name__, hasattr(reference, "get_potential_energy")

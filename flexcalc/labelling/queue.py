@@ -1,7 +1,7 @@
-"""Label geometries with a reference so that killing it at any moment loses and repeats nothing.
+"""Label geometries with a reference; if it is killed at any moment, no label is lost or repeated.
 
 A label counts when it is kept in labels.xyz; a geometry without one stands in quarantine.xyz with
-the reason. Both are append-only, and starting again skips what stands in either.
+the reason. Both are append-only, and a restart skips the geometries in either.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LABELS, QUARANTINE, TRIAL = "labels.xyz", "quarantine.xyz", "trial.xyz"
 OWN_TAGS = ("index", "reason", "level")
 
 TRIALS = 3
-"""Start geometries that may fail before it is the reference's fault."""
+"""Start geometries that may fail before the reference is considered broken."""
 
 Pool = LabelPool
 
@@ -71,23 +71,25 @@ class Workers(WorkerOptions):
             )
 
 
-def open_pool(open_reference: OpenReference, numbers: np.ndarray, team: Workers, log: Log) -> Pool:
-    """Open what labels geometries, here or on Dask. Nothing is started before it is used.
+def open_pool(
+    open_reference: OpenReference, numbers: np.ndarray, workers: Workers, log: Log
+) -> Pool:
+    """Open the pool that labels geometries, here or on Dask. Processes start at the first task.
 
     Args:
         open_reference: makes the reference. It is called once in every worker process, so it
             must be importable there: a function of a module, or a functools.partial of one.
         numbers: (atoms,) of the molecule.
-        team: who labels.
-        log: gets a line at a time, of what is waited for.
+        workers: the processes that label.
+        log: receives messages, one line each.
 
     Raises:
         InputError: the reference cannot be sent.
         ConfigError, MissingExtraError: see `check_scheduler`.
     """
     check_importable("open_reference", open_reference)
-    check_scheduler(team.scheduler, team.allow_remote)
-    return LabelPool(open_reference, numbers, team, team.timeout_s, log)
+    check_scheduler(workers.scheduler, workers.allow_remote)
+    return LabelPool(open_reference, numbers, workers, workers.timeout_s, log)
 
 
 def label_with(
@@ -99,11 +101,11 @@ def label_with(
     retry_quarantined: bool = False,
     progress: Progress = silent,
 ) -> LabelCount:
-    """Compute energy and forces of every geometry; start again to go on where it stopped.
+    """Compute energy and forces of every geometry; a restart computes only missing ones.
 
     Args:
         pool: computes them.
-        geometries: labels they have are not looked at.
+        geometries: labels that they have are ignored.
         store: gets labels.xyz, in the order of completion, with the tags of the geometries and
             their `index`, and quarantine.xyz with the same and the `reason`. A geometry whose
             label stands in trial.xyz is not computed.
@@ -114,12 +116,12 @@ def label_with(
     Raises:
         AddressError, MissingExtraError, MoleculeError: the reference cannot be opened, is not
             set up, or is for another molecule; nothing is written.
-        MissingProgramError: its program cannot be started; what is kept is whole.
+        MissingProgramError: its program cannot be started; labels so far are kept.
         InputError: the store holds labels of other geometries or of another level.
         BusyError: another process is labelling into the folder.
         LabelError: worker processes die before they have opened the reference, the Dask
-            scheduler does not answer, its workers do not come, or the disk is full; what is
-            kept is whole.
+            scheduler does not answer, its workers do not come, or the disk is full; labels so far
+            are kept.
     """
     start = time.monotonic()
     with _Record(store, geometries, level) as record:
@@ -159,12 +161,12 @@ def has_labels(store: Store) -> bool:
 
 
 def try_reference(pool: Pool, starts: Dataset, store: Store, level: str) -> None:
-    """Label a start, before anything is built on a reference that labels nothing.
+    """Label a start geometry first, to stop early if the reference does not work.
 
     Args:
-        pool: labels it where all labels are made.
-        starts: tried in order, the next one only if there is no label of those before.
-        store: gets the label as trial.xyz; where it has one, nothing is tried.
+        pool: the same that labels all geometries.
+        starts: tried in order until one has a label.
+        store: gets the label as trial.xyz; if it has one already, nothing is computed.
         level: level of theory, written with the label.
 
     Raises:
@@ -181,7 +183,7 @@ def try_reference(pool: Pool, starts: Dataset, store: Store, level: str) -> None
             return
     raise LabelError(
         f"{level} gives no label of the start geometries, so nothing was put into quarantine: "
-        f"{outcome.reason}; mend that, and the same command goes on"
+        f"{outcome.reason}; after fixing this, the same command resumes"
     )
 
 
@@ -196,7 +198,7 @@ def _labelled(geometries: Dataset, outcomes: Sequence[Outcome], level: str) -> D
 
 
 class _Record:
-    """What is kept in a store: the two logs, and which geometries stand in them.
+    """The labels and the quarantine of a store: two logs, and the indices of their geometries.
 
     Args:
         store: of the logs.
@@ -220,7 +222,7 @@ class _Record:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Write what has arrived, whatever ended the run."""
+        """Write all labels that have arrived, however the run ended."""
         with self._open:
             self.write()
 
@@ -241,12 +243,12 @@ class _Record:
         return f"{self.quarantined} in quarantine" if self.quarantined else ""
 
     def forget_quarantine(self) -> None:
-        """Let the geometries in quarantine be missing again."""
+        """Empty the quarantine, so that its geometries are computed again."""
         self._logs[QUARANTINE].truncate(0)
         self._finished[QUARANTINE].clear()
 
     def take_known(self, known: Dataset | None) -> None:
-        """Take the labels of geometries that are missing and stand in a dataset."""
+        """Take labels of missing geometries from a dataset."""
         if known is None:
             return
         energies, forces = known.labels()
@@ -260,12 +262,12 @@ class _Record:
         self.write()
 
     def missing(self) -> list[int]:
-        """Indices of the geometries that stand in neither log, in order."""
+        """Indices of the geometries that are in neither log, ascending."""
         finished = self._finished[LABELS] | self._finished[QUARANTINE]
         return [index for index in range(len(self.geometries)) if index not in finished]
 
     def take(self, outcomes: Sequence[Outcome]) -> bool:
-        """Take outcomes, and write all that wait if the last writing was a tick ago.
+        """Take outcomes, and write all waiting ones at most once per tick.
 
         A cheap reference sends hundreds a second, and the disk wants milliseconds for each
         fsync: grouping them costs a kill some labels that were not yet acknowledged.
@@ -276,7 +278,7 @@ class _Record:
         return self.write()
 
     def write(self) -> bool:
-        """Write what waits; whether there was anything.
+        """Write the waiting outcomes; returns whether there were any.
 
         Raises:
             LabelError: the disk is full or failed; the logs are as they were.
@@ -291,8 +293,8 @@ class _Record:
                 self._logs[name].extend([self._frames(chosen, good)])
             except OSError as error:
                 raise LabelError(
-                    f"{self.store.where(name)}: cannot be written: {error.strerror}; what stands "
-                    "in it is whole, start again to go on"
+                    f"{self.store.where(name)}: cannot be written: {error.strerror}; its "
+                    "labels so far are complete, and a restart continues"
                 ) from None
             self._finished[name].update(outcome.index for outcome in chosen)
         self._written = time.monotonic()
@@ -313,7 +315,7 @@ class _Record:
         """Indices in a log, which must be of these geometries and this level.
 
         Raises:
-            InputError: it is of others.
+            InputError: it belongs to other geometries or another level.
         """
         if not self._logs[name].size:
             return set()

@@ -1,4 +1,4 @@
-"""What runs on the other side of the queue: open the reference once, label one geometry a time."""
+"""Runs in worker processes: open the reference once, then label one geometry at a time."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Label = Callable[[tuple[int, np.ndarray]], Outcome | Failure]
 
 
 def prepare(open_reference: OpenReference, numbers: np.ndarray) -> Label | Failure:
-    """What labels geometries with the reference."""
+    """A function that labels geometries with the reference."""
     potential = open_checked(open_reference, numbers)
     return potential if isinstance(potential, Failure) else partial(_label, potential)
 
@@ -60,7 +60,7 @@ def open_checked(open_reference: OpenReference, numbers: np.ndarray) -> Potentia
 
 
 def evaluate(potential: Potential, index: int, positions: np.ndarray) -> Outcome | Failure:
-    """Label one geometry; a failure is the reference's, which is not set up for any geometry.
+    """Label one geometry; a `Failure` means that the reference works for no geometry.
 
     Args:
         potential: the reference.

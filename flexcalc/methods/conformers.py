@@ -60,7 +60,7 @@ def conformers(
         Relaxed geometries without labels, tagged `start` = conformer-0, conformer-1, ...
 
     Raises:
-        InputError: not a SMILES, or no geometry could be made of it.
+        InputError: not a SMILES, or no geometry could be generated from it.
         MissingExtraError: RDKit is not installed.
     """
     from rdkit.Chem import rdDistGeom
@@ -71,7 +71,7 @@ def conformers(
     # RDKit's own pruning looks at heavy atoms alone and would drop the rotors of hydroxyls.
     found = list(rdDistGeom.EmbedMultipleConfs(parsed, EMBEDDINGS * most, settings))
     if not found:
-        raise InputError(f"smiles:{smiles}: no geometry could be made of it")
+        raise InputError(f"smiles:{smiles}: no geometry could be generated from it")
     relaxed, energies = [], []
     for index in found:
         raw = parsed.GetConformer(index).GetPositions()

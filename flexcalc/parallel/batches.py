@@ -1,13 +1,13 @@
-"""Processes that share a batch of a potential: what Python's threads cannot do for small arrays.
+"""Worker processes that evaluate parts of a batch, which threads cannot speed up for small arrays.
 
-A kernel's evaluation of some geometries is hundreds of NumPy calls of some ten microseconds. In
-threads each of them ends in a wait for Python's lock, so that two threads are slower than one.
-Here a batch is cut into pieces, and processes of their own take some. Who takes which is left to
-chance; how a batch is cut is not, so that the result is the same to the byte, whether or not the
-others are there. Who cuts by the number of cores, as sGDML does, has other last bits on others.
+A kernel's evaluation of some geometries is hundreds of NumPy calls of some ten microseconds. With
+threads each of them waits for Python's global lock, so that two threads are slower than one.
+Here a batch is cut into pieces, which are distributed over this process and its workers. The
+result depends on how the batch is cut, but not on which process evaluates a piece. Potentials that
+cut by the number of cores, as sGDML does, differ in the last bits between machines.
 
-The processes start when work that could be shared has taken `PATIENCE` seconds, and nobody waits
-for them: until they are there, this process does all of it. They end with it, however it ends.
+The workers start when distributable work has taken `PATIENCE` seconds. Until they are ready, this
+process does all the work. They end with this process, even if it is killed.
 """
 
 from __future__ import annotations
@@ -34,28 +34,27 @@ from flexcalc.potential import Evaluation, concatenate
 from flexcalc.threads import THREAD_VARIABLES, cores, one_blas_thread
 
 PATIENCE = 1.0
-"""Seconds of work that could be shared, before processes start."""
+"""Seconds of distributable work before the worker processes start."""
 BUSY_WAIT_S = 2e-3
-"""Seconds to busy-wait before blocking: to block and be woken costs a tenth of what most pieces
-take."""
+"""Seconds to busy-wait before blocking, because waking up costs a tenth of most pieces."""
 GONE = (OSError, EOFError)
-"""What a pipe raises whose other end has gone."""
+"""Exceptions of a pipe whose other end is closed."""
 
 
 class Sharable(Protocol):
-    """A potential whose batches can be cut; the other processes get it through a pipe."""
+    """A potential whose batches can be cut; it is sent to the workers by pickle."""
 
     def alone(self, positions: np.ndarray) -> Evaluation:
         """Energies and forces of checked positions (batch, atoms, 3), on one thread."""
 
 
 def evaluate_in_pieces(potential: Sharable, positions: np.ndarray, rows: int) -> Evaluation:
-    """Energies and forces of a batch that is cut into pieces, which processes share.
+    """Energies and forces of a batch, cut into pieces for the worker processes.
 
     Args:
-        potential: what is evaluated.
+        potential: to evaluate.
         positions: (batch, atoms, 3) in angstrom, checked.
-        rows: most geometries of a piece.
+        rows: maximum number of geometries per piece.
     """
     if not len(positions):
         return Evaluation(np.zeros(0), np.zeros(positions.shape))
@@ -67,19 +66,19 @@ def evaluate_in_pieces(potential: Sharable, positions: np.ndarray, rows: int) ->
 
 
 class _BatchPool:
-    """The worker processes that this process has for its batches."""
+    """The worker processes that evaluate batches for this process."""
 
     def __init__(self) -> None:
         self._workers: list[_BatchWorker] | None = None
         self._spent = 0.0
-        # Another thread that has the workers keeps them; this one then does its pieces itself.
+        # If another thread uses the workers, this one evaluates all pieces itself.
         self._taken = threading.Lock()
         atexit.register(self.end)
 
     def evaluate(
         self, potential: Sharable, positions: np.ndarray, pieces: list[slice]
     ) -> Evaluation:
-        """The pieces of a batch, dealt out to all who are there."""
+        """Evaluate the pieces of a batch here and in all workers that are ready."""
         batches = [positions[piece] for piece in pieces]
         if not self._taken.acquire(blocking=False):
             return concatenate([potential.alone(batch) for batch in batches])
@@ -96,7 +95,7 @@ class _BatchPool:
             for worker, dealt in away.items():
                 parts[dealt] = worker.take() or [potential.alone(one) for one in batches[dealt]]
         except BaseException:
-            # What they are at would be taken for the next batch's.
+            # Their late results would be mistaken for those of the next batch.
             for worker in away:
                 worker.end()
             raise
@@ -106,7 +105,7 @@ class _BatchPool:
         return concatenate([part for part in parts if part is not None])
 
     def end(self) -> None:
-        """Let all of them go; they start again once that is worth it."""
+        """End all workers; they start again after `PATIENCE` seconds of work."""
         for worker in self._workers or ():
             worker.end()
         self._workers, self._spent = None, 0.0
@@ -115,27 +114,27 @@ class _BatchPool:
         return [worker for worker in self._workers or () if worker.ready()]
 
     def _grow(self, seconds: float) -> None:
-        """Forget who has gone; start the workers when that has become worth it."""
+        """Remove workers that have ended; start workers after `PATIENCE` seconds of work."""
         if self._workers is not None:
             self._workers = [worker for worker in self._workers if not worker.gone]
             return
         self._spent += seconds
         if self._spent > PATIENCE:
             self._workers = []
-            with contextlib.suppress(OSError):  # no more processes to be had: do without
+            with contextlib.suppress(OSError):  # no more processes available
                 for _ in range(cores() - 1):
                     self._workers.append(_BatchWorker())
 
 
 @cache
 def _batch_pool(process: int) -> _BatchPool:
-    """Of this process: a forked one has not its parent's."""
+    """The pool of this process; a forked process has its own."""
     return _BatchPool()
 
 
 @contextmanager
 def ended_by_interrupts() -> Iterator[None]:
-    """End the processes that share batches where Ctrl-C or a notebook interrupts the work."""
+    """End the worker processes if Ctrl-C or a notebook interrupts the work."""
     try:
         yield
     except KeyboardInterrupt:
@@ -144,7 +143,7 @@ def ended_by_interrupts() -> Iterator[None]:
 
 
 class _BatchWorker:
-    """One worker process: its pipe, and the potentials that it has been given."""
+    """One worker process: its pipe, and the potentials that were sent to it."""
 
     def __init__(self) -> None:
         self.gone = self._there = False
@@ -171,7 +170,7 @@ class _BatchWorker:
         return self._there and not self.gone
 
     def give(self, potential: Sharable, batches: list[np.ndarray]) -> bool:
-        """Hand it pieces; False if it has gone."""
+        """Send it pieces; False if it has ended."""
         try:
             model = None
             if potential not in self._known:
@@ -186,7 +185,7 @@ class _BatchWorker:
         return True
 
     def take(self) -> list[Evaluation] | None:
-        """What came of the pieces; None if nothing did, so that they have to be done here."""
+        """The results of its pieces; None if it failed and they must be evaluated here."""
         try:
             return _received(self.pipe)
         except GONE:
@@ -194,7 +193,7 @@ class _BatchWorker:
             return None
 
     def end(self) -> None:
-        """Let it go: it ends when its pipe does."""
+        """Close the pipe, which ends the process; kill it after a second."""
         if self.gone:
             return
         self.gone = True
@@ -207,7 +206,7 @@ class _BatchWorker:
 
 
 def _received(pipe: Connection) -> Any:
-    """The next message, busy-waited for at first."""
+    """The next message; busy-waits before it blocks."""
     deadline = time.monotonic() + BUSY_WAIT_S
     while not pipe.poll() and time.monotonic() < deadline:
         pass
@@ -215,7 +214,7 @@ def _received(pipe: Connection) -> Any:
 
 
 def _environment() -> dict[str, str]:
-    """For a process of one thread that finds this very package."""
+    """Environment of a process with one thread that imports this installation of flexcalc."""
     here = str(Path(__file__).parents[2])
     places = [here, *filter(None, [os.environ.get("PYTHONPATH")])]
     one = dict.fromkeys(THREAD_VARIABLES, "1")
@@ -223,7 +222,7 @@ def _environment() -> dict[str, str]:
 
 
 def _serve(pipe: Connection) -> None:
-    """Do pieces as they come, until the other end has gone."""
+    """Evaluate pieces until the pipe is closed."""
     models: dict[int, Sharable] = {}
     pipe.send(None)
     while True:
@@ -234,7 +233,7 @@ def _serve(pipe: Connection) -> None:
         try:
             found = [models[key].alone(batch) for batch in batches]
         except Exception:
-            found = None  # the other end does it again, and finds the error itself
+            found = None  # the parent repeats it and raises the error
         pipe.send(found)
 
 

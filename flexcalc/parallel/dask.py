@@ -1,7 +1,7 @@
-"""Tasks on Dask, when one machine is too small.
+"""Tasks on a Dask cluster.
 
-A Dask worker does each task as one machine would, in a process of its own that may crash or hang;
-what it sends back is written here, by the one process that writes.
+A Dask worker does each task in a process of its own, which may crash or hang, as on one machine. It
+sends the result back to this process, which alone writes files.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ if TYPE_CHECKING:
 CONNECT_S = 30.0
 
 FETCH_S = 5.0
-"""Longest time to fetch a result."""
+"""Timeout for fetching a result."""
 
 ASK_S = 10.0
-"""Between two questions to the queue while there are no workers."""
+"""Time between two queries of the queue while there are no workers."""
 
 MOST_SILENT_S = 1800.0
-"""Time between progress lines while there are no workers."""
+"""Maximum time between two messages while there are no workers."""
 
-GO_ON = "what is done is kept; mend that, and the same command goes on"
+GO_ON = "finished work is kept; after fixing this, the same command resumes"
 DIED = "the Dask worker died"
-GONE = "the Dask scheduler has dropped the work; start again to go on"
+GONE = "the Dask scheduler has dropped the work; the same command resumes"
 
 _mine = threading.local()
 
@@ -53,7 +53,7 @@ def _do(run: str, key: str, job: Job, task: Task) -> Any:
     """One task on a Dask worker, in a process of its own as on one machine.
 
     The process stays, with what it has prepared, for the next task of the same run, unless the job
-    wants a fresh one. It is ended where nobody waits for the task any more.
+    needs a fresh one. It is ended if the task was cancelled.
     """
     if getattr(_mine, "run", None) != run:
         _forget()
@@ -71,7 +71,7 @@ def _do(run: str, key: str, job: Job, task: Task) -> Any:
         _forget()
         return Failure.of(error)
     _forget()
-    return Lost("nobody waits for it")
+    return Lost("cancelled")
 
 
 def _forget() -> None:
@@ -93,7 +93,7 @@ def _is_wanted(key: str) -> bool:
 
 
 def _digest(path: str) -> str | None:
-    """Of the content of a file, None where there is none."""
+    """Digest of a file, None if it does not exist."""
     try:
         return sha256_file(path)
     except (OSError, FlexcalcError):
@@ -105,11 +105,11 @@ def _digest(path: str) -> str | None:
 
 @dataclass(frozen=True)
 class Needs:
-    """What every Dask worker must have, lest its tasks fail one after the other.
+    """Requirements of every Dask worker, checked before it gets tasks.
 
     Args:
         modules: that it must be able to import.
-        advice: what to do where it cannot.
+        advice: what to do if it cannot.
         file: that it must see with the same content, where the file system has to be shared.
     """
 
@@ -119,16 +119,16 @@ class Needs:
 
 
 class DaskPool:
-    """Dask workers; what was started for them ends with the context.
+    """Dask workers; jobs started for them end with the context.
 
-    It connects, and submits jobs to a queue, when there is the first task.
+    It connects, and submits jobs to a queue, at the first task.
 
     Args:
         job: how tasks are done; every thread of every Dask worker prepares for itself.
         scheduler: address, or table of a job queue that `check_scheduler` has passed.
         worker_wait_s: timeout for a worker to connect, in seconds.
-        needs: what every worker must have.
-        log: takes one line at a time.
+        needs: requirements of every worker.
+        log: receives messages, one line each.
     """
 
     def __init__(
@@ -156,7 +156,7 @@ class DaskPool:
         self._open.close()
 
     def results(self, tasks: Iterable[Task]) -> Iterator[list[Result]]:
-        """Do tasks; what has come in, every tick.
+        """Do tasks; yields the finished results every tick.
 
         A task whose Dask worker dies is given to another one.
 
@@ -204,7 +204,7 @@ class DaskPool:
         return client.submit(_do, self._run, key, self.job, task, key=key, pure=False)
 
     def _threads(self, client: Client) -> int:
-        """How many tasks the workers can do at a time; new workers are asked first.
+        """Number of tasks that the workers can do at a time; new workers are checked first.
 
         Raises:
             WorkerError: the scheduler is gone, or a worker lacks what it needs.
@@ -230,7 +230,7 @@ class DaskPool:
         from distributed import Client
         from distributed.utils import silence_logging_cmgr
 
-        for name in ("distributed", "distributed.client"):  # a lost scheduler is told in one line
+        for name in ("distributed", "distributed.client"):  # a lost scheduler is one line
             self._open.enter_context(silence_logging_cmgr(logging.CRITICAL, root=name))
         address = self.scheduler
         if not isinstance(address, str):
@@ -257,13 +257,13 @@ class DaskPool:
 
 
 class Wait:
-    """Patience while there is no worker: ask, say, and stop in the end.
+    """Wait for workers: query the queue, report it, and raise after the limit.
 
     Args:
-        limit_s: longest wait.
-        log: takes one line at a time.
-        standing: what has become of the workers.
-        where: they are to connect.
+        limit_s: maximum wait, in seconds.
+        log: receives messages, one line each.
+        standing: returns the state of the workers.
+        where: the scheduler that they connect to.
     """
 
     def __init__(self, limit_s: float, log: Log, standing: Callable[[], Standing], where: str = ""):
@@ -271,15 +271,15 @@ class Wait:
         self.over()
 
     def over(self) -> None:
-        """There are workers, or the wait begins."""
+        """Reset, because there are workers or the wait begins."""
         self._began = self._asked = time.monotonic()
         self._said, self._next_s, self._ended = "", ASK_S, False
 
     def step(self) -> None:
-        """Another moment without workers.
+        """Called while there are no workers.
 
         Raises:
-            WorkerError: none can come any more, or it has lasted too long.
+            WorkerError: none can connect any more, or the limit is exceeded.
         """
         now = time.monotonic()
         waited = now - self._began
@@ -303,13 +303,13 @@ class Wait:
 
 
 def _check_new(client: Client, known: set[str], needs: Needs) -> set[str]:
-    """Addresses of new Dask workers, which have what their tasks will need.
+    """Addresses of new Dask workers, after a check of their requirements.
 
-    One that cannot import it would end on the first task it is sent, without a word to us. So it
-    is asked first, by a function of Python's own that it has for certain.
+    One that cannot import a module would end at its first task without a message. So it is tested
+    by a function of the standard library, which it has in any case.
 
     Raises:
-        WorkerError: one has not.
+        WorkerError: one does not meet them.
     """
     new = sorted(set(client.nthreads()) - known)
     for module in (__name__, *needs.modules) if new else ():
@@ -327,17 +327,17 @@ def _check_new(client: Client, known: set[str], needs: Needs) -> set[str]:
             if isinstance(theirs, str | None) and (theirs is None or theirs != ours):
                 raise WorkerError(
                     f"the Dask worker {address} does not see {path} as this machine does; put "
-                    "--output where all machines share the file system"
+                    "--output on a file system that all machines share"
                 )
     return set(new)
 
 
 def _value(future: Future) -> Any:
-    """What a finished future brought.
+    """The result of a finished future.
 
     Raises:
-        TimeoutError: it went with its worker before it was fetched, and is computed again.
-        WorkerError: nothing, for a reason that is not the task's.
+        TimeoutError: it was lost with its worker before it was fetched, and is computed again.
+        WorkerError: there is none, for a reason other than the task.
         FlexcalcError: the task failed for good.
     """
     from distributed import KilledWorker

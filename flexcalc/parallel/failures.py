@@ -1,4 +1,4 @@
-"""What comes back from another process where a task has no result."""
+"""Failures of tasks in other processes, as they are sent back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of a job queue: what it may say, who may reach the scheduler, how its jobs stand.
+"""Job queues: the check of their table, access to the scheduler, and the state of the jobs.
 
 dask-jobqueue submits the jobs, and each becomes a Dask worker that calls the scheduler here. Dask's
 peers exchange pickles, so whoever reaches the scheduler can run code on both sides.
@@ -29,7 +29,7 @@ from flexcalc.parallel.failures import one_line
 CLUSTERS = ("HTCondor", "LSF", "Moab", "OAR", "PBS", "SGE", "SLURM")
 
 OWN = ("cluster", "jobs", "host", "tls")
-"""Keys of the table that are not dask-jobqueue's."""
+"""Keys of the table that dask-jobqueue does not have."""
 
 NOT_OFFERED = frozenset(
     {"self", "job_cls", "job_kwargs", "base_class_kwargs", "loop", "security", "asynchronous"}
@@ -43,7 +43,7 @@ ENDED = frozenset(
     {"BOOT_FAIL", "CANCELLED", "COMPLETED", "COMPLETING", "DEADLINE", "FAILED", "NODE_FAIL"}
     | {"OUT_OF_MEMORY", "PREEMPTED", "REVOKED", "TIMEOUT"}
 )
-"""Slurm's states of jobs that will not run again, or not without a word in the next answer."""
+"""Slurm's states of jobs that have ended; a requeued job has another state in the next query."""
 
 ASK_TIMEOUT_S = 30.0
 
@@ -52,11 +52,11 @@ Log = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Standing:
-    """How the workers that are waited for stand.
+    """The state of workers that have not connected yet.
 
     Args:
         text: one line.
-        over: none of them can come any more.
+        over: whether none of them can connect any more.
     """
 
     text: str
@@ -67,7 +67,7 @@ class Standing:
 
 
 def check_scheduler(scheduler: str | Mapping[str, Any] | None, allow_remote: bool) -> None:
-    """Refuse at once what Dask or the queue would refuse later, and what others could reach.
+    """Refuse invalid tables, and schedulers that others could reach, before anything starts.
 
     Raises:
         ConfigError: a key of the table is unknown, missing or out of range; there is no command
@@ -134,7 +134,7 @@ def cluster_class(table: Mapping[str, Any]) -> Any:
 
 @contextmanager
 def _own_interrupts() -> Iterator[None]:
-    """Keep what Ctrl-C does: importing dask_jobqueue has it end the program with exit code 0."""
+    """Restore the handler of Ctrl-C: importing dask_jobqueue replaces it by exit code 0."""
     handler = signal.getsignal(signal.SIGINT)
     try:
         yield
@@ -151,7 +151,7 @@ def _known_keys(kind: Any) -> set[str]:
 
 
 def _check_job(kind: Any, table: Mapping[str, Any]) -> None:
-    """Make one job without submitting it, as only its class knows what the values may be."""
+    """Build one job without submitting it, because only its class can check the values."""
     from dask_jobqueue import JobQueueCluster
 
     of_cluster = set(inspect.signature(JobQueueCluster.__init__).parameters) | set(OWN)
@@ -162,7 +162,7 @@ def _check_job(kind: Any, table: Mapping[str, Any]) -> None:
     }
     try:
         kind.job_cls("tcp://127.0.0.1:1", name="none", **of_job).job_script()
-    except Exception as error:  # whatever comes of a value that was not foreseen
+    except Exception as error:  # of any kind, for values that dask-jobqueue does not check
         reason = one_line(f"{type(error).__name__}: {error}")
         if "how much cores and memory" in reason:
             reason = 'cores and memory are required, as in cores = 8, memory = "16GB"'
@@ -174,14 +174,14 @@ def _check_job(kind: Any, table: Mapping[str, Any]) -> None:
 
 
 def _refused(table: Mapping[str, Any], reason: str) -> ConfigError:
-    return ConfigError(f"scheduler: the {table['cluster']} cluster cannot be made: {reason}")
+    return ConfigError(f"scheduler: the {table['cluster']} cluster cannot be created: {reason}")
 
 
 # Who may reach the scheduler
 
 
 def _check_reach(table: Mapping[str, Any], allow_remote: bool) -> None:
-    """Refuse a scheduler that other machines could reach, or that cannot listen where it should."""
+    """Refuse a scheduler that other machines could reach, or that cannot listen at its address."""
     host, interface = _listens_at(table)
     if interface is not None:
         from distributed.utils import get_ip_interface
@@ -208,7 +208,7 @@ def _check_reach(table: Mapping[str, Any], allow_remote: bool) -> None:
 
 
 def _listens_at(table: Mapping[str, Any]) -> tuple[str | None, str | None]:
-    """Host and interface of the scheduler, where the table says them."""
+    """Host and interface of the scheduler, as far as the table has them."""
     options = table.get("scheduler_options", {})
     host = table.get("host", options.get("host"))
     return host, options.get("interface", table.get("interface"))
@@ -222,21 +222,21 @@ def _is_loopback(host: str) -> bool:
 
 
 def warn_of_reach(scheduler: str | Mapping[str, Any], address: str, log: Log) -> None:
-    """Say that other machines take part and nobody asks who they are."""
+    """Warn that other machines can connect without authentication."""
     host = address.rpartition(":")[0].rpartition("/")[2]
     if not address.startswith("tls://") and not _is_loopback(host):
         advice = "" if isinstance(scheduler, str) else "; tls = true in the table would"
         log(
-            f"warning: the Dask scheduler at {address} neither encrypts nor asks who calls; "
+            f"warning: the Dask scheduler at {address} neither encrypts nor authenticates; "
             f"whoever reaches it can run code here{advice}"
         )
 
 
 def security(table: Mapping[str, Any]) -> Any:
-    """Dask's certificates by the table's `tls`: None, made for this run, or those it names.
+    """Dask's certificates by the table's `tls`: None, temporary ones, or the named files.
 
     Raises:
-        ConfigError: not true or a table of three files, or files that are none of these.
+        ConfigError: neither true nor a table of three files, or the files cannot be used.
         MissingExtraError: certificates cannot be made without the package cryptography.
     """
     tls = table.get("tls", False)
@@ -280,15 +280,15 @@ class JobQueue:
 
     Args:
         table: see `check_scheduler`, which it has passed.
-        log: takes one line at a time.
+        log: receives messages, one line each.
     """
 
     table: Mapping[str, Any]
     log: Log
     ids: list[str] = field(default_factory=list)
-    """Of the jobs that the queue took; Dask forgets those whose worker is lost."""
+    """Ids of accepted jobs; Dask forgets those whose worker is lost."""
     refusals: list[str] = field(default_factory=list)
-    """What the queue said of jobs that it did not take."""
+    """Messages of the queue for jobs that it rejected."""
     cluster: Any = None
 
     def __enter__(self) -> JobQueue:
@@ -304,11 +304,11 @@ class JobQueue:
         kind = cluster_class(self.table)
         if self.table.get("tls") is True:
             keys.setdefault("shared_temp_directory", str(Path.cwd()))
-        keys["worker_extra_args"] = [*self._worker_words(), *keys.get("worker_extra_args", ())]
+        keys["worker_extra_args"] = [*self._worker_arguments(), *keys.get("worker_extra_args", ())]
         try:
             self.cluster = kind(
                 **keys,
-                job_cls=_told(kind.job_cls, self.ids, self.refusals),
+                job_cls=_recording(kind.job_cls, self.ids, self.refusals),
                 scheduler_options=options,
                 security=security(self.table),
             )
@@ -320,14 +320,14 @@ class JobQueue:
     def __exit__(self, *_: object) -> None:
         self.cluster.close()
 
-    def _worker_words(self) -> list[str]:
-        """Options of a worker: no page for browsers, and no ear for others than the scheduler."""
+    def _worker_arguments(self) -> list[str]:
+        """Options of a worker: its dashboard and, if possible, its port on this machine only."""
         host, _ = _listens_at(self.table)
         words = ["--dashboard-address", "127.0.0.1:0"]
         return [*words, "--host", host] if host is not None and _is_loopback(host) else words
 
     def standing(self) -> Standing:
-        """What has become of the jobs, in the queue's own words where it is asked."""
+        """The state of the jobs, as reported by the queue where it can be queried."""
         ids = list(self.ids)
         refused = f"{self._submit} says: {self.refusals[-1]}" if self.refusals else ""
         if not ids:
@@ -337,21 +337,21 @@ class JobQueue:
         else:
             found = Standing(f"{len(ids)} jobs are in the queue or were ({', '.join(ids[:3])})")
         written = [str(path) for one in ids for path in self._outputs(one)]
-        told = [found.text, refused, f"see {written[0]}" if found.over and written else ""]
-        return Standing("; ".join(filter(None, told)), found.over)
+        lines = [found.text, refused, f"see {written[0]}" if found.over and written else ""]
+        return Standing("; ".join(filter(None, lines)), found.over)
 
     @property
     def _submit(self) -> str:
         return str(self.cluster.job_cls.submit_command)
 
     def _outputs(self, job_id: str) -> list[Path]:
-        """What a job has printed, as far as it can be seen from here."""
+        """Output files of a job, as far as this machine can see them."""
         folder = Path(self.table.get("log_directory", "."))
         return [path for path in sorted(folder.glob(f"*-{job_id}.*")) if path.stat().st_size]
 
 
-def _told(job_class: Any, ids: list[str], refusals: list[str]) -> Any:
-    """A job class that notes its id or why it was not taken, where Dask would print tracebacks."""
+def _recording(job_class: Any, ids: list[str], refusals: list[str]) -> Any:
+    """A job class that records its id or its rejection, where Dask would print tracebacks."""
     from distributed.core import Status
 
     class Job(job_class):
@@ -373,7 +373,7 @@ def _told(job_class: Any, ids: list[str], refusals: list[str]) -> Any:
 
 
 def _ask_slurm(ids: list[str]) -> Standing:
-    """The jobs' states and reasons by squeue, which remembers ended jobs for some minutes."""
+    """The states and reasons of jobs by squeue, which lists ended jobs for some minutes."""
     command = ["squeue", "--noheader", "--states=all", "--format=%i|%T|%r", "--jobs"]
     try:
         found = subprocess.run(
@@ -388,13 +388,15 @@ def _ask_slurm(ids: list[str]) -> Standing:
     if found.returncode and "Invalid job id" not in found.stderr:
         return Standing(f"squeue says: {one_line(found.stderr)}")
     rows = [line.strip().split("|") for line in found.stdout.splitlines() if line.count("|") == 2]
-    told = Counter(
+    states = Counter(
         state + (f" ({reason})" if reason not in ("", "None") else "") for _, state, reason in rows
     )
     gone = len(ids) - len(rows)
     if gone:
-        told["no longer in the queue"] = gone
+        states["no longer in the queue"] = gone
     over = all(state in ENDED for _, state, _ in rows)
     names = ", ".join(ids[:3]) + (", ..." if len(ids) > 3 else "")
-    words = ", ".join(text if len(ids) == 1 else f"{count} {text}" for text, count in told.items())
+    words = ", ".join(
+        text if len(ids) == 1 else f"{count} {text}" for text, count in states.items()
+    )
     return Standing(f"job{'s' if len(ids) > 1 else ''} {names}: {words}", over)

@@ -20,33 +20,34 @@ from flexcalc.parallel.failures import Failure, Lost
 from flexcalc.threads import cores
 
 TICK_S = 0.25
-"""Longest silence of a pool; what has arrived by then is handed on."""
+"""Maximum time between two yields of a pool."""
 
 OPENING_S = 600.0
-"""Longest time a worker may take to prepare for its tasks, imports included."""
+"""Timeout for a worker to prepare for its tasks, imports included."""
 
 IDLE_S = 300.0
-"""A worker without a task for so long ends, and frees its memory."""
+"""A worker that has had no task for this time ends, and frees its memory."""
 
 Task = tuple[int, Any]
-"""Number of a task, and what the work is done on."""
+"""Number of a task, and its argument."""
 
 Result = tuple[int, Any]
-"""Number of a task, and what came of it; `Lost` where its worker died or it took too long."""
+"""Number of a task, and its result; `Lost` if its worker died or it timed out."""
 
 Work = Callable[[Any], Any]
-"""Does one task; returns a `Failure` where no other task would do better."""
+"""Does one task; returns a `Failure` if all other tasks would fail too."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """How tasks are done, wherever that is; it is sent there, so it must be importable there.
+    """How tasks are done. It is sent to the workers, so it must be importable there.
 
     Args:
-        prepare: makes what does the tasks, once for every worker; or a `Failure`.
-        what: is prepared, for messages.
-        timeout_s: longest time of one task.
-        attempts: how many workers may die of a task before it is given up.
+        prepare: called once in every worker; returns the function that does the tasks, or a
+            `Failure`.
+        what: name of what is prepared, for messages.
+        timeout_s: timeout for one task, in seconds.
+        attempts: number of workers that may die of a task before it is given up.
         fresh: whether every task gets a process of its own.
     """
 
@@ -58,7 +59,7 @@ class Job:
 
 
 def _serve(pipe: Connection, job: Job) -> None:
-    """Main of a worker: tasks in, what came of them out, until there are no more."""
+    """Main function of a worker: receives tasks and sends their results."""
     try:
         work = job.prepare()
         if isinstance(work, Failure):
@@ -80,8 +81,8 @@ class Worker:
     Args:
         process: the process.
         pipe: to it.
-        deadline: `time.monotonic` at which it is taken for hanging; infinite when it is idle.
-        task: the one it has, None while it prepares or is idle.
+        deadline: `time.monotonic` after which it counts as hanging; infinite when it is idle.
+        task: its current task, None while it prepares or is idle.
         ready: whether it has prepared.
     """
 
@@ -92,7 +93,7 @@ class Worker:
     ready: bool = False
 
     def give(self, task: Task, timeout_s: float) -> None:
-        """Hand over one task; a worker that has just died is noticed when it is read."""
+        """Send one task; if the worker has just died, that is noticed on reading from it."""
         self.task, self.deadline = task, time.monotonic() + timeout_s
         with suppress(BrokenPipeError, ConnectionResetError):
             self.pipe.send(task[1])
@@ -130,7 +131,7 @@ class ProcessPool:
         self._queue.clear()
 
     def results(self, tasks: Iterable[Task]) -> Iterator[list[Result]]:
-        """Do tasks, in order; what has come in, every tick.
+        """Do tasks in order; yields the finished results every tick.
 
         Raises:
             FlexcalcError: a worker cannot prepare, or a task failed for good.
@@ -145,7 +146,7 @@ class ProcessPool:
             yield [result for result in found if result is not None]
 
     def _distribute(self) -> None:
-        """Give tasks to idle workers, and replace those that are gone and still needed."""
+        """Give tasks to idle workers, and replace workers that have ended while needed."""
         self._workers = [worker for worker in self._workers if not worker.pipe.closed]
         for worker in self._workers:
             if worker.ready and worker.task is None and self._queue:
@@ -161,7 +162,7 @@ class ProcessPool:
         self._workers.append(Worker(process, pipe, time.monotonic() + OPENING_S))
 
     def _read(self, worker: Worker) -> Result | None:
-        """Take what a worker has sent."""
+        """Receive the message of a worker."""
         try:
             message = worker.pipe.recv()
         except (EOFError, OSError):
@@ -177,7 +178,7 @@ class ProcessPool:
         return task[0], message
 
     def _dead(self, worker: Worker) -> Result | None:
-        """Give the task of a dead worker to another one, as often as that is wanted."""
+        """Give the task of a dead worker to another one, up to `attempts` times."""
         how = worker.end(grace_s=1.0)
         if not worker.ready:
             hint = f"; {processes.GUARD}" if processes.needs_main(self.job) else ""
@@ -194,7 +195,7 @@ class ProcessPool:
         return None
 
     def _late(self, worker: Worker) -> Result | None:
-        """End a worker that has taken too long."""
+        """End a worker that has exceeded its timeout."""
         if worker.pipe.closed or time.monotonic() < worker.deadline or worker.pipe.poll():
             return None
         worker.end(grace_s=0.0)

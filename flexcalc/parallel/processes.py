@@ -23,7 +23,7 @@ from flexcalc.parallel.failures import one_line
 from flexcalc.threads import THREAD_VARIABLES
 
 MAIN = b"__main__"
-"""In the pickle of what is defined in the script that the user runs."""
+"""Stands in the pickle of an object that is defined in the script that the user runs."""
 
 GUARD = 'a script that defines its calculator must have `if __name__ == "__main__":` above the rest'
 
@@ -31,7 +31,7 @@ _starting = threading.Lock()
 
 
 class Main(Protocol):
-    """What a process runs."""
+    """The main function of a process."""
 
     def __call__(self, pipe: Connection, /, *arguments: Any) -> None: ...
 
@@ -42,10 +42,10 @@ def start(main: Main, *arguments: Any, name: str, threads: int) -> tuple[SpawnPr
     It imports the script that the user runs only where an argument is defined there.
 
     Args:
-        main: what it runs; it is handed its end of the pipe, then the arguments.
+        main: called with its end of the pipe, then the arguments.
         arguments: sent to it, so they must be importable there.
         name: of the process.
-        threads: most threads of its libraries.
+        threads: maximum number of threads of its libraries.
     """
     context = get_context("spawn")
     ours, theirs = context.Pipe()
@@ -64,11 +64,11 @@ def _begin(main: Main, pipe: Connection, *arguments: Any) -> None:
 
 
 def end(process: SpawnProcess, grace_s: float) -> str:
-    """End a process and all it has started; how it ended, in words.
+    """End a process and all processes it has started; returns its exit code or signal as text.
 
     Args:
         process: one of `start`, whose pipe is closed.
-        grace_s: time it is given to end by itself.
+        grace_s: time to wait for it to end by itself, in seconds.
     """
     process.join(grace_s)
     if process.pid:
@@ -90,14 +90,14 @@ def end_with_parent() -> None:
 
 
 def check_importable(what: str, value: Any) -> None:
-    """Refuse what cannot be sent to another process.
+    """Refuse an object that cannot be sent to another process.
 
     Args:
         what: its name, for the message.
         value: a callable.
 
     Raises:
-        InputError: says what can.
+        InputError: it cannot be pickled; the message says what can.
     """
     try:
         pickled(value)
@@ -109,7 +109,7 @@ def check_importable(what: str, value: Any) -> None:
 
 
 def pickled(given: Any) -> bytes:
-    """What is sent of an object to another process."""
+    """The pickle of an object for another process."""
     return bytes(ForkingPickler.dumps(given))
 
 
@@ -131,7 +131,7 @@ def without_main_module() -> Iterator[None]:
 
 @contextmanager
 def interrupts_blocked() -> Iterator[None]:
-    """Start processes that do not feel Ctrl-C, which is the parent's to handle."""
+    """Start processes that ignore Ctrl-C, which the parent handles."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

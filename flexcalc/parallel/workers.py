@@ -1,4 +1,4 @@
-"""Where the tasks of a command are done, by its options."""
+"""The options that choose where the tasks of a command are done."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class WorkerOptions:
         scheduler: address of a Dask scheduler, or the table of a dask-jobqueue cluster, such as
             {"cluster": "SLURM", "jobs": 4, "cores": 8, "memory": "16GB"}; `workers` is then not
             used. None for this machine.
-        worker_wait_s: longest time without any Dask worker, in seconds.
+        worker_wait_s: maximum time without any Dask worker, in seconds.
         allow_remote: let other machines take part over the network; whoever reaches the Dask
             scheduler can run code in all that are connected to it.
     """
@@ -35,7 +35,7 @@ class WorkerOptions:
     allow_remote: bool = False
 
     def check(self) -> None:
-        """Refuse at once what Dask or the queue would refuse later.
+        """Refuse invalid options before anything starts.
 
         Raises:
             ConfigError: neither an address nor a table for dask-jobqueue; see `check_scheduler`.
@@ -47,12 +47,12 @@ class WorkerOptions:
         check_scheduler(text, self.allow_remote)
 
     def pool(self, job: Job, needs: Needs, log: Log) -> Pool:
-        """What does the tasks of a job; nothing is started before it is used.
+        """The pool that does the tasks of a job; it starts processes at the first task.
 
         Args:
             job: how tasks are done.
-            needs: what every Dask worker must have.
-            log: takes one line at a time.
+            needs: requirements of every Dask worker.
+            log: receives messages, one line each.
         """
         if self.scheduler is None:
             return ProcessPool(job, self.workers)

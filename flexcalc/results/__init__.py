@@ -1,1 +1,1 @@
-"""What tasks return: frozen dataclasses of numbers and arrays, one a command."""
+"""Results of tasks: frozen dataclasses of numbers and arrays, one per command."""

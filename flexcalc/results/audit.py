@@ -1,4 +1,4 @@
-"""What an audit of labels returns."""
+"""The result of an audit of labels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from flexcalc.results.base import Result, figure
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Audit(Result):
-    """Whether labels are what they claim to be, as a sample that was computed again shows."""
+    """Agreement of labels with their reference, for a sample that was computed again."""
 
     command: ClassVar[str] = "info"
 

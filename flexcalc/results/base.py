@@ -1,4 +1,4 @@
-"""What all results have in common, and how their figures are declared.
+"""Base classes of results, and the declaration of their figures.
 
 A figure is declared once, as a field made by `figure`: its name is its attribute and, unless `key`
 says otherwise, its key in results.json; the label and the unit are those of reports and tables.

@@ -1,4 +1,4 @@
-"""What a benchmark returns."""
+"""The result of a benchmark."""
 
 from __future__ import annotations
 

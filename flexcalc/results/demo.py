@@ -1,4 +1,4 @@
-"""What the demo returns: a few figures of each step, and the steps' own results."""
+"""The result of the demo: a few figures of each step, and the steps' own results."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CHECKS = ("force_mae", "force_rmse", "energy_mae", "energy_rmse", "barrier", "di
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class DemoRun(Result):
-    """A force field of glycine, from its labels to i-PI, and how well it does."""
+    """A force field of glycine, from its labels to i-PI, and its accuracy."""
 
     command: ClassVar[str] = "demo"
     headline: ClassVar[tuple[str, ...]] = ("training_points",)

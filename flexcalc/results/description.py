@@ -1,4 +1,4 @@
-"""What a model, a dataset, a run folder or a result is, in words."""
+"""Descriptions of models, datasets, run folders and results."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from flexcalc.storage import JSON
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Description:
-    """What a thing is; printed, it is a line for each fact."""
+    """Description of an object; printed, it has one line per fact."""
 
     what: str
     """"model", "dataset", "run folder" or "result"."""
@@ -24,7 +24,7 @@ class Description:
         return None if molecule is None else str(molecule)
 
     def to_dict(self) -> dict[str, JSON]:
-        """What it is and its facts."""
+        """Kind and facts."""
         return {"what": self.what, **self.facts}
 
     def lines(self) -> list[str]:

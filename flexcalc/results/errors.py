@@ -1,4 +1,4 @@
-"""What an evaluation of potentials returns."""
+"""The result of an evaluation of potentials."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ class Errors(Result):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the user should look at, such as a unit that seems wrong, one line each."""
+        """Warnings for the user, such as a unit that seems wrong, one line each."""
         return self.accuracy.warnings
 
     @property

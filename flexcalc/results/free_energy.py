@@ -1,4 +1,4 @@
-"""What metadynamics and umbrella sampling return."""
+"""Results of metadynamics and umbrella sampling."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ MOST_ROWS = 200_000
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Sampled(MoleculeResult):
-    """What biased dynamics has in common."""
+    """Figures that all biased dynamics have."""
 
     coordinates: tuple[str, ...] = figure("coordinates")
     """Coordinates that were biased."""
     steps: int = figure("steps")
-    """Timesteps that were made."""
+    """Number of timesteps done."""
     time_ps: float = figure("time simulated", "ps")
     """Time simulated, of each replica, in ps."""
     temperature_K: float = figure("temperature asked for", "K")

@@ -1,4 +1,4 @@
-"""What a run of i-PI returns."""
+"""The result of a run of i-PI."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SCALARS, PATH = "scalars.csv", "path.xyz"
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class IpiRun(Result):
-    """A run of i-PI with its clients: dynamics, or the path that it sought."""
+    """A run of i-PI with its clients: dynamics, or a path."""
 
     command: ClassVar[str] = "ipi"
     headline: ClassVar[tuple[str, ...]] = (

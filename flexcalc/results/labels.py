@@ -1,4 +1,4 @@
-"""What labelling returns."""
+"""The result of labelling."""
 
 from __future__ import annotations
 

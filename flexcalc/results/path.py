@@ -1,4 +1,4 @@
-"""What the search of a path returns."""
+"""The result of a path search."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def round_name(number: int) -> str:
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Path(MoleculeResult):
-    """A path between two geometries, its barrier, and what was asked about it afterwards."""
+    """A path between two geometries, its barrier, and the results of further stages."""
 
     command: ClassVar[str] = "path"
     headline: ClassVar[tuple[str, ...]] = (
@@ -44,7 +44,7 @@ class Path(MoleculeResult):
     image_count: int = figure("images", key="images")
     """Number of images, both ends included."""
     steps: int = figure("steps")
-    """Steps that were made."""
+    """Number of steps done."""
     converged: bool = figure("converged")
     """Whether the path has settled, and its highest image has climbed to the barrier."""
     advice: str | None = figure("", default=None)
@@ -68,10 +68,10 @@ class Path(MoleculeResult):
     )
     """Energy of the last image above the first, in kcal/mol."""
     degenerate: bool | None = figure("degenerate rearrangement", default=None)
-    """Whether the ends differ by the labels of like atoms alone; None where only a first path was
-    given."""
+    """Whether the ends differ only by a permutation of identical atoms; None where only a
+    first path was given."""
     equivalent_paths: int | None = figure("equivalent paths", default=None)
-    """Number of different paths that are this one with like atoms relabelled."""
+    """Number of different paths that are this one with identical atoms permuted."""
     barrier_reference_kcal_mol: float | None = figure(
         "barrier of the reference", "kcal/mol", default=None
     )
@@ -149,8 +149,8 @@ class Path(MoleculeResult):
 
     @property
     def equivalents(self) -> Dataset | None:
-        """All paths that are this one with like atoms relabelled, one after the other, where that
-        was asked for; the tags `path`, `image` and `order`."""
+        """All paths that are this one with identical atoms permuted, one after the other, if
+        requested; the tags `path`, `image` and `order`."""
         return self.store.get(EQUIVALENTS)
 
     @property

@@ -1,4 +1,4 @@
-"""What the search of a saddle returns."""
+"""The result of a saddle search."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ FILM_FRAMES = 12
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Saddle(MoleculeResult):
-    """A saddle point, the minima that it joins, and the rates over it.
+    """A saddle point, the minima that it connects, and the rates.
 
     `symmetry_numbers` are those of start, saddle and end, which rates depend on.
     """
@@ -83,7 +83,7 @@ class Saddle(MoleculeResult):
     )
     """Energy of the saddle above the end, in kcal/mol."""
     degenerate: bool | None = figure("degenerate rearrangement", default=None)
-    """Whether the minima differ by the labels of like atoms alone."""
+    """Whether the minima differ only by a permutation of identical atoms."""
     barrier_reference_kcal_mol: float | None = figure(
         "the same by the reference",
         "kcal/mol",

@@ -1,4 +1,4 @@
-"""What training returns."""
+"""The result of training."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def scalars(values: Mapping[str, object]) -> dict[str, int | float | str]:
 
 
 class UsedFrames(NamedTuple):
-    """Frames of the dataset that a model was made with: ascending indices."""
+    """Frames of the dataset that a model was trained and validated on: ascending indices."""
 
     train: np.ndarray
     validation: np.ndarray
@@ -58,7 +58,7 @@ class ValidationErrors(NamedTuple):
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class TrainedModel(Result):
-    """A model of one family, and how it came about.
+    """A trained model of one family, with its errors and hyperparameters.
 
     Args:
         trained: the potential; where it is None, `model` reads it from the run folder.
@@ -84,7 +84,7 @@ class TrainedModel(Result):
     validation_points: int = figure("validation points")
     """Frames that chose its hyperparameters."""
     permutations: int | None = figure("permutations", default=None)
-    """Permutations of like atoms that are built in."""
+    """Permutations of identical atoms that are built in."""
     force_rmse_kcal_mol_A: float | None = figure("force RMSE", "kcal/mol/A", default=None)
     """Error of the force components on the validation frames, in kcal/mol/angstrom."""
     energy_rmse_kcal_mol: float | None = figure("energy RMSE", "kcal/mol", default=None)
@@ -199,7 +199,7 @@ class TrainedModel(Result):
 
     @property
     def split(self) -> UsedFrames:
-        """The frames that this very model was trained on, and those that it was judged by."""
+        """Training and validation frames of this model."""
         drawn = self.store.get(SPLIT)
         refined = self.store.get(f"refinement{self.suffix}.json") or {}
         best_fold = self.store.get(f"frames{self.suffix}.json") or {}
@@ -296,7 +296,7 @@ class Training(TrainedModel):
 
     @property
     def held_out(self) -> Dataset | None:
-        """Frames that took part in no training and no choice; None where there are none."""
+        """Frames used neither for training nor for validation; None where there are none."""
         return self.store.get(HELD_OUT)
 
     @property

@@ -1,4 +1,4 @@
-"""What molecular dynamics returns."""
+"""The result of molecular dynamics."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Trajectory(MoleculeResult):
     replicas: int = figure("replicas")
     """Number of replicas."""
     steps: int = figure("steps")
-    """Timesteps that were made."""
+    """Number of timesteps done."""
     time_ps: float = figure("time simulated", "ps")
     """Time simulated, of each replica, in ps."""
     temperature_mean_K: float | None = figure("mean temperature", "K", default=None)

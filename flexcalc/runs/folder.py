@@ -20,23 +20,23 @@ from flexcalc.storage import atomic_write, copy_tree, naming, run_folder
 from flexcalc.store import UNFINISHED, FlexcalcWarning, FolderStore
 
 LARGE_BYTES = 10**9
-"""Output beyond which a run says beforehand how much there will be."""
+"""Size of the output above which a run announces it beforehand."""
 
 OWN_FILES = frozenset({".lock", "run.toml", "log.txt", "split.json", "plumed.dat", "start.xyz"})
-"""What a run folder has before any work is done."""
+"""Files of a run folder that exist before any work is done."""
 
 
 class RunFolder(FolderStore):
     """The store of a run; an unfinished run of the same options is resumed.
 
-    A folder made here goes again if the input turns out bad before anything came of it.
+    A new folder is removed if the input turns out invalid before any work is done.
 
     Args:
         command: name of the command.
-        folder: where everything of the run is kept.
-        echo: takes every line that is also logged; None for nobody.
+        folder: path of the run folder.
+        echo: receives every logged line; None for none.
         progress: whether long work shows a progress bar.
-        target: a model folder, NAME.flex, that the run is to make besides.
+        target: a model folder, NAME.flex, to be written next to the run folder.
     """
 
     def __init__(
@@ -61,15 +61,17 @@ class RunFolder(FolderStore):
         return self._finished
 
     def begin(self, options: Any, *, again: bool = False) -> Mapping[str, Any] | None:
-        """Hold the folder, and note the options in run.toml.
+        """Lock the folder, and write the options to run.toml.
 
         Raises:
-            InputError: the folder holds a run with other options, or the target no model.
+            InputError: the folder holds a run with other options, or the target is not a model.
             BusyError: another process is using it.
         """
         target = self.target
         if target is not None and target.exists() and not (target / "model.json").exists():
-            raise InputError(f"{target}: exists and is no flexcalc model; choose another --output")
+            raise InputError(
+                f"{target}: exists and is not a flexcalc model; choose another --output"
+            )
         text = f"# flexcalc {self.command}\n{to_toml(options)}"
         check_same(self.folder / "run.toml", text, options)
         places = (self.folder, *self.folder.parents)
@@ -94,7 +96,7 @@ class RunFolder(FolderStore):
             self._remove_if_empty()
 
     def close(self) -> None:
-        """Close the logs, and let go of the folder."""
+        """Close the logs, and unlock the folder."""
         super().close()
         self._held.close()
 
@@ -102,14 +104,14 @@ class RunFolder(FolderStore):
         return _Part(self, self.folder / part)
 
     def say(self, line: str) -> None:
-        """One line for the reader and for the log."""
+        """Print one line, and log it."""
         if self.echo is not None:
             with naming("standard output"):
                 self.echo(line)
         self.log(line)
 
     def warn(self, text: str, category: type[Warning] = FlexcalcWarning) -> None:
-        """One line that the user should know of; a Python warning where nobody reads lines."""
+        """Print and log a warning; without `echo`, issue a Python warning."""
         if self.echo is None:
             super().warn(text, category)
             self.log(f"warning: {text}")
@@ -117,17 +119,17 @@ class RunFolder(FolderStore):
             self.say(f"warning: {text}")
 
     def log(self, text: str) -> None:
-        """One line for the log alone."""
+        """Log one line, without printing it."""
         path = self.folder / "log.txt"
         with naming(path), open(path, "a", encoding="utf-8") as log:
             log.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {printable(text)}\n")
 
     def bar(self, title: str) -> AbstractContextManager[Progress]:
-        """A progress bar, or without a terminal a line a minute; see `flexcalc.progress.bar`."""
+        """A progress bar, or without a terminal a line per minute; see `flexcalc.progress.bar`."""
         return bar(title, self.say, shown=self.progress)
 
     def announce(self, sizes: Mapping[str, int], advice: str) -> None:
-        """Say how large files will become, where that is much; warn where it does not fit."""
+        """Announce large output files; warn if the disk is too small for them."""
         total = sum(sizes.values())
         there = sum(path.stat().st_size for name in sizes if (path := self.folder / name).exists())
         free = shutil.disk_usage(self.folder).free
@@ -145,18 +147,18 @@ class RunFolder(FolderStore):
             self.say(line)
 
     def deliver(self, name: str) -> None:
-        """Copy a model to the target; where the run was complete before, only if it is gone."""
+        """Copy a model to the target; for a run already complete, only if it is missing."""
         if self.target is not None and not (self.finished and self.target.exists()):
             copy_tree(self.folder / name, self.target)
 
     def finish(self, results: Mapping[str, Any]) -> None:
-        """Write results.json, and remove what an interrupted run would have resumed from."""
+        """Write results.json, and remove the checkpoints."""
         seconds = round(time.monotonic() - self._start, 2)
         self.put(RESULTS, {"command": self.command, **results, "seconds": seconds})
         self.remove(UNFINISHED)
 
     def _remove_if_empty(self) -> None:
-        """Remove the folders that were made, where no work has been left in them."""
+        """Remove new folders that contain no work."""
         entries = list(self.folder.glob("*")) if self.folder in self._new else []
         if all(_is_no_work(entry) for entry in entries):
             for entry in entries:
@@ -167,7 +169,7 @@ class RunFolder(FolderStore):
 
 
 class _Part(FolderStore):
-    """A folder within a run folder; what is said there is said in the run."""
+    """A folder within a run folder; its messages go to the log of the run."""
 
     def __init__(self, run: RunFolder, folder: Path):
         super().__init__(folder, progress=run.progress)
@@ -175,5 +177,5 @@ class _Part(FolderStore):
 
 
 def _is_no_work(entry: Path) -> bool:
-    """Whether a file of a run folder is there before any work is done."""
+    """Whether a file of a run folder exists before any work is done."""
     return entry.is_file() and (entry.name in OWN_FILES or entry.stat().st_size == 0)

@@ -1,4 +1,4 @@
-"""Whether a run folder holds the run that is asked for, complete or not."""
+"""Compare a run folder with the options of a run that is to be started or resumed in it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RESULTS = "results.json"
 
 
 def finished_results(folder: Path, text: str, config: Any) -> Table | None:
-    """The results of a run with this very config, or None."""
+    """The results of a complete run with the same options, or None."""
     try:
         before = tomllib.loads(read_text(folder / "run.toml", LARGEST_FILE))
         now = tomllib.loads(text)
@@ -27,19 +27,19 @@ def finished_results(folder: Path, text: str, config: Any) -> Table | None:
 
 
 def _completed(before: Table, now: Table, config: Any) -> Table:
-    """A run.toml with the options that its version of flexcalc did not have, at their defaults."""
-    whole = dict(before)
+    """A run.toml of an earlier version, with the defaults of options added since."""
+    complete = dict(before)
     for item in fields(config):
         value = getattr(config, item.name)
         if is_dataclass(value) and isinstance(before.get(item.name), dict):
-            whole[item.name] = _completed(before[item.name], now[item.name], value)
+            complete[item.name] = _completed(before[item.name], now[item.name], value)
         elif item.name in now and item.name not in before and value == item.default:
-            whole[item.name] = now[item.name]
-    return whole
+            complete[item.name] = now[item.name]
+    return complete
 
 
 def check_same(path: Path, text: str, config: Any) -> None:
-    """Refuse a folder whose run.toml says something else, save for what may change."""
+    """Refuse a folder whose run.toml differs, except in options that may change."""
     try:
         known = path.exists()
     except (OSError, ValueError) as error:
@@ -76,7 +76,7 @@ def check_same(path: Path, text: str, config: Any) -> None:
 
 
 def _difference(before: Any, now: Any, place: str = "") -> tuple[str, Any, Any]:
-    """The place of the first difference between two values, and what is there."""
+    """The key of the first difference between two tables, and both values."""
     if isinstance(before, dict) and isinstance(now, dict):
         keys = sorted(before.keys() | now.keys())
         inside = [(f"{place}.{key}", before.get(key), now.get(key)) for key in keys]

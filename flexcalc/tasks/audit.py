@@ -1,4 +1,4 @@
-"""Find labels that are not what they claim to be: units, signs, zeros, order of atoms."""
+"""Find labels with wrong units, signs, zeros or order of atoms."""
 
 from __future__ import annotations
 

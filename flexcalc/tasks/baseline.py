@@ -142,7 +142,7 @@ def differences(
         needed: frames, ascending; see `needed_frames`.
         baseline: evaluated in chunks, if there is one.
         checkpoints: what an earlier call had finished of that.
-        progress: told the frames.
+        progress: called with the number of frames.
 
     Raises:
         LabelError: the baseline cannot be computed for a frame.

@@ -85,7 +85,7 @@ def evaluate(options: Evaluate, store: Store) -> Errors:
 
 
 def _drawn(data: Dataset, options: Evaluate) -> Dataset:
-    """As many frames as are asked for, at random but in their order."""
+    """A random sample of the frames, in their order."""
     if options.frames is None or options.frames >= len(data):
         return data
     rng = np.random.default_rng(options.seed)
@@ -93,7 +93,7 @@ def _drawn(data: Dataset, options: Evaluate) -> Dataset:
 
 
 def _undefined(coordinates: Sequence[Coordinate], positions: np.ndarray) -> list[str]:
-    """What to say of dihedrals that have no value in some frames (frames, atoms, 3)."""
+    """A warning about dihedrals that have no value in some frames (frames, atoms, 3)."""
     notes = []
     for one in coordinates:
         straight = np.flatnonzero(one.bend(positions) < LINEAR_DEGREES)
@@ -132,7 +132,7 @@ def _compared(models: Sequence[Errors]) -> tuple[list[str], list[list[str]]]:
 
 
 def _tell(store: Store, errors: Errors, *, alone: bool) -> None:
-    """The figures that matter, a line each; of one model alone those overall come at the end."""
+    """Print the main figures, one per line."""
     if not alone:
         store.say(errors.line())
     for regions in errors.regions:

@@ -1,4 +1,4 @@
-"""Which frames and which hyperparameters a training takes: the ways that `Train` offers."""
+"""Fits with the options of `Train`: splits, folds, refinement, committees, reduction."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def _train_folds(options: Train) -> int:
 
 
 def _check(options: Train) -> None:
-    """Refuse options that do not go together, before anything is written."""
+    """Refuse incompatible options, before anything is written."""
     if options.folds == 1:
         raise InputError("folds: expected 0 for none, or at least 2, got 1")
     if options.train_folds is not None and options.train_folds >= max(options.folds, 1):
@@ -194,7 +194,7 @@ class Fit:
         split: indices into it.
         family: with the hyperparameters that are set.
         rng: seeds the training.
-        progress: told the steps.
+        progress: called with the steps.
         checkpoints: what an earlier fit with the same arguments had finished.
     """
 
@@ -350,6 +350,6 @@ class Fit:
 
 
 def held_out(parts: Split, fits: Sequence[Fitted]) -> np.ndarray:
-    """Frames that took part in no training and no choice, ascending indices."""
+    """Frames used neither for training nor for validation, ascending indices."""
     used = [frames for fit in fits for frames in (fit.split.train, fit.split.validation)]
     return np.setdiff1d(parts.rest, np.concatenate(used))

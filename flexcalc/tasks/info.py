@@ -29,7 +29,7 @@ from flexcalc.units import KCAL_MOL
 
 
 def info(options: Info) -> Description:
-    """Describe what a place, an address or an object is.
+    """Describe a file, folder, address or object.
 
     Raises:
         InputError: it is none of a model, a dataset, a run folder or a result; or there are no
@@ -93,7 +93,7 @@ def _of_potential(potential: Potential) -> Description:
 def _model(numbers: Sequence[int] | np.ndarray, facts: Mapping[str, Any]) -> Description:
     shown = {key: value for key, value in facts.items() if key != FACT}
     if facts.get(FACT) is not None:
-        shown["bonding"] = "kept: a start whose like atoms are in another order is refused"
+        shown["bonding"] = "kept: a start whose identical atoms are in another order is refused"
     return Description("model", {"molecule": formula(np.array(numbers)), **shown})
 
 
@@ -153,10 +153,10 @@ def _isotopes(data: Dataset) -> dict[str, str]:
     if data.masses is None:
         return {}
     try:
-        told = isotopes(data.numbers, atomic_masses(data.numbers, data.own_masses()))
+        masses = isotopes(data.numbers, atomic_masses(data.numbers, data.own_masses()))
     except MoleculeError:
         return {"isotopes": "different ones from frame to frame"}
-    return {"isotopes": told} if told else {}
+    return {"isotopes": masses} if masses else {}
 
 
 def _read_leniently(path: Path, options: Info) -> Dataset:

@@ -49,7 +49,7 @@ def serve(options: Serve) -> int:
 
 
 def ipi(options: Ipi, store: Store) -> IpiRun:
-    """Run i-PI with its clients; keeps scalars.csv beside i-PI's own files, path.xyz of a path.
+    """Run i-PI with its clients; keeps scalars.csv next to i-PI's own files, path.xyz of a path.
 
     Raises:
         InputError: the input or the potential cannot be used.

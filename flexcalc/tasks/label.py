@@ -50,7 +50,7 @@ FRAME_ARRAYS = 10
 
 
 def label(options: Label, store: Store) -> Labels:
-    """Sample geometries and label them; a second call goes on where the first stopped.
+    """Sample geometries and label them; a second call resumes it.
 
     A start is labelled before anything is sampled, or first of all by a job queue. Keeps that
     label in trial.xyz, and starts.xyz, geometries.xyz, labels.xyz and quarantine.xyz.
@@ -84,8 +84,8 @@ def label(options: Label, store: Store) -> Labels:
     if not count.labelled:
         reason = store.get(QUARANTINE).tags["reason"][0]
         raise LabelError(
-            f"{level} labelled no frame; the first: {reason}; mend that, and the same command "
-            "with --retry-quarantined tries them again"
+            f"{level} labelled no frame; the first: {reason}; after fixing this, the same "
+            "command with --retry-quarantined tries them again"
         )
     # In the order of the geometries, so that the same seed trains the same model.
     store.put(LABELS, read_labels(store))
@@ -102,7 +102,7 @@ def label(options: Label, store: Store) -> Labels:
 
 @dataclass(frozen=True, eq=False)
 class _Work:
-    """What is to be done, everything read and checked.
+    """The labelling to be done, with all input read and checked.
 
     Args:
         options: with charge and multiplicity that the starts state.
@@ -178,13 +178,13 @@ def default_sampler(reference: PotentialLike, workers: int) -> PotentialLike:
 
 
 def _say_electrons(options: Label, store: Store) -> None:
-    """Say charge and multiplicity of the labels, where they are not the usual ones."""
+    """Report charge and multiplicity of the labels, unless they are the defaults."""
     if not isinstance(options.reference, str):
         return
     known = {k: v for k, v in electron_options(options.reference).items() if v is not None}
     if known:
-        told = ", ".join(f"{name} {value}" for name, value in known.items())
-        store.say(f"labels by {options.reference}: {told}")
+        electrons = ", ".join(f"{name} {value}" for name, value in known.items())
+        store.say(f"labels by {options.reference}: {electrons}")
 
 
 def _sampled(work: _Work, store: Store, pool: Pool) -> Dataset:

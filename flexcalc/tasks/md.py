@@ -50,10 +50,10 @@ def md(options: Md, store: Store) -> Trajectory:
     found = store.begin(options)
     if found is not None:
         return Trajectory.from_dict(found, store)
-    known = start.told(store)
+    known = start.describe(store)
     store.announce(_sizes(options, positions, start.potential.numbers), ADVICE)
     render = _Render(options, start.potential.numbers)
-    watch = Watch("md", options, options.replicas, render.words)
+    watch = Watch("md", options, options.replicas, render.message)
     recorders = [
         Recorder(store.frames(TRAJECTORY), options.frame_every, render.frames),
         Recorder(store.lines(SCALARS), _scalars_every(options), render.scalars),
@@ -134,7 +134,7 @@ def _moving(
 
 
 class _Render:
-    """Turns states into words, and into records of the two logs."""
+    """Turns states into progress messages and records of the two logs."""
 
     def __init__(self, options: Md, numbers: np.ndarray):
         self.options, self.method, self.numbers = options, options.method, numbers
@@ -150,7 +150,7 @@ class _Render:
         }
         return frames_of(self.numbers, state.positions[rows], shown, tags, self.method.masses)
 
-    def words(self, state: DynamicsState | PlumedState) -> str:
+    def message(self, state: DynamicsState | PlumedState) -> str:
         return f"{self.method.temperature(state.momenta, self.numbers).mean():.0f} K"
 
     def scalars(self, state: DynamicsState | PlumedState) -> bytes:

@@ -40,7 +40,7 @@ from flexcalc.units import KCAL_MOL
 
 
 def metad(options: Metad, store: Store) -> FreeEnergySurface:
-    """Run metadynamics, and read the free-energy surface off its hills.
+    """Run metadynamics, and compute the free-energy surface from its hills.
 
     Keeps HILLS, COLVAR, trajectory.xyz (labels of the model without the bias) and surface.npz.
 
@@ -57,7 +57,7 @@ def metad(options: Metad, store: Store) -> FreeEnergySurface:
     found = store.begin(options)
     if found is not None:
         return FreeEnergySurface.from_dict(found, store)
-    known = start.told(store)
+    known = start.describe(store)
     for note in notes:
         store.warn(note)
     store.announce(
@@ -146,7 +146,7 @@ class _Watch(Watch):
     """Shows the height of hills and the first walker's place too."""
 
     def __init__(self, options: Metad, method: Metadynamics, numbers: np.ndarray):
-        super().__init__("metad", options, options.walkers, self.words)
+        super().__init__("metad", options, options.walkers, self.message)
         self.bias, self.height = method.bias(numbers, np.zeros(0)), 0.0
 
     def __call__(self, state: Any) -> None:
@@ -154,7 +154,7 @@ class _Watch(Watch):
             self.height = float(state.heights.mean()) / KCAL_MOL
         super().__call__(state)
 
-    def words(self, state: MetadynamicsState) -> str:
+    def message(self, state: MetadynamicsState) -> str:
         where = self.bias.values(state.positions[:1])[0]
         shown = ", ".join(f"{value:.4g}" for value in where)
         return f"hill {self.height:.3f} kcal/mol, walker 0 at {shown}"

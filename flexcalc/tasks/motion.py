@@ -37,7 +37,7 @@ from flexcalc.tasks.ordering import Ordered, ordered
 NS_A_DAY_PER_FS_A_SECOND = 86400 * 1e-6
 
 TELL_EVERY = 10
-"""Steps between two words to the progress bar."""
+"""Steps between two updates of the progress bar."""
 
 
 class Moving(Protocol):
@@ -127,8 +127,8 @@ class Start[C]:
             self.potential, positions, fixed, name_of(options.model), options.method.masses
         )
 
-    def told(self, store: Store) -> Known:
-        """Say what there is to say of the start, and return what results have of it."""
+    def describe(self, store: Store) -> Known:
+        """Report how the start was read, and return its figures for the results."""
         options: Any = self.options
         return {
             "model": name_of(options.model),
@@ -181,7 +181,7 @@ def move[S: State](
         recorders: the logs of the run.
 
     Returns:
-        The steps that were made, and why a guard stopped the run, if one did.
+        The number of steps done, and why a guard stopped the run, if one did.
     """
     options = watch.options
     rng = np.random.default_rng(options.seed)
@@ -258,7 +258,7 @@ def trajectory_bytes(options: Moving, positions: np.ndarray, numbers: Any) -> in
 
 
 def table_bytes(options: Moving, every: int, rows: int, columns: int) -> int:
-    """Bytes of a table that gets so many rows of numbers every so many steps.
+    """Size in bytes of a table with a number of rows per recorded step.
 
     Columns of few digits, such as the time and the replica, count as one together.
     """

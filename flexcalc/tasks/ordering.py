@@ -1,4 +1,4 @@
-"""Geometries whose like atoms are in another order than the model's: refused, or mapped."""
+"""Geometries whose identical atoms are in another order than the model's: refused, or mapped."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Ordered:
 
 
 def reordered(data: Dataset, order: np.ndarray) -> Dataset:
-    """The same frames, like atoms in another order (atoms,); their masses go with them."""
+    """The same frames, identical atoms in another order (atoms,); their masses go with them."""
     forces = None if data.forces is None else data.forces[:, order]
     masses = None if data.masses is None else data.masses[:, order]
     return replace(data, positions=data.positions[:, order], forces=forces, masses=masses)
@@ -68,7 +68,7 @@ def ordered(
         most: take only what most frames show, as of a dataset in which bonds come and go.
 
     Raises:
-        InputError: their like atoms are in another order, and may not be put into the model's.
+        InputError: their identical atoms are in another order, and may not be put into the model's.
     """
     found = judged(potential, data.positions)
     few = most and 2 * found.relabelled <= found.frames
@@ -87,6 +87,6 @@ def ordered(
     if found.unknown > (found.frames / 2 if most else 0):
         warnings.append(
             f"{where}: {found.unknown} of {found.frames} geometries have bonds that no "
-            "training frame of the model has, in any order of like atoms: another isomer?"
+            "training frame of the model has, in any order of identical atoms: another isomer?"
         )
     return Ordered(data, None, warnings=warnings)

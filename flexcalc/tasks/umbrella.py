@@ -60,7 +60,7 @@ def umbrella(options: UmbrellaSampling, store: Store) -> FreeEnergyProfile:
     found = store.begin(options)
     if found is not None:
         return FreeEnergyProfile.from_dict(found, store)
-    known = start.told(store)
+    known = start.describe(store)
     for note in notes:
         store.warn(note)
     store.announce(
@@ -73,7 +73,7 @@ def umbrella(options: UmbrellaSampling, store: Store) -> FreeEnergyProfile:
         ADVICE,
     )
     render = _Render(options, method, numbers)
-    watch = Watch("umbrella", options, len(positions), render.words)
+    watch = Watch("umbrella", options, len(positions), render.message)
     recorders = [
         Recorder(store.frames(TRAJECTORY), options.frame_every, render.frames),
         Recorder(store.lines(COLVAR), options.colvar_every, render.colvar),
@@ -141,13 +141,13 @@ def method_of(options: UmbrellaSampling) -> Umbrella:
 
 
 class _Render:
-    """Turns states into words, and into records of the logs."""
+    """Turns states into progress messages and records of the logs."""
 
     def __init__(self, options: UmbrellaSampling, method: Umbrella, numbers: np.ndarray):
         self.options, self.method, self.numbers = options, method, numbers
         self.coordinates = [line.coordinate for line in method.lines]
 
-    def words(self, state: UmbrellaState) -> str:
+    def message(self, state: UmbrellaState) -> str:
         pulled = "pulled to the windows" if state.step <= self.options.equilibration // 2 else ""
         settling = "equilibration" if state.step <= self.options.equilibration else "sampling"
         kelvin = self.options.method.temperature(state.momenta, self.numbers).mean()

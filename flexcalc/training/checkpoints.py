@@ -12,11 +12,11 @@ from flexcalc.storage import read_json, write_json
 class Checkpoints:
     """The finished steps of a training, in a folder.
 
-    A step has a name within its part of the work. It is kept as STEP.json, written last and whole,
+    A step has a name within its part of the work. It is saved as STEP.json, written last,
     and STEP.flex where it gave a potential.
 
     Args:
-        folder: made when there is something to keep; None to keep nothing. A step may keep
+        folder: created at the first save; None to save nothing. A step may keep
             its half-done work here too.
     """
 
@@ -28,7 +28,7 @@ class Checkpoints:
         return Checkpoints(None if self.folder is None else self.folder / part)
 
     def load(self, step: str) -> Any | None:
-        """What was kept of a finished step, or None."""
+        """The saved results of a finished step, or None."""
         if self.folder is None:
             return None
         try:
@@ -47,7 +47,7 @@ class Checkpoints:
         return family.load(self.folder / f"{step}.flex")
 
     def save(self, step: str, content: Any, potential: TrainedPotential | None = None) -> None:
-        """Keep a finished step.
+        """Save a finished step.
 
         Args:
             step: its name.

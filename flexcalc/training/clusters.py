@@ -1,4 +1,4 @@
-"""Groups of like frames: by their geometry, then by their energy."""
+"""Clusters of similar frames, by geometry and then by energy."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def ward(features: np.ndarray, count: int, rng: Generator) -> np.ndarray:
 
 
 def nearest_means(values: np.ndarray, count: int) -> np.ndarray:
-    """k-means of numbers, started at evenly spaced quantiles, so without chance.
+    """k-means of numbers, started at evenly spaced quantiles, so deterministic.
 
     Source: Lloyd, IEEE Trans. Inf. Theory 28, 129 (1982), doi:10.1109/TIT.1982.1056489.
 
@@ -104,7 +104,7 @@ def nearest_means(values: np.ndarray, count: int) -> np.ndarray:
 
 
 def shares(total: int, weights: ArrayLike, least: ArrayLike, most: ArrayLike) -> np.ndarray:
-    """Share out whole things by weight, within bounds, the largest remainders rounded up.
+    """Distribute integers by weight, within bounds, by the largest-remainder method.
 
     Args:
         total: how many there are, between the sums of `least` and of `most`.

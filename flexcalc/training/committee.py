@@ -1,4 +1,4 @@
-"""Training a committee: models that differ in the points they have not seen."""
+"""Training of a committee: each model leaves out a different part of the points."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def fit_committee(
             spread is compared with the errors on.
         members: at least two.
         rng: divides the points and seeds the training.
-        progress: told the steps of all members.
+        progress: called with the steps of all members.
         checkpoints: what an earlier call with the same arguments had finished.
 
     Raises:

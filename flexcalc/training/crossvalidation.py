@@ -1,4 +1,4 @@
-"""Errors and hyperparameters from several divisions of the same frames."""
+"""Cross-validation: errors and hyperparameters from several splits of the same frames."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def cross_validate(
     progress: Progress = silent,
     checkpoints: Checkpoints = NO_CHECKPOINTS,
 ) -> CrossValidation:
-    """Train every candidate on some folds and test it on the others, all the way round.
+    """Train every candidate on some folds and test it on the others, for all rotations.
 
     Test frames take no part in the training, not even to stop it or to set a constant. The
     candidate is chosen by its mean errors and the best fold by its own, both by the rule of
@@ -115,7 +115,7 @@ def cross_validate(
         data: labelled frames.
         division: number of folds, and of those to train on: fold n and those after it.
         rng: divides the frames and seeds the training.
-        progress: told the steps of all folds.
+        progress: called with the steps of all folds.
         checkpoints: what an earlier call with the same arguments had finished.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The mixture family: local models of other families, joined by a gate.
+"""The mixture family: local models of other families, combined by a gate.
 
 It stands here, not among the models, as finding its regions and choosing the hyperparameters of
 its members are steps of a training. The potential that comes of it is `models.mixture`'s.
@@ -193,7 +193,7 @@ class Mixture:
         rng: Generator,
         progress: Progress = silent,
     ) -> MixturePotential:
-        """Find the regions, train a model in each, and join them.
+        """Find the regions, train a model in each, and combine them.
 
         Args:
             train: the training points, with forces, and energies unless members do without.
@@ -201,7 +201,7 @@ class Mixture:
                 in its region, and the shares of the backgrounds; without any, a fifth of the
                 training points chooses, before all models are trained on all of them.
             rng: clusters the frames and seeds the training.
-            progress: told the steps of all members.
+            progress: called with the steps of all members.
 
         Raises:
             ConfigError: `regions` is not set, or a member's hyperparameters do not fit.

@@ -1,4 +1,4 @@
-"""Fewer features for a model that is as good, or nearly."""
+"""Reduction of the features of a model, within a tolerance of its error."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def reduce(
     progress: Progress = silent,
     checkpoints: Checkpoints = NO_CHECKPOINTS,
 ) -> Reduction:
-    """Drop the features that matter least, as many as the family's tolerance allows.
+    """Drop the least important features, as many as the tolerance of the family allows.
 
     The error often falls at first, as what is dropped was noise to a small training set, and
     rises steeply in the end. So the bound is the tolerance above the lowest error met, and the
@@ -85,7 +85,7 @@ def reduce(
         train: frames to train on.
         validation: frames to judge by, the same as for the hyperparameters.
         rng: draws geometries, and seeds the training.
-        progress: told the steps of each training.
+        progress: called with the steps of each training.
         checkpoints: what an earlier call with the same arguments had finished.
 
     Raises:
@@ -147,7 +147,7 @@ class _Reduced:
 
 @dataclass(frozen=True, eq=False)
 class _Setup:
-    """What the trainings of a reduction have in common."""
+    """The common setup of the trainings of a reduction."""
 
     family: ReducingFamily
     importances: list[FeatureRow]
@@ -209,7 +209,7 @@ class _Bisection:
 
 
 def milliseconds(potential: Potential, positions: np.ndarray) -> float:
-    """Least time of a few calls to predict one geometry of a batch (batch, atoms, 3)."""
+    """Shortest time of a few calls to predict one geometry of a batch (batch, atoms, 3)."""
     times = []
     for _ in range(CALLS):
         begun = time.perf_counter()

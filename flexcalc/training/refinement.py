@@ -1,4 +1,4 @@
-"""Further training points where a model is worst."""
+"""Refinement: further training points where the errors of a model are largest."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FINE = 50
 
 @dataclass(frozen=True, eq=False)
 class Rounds:
-    """How the training points of a refinement grow.
+    """The number of training points of a refinement, round by round.
 
     Args:
         start: indices in the pool of the first training points.
@@ -108,7 +108,7 @@ def refine(
     progress: Progress = silent,
     checkpoints: Checkpoints = NO_CHECKPOINTS,
 ) -> Refined:
-    """Train, take points where errors are large, repeat.
+    """Train, add points where errors are large, and repeat.
 
     By `worst`, those are the worst frames of the clusters with the largest errors. By `error`,
     frames are drawn with a chance in proportion to their force error: more of them where it is
@@ -125,7 +125,7 @@ def refine(
             hyperparameters; see `training.tuning.fit_best`.
         rounds: how many points are added, and when.
         rng: seeds the clustering and the training.
-        progress: told the steps of each training.
+        progress: called with the steps of each training.
         checkpoints: what an earlier call with the same arguments had finished.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Regions of configuration space that deserve a model of their own."""
+"""Regions of configuration space for the local models of a mixture."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which frames of a dataset to train on."""
+"""Selection of training points from a dataset."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def choose(kind: str, data: Dataset, points: int, rng: Generator) -> np.ndarray:
 
 
 def _stratified(data: Dataset, points: int, rng: Generator) -> np.ndarray:
-    """Draw frames whose energies are distributed as in the whole set, its ends included.
+    """Draw frames whose energies are distributed as in the complete set, including its extremes.
 
     Without energies they are drawn at random.
 
@@ -61,7 +61,7 @@ def _stratified(data: Dataset, points: int, rng: Generator) -> np.ndarray:
 
 
 def _random(data: Dataset, points: int, rng: Generator) -> np.ndarray:
-    """Draw frames at random, all alike."""
+    """Draw frames uniformly."""
     return rng.choice(len(data), points, replace=False)
 
 
@@ -112,7 +112,7 @@ SELECTIONS: Mapping[Selection, Callable[[Dataset, int, Generator], np.ndarray]] 
 
 
 def _drawn(group_of: np.ndarray, quotas: np.ndarray, rng: Generator) -> np.ndarray:
-    """Indices of frames drawn at random, so many from each group."""
+    """Indices of frames drawn at random, a given number from each group."""
     drawn = [
         rng.choice(np.flatnonzero(group_of == index), quota, replace=False)
         for index, quota in enumerate(quotas)

@@ -1,7 +1,7 @@
-"""Which hyperparameters to take.
+"""Search of hyperparameters.
 
-The search is ask and tell: a `Search` says which candidate to try next, its caller trains that and
-tells its errors. `Trials` is the caller that trains, judges and keeps what is finished.
+The search is ask and tell: a `Search` proposes the next candidate, its caller trains it and reports
+its errors. `Trials` is the caller that trains and validates candidates, with checkpoints.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def fit_best(
         train: frames to train on.
         validation: frames to judge by; None only where there is nothing to choose.
         rng: seeds the training; candidates from checkpoints change nothing for the others.
-        progress: told the steps of all candidates and the best force RMSE so far.
+        progress: called with the steps of all candidates and the best force RMSE so far.
         checkpoints: what an earlier search with the same arguments had finished.
 
     Raises:
@@ -155,7 +155,7 @@ def best_row(table: Sequence[Mapping[str, Any]]) -> int:
 
 
 class Search:
-    """Which candidate of a family to try next: ask for one, train it, tell its errors.
+    """Proposes the next candidate of a family: ask for one, train it, tell its errors.
 
     Args:
         family: its `candidates()` are tried, as `fit_best` says.
@@ -177,7 +177,7 @@ class Search:
         self.trials: list[Trial] = []
 
     def ask(self) -> Family | None:
-        """The next candidate, by the errors told so far; None at the end of the search."""
+        """The next candidate, given the errors so far; None at the end of the search."""
         told = iter(self.trials)
         if not self.judged:
             return None if self.trials else self.candidates[0]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import multiprocessing
 import pickle
-from pathlib import Path
 
 import ase
 import numpy as np
@@ -20,8 +19,7 @@ import flexcalc
 from flexcalc.errors import AddressError, MoleculeError
 from flexcalc.methods.path import match_endpoints
 from flexcalc.potential import Evaluation
-
-INPUTS = Path(__file__).parents[2] / "inputs"
+from tests.systems import INPUTS
 
 
 def glycine(name="Ip"):

@@ -111,7 +111,7 @@ def hasty(monkeypatch) -> None:
 @pytest.mark.usefixtures("hasty")
 def test_jobs_that_the_queue_refuses_end_the_run_in_its_words(tmp_path, slurm):
     slurm.refuse("sbatch: error: invalid partition specified: nowhere\n")
-    with pytest.raises(LabelError, match=r"sbatch says: invalid partition .*same command goes on"):
+    with pytest.raises(LabelError, match=r"sbatch says: invalid partition .*same command resumes"):
         labelled(tmp_path / "run")
     assert not (tmp_path / "run").exists() or not list((tmp_path / "run").iterdir())
 

@@ -24,9 +24,8 @@ from flexcalc.methods.iterate import Checkpoint, Recorder, Setup, iterate, pack,
 from flexcalc.potential import CheckedPotential, Evaluation
 from flexcalc.storage import AppendLog, whole_lines
 from flexcalc.store import FolderStore
+from tests.systems import GEOMETRY, WATER
 
-WATER = np.array([8, 1, 1])
-GEOMETRY = np.array([[0.0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]])
 COLD = 1e-12
 """Kelvin: so cold that only the forces move an atom."""
 

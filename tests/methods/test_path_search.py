@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import ase
 import numpy as np
 import pytest
@@ -36,8 +34,7 @@ from flexcalc.methods.path import (
 from flexcalc.methods.path.geodesic import path_energy
 from flexcalc.methods.relax import relax
 from flexcalc.units import KCAL_MOL
-
-INPUTS = Path(__file__).parents[2] / "inputs"
+from tests.systems import INPUTS
 
 
 def pyramids():

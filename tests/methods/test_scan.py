@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from ase.io import read
@@ -14,8 +12,8 @@ from flexcalc.methods.iterate import iterate
 from flexcalc.methods.path import Scan
 from flexcalc.methods.path.scan import Drive
 from flexcalc.potential import CheckedPotential, Evaluation
+from tests.systems import INPUTS
 
-INPUTS = Path(__file__).parents[2] / "inputs"
 DIHEDRAL, FIRST, SECOND = "dihedral 5 6 7 8", "angle 5 6 7", "angle 6 7 8"
 BONDS = ("distance 5 6", "distance 6 7", "distance 7 8")
 
@@ -274,7 +272,7 @@ def test_a_bad_drive_is_refused_in_one_line(text):
         ({}, "at least one coordinate"),
         ({"drive": ("distance 0 99",)}, "names atom 99"),
         ({"drive": (DIHEDRAL,), "relax": ("distance 0 99",)}, "names atom 99"),
-        ({"drive": (DIHEDRAL,), "relax": ("distance 0 12",)}, "cannot be told apart"),
+        ({"drive": (DIHEDRAL,), "relax": ("distance 0 12",)}, "cannot be distinguished"),
         ({"drive": (DIHEDRAL,), "relax": (DIHEDRAL,)}, "driven too"),
         ({"drive": (DIHEDRAL,), "relax": (FIRST, FIRST)}, "twice"),
     ],

@@ -2,7 +2,6 @@
 
 import pickle
 from copy import deepcopy
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,8 +21,8 @@ from flexcalc.models.gdml.descriptor import (
 )
 from flexcalc.models.gdml.descriptor.angular import WINDOW
 from flexcalc.models.gdml.groups import close, parsed
+from tests.systems import INPUTS
 
-INPUTS = Path(__file__).parents[2] / "inputs"
 KINDS = ["distances", "some distances", "angles", "dihedrals", "joined", "some joined", "roots"]
 CHAIN = np.array([[0, 1], [1, 2], [2, 3], [3, 4]])
 """Bonds of a chain of five atoms."""

@@ -13,8 +13,8 @@ from flexcalc.models.family import ALONE, ForcesFamily, TrainingWarning, check_l
 from flexcalc.models.mixture import MixturePotential, align_energies
 from flexcalc.registry import make_family
 from flexcalc.training.mixture import APART
-from tests.conftest import WATER, springs
 from tests.models.test_mixture import Springs, frames, two_wells
+from tests.systems import WATER, springs
 
 LABELLED = springs(60)
 ALL = replace(LABELLED, energies=None)

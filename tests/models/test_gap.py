@@ -331,10 +331,10 @@ def test_a_changed_file_of_sparse_points_is_refused(by_hand, water):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("<a><b></a>", "not whole XML"),
+        ("<a><b></a>", "incomplete or malformed XML"),
         ("<a/>", "XML of another kind"),
         ('<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>', "no DOCTYPE"),
-        ("\0\1", "not whole XML"),
+        ("\0\1", "incomplete or malformed XML"),
         (
             '<a><Potential/><gpCoordinates n_sparseX="1" sparseX_filename="../../etc/passwd">'
             "<descriptor>soap Z=1</descriptor></gpCoordinates></a>",

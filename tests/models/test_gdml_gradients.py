@@ -1,7 +1,5 @@
 """Forces are minus the gradient, by whatever descriptor, and at straight angles too."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from ase.io import read
@@ -11,8 +9,8 @@ from flexcalc import geometry
 from flexcalc.geometry.graph import neighbours
 from flexcalc.models.gdml import SGDML
 from flexcalc.models.gdml.descriptor import CompositeDescriptor
+from tests.systems import INPUTS
 
-INPUTS = Path(__file__).parents[2] / "inputs"
 KINDS = {
     "distances": {"descriptor": "distances"},
     "extended": {"descriptor": "extended"},

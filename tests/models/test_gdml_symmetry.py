@@ -1,7 +1,6 @@
 """Permutation groups recovered from geometries, against the known groups of molecules."""
 
 import itertools
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,8 +18,7 @@ from flexcalc.geometry.graph import bonded_share
 from flexcalc.models.gdml import SGDML, automorphisms, symmetry
 from flexcalc.models.gdml.groups import close, cycles, generators_of, is_group, parsed
 from flexcalc.models.gdml.symmetry import find, given, identity, recover
-
-INPUTS = Path(__file__).parents[2] / "inputs"
+from tests.systems import INPUTS
 
 RING_FLIPS = (range(0, 6), 5, 6), (range(8, 14), 8, 7)
 """Ring carbons of azobenzene, the one that is bonded to nitrogen, and that nitrogen."""

@@ -1,7 +1,5 @@
 """Harmonics of permutation groups against products taken one permutation at a time."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from ase.io import read
@@ -11,8 +9,7 @@ from flexcalc.models.gdml.automorphisms import automorphisms
 from flexcalc.models.gdml.descriptor import InverseDistances
 from flexcalc.models.gdml.groups import close, parsed
 from flexcalc.models.gdml.harmonics import harmonics
-
-INPUTS = Path(__file__).parents[2] / "inputs"
+from tests.systems import INPUTS
 
 GROUPS = {
     "trivial": (4, [], 1, 1),

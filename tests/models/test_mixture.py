@@ -24,41 +24,26 @@ from flexcalc.models.mixture import (
 )
 from flexcalc.models.mixture.features import pair_classes
 from flexcalc.models.mixture.gate import MIN_CROSSING_FS, discriminant
-from flexcalc.potential import CheckedPotential, Evaluation
 from flexcalc.registry import FAMILIES
 from flexcalc.training.checkpoints import Checkpoints
 from flexcalc.training.mixture import Mixture
 from flexcalc.training.regions import regions_of, with_neighbours
 from flexcalc.training.tuning import fit_best
 from flexcalc.units import FS, KB
+from tests import systems
+from tests.systems import WATER
 
-WATER = np.array([8, 1, 1])
 OPEN = np.array([[0.0, 0.0, 0.0], [0.96, 0.0, 0.0], [-0.24, 0.93, 0.0]])
 SHUT = np.array([[0.0, 0.0, 0.0], [1.06, 0.0, 0.0], [0.35, 1.00, 0.0]])
-PAIRS = ((0, 1), (0, 2), (1, 2))
 SOFT = 4.0
 """1/eV, of the soft minimum of two wells."""
 
 
-class Springs(CheckedPotential):
-    """Springs of 15 eV/angstrom^2 between all pairs of water, around a shape, and a constant."""
+class Springs(systems.Springs):
+    """Springs of 15 eV/angstrom^2 around a shape of water."""
 
     def __init__(self, shape=OPEN, constant=0.0, numbers=WATER):
-        self.numbers, self.shape, self.constant = np.array(numbers), shape, constant
-        self.calls = []
-
-    def evaluate(self, positions):
-        self.calls.append(len(positions))
-        energies, forces = np.full(len(positions), self.constant), np.zeros_like(positions)
-        for i, j in PAIRS:
-            apart = positions[:, i] - positions[:, j]
-            length = np.linalg.norm(apart, axis=1)
-            gap = length - np.linalg.norm(self.shape[i] - self.shape[j])
-            energies += 7.5 * gap**2
-            pull = (-15.0 * gap / length)[:, None] * apart
-            forces[:, i] += pull
-            forces[:, j] -= pull
-        return Evaluation(energies, forces)
+        super().__init__(15.0, shape, constant, numbers)
 
 
 def frames(count, seed, scale=0.05, between=False):

@@ -16,7 +16,6 @@ from flexcalc.dataset import Dataset
 from flexcalc.errors import AddressError, FileFormatError, InputError
 from flexcalc.models.folder import ModelContent, write_model
 from flexcalc.models.gdml import SGDML
-from flexcalc.potential import CheckedPotential, Evaluation
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("schnetpack")
@@ -27,36 +26,17 @@ from flexcalc.models.networks.step import Flat, compiled_step, plain_step  # noq
 from flexcalc.models.networks.trainer import Trainer  # noqa: E402
 from flexcalc.models.schnetpack import PaiNN, SchNet  # noqa: E402
 from flexcalc.progress import silent  # noqa: E402
+from tests.systems import GEOMETRY, WATER, Springs  # noqa: E402
 
-NUMBERS = np.array([8, 1, 1])
-WATER = np.array([[0.0, 0.0, 0.0], [0.96, 0.0, 0.0], [-0.24, 0.93, 0.0]])
 SMALL = SchNet(
     features=8, interactions=2, radial_functions=8, epochs=12, batch_size=4, compiled="no"
 )
 
 
-class Springs(CheckedPotential):
-    """E = sum over pairs of 5 (r - r0)^2 / 2 eV."""
-
-    numbers = NUMBERS
-
-    def evaluate(self, positions):
-        energies, forces = np.zeros(len(positions)), np.zeros_like(positions)
-        for i, j in ((0, 1), (0, 2), (1, 2)):
-            apart = positions[:, j] - positions[:, i]
-            distance = np.linalg.norm(apart, axis=1)
-            stretch = distance - np.linalg.norm(WATER[j] - WATER[i])
-            energies += 2.5 * stretch**2
-            pull = (5.0 * stretch / distance)[:, None] * apart
-            forces[:, i] += pull
-            forces[:, j] -= pull
-        return Evaluation(energies, forces)
-
-
 def frames(count, seed):
     noise = np.random.default_rng(seed).normal(scale=0.06, size=(count, 3, 3))
-    labels = Springs()(WATER + noise)
-    return Dataset(NUMBERS, WATER + noise, labels.energies, labels.forces)
+    labels = Springs(5.0)(GEOMETRY + noise)
+    return Dataset(WATER, GEOMETRY + noise, labels.energies, labels.forces)
 
 
 TRAIN, JUDGED = frames(18, seed=1), frames(6, seed=2)
@@ -105,8 +85,8 @@ def test_a_training_that_was_killed_gives_the_same_weights(tmp_path):
     """kill -9 in another process, resumed in this one."""
     script = textwrap.dedent(f"""
         import sys
-        sys.path.insert(0, {str(Path(__file__).parent)!r})
-        import test_network_training as here
+        sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+        import tests.models.test_network_training as here
         from flexcalc.models.networks import trainer
         trainer.CHECKPOINT_S = 0.0
         def told(done, total, note):
@@ -147,7 +127,7 @@ def test_a_checkpoint_of_another_training_is_not_taken(tmp_path, monkeypatch):
 def test_the_step_is_the_gradient_of_the_loss(family):
     """Central differences of the loss in float64: error h^2 and rounding over h."""
     torch.manual_seed(0)
-    network = family.build(NUMBERS, TRAIN.positions).double()
+    network = family.build(WATER, TRAIN.positions).double()
     flat = Flat(network)
     batch = [torch.tensor(a[:4]) for a in (TRAIN.positions, *TRAIN.labels())]
     step = plain_step(flat, 0.3, 0.7)
@@ -165,7 +145,7 @@ def test_the_step_is_the_gradient_of_the_loss(family):
 def test_a_traced_step_is_the_plain_step():
     """What the compiler is given; it is run here without one."""
     torch.manual_seed(0)
-    flat = Flat(SMALL.build(NUMBERS, TRAIN.positions).double())
+    flat = Flat(SMALL.build(WATER, TRAIN.positions).double())
     step = plain_step(flat, 0.3, 0.7)
     first, second = (
         [torch.tensor(a[part]) for a in (TRAIN.positions, *TRAIN.labels())]
@@ -183,7 +163,7 @@ def test_a_traced_step_is_the_plain_step():
 @pytest.mark.long
 def test_a_compiled_step_is_the_plain_step():
     torch.manual_seed(0)
-    flat = Flat(SMALL.build(NUMBERS, TRAIN.positions))
+    flat = Flat(SMALL.build(WATER, TRAIN.positions))
     step = plain_step(flat, 0.3, 0.7)
     batch = [torch.tensor(a[:4], dtype=torch.float32) for a in (TRAIN.positions, *TRAIN.labels())]
     compiled = compiled_step(step, (flat.vector(), *batch))
@@ -197,7 +177,7 @@ def test_a_compiled_step_is_the_plain_step():
 def test_a_recorded_step_is_the_plain_step():
     """On another batch than the one it was recorded with."""
     torch.manual_seed(0)
-    flat = Flat(SMALL.build(NUMBERS, TRAIN.positions).cuda())
+    flat = Flat(SMALL.build(WATER, TRAIN.positions).cuda())
     step = plain_step(flat, 0.3, 0.7)
     first, second = (
         [
@@ -230,7 +210,7 @@ def test_a_size_that_comes_again_is_recorded_once_and_the_last_used_are_kept():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_replayed_potential_is_the_plain_one():
     torch.manual_seed(0)
-    network = SMALL.build(NUMBERS, TRAIN.positions).cuda().double()
+    network = SMALL.build(WATER, TRAIN.positions).cuda().double()
     replayed = Replayed(lambda batch: differentiated(network, batch))
     batches = torch.tensor(TRAIN.positions, device="cuda").split(4)[:3]
     for batch in batches:
@@ -338,7 +318,7 @@ def test_an_address_opens_a_network_in_another_precision(tmp_path):
 
 
 def test_labels_that_are_all_the_same_are_refused():
-    flat = Dataset(NUMBERS, TRAIN.positions, np.zeros(18), np.zeros((18, 3, 3)))
+    flat = Dataset(WATER, TRAIN.positions, np.zeros(18), np.zeros((18, 3, 3)))
     with pytest.raises(InputError, match="forces differ"):
         SMALL.fit(flat, None, np.random.default_rng(0))
 
@@ -373,7 +353,7 @@ def test_hyperparameters_that_make_no_network_are_refused(tmp_path, change):
         tmp_path / "model.flex",
         ModelContent(
             family="schnet",
-            numbers=NUMBERS,
+            numbers=WATER,
             hyperparameters=values,
             arrays={"constant": np.array(0.0), "scale": np.array(1.0)},
             facts={},

@@ -14,9 +14,9 @@ from ase.io import read
 from flexcalc.errors import AddressError, InputError, LabelError, MissingExtraError
 from flexcalc.references import scf
 from flexcalc.references.dft import DFT, DFTOptions, split
+from tests.systems import WATER
 
 pyscf = pytest.importorskip("pyscf")
-WATER = np.array([8, 1, 1])
 
 
 def quick(numbers=WATER, dispersion=None, **options):

@@ -3,7 +3,6 @@
 import pickle
 import stat
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,8 +12,7 @@ from ase.calculators.emt import EMT
 from flexcalc.errors import AddressError, LabelError, MissingProgramError
 from flexcalc.references.external import ASEPotential
 from flexcalc.registry import open_potential
-
-INPUTS = Path(__file__).parents[2] / "inputs"
+from tests.systems import INPUTS
 
 MODULE = '''
 """Calculators that behave in various ways."""

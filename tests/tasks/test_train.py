@@ -15,7 +15,7 @@ from flexcalc.models.gdml import SGDML
 from flexcalc.store import FlexcalcWarning
 from flexcalc.training import tuning
 from flexcalc.training.checkpoints import Checkpoints
-from tests.conftest import springs
+from tests.systems import springs
 
 GRID = {"points": 20, "validation_points": 10, "sigmas": (2.0, 5.0, 10.0), "seed": 3}
 WORDS = ["--points", "20", "--validation-points", "10", "--sigmas", "2,5,10", "--seed", "3"]
@@ -116,7 +116,7 @@ def test_an_output_that_is_a_model_gets_the_model(empty):
         with pytest.raises(InputError, match="one model folder cannot hold 2"):
             flexcalc.train(data, two, points=20, output="two.flex")
     Path("no.flex").mkdir()
-    with pytest.raises(InputError, match="is no flexcalc model"):
+    with pytest.raises(InputError, match="is not a flexcalc model"):
         flexcalc.train(data, points=20, output="no.flex")
     assert {path.name for path in empty.iterdir()} == {"water.flex", "water-train", "no.flex"}
 
@@ -261,3 +261,15 @@ def test_atoms_with_results_are_data():
     fit = flexcalc.train(frames, points=20, sigma=5.0)
     expected = flexcalc.train(springs(40), points=20, sigma=5.0)
     assert fit.errors == expected.errors
+
+
+def test_a_training_is_the_potential_of_a_run_that_is_kept(empty):
+    """Results and sums are dataclasses like the sections of a config, but are potentials."""
+    fit = flexcalc.train(springs(40), points=20, sigma=5.0, symmetry=False)
+    start = springs(1)
+    for name, potential in {"fit": fit, "sum": flexcalc.Sum(fit.model, fit.model)}.items():
+        first, again = (
+            flexcalc.md(potential, start, steps=4, output=name, progress=False) for _ in range(2)
+        )
+        assert first.positions.tobytes() == again.positions.tobytes()
+        assert "kind =" not in (empty / name / "run.toml").read_text().split("[method]")[0]

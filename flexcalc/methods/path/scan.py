@@ -377,7 +377,7 @@ class Scan:
             place = tree.locate(coordinate)
             if place is None:
                 raise InputError(
-                    f"relax: {coordinate.label!r} cannot be told apart from the others along "
+                    f"relax: {coordinate.label!r} cannot be distinguished from the others along "
                     'the bonds; name others, or relax = ["all"]'
                 )
             if place in found:

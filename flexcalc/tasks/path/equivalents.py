@@ -1,4 +1,4 @@
-"""Stage: the other paths that are the same one with like atoms relabelled."""
+"""Stage: the other paths that are the same one with identical atoms permuted."""
 
 from __future__ import annotations
 

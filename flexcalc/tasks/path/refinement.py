@@ -56,7 +56,7 @@ Search = Callable[[PathJob, Store], Path]
 
 @dataclass(frozen=True, eq=False)
 class Refinement:
-    """What a model is retrained with.
+    """Options of the retraining of a model.
 
     Args:
         fit: trains as the first model was.
@@ -81,7 +81,7 @@ def plan_refinement(options: PathSearch, potential: Potential) -> Refinement:
     """
     if options.dataset is None or options.relabel is None:
         raise InputError(
-            "refine: expected dataset and relabel beside it, the frames that the model was trained "
+            "refine: expected dataset and relabel too, the frames that the model was trained "
             "on and the reference that labelled them"
         )
     fit = recipe(potential, name_of(options.model))

@@ -1,4 +1,4 @@
-"""Stage: the highest image becomes a saddle, with its descent and rates."""
+"""Stage: the highest image is refined to a saddle, with its descent and rates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The search itself: first path, iterations, and what came out."""
+"""The search: initial path, iterations and result."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def search(job: PathJob, store: Store) -> tuple[FoundPath, Path]:
     isotopes = isotopes_in(store, job.potential.numbers, masses)
     if job.end is not None and _unlike(job.potential.numbers, masses):
         store.warn(
-            "the end is matched to the start whatever the masses of like atoms: see in "
+            "the end is matched to the start whatever the masses of identical atoms: see in "
             "path.xyz that the isotopes are where they should be"
         )
     first, degenerate = _first(job)
     if degenerate:
         store.say(
-            "the ends differ by the labels of like atoms alone: a degenerate rearrangement, "
-            "searched with the labels as they are given"
+            "the ends differ only by a permutation of identical atoms: a degenerate rearrangement, "
+            "the order of atoms is kept"
         )
     state = _iterate(job, store, first)
     images = align_consecutive(state.images)
@@ -143,7 +143,7 @@ def _result(job: PathJob, store: Store, state: State, found: FoundPath) -> Path:
 
 
 def _advice(job: PathJob, state: State) -> str:
-    """What is left, where, and what to try, in one line."""
+    """The remaining force, its image, and advice, in one line."""
     method, tolerance = job.options.method, job.options.method.force_tolerance_eV_A
     above = int((state.residuals >= tolerance).sum())
     left = "the path has settled, but its highest image has not climbed yet"

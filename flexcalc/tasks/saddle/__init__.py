@@ -1,4 +1,4 @@
-"""A saddle from a guess, the minima that it joins, and rates over it.
+"""A saddle from a guess, the minima that it connects, and rates.
 
 `search` refines the guess and puts everything together, `descent` follows the reaction coordinate
 to both minima, `endpoints` tells which they are, and `rates` computes rates.

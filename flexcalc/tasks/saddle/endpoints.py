@@ -1,4 +1,4 @@
-"""Which of the given minima a descent has come to."""
+"""Identification of the minima at the ends of a descent."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ SAME_A = 0.25
 """Root-mean-square distance of the atoms below which two geometries are one minimum."""
 
 TIED_A = 0.05
-"""Difference of two such distances below which the ends differ by labels of like atoms alone."""
+"""Difference of two such distances below which the ends differ only by a permutation of identical
+atoms."""
 
 OTHER = "another minimum"
 
@@ -54,7 +55,7 @@ class Endpoint:
     mirrored: bool
 
     def describe(self) -> str:
-        """What it is, in words."""
+        """Description for messages."""
         if self.rmsd_A is None:
             return "a minimum"
         mirror = "the mirror image of " if self.mirrored and self.name != OTHER else ""
@@ -99,7 +100,7 @@ def identify_endpoints(
 
 
 def misfit(numbers: np.ndarray, place: np.ndarray, target: np.ndarray) -> float:
-    """Root-mean-square distance in angstrom of a geometry, like atoms relabelled, from a target."""
+    """RMSD in angstrom of a geometry from a target, with identical atoms permuted to fit."""
     fitted = align(place[match_atoms(numbers, place, target)][None], target)[0]
     return float(np.sqrt(((fitted - target) ** 2).sum(axis=1).mean()))
 
@@ -118,7 +119,7 @@ def _identified(
     fits.sort(key=lambda fit: (round(fit[0], 3), fit[2]))
     bound = min(fits[0][0] + TIED_A, SAME_A)
     tied = {fits[0][1], *(name for fit, name, _ in fits if fit < bound)}
-    # Ends that differ by the labels of like atoms alone are told by the labels.
+    # Endpoints that differ by a permutation of identical atoms are distinguished by their order.
     nearest = min(tied, key=lambda name: (largest_move(place, ends[name]), name))
     rmsd, name, mirrored = next(fit for fit in fits if fit[1] == nearest)
     return Endpoint(place, energy, name if rmsd < SAME_A else OTHER, rmsd, mirrored)

@@ -231,12 +231,14 @@ def _hessian(job: SaddleJob, store: Store, name: str, positions: np.ndarray) -> 
 def _with_barriers(
     saddle: Saddle, job: SaddleJob, endpoints: list[Endpoint], energy: float
 ) -> Saddle:
-    """The saddle with what it joins, and how high it is above both, which is said."""
+    """The saddle with the minima that it connects and both barriers, which are reported."""
     store, (start, end) = saddle.store, endpoints
     forth, back = ((energy - one.energy) / KCAL_MOL for one in endpoints)
     alike = is_degenerate(job.numbers, start.positions, end.positions)
     if alike:
-        store.say("the minima differ by the labels of like atoms alone: a degenerate rearrangement")
+        store.say(
+            "the minima differ only by a permutation of identical atoms: a degenerate rearrangement"
+        )
     store.say(
         f"the saddle joins {start.describe()} and {end.describe()}; it is "
         f"{forth:.2f} and {back:.2f} kcal/mol above them"
@@ -300,7 +302,7 @@ def _relabelled(
 
 
 def _film(job: SaddleJob, refined: Refined) -> Dataset:
-    """The imaginary mode as a film of one period, half an angstrom to each side."""
+    """The imaginary mode as a trajectory of one period, half an angstrom to each side."""
     first = refined.vibrations.modes[0]
     mode = first / np.sqrt((first**2).sum(axis=1)).max()
     swing = SWING_A * np.sin(np.linspace(0, 2 * np.pi, FILM_FRAMES + 1)[:-1])

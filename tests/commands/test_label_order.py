@@ -10,7 +10,7 @@ from flexcalc.commands.label import label
 from flexcalc.config import Label
 from flexcalc.methods.sampling import Displaced
 
-START = Path(__file__).parents[1] / "inputs" / "glycine-Ip.xyz"
+START = Path(__file__).parents[2] / "inputs" / "glycine-Ip.xyz"
 
 
 def test_labels_come_in_the_order_of_their_geometries(tmp_path):

@@ -13,7 +13,7 @@ from flexcalc.models.gap.xml import layout
 
 pytestmark = [pytest.mark.security, pytest.mark.inputs]
 
-SOURCES = sorted((Path(__file__).parents[1] / "flexcalc").rglob("*.py"))
+SOURCES = sorted((Path(__file__).parents[2] / "flexcalc").rglob("*.py"))
 BOMB = "<!DOCTYPE a [<!ENTITY n 'ha'>]><a>&n;</a>"
 TOLD = "<?xml version='1.0' encoding='{}'?>"
 

@@ -13,7 +13,7 @@ from flexcalc.config.benchmark_tests import Withheld
 from flexcalc.dataset import Dataset
 from flexcalc.files import plumed
 from flexcalc.geometry import Coordinate
-from tests.test_benchmark import NUMBERS, furnish, peroxide
+from tests.benchmarking.test_benchmark import NUMBERS, furnish, peroxide
 
 OWN = """
 import numpy as np

@@ -20,8 +20,8 @@ from flexcalc.errors import AddressError, ConfigError, FileFormatError, InputErr
 from flexcalc.files import FileWarning
 from flexcalc.tasks.label import default_sampler
 from flexcalc.tasks.molecule import Electrons, electrons_of, following, stated
+from tests.systems import WATER
 
-WATER = np.array([8, 1, 1])
 REST = np.array([[0.0, 0.0, 0.12], [0.0, 0.76, -0.48], [0.0, -0.76, -0.48]])
 FORCES = np.array([[0.1, 0.2, 0.3], [-0.1, -0.2, -0.3], [0.0, 0.0, 0.0]])
 CELL = "# CELL(abcABC): 60.0 60.0 60.0 90.0 90.0 90.0 Step: 0 Bead: 0 "

@@ -24,7 +24,7 @@ from flexcalc.methods.crash import CrashTest
 from flexcalc.runs import RunFolder
 from flexcalc.store import Store
 from flexcalc.units import KCAL_MOL
-from tests.conftest import GEOMETRY, WATER, springs
+from tests.systems import GEOMETRY, WATER, springs
 
 TEST = CrashTest(
     temperatures_K=(300.0, 40000.0),

@@ -21,8 +21,8 @@ from flexcalc.errors import (
     MoleculeError,
     UnitError,
 )
+from tests.systems import WATER
 
-WATER = np.array([8, 1, 1])
 REST = np.array([[0.0, 0.0, 0.12], [0.0, 0.76, -0.48], [0.0, -0.76, -0.48]])
 
 

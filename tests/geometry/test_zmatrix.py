@@ -1,7 +1,5 @@
 """Geometries as values along a tree and back, and held coordinates."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from ase.build import molecule
@@ -11,8 +9,7 @@ from flexcalc import geometry
 from flexcalc.errors import InputError
 from flexcalc.geometry import Coordinate, zmatrix
 from flexcalc.geometry.constraints import free_part, held
-
-INPUTS = Path(__file__).parents[1] / "inputs"
+from tests.systems import INPUTS
 
 
 @pytest.fixture
