@@ -32,6 +32,7 @@ import numpy as np
 from flexcalc import files
 from flexcalc.adapters.ase import Calculator
 from flexcalc.models.gdml import SGDML, GDMLPotential
+from flexcalc.models.gdml.potential import Expansion
 from flexcalc.models.gdml.solver import Setting
 from flexcalc.units import KCAL_MOL
 
@@ -230,11 +231,13 @@ def scaling(options):
             group = np.concatenate([group, other])
         size = atoms * (atoms - 1) // 2
         model = GDMLPotential(
-            numbers=np.ones(atoms),
-            permutations=group,
-            features=rng.uniform(0.1, 1.0, (points, size)),
-            coefficients=rng.normal(size=(points, size)),
-            sigma=10.0,
+            np.ones(atoms),
+            Expansion(
+                permutations=group,
+                features=rng.uniform(0.1, 1.0, (points, size)),
+                coefficients=rng.normal(size=(points, size)),
+                sigma=10.0,
+            ),
         )
         positions = rng.normal(scale=4.0, size=(BATCH, atoms, 3))
         batch = median_time(lambda: model(positions), 5) / BATCH

@@ -14,7 +14,7 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from flexcalc.adapters.ipi import launch
+from flexcalc.adapters.ipi import Launch, launch
 
 GIVEN = Path(__file__).parents[1] / "inputs" / "ipi-pimd.xml"
 REPEATS, SHORT = 3, 20
@@ -28,7 +28,7 @@ def step_ms(xml, options):
             path = Path(name) / "given.xml"
             path.write_text(xml)
             outcome = launch(
-                path, options.model, options.start, name, steps=steps, start=options.start
+                path, options.model, options.start, name, Launch(steps=steps, start=options.start)
             )
             seconds.append(outcome.seconds)
     return 1e3 * (seconds[1] - seconds[0]) / options.steps

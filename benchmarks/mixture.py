@@ -39,7 +39,7 @@ from flexcalc.models.mixture import MixturePotential
 from flexcalc.training.mixture import Mixture
 from flexcalc.training.refinement import Rounds, refine
 from flexcalc.training.selection import choose
-from flexcalc.training.tuning import fit_best
+from flexcalc.training.tuning import Sets, fit_best
 
 ENOUGH = 20
 """Frames of a bin that counts."""
@@ -236,7 +236,10 @@ def joint(options):
         if name.startswith("refined-") and (kind != "single" or placed is None):
             first = choose("stratified", pool, options.points // (options.rounds + 1), rng)
             found = refine(
-                family, pool, Rounds(first, options.points, options.rounds, options.by), judged, rng
+                family,
+                Sets(pool, judged),
+                Rounds(first, options.points, options.rounds, options.by),
+                rng,
             )
             placed, potential = pool[found.train], found.choice.potential
         else:

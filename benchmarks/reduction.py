@@ -23,7 +23,7 @@ from ase.data import chemical_symbols
 from flexcalc import files
 from flexcalc.models.family import errors
 from flexcalc.models.gdml import SGDML
-from flexcalc.models.gdml.reduction import IMPORTANCE, lengths, table
+from flexcalc.models.gdml.reduction import lengths, table
 
 BATCH, TIMED = 256, 15
 
@@ -107,7 +107,9 @@ def main():
     begun = time.perf_counter()
     rows = table(full, others.positions)
     few = table(full, others.positions[:50])
-    ranks = [np.argsort(np.argsort([r[IMPORTANCE] for r in part])) for part in (rows, few)]
+    ranks = [
+        np.argsort(np.argsort([r["importance_kcal_mol_A"] for r in part])) for part in (rows, few)
+    ]
     print(
         f"importances in {time.perf_counter() - begun:.1f} s; ranks of 50 frames against "
         f"{len(others)} correlate by {np.corrcoef(*ranks)[0, 1]:.4f}"
@@ -121,7 +123,7 @@ def main():
         print("   ", survivors(everywhere, kinds(full.descriptor, data.numbers, reduced.kept)))
     if options.again:
         begun = time.perf_counter()
-        anew = np.argsort([row[IMPORTANCE] for row in table(model, others.positions)])
+        anew = np.argsort([row["importance_kcal_mol_A"] for row in table(model, others.positions)])
         chosen = np.array(reduced.kept)[anew[len(anew) // 3 :]]
         family_anew = replace(reduced, kept=closed(chosen, full))
         tell("a third less, anew", fit(family_anew), full, train, test, begun)

@@ -45,7 +45,7 @@ _HOMES = {
     "Thermal": "flexcalc.config.methods",
     "WellTempered": "flexcalc.config.methods",
     "benchmark": "flexcalc.benchmarking.command",
-    "demo": "flexcalc.commands.demo",
+    "demo": "flexcalc.demonstration.command",
     "evaluate": "flexcalc.commands.evaluate",
     "export": "flexcalc.commands.export",
     "info": "flexcalc.commands.info",

@@ -15,11 +15,14 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, get_args, get_origin
 
 import typer
 
 from flexcalc.printing import complain, say
+
+if TYPE_CHECKING:
+    from flexcalc.config.reading import Table
 
 Work = Callable[[], None]
 """The work of a command, after its arguments were parsed."""
@@ -181,7 +184,7 @@ def tool_command_of(name: str) -> Callable[..., Work]:
     return command
 
 
-def configured(name: str, arguments: Sequence[str], overrides: dict[str, Any]) -> Any:
+def configured(name: str, arguments: Sequence[str], overrides: Table) -> Any:
     """The config of a command, from RUN.toml or positional words and from flags."""
     from flexcalc import config
 

@@ -144,7 +144,8 @@ def electron_options(address: Address) -> dict[str, int | None]:
     if not is_reference(address) or address.startswith("ase:"):
         return {}
     scheme, rest = address.split(":", 1)
-    accepted = signature(import_object(REFERENCES[scheme]).__init__).parameters
+    kind = import_object(REFERENCES[scheme])
+    accepted = signature(getattr(kind, "takes", kind.__init__)).parameters
     given = dict(parse_qsl(rest.partition("?")[2], keep_blank_values=True))
     return {
         name: int(given[name]) if re.fullmatch(r"[+-]?\d{1,4}", given.get(name, "")) else None

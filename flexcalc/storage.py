@@ -26,6 +26,9 @@ import numpy as np
 
 from flexcalc.errors import BusyError, FileFormatError, InputError
 
+type JSON = bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None
+"""A value that a JSON file can hold."""
+
 PARTIAL = ".partial"
 """Suffix of a file or model folder while it is being written."""
 

@@ -26,6 +26,7 @@ from flexcalc.files.frames import FrameLog
 from flexcalc.files.tables import csv_bytes
 from flexcalc.progress import Progress, bar
 from flexcalc.storage import (
+    JSON,
     AppendLog,
     atomic_write,
     copy_file,
@@ -42,7 +43,7 @@ UNFINISHED = "unfinished"
 """Folder in a run folder for what an interrupted run resumes from."""
 
 Arrays = Mapping[str, np.ndarray]
-Facts = Mapping[str, Any]
+Facts = Mapping[str, JSON]
 
 
 class FlexcalcWarning(UserWarning):
@@ -208,7 +209,7 @@ class Store:
         if name in other.kept:
             self.kept[name] = other.kept[name]
 
-    def arrays(self, name: str) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
+    def arrays(self, name: str) -> tuple[Arrays, Mapping[str, Any]] | None:
         """Arrays and facts that are kept under a name, or None."""
         return self.kept.get(name)
 
@@ -340,7 +341,7 @@ class FolderStore(Store):
         if source.exists():
             copy_file(source, self.folder / name)
 
-    def arrays(self, name: str) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
+    def arrays(self, name: str) -> tuple[Arrays, Mapping[str, Any]] | None:
         """See `storage.load_checkpoint`."""
         return load_checkpoint(self.folder / name)
 

@@ -45,7 +45,7 @@ IMPORTED = (
     *("flexcalc.commands.face", "flexcalc.reports.write", "torch", "scipy.optimize", "scipy.stats"),
     *("matplotlib.backends.backend_svg", "pymbar", "numba", "pydantic", "safetensors.numpy"),
     *("flexcalc.models.networks.trainer", "flexcalc.models.mace.network", "torch._dynamo"),
-    *("flexcalc.models.schnetpack.dense", "flexcalc.models.bpnn.processor", "mace.modules"),
+    *("flexcalc.models.schnetpack.dense", "flexcalc.models.bpnn.potential", "mace.modules"),
 )
 """What most cases would import by themselves otherwise."""
 

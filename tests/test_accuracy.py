@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from flexcalc.analysis import slips
-from flexcalc.analysis.accuracy import accuracy
+from flexcalc.analysis.accuracy import Binning, accuracy
 from flexcalc.dataset import Dataset
 from flexcalc.errors import FileFormatError, ShapeError
 from flexcalc.geometry import Coordinate
@@ -95,7 +95,7 @@ def test_bins_of_a_dihedral_cover_the_circle_worst_first(rng):
     found = accuracy(
         data,
         shifted(data, wrong[:, 0, 0], wrong),
-        coordinates=[Coordinate.parse("dihedral 0 1 2 3")],
+        by=Binning(coordinates=[Coordinate.parse("dihedral 0 1 2 3")]),
         rng=rng,
     )
     (regions,) = found.regions
@@ -118,8 +118,7 @@ def test_bins_of_a_distance_span_the_data_and_hold_every_frame(rng):
     found = accuracy(
         data,
         shifted(data, 0, rng.normal(size=(50, 3, 3))),
-        coordinates=[coordinate],
-        bins=5,
+        by=Binning(coordinates=[coordinate], bins=5),
         rng=rng,
     )
     bins = sorted(found.regions[0].bins, key=lambda one: one.low)

@@ -95,7 +95,7 @@ def command(name, coordinate, start="start.xyz"):
 COMMANDS = ("metad", "umbrella", "wall", "scan", "evaluate")
 REFUSED = {
     ("wall", "dihedral"): "a wall on a dihedral has no far side",
-    ("scan", "python"): "not functions of one's own",
+    ("scan", "python"): "not user-defined functions",
 }
 """What a command does not take of the kinds, and what it says."""
 

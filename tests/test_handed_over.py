@@ -16,7 +16,7 @@ import pytest
 import flexcalc
 from flexcalc import cli
 from flexcalc.errors import AddressError, FileFormatError, InputError
-from flexcalc.models.folder import read_facts, write_model
+from flexcalc.models.folder import ModelContent, read_facts, write_model
 from flexcalc.printing import printable
 from flexcalc.registry import DEEPEST, MemberLoader
 from flexcalc.storage import (
@@ -80,12 +80,14 @@ def delta(name, baseline, model):
     """A model folder that names a baseline."""
     write_model(
         Path(name),
-        family="delta",
-        numbers=WATER,
-        hyperparameters={},
-        arrays={},
-        facts={"baseline": baseline},
-        members={"model.flex": model.save},
+        ModelContent(
+            family="delta",
+            numbers=WATER,
+            hyperparameters={},
+            arrays={},
+            facts={"baseline": baseline},
+            members={"model.flex": model.save},
+        ),
     )
 
 
@@ -116,12 +118,14 @@ def test_a_folder_inside_that_is_called_like_an_address_is_opened_as_a_folder(he
     model = flexcalc.load("water.flex")
     write_model(
         Path("both.flex"),
-        family="committee",
-        numbers=WATER,
-        hyperparameters={},
-        arrays={},
-        facts={},
-        members={"ase:calc.py:make": model.save, "xtb:GFN2-xTB": model.save},
+        ModelContent(
+            family="committee",
+            numbers=WATER,
+            hyperparameters={},
+            arrays={},
+            facts={},
+            members={"ase:calc.py:make": model.save, "xtb:GFN2-xTB": model.save},
+        ),
     )
     Path("both.flex/calc.py").write_text(CODE.format(canary=str(here / "canary")))
     expected = model(GEOMETRY[None]).energies
@@ -147,12 +151,14 @@ def test_models_in_models_have_an_end(here):
         def save(folder, inner=save):
             write_model(
                 folder,
-                family="delta",
-                numbers=WATER,
-                hyperparameters={},
-                arrays={},
-                facts={"baseline": "xtb:GFN2-xTB"},
-                members={"model.flex": inner},
+                ModelContent(
+                    family="delta",
+                    numbers=WATER,
+                    hyperparameters={},
+                    arrays={},
+                    facts={"baseline": "xtb:GFN2-xTB"},
+                    members={"model.flex": inner},
+                ),
             )
 
     save(Path("deep.flex"))
@@ -427,11 +433,13 @@ def test_texts_of_others_paint_no_terminal(here, capfd):
     facts = {"comment": ESCAPE, ESCAPE: {"deeper": [ESCAPE]}}
     write_model(
         Path("paint.flex"),
-        family="sgdml",
-        numbers=WATER,
-        hyperparameters={},
-        arrays={},
-        facts=facts,
+        ModelContent(
+            family="sgdml",
+            numbers=WATER,
+            hyperparameters={},
+            arrays={},
+            facts=facts,
+        ),
     )
     assert read_facts(Path("paint.flex"))["comment"] == ESCAPE
     model.save(Path(f"{ESCAPE.replace('/', '')}.flex"))

@@ -38,7 +38,7 @@ from flexcalc.files.plumed import (
 from flexcalc.geometry import Coordinate
 from flexcalc.methods.dynamics import DynamicsState
 from flexcalc.methods.iterate import Checkpoint, Recorder
-from flexcalc.models.gap.predictor import GAPPotential
+from flexcalc.models.gap.potential import GAPPotential
 from flexcalc.models.gap.xml import read_files
 from flexcalc.reports import write_report
 from flexcalc.reports.folder import RunFolder
@@ -75,7 +75,7 @@ def originals(tmp_path_factory):
         flexcalc.train(data, points=10, sigma=5.0).save("water.flex")
         cli.main(["export", "plain.flex", "sgdml.npz"])
         gap = flexcalc.train(data, "gap", points=5, cutoff=3.0, n_max=2, l_max=1, n_sparse=4)
-        for name, content in gap.files.items():
+        for name, content in gap.model.files.items():
             Path(name).write_bytes(content)
         Path("run.toml").write_text(
             MD + 'replicas = 2\nseed = 3\n[method]\nkind = "langevin"\ntimestep_fs = 0.5\n'

@@ -17,6 +17,7 @@ from flexcalc.dataset import Dataset
 from flexcalc.errors import FileFormatError, ShapeError
 from flexcalc.geometry import Coordinate
 from flexcalc.potential import Evaluation
+from flexcalc.storage import JSON
 from flexcalc.units import KCAL_MOL, MEV
 
 CONVENTION = "force errors are means over the 3N Cartesian components of all frames"
@@ -46,6 +47,20 @@ class Axis:
 
 
 @dataclass(frozen=True)
+class Binning:
+    """Regions to give errors by.
+
+    Args:
+        coordinates: errors are given by bins of each of these.
+        bins: number of equal bins, over the whole circle for a dihedral and over the range of
+            the data otherwise.
+    """
+
+    coordinates: Sequence[Coordinate] = ()
+    bins: int = 18
+
+
+@dataclass(frozen=True)
 class Errors:
     """Errors of one quantity, in eV or eV/angstrom.
 
@@ -64,9 +79,9 @@ class Errors:
     mae_interval: Interval | None = None
     rmse_interval: Interval | None = None
 
-    def to_dict(self, name: str, per: str = "") -> dict[str, Any]:
+    def to_dict(self, name: str, per: str = "") -> dict[str, JSON]:
         """Flat keys such as `force_mae_kcal_mol_A`, in kcal/mol and meV."""
-        keys: dict[str, Any] = {}
+        keys: dict[str, JSON] = {}
         for word, attribute in MEASURES:
             keys |= in_units(f"{name}_{word}", getattr(self, attribute), per)
         for word in ("mae", "rmse"):
@@ -170,9 +185,9 @@ class Accuracy:
     worst: tuple[int, ...]
     warnings: tuple[str, ...]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JSON]:
         """Everything as JSON can hold it: flat keys with units, tables as lists of rows."""
-        keys: dict[str, Any] = {"frames": self.frames, "atoms": self.atoms}
+        keys: dict[str, JSON] = {"frames": self.frames, "atoms": self.atoms}
         keys["convention"] = CONVENTION
         for name, per in QUANTITIES.items():
             errors: Errors | None = getattr(self, name)
@@ -239,8 +254,7 @@ def accuracy(
     evaluation: Evaluation,
     *,
     rng: np.random.Generator,
-    coordinates: Sequence[Coordinate] = (),
-    bins: int = 18,
+    by: Binning = Binning(),
     resamples: int = 200,
     worst: int = 10,
 ) -> Accuracy:
@@ -250,9 +264,7 @@ def accuracy(
         dataset: reference labels; energies or forces alone will do.
         evaluation: predictions for the dataset's positions.
         rng: source of the bootstrap's resampling.
-        coordinates: errors are also given by bins of each of these.
-        bins: number of equal bins, over the whole circle for a dihedral and over the range of
-            the data otherwise.
+        by: regions to give errors by too.
         resamples: bootstrap samples of frames.
         worst: number of worst frames to list.
 
@@ -268,11 +280,16 @@ def accuracy(
     net_force, net_torque = _net(dataset.positions, evaluation.forces)
     energy_line = _line(dataset.energies, evaluation.energies)
     force_line = _line(dataset.forces, evaluation.forces)
-    energy = _energy_errors(dataset.energies, energy_error, draws)
+    offset = None if energy_error is None else float(energy_error.mean())
+    offset_free = None if energy_error is None else _offset_free(energy_error, draws)
+    energy_zero = _zero_energy(dataset.energies)
     return Accuracy(
         frames=frames,
         atoms=atoms,
-        **energy,
+        energy=None if energy_error is None else _errors(energy_error, draws),
+        energy_offset_free=offset_free,
+        energy_offset=offset,
+        energy_zero=energy_zero,
         force=None if force_error is None else _errors(force_error, draws),
         force_zero=None if dataset.forces is None else _errors(dataset.forces),
         elements=_by_element(dataset.numbers, force_error),
@@ -280,16 +297,19 @@ def accuracy(
         regions=tuple(
             Regions(
                 Axis(one.label, one.unit, one.periodic),
-                _bins(one, dataset.positions, bins, energy_error, force_error),
+                _bins(one, dataset.positions, by.bins, energy_error, force_error),
             )
-            for one in coordinates
+            for one in by.coordinates
         ),
         net_force=net_force,
         net_torque=net_torque,
         energy_line=energy_line,
         force_line=force_line,
         worst=_worst(energy_error, force_error, worst),
-        warnings=_warnings(energy, energy_line, force_line),
+        warnings=(
+            *_line_warnings(energy_line, force_line),
+            *_offset_warnings(offset, offset_free, energy_zero),
+        ),
     )
 
 
@@ -322,8 +342,8 @@ def from_units(keys: Mapping[str, Any], name: str, per: str = "") -> Any:
     return None if value is None else float(value) * KCAL_MOL
 
 
-def _part_row(part: Part, name: str) -> dict[str, Any]:
-    row = {"name": name, "symbol": part.symbol, "atoms": list(part.atoms)}
+def _part_row(part: Part, name: str) -> dict[str, JSON]:
+    row: dict[str, JSON] = {"name": name, "symbol": part.symbol, "atoms": list(part.atoms)}
     return row | part.force.to_dict("force", FORCE)
 
 
@@ -419,18 +439,9 @@ def _interval(samples: Sequence[float]) -> Interval | None:
     return float(low), float(high)
 
 
-def _energy_errors(
-    energies: np.ndarray | None, error: np.ndarray | None, draws: np.ndarray
-) -> dict[str, Any]:
-    if energies is None or error is None:
-        names = ("energy", "energy_offset_free", "energy_offset", "energy_zero")
-        return dict.fromkeys(names)
-    return {
-        "energy": _errors(error, draws),
-        "energy_offset_free": _offset_free(error, draws),
-        "energy_offset": float(error.mean()),
-        "energy_zero": _errors(energies - energies.mean()),
-    }
+def _zero_energy(energies: np.ndarray | None) -> Errors | None:
+    """Errors of the mean energy as a prediction."""
+    return None if energies is None else _errors(energies - energies.mean())
 
 
 def _by_atom(numbers: np.ndarray, error: np.ndarray | None) -> tuple[Part, ...]:
@@ -507,10 +518,8 @@ def _worst(
     return tuple(np.argsort(-size, kind="stable")[:count].tolist())
 
 
-def _warnings(
-    energy: dict[str, Any],
-    energy_line: slips.Regression | None,
-    force_line: slips.Regression | None,
+def _line_warnings(
+    energy_line: slips.Regression | None, force_line: slips.Regression | None
 ) -> tuple[str, ...]:
     found = [slips.warning(energy_line, "energy"), slips.warning(force_line, "force")]
     if energy_line is not None and abs(energy_line.correlation) < 0.95:
@@ -518,10 +527,18 @@ def _warnings(
             f"predicted and reference energies correlate only by {energy_line.correlation:.2f}: "
             "the model is poor here, or energies and forces do not belong together"
         )
-    offset, spread = energy["energy_offset"], energy["energy_zero"]
-    if offset is not None and abs(offset) > max(spread.rmse, energy["energy_offset_free"].rmse):
-        found.append(
-            f"the mean energy error is {offset:.4g} eV, more than the energies vary: the zeros "
-            "of energy differ; read the offset-free errors"
-        )
     return tuple(text for text in found if text is not None)
+
+
+def _offset_warnings(
+    offset: float | None, offset_free: Errors | None, zero: Errors | None
+) -> tuple[str, ...]:
+    """One of zeros of energy that differ."""
+    if offset is None or offset_free is None or zero is None:
+        return ()
+    if abs(offset) <= max(zero.rmse, offset_free.rmse):
+        return ()
+    return (
+        f"the mean energy error is {offset:.4g} eV, more than the energies vary: the zeros "
+        "of energy differ; read the offset-free errors",
+    )

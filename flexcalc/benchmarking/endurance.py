@@ -16,7 +16,7 @@ from flexcalc.errors import InputError
 from flexcalc.geometry import Coordinate
 from flexcalc.methods.crash import Crash, CrashState, CrashTest
 from flexcalc.methods.dynamics import conserved_energy
-from flexcalc.methods.iterate import Checkpoint, Recorder, run
+from flexcalc.methods.iterate import Checkpoint, Recorder, Setup, run
 from flexcalc.potential import Potential
 from flexcalc.progress import Progress, silent
 from flexcalc.registry import open_potential
@@ -99,8 +99,7 @@ def run_test(subject: Subject, progress: Progress = silent) -> CrashState:
         rng = np.random.default_rng(subject.seed)
         return run(
             method,
-            subject.potential,
-            method.replicas.positions,
+            Setup(subject.potential, method.replicas.positions),
             CrashState,
             steps=method.steps,
             checkpoint=Checkpoint(store, "crash.checkpoint", rng, recorders),

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from flexcalc import files
-from flexcalc.analysis.accuracy import Accuracy, Region, accuracy
+from flexcalc.analysis.accuracy import Accuracy, Binning, Region, accuracy
 from flexcalc.benchmarking.job import BenchmarkJob, Fit
 from flexcalc.benchmarking.paths import above_first
 from flexcalc.benchmarking.record import page_of, read_or_make, read_or_make_rows
@@ -85,8 +85,7 @@ def errors_on(
         test,
         in_batches(potential, test.positions, silent),
         rng=np.random.default_rng(job.config.seed),
-        coordinates=coordinates,
-        bins=job.config.bins,
+        by=Binning(coordinates, job.config.bins),
         resamples=0,
     )
 

@@ -17,6 +17,7 @@ from flexcalc.commands.annotations import Default, Words, type_of
 from flexcalc.config import from_values, options
 from flexcalc.config.methods import paragraph
 from flexcalc.config.options import Option
+from flexcalc.config.reading import Table
 from flexcalc.dataset import Dataset
 from flexcalc.errors import ConfigError, GuardError
 from flexcalc.fields import FAMILY, GEOMETRIES
@@ -155,7 +156,7 @@ def _places(name: str, chosen: Any, output: Path) -> tuple[Path, Path | None]:
 
 def _bound(
     name: str, order: Sequence[str], given: Sequence[Any], named: Mapping[str, Any]
-) -> dict[str, Any]:
+) -> Table:
     """Values by option.
 
     Raises:
@@ -170,7 +171,7 @@ def _bound(
     return {key: value for key, value in (values | dict(named)).items() if value is not None}
 
 
-def _as_datasets(config: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+def _as_datasets(config: Any, values: Mapping[str, Any]) -> Table:
     """The values, with Datasets for geometries that are given as objects."""
     places = {option.name: option for option in options(config) if option.takes == GEOMETRIES}
     return {

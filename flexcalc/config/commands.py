@@ -14,6 +14,7 @@ from flexcalc.analysis.rates import LowModes
 from flexcalc.config.benchmark import Benchmark
 from flexcalc.config.shared import (
     WORKER_OPTIONS,
+    Command,
     LabelledFrames,
     MapsAtoms,
     OpensPotentials,
@@ -416,7 +417,7 @@ class Demo:
     """Seed of all random numbers."""
 
 
-COMMANDS: dict[str, Any] = {
+COMMANDS: dict[str, type[Command]] = {
     "demo": Demo,
     "label": Label,
     "train": Train,

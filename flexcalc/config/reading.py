@@ -30,6 +30,9 @@ from flexcalc.storage import read_file
 LARGEST_FILE = 1 << 20
 """Bytes that a run file may have."""
 
+type Table = dict[str, Any]
+"""A table of TOML, or the arguments of a call: free until its config is made."""
+
 Place = Callable[[str], str]
 """Where a dotted key was given, for messages: `run.toml: method.kind` or `--steps`."""
 
@@ -48,7 +51,7 @@ def from_values(config: Any, values: Mapping[str, Any]) -> Any:
     """
     known = {option.name: option for option in options(config)}
     short = _short_names(config, values)
-    table: dict[str, Any] = {}
+    table: Table = {}
     for name, value in values.items():
         if name in known:
             many = known[name].many or is_tuple(known[name].annotation)
@@ -118,7 +121,7 @@ def load(
             return _as_typed(config, key)
         return f"{run_file}: {key}"
 
-    table: dict[str, Any] = {}
+    table: Table = {}
     if run_file is not None:
         table = _parsed(run_file)
         _check_known(config, table, place)
@@ -137,7 +140,7 @@ def _as_typed(config: Any, key: str) -> str:
     return f"--{key.removesuffix('.kind').rpartition('.')[2].replace('_', '-')}"
 
 
-def _parsed(path: Path) -> dict[str, Any]:
+def _parsed(path: Path) -> Table:
     try:
         return tomllib.loads(decoded(read_file(path, LARGEST_FILE)))
     except FileNotFoundError:
@@ -151,7 +154,7 @@ def _parsed(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: not valid TOML: {text}") from None
 
 
-def _section(option: Option, table: Any, place: Place, key: str) -> tuple[type, dict[str, Any]]:
+def _section(option: Option, table: Any, place: Place, key: str) -> tuple[type, Table]:
     """The dataclass a section's table is for, and the table without its kind."""
     if isinstance(table, str):
         table = {"kind": table}
@@ -199,7 +202,7 @@ def _check_known(config: type, table: Mapping, place: Place, prefix: str = "") -
                 _check_known(section, rest, place, f"{prefix}{key}.")
 
 
-def _put(config: type, table: dict[str, Any], key: str, value: Any, place: Place) -> None:
+def _put(config: type, table: Table, key: str, value: Any, place: Place) -> None:
     """Set a dotted key; a key of a section goes to each of its tables that has such a field.
 
     Raises:
@@ -263,7 +266,7 @@ def _build(
     return config(**values)
 
 
-def _as_table(entry: Any) -> dict[str, Any]:
+def _as_table(entry: Any) -> Table:
     """A section as a table: of an object its own values, of a name its kind alone."""
     if isinstance(entry, Mapping):
         return dict(entry)
@@ -281,7 +284,7 @@ def _as_given(name: str, key: str) -> str:
     return name
 
 
-def _own_fields(section: Any) -> dict[str, Any]:
+def _own_fields(section: Any) -> Table:
     """The options of a section that was given as an object."""
     kind: Any = type(section)
     return {option.name: getattr(section, option.name) for option in options(kind)}
@@ -364,7 +367,7 @@ def _hint(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]}?" if near else f"; known: {', '.join(known)}"
 
 
-def positional_values(config: Any, words: Sequence[str]) -> dict[str, Any]:
+def positional_values(config: Any, words: Sequence[str]) -> Table:
     """Overrides from positional words, by the config's `positional` pattern.
 
     Raises:
@@ -373,7 +376,7 @@ def positional_values(config: Any, words: Sequence[str]) -> dict[str, Any]:
     pattern: tuple[str, ...] = config.positional
     star = next((i for i, name in enumerate(pattern) if name.startswith("*")), None)
     after = 0 if star is None else len(pattern) - star - 1
-    values: dict[str, Any] = {}
+    values: Table = {}
     rest = list(words)
     head = pattern if star is None else pattern[:star]
     if len(rest) > len(head) and star is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 from flexcalc import files
 from flexcalc.dataset import Dataset
@@ -18,6 +18,15 @@ class OpensPotentials:
 
     trust: bool = False
     """Open model files that can only be read by running code they contain."""
+
+
+class Command(Protocol):
+    """The config of a command.
+
+    `positional` are the options that are given by place; one with a star takes several.
+    """
+
+    positional: ClassVar[tuple[str, ...]]
 
 
 WORKER_OPTIONS = ("workers", "scheduler", "worker_wait_s", "allow_remote")

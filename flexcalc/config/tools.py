@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from flexcalc.config.shared import OpensPotentials
+from flexcalc.config.shared import Command, OpensPotentials
 from flexcalc.fields import PotentialLike
 
 
@@ -60,5 +60,5 @@ class Export(OpensPotentials):
     """File or folder to write, NAME.npz or NAME.flex; a model that is there is replaced."""
 
 
-TOOLS: dict[str, Any] = {"init": Init, "report": Report, "info": Info, "export": Export}
+TOOLS: dict[str, type[Command]] = {"init": Init, "report": Report, "info": Info, "export": Export}
 """Configs of the commands without a run file, by name."""

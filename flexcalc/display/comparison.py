@@ -50,32 +50,44 @@ class Reference:
     y: np.ndarray
 
 
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """The axes that curves are drawn on.
+
+    Args:
+        labels: of the two axes.
+        log: the axes to make logarithmic, such as "xy".
+        level: of a dashed line across, such as chemical accuracy.
+        band: shade from minus to plus this value of y, and mark zero.
+        span: values that the vertical axis holds too, to be the same as another figure's.
+    """
+
+    labels: tuple[str, str]
+    log: str = ""
+    level: float | None = None
+    band: float | None = None
+    span: np.ndarray | None = None
+
+
 @drawing()
 def lines(
     axes: Axes,
     curves: Sequence[tuple[LineStyle, Curve]],
-    labels: tuple[str, str],
-    log: str = "",
-    level: float | None = None,
+    frame: Frame,
     reference: Reference | None = None,
     smoothed: bool = False,
-    band: float | None = None,
-    span: np.ndarray | None = None,
 ) -> None:
     """Values of several models over one quantity.
 
     Args:
         curves: how each looks, and what it is.
-        labels: of the two axes.
-        log: the axes to make logarithmic, such as "xy".
-        level: of a dashed line across, such as chemical accuracy.
+        frame: the axes.
         reference: drawn with rings over the models.
         smoothed: draw lines that do not overshoot instead of straight ones.
-        band: shade from minus to plus this value of y, and mark zero.
-        span: values that the vertical axis holds too, to be the same as another figure's.
     """
-    if band is not None:
-        axes.axhspan(-band, band, color=LIGHT["rule"], alpha=0.55, linewidth=0)
+    level, span = frame.level, frame.span
+    if frame.band is not None:
+        axes.axhspan(-frame.band, frame.band, color=LIGHT["rule"], alpha=0.55, linewidth=0)
         axes.axhline(0, color=LIGHT["muted"], linewidth=0.9)
     for look, curve in curves:
         _curve(axes, look, curve, smoothed)
@@ -87,9 +99,9 @@ def lines(
     if span is not None:
         axes.update_datalim([(axes.dataLim.x0, value) for value in span[np.isfinite(span)]])
     _level(axes, level)
-    axes.set(xlabel=labels[0], ylabel=labels[1])
+    axes.set(xlabel=frame.labels[0], ylabel=frame.labels[1])
     axes.margins(x=0.04, y=0.07)
-    for which in log:
+    for which in frame.log:
         _logarithmic(axes, which, curves, level if span is None else [level, *span])
 
 
@@ -97,14 +109,13 @@ def _curve(axes: Axes, look: LineStyle, curve: Curve, smoothed: bool) -> None:
     seen = np.isfinite(curve.x) & np.isfinite(curve.y)
     x, y = curve.x[seen], curve.y[seen]
     style = look.style
-    mark = style.pop("marker")
     if curve.low is not None and curve.high is not None:
         low, high = curve.low[seen], curve.high[seen]
         axes.fill_between(x, low, high, color=style["color"], alpha=0.13, linewidth=0)
     axes.plot(*(smooth(x, y) if smoothed else (x, y)), **style)
     face = LIGHT["card"] if curve.hollow else style["color"]
     axes.plot(
-        x, y, mark, color=style["color"], markerfacecolor=face, markeredgewidth=1.3,
+        x, y, look.mark, color=style["color"], markerfacecolor=face, markeredgewidth=1.3,
         markersize=5.4 if curve.hollow else 4.6,
     )  # fmt: skip
 
@@ -230,14 +241,13 @@ def survival(axes: Axes, runs: Sequence[tuple[LineStyle, np.ndarray]], end: floa
     """
     for place, (look, failures) in enumerate(runs):
         style = look.style
-        mark = style.pop("marker")
         failed = np.sort(failures[np.isfinite(failures)])
         x = np.concatenate([[0.0], failed, [end]])
         left = 1 - np.arange(len(failed) + 1) / max(len(failures), 1)
         # Models that all last would hide each other: each is drawn a hair lower.
         y = 100 * np.concatenate([left, left[-1:]]) - 0.6 * place
         axes.step(x, y, where="post", **style)
-        axes.plot([end], y[-1:], mark, color=style["color"], clip_on=False)
+        axes.plot([end], y[-1:], look.mark, color=style["color"], clip_on=False)
     axes.set(xlabel="time / ps", ylabel="runs still whole / %", ylim=(-5, 104))
     axes.set_xlim(0, end)
     axes.set_yticks([0, 25, 50, 75, 100])

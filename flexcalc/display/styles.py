@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 from flexcalc.display import html
 from flexcalc.display.palette import LIGHT, SERIES
@@ -31,6 +31,13 @@ DASHES: Mapping[str, Any] = {
 MARKS = ("o", "s", "^", "D")
 
 
+class PlotStyle(TypedDict):
+    """Keywords of matplotlib for a line."""
+
+    color: str
+    linestyle: Any
+
+
 @dataclass(frozen=True)
 class LineStyle:
     """How a model is drawn.
@@ -46,9 +53,12 @@ class LineStyle:
     mark: str = "o"
 
     @property
-    def style(self) -> dict[str, Any]:
-        """What matplotlib's plot is told; the colour is one that becomes a variable of the page."""
-        return {"color": LIGHT[self.colour], "linestyle": DASHES[self.line], "marker": self.mark}
+    def style(self) -> PlotStyle:
+        """Keywords of matplotlib for a line without marks.
+
+        The colour is one that becomes a variable of the page.
+        """
+        return {"color": LIGHT[self.colour], "linestyle": DASHES[self.line]}
 
 
 def line_styles(models: Iterable[tuple[str, str]]) -> dict[str, LineStyle]:

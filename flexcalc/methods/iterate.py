@@ -20,6 +20,7 @@ from flexcalc.dataset import Dataset, concatenate
 from flexcalc.errors import FileFormatError, GuardError, NonFiniteError
 from flexcalc.masses import of_frames
 from flexcalc.potential import Potential
+from flexcalc.storage import JSON
 from flexcalc.store import Log, Store
 
 
@@ -161,10 +162,14 @@ class Checkpoint:
         """Write a checkpoint now; `generator` is the generator's state at that step, by default
         now."""
         self.flush()
-        arrays, facts = pack(state)
-        facts["rng"] = self.rng.bit_generator.state if generator is None else generator
-        facts["logs"] = [recorder.log.size for recorder in self.recorders]
-        self.store.put_arrays(self.name, arrays, facts)
+        packed = pack(state)
+        facts: dict[str, JSON] = {
+            "kind": packed.kind,
+            "values": packed.values,
+            "rng": self.rng.bit_generator.state if generator is None else generator,
+            "logs": [recorder.log.size for recorder in self.recorders],
+        }
+        self.store.put_arrays(self.name, packed.arrays, facts)
         self._last = time.monotonic()
 
     def flush(self) -> None:
@@ -185,7 +190,7 @@ class Checkpoint:
             return None
         arrays, facts = found
         try:
-            state = unpack(kind, arrays, facts)
+            state = unpack(kind, Packed(facts["kind"], arrays, facts["values"]))
             self.rng.bit_generator.state = facts["rng"]
             if type(state.step) is not int or state.step < 0:
                 raise ValueError(f"a step of {state.step!r}")
@@ -218,44 +223,57 @@ class LastGood:
         self.state, self.generator = state, self.rng.bit_generator.state
 
 
+@dataclass(frozen=True, eq=False)
+class Setup:
+    """Geometries that are about to move, and the surface that they move on.
+
+    Args:
+        potential: surface, in eV and angstrom.
+        positions: (batch, atoms, 3) in angstrom, where a fresh run starts.
+        guards: called with every state before it is recorded; they raise a GuardError to end the
+            run (`methods/guard.py`).
+    """
+
+    potential: Potential
+    positions: np.ndarray
+    guards: Sequence[Observer] = ()
+
+
 def run[S: State](
     method: Method[S],
-    potential: Potential,
-    positions: np.ndarray,
+    setup: Setup,
     kind: type[S],
     *,
     steps: int,
     checkpoint: Checkpoint,
     observers: Iterable[Observer] = (),
-    guards: Iterable[Observer] = (),
 ) -> S:
     """Start a method, or resume it from its checkpoint, and iterate with everything recorded.
 
     Args:
-        positions: (batch, atoms, 3) in angstrom, the start of a new run.
+        method: what moves the batch.
+        setup: what is moved, and on what.
         kind: class of the method's states.
         steps: total number of steps.
         checkpoint: saves the run; its generator is that of the run.
         observers: called with every state, after the recorders.
-        guards: called with every state before the recorders; they raise a GuardError to end the
-            run (`methods/guard.py`).
 
     Raises:
         FileFormatError: the checkpoint on disk is damaged or of another method.
         GuardError: a guard stopped the run. All records before are saved, the checkpoint is the
             last good state, and the bad geometries are in stopped.xyz.
     """
-    rng, last, guards = checkpoint.rng, LastGood(checkpoint.rng), tuple(guards)
+    rng, last, potential = checkpoint.rng, LastGood(checkpoint.rng), setup.potential
     recorded: tuple[Observer, ...] = (*checkpoint.recorders, *observers, checkpoint)
-    watchers: tuple[Observer, ...] = (*guards, *recorded, last)
+    watchers: tuple[Observer, ...] = (*setup.guards, *recorded, last)
     state = checkpoint.restore(kind)
     try:
         if state is not None:
-            for guard in guards:
+            for guard in setup.guards:
                 guard(state)
             last(state)
         if state is None:
-            state = method.init(potential, positions, rng)
+            state = method.init(potential, setup.positions, rng)
             for watcher in watchers:
                 watcher(state)
         state = iterate(method, potential, state, steps=steps, rng=rng, observers=watchers)
@@ -311,10 +329,25 @@ def _contains(all_frames: Dataset, frames: Dataset) -> bool:
     )
 
 
-def pack(state: State) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Split a state into arrays by dotted name, and facts for JSON."""
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """A state in parts that can be written to a file, by dotted name.
+
+    Args:
+        kind: name of the state's class.
+        arrays: the arrays in it.
+        values: everything else.
+    """
+
+    kind: str
+    arrays: Mapping[str, np.ndarray]
+    values: Mapping[str, JSON]
+
+
+def pack(state: State) -> Packed:
+    """Split a state into its parts."""
     arrays: dict[str, np.ndarray] = {}
-    facts: dict[str, Any] = {"kind": type(state).__name__, "values": {}}
+    values: dict[str, JSON] = {}
 
     def walk(value: Any, name: str) -> None:
         if isinstance(value, np.ndarray):
@@ -323,30 +356,31 @@ def pack(state: State) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
             for item in fields(value):
                 walk(getattr(value, item.name), f"{name}.{item.name}" if name else item.name)
         else:
-            facts["values"][name] = value
+            values[name] = value
 
     walk(state, "")
-    return arrays, facts
+    return Packed(type(state).__name__, arrays, values)
 
 
-def unpack[S: State](kind: type[S], arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> S:
+def unpack[S: State](kind: type[S], packed: Packed) -> S:
     """The state that `pack` split.
 
     Raises:
-        ValueError: the facts are of another kind of state.
+        ValueError: it was of another kind.
         KeyError: a part is missing.
     """
-    if facts["kind"] != kind.__name__:
-        raise ValueError(f"expected a {kind.__name__}, found a {facts['kind']}")
+    if packed.kind != kind.__name__:
+        raise ValueError(f"expected a {kind.__name__}, found a {packed.kind}")
 
     def build(cls: type, name: str) -> Any:
-        parts, hints = {}, get_type_hints(cls)
+        parts: dict[str, object] = {}
+        hints = get_type_hints(cls)
         for item in fields(cls):
             key = f"{name}.{item.name}" if name else item.name
-            if key in arrays:
-                parts[item.name] = arrays[key]
-            elif key in facts["values"]:
-                parts[item.name] = facts["values"][key]
+            if key in packed.arrays:
+                parts[item.name] = packed.arrays[key]
+            elif key in packed.values:
+                parts[item.name] = packed.values[key]
             elif is_dataclass(hints[item.name]):
                 parts[item.name] = build(hints[item.name], key)
             else:

@@ -21,7 +21,7 @@ from flexcalc.fields import (
 )
 from flexcalc.masses import of_frames
 from flexcalc.methods.dynamics import DynamicsState, Langevin
-from flexcalc.methods.iterate import Checkpoint, Recorder, run
+from flexcalc.methods.iterate import Checkpoint, Recorder, Setup, run
 from flexcalc.potential import Potential
 from flexcalc.progress import Progress, silent
 from flexcalc.store import Store
@@ -99,14 +99,23 @@ def _still(kind: str, origins: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a sampling is kept; a second one with the same place resumes the first.
+
+    Args:
+        store: keeps the trajectory and the checkpoint.
+        name: of both in the store.
+        progress: called with the steps done, those in total and a note.
+    """
+
+    store: Store
+    name: str
+    progress: Progress = silent
+
+
 def sample_dynamics(
-    how: Thermal,
-    potential: Potential,
-    starts: Dataset,
-    rng: Generator,
-    store: Store,
-    name: str,
-    progress: Progress = silent,
+    how: Thermal, potential: Potential, starts: Dataset, rng: Generator, place: Place
 ) -> Dataset:
     """Run dynamics until there are enough independent frames, and select those.
 
@@ -118,13 +127,13 @@ def sample_dynamics(
         potential: surface to sample.
         starts: starting geometries.
         rng: source of momenta and noise.
-        store: keeps the trajectory and the checkpoint; a second call resumes.
-        name: of both in the store.
+        place: where the trajectory and the checkpoint are kept.
 
     Returns:
         Geometries with tags start, sampling, time_fs and temperature_K.
     """
-    batch = _Batch(how, starts)
+    store, name = place.store, place.name
+    batch = _Runs(how, starts)
     method = Langevin(
         timestep_fs=how.timestep_fs,
         temperature_K=how.temperature_K,
@@ -137,12 +146,11 @@ def sample_dynamics(
     while True:
         run(
             method,
-            potential,
-            starts.positions[batch.origin],
+            Setup(potential, starts.positions[batch.origin]),
             DynamicsState,
             steps=batch.steps(stride),
             checkpoint=checkpoint,
-            observers=[batch.watcher(stride, progress)],
+            observers=[batch.watcher(stride, place.progress)],
         )
         frames = store.get(f"{name}.xyz")
         late = frames[frames.tags["time_fs"] > how.equilibration_fs]
@@ -152,7 +160,7 @@ def sample_dynamics(
         stride = needed
 
 
-class _Batch:
+class _Runs:
     """All runs of one sampling, in one batch.
 
     Args:

@@ -54,6 +54,23 @@ class Line:
         return gaps - TURN * np.round(gaps / TURN) if self.coordinate.periodic else gaps
 
 
+@dataclass(frozen=True, kw_only=True)
+class Windows:
+    """Options of windows, one value per coordinate, or none for defaults.
+
+    Args:
+        low, high: first and last centres; by default the full circle of a dihedral.
+        windows: number of windows.
+        kappa_kcal_mol: force constants of restraints kappa/2 (s - centre)^2; by default their
+            thermal width on a flat surface is half the window spacing.
+    """
+
+    low: Sequence[float] = ()
+    high: Sequence[float] = ()
+    windows: Sequence[int] = ()
+    kappa_kcal_mol: Sequence[float] = ()
+
+
 @dataclass(frozen=True, eq=False)
 class UmbrellaState(BiasedState):
     """The replicas of all windows.
@@ -119,20 +136,17 @@ class Umbrella:
         cls,
         coordinates: Sequence[Coordinate],
         dynamics: Thermostatted,
+        windows: Windows = Windows(),
         *,
-        low: Sequence[float] = (),
-        high: Sequence[float] = (),
-        windows: Sequence[int] = (),
-        kappa_kcal_mol: Sequence[float] = (),
         equilibration: int = 1,
     ) -> Umbrella:
-        """Windows from the options, one value per coordinate, or defaults for the coordinates.
+        """Windows along coordinates.
 
         Args:
-            low, high: first and last centres; by default the full circle of a dihedral.
-            windows: number of windows.
-            kappa_kcal_mol: force constants of restraints kappa/2 (s - centre)^2; by default their
-                thermal width on a flat surface is half the window spacing.
+            coordinates: one or two.
+            dynamics: integrator and thermostat of the replicas.
+            windows: options of the windows.
+            equilibration: number of timesteps.
 
         Raises:
             InputError: none or more than two coordinates, or options whose number does not match
@@ -141,10 +155,7 @@ class Umbrella:
         count = len(coordinates)
         if not 1 <= count <= 2:
             raise InputError(f"coordinate: expected one or two, found {count}")
-        for name, values in (
-            *(("low", low), ("high", high), ("windows", windows)),
-            ("kappa_kcal_mol", kappa_kcal_mol),
-        ):
+        for name, values in vars(windows).items():
             if values and len(values) != count:
                 raise InputError(
                     f"{name}: expected one for each of the {count} coordinates, found {len(values)}"
@@ -152,9 +163,12 @@ class Umbrella:
         lines = tuple(
             _line(
                 coordinate,
-                (low[n] if low else None, high[n] if high else None),
-                windows[n] if windows else None,
-                kappa_kcal_mol[n] if kappa_kcal_mol else None,
+                (
+                    windows.low[n] if windows.low else None,
+                    windows.high[n] if windows.high else None,
+                ),
+                windows.windows[n] if windows.windows else None,
+                windows.kappa_kcal_mol[n] if windows.kappa_kcal_mol else None,
                 dynamics.temperature_K,
             )
             for n, coordinate in enumerate(coordinates)

@@ -40,7 +40,7 @@ def with_bonding(potential: TrainedPotential, train: Dataset) -> TrainedPotentia
         own = train.energies
         best = frames[0] if own is None else frames[np.argmin(own[frames])]
         found.append(train.positions[best].tolist())
-    potential.facts[FACT] = found
+    potential.facts["bonding"] = found
     return potential
 
 

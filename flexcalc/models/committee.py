@@ -8,15 +8,16 @@ several. This file knows no family: members are handed in, and `registry` opens 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from flexcalc.errors import FileFormatError, InputError
+from flexcalc.models.facts import ModelFacts
 from flexcalc.models.family import TrainedPotential, saves_of
-from flexcalc.models.folder import read_members, read_model, write_model
+from flexcalc.models.folder import ModelContent, read_members, read_model, write_model
 from flexcalc.potential import Evaluation, Potential, check_molecule, largest_distance
 
 
@@ -46,7 +47,7 @@ class Committee(TrainedPotential):
 
     name: ClassVar[str] = "committee"
 
-    def __init__(self, members: Sequence[Potential], facts: Mapping[str, Any] | None = None):
+    def __init__(self, members: Sequence[Potential], facts: ModelFacts | None = None):
         if len(members) < 2:
             raise InputError(f"a committee needs at least two members, got {len(members)}")
         self.members = tuple(members)
@@ -80,12 +81,14 @@ class Committee(TrainedPotential):
         parts = {f"member-{number}.flex": member for number, member in enumerate(self.members)}
         write_model(
             folder,
-            family=self.name,
-            numbers=self.numbers,
-            hyperparameters=self.facts["hyperparameters"],
-            arrays={},
-            facts=self.facts,
-            members=saves_of(parts, self.name),
+            ModelContent(
+                family=self.name,
+                numbers=self.numbers,
+                hyperparameters=self.facts["hyperparameters"],
+                arrays={},
+                facts=self.facts,
+                members=saves_of(parts, self.name),
+            ),
         )
 
     @classmethod

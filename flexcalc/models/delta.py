@@ -10,7 +10,6 @@ doi:10.1021/acs.jctc.5b00099.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, cast
 
@@ -18,8 +17,9 @@ from numpy.typing import ArrayLike
 
 from flexcalc.errors import FileFormatError, InputError
 from flexcalc.fields import Address
+from flexcalc.models.facts import ModelFacts
 from flexcalc.models.family import TrainedPotential
-from flexcalc.models.folder import read_members, read_model, write_model
+from flexcalc.models.folder import ModelContent, read_members, read_model, write_model
 from flexcalc.potential import Potential, Sum
 
 MODEL, BASELINE = "model.flex", "baseline.flex"
@@ -52,7 +52,7 @@ class DeltaModel(Sum, TrainedPotential):
     name: ClassVar[str] = "delta"
 
     def __init__(
-        self, baseline: Potential, model: TrainedPotential, facts: Mapping[str, Any] | None = None
+        self, baseline: Potential, model: TrainedPotential, facts: ModelFacts | None = None
     ):
         super().__init__(baseline, model)
         self.baseline, self.model = baseline, model
@@ -71,12 +71,14 @@ class DeltaModel(Sum, TrainedPotential):
             members[BASELINE] = cast(TrainedPotential, self.baseline).save
         write_model(
             folder,
-            family=self.name,
-            numbers=self.numbers,
-            hyperparameters=self.facts.get("hyperparameters", {}),
-            arrays={},
-            facts=self.facts,
-            members=members,
+            ModelContent(
+                family=self.name,
+                numbers=self.numbers,
+                hyperparameters=self.facts.get("hyperparameters", {}),
+                arrays={},
+                facts=self.facts,
+                members=members,
+            ),
         )
 
     @classmethod

@@ -10,13 +10,14 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self, cast, runtime_checkable
+from typing import ClassVar, Protocol, Self, cast, runtime_checkable
 
 import numpy as np
 from numpy.random import Generator
 
 from flexcalc.dataset import Dataset
 from flexcalc.errors import ConfigError, FileFormatError, InputError
+from flexcalc.models.facts import ErrorRow, FeatureRow, ModelFacts
 from flexcalc.potential import CheckedPotential, Evaluation, Potential, check_molecule
 from flexcalc.progress import Progress, silent
 from flexcalc.units import KCAL_MOL
@@ -29,7 +30,7 @@ class TrainedPotential(CheckedPotential):
     points and their hash, the errors at training time and the warnings.
     """
 
-    facts: dict[str, Any]
+    facts: ModelFacts
 
     @abstractmethod
     def save(self, folder: Path) -> None:
@@ -139,7 +140,7 @@ class ReducingFamily(Family, Protocol):
 
     def importances(
         self, potential: TrainedPotential, positions: np.ndarray, progress: Progress = silent
-    ) -> list[dict[str, Any]]:
+    ) -> list[FeatureRow]:
         """A row for each feature that says how much a potential of this family depends on it.
 
         Args:
@@ -152,7 +153,7 @@ class ReducingFamily(Family, Protocol):
         """
 
     def reduced(
-        self, potential: TrainedPotential, importances: list[dict[str, Any]], percentile: float
+        self, potential: TrainedPotential, importances: Sequence[FeatureRow], percentile: float
     ) -> Self:
         """The family that drops this percentage of the features, those that count least."""
 
@@ -249,7 +250,7 @@ def check_sets(family: Family, train: Dataset, validation: Dataset | None) -> No
         raise InputError(f"{family.name} needs at least one training point of at least two atoms")
 
 
-def errors(evaluation: Evaluation, labels: Dataset) -> dict[str, float]:
+def errors(evaluation: Evaluation, labels: Dataset) -> ErrorRow:
     """Root-mean-square errors of an evaluation of a dataset's positions.
 
     Forces are taken per component, energies without removing an offset.
@@ -261,7 +262,8 @@ def errors(evaluation: Evaluation, labels: Dataset) -> dict[str, float]:
     Raises:
         FileFormatError: the dataset has no forces.
     """
-    found = {"force_rmse_kcal_mol_A": _rms(evaluation.forces - labels.force_labels()) / KCAL_MOL}
+    force = _rms(evaluation.forces - labels.force_labels()) / KCAL_MOL
+    found: ErrorRow = {"force_rmse_kcal_mol_A": force}
     if labels.energies is not None:
         found["energy_rmse_kcal_mol"] = _rms(evaluation.energies - labels.energies) / KCAL_MOL
     return found

@@ -14,13 +14,15 @@ import os
 import platform
 import shutil
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from flexcalc.errors import FileFormatError, InputError
+from flexcalc.models.facts import ModelFacts, Row
 from flexcalc.storage import (
     atomic_write,
     check_regular,
@@ -46,28 +48,35 @@ OWN = (
 """Keys of model.json that `write_model` sets itself."""
 
 
-def write_model(
-    folder: Path,
-    *,
-    family: str,
-    numbers: np.ndarray,
-    hyperparameters: Mapping[str, Any],
-    arrays: Mapping[str, np.ndarray],
-    facts: Mapping[str, Any],
-    files: Mapping[str, bytes] | None = None,
-    members: Mapping[str, Callable[[Path], None]] | None = None,
-) -> None:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ModelContent:
+    """What a model folder holds.
+
+    Args:
+        family: name of the family that can load it.
+        numbers: (atoms,) atomic numbers.
+        hyperparameters: of the family, or of the composite model.
+        arrays: float64, float32 or int64 arrays.
+        facts: such as errors at training time.
+        files: additional files by name, for families whose weights are not arrays.
+        members: folder names of the members of a composite model, with functions that write them.
+    """
+
+    family: str
+    numbers: np.ndarray
+    hyperparameters: Row
+    arrays: Mapping[str, np.ndarray]
+    facts: ModelFacts
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    members: Mapping[str, Callable[[Path], None]] = field(default_factory=dict)
+
+
+def write_model(folder: Path, content: ModelContent) -> None:
     """Write a model folder atomically: a new folder next to the destination, then a rename.
 
     Args:
         folder: the destination; a model folder there is replaced.
-        family: name of the family that can load it.
-        numbers: (atoms,) atomic numbers.
-        hyperparameters: JSON values.
-        arrays: float64, float32 or int64 arrays.
-        facts: other JSON data, such as errors at training time.
-        files: additional files by name, for families whose weights are not arrays.
-        members: folder names of the members of a composite model, with functions that write them.
+        content: of the folder.
 
     Raises:
         InputError: the destination exists and is not a model folder.
@@ -78,18 +87,18 @@ def write_model(
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = fresh_folder(folder)
     try:
-        for name, content in {WEIGHTS: _weights(arrays), **(files or {})}.items():
-            atomic_write(fresh / name, content)
-        for name, save in (members or {}).items():
+        for name, data in {WEIGHTS: _weights(content.arrays), **content.files}.items():
+            atomic_write(fresh / name, data)
+        for name, save in content.members.items():
             save(fresh / name)
         summary = {
             "format": FORMAT,
             "version": VERSION,
-            "family": family,
-            "numbers": [int(number) for number in numbers],
+            "family": content.family,
+            "numbers": [int(number) for number in content.numbers],
             "units": {"energy": "eV", "length": "angstrom"},
-            "hyperparameters": dict(hyperparameters),
-            **{key: value for key, value in facts.items() if key not in OWN},
+            "hyperparameters": dict(content.hyperparameters),
+            **{key: value for key, value in content.facts.items() if key not in OWN},
             "versions": {
                 "flexcalc": version("flexcalc"),
                 "numpy": np.__version__,
@@ -99,8 +108,10 @@ def write_model(
                 path.name: sha256_file(path) for path in sorted(fresh.iterdir()) if path.is_file()
             },
         }
-        if members:
-            summary["members"] = {name: sha256_file(fresh / name / FACTS) for name in members}
+        if content.members:
+            summary["members"] = {
+                name: sha256_file(fresh / name / FACTS) for name in content.members
+            }
         write_json(fresh / FACTS, summary | {"sha256": _digest(summary)})
         _replace(folder, fresh)
     except BaseException:
@@ -108,7 +119,7 @@ def write_model(
         raise
 
 
-def read_facts(folder: Path) -> dict[str, Any]:
+def read_facts(folder: Path) -> ModelFacts:
     """Read model.json, without the weights.
 
     Raises:
@@ -133,12 +144,10 @@ def read_facts(folder: Path) -> dict[str, Any]:
     if not same:
         raise FileFormatError(f"{path}: changed since it was written; its hash does not fit")
     _check_facts(path, facts)
-    return facts
+    return cast(ModelFacts, facts)
 
 
-def read_model(
-    folder: Path, family: str | None = None
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def read_model(folder: Path, family: str | None = None) -> tuple[ModelFacts, dict[str, np.ndarray]]:
     """Facts and arrays of a model folder, checked.
 
     Args:
@@ -164,7 +173,7 @@ def read_model(
     return facts, _read_weights(folder / WEIGHTS)
 
 
-def read_members(folder: Path, facts: Mapping[str, Any]) -> dict[str, Path]:
+def read_members(folder: Path, facts: ModelFacts) -> dict[str, Path]:
     """The folders of the models that a model is made of, by name, none of them changed.
 
     Each one's files are checked when it is opened itself.
@@ -177,7 +186,8 @@ def read_members(folder: Path, facts: Mapping[str, Any]) -> dict[str, Path]:
         FileFormatError: one is missing, a link, or not the one that was written.
     """
     found = {}
-    for name, digest in facts.get("members", {}).items():
+    members = cast(Mapping[str, str], facts.get("members", {}))
+    for name, digest in members.items():
         path = Path(folder) / name
         if path.is_symlink() or not (path / FACTS).is_file():
             raise FileFormatError(f"{path}: missing from the model folder")

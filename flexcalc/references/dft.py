@@ -6,8 +6,9 @@ import re
 import warnings
 from collections.abc import Mapping
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -36,6 +37,43 @@ WARM_REACH = 0.5
 """Maximum displacement of an atom in angstrom for which previous orbitals are the initial guess."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class DFTOptions:
+    """Options of density functional theory.
+
+    Args:
+        charge: total charge in units of the elementary charge.
+        multiplicity: 2S + 1.
+        spin: "restricted" (open shells restricted too), "unrestricted", or "broken-symmetry":
+            a singlet from a guess that mixes the frontier orbitals, for diradicals such as a
+            double bond twisted by 90 degrees; where that is not lower, the restricted label.
+        density_fit: fit the Coulomb and exchange integrals.
+        grid: PySCF's level of the integration grid, 0 to 9.
+        grid_response: let the grid move with the atoms in the gradient.
+        conv_tol_Ha: change of the energy at convergence; the orbital gradient must fall below
+            its square root.
+        max_cycle: cycles of each try.
+        tries: 1 for the plain SCF alone, 2 with a level shift if that fails, 3 with
+            second-order SCF if that fails too.
+        warm_start: carry the orbitals from one geometry to the next.
+        device: "auto" is a GPU where CUDA and gpu4pyscf are there, the CPU otherwise.
+        threads: OpenMP threads of PySCF; 0 leaves them to the environment.
+    """
+
+    charge: int = 0
+    multiplicity: Count = 1
+    spin: Spin = "restricted"
+    density_fit: bool = True
+    grid: Natural = 3
+    grid_response: bool = True
+    conv_tol_Ha: Positive = 1e-10
+    max_cycle: Count = 100
+    tries: Count = 3
+    warm_start: bool = True
+    device: Device = "auto"
+    threads: Natural = 0
+
+
 class DFT(CheckedPotential):
     """Any functional and basis of PySCF, with dispersion; a label exists only if converged.
 
@@ -54,22 +92,7 @@ class DFT(CheckedPotential):
         functional: as PySCF names it, or "HF".
         basis: as PySCF names it; with its effective core potentials where it has them.
         dispersion: None, "D3(BJ)" (also "D3", "D3BJ"), "D3(0)", "D4" or "TS".
-        charge: total charge in units of the elementary charge.
-        multiplicity: 2S + 1.
-        spin: "restricted" (open shells restricted too), "unrestricted", or "broken-symmetry":
-            a singlet from a guess that mixes the frontier orbitals, for diradicals such as a
-            double bond twisted by 90 degrees; where that is not lower, the restricted label.
-        density_fit: fit the Coulomb and exchange integrals.
-        grid: PySCF's level of the integration grid, 0 to 9.
-        grid_response: let the grid move with the atoms in the gradient.
-        conv_tol_Ha: change of the energy at convergence; the orbital gradient must fall below
-            its square root.
-        max_cycle: cycles of each try.
-        tries: 1 for the plain SCF alone, 2 with a level shift if that fails, 3 with
-            second-order SCF if that fails too.
-        warm_start: carry the orbitals from one geometry to the next.
-        device: "auto" is a GPU where CUDA and gpu4pyscf are there, the CPU otherwise.
-        threads: OpenMP threads of PySCF; 0 leaves them to the environment.
+        options: all others.
 
     Raises:
         AddressError: an unknown functional, basis or dispersion, or one that lacks parameters
@@ -78,44 +101,33 @@ class DFT(CheckedPotential):
         InputError: a GPU is asked for and cannot be used.
     """
 
+    takes: ClassVar[type] = DFTOptions
+
     def __init__(
         self,
         numbers: ArrayLike,
         functional: str = "PBE",
         basis: str = "def2-SVP",
         dispersion: str | None = None,
-        *,
-        charge: int = 0,
-        multiplicity: Count = 1,
-        spin: Spin = "restricted",
-        density_fit: bool = True,
-        grid: Natural = 3,
-        grid_response: bool = True,
-        conv_tol_Ha: Positive = 1e-10,
-        max_cycle: Count = 100,
-        tries: Count = 3,
-        warm_start: bool = True,
-        device: Device = "auto",
-        threads: Natural = 0,
+        options: DFTOptions = DFTOptions(),
     ):
         _require_pyscf()
         self.numbers = np.array(numbers, dtype=int)
         self.functional, self.basis, self.dispersion = functional, basis, dispersion
         self.level = f"{functional}{f'-{dispersion}' if dispersion else ''}/{basis}"
-        self.charge = charge
-        self.unpaired = check_electrons(self.numbers, charge, multiplicity)
-        self.spin = choice(spin, get_args(Spin), f"dft:{self.level}: spin")
-        if self.spin == "broken-symmetry" and multiplicity != 1:
+        self.options = options
+        self.unpaired = check_electrons(self.numbers, options.charge, options.multiplicity)
+        self.spin = choice(options.spin, get_args(Spin), f"dft:{self.level}: spin")
+        if self.spin == "broken-symmetry" and options.multiplicity != 1:
             raise AddressError(
                 f"dft:{self.level}: spin=broken-symmetry is for singlets, found "
-                f"multiplicity={multiplicity}; use spin=unrestricted"
+                f"multiplicity={options.multiplicity}; use spin=unrestricted"
             )
-        if grid > 9:
-            raise AddressError(f"dft:{self.level}: option grid: expected 0 to 9, found {grid}")
-        self.density_fit, self.grid, self.grid_response = density_fit, grid, grid_response
-        self.conv_tol_Ha, self.max_cycle, self.tries = conv_tol_Ha, max_cycle, tries
-        self.warm_start, self.threads = warm_start, threads
-        self.device = choice(device, get_args(Device), f"dft:{self.level}: device")
+        if options.grid > 9:
+            raise AddressError(
+                f"dft:{self.level}: option grid: expected 0 to 9, found {options.grid}"
+            )
+        self.device = choice(options.device, get_args(Device), f"dft:{self.level}: device")
         self._xc, self._nlc, self._disp = _functional(functional, dispersion, self.level)
         _check_basis(basis, self.level)
         self._ecp = _effective_cores(self.numbers, basis)
@@ -134,14 +146,14 @@ class DFT(CheckedPotential):
         Args:
             text: such as "PBE-D4/def2-SVP", "B3LYP/6-31G*" or "HF/STO-3G".
             numbers: (atoms,) atomic numbers.
-            options: the constructor's keywords as texts.
+            options: those of `DFTOptions` as texts.
 
         Raises:
             AddressError, MissingExtraError, InputError: see the class.
         """
         functional, dispersion, basis = split(text)
-        keywords = read_options(cls.__init__, options, f"dft:{text}")
-        return cls(numbers, functional, basis, dispersion, **keywords)
+        chosen = DFTOptions(**read_options(DFTOptions, options, f"dft:{text}"))
+        return cls(numbers, functional, basis, dispersion, chosen)
 
     def evaluate(self, positions: np.ndarray) -> Evaluation:
         """Energies and forces of each row, in order.
@@ -153,7 +165,7 @@ class DFT(CheckedPotential):
 
         energies = np.zeros(len(positions))
         forces = np.zeros(positions.shape)
-        with lib.with_omp_threads(self.threads) if self.threads else nullcontext():
+        with lib.with_omp_threads(self.options.threads) if self.options.threads else nullcontext():
             for row, geometry in enumerate(positions):
                 try:
                     energies[row], forces[row] = self._row(geometry)
@@ -193,7 +205,7 @@ class DFT(CheckedPotential):
     def _converged(self, positions: np.ndarray) -> Any:
         """A converged PySCF object; its orbitals are stored as the next initial guess."""
         guess = self._guess(positions)
-        plan = scf.Plan(self.tries, self.max_cycle)
+        plan = scf.Plan(self.options.tries, self.options.max_cycle)
         if self.spin == "broken-symmetry":
             mf, memory = scf.broken_symmetry(
                 lambda: self._mean_field(positions, unrestricted=False),
@@ -215,16 +227,16 @@ class DFT(CheckedPotential):
             mf = mol.UHF() if unrestricted else mol.RHF()
         else:
             mf = mol.UKS(xc=self._xc) if unrestricted else mol.RKS(xc=self._xc)
-            mf.grids.level = self.grid
+            mf.grids.level = self.options.grid
             mf.nlc = self._nlc
             # VV10 costs the square of its grid; two levels down changes water by 1e-5 eV.
-            mf.nlcgrids.level = max(self.grid - 2, 0)
+            mf.nlcgrids.level = max(self.options.grid - 2, 0)
         if self._disp not in (None, "ts"):
             mf.disp = self._disp
-        if self.density_fit:
+        if self.options.density_fit:
             mf = mf.density_fit()
         mf.chkfile = None
-        mf.conv_tol, mf.max_cycle = self.conv_tol_Ha, self.max_cycle
+        mf.conv_tol, mf.max_cycle = self.options.conv_tol_Ha, self.options.max_cycle
         return mf.to_gpu() if self._on_gpu else mf
 
     def _molecule(self, positions: np.ndarray) -> Any:
@@ -235,14 +247,14 @@ class DFT(CheckedPotential):
             unit="Bohr",
             basis=self.basis,
             ecp=self._ecp,
-            charge=self.charge,
+            charge=self.options.charge,
             spin=self.unpaired,
             verbose=0,
         )
 
     def _guess(self, positions: np.ndarray) -> scf.Orbitals | None:
         old = self._memory
-        if not self.warm_start or old is None or old.positions is None:
+        if not self.options.warm_start or old is None or old.positions is None:
             return None
         moved = np.linalg.norm(positions - old.positions, axis=1).max()
         return old if moved < WARM_REACH else None
@@ -253,7 +265,7 @@ class DFT(CheckedPotential):
             mf = mf.to_cpu()  # gpu4pyscf has no gradient of a restricted open shell
         gradient = mf.nuc_grad_method()
         if self._xc != "hf":
-            gradient.grid_response = self.grid_response
+            gradient.grid_response = self.options.grid_response
         return np.asarray(scf.on_host(gradient.kernel()))
 
     def _volumes(self, mf: Any) -> np.ndarray:
@@ -265,7 +277,7 @@ class DFT(CheckedPotential):
         coords, weights = scf.on_host(mf.grids.coords), scf.on_host(mf.grids.weights)
         return ts.hirshfeld_volumes(mf.mol, coords, weights, density, self._free)
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_memory": None}
 
 

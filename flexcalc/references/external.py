@@ -147,7 +147,7 @@ class ASEPotential(CheckedPotential):
             )
         return calculator
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_calculator": self._kept}
 
 

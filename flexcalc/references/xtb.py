@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -23,6 +24,32 @@ HEAVIEST = 86
 """Both methods have parameters up to radon."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class XTBOptions:
+    """Options of extended tight binding.
+
+    Args:
+        charge: total charge in units of the elementary charge.
+        multiplicity: 2S + 1.
+        accuracy: factor on the thresholds of the self-consistent charges; smaller is tighter.
+            At 1e-4 forces are minus the gradient to 2e-8 eV/angstrom, for a third more
+            time than at the packages' own 1.
+        temperature_K: electronic temperature of the Fermi occupation.
+        max_iterations: iterations allowed for self-consistency.
+        threads: rows of a batch computed at once. The result does not depend on it, not by a
+            bit; leave 1 where several worker processes share the machine.
+        backend: "tblite", or "xtb-python" where that package is installed.
+    """
+
+    charge: int = 0
+    multiplicity: Count = 1
+    accuracy: Positive = 1e-4
+    temperature_K: Positive = 300.0
+    max_iterations: Count = 250
+    threads: Count = 1
+    backend: Backend = "tblite"
+
+
 class XTB(CheckedPotential):
     """Extended tight binding.
 
@@ -37,46 +64,28 @@ class XTB(CheckedPotential):
     Args:
         numbers: (atoms,) atomic numbers.
         method: "GFN2-xTB" or "GFN1-xTB".
-        charge: total charge in units of the elementary charge.
-        multiplicity: 2S + 1.
-        accuracy: factor on the thresholds of the self-consistent charges; smaller is tighter.
-            At 1e-4 forces are minus the gradient to 2e-8 eV/angstrom, for a third more
-            time than at the packages' own 1.
-        temperature_K: electronic temperature of the Fermi occupation.
-        max_iterations: iterations allowed for self-consistency.
-        threads: rows of a batch computed at once. The result does not depend on it, not by a
-            bit; leave 1 where several worker processes share the machine.
-        backend: "tblite", or "xtb-python" where that package is installed.
+        options: all others.
 
     Raises:
         AddressError: an unknown method, or a charge and multiplicity that do not fit.
         InputError: the backend is not installed.
     """
 
+    takes: ClassVar[type] = XTBOptions
+
     def __init__(
         self,
         numbers: ArrayLike,
         method: str = "GFN2-xTB",
-        *,
-        charge: int = 0,
-        multiplicity: Count = 1,
-        accuracy: Positive = 1e-4,
-        temperature_K: Positive = 300.0,
-        max_iterations: Count = 250,
-        threads: Count = 1,
-        backend: Backend = "tblite",
+        options: XTBOptions = XTBOptions(),
     ):
         self.numbers = np.array(numbers, dtype=int)
         self.method = choice(_full(method), get_args(Method), "xtb: method")
-        self.charge = charge
         if self.numbers.max(initial=0) > HEAVIEST:
             raise AddressError(f"xtb: elements up to Z = {HEAVIEST}, found {self.numbers.max()}")
-        self.unpaired = check_electrons(self.numbers, charge, multiplicity)
-        self.accuracy = accuracy
-        self.temperature_K = temperature_K
-        self.max_iterations = max_iterations
-        self.threads = threads
-        self.backend = choice(backend, get_args(Backend), "xtb: backend")
+        self.unpaired = check_electrons(self.numbers, options.charge, options.multiplicity)
+        self.options = options
+        self.backend = choice(options.backend, get_args(Backend), "xtb: backend")
         self._require_backend()
 
     @classmethod
@@ -86,12 +95,12 @@ class XTB(CheckedPotential):
         Args:
             text: the method, such as "GFN2-xTB".
             numbers: (atoms,) atomic numbers.
-            options: the constructor's keywords as texts.
+            options: those of `XTBOptions` as texts.
 
         Raises:
             AddressError, InputError: see the class.
         """
-        return cls(numbers, text, **read_options(cls.__init__, options, f"xtb:{text}"))
+        return cls(numbers, text, XTBOptions(**read_options(XTBOptions, options, f"xtb:{text}")))
 
     def evaluate(self, positions: np.ndarray) -> Evaluation:
         """Energies and forces of each row.
@@ -100,7 +109,7 @@ class XTB(CheckedPotential):
             LabelError: the charges of a row did not converge, or the row cannot be computed.
         """
         self._require_backend()
-        parts = max(1, min(self.threads, len(positions)))
+        parts = max(1, min(self.options.threads, len(positions)))
         chunks = [range(part, len(positions), parts) for part in range(parts)]
         energies = np.zeros(len(positions))
         forces = np.zeros(positions.shape)
@@ -131,12 +140,12 @@ class XTB(CheckedPotential):
         from tblite.interface import Calculator
 
         calculator = Calculator(
-            self.method, self.numbers, positions, float(self.charge), self.unpaired
+            self.method, self.numbers, positions, float(self.options.charge), self.unpaired
         )
         calculator.set("verbosity", 0)
-        calculator.set("accuracy", self.accuracy)
-        calculator.set("temperature", self.temperature_K * KB / HARTREE)
-        calculator.set("max-iter", self.max_iterations)
+        calculator.set("accuracy", self.options.accuracy)
+        calculator.set("temperature", self.options.temperature_K * KB / HARTREE)
+        calculator.set("max-iter", self.options.max_iterations)
         result = calculator.singlepoint()
         return result["energy"], result["gradient"]
 
@@ -145,11 +154,11 @@ class XTB(CheckedPotential):
         from xtb.libxtb import VERBOSITY_MUTED
 
         param = {"GFN2-xTB": Param.GFN2xTB, "GFN1-xTB": Param.GFN1xTB}[self.method]
-        calculator = Calculator(param, self.numbers, positions, self.charge, self.unpaired)
+        calculator = Calculator(param, self.numbers, positions, self.options.charge, self.unpaired)
         calculator.set_verbosity(VERBOSITY_MUTED)
-        calculator.set_accuracy(self.accuracy)
-        calculator.set_electronic_temperature(self.temperature_K)
-        calculator.set_max_iterations(self.max_iterations)
+        calculator.set_accuracy(self.options.accuracy)
+        calculator.set_electronic_temperature(self.options.temperature_K)
+        calculator.set_max_iterations(self.options.max_iterations)
         try:
             result = calculator.singlepoint()
         except XTBException as error:

@@ -29,6 +29,7 @@ from flexcalc.display import html, molecule, numbers
 from flexcalc.display.drawing import Drawing
 from flexcalc.errors import FileFormatError, InputError, MissingExtraError
 from flexcalc.potential import formula
+from flexcalc.storage import JSON
 from flexcalc.store import Store
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ class Figures:
         return cls(**cls._values(found, store))
 
     @classmethod
-    def _values(cls, found: Mapping[str, Any], store: Store) -> dict[str, Any]:
+    def _values(cls, found: Mapping[str, Any], store: Store) -> Mapping[str, Any]:
         """Values of the fields by name."""
         values = {}
         for item, key in _declared(cls):
@@ -126,7 +127,7 @@ class Figures:
         return cls(**cls._sound_values(found, store))
 
     @classmethod
-    def _sound_values(cls, found: Mapping[str, Any], store: Store) -> dict[str, Any]:
+    def _sound_values(cls, found: Mapping[str, Any], store: Store) -> Mapping[str, Any]:
         """Values of the fields by name, None for what is missing or not of its type."""
         values, hints = {}, get_type_hints(cls)
         for item, key in _declared(cls):
@@ -138,7 +139,7 @@ class Figures:
                 values[item.name] = kind.from_damaged(found, store)
         return values
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JSON]:
         """The figures as results.json has them; those that are not known are left out."""
         found = {key: getattr(self, item.name) for item, key in _declared(type(self))}
         known = {key: _plain(value) for key, value in found.items() if value is not None}
@@ -316,7 +317,7 @@ def _fits(value: Any, hint: Any) -> bool:
     return isinstance(hint, type) and isinstance(value, hint)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any) -> JSON:
     """A value as JSON can hold it."""
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()

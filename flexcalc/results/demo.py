@@ -13,6 +13,7 @@ from flexcalc.results.labels import Labels
 from flexcalc.results.path import Path
 from flexcalc.results.trajectory import Trajectory
 from flexcalc.runs.resuming import RESULTS
+from flexcalc.storage import JSON
 from flexcalc.store import FolderStore, Store
 from flexcalc.units import KCAL_MOL
 
@@ -73,7 +74,7 @@ class DemoRun(Result):
         store = FolderStore(self.store.place(kind.command))
         return kind.from_dict(store.get(RESULTS), store)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JSON]:
         """The figures as results.json has them."""
         return super().to_dict() | dict(self.checks)
 

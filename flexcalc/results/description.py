@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+
+from flexcalc.storage import JSON
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -13,15 +14,16 @@ class Description:
 
     what: str
     """"model", "dataset", "run folder" or "result"."""
-    facts: Mapping[str, Any]
+    facts: Mapping[str, JSON]
     """Its facts by name, in the order to be shown; some of them are tables themselves."""
 
     @property
     def molecule(self) -> str | None:
         """Formula of the molecule, where it is known."""
-        return self.facts.get("molecule")
+        molecule = self.facts.get("molecule")
+        return None if molecule is None else str(molecule)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JSON]:
         """What it is and its facts."""
         return {"what": self.what, **self.facts}
 
@@ -36,7 +38,7 @@ class Description:
         return f"Description({', '.join(filter(None, (self.what, self.molecule)))})"
 
 
-def _lines(facts: Mapping[str, Any], indent: str = "") -> Iterator[str]:
+def _lines(facts: Mapping[str, JSON], indent: str = "") -> Iterator[str]:
     for key, value in facts.items():
         if isinstance(value, Mapping):
             yield f"{indent}{key}:"
@@ -45,7 +47,7 @@ def _lines(facts: Mapping[str, Any], indent: str = "") -> Iterator[str]:
             yield f"{indent}{key}: {_shown(value)}"
 
 
-def _shown(value: Any) -> str:
+def _shown(value: JSON) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list | tuple):

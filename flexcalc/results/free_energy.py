@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -110,6 +110,26 @@ class FreeEnergySurface(Sampled):
             f"{self.steps_per_second:.0f} steps/s, {self.ns_per_day:.3g} ns/day"
         )
 
+    def with_study(self, found: Study) -> Self:
+        """The result with the figures of a study of its hills and samples."""
+        biased, reweighted, error = found.basin_differences()
+        verdict = found.verdict
+        return replace(
+            self,
+            verdict=verdict.word,
+            verdict_line=verdict.line,
+            basins=verdict.basins,
+            transitions=verdict.transitions,
+            round_trips=verdict.round_trips,
+            longest_stay=verdict.longest_stay,
+            drift_kcal_mol=verdict.drift_kcal_mol,
+            hysteresis_kcal_mol=verdict.hysteresis_kcal_mol,
+            hysteresis_error_kcal_mol=verdict.hysteresis_error_kcal_mol,
+            basin_difference_kcal_mol=biased,
+            basin_difference_reweighted_kcal_mol=reweighted,
+            basin_difference_error_kcal_mol=error,
+        )
+
     @property
     def arrays(self) -> dict[str, np.ndarray]:
         """The arrays of surface.npz: nodes_0 (and on) of each coordinate, surface and errors in
@@ -187,6 +207,22 @@ class FreeEnergyProfile(Sampled):
             f"{self.steps_per_second:.0f} steps/s, {self.ns_per_day:.3g} ns/day"
         )
 
+    def with_study(self, found: UmbrellaStudy) -> Self:
+        """The result with the figures of a study of its samples."""
+        highest, error = found.highest()
+        return replace(
+            self,
+            samples=int(found.samples.sum()),
+            independent_samples=int((found.samples / found.inefficiency).sum()),
+            least_overlap=float(found.shared.min()),
+            windows_apart=len(found.apart()),
+            pieces=found.parts(),
+            highest_kcal_mol=highest / KCAL_MOL,
+            highest_error_kcal_mol=error / KCAL_MOL,
+            empty_bins=found.empty_bins(),
+            warning=found.warning(),
+        )
+
     @property
     def arrays(self) -> dict[str, np.ndarray]:
         """The arrays of umbrella.npz: nodes_0 (and nodes_1) of each coordinate, profile and errors
@@ -258,33 +294,3 @@ def ways_of(
         across, up = (np.where(broken, np.nan, values) for values, _ in way)
         found.append((across, up))
     return found
-
-
-def surface_figures(found: Study) -> dict[str, Any]:
-    """The figures of a surface that a run of metadynamics gave."""
-    biased, reweighted, error = found.basin_differences()
-    verdict = dict(vars(found.verdict))
-    return {
-        "verdict": verdict.pop("word"),
-        "verdict_line": verdict.pop("line"),
-        **verdict,
-        "basin_difference_kcal_mol": biased,
-        "basin_difference_reweighted_kcal_mol": reweighted,
-        "basin_difference_error_kcal_mol": error,
-    }
-
-
-def profile_figures(found: UmbrellaStudy) -> dict[str, Any]:
-    """The figures of a profile that umbrella sampling gave."""
-    highest, error = found.highest()
-    return {
-        "samples": int(found.samples.sum()),
-        "independent_samples": int((found.samples / found.inefficiency).sum()),
-        "least_overlap": float(found.shared.min()),
-        "windows_apart": len(found.apart()),
-        "pieces": found.parts(),
-        "highest_kcal_mol": highest / KCAL_MOL,
-        "highest_error_kcal_mol": error / KCAL_MOL,
-        "empty_bins": found.empty_bins(),
-        "warning": found.warning(),
-    }

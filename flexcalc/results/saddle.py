@@ -16,6 +16,7 @@ from flexcalc.masses import atomic_masses
 from flexcalc.methods.hessian import Vibrations
 from flexcalc.results.base import MoleculeResult, figure, part
 from flexcalc.results.rates import SIDES, Rates
+from flexcalc.storage import JSON
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -136,12 +137,11 @@ class Saddle(MoleculeResult):
     )
     """Zero-point energy of the end, in kcal/mol."""
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JSON]:
         """The figures as results.json has them; distances from minima that were not given too."""
         found = super().to_dict()
         if self.irc_start_is is not None:
-            unknown = {f"irc_{side}_rmsd_A": None for side in ("start", "end")}
-            found = unknown | found
+            found = {"irc_start_rmsd_A": None, "irc_end_rmsd_A": None, **found}
         return found
 
     def summary(self) -> str:

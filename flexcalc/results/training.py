@@ -12,21 +12,20 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from flexcalc.dataset import Dataset
+from flexcalc.models.facts import ModelFacts, Row
 from flexcalc.models.family import TrainedPotential
 from flexcalc.potential import Evaluation
 from flexcalc.registry import load
 from flexcalc.results.base import Result, figure
+from flexcalc.storage import JSON
 from flexcalc.store import Store
 
 SPLIT, HELD_OUT = "split.json", "heldout.xyz"
 NOT_OF_A_MODEL = frozenset({"command", "seconds", "models", "report"})
 """Keys of results.json that are no hyperparameters."""
 
-Rows = list[dict[str, Any]]
-"""Rows of a table, as JSON has them."""
 
-
-def scalars(values: Mapping[str, Any]) -> dict[str, int | float | str]:
+def scalars(values: Mapping[str, object]) -> dict[str, int | float | str]:
     """Those values that are single numbers or words."""
     return {key: value for key, value in values.items() if isinstance(value, int | float | str)}
 
@@ -132,13 +131,13 @@ class TrainedModel(Result):
         others = {key: value for key, value in found.items() if key not in known}
         return replace(model, hyperparameters=scalars(others))
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JSON]:
         """The figures and the hyperparameters, as results.json has them."""
         figures = self._own_figures()
         head = ("family", "model", "training_points", "validation_points")
         return {**{key: figures.pop(key) for key in head}, **self.hyperparameters, **figures}
 
-    def _own_figures(self) -> dict[str, Any]:
+    def _own_figures(self) -> dict[str, JSON]:
         return super().to_dict()
 
     @cached_property
@@ -158,12 +157,12 @@ class TrainedModel(Result):
         return ValidationErrors(self.force_rmse_kcal_mol_A, self.energy_rmse_kcal_mol)
 
     @property
-    def candidates(self) -> Rows:
+    def candidates(self) -> list[Row]:
         """A row for each candidate: hyperparameters in which they differ, and errors."""
         return self.table("table")
 
     @property
-    def learning_curve(self) -> Rows:
+    def learning_curve(self) -> list[Row]:
         """Errors on the validation frames by the number of training points, ascending."""
         return self.table("learning")
 
@@ -177,7 +176,7 @@ class TrainedModel(Result):
         validation = best_fold.get("test", drawn["validation"])
         return UsedFrames(np.array(train, dtype=int), np.array(validation, dtype=int))
 
-    def table(self, name: str) -> Rows:
+    def table(self, name: str) -> list[Row]:
         """A table of the training: "table", "learning", "curve", "folds"; empty without it."""
         return self.store.get(f"{name}{self.suffix}.json") or []
 
@@ -219,7 +218,7 @@ class Training(TrainedModel):
         named = [replace(one, suffix=f"-{one.file.removesuffix('.flex')}") for one in others]
         return replace(super().from_dict(found, store), others=tuple(named))
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JSON]:
         """The figures of the first model and, of several, those of each of them in `models`."""
         own = super().to_dict()
         if not self.others:
@@ -283,7 +282,7 @@ class Training(TrainedModel):
         return self.model.numbers
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> ModelFacts:
         """The facts of the first model; see `TrainedPotential`."""
         return self.model.facts
 

@@ -7,14 +7,14 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from flexcalc.config.reading import LARGEST_FILE
+from flexcalc.config.reading import LARGEST_FILE, Table
 from flexcalc.errors import FileFormatError, InputError
 from flexcalc.storage import read_json, read_text
 
 RESULTS = "results.json"
 
 
-def finished_results(folder: Path, text: str, config: Any) -> dict[str, Any] | None:
+def finished_results(folder: Path, text: str, config: Any) -> Table | None:
     """The results of a run with this very config, or None."""
     try:
         before = tomllib.loads(read_text(folder / "run.toml", LARGEST_FILE))
@@ -26,7 +26,7 @@ def finished_results(folder: Path, text: str, config: Any) -> dict[str, Any] | N
         return None
 
 
-def _completed(before: dict[str, Any], now: dict[str, Any], config: Any) -> dict[str, Any]:
+def _completed(before: Table, now: Table, config: Any) -> Table:
     """A run.toml with the options that its version of flexcalc did not have, at their defaults."""
     whole = dict(before)
     for item in fields(config):

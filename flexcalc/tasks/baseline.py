@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from flexcalc.dataset import Dataset
 from flexcalc.fields import PotentialLike
 from flexcalc.models.bonding import with_bonding
 from flexcalc.models.delta import DeltaModel
+from flexcalc.models.facts import BaselineFacts, ModelFacts
 from flexcalc.models.family import TrainedPotential
 from flexcalc.potential import Potential
 from flexcalc.progress import Progress, silent
@@ -36,7 +36,7 @@ class Baseline:
 
     potential: Potential
     name: str
-    facts: dict[str, Any]
+    facts: BaselineFacts
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +73,7 @@ class Differences:
             self.frames[part] for part in (fitted.split.train, fitted.split.validation)
         )
         rest = np.setdiff1d(np.arange(len(self.complete)), np.union1d(train, validation))
-        facts = {
+        facts: ModelFacts = {
             "training_sha256": self.complete[train].sha256(),
             "level": self.complete.provenance.level,
             **self.baseline.facts,
@@ -103,11 +103,14 @@ def open_baseline(
         opened = open_potential(baseline, numbers, trust=trust)
         return Baseline(opened, name_of(baseline), {"baseline": None})
     baseline = placed(baseline, Path.cwd())
-    facts = {"baseline": baseline, "baseline_sha256": content_sha256(baseline)}
+    facts: BaselineFacts = {"baseline": baseline}
+    digest = content_sha256(baseline)
+    if digest is not None:
+        facts["baseline_sha256"] = digest
     return Baseline(
         open_potential(baseline, numbers, trust=trust),
         baseline,
-        {key: value for key, value in facts.items() if value is not None},
+        facts,
     )
 
 

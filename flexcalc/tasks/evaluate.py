@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from flexcalc.analysis.accuracy import accuracy
+from flexcalc.analysis.accuracy import Binning, accuracy
 from flexcalc.config import Evaluate
 from flexcalc.dataset import Dataset
 from flexcalc.errors import FileFormatError
@@ -61,8 +61,7 @@ def evaluate(options: Evaluate, store: Store) -> Errors:
             own,
             evaluation,
             rng=np.random.default_rng(options.seed),
-            coordinates=coordinates,
-            bins=options.bins,
+            by=Binning(coordinates, options.bins),
             worst=options.worst,
         )
         store.put(PARITY.format(index), _parity(own, evaluation))

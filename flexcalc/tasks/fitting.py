@@ -4,28 +4,81 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
 from flexcalc.config import Train
 from flexcalc.dataset import Dataset
 from flexcalc.errors import InputError
+from flexcalc.models.facts import ErrorRow, FeatureRow, Row, errors_in
 from flexcalc.models.family import Family, ReducingFamily, TrainedPotential, announce
 from flexcalc.progress import Progress
 from flexcalc.training.checkpoints import Checkpoints
 from flexcalc.training.committee import fit_committee
-from flexcalc.training.crossvalidation import SPREADS, cross_validate
-from flexcalc.training.reduction import reduce
-from flexcalc.training.refinement import Rounds, refine
+from flexcalc.training.crossvalidation import FoldRow, cross_validate
+from flexcalc.training.reduction import ReducedRow, reduce
+from flexcalc.training.refinement import RoundRow, Rounds, refine
 from flexcalc.training.selection import choose
-from flexcalc.training.tuning import ENERGY, FORCE, Trial, fit_best
+from flexcalc.training.tuning import ENERGY, FORCE, Sets, Trial, fit_best
 
 VALIDATION_POINTS = 200
 """Validation frames by default, where there are as many besides the training points."""
 
-Errors = dict[str, float]
-"""Errors on the validation frames by their key in results.json."""
+
+class FoldFrames(TypedDict):
+    """frames.json: indices in the dataset of the frames of the best fold."""
+
+    train: list[int]
+    test: list[int]
+
+
+class RefinementRecord(TypedDict):
+    """refinement.json."""
+
+    frames: list[int]
+    """Frames of each cluster that points may come from."""
+    rounds: list[RoundRow]
+    train: list[int]
+    """Indices in the dataset of the training points."""
+
+
+class ReductionRecord(TypedDict):
+    """reduction.json."""
+
+    tried: list[ReducedRow]
+    percentile: float
+    """Percentage of the features that was to be dropped."""
+    features: list[FeatureRow]
+
+
+class Tables(TypedDict, total=False):
+    """Further files of a training, by the stem of their names."""
+
+    folds: list[FoldRow]
+    trials: list[list[FoldRow]]
+    frames: FoldFrames
+    refinement: RefinementRecord
+    reduction: ReductionRecord
+
+
+class FittedFigures(TypedDict, total=False):
+    """Figures of the way in which a family was fitted; see `TrainedModel`."""
+
+    refine_rounds: int
+    folds: int
+    best_fold: int
+    force_rmse_mean_kcal_mol_A: float
+    energy_rmse_mean_kcal_mol: float
+    force_rmse_spread_kcal_mol_A: float
+    energy_rmse_spread_kcal_mol: float
+    kept_features: int
+    all_features: int
+    committee: int
+    force_error_over_deviation: float
+    single_force_rmse_kcal_mol_A: float
+    single_energy_rmse_kcal_mol: float
+    baseline: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,11 +111,11 @@ class Fitted:
 
     family: Family
     potential: TrainedPotential
-    table: list[dict[str, Any]]
+    table: list[Row]
     split: Split
-    errors: Errors | None
-    figures: dict[str, Any] = field(default_factory=dict)
-    tables: dict[str, Any] = field(default_factory=dict)
+    errors: ErrorRow | None
+    figures: FittedFigures = field(default_factory=FittedFigures)
+    tables: Tables = field(default_factory=Tables)
 
 
 def with_validation_points(options: Train, frames: int) -> Train:
@@ -184,18 +237,22 @@ class Fit:
             self.progress,
             self.checkpoints,
         )
-        chosen, best = found.table[found.index], found.folds[found.best]
         train, test = drawn[found.train], drawn[found.test]
-        known = {key: name for key, name in SPREADS.items() if key in chosen}
-        means = {key.replace("_rmse_", "_rmse_mean_"): chosen[key] for key in known}
-        spreads = {name: chosen[name] for name in known.values()}
+        figures: FittedFigures = {
+            "folds": options.folds,
+            "best_fold": found.best,
+            "force_rmse_mean_kcal_mol_A": found.means[FORCE],
+            **found.spreads,
+        }
+        if ENERGY in found.means:
+            figures["energy_rmse_mean_kcal_mol"] = found.means[ENERGY]
         return Fitted(
             found.family,
             found.potential,
             found.table,
             Split(train, test, self.split.rest),
-            _errors_in(best),
-            {"folds": options.folds, "best_fold": found.best, **means, **spreads},
+            errors_in(found.folds[found.best]),
+            figures,
             {
                 "folds": found.folds,
                 "trials": found.trials,
@@ -210,15 +267,18 @@ class Fit:
         first = np.searchsorted(pool, parts.train)
         found = refine(
             self.family,
-            self.data[pool],
+            Sets(self.data[pool], self.data[parts.validation]),
             Rounds(first, options.points, options.refine_rounds, options.refine_by),
-            self.data[parts.validation],
             self.rng,
             self.progress,
             self.checkpoints,
         )
         train = pool[found.train]
-        record = {"frames": found.frames, "rounds": found.rounds, "train": train.tolist()}
+        record: RefinementRecord = {
+            "frames": found.frames,
+            "rounds": found.rounds,
+            "train": train.tolist(),
+        }
         return Fitted(
             found.choice.family,
             found.choice.potential,
@@ -236,7 +296,7 @@ class Fit:
             return fitted
         train, validation = self.data[fitted.split.train], self.data[fitted.split.validation]
         found = reduce(
-            Trial(fitted.family, dict(fitted.errors or {}), fitted.potential),
+            Trial(fitted.family, {}, fitted.errors or {}, fitted.potential),
             train,
             validation,
             self.rng,
@@ -244,8 +304,12 @@ class Fit:
             self.checkpoints.within("reduction"),
         )
         announce(found.potential, fitted.potential.facts.get("warnings", ()))
-        record = {"tried": found.table, "percentile": found.percentile, "features": found.features}
-        counts = {
+        record: ReductionRecord = {
+            "tried": found.table,
+            "percentile": found.percentile,
+            "features": found.features,
+        }
+        counts: FittedFigures = {
             "kept_features": sum(row["kept"] for row in found.features),
             "all_features": len(found.features),
         }
@@ -253,7 +317,7 @@ class Fit:
             fitted,
             family=found.family,
             potential=found.potential,
-            errors=_errors_in(found.row),
+            errors=found.errors,
             figures={**fitted.figures, **counts},
             tables={**fitted.tables, "reduction": record},
         )
@@ -262,28 +326,27 @@ class Fit:
         """A committee on the same training points in place of the single model."""
         found = fit_committee(
             fitted.family,
-            self.data[fitted.split.train],
-            self.data[fitted.split.validation],
+            Sets(self.data[fitted.split.train], self.data[fitted.split.validation]),
             self.options.committee,
             self.rng,
             self.progress,
             self.checkpoints.within("committee"),
         )
         announce(found, fitted.potential.facts.get("warnings", ()))
-        scale = "force_error_over_deviation"
-        figures = {key: found.facts[key] for key in (scale,) if key in found.facts}
+        figures: FittedFigures = {**fitted.figures, "committee": self.options.committee}
+        if "force_error_over_deviation" in found.facts:
+            figures["force_error_over_deviation"] = found.facts["force_error_over_deviation"]
         single = fitted.potential.facts.get("errors", {}).get("validation", {})
-        before = {f"single_{key}": value for key, value in single.items()}
+        if FORCE in single:
+            figures["single_force_rmse_kcal_mol_A"] = single[FORCE]
+        if ENERGY in single:
+            figures["single_energy_rmse_kcal_mol"] = single[ENERGY]
         return replace(
             fitted,
             potential=found,
             errors=found.facts["errors"].get("validation", {}),
-            figures={**fitted.figures, "committee": self.options.committee, **figures, **before},
+            figures=figures,
         )
-
-
-def _errors_in(row: dict[str, Any]) -> Errors:
-    return {key: row[key] for key in (FORCE, ENERGY) if key in row}
 
 
 def held_out(parts: Split, fits: Sequence[Fitted]) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from flexcalc.registry import open_potential
 from flexcalc.results.base import Result
 from flexcalc.results.description import Description
 from flexcalc.runs.resuming import RESULTS
-from flexcalc.storage import read_json, read_text
+from flexcalc.storage import JSON, read_json, read_text
 from flexcalc.tasks.audit import audit
 from flexcalc.units import KCAL_MOL
 
@@ -83,21 +83,22 @@ def _of_model(place: str, trust: bool) -> Description:
         return _of_potential(open_potential(place, trust=trust))
     facts = read_facts(Path(place))
     facts.pop("files")
-    return _model(facts.pop("numbers"), facts)
+    return _model(facts.pop("numbers"), dict(facts))
 
 
 def _of_potential(potential: Potential) -> Description:
     return _model(potential.numbers, dict(getattr(potential, "facts", {})))
 
 
-def _model(numbers: Sequence[int] | np.ndarray, facts: dict[str, Any]) -> Description:
-    if facts.pop(FACT, None) is not None:
-        facts["bonding"] = "kept: a start whose like atoms are in another order is refused"
-    return Description("model", {"molecule": formula(np.array(numbers)), **facts})
+def _model(numbers: Sequence[int] | np.ndarray, facts: Mapping[str, Any]) -> Description:
+    shown = {key: value for key, value in facts.items() if key != FACT}
+    if facts.get(FACT) is not None:
+        shown["bonding"] = "kept: a start whose like atoms are in another order is refused"
+    return Description("model", {"molecule": formula(np.array(numbers)), **shown})
 
 
 def _of_dataset(data: Dataset) -> Description:
-    facts: dict[str, Any] = {
+    facts: dict[str, JSON] = {
         "molecule": formula(data.numbers),
         "atoms": len(data.numbers),
         "frames": len(data),
@@ -136,12 +137,14 @@ def _audited(data: Dataset, options: Info) -> Description:
     """Facts of a dataset, with what an audit of its labels found."""
     described = _of_dataset(data)
     found = audit(data, options.audit, trust=options.trust)
-    shown = {
+    shown: dict[str, JSON] = {
         "reference": found.reference,
         "frames computed again": found.frames,
         "findings": len(found.findings),
     }
-    lines = {f"finding {number}": line for number, line in enumerate(found.findings, 1)}
+    lines: dict[str, JSON] = {
+        f"finding {number}": line for number, line in enumerate(found.findings, 1)
+    }
     return Description("dataset", {**described.facts, "audit": shown | lines})
 
 

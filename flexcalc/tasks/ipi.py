@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -37,11 +38,13 @@ def serve(options: Serve) -> int:
     return adapter.serve(
         open_potential(options.model, start.numbers, trust=options.trust),
         _first(start),
-        unix=options.unix,
-        host=options.host,
-        port=options.port,
-        timeout_s=options.timeout_s,
-        allow_remote=options.allow_remote,
+        adapter.Server(
+            unix=options.unix,
+            host=options.host,
+            port=options.port,
+            timeout_s=options.timeout_s,
+            allow_remote=options.allow_remote,
+        ),
     )
 
 
@@ -64,24 +67,20 @@ def ipi(options: Ipi, store: Store) -> IpiRun:
             options.model,
             _first(start),
             folder,
-            clients=options.clients,
-            steps=options.steps,
-            start=_plain_start(options.start, start, folder),
-            compare=options.compare,
-            trust=options.trust,
-            allow_remote=options.allow_remote,
-            timeout_s=options.timeout_s,
-            progress=progress,
+            adapter.Launch(
+                clients=options.clients,
+                steps=options.steps,
+                start=_plain_start(options.start, start, folder),
+                compare=options.compare,
+                trust=options.trust,
+                allow_remote=options.allow_remote,
+                timeout_s=options.timeout_s,
+            ),
+            progress,
         )
     columns = {name: np.asarray(column, float) for name, column in outcome.scalars.items()}
     store.put(SCALARS, columns)
-    if outcome.images is None:
-        figures = _thermal(columns)
-    else:
-        path = _path(options, start.numbers, outcome.images)
-        store.put(PATH, path)
-        figures = _barriers(path)
-    return IpiRun(
+    result = IpiRun(
         store=store,
         input=str(options.input),
         model=name_of(options.model),
@@ -89,8 +88,12 @@ def ipi(options: Ipi, store: Store) -> IpiRun:
         steps=int(columns["step"][-1]),
         force_difference_max_relative=outcome.force_difference_max_relative,
         energy_difference_max_relative=outcome.energy_difference_max_relative,
-        **figures,
     )
+    if outcome.images is None:
+        return _with_temperatures(result, columns)
+    path = _path(options, start.numbers, outcome.images)
+    store.put(PATH, path)
+    return _with_barriers(result, path)
 
 
 def _first(start: Dataset) -> Atoms:
@@ -119,19 +122,21 @@ def _is_plain(path: Path, atoms: Dataset) -> bool:
     return path.suffix != ".npz" and usual and not marked and atoms.masses is None
 
 
-def _thermal(columns: dict[str, np.ndarray]) -> dict[str, Any]:
-    """What is known of a run that has a temperature."""
+def _with_temperatures(result: IpiRun, columns: dict[str, np.ndarray]) -> IpiRun:
+    """A run of dynamics with what its scalars tell."""
     kelvin = columns["temperature_K"]
-    known: dict[str, Any] = {"temperature_mean_K": float(kelvin.mean())}
+    result = replace(result, temperature_mean_K=float(kelvin.mean()))
     ensemble = columns.get("ensemble_K")
-    if ensemble is not None:
-        by_replica = ensemble.reshape(-1, len(np.unique(columns["replica"])))
-        known["exchanges_seen"] = int((np.diff(by_replica, axis=0) != 0).any(axis=1).sum())
-        known["ensembles_K"] = tuple(np.unique(ensemble).tolist())
-        known["ensembles_mean_K"] = tuple(
-            float(kelvin[ensemble == which].mean()) for which in np.unique(ensemble)
-        )
-    return known
+    if ensemble is None:
+        return result
+    by_replica = ensemble.reshape(-1, len(np.unique(columns["replica"])))
+    different = np.unique(ensemble)
+    return replace(
+        result,
+        exchanges_seen=int((np.diff(by_replica, axis=0) != 0).any(axis=1).sum()),
+        ensembles_K=tuple(different.tolist()),
+        ensembles_mean_K=tuple(float(kelvin[ensemble == which].mean()) for which in different),
+    )
 
 
 def _path(options: Ipi, numbers: np.ndarray, images: np.ndarray) -> Dataset:
@@ -142,12 +147,13 @@ def _path(options: Ipi, numbers: np.ndarray, images: np.ndarray) -> Dataset:
     return Dataset(numbers, images, found.energies, found.forces, tags, provenance)
 
 
-def _barriers(path: Dataset) -> dict[str, Any]:
-    """What is known of a path."""
+def _with_barriers(result: IpiRun, path: Dataset) -> IpiRun:
+    """A run that sought a path with its barriers."""
     energies = path.labels()[0] / KCAL_MOL
-    return {
-        "image_count": len(path),
-        "barrier_kcal_mol": float(energies.max() - energies[0]),
-        "barrier_back_kcal_mol": float(energies.max() - energies[-1]),
-        "reaction_energy_kcal_mol": float(energies[-1] - energies[0]),
-    }
+    return replace(
+        result,
+        image_count=len(path),
+        barrier_kcal_mol=float(energies.max() - energies[0]),
+        barrier_back_kcal_mol=float(energies.max() - energies[-1]),
+        reaction_energy_kcal_mol=float(energies[-1] - energies[0]),
+    )

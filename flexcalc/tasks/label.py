@@ -30,6 +30,7 @@ from flexcalc.memory import geometry_bytes, require_memory
 from flexcalc.methods.sampling import (
     AsIs,
     Displaced,
+    Place,
     as_they_are,
     concatenate_unlabelled,
     displace,
@@ -220,8 +221,8 @@ def _geometries(work: _Work, store: Store, starts: Dataset) -> Dataset:
             parts.append(as_they_are(how, starts))
             continue
         with store.bar(f"sample {index + 1}/{len(options.samples)}") as progress:
-            name = f"sampling-{index}"
-            parts.append(sample_dynamics(how, work.sampler, starts, rng, store, name, progress))
+            place = Place(store, f"sampling-{index}", progress)
+            parts.append(sample_dynamics(how, work.sampler, starts, rng, place))
     geometries = concatenate_unlabelled(parts)
     store.put(GEOMETRIES, geometries)
     store.say(f"sampled {len(geometries)} geometries; start geometries: {len(starts)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,14 +13,13 @@ from flexcalc.dataset import Dataset
 from flexcalc.errors import InputError
 from flexcalc.files.tables import csv_blocks
 from flexcalc.methods.dynamics import DynamicsState
-from flexcalc.methods.iterate import Method, Recorder
+from flexcalc.methods.iterate import Method, Recorder, Setup
 from flexcalc.methods.plumed import Kernels, PlumedState, UnderPlumed, read_script
 from flexcalc.potential import Evaluation
 from flexcalc.results.trajectory import SCALARS, TRAJECTORY, Trajectory
 from flexcalc.store import Store
 from flexcalc.tasks.motion import (
     ADVICE,
-    Batch,
     Start,
     Watch,
     frames_of,
@@ -46,7 +45,7 @@ def md(options: Md, store: Store) -> Trajectory:
     start = open_start(options, options.replicas, "replicas")
     options = start.options
     positions = start.positions[np.arange(options.replicas) % len(start.positions)]
-    batch = Batch(start.potential, positions, start.guards(positions))
+    batch = Setup(start.potential, positions, start.guards(positions))
     script = _script(start, store)
     found = store.begin(options)
     if found is not None:
@@ -61,9 +60,9 @@ def md(options: Md, store: Store) -> Trajectory:
     ]
     with _moving(options, script, store, start.potential.numbers) as (method, kind):
         steps, stopped = move(store, watch, method, kind, batch, recorders)
-    figures = _figures(options.replicas, csv_blocks(store.stream(SCALARS)))
+    means = _means(options.replicas, csv_blocks(store.stream(SCALARS)))
     picoseconds = steps * options.method.timestep_fs * 1e-3
-    drift = figures.pop("conserved_change_eV", None)
+    drift = means.conserved_change_eV
     if drift is not None:
         drift *= 1e3 / max(len(start.potential.numbers) * picoseconds, 1e-12)
     return Trajectory(
@@ -73,8 +72,9 @@ def md(options: Md, store: Store) -> Trajectory:
         replicas=options.replicas,
         steps=steps,
         time_ps=picoseconds,
+        temperature_mean_K=means.temperature_K,
+        potential_mean_eV=means.potential_eV,
         conserved_drift_meV_atom_ps=drift,
-        **figures,
         **known,
         **watch.speed(),
     )
@@ -169,8 +169,16 @@ class _Render:
         return "".join(lines).encode()
 
 
-def _figures(replicas: int, blocks: Iterable[Mapping[str, np.ndarray]]) -> dict[str, Any]:
-    """Means of the scalars, and the mean change of the conserved energy, a block at a time."""
+class _Means(NamedTuple):
+    """Means over replicas and records, and the mean change of the conserved energy."""
+
+    temperature_K: float | None = None
+    potential_eV: float | None = None
+    conserved_change_eV: float | None = None
+
+
+def _means(replicas: int, blocks: Iterable[Mapping[str, np.ndarray]]) -> _Means:
+    """Means of the scalars, which are read a block at a time; all None where there are none."""
     sums, rows = np.zeros(2), 0
     first = last = np.zeros(0)
     for block in blocks:
@@ -180,9 +188,6 @@ def _figures(replicas: int, blocks: Iterable[Mapping[str, np.ndarray]]) -> dict[
         first = np.append(first, conserved[: replicas - len(first)])
         last = np.append(last, conserved)[-replicas:]
     if not rows:
-        return {}
-    return {
-        "temperature_mean_K": float(sums[0] / rows),
-        "potential_mean_eV": float(sums[1] / rows),
-        "conserved_change_eV": float((last - first).mean()),
-    }
+        return _Means()
+    kelvin, potential_eV = (sums / rows).tolist()
+    return _Means(kelvin, potential_eV, float((last - first).mean()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from flexcalc.errors import GuardError, InputError
 from flexcalc.files import plumed
 from flexcalc.methods.bias import Wall
 from flexcalc.methods.guard import BendGuard, Guard
-from flexcalc.methods.iterate import Recorder
+from flexcalc.methods.iterate import Recorder, Setup
 from flexcalc.methods.metadynamics import Metadynamics, MetadynamicsState, WellTempered
 from flexcalc.results.free_energy import (
     COLVAR,
@@ -21,12 +22,10 @@ from flexcalc.results.free_energy import (
     SURFACE,
     TRAJECTORY,
     FreeEnergySurface,
-    surface_figures,
 )
 from flexcalc.store import Store
 from flexcalc.tasks.motion import (
     ADVICE,
-    Batch,
     Watch,
     bath_of,
     biased_coordinates,
@@ -54,7 +53,7 @@ def metad(options: Metad, store: Store) -> FreeEnergySurface:
     positions = start.positions[np.arange(options.walkers) % len(start.positions)]
     notes = _check_start(method, numbers, positions)
     guards: list[Guard] = [*start.guards(positions), BendGuard(method.coordinates)]
-    batch = Batch(start.potential, positions, guards)
+    batch = Setup(start.potential, positions, guards)
     found = store.begin(options)
     if found is not None:
         return FreeEnergySurface.from_dict(found, store)
@@ -77,33 +76,34 @@ def metad(options: Metad, store: Store) -> FreeEnergySurface:
         Recorder(store.lines(COLVAR), options.colvar_every, render.colvar),
     ]
     steps, stopped = move(store, watch, method, MetadynamicsState, batch, recorders)
-    return FreeEnergySurface(
+    result = FreeEnergySurface(
         store=store,
         stopped=stopped,
         method=options.hills.kind,
         coordinates=tuple(one.label for one in method.coordinates),
         walkers=options.walkers,
+        hills=0,
         steps=steps,
         time_ps=steps * options.method.timestep_fs * 1e-3,
         temperature_K=options.method.temperature_K,
-        **_studied(store, options, method),
         **known,
         **watch.speed(),
     )
+    return _studied(result, method)
 
 
-def _studied(store: Store, options: Metad, method: Metadynamics) -> dict[str, Any]:
-    """Figures of the run's own files, once the surface has been kept."""
+def _studied(result: FreeEnergySurface, method: Metadynamics) -> FreeEnergySurface:
+    """The result with what is read off the run's own files; the surface is kept."""
+    store = result.store
     colvar = plumed.read_colvar(store.stream(COLVAR), method.coordinates)
     hills = plumed.read_hills(store.stream(HILLS), method.coordinates)
-    known: dict[str, Any] = {"hills": len(hills)}
-    if len(colvar.time_fs):
-        known["temperature_mean_K"] = float(colvar.temperature_K.mean())
+    kelvin = float(colvar.temperature_K.mean()) if len(colvar.time_fs) else None
+    result = replace(result, hills=len(hills), temperature_mean_K=kelvin)
     if not len(hills):
-        return known
-    found = study(colvar, hills, method.axes, options.method.temperature_K)
+        return result
+    found = study(colvar, hills, method.axes, result.temperature_K)
     store.put(SURFACE, found.arrays(method.coordinates))
-    return known | surface_figures(found)
+    return result.with_study(found)
 
 
 def method_of(options: Metad) -> Metadynamics:

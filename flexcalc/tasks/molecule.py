@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
 
 import numpy as np
 
 from flexcalc.dataset import Dataset
 from flexcalc.errors import AddressError, FileFormatError, MoleculeError
-from flexcalc.fields import Address, GeometryLike
+from flexcalc.fields import Address, GeometryLike, PotentialLike
 from flexcalc.masses import atomic_masses, isotopes
 from flexcalc.methods.dynamics import Integrator
 from flexcalc.methods.irc import IRC
@@ -121,7 +120,7 @@ def following[C](config: C, electrons: Electrons) -> C:
     Raises:
         AddressError: one states another.
     """
-    changed: dict[str, Any] = {}
+    changed: dict[str, PotentialLike | tuple[PotentialLike, ...]] = {}
     for name in ADDRESSES:
         value = getattr(config, name, None)
         if isinstance(value, str):

@@ -19,7 +19,7 @@ from flexcalc.masses import of_frames
 from flexcalc.memory import geometry_bytes, require_memory
 from flexcalc.methods.dynamics import Bath, Dynamics
 from flexcalc.methods.guard import Guard
-from flexcalc.methods.iterate import Checkpoint, Method, Recorder, State, run
+from flexcalc.methods.iterate import Checkpoint, Method, Recorder, Setup, State, run
 from flexcalc.potential import Evaluation, Potential
 from flexcalc.progress import Progress, silent
 from flexcalc.registry import name_of, open_potential
@@ -95,6 +95,14 @@ class Speed(TypedDict):
     ns_per_day: float
 
 
+class Known(TypedDict):
+    """What results say of a start."""
+
+    model: str
+    atom_map: tuple[int, ...] | None
+    isotopes: str | None
+
+
 @dataclass(frozen=True, eq=False)
 class Start[C]:
     """Where dynamics starts, everything read and opened.
@@ -119,7 +127,7 @@ class Start[C]:
             self.potential, positions, fixed, name_of(options.model), options.method.masses
         )
 
-    def told(self, store: Store) -> dict[str, Any]:
+    def told(self, store: Store) -> Known:
         """Say what there is to say of the start, and return what results have of it."""
         options: Any = self.options
         return {
@@ -154,27 +162,12 @@ def open_start[C](options: C, replicas: int, what: str) -> Start[C]:
     return Start(given, potential, fitting.data.positions, fitting)
 
 
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """Replicas that are about to move.
-
-    Args:
-        potential: surface, in eV and angstrom.
-        positions: (batch, atoms, 3) in angstrom, where a fresh run starts.
-        guards: what stops the run.
-    """
-
-    potential: Potential
-    positions: np.ndarray
-    guards: Sequence[Guard]
-
-
 def move[S: State](
     store: Store,
     watch: Watch,
     method: Method[S],
     kind: type[S],
-    batch: Batch,
+    batch: Setup,
     recorders: Sequence[Recorder],
 ) -> tuple[int, Stop | None]:
     """Run a method to its last step under guards, from its checkpoint if there is one.
@@ -198,13 +191,11 @@ def move[S: State](
             watch.progress = progress
             state = run(
                 method,
-                batch.potential,
-                batch.positions,
+                batch,
                 kind,
                 steps=options.steps,
                 checkpoint=checkpoint,
                 observers=[watch],
-                guards=batch.guards,
             )
     except GuardError as error:
         return watch.last, stop_of(error)

@@ -10,12 +10,14 @@ from flexcalc.dataset import Dataset
 from flexcalc.errors import InputError
 from flexcalc.models.committee import Committee
 from flexcalc.models.delta import DeltaModel
+from flexcalc.models.facts import ModelFacts, baseline_facts
 from flexcalc.models.family import Family, TrainedPotential
 from flexcalc.potential import Potential
 from flexcalc.progress import Progress
 from flexcalc.registry import FAMILIES, make_family
 from flexcalc.tasks.baseline import Baseline, subtract
 from flexcalc.training.committee import fit_committee
+from flexcalc.training.tuning import Sets
 
 Recipe = Callable[[Dataset, Dataset | None, Generator, Progress], TrainedPotential]
 """Trains on frames; the validation frames may stop the training, or choose hyperparameters."""
@@ -32,11 +34,10 @@ def recipe(potential: Potential, address: str) -> Recipe:
         InputError: it was trained in no such way.
     """
     if isinstance(potential, DeltaModel):
-        facts = {key: potential.facts.get(key) for key in ("baseline", "baseline_sha256")}
         below = Baseline(
             potential.baseline,
-            str(facts["baseline"]),
-            {key: value for key, value in facts.items() if value is not None},
+            str(potential.facts.get("baseline")),
+            baseline_facts(potential.facts),
         )
         return _on(below, recipe(potential.model, address))
     if isinstance(potential, Committee):
@@ -65,7 +66,7 @@ def _committee(family: Family, members: int) -> Recipe:
         train: Dataset, validation: Dataset | None, rng: Generator, progress: Progress
     ) -> TrainedPotential:
         judged = validation if validation is not None else train[:0]
-        return fit_committee(family, train, judged, members, rng, progress)
+        return fit_committee(family, Sets(train, judged), members, rng, progress)
 
     return fit
 
@@ -78,7 +79,11 @@ def _on(baseline: Baseline, above: Recipe) -> Recipe:
         if validation is not None:
             judged = subtract(validation, baseline, progress=progress)
         model = above(subtract(train, baseline, progress=progress), judged, rng, progress)
-        facts = {"training_sha256": train.sha256(), "level": train.provenance.level}
-        return DeltaModel(baseline.potential, model, facts | baseline.facts)
+        facts: ModelFacts = {
+            "training_sha256": train.sha256(),
+            "level": train.provenance.level,
+            **baseline.facts,
+        }
+        return DeltaModel(baseline.potential, model, facts)
 
     return fit

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from flexcalc.config import Train
 from flexcalc.dataset import Dataset, first_equal
 from flexcalc.errors import FileFormatError, InputError
 from flexcalc.models.delta import check_baseline
+from flexcalc.models.facts import ErrorRow
 from flexcalc.models.family import TrainingWarning, check_family, check_labels, errors
 from flexcalc.progress import silent
 from flexcalc.results.training import HELD_OUT, SPLIT, TrainedModel, Training, scalars
@@ -27,6 +28,23 @@ from flexcalc.tasks.baseline import (
 from flexcalc.tasks.fitting import Fit, Fitted, Split, held_out, split, with_validation_points
 from flexcalc.tasks.molecule import electrons_of, following
 from flexcalc.training.checkpoints import Checkpoints
+
+
+class SplitRecord(TypedDict):
+    """split.json: what the models are trained on."""
+
+    dataset: str
+    dataset_sha256: str
+    train: list[int]
+    validation: list[int]
+    baseline: NotRequired[str | None]
+    baseline_sha256: NotRequired[str]
+
+
+class LearningRow(ErrorRow):
+    """Errors on the validation frames by the number of training points."""
+
+    points: int
 
 
 def train(options: Train, store: Store) -> Training:
@@ -111,7 +129,7 @@ def _comparison(models: Sequence[TrainedModel]) -> tuple[list[str], list[list[st
     ]
 
 
-def _note_split(store: Store, record: dict[str, Any]) -> None:
+def _note_split(store: Store, record: SplitRecord) -> None:
     """Keep the split; checkpoints of another one, or of changed labels, are removed."""
     try:
         same = store.get(SPLIT) == record
@@ -122,14 +140,16 @@ def _note_split(store: Store, record: dict[str, Any]) -> None:
         store.put(SPLIT, record)
 
 
-def _split_record(data: Dataset, parts: Split, baseline: Baseline | None) -> dict[str, Any]:
-    return {
+def _split_record(data: Dataset, parts: Split, baseline: Baseline | None) -> SplitRecord:
+    record: SplitRecord = {
         "dataset": data.provenance.source,
         "dataset_sha256": data.sha256(),
         "train": parts.train.tolist(),
         "validation": parts.validation.tolist(),
-        **(baseline.facts if baseline is not None else {}),
     }
+    if baseline is not None:
+        record |= baseline.facts
+    return record
 
 
 def _names(options: Train) -> list[str]:
@@ -202,27 +222,28 @@ class _Model:
             trained=fitted.potential,
             suffix=self.suffix,
             trust=self.options.trust,
-            **{**found, **fitted.figures},
+            **found,
+            **fitted.figures,
         )
         self.store.say(model.described())
-        tables = {"table": fitted.table, **fitted.tables}
+        tables: dict[str, object] = {"table": fitted.table, **fitted.tables}
         if "curve" in facts:
             tables["curve"] = facts["curve"]
         if self.options.learning_curve:
-            last = {"points": model.training_points, **found}
+            last: LearningRow = {"points": model.training_points, **found}
             tables["learning"] = [*self._learning_curve(fitted), last]
         for kind, table in tables.items():
             self.store.put(f"{kind}{self.suffix}.json", table)
         return model
 
-    def _errors(self, fitted: Fitted) -> dict[str, float]:
+    def _errors(self, fitted: Fitted) -> ErrorRow:
         """Errors on the validation frames; empty where there are none."""
         if fitted.errors is not None:
             return fitted.errors
         judged = self.labels.complete[fitted.split.validation]
         return errors(fitted.potential(judged.positions), judged) if len(judged) else {}
 
-    def _learning_curve(self, fitted: Fitted) -> Iterator[dict[str, Any]]:
+    def _learning_curve(self, fitted: Fitted) -> Iterator[LearningRow]:
         """Errors of smaller training sets, nested, with the hyperparameters that were found."""
         options, labels = self.options, self.labels
         judged = labels.labels(fitted.split.validation)
@@ -235,18 +256,30 @@ class _Model:
                     # Those of the model of all points are known already.
                     warnings.simplefilter("ignore", TrainingWarning)
                     smaller = fitted.family.fit(fewer, judged, np.random.default_rng(options.seed))
-                found = errors(smaller(judged.positions), judged) if len(judged) else {}
-                row = {"points": points, **found}
+                found: ErrorRow = {}
+                if len(judged):
+                    found = errors(smaller(judged.positions), judged)
+                row = LearningRow(points=points, **found)
                 self.checkpoints.save(f"learning-{points}", row)
             yield row
 
 
 @contextmanager
 def training_warnings(warn: Callable[[str, type[Warning]], None]) -> Iterator[None]:
-    """Hand the training's warnings to a store's or a run's `warn`."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", TrainingWarning)
-        yield
-    for note in caught:
-        if issubclass(note.category, TrainingWarning):
-            warn(str(note.message), TrainingWarning)
+    """Hand the training's warnings to a store's or a run's `warn`; others are issued as they were.
+
+    They are issued after the block, where the progress bar is gone, also if it raises.
+    """
+    caught: list[warnings.WarningMessage] = []
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", TrainingWarning)
+            yield
+    finally:
+        for note in caught:
+            if issubclass(note.category, TrainingWarning):
+                warn(str(note.message), TrainingWarning)
+            else:
+                warnings.warn_explicit(
+                    note.message, note.category, note.filename, note.lineno, source=note.source
+                )

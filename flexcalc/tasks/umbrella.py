@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,19 +13,17 @@ from flexcalc.errors import InputError
 from flexcalc.files import plumed
 from flexcalc.files.plumed import WINDOW_COLUMNS, WindowSamples
 from flexcalc.methods.guard import BendGuard, Guard
-from flexcalc.methods.iterate import Recorder
-from flexcalc.methods.umbrella import Umbrella, UmbrellaState
+from flexcalc.methods.iterate import Recorder, Setup
+from flexcalc.methods.umbrella import Umbrella, UmbrellaState, Windows
 from flexcalc.results.free_energy import (
     COLVAR,
     PROFILE,
     TRAJECTORY,
     FreeEnergyProfile,
-    profile_figures,
 )
 from flexcalc.store import Store
 from flexcalc.tasks.motion import (
     ADVICE,
-    Batch,
     Watch,
     bath_of,
     biased_coordinates,
@@ -58,7 +56,7 @@ def umbrella(options: UmbrellaSampling, store: Store) -> FreeEnergyProfile:
     coordinates = tuple(line.coordinate for line in method.lines)
     notes = checked_start(coordinates, positions)
     guards: list[Guard] = [*start.guards(positions), BendGuard(coordinates)]
-    batch = Batch(start.potential, positions, guards)
+    batch = Setup(start.potential, positions, guards)
     found = store.begin(options)
     if found is not None:
         return FreeEnergyProfile.from_dict(found, store)
@@ -81,7 +79,7 @@ def umbrella(options: UmbrellaSampling, store: Store) -> FreeEnergyProfile:
         Recorder(store.lines(COLVAR), options.colvar_every, render.colvar),
     ]
     steps, stopped = move(store, watch, method, UmbrellaState, batch, recorders)
-    return FreeEnergyProfile(
+    result = FreeEnergyProfile(
         store=store,
         stopped=stopped,
         coordinates=tuple(one.label for one in coordinates),
@@ -89,14 +87,17 @@ def umbrella(options: UmbrellaSampling, store: Store) -> FreeEnergyProfile:
         steps=steps,
         time_ps=steps * options.method.timestep_fs * 1e-3,
         temperature_K=options.method.temperature_K,
-        **({} if stopped else _studied(store, options, method)),
         **known,
         **watch.speed(),
     )
+    return result if stopped else _studied(result, options, method)
 
 
-def _studied(store: Store, options: UmbrellaSampling, method: Umbrella) -> dict[str, Any]:
-    """Figures of the run's own COLVAR, once the profile has been kept."""
+def _studied(
+    result: FreeEnergyProfile, options: UmbrellaSampling, method: Umbrella
+) -> FreeEnergyProfile:
+    """The result with what is read off the run's own COLVAR; the profile is kept."""
+    store = result.store
     coordinates = [line.coordinate for line in method.lines]
     # MBAR has a number for each sample in each window.
     most = min(plumed.MOST_SAMPLES, max(MOST_PAIRS // len(method.centres), 1))
@@ -110,7 +111,7 @@ def _studied(store: Store, options: UmbrellaSampling, method: Umbrella) -> dict[
     if warning is not None:
         store.warn(warning)
     mean = float(samples.temperature_K.mean())
-    return {"temperature_mean_K": mean, **profile_figures(found)}
+    return replace(result.with_study(found), temperature_mean_K=mean)
 
 
 def method_of(options: UmbrellaSampling) -> Umbrella:
@@ -129,10 +130,12 @@ def method_of(options: UmbrellaSampling) -> Umbrella:
     return Umbrella.on(
         biased_coordinates(options.coordinate, trust=options.trust),
         bath_of(options.method),
-        low=options.low,
-        high=options.high,
-        windows=options.windows,
-        kappa_kcal_mol=options.kappa_kcal_mol,
+        Windows(
+            low=options.low,
+            high=options.high,
+            windows=options.windows,
+            kappa_kcal_mol=options.kappa_kcal_mol,
+        ),
         equilibration=options.equilibration,
     )
 

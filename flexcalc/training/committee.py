@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
 
 import numpy as np
 from numpy.random import Generator
 
-from flexcalc.dataset import Dataset
 from flexcalc.errors import InputError
 from flexcalc.models.committee import Committee
+from flexcalc.models.facts import ModelFacts
 from flexcalc.models.family import Family, TrainedPotential, TrainingWarning, errors
 from flexcalc.progress import Progress, part, silent
 from flexcalc.training.checkpoints import NO_CHECKPOINTS, Checkpoints
 from flexcalc.training.crossvalidation import folds, order_of
-
-OF_MEMBERS = ("level", "permutations", "features")
-"""Facts of a member that hold for the committee where all members have the same."""
+from flexcalc.training.tuning import Sets
 
 
 def fit_committee(
     family: Family,
-    train: Dataset,
-    validation: Dataset,
+    sets: Sets,
     members: int,
     rng: Generator,
     progress: Progress = silent,
@@ -41,9 +37,8 @@ def fit_committee(
 
     Args:
         family: with all hyperparameters set.
-        train: the training points.
-        validation: further frames that a family may use; also those that the spread is compared
-            with the errors on.
+        sets: the training points, and further frames that a family may use; also those that the
+            spread is compared with the errors on.
         members: at least two.
         rng: divides the points and seeds the training.
         progress: told the steps of all members.
@@ -52,6 +47,7 @@ def fit_committee(
     Raises:
         InputError: fewer points than members, or fewer than two members.
     """
+    train, validation = sets
     if not 2 <= members <= len(train):
         raise InputError(
             f"committee: expected from 2 to {len(train)} members, the training points there are, "
@@ -72,16 +68,15 @@ def fit_committee(
             checkpoints.save(step, {"points": len(seen)}, trained[-1])
         else:
             trained.append(checkpoints.load_potential(step, family))
-    return _described(trained, family, train, validation)
+    return _described(trained, family, sets)
 
 
-def _described(
-    trained: list[TrainedPotential], family: Family, train: Dataset, validation: Dataset
-) -> Committee:
+def _described(trained: list[TrainedPotential], family: Family, sets: Sets) -> Committee:
     """The committee of the members, with its facts."""
+    train, validation = sets
     first = trained[0].facts
     notes = [note for member in trained for note in member.facts.get("warnings", ())]
-    facts: dict[str, Any] = {
+    facts: ModelFacts = {
         "hyperparameters": {
             **first.get("hyperparameters", {}),
             "members": len(trained),
@@ -91,16 +86,28 @@ def _described(
         "training_points": len(train),
         "warnings": list(dict.fromkeys(notes)),
     }
-    for key in OF_MEMBERS:
-        if key in first and all(member.facts.get(key) == first[key] for member in trained):
-            facts[key] = first[key]
+    facts |= _in_common([member.facts for member in trained])
     committee = Committee(trained, facts)
-    sets = {"training": train, **({"validation": validation} if len(validation) else {})}
-    found = {name: committee(frames.positions) for name, frames in sets.items()}
-    committee.facts["errors"] = {name: errors(found[name], sets[name]) for name in sets}
-    if len(validation):
+    judged = {"training": train, **({"validation": validation} if validation else {})}
+    found = {name: committee(frames.positions) for name, frames in judged.items()}
+    committee.facts["errors"] = {name: errors(found[name], judged[name]) for name in judged}
+    if validation:
         off = found["validation"].forces - validation.force_labels()
         error = np.mean(np.sum(off**2, axis=2))
         spread = np.mean(np.square(np.asarray(found["validation"].deviation)))
         committee.facts["force_error_over_deviation"] = float(np.sqrt(error / max(spread, 1e-30)))
     return committee
+
+
+def _in_common(members: list[ModelFacts]) -> ModelFacts:
+    """Facts of the members that hold for the committee where all members have the same."""
+    first, found = members[0], ModelFacts()
+    if "level" in first and all(one.get("level") == first["level"] for one in members):
+        found["level"] = first["level"]
+    if "permutations" in first and all(
+        one.get("permutations") == first["permutations"] for one in members
+    ):
+        found["permutations"] = first["permutations"]
+    if "features" in first and all(one.get("features") == first["features"] for one in members):
+        found["features"] = first["features"]
+    return found

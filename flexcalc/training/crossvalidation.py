@@ -4,23 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from numpy.random import Generator
 
 from flexcalc.dataset import Dataset
 from flexcalc.errors import InputError
+from flexcalc.models.facts import ErrorRow, Row, joined_row
 from flexcalc.models.family import Family, TrainedPotential, announce
 from flexcalc.progress import Progress, part, silent
 from flexcalc.training.checkpoints import NO_CHECKPOINTS, Checkpoints
 from flexcalc.training.tuning import ENERGY, FORCE, Trial, Trials, best_row, note_edge
 
-SPREADS = {
-    FORCE: "force_rmse_spread_kcal_mol_A",
-    ENERGY: "energy_rmse_spread_kcal_mol",
-}
-"""Errors and the names of their standard deviations over the folds."""
+
+class SpreadRow(TypedDict, total=False):
+    """Sample standard deviations of the errors over the folds."""
+
+    force_rmse_spread_kcal_mol_A: float
+    energy_rmse_spread_kcal_mol: float
+
+
+class FoldRow(ErrorRow):
+    """Errors of the model of a fold."""
+
+    fold: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +41,7 @@ class CrossValidation:
             hyperparameters in which they differ, means of the errors over the folds and their
             spreads, in kcal/mol(/A).
         index: of the chosen candidate's row.
+        means, spreads: of the errors of the chosen candidate over the folds.
         folds: a row for each fold, with the errors of the chosen candidate trained there.
         best: index of the best fold.
         potential: the chosen candidate as trained in the best fold.
@@ -41,14 +50,16 @@ class CrossValidation:
     """
 
     family: Family
-    table: list[dict[str, Any]]
+    table: list[Row]
     index: int
-    folds: list[dict[str, Any]]
+    means: ErrorRow
+    spreads: SpreadRow
+    folds: list[FoldRow]
     best: int
     potential: TrainedPotential
     train: np.ndarray
     test: np.ndarray
-    trials: list[list[dict[str, Any]]]
+    trials: list[list[FoldRow]]
 
 
 def order_of(data: Dataset) -> np.ndarray:
@@ -146,23 +157,34 @@ def _judged(
     searches = [trials.search for trials in folds]
     candidates = [trial.family for trial in searches[0].trials]
     trials = [[_trial(search.trials, one) for search in searches] for one in candidates]
-    table = [_mean_row([trial.row for trial in row]) for row in trials]
-    index = best_row(table)
-    by_fold = [
-        [
-            {"fold": fold, **{key: trial.row[key] for key in SPREADS if key in trial.row}}
-            for fold, trial in enumerate(row)
-        ]
-        for row in trials
+    means = [_means([trial.errors for trial in row]) for row in trials]
+    spreads = [_spreads([trial.errors for trial in row]) for row in trials]
+    table = [
+        joined_row(row[0].hyperparameters, mean, spread)
+        for row, mean, spread in zip(trials, means, spreads, strict=True)
+    ]
+    index = best_row(means)
+    by_fold: list[list[FoldRow]] = [
+        [{"fold": fold, **trial.errors} for fold, trial in enumerate(row)] for row in trials
     ]
     errors = by_fold[index]
     best = best_row(errors)
     potential = trials[index][best].potential
     if searches[best].is_at_edge(candidates[index]):
-        note_edge(potential, table[index], len(table))
+        note_edge(potential, trials[index][best].hyperparameters, len(table))
     announce(potential)
     return CrossValidation(
-        candidates[index], table, index, errors, best, potential, *splits[best], by_fold
+        family=candidates[index],
+        table=table,
+        index=index,
+        means=means[index],
+        spreads=spreads[index],
+        folds=errors,
+        best=best,
+        potential=potential,
+        train=splits[best][0],
+        test=splits[best][1],
+        trials=by_fold,
     )
 
 
@@ -170,11 +192,19 @@ def _trial(trials: Sequence[Trial], candidate: Family) -> Trial:
     return next(trial for trial in trials if trial.family == candidate)
 
 
-def _mean_row(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """A row of the folds' means, with the sample standard deviations."""
-    known = {key: name for key, name in SPREADS.items() if key in rows[0]}
-    means = {key: float(np.mean([row[key] for row in rows])) for key in known}
-    spreads = {
-        name: float(np.std([row[key] for row in rows], ddof=1)) for key, name in known.items()
-    }
-    return rows[0] | means | spreads
+def _means(errors: Sequence[ErrorRow]) -> ErrorRow:
+    found: ErrorRow = {FORCE: float(np.mean([row[FORCE] for row in errors]))}
+    if ENERGY in errors[0]:
+        found[ENERGY] = float(np.mean([row[ENERGY] for row in errors]))
+    return found
+
+
+def _spreads(errors: Sequence[ErrorRow]) -> SpreadRow:
+    found: SpreadRow = {"force_rmse_spread_kcal_mol_A": _deviation([row[FORCE] for row in errors])}
+    if ENERGY in errors[0]:
+        found["energy_rmse_spread_kcal_mol"] = _deviation([row[ENERGY] for row in errors])
+    return found
+
+
+def _deviation(values: Sequence[float]) -> float:
+    return float(np.std(values, ddof=1))

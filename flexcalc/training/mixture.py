@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, cast
+from typing import Annotated, Any, ClassVar, NamedTuple, cast
 
 import numpy as np
 from numpy.random import Generator
@@ -19,6 +19,7 @@ from flexcalc.dataset import Dataset
 from flexcalc.errors import ConfigError, FileFormatError
 from flexcalc.fields import FAMILY, Count, Fraction, NonNegative
 from flexcalc.geometry import Coordinate
+from flexcalc.models.facts import ModelFacts, Row, joined_row
 from flexcalc.models.family import (
     ALONE,
     Family,
@@ -92,7 +93,21 @@ class _Trained:
 
     potential: TrainedPotential
     draft: TrainedPotential
-    row: dict[str, Any]
+    row: Row
+
+
+class _Portion(NamedTuple):
+    """The frames of a part of a mixture.
+
+    Args:
+        points: ascending indices of its training points.
+        judged: frames that it is judged by.
+        seed: of its training.
+    """
+
+    points: np.ndarray
+    judged: Dataset
+    seed: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,9 +241,7 @@ class Mixture:
             self._part(
                 families,
                 frames,
-                every,
-                judged,
-                seed + number,
+                _Portion(every, judged, seed + number),
                 part(number, len(each) + 1, progress),
                 checkpoints.within(f"background-{number}"),
             )
@@ -257,15 +270,13 @@ class Mixture:
             member = self._part(
                 self._families(),
                 frames,
-                points,
-                judged[inside] if len(inside) else judged,
-                int(seeds[number]),
+                _Portion(points, judged[inside] if len(inside) else judged, int(seeds[number])),
                 part(begun + number, begun + gate.regions, progress),
                 checkpoints.within(f"region-{number}"),
             )
             population = int(np.count_nonzero(of_frame == number))
-            member.row.update(frames=population, training_points=len(points))
-            members.append(member)
+            counts = {"frames": population, "training_points": len(points)}
+            members.append(replace(member, row=joined_row(member.row, counts)))
         return self._combined(members, common, gate, frames)
 
     def gate(self, train: Dataset, rng: Generator) -> tuple[Gate, np.ndarray]:
@@ -286,9 +297,7 @@ class Mixture:
         self,
         families: Sequence[Family],
         frames: _Frames,
-        points: np.ndarray,
-        judged: Dataset,
-        seed: int,
+        portion: _Portion,
         progress: Progress,
         checkpoints: Checkpoints,
     ) -> _Trained:
@@ -297,6 +306,7 @@ class Mixture:
         Where these are training points themselves, a draft is trained without them, and what was
         chosen so is trained again with them.
         """
+        points, judged, seed = portion
         if frames.validation is not None:
             choice = _best(families, frames.train[points], judged, seed, progress, checkpoints)
             return _Trained(choice.potential, choice.potential, _row(choice))
@@ -328,20 +338,21 @@ class Mixture:
         rows = [member.row for member in members]
         if common:
             rows = [
-                {**row, "background_shares": found.tolist()}
+                joined_row(row, {"background_shares": found.tolist()})
                 for row, found in zip(rows, shares, strict=True)
             ]
         notes = [note for model in (*local, *below) for note in model.facts.get("warnings", ())]
         notes = [APART if note == ALONE else note for note in notes]
-        facts: dict[str, Any] = {
+        facts: ModelFacts = {
             "hyperparameters": self._plain(),
             "training_sha256": train.sha256(),
             "training_points": len(train),
             "level": train.provenance.level,
             "regions": rows,
-            **({"backgrounds": [one.row for one in common]} if common else {}),
-            "warnings": list(dict.fromkeys(notes)),
         }
+        if common:
+            facts["backgrounds"] = [one.row for one in common]
+        facts["warnings"] = list(dict.fromkeys(notes))
         mixture = MixturePotential(local, gate, constants, below, shares, facts)
         sets = {"training": train, **({} if validation is None else {"validation": validation})}
         mixture.facts["errors"] = {
@@ -364,10 +375,10 @@ class Mixture:
             raise ConfigError("mixture: of: expected at least one model family")
         return list(self.of)
 
-    def _plain(self) -> dict[str, Any]:
+    def _plain(self) -> Row:
         """The hyperparameters as JSON holds them."""
 
-        def plain(families: Iterable[Any]) -> list[dict[str, Any]]:
+        def plain(families: Iterable[Any]) -> list[Row]:
             return [{"kind": family.name, **asdict(family)} for family in families]
 
         own = asdict(replace(self, of=(), backgrounds=()))
@@ -424,7 +435,7 @@ class MixtureSession:
         return candidate._fitted(frames, self.backgrounds or [], rng, progress, within)
 
 
-def _row(choice: Choice) -> dict[str, Any]:
+def _row(choice: Choice) -> Row:
     return {"family": choice.family.name, **choice.table[choice.index]}
 
 
@@ -447,4 +458,4 @@ def _best(
             found.append(fit_best(family, train, validation, fresh, progress, place))
     if len(found) == 1:
         return found[0]
-    return found[best_row([choice.table[choice.index] for choice in found])]
+    return found[best_row([choice.errors for choice in found])]

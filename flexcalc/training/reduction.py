@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 from numpy.random import Generator
 
 from flexcalc.dataset import Dataset
 from flexcalc.errors import InputError
+from flexcalc.models.facts import ErrorRow, FeatureRow
 from flexcalc.models.family import Family, ReducingFamily, TrainedPotential
 from flexcalc.potential import Potential
 from flexcalc.progress import Progress, silent
@@ -26,6 +27,17 @@ CALLS = 3
 """Calls of which the fastest is taken for the cost of a prediction."""
 
 
+class ReducedRow(ErrorRow, total=False):
+    """A model on fewer features, and its errors on the validation frames."""
+
+    percentile: float
+    """Percentage of the features that was to be dropped; 0 for all features."""
+    features: int
+    """Features that are kept."""
+    prediction_ms: float
+    """Milliseconds to predict one geometry of the validation frames."""
+
+
 @dataclass(frozen=True, eq=False)
 class Reduction:
     """The result of a reduction.
@@ -34,9 +46,8 @@ class Reduction:
         family: with the features that are kept; the full one if none could be dropped.
         potential: trained with them.
         percentile: percentage of the features that was to be dropped; 0 if none were.
-        row: of the table, for the features that are kept.
-        table: a row for each percentile tried, 0 for all features: features kept, errors on the
-            validation frames in kcal/mol(/A), and milliseconds to predict one geometry of them.
+        errors: of the potential on the validation frames.
+        table: a row for each percentile tried.
         features: a row for each feature, see `ReducingFamily.importances`, and whether it is
             kept.
     """
@@ -44,9 +55,9 @@ class Reduction:
     family: Family
     potential: TrainedPotential
     percentile: float
-    row: dict[str, Any]
-    table: list[dict[str, Any]]
-    features: list[dict[str, Any]]
+    errors: ErrorRow
+    table: list[ReducedRow]
+    features: list[FeatureRow]
 
 
 def reduce(
@@ -102,9 +113,9 @@ def reduce(
         cast(Family, chosen.family),
         chosen.potential,
         percentiles[best],
-        chosen.row,
+        chosen.errors,
         [trial.row for _, trial in sorted(trials.done.items())],
-        [row | {"kept": index in inside} for index, row in enumerate(rows)],
+        [FeatureRow(**row, kept=index in inside) for index, row in enumerate(rows)],
     )
 
 
@@ -114,9 +125,7 @@ def _thinned(sets: Sequence[Dataset], rng: Generator) -> np.ndarray:
     return positions[np.sort(rng.permutation(len(positions))[:GEOMETRIES])]
 
 
-def _note(
-    chosen: TrainedPotential, full: TrainedPotential, row: dict[str, Any], features: int
-) -> None:
+def _note(chosen: TrainedPotential, full: TrainedPotential, row: ReducedRow, features: int) -> None:
     """Tell in the chosen potential's facts how it came about, and what the full one warned of."""
     chosen.facts["reduction"] = {
         "percentile": row["percentile"],
@@ -128,11 +137,12 @@ def _note(
 
 @dataclass(frozen=True, eq=False)
 class _Reduced:
-    """A model on fewer features, and its row of the table."""
+    """A model on fewer features, its row of the table and its errors."""
 
     family: ReducingFamily
     potential: TrainedPotential
-    row: dict[str, Any]
+    row: ReducedRow
+    errors: ErrorRow
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,25 +150,26 @@ class _Setup:
     """What the trainings of a reduction have in common."""
 
     family: ReducingFamily
-    importances: list[dict[str, Any]]
+    importances: list[FeatureRow]
     train: Dataset
     validation: Dataset
     seed: int
 
     def judged(
-        self, family: ReducingFamily, potential: TrainedPotential, percentile: float, row: Any
+        self,
+        family: ReducingFamily,
+        potential: TrainedPotential,
+        percentile: float,
+        errors: ErrorRow,
     ) -> _Reduced:
-        """A model with its errors, which `row` has, and its cost."""
-        return _Reduced(
-            family,
-            potential,
-            {
-                "percentile": percentile,
-                "features": len(family.kept) or len(self.importances),
-                **{key: value for key, value in row.items() if "_rmse_" in key},
-                "prediction_ms": milliseconds(potential, self.validation.positions),
-            },
-        )
+        """A model with its errors and its cost."""
+        row: ReducedRow = {
+            "percentile": percentile,
+            "features": len(family.kept) or len(self.importances),
+            **errors,
+            "prediction_ms": milliseconds(potential, self.validation.positions),
+        }
+        return _Reduced(family, potential, row, errors)
 
 
 class _Bisection:
@@ -166,7 +177,7 @@ class _Bisection:
 
     def __init__(self, setup: _Setup, full: Trial, progress: Progress, checkpoints: Checkpoints):
         self.setup, self.progress, self.checkpoints = setup, progress, checkpoints
-        self.done = {0: setup.judged(setup.family, full.potential, 0.0, full.row)}
+        self.done = {0: setup.judged(setup.family, full.potential, 0.0, full.errors)}
 
     def highest(self) -> int:
         """Index of the highest percentile within the tolerance, found by bisection."""
@@ -183,9 +194,9 @@ class _Bisection:
 
     def _is_good(self, index: int) -> bool:
         """Whether the error is within the tolerance of the lowest one met so far."""
-        lowest = min(trial.row[FORCE] for trial in self.done.values())
+        lowest = min(trial.errors[FORCE] for trial in self.done.values())
         tolerance = self.setup.family.reduction_tolerance
-        return self.done[index].row[FORCE] <= (1.0 + tolerance) * lowest
+        return self.done[index].errors[FORCE] <= (1.0 + tolerance) * lowest
 
     def _train(self, percentile: float) -> _Reduced:
         setup = self.setup
@@ -194,7 +205,7 @@ class _Bisection:
         trials = Trials(cast(Family, reduced), setup.validation, within, self.progress)
         trials.run(setup.train, setup.validation, np.random.default_rng(setup.seed))
         (trial,) = trials.search.trials
-        return setup.judged(reduced, trial.potential, percentile, trial.row)
+        return setup.judged(reduced, trial.potential, percentile, trial.errors)
 
 
 def milliseconds(potential: Potential, positions: np.ndarray) -> float:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal, NotRequired, TypedDict
 
 import numpy as np
 from numpy.random import Generator
 
 from flexcalc.dataset import Dataset
 from flexcalc.errors import InputError
+from flexcalc.models.facts import ErrorRow
 from flexcalc.models.family import Family, TrainedPotential, announce
 from flexcalc.progress import Progress, silent
 from flexcalc.training.checkpoints import NO_CHECKPOINTS, Checkpoints
 from flexcalc.training.clusters import cluster, pair_distances, shares, ward
-from flexcalc.training.tuning import ENERGY, FORCE, Choice, Trials
+from flexcalc.training.tuning import ENERGY, FORCE, Choice, Sets, Trials
 from flexcalc.units import KCAL_MOL
 
 By = Literal["worst", "error"]
@@ -57,6 +58,29 @@ class Rounds:
             )
 
 
+class RoundRow(ErrorRow, total=False):
+    """A training of a refinement, and its errors on the frames that no training used."""
+
+    points: int
+    """Training points."""
+    force_rmse_by_cluster_kcal_mol_A: list[float | None]
+    """Of the forces, by cluster; None where a cluster has no such frames."""
+
+
+class _Squares(TypedDict):
+    """Squared errors (frames,): of forces a mean over components; of energies if labelled."""
+
+    force: list[float]
+    energy: NotRequired[list[float]]
+
+
+class _Note(_Squares):
+    """What is kept of a round."""
+
+    points: int
+    added: list[int]
+
+
 @dataclass(frozen=True, eq=False)
 class Refined:
     """The result of a refinement.
@@ -72,15 +96,14 @@ class Refined:
 
     choice: Choice
     train: np.ndarray
-    rounds: list[dict[str, Any]]
+    rounds: list[RoundRow]
     frames: list[int]
 
 
 def refine(
     family: Family,
-    pool: Dataset,
+    sets: Sets,
     rounds: Rounds,
-    validation: Dataset | None,
     rng: Generator,
     progress: Progress = silent,
     checkpoints: Checkpoints = NO_CHECKPOINTS,
@@ -98,9 +121,9 @@ def refine(
 
     Args:
         family: what is trained.
-        pool: labelled frames to take points from; no validation frames among them.
+        sets: labelled frames to take points from, the pool, and others that choose the
+            hyperparameters; see `training.tuning.fit_best`.
         rounds: how many points are added, and when.
-        validation: frames that choose the hyperparameters; see `training.tuning.fit_best`.
         rng: seeds the clustering and the training.
         progress: told the steps of each training.
         checkpoints: what an earlier call with the same arguments had finished.
@@ -108,12 +131,14 @@ def refine(
     Raises:
         InputError: see `Rounds.check`.
     """
+    pool, validation = sets
     rounds.check(pool)
     seed = int(rng.integers(2**62))
     cluster_of = cluster(pool, np.random.default_rng(seed))
     selected = np.zeros(len(pool), dtype=bool)
     selected[rounds.start] = True
-    grid, notes = family, []
+    grid = family
+    notes: list[_Note] = []
     for number in range(rounds.count + 1):
         fresh = np.random.default_rng([seed, number])
         within = checkpoints.within(f"round-{number}")
@@ -123,18 +148,15 @@ def refine(
         note = within.load("points")
         if note is None:
             squares = _squared_errors(choice.potential, pool)
+            force = np.array(squares["force"])
             wanted = (rounds.points - int(selected.sum())) // max(rounds.count - number, 1)
             if not wanted:
                 added = np.array([], int)
             elif rounds.by == "error":
-                added = draw_by_error(squares["force"], selected, wanted, fresh)
+                added = draw_by_error(force, selected, wanted, fresh)
             else:
-                added = worst_frames(squares["force"], cluster_of, pool, selected, wanted, fresh)
-            note = {
-                "points": int(selected.sum()),
-                **{key: values.tolist() for key, values in squares.items()},
-                "added": added.tolist(),
-            }
+                added = worst_frames(force, cluster_of, pool, selected, wanted, fresh)
+            note = _Note(points=int(selected.sum()), **squares, added=added.tolist())
             within.save("points", note)
         notes.append(note)
         selected[note["added"]] = True
@@ -208,12 +230,12 @@ def draw_by_error(
     return np.sort(rng.choice(free, count, replace=False, p=chances / chances.sum()))
 
 
-def _squared_errors(potential: TrainedPotential, pool: Dataset) -> dict[str, np.ndarray]:
-    """Squared errors (frames,): `force`, a mean over components, and `energy` if it is labelled."""
+def _squared_errors(potential: TrainedPotential, pool: Dataset) -> _Squares:
     found = potential(pool.positions)
-    squares = {"force": np.mean((found.forces - pool.force_labels()) ** 2, axis=(1, 2))}
+    off = found.forces - pool.force_labels()
+    squares: _Squares = {"force": np.mean(off**2, axis=(1, 2)).tolist()}
     if pool.energies is not None:
-        squares["energy"] = (found.energies - pool.energies) ** 2
+        squares["energy"] = ((found.energies - pool.energies) ** 2).tolist()
     return squares
 
 
@@ -227,24 +249,23 @@ def _by_cluster(
     return np.sqrt(summed / np.maximum(there, 1)), there
 
 
-def _row(note: dict[str, Any], cluster_of: np.ndarray, selected: np.ndarray) -> dict[str, Any]:
+def _row(note: _Note, cluster_of: np.ndarray, selected: np.ndarray) -> RoundRow:
     """Errors of one training on frames that no training used, so that rounds compare."""
-    row: dict[str, Any] = {"points": note["points"]}
+    row: RoundRow = {"points": note["points"]}
     if selected.all():
         return row
-    square = {key: np.array(note[key]) for key in ("force", "energy") if key in note}
-    force = square["force"]
+    force = np.array(note["force"])
+    row[FORCE] = _root_mean(force[~selected])
+    if "energy" in note:
+        row[ENERGY] = _root_mean(np.array(note["energy"])[~selected])
     errors, there = _by_cluster(force, cluster_of, ~selected)
-    by_cluster = [
+    row["force_rmse_by_cluster_kcal_mol_A"] = [
         float(error) / KCAL_MOL if count else None
         for error, count in zip(errors, there, strict=True)
     ]
-    rmse = {
-        name: float(np.sqrt(square[key][~selected].mean())) / KCAL_MOL
-        for key, name in (("force", FORCE), ("energy", ENERGY))
-        if key in square
-    }
-    return row | {
-        **rmse,
-        "force_rmse_by_cluster_kcal_mol_A": by_cluster,
-    }
+    return row
+
+
+def _root_mean(squares: np.ndarray) -> float:
+    """The root-mean-square error in kcal/mol(/A) of squared errors in eV(/A)."""
+    return float(np.sqrt(squares.mean())) / KCAL_MOL

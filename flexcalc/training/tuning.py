@@ -6,17 +6,18 @@ tells its errors. `Trials` is the caller that trains, judges and keeps what is f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, NamedTuple, cast
 
 import numpy as np
 from numpy.random import Generator
 
 from flexcalc.dataset import Dataset
 from flexcalc.errors import InputError
+from flexcalc.models.facts import ErrorRow, Row, errors_in, joined_row
 from flexcalc.models.family import (
     Family,
     GrowingFamily,
@@ -38,16 +39,31 @@ are left out."""
 MAX_EXTENSIONS = 4
 """Candidates beyond the edge of a grid that are tried while the best one is the outermost."""
 
-FORCE, ENERGY = ("force_rmse_kcal_mol_A", "energy_rmse_kcal_mol")
+FORCE: Final = "force_rmse_kcal_mol_A"
+ENERGY: Final = "energy_rmse_kcal_mol"
+"""Keys of `ErrorRow`."""
 
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """A candidate, its row of the table and the potential that it was trained into."""
+    """A candidate that was trained.
+
+    Args:
+        family: the candidate.
+        hyperparameters: those in which the candidates differ.
+        errors: on the frames that it was judged by; empty without any.
+        potential: that it was trained into.
+    """
 
     family: Family
-    row: dict[str, Any]
+    hyperparameters: Row
+    errors: ErrorRow
     potential: TrainedPotential
+
+    @property
+    def row(self) -> Row:
+        """Its row of the table of candidates."""
+        return joined_row(self.hyperparameters, self.errors)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,15 +89,21 @@ class Choice:
         return self.trials[self.index].family
 
     @property
-    def table(self) -> list[dict[str, Any]]:
+    def table(self) -> list[Row]:
         """Rows of the candidates: hyperparameters in which they differ, errors in kcal/mol(/A)."""
         return [trial.row for trial in self.trials]
 
     @property
-    def errors(self) -> dict[str, float]:
+    def errors(self) -> ErrorRow:
         """Errors of the best candidate on the frames that it was judged by; empty without any."""
-        row = self.trials[self.index].row
-        return {key: row[key] for key in (FORCE, ENERGY) if key in row}
+        return self.trials[self.index].errors
+
+
+class Sets(NamedTuple):
+    """Frames to train on, and further ones to judge by, or that a family may use."""
+
+    train: Dataset
+    validation: Dataset | None
 
 
 def fit_best(
@@ -121,7 +143,7 @@ def fit_best(
     return choice
 
 
-def best_row(table: Sequence[dict[str, Any]]) -> int:
+def best_row(table: Sequence[Mapping[str, Any]]) -> int:
     """Index of the row with the lowest energy RMSE of those with force RMSEs as good as the best.
 
     As good means within AS_GOOD; source: see `fit_best`. Without energies the force decides.
@@ -166,7 +188,7 @@ class Search:
                 trial = next(told, None)
                 if trial is None:
                     return candidate
-                forces.append(trial.row[FORCE])
+                forces.append(trial.errors[FORCE])
                 if _is_worsening(forces):
                     break
             bests.append(min(forces))
@@ -186,7 +208,7 @@ class Search:
         best = self._best() if self.judged else 0
         chosen = Choice(self.trials, best)
         if self.judged and self.is_at_edge(chosen.family):
-            note_edge(chosen.potential, chosen.table[best], len(self.trials))
+            note_edge(chosen.potential, self.trials[best].hyperparameters, len(self.trials))
         return chosen
 
     def is_at_edge(self, candidate: Family) -> bool:
@@ -201,7 +223,7 @@ class Search:
         """Whether a candidate was tried."""
         return candidate in [trial.family for trial in self.trials]
 
-    def row(self, candidate: Family) -> dict[str, Any]:
+    def hyperparameters(self, candidate: Family) -> Row:
         """The fields of a candidate in which the candidates differ; all if there is but one."""
         values = asdict(cast(Any, candidate))
         return {key: values[key] for key in _differing(self.candidates)}
@@ -213,7 +235,7 @@ class Search:
         return self.family.extend_grid(cast(GrowingFamily, candidate))
 
     def _best(self) -> int:
-        return best_row([trial.row for trial in self.trials])
+        return best_row([trial.errors for trial in self.trials])
 
 
 class Trials:
@@ -270,15 +292,19 @@ class Trials:
         row = self.checkpoints.load(step)
         if row is None:
             potential = fit(candidate)
-            row = self.search.row(candidate)
+            found: ErrorRow = {}
             if self.validation is not None:
-                row |= errors(potential(self.validation.positions), self.validation)
-            self.checkpoints.save(step, row, potential)
+                found = errors(potential(self.validation.positions), self.validation)
+            trial = Trial(candidate, self.search.hyperparameters(candidate), found, potential)
+            self.checkpoints.save(step, trial.row, potential)
         else:
             potential = self.checkpoints.load_potential(step, self.search.family)
-        self.search.tell(Trial(candidate, row, potential))
+            found = errors_in(row)
+            others = {key: value for key, value in row.items() if key not in found}
+            trial = Trial(candidate, others, found, potential)
+        self.search.tell(trial)
         if self.validation is not None:
-            self.progress.count([trial.row for trial in self.search.trials])
+            self.progress.count([trial.errors for trial in self.search.trials])
 
     def _fitter(
         self, train: Dataset, others: Dataset | None, rng: Generator
@@ -324,7 +350,7 @@ class _Counter:
         self.candidates = max(self.candidates, self.done + 1)
         self.progress(self.done * total + done, self.candidates * total, self.best or note)
 
-    def count(self, table: Sequence[dict[str, Any]]) -> None:
+    def count(self, table: Sequence[ErrorRow]) -> None:
         """Take note of the candidates that were judged."""
         self.done = len(table)
         best = min(row[FORCE] for row in table)
@@ -342,7 +368,7 @@ def _differing(candidates: Sequence[Any]) -> list[str]:
 def _groups(candidates: Sequence[Family]) -> list[list[Family]]:
     """Candidates that are alike in all but the fields in which the first two differ."""
     swept = set(_differing(candidates[:2])) if len(candidates) > 1 else set()
-    groups: list[tuple[dict[str, Any], list[Family]]] = []
+    groups: list[tuple[Row, list[Family]]] = []
     for candidate in candidates:
         fields = asdict(cast(Any, candidate))
         kept = {key: value for key, value in fields.items() if key not in swept}
@@ -360,9 +386,9 @@ def _is_worsening(forces: Sequence[float]) -> bool:
     return len(last) > PATIENCE and rising and forces[-1] > min(forces) + AS_GOOD
 
 
-def note_edge(potential: TrainedPotential, row: dict[str, Any], candidates: int) -> None:
+def note_edge(potential: TrainedPotential, hyperparameters: Row, candidates: int) -> None:
     """Add to a potential's warnings that better hyperparameters may lie beyond its own."""
-    fields = [f"{key} = {value}" for key, value in row.items() if "_rmse_" not in key]
+    fields = [f"{key} = {value}" for key, value in hyperparameters.items()]
     note = (
         f"the best of {candidates} candidates, {', '.join(fields)}, is at the edge of the search "
         "grid; a better one may lie beyond"

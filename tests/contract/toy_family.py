@@ -17,7 +17,7 @@ from numpy.random import Generator
 from flexcalc.dataset import Dataset
 from flexcalc.fields import NonNegative
 from flexcalc.models.family import TrainedPotential, errors
-from flexcalc.models.folder import check_arrays, read_model, write_model
+from flexcalc.models.folder import ModelContent, check_arrays, read_model, write_model
 from flexcalc.potential import Evaluation
 from flexcalc.progress import Progress, silent
 
@@ -49,11 +49,13 @@ class ToyPotential(TrainedPotential):
         arrays = {"weights": self.weights, "constant": np.array(self.constant)}
         write_model(
             folder,
-            family=Toy.name,
-            numbers=self.numbers,
-            hyperparameters=self.facts["hyperparameters"],
-            arrays=arrays,
-            facts=self.facts,
+            ModelContent(
+                family=Toy.name,
+                numbers=self.numbers,
+                hyperparameters=self.facts["hyperparameters"],
+                arrays=arrays,
+                facts=self.facts,
+            ),
         )
 
 

@@ -20,7 +20,7 @@ from flexcalc.methods.crash import (
 )
 from flexcalc.methods.dynamics import Langevin
 from flexcalc.methods.guard import DistanceGuard
-from flexcalc.methods.iterate import Checkpoint, Recorder, iterate, pack, run
+from flexcalc.methods.iterate import Checkpoint, Recorder, Setup, iterate, pack, run
 from flexcalc.potential import CheckedPotential, Evaluation
 from flexcalc.storage import AppendLog, whole_lines
 from flexcalc.store import FolderStore
@@ -324,7 +324,7 @@ def go(folder, steps, method, seed=5):
             seconds=1e9,
         )
         start = method.replicas.positions
-        return run(method, Weak(), start, CrashState, steps=steps, checkpoint=checkpoint)
+        return run(method, Setup(Weak(), start), CrashState, steps=steps, checkpoint=checkpoint)
 
 
 @pytest.mark.data
@@ -338,7 +338,7 @@ def test_a_run_that_is_taken_up_between_deaths_changes_not_one_byte(tmp_path):
     stops = (deaths[0] - 1, deaths[0], deaths[1] - 1, method.steps)
     for steps, seed in zip(stops, (5, 97, 98, 99), strict=True):
         parts = go(tmp_path / "parts", int(steps), warm(), seed)
-    for one, other in zip(pack(whole)[0].items(), pack(parts)[0].items(), strict=True):
+    for one, other in zip(pack(whole).arrays.items(), pack(parts).arrays.items(), strict=True):
         assert one[0] == other[0]
         assert one[1].tobytes() == other[1].tobytes()
     logs = [(tmp_path / part / "log.txt").read_bytes() for part in ("whole", "parts")]

@@ -24,7 +24,7 @@ from flexcalc.methods.guard import (
     check_deviation_known,
     check_distance_known,
 )
-from flexcalc.methods.iterate import Checkpoint, Recorder, run
+from flexcalc.methods.iterate import Checkpoint, Recorder, Setup, run
 from flexcalc.models.committee import Committee
 from flexcalc.potential import Sum
 from flexcalc.storage import AppendLog, load_checkpoint, whole_lines
@@ -55,12 +55,10 @@ def go(folder, potential, bound, steps=60, replicas=3):
         )
         return run(
             Langevin(timestep_fs=1.0, temperature_K=600.0, friction_per_ps=20.0),
-            potential,
-            start,
+            Setup(potential, start, guards),
             DynamicsState,
             steps=steps,
             checkpoint=checkpoint,
-            guards=guards,
         )
 
 

@@ -19,7 +19,7 @@ from flexcalc.files.plumed_input import check_plumed_input
 from flexcalc.geometry import Coordinate
 from flexcalc.methods import plumed_kernel
 from flexcalc.methods.dynamics import Langevin
-from flexcalc.methods.iterate import Checkpoint, iterate, run
+from flexcalc.methods.iterate import Checkpoint, Setup, iterate, run
 from flexcalc.methods.plumed import Kernels, PlumedState, UnderPlumed, read_script
 from flexcalc.methods.plumed_kernel import has_action, kernel_file
 from flexcalc.potential import CheckedPotential, Evaluation
@@ -73,7 +73,7 @@ def go(script, folder, potential, steps, replicas=1, seed=3):
     start = np.repeat(START[None], replicas, axis=0)
     checkpoint = Checkpoint(FolderStore(folder), "c", np.random.default_rng(seed), seconds=1e9)
     try:
-        return run(moving, potential, start, PlumedState, steps=steps, checkpoint=checkpoint)
+        return run(moving, Setup(potential, start), PlumedState, steps=steps, checkpoint=checkpoint)
     finally:
         moving.kernels.close()
 

@@ -15,13 +15,13 @@ from flexcalc.methods.dynamics import (
     Rescaling,
 )
 from flexcalc.methods.irc import IRC, IRCState
-from flexcalc.methods.iterate import Checkpoint, Recorder, pack, run, unpack
+from flexcalc.methods.iterate import Checkpoint, Recorder, Setup, pack, run, unpack
 from flexcalc.methods.metadynamics import Metadynamics, MetadynamicsState, WellTempered
 from flexcalc.methods.optimisers import FIRE, LBFGS
 from flexcalc.methods.path import NEB, PathState, Scan, ScanState, String, interpolate
 from flexcalc.methods.relax import Relax, RelaxState
 from flexcalc.methods.saddle import RFO, SaddleState
-from flexcalc.methods.umbrella import Umbrella, UmbrellaState
+from flexcalc.methods.umbrella import Umbrella, UmbrellaState, Windows
 from flexcalc.storage import AppendLog, whole_lines
 from flexcalc.store import FolderStore
 
@@ -57,9 +57,7 @@ METHODS = {
         Umbrella.on(
             [Coordinate.parse("angle 1 0 2")],
             Langevin(),
-            low=[105.0],
-            high=[110.0],
-            windows=[2],
+            Windows(low=[105.0], high=[110.0], windows=[2]),
             equilibration=10,
         ),
         UmbrellaState,
@@ -112,12 +110,13 @@ def go(name, folder, steps, potential, seed=3):
             [recorder],
             seconds=1e9,
         )
-        return run(method, potential, start, kind, steps=steps, checkpoint=checkpoint)
+        return run(method, Setup(potential, start), kind, steps=steps, checkpoint=checkpoint)
 
 
 def everything(state):
-    arrays, facts = pack(state)
-    return {name: array.tobytes() for name, array in arrays.items()}, facts
+    packed = pack(state)
+    arrays = {name: array.tobytes() for name, array in packed.arrays.items()}
+    return arrays, packed.kind, packed.values
 
 
 @pytest.mark.physics
@@ -160,11 +159,11 @@ def test_a_checkpoint_of_another_method_is_refused(ammonia, tmp_path):
 
 def test_a_state_comes_back_whole(ammonia, tmp_path):
     state = go("neb-fire-path", tmp_path, 6, ammonia)
-    again = unpack(PathState, *pack(state))
+    again = unpack(PathState, pack(state))
     assert everything(again) == everything(state)
     assert again.climbing is state.climbing
 
 
 def test_a_state_with_a_tree_in_it_comes_back_whole(ammonia, tmp_path):
     state = go("scan-chosen-lbfgs", tmp_path, 6, ammonia)
-    assert everything(unpack(ScanState, *pack(state))) == everything(state)
+    assert everything(unpack(ScanState, pack(state))) == everything(state)

@@ -11,6 +11,7 @@ from flexcalc.errors import InputError
 from flexcalc.methods.conformers import conformers, molecule
 from flexcalc.methods.sampling import (
     Displaced,
+    Place,
     Thermal,
     autocorrelation_time,
     concatenate_unlabelled,
@@ -30,7 +31,7 @@ def starts(wells):
 def test_dynamics_samples_the_temperature(wells, starts, tmp_path):
     how = Thermal(frames=600, temperature_K=500.0, replicas=10, spacing_fs=30.0)
     rng = np.random.default_rng(0)
-    found = sample_dynamics(how, wells, starts, rng, FolderStore(tmp_path), "run")
+    found = sample_dynamics(how, wells, starts, rng, Place(FolderStore(tmp_path), "run"))
     assert len(found) == 600
     stretch = found.positions - wells.reference
     expected = 8.617333e-5 * 500.0 / wells.stiffness
@@ -45,7 +46,7 @@ def test_dynamics_samples_the_temperature(wells, starts, tmp_path):
 def test_an_interrupted_sampling_gives_the_same_frames(wells, starts, tmp_path):
     how = Thermal(frames=40, spacing_fs=10.0)
     whole = sample_dynamics(
-        how, wells, starts, np.random.default_rng(1), FolderStore(tmp_path / "whole"), "a"
+        how, wells, starts, np.random.default_rng(1), Place(FolderStore(tmp_path / "whole"), "a")
     )
 
     class StopError(Exception):
@@ -61,12 +62,10 @@ def test_an_interrupted_sampling_gives_the_same_frames(wells, starts, tmp_path):
             wells,
             starts,
             np.random.default_rng(1),
-            FolderStore(tmp_path / "halves"),
-            "a",
-            stop,
+            Place(FolderStore(tmp_path / "halves"), "a", stop),
         )
     again = sample_dynamics(
-        how, wells, starts, np.random.default_rng(1), FolderStore(tmp_path / "halves"), "a"
+        how, wells, starts, np.random.default_rng(1), Place(FolderStore(tmp_path / "halves"), "a")
     )
     assert np.array_equal(whole.positions, again.positions)
 

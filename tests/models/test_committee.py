@@ -14,6 +14,7 @@ from flexcalc.models.folder import FACTS
 from flexcalc.models.gdml import SGDML
 from flexcalc.potential import CheckedPotential, Evaluation
 from flexcalc.training.committee import fit_committee
+from flexcalc.training.tuning import Sets
 
 
 class Pull(CheckedPotential):
@@ -31,7 +32,7 @@ class Pull(CheckedPotential):
 @pytest.fixture
 def three(water, rng, tmp_path):
     """A trained committee of three, and the folder it was saved to."""
-    committee = fit_committee(SGDML(sigma=5.0), water[:12], water[12:20], 3, rng)
+    committee = fit_committee(SGDML(sigma=5.0), Sets(water[:12], water[12:20]), 3, rng)
     committee.save(tmp_path / "three.flex")
     return committee, tmp_path / "three.flex"
 
@@ -86,7 +87,7 @@ def test_every_point_is_left_out_by_one_member(three):
 
 def test_training_is_repeatable(water):
     first, second = (
-        fit_committee(SGDML(sigma=5.0), water[:12], water[12:20], 3, np.random.default_rng(1))
+        fit_committee(SGDML(sigma=5.0), Sets(water[:12], water[12:20]), 3, np.random.default_rng(1))
         for _ in range(2)
     )
     assert np.array_equal(first(water.positions).deviation, second(water.positions).deviation)
@@ -94,7 +95,7 @@ def test_training_is_repeatable(water):
 
 def test_more_members_than_points_are_refused(water, rng):
     with pytest.raises(InputError, match="expected from 2 to 3 members"):
-        fit_committee(SGDML(sigma=5.0), water[:3], water[12:20], 4, rng)
+        fit_committee(SGDML(sigma=5.0), Sets(water[:3], water[12:20]), 4, rng)
 
 
 def test_one_folder_holds_it_all_and_may_be_moved(three, water, tmp_path):
@@ -192,7 +193,7 @@ def test_stretched_bonds_deviate_more_than_what_was_trained_on(toy, rng):
     """A small form of benchmarks/committee.py: 0.3 to 0.5 angstrom beyond the longest."""
     numbers, frames = toy.ethanol_frames(400, rng)
     data = toy.labelled(numbers, frames)
-    committee = fit_committee(SGDML(sigma=10.0), data[:60], data[60:100], 4, rng)
+    committee = fit_committee(SGDML(sigma=10.0), Sets(data[:60], data[60:100]), 4, rng)
     inside = deviation_of(committee, data[100:].positions)
     oxygen, hydrogen = hydroxyl_bond(numbers, frames[0])
     longest = np.linalg.norm(frames[:, hydrogen] - frames[:, oxygen], axis=1).max()

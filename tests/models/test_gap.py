@@ -21,7 +21,7 @@ from flexcalc.errors import (
     MissingExtraError,
     MoleculeError,
 )
-from flexcalc.models.gap import GAP, fitting, predictor
+from flexcalc.models.gap import GAP, fitting, potential
 from flexcalc.models.gap.fitting import Log, frames_of
 from flexcalc.models.gap.xml import MAIN, layout, read_files
 from flexcalc.potential import Potential
@@ -215,7 +215,7 @@ def test_a_missing_package_names_the_extra(gap, water, monkeypatch):
     monkeypatch.setitem(sys.modules, "quippy.potential", None)
     for work in (
         lambda: fitted(SMALL, water[:3]),
-        lambda: predictor.GAPPotential(
+        lambda: potential.GAPPotential(
             numbers=gap.numbers, files=gap.files, init_args="IP GAP label=GAP_flexcalc"
         ),
     ):

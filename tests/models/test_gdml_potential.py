@@ -10,6 +10,7 @@ from scipy.spatial.transform import Rotation
 from flexcalc.errors import NonFiniteError, ShapeError
 from flexcalc.models.gdml import GDMLPotential
 from flexcalc.models.gdml.descriptor import InverseDistances
+from flexcalc.models.gdml.potential import Expansion
 
 
 def distorted(model, ethanol, rng, count):
@@ -175,11 +176,13 @@ def test_one_training_point_is_enough_for_a_model(rng):
     """The kernel of a point with itself has n = 0, where the expansion must not break."""
     features = rng.uniform(0.3, 1.0, size=(1, 3))
     potential = GDMLPotential(
-        numbers=np.array([8, 1, 1]),
-        permutations=np.array([[0, 1, 2]]),
-        features=features,
-        coefficients=np.array([[1.0, -2.0, 0.5]]),
-        sigma=2.0,
+        np.array([8, 1, 1]),
+        Expansion(
+            permutations=np.array([[0, 1, 2]]),
+            features=features,
+            coefficients=np.array([[1.0, -2.0, 0.5]]),
+            sigma=2.0,
+        ),
     )
     energies, slope = potential.contract(features)
     assert np.allclose(energies, 0.0, atol=1e-15)

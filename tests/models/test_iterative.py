@@ -14,6 +14,7 @@ from flexcalc.models.gdml.groups import close, parsed
 from flexcalc.models.gdml.iterative import (
     Nystroem,
     Operator,
+    System,
     conjugate_gradients,
     matrix_columns,
     trace,
@@ -102,7 +103,7 @@ def test_all_columns_make_the_preconditioner_the_inverse(kernel, rng):
     inverse = Nystroem(kernel, 10**6, 1e-3, rng)
     assert inverse.mu == 1e-3
     labels = rng.normal(size=kernel.points.rows)
-    state = conjugate_gradients(times(kernel, 1e-3), inverse, labels, 1e-8)
+    state = conjugate_gradients(System(times(kernel, 1e-3), inverse, labels), 1e-8)
     assert len(state.history) <= 3
 
 
@@ -114,7 +115,7 @@ def test_conjugate_gradients_solve_the_system(kernel, rng):
     labels = rng.normal(size=kernel.points.rows)
     matrix = full_matrix(kernel) + 1e-3 * np.eye(len(labels))
     inverse = Nystroem(kernel, 60, 1e-3, rng)
-    state = conjugate_gradients(times(kernel, 1e-3), inverse, labels, 1e-10)
+    state = conjugate_gradients(System(times(kernel, 1e-3), inverse, labels), 1e-10)
     residual = np.linalg.norm(labels - matrix @ state.solution)
     assert residual < 2e-10 * np.linalg.norm(labels)
     assert state.history[-1] <= 1e-10 < min(state.history[:-1])
@@ -127,12 +128,14 @@ def test_a_state_that_was_kept_goes_on_bit_for_bit(kernel, rng):
     labels = rng.normal(size=kernel.points.rows)
     inverse, matrix = Nystroem(kernel, 40, RIDGE, rng), times(kernel)
     kept = []
-    last = conjugate_gradients(matrix, inverse, labels, 1e-6, keep=kept.append)
+    last = conjugate_gradients(System(matrix, inverse, labels), 1e-6, keep=kept.append)
     assert kept[-1] is last
     assert len(kept) > 10
     for begin in (0, len(kept) // 2, len(kept) - 1):
         again = []
-        conjugate_gradients(matrix, inverse, labels, 1e-6, state=kept[begin], keep=again.append)
+        conjugate_gradients(
+            System(matrix, inverse, labels), 1e-6, state=kept[begin], keep=again.append
+        )
         assert len(again) == len(kept) - begin - 1
         for one, other in zip(kept[begin + 1 :], again, strict=True):
             for name in ("solution", "residual", "direction"):
@@ -145,7 +148,9 @@ def test_it_tells_how_far_it_has_come(kernel, rng):
     told = []
     labels = rng.normal(size=kernel.points.rows)
     inverse = Nystroem(kernel, 40, RIDGE, rng)
-    conjugate_gradients(times(kernel), inverse, labels, 1e-5, progress=lambda *x: told.append(x))
+    conjugate_gradients(
+        System(times(kernel), inverse, labels), 1e-5, progress=lambda *x: told.append(x)
+    )
     assert {total for _, total, _ in told} == {500}
     assert all(0 <= done <= 500 for done, _, _ in told)
     assert told[-1][0] == 500
@@ -156,7 +161,9 @@ def test_a_stalled_solution_is_left(kernel, rng, monkeypatch):
     """Not half the residual less in LOOK_BACK steps."""
     monkeypatch.setattr(iterative, "LOOK_BACK", 12)
     labels = rng.normal(size=kernel.points.rows)
-    state = conjugate_gradients(times(kernel), Nystroem(kernel, 5, RIDGE, rng), labels, 1e-30)
+    state = conjugate_gradients(
+        System(times(kernel), Nystroem(kernel, 5, RIDGE, rng), labels), 1e-30
+    )
     assert state.stalled
     recent = state.history[-12:]
     assert min(recent) > 0.5 * recent[0]
@@ -224,9 +231,9 @@ def test_the_residual_told_is_the_worst_of_all_labels(kernel, rng, monkeypatch):
     """The energies' constant has a system of its own, which may converge where forces do not."""
     ends = iter([0.5, 1e-9])
 
-    def scripted(matrix, inverse, labels, tolerance, **rest):
-        state = iterative.Conjugate.begin(labels, inverse)
-        return replace(state, solution=labels, history=(next(ends),))
+    def scripted(system, tolerance, **rest):
+        state = iterative.Conjugate.begin(system.labels, system.inverse)
+        return replace(state, solution=system.labels, history=(next(ends),))
 
     monkeypatch.setattr(iterations, "conjugate_gradients", scripted)
     monkeypatch.setattr(iterations, "MAX_RESTARTS", 0)

@@ -9,7 +9,7 @@ from safetensors.numpy import save
 
 from flexcalc.errors import FileFormatError, FlexcalcError, InputError
 from flexcalc.models import folder as model_folder
-from flexcalc.models.folder import FACTS, WEIGHTS, read_facts, read_model, write_model
+from flexcalc.models.folder import FACTS, WEIGHTS, ModelContent, read_facts, read_model, write_model
 from flexcalc.models.gdml import SGDML
 from flexcalc.storage import sha256_file
 
@@ -311,11 +311,13 @@ def test_integers_and_floats_come_back_as_they_were(tmp_path, rng):
     arrays = {"a": rng.normal(size=(3, 2)).T, "b": np.arange(4), "c": np.array(2.5)}
     write_model(
         tmp_path / "x.flex",
-        family="test",
-        numbers=np.array([1, 1]),
-        hyperparameters={"width": 3},
-        arrays=arrays,
-        facts={"training_points": 7, "family": "a lie"},
+        ModelContent(
+            family="test",
+            numbers=np.array([1, 1]),
+            hyperparameters={"width": 3},
+            arrays=arrays,
+            facts={"training_points": 7, "family": "a lie"},
+        ),
     )
     facts, found = read_model(tmp_path / "x.flex")
     assert facts["family"] == "test"

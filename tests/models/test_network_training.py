@@ -14,7 +14,7 @@ import pytest
 import flexcalc
 from flexcalc.dataset import Dataset
 from flexcalc.errors import AddressError, FileFormatError, InputError
-from flexcalc.models.folder import write_model
+from flexcalc.models.folder import ModelContent, write_model
 from flexcalc.models.gdml import SGDML
 from flexcalc.potential import CheckedPotential, Evaluation
 
@@ -371,11 +371,13 @@ def test_hyperparameters_that_make_no_network_are_refused(tmp_path, change):
     values = asdict(potential.family) | change
     write_model(
         tmp_path / "model.flex",
-        family="schnet",
-        numbers=NUMBERS,
-        hyperparameters=values,
-        arrays={"constant": np.array(0.0), "scale": np.array(1.0)},
-        facts={},
+        ModelContent(
+            family="schnet",
+            numbers=NUMBERS,
+            hyperparameters=values,
+            arrays={"constant": np.array(0.0), "scale": np.array(1.0)},
+            facts={},
+        ),
     )
     with pytest.raises(FileFormatError, match=r"model\.flex"):
         SchNet.load(tmp_path / "model.flex")

@@ -12,6 +12,7 @@ from flexcalc.config import Train
 from flexcalc.errors import ConfigError, InputError
 from flexcalc.models.family import ReducingFamily, errors
 from flexcalc.models.gdml import SGDML, GDMLPotential
+from flexcalc.models.gdml.potential import Expansion
 from flexcalc.models.gdml.reduction import importance, kept, lengths, over_orbits, table
 from flexcalc.training.checkpoints import Checkpoints
 from flexcalc.training.reduction import reduce
@@ -26,13 +27,15 @@ def masked(model, feature):
     order = model.descriptor.relabelled(model.permutations)
     others = np.delete(np.arange(model.descriptor.size), feature)
     return GDMLPotential(
-        numbers=model.numbers,
-        permutations=np.arange(len(model.numbers))[None],
-        features=model.features[:, order].reshape(-1, model.descriptor.size)[:, others],
-        coefficients=model.coefficients[:, order].reshape(-1, model.descriptor.size)[:, others],
-        energies=None if model.energies is None else np.repeat(model.energies, len(order)),
-        sigma=model.sigma,
-        scale=model.scale,
+        model.numbers,
+        Expansion(
+            permutations=np.arange(len(model.numbers))[None],
+            features=model.features[:, order].reshape(-1, model.descriptor.size)[:, others],
+            coefficients=model.coefficients[:, order].reshape(-1, model.descriptor.size)[:, others],
+            energies=None if model.energies is None else np.repeat(model.energies, len(order)),
+            sigma=model.sigma,
+            scale=model.scale,
+        ),
         descriptor=model.descriptor.subset(others),
     )
 
@@ -137,7 +140,7 @@ def found(family, full, ethanol):
 
 def trial(family, full, ethanol):
     """The model on all features, as a search hands it on."""
-    return Trial(family, errors(full(ethanol[50:].positions), ethanol[50:]), full)
+    return Trial(family, {}, errors(full(ethanol[50:].positions), ethanol[50:]), full)
 
 
 def test_the_family_says_that_it_reduces(family):

@@ -9,7 +9,7 @@ from flexcalc.models.gdml import SGDML
 from flexcalc.training.checkpoints import Checkpoints
 from flexcalc.training.clusters import cluster
 from flexcalc.training.refinement import Rounds, draw_by_error, refine, worst_frames
-from flexcalc.training.tuning import ENERGY, FORCE
+from flexcalc.training.tuning import ENERGY, FORCE, Sets
 from flexcalc.units import KCAL_MOL
 
 FAMILY = SGDML(sigma=10.0, symmetry=False)
@@ -24,8 +24,9 @@ def bonds(lengths):
 
 def refined(data, rng, **options):
     options = {"points": 30, "count": 2, "validation": None} | options
+    sets = Sets(data, options.pop("validation"))
     named = {name: options.pop(name) for name in ("points", "count", "by") if name in options}
-    return refine(FAMILY, data, Rounds(np.arange(10), **named), rng=rng, **options)
+    return refine(FAMILY, sets, Rounds(np.arange(10), **named), rng, **options)
 
 
 # ---------------------------------------------------------------- which frames
@@ -133,7 +134,7 @@ def test_points_go_where_the_model_is_worst(toy, rng):
 def test_validation_frames_choose_and_never_enter(ethanol, rng):
     """The pool is all that is drawn from; the grid is searched at the first and the last."""
     family = SGDML(sigmas=(5.0, 20.0), symmetry=False)
-    found = refine(family, ethanol[:60], Rounds(np.arange(10), 20, 2), ethanol[60:], rng)
+    found = refine(family, Sets(ethanol[:60], ethanol[60:]), Rounds(np.arange(10), 20, 2), rng)
     assert found.train.max() < 60
     assert [row["sigma"] for row in found.choice.table] == [5.0, 20.0]
 

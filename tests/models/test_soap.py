@@ -14,7 +14,7 @@ from scipy.special import ive, sph_harm_y
 import flexcalc
 from flexcalc import threads
 from flexcalc.errors import FileFormatError, NonFiniteError
-from flexcalc.models.gap import predictor, terms
+from flexcalc.models.gap import potential, terms
 from flexcalc.models.gap.angular import Harmonics
 from flexcalc.models.gap.descriptor_parser import UnsupportedError, descriptor
 from flexcalc.models.gap.radial import Radial, cutoff_function
@@ -229,8 +229,8 @@ def model(molecule, rng, tmp_path):
         path = write_model(tmp_path, lines, molecule[:3], rng, **attributes)
         files = {file.name: file.read_bytes() for file in path.parent.iterdir()}
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(predictor, "check_elements", lambda *told: None)
-            return predictor.GAPPotential(numbers=numbers, files=files)
+            patch.setattr(potential, "check_elements", lambda *told: None)
+            return potential.GAPPotential(numbers=numbers, files=files)
 
     return make
 
@@ -426,8 +426,8 @@ def test_main_files_that_are_not_known_are_left_to_quip(known, odd, model, tmp_p
     model("each element")
     files = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
     files[MAIN] = files[MAIN].replace(known.encode(), odd.encode())
-    monkeypatch.setattr(predictor, "require_quippy", lambda: None)
-    assert predictor.GAPPotential(numbers=np.array([8, 1, 1]), files=files).needs_quip
+    monkeypatch.setattr(potential, "require_quippy", lambda: None)
+    assert potential.GAPPotential(numbers=np.array([8, 1, 1]), files=files).needs_quip
 
 
 @pytest.mark.inputs

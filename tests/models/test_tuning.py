@@ -208,7 +208,7 @@ def test_a_search_asks_for_candidates_and_is_told_their_errors():
         assert search.ask() == candidate  # asking changes nothing
         asked.append(candidate.width)
         row = {"force_rmse_kcal_mol_A": 1.0 + abs(candidate.width - family.valley)}
-        search.tell(Trial(candidate, search.row(candidate) | row, Constant(1.0, 1.0)))
+        search.tell(Trial(candidate, search.hyperparameters(candidate), row, Constant(1.0, 1.0)))
     assert asked == [0, 1, 2, 3, 4]
     assert search.choice().family.width == 3
     assert not search.is_at_edge(search.choice().family)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from ipi_springs import GLYCINE
 
-import flexcalc.adapters.ipi
+from flexcalc.adapters.ipi import Server, serve
 from flexcalc.units import BOHR
 
 ROOT = Path(__file__).parents[2]
@@ -146,9 +146,9 @@ def client_processes(folder):
 @contextmanager
 def client_thread(potential, **job):
     """A client in a thread; yields its future."""
-    job = {"log": str, "timeout_s": PATIENCE_S, "connect_timeout_s": PATIENCE_S, **job}
+    server = Server(**{"timeout_s": PATIENCE_S, "connect_timeout_s": PATIENCE_S, **job})
     with ThreadPoolExecutor(1) as pool:
-        yield pool.submit(flexcalc.adapters.ipi.serve, potential, GLYCINE, **job)
+        yield pool.submit(lambda: serve(potential, GLYCINE, server, log=lambda line: None))
 
 
 def simulate(folder, xml, potential, **job):

@@ -11,7 +11,7 @@ import sys
 
 from ipi_springs import GLYCINE, Springs
 
-from flexcalc.adapters.ipi import serve
+from flexcalc.adapters.ipi import Server, serve
 from flexcalc.errors import FlexcalcError
 
 
@@ -20,7 +20,7 @@ def run(job):
     sys.stderr = open(job.pop("stderr"), "w")  # noqa: SIM115 - closed by the end of the process
     potential = Springs(**job.pop("springs", {}))
     try:
-        serve(potential, GLYCINE, **{"connect_timeout_s": 300.0} | job)
+        serve(potential, GLYCINE, Server(**{"connect_timeout_s": 300.0} | job))
     except FlexcalcError as error:
         print(f"flexcalc: {error}", file=sys.stderr, flush=True)
         return error.exit_code

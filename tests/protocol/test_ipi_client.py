@@ -21,7 +21,7 @@ from ipi_bench import (
 )
 from ipi_springs import Springs
 
-from flexcalc.adapters.ipi import serve
+from flexcalc.adapters.ipi import Server, serve
 from flexcalc.adapters.ipi.client import socket_path
 from flexcalc.errors import (
     ConfigError,
@@ -150,14 +150,16 @@ def _pour(connection, data):
 def test_an_absent_server_ends_the_client_at_its_timeout(springs, socket_name, where):
     job = {"unix": socket_name} if where == "unix" else {"port": free_port()}
     with pytest.raises(ServerLostError, match="no i-PI server at"):
-        serve(springs, molecule_of(springs), connect_timeout_s=0.3, log=str, **job)
+        serve(springs, molecule_of(springs), Server(connect_timeout_s=0.3, **job), log=str)
 
 
 def test_a_stale_socket_is_no_server(springs, socket_name):
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(f"/tmp/ipi_{socket_name}")
     with pytest.raises(ServerLostError, match="no i-PI server at"):
-        serve(springs, molecule_of(springs), unix=socket_name, connect_timeout_s=0.3, log=str)
+        serve(
+            springs, molecule_of(springs), Server(unix=socket_name, connect_timeout_s=0.3), log=str
+        )
 
 
 def test_a_server_may_come_later_than_the_client(springs, socket_name):
@@ -175,7 +177,7 @@ def test_waiting_costs_no_processor_time(springs, socket_name):
     def wait():
         begun = time.thread_time()
         with pytest.raises(ServerLostError):
-            serve(springs, molecule_of(springs), unix=socket_name, timeout_s=1.0, log=str)
+            serve(springs, molecule_of(springs), Server(unix=socket_name, timeout_s=1.0), log=str)
         spent.append(time.thread_time() - begun)
 
     with listening(socket_name) as server:
@@ -212,7 +214,7 @@ HOSTILE_NAMES = [
 @pytest.mark.parametrize("name", HOSTILE_NAMES)
 def test_a_hostile_socket_name_is_refused(springs, name):
     with pytest.raises(ConfigError) as error:
-        serve(springs, molecule_of(springs), unix=name, log=str)
+        serve(springs, molecule_of(springs), Server(unix=name), log=str)
     assert "\n" not in str(error.value)
 
 
@@ -231,7 +233,7 @@ def test_a_socket_path_that_no_socket_can_have_is_refused():
 @pytest.mark.parametrize("host", ["192.0.2.1", "0.0.0.0"])
 def test_another_machine_needs_permission(springs, host):
     with pytest.raises(ConfigError, match="--allow-remote"):
-        serve(springs, molecule_of(springs), host=host, port=31415, log=str)
+        serve(springs, molecule_of(springs), Server(host=host, port=31415), log=str)
 
 
 @pytest.mark.security
@@ -242,10 +244,7 @@ def test_another_machine_with_permission_gets_a_warning(springs):
         serve(
             springs,
             molecule_of(springs),
-            host="0.0.0.0",
-            port=free_port(),
-            allow_remote=True,
-            connect_timeout_s=0.1,
+            Server(host="0.0.0.0", port=free_port(), allow_remote=True, connect_timeout_s=0.1),
             log=said.append,
         )
     assert len(said) == 1
@@ -259,23 +258,23 @@ def test_another_machine_with_permission_gets_a_warning(springs):
 )
 def test_an_address_that_cannot_be_is_refused(springs, job):
     with pytest.raises(ConfigError):
-        serve(springs, molecule_of(springs), log=str, **job)
+        serve(springs, molecule_of(springs), Server(**job), log=str)
 
 
 def test_a_host_name_that_means_nothing_is_refused(springs):
     with pytest.raises(ConfigError, match="cannot be found"):
-        serve(springs, molecule_of(springs), host="no such host", port=31415, log=str)
+        serve(springs, molecule_of(springs), Server(host="no such host", port=31415), log=str)
 
 
 def test_a_template_of_another_molecule_is_refused(springs, socket_name):
     with pytest.raises(MoleculeError, match="C2H5NO2"):
-        serve(springs, molecule("CH3CH2OH"), unix=socket_name, log=str)
+        serve(springs, molecule("CH3CH2OH"), Server(unix=socket_name), log=str)
 
 
 def test_a_template_in_another_order_is_refused(springs, socket_name):
     atoms = molecule_of(springs)[::-1]
     with pytest.raises(MoleculeError, match="order"):
-        serve(springs, atoms, unix=socket_name, log=str)
+        serve(springs, atoms, Server(unix=socket_name), log=str)
 
 
 def test_a_periodic_template_is_refused(springs, socket_name):
@@ -283,7 +282,7 @@ def test_a_periodic_template_is_refused(springs, socket_name):
     atoms.set_cell([10, 10, 10])
     atoms.pbc = True
     with pytest.raises(MoleculeError, match="periodic"):
-        serve(springs, atoms, unix=socket_name, log=str)
+        serve(springs, atoms, Server(unix=socket_name), log=str)
 
 
 def test_a_first_frame_of_another_order_gets_no_force(springs, socket_name):

@@ -17,7 +17,7 @@ import pytest
 from ipi_bench import ROOT, free_port, in_process, input_xml, over_socket
 from ipi_springs import GLYCINE, Springs
 
-from flexcalc.adapters.ipi import inputs, launch, resume
+from flexcalc.adapters.ipi import Launch, inputs, launch, resume
 from flexcalc.adapters.ipi.processes import owned_socket, private_folder
 from flexcalc.errors import (
     BusyError,
@@ -118,9 +118,7 @@ def test_the_shipped_inputs_run(tmp_path, model, name, steps, clients):
         model if name == "ipi-nvt" else ADDRESS,
         GLYCINE,
         tmp_path,
-        steps=steps,
-        clients=clients,
-        compare=True,
+        Launch(steps=steps, clients=clients, compare=True),
         progress=lambda *state: seen.append(state),
     )
     assert outcome.force_difference_max_relative < 1e-11
@@ -144,7 +142,7 @@ def test_beads_give_the_same_energies_batched_and_one_by_one(tmp_path):
         folder.mkdir()
         path = folder / "given.xml"
         path.write_text(xml)
-        outcome = launch(path, ADDRESS, GLYCINE, folder, steps=5, start=GLYCINE)
+        outcome = launch(path, ADDRESS, GLYCINE, folder, Launch(steps=5, start=GLYCINE))
         scalars.append(np.stack(list(outcome.scalars.values())))
     batched, single = (columns[1:, 1:] for columns in scalars)  # without step, and time zero
     assert np.abs(batched / single - 1).max() < 1e-11
@@ -156,7 +154,9 @@ def test_replicas_that_exchange_their_ensembles_are_told_apart(tmp_path):
     path = tmp_path / "given.xml"
     text = (ROOT / "inputs" / "ipi-remd.xml").read_text()
     path.write_text(text.replace("<stride> 10 </stride>", "<stride> 2 </stride>"))
-    outcome = launch(path, ADDRESS, GLYCINE, tmp_path, steps=30, start=GLYCINE, compare=True)
+    outcome = launch(
+        path, ADDRESS, GLYCINE, tmp_path, Launch(steps=30, start=GLYCINE, compare=True)
+    )
     assert outcome.force_difference_max_relative < 1e-11
     scalars = outcome.scalars
     assert scalars["step"].tolist() == np.repeat(np.arange(31), 4).tolist()
@@ -179,7 +179,7 @@ def test_a_path_that_i_pi_seeks_comes_back_with_its_images(tmp_path):
     first = files.read(ROOT / "inputs" / "glycine-path.xyz")
     given = ROOT / "inputs" / "ipi-neb.xml"
     start = ROOT / "inputs" / "glycine-path.xyz"
-    outcome = launch(given, ADDRESS, start, tmp_path, steps=5, start=start)
+    outcome = launch(given, ADDRESS, start, tmp_path, Launch(steps=5, start=start))
     assert np.abs(outcome.images[[0, -1]] - first.positions[[0, -1]]).max() < 1e-8
     springs = open_potential(ADDRESS, first.numbers)
     before, after = springs(first.positions).energies, springs(outcome.images).energies
@@ -194,7 +194,7 @@ def test_an_i_pi_that_refuses_its_input_is_quoted(tmp_path):
     (tmp_path / "given.xml").write_text(text)
     start = ROOT / "inputs" / "glycine-path.xyz"
     with pytest.raises(ProtocolError, match=r"i-PI stopped early; .*comment out this trigger"):
-        launch(tmp_path / "given.xml", ADDRESS, start, tmp_path, start=start)
+        launch(tmp_path / "given.xml", ADDRESS, start, tmp_path, Launch(start=start))
     assert_nothing_runs(tmp_path)
 
 
@@ -202,7 +202,7 @@ def test_an_i_pi_that_refuses_its_input_is_quoted(tmp_path):
 def test_the_shipped_in_process_input_runs_without_a_client(tmp_path):
     address = "xtb:GFN2-xTB"
     given = ROOT / "drivers" / "in-process.xml"
-    outcome = launch(given, address, GLYCINE, tmp_path, steps=5, compare=True, trust=True)
+    outcome = launch(given, address, GLYCINE, tmp_path, Launch(steps=5, compare=True, trust=True))
     assert outcome.force_difference_max_relative < 1e-11
     assert not list(tmp_path.glob("client-*"))
 
@@ -230,14 +230,18 @@ def test_the_launch_script_runs_i_pi_with_two_clients(tmp_path):
 @pytest.mark.long
 def test_an_internet_socket_is_served(tmp_path):
     (tmp_path / "given.xml").write_text(input_xml(over_socket(port=free_port()), steps=20))
-    outcome = launch(tmp_path / "given.xml", ADDRESS, GLYCINE, tmp_path, compare=True)
+    outcome = launch(tmp_path / "given.xml", ADDRESS, GLYCINE, tmp_path, Launch(compare=True))
     assert outcome.force_difference_max_relative < 1e-11
 
 
 def test_a_client_that_fails_ends_the_run_with_its_own_error(tmp_path):
     with pytest.raises(FlexcalcError, match=r"^force request 4: ") as error:
         launch(
-            ROOT / "inputs" / "ipi-nvt.xml", ADDRESS + "?fail_at=4", GLYCINE, tmp_path, clients=1
+            ROOT / "inputs" / "ipi-nvt.xml",
+            ADDRESS + "?fail_at=4",
+            GLYCINE,
+            tmp_path,
+            Launch(clients=1),
         )
     assert "\n" not in str(error.value)
     assert_nothing_runs(tmp_path)
@@ -266,8 +270,9 @@ def test_a_client_that_is_killed_ends_the_run(tmp_path):
 
 LAUNCH = """
 import sys
-from flexcalc.adapters.ipi import launch
-launch(sys.argv[1], "ase:ipi_springs:SpringCalculator", sys.argv[2], sys.argv[3], steps=1999)
+from flexcalc.adapters.ipi import Launch, launch
+model, options = "ase:ipi_springs:SpringCalculator", Launch(steps=1999)
+launch(sys.argv[1], model, *sys.argv[2:4], options)
 """
 
 
@@ -325,7 +330,9 @@ def test_a_run_that_was_interrupted_can_be_taken_up(tmp_path):
     process.send_signal(signal.SIGINT)
     process.wait(300)
     steps = len(np.loadtxt(tmp_path / "nvt.flexcalc")) + 40
-    outcome = launch(ROOT / "inputs" / "ipi-nvt.xml", ADDRESS, GLYCINE, tmp_path, steps=steps)
+    outcome = launch(
+        ROOT / "inputs" / "ipi-nvt.xml", ADDRESS, GLYCINE, tmp_path, Launch(steps=steps)
+    )
     assert outcome.scalars["step"].tolist() == list(range(steps + 1))
 
 
@@ -339,7 +346,7 @@ def test_a_run_that_was_stopped_five_times_is_the_uninterrupted_one(tmp_path):
         folder.mkdir()
     expected = launch(path, ADDRESS, GLYCINE, whole).scalars
     for steps in (50, 120, 121, 300, 400):
-        found = launch(path, ADDRESS, GLYCINE, broken, steps=steps).scalars
+        found = launch(path, ADDRESS, GLYCINE, broken, Launch(steps=steps)).scalars
     assert np.abs(found["conserved_eV"] / expected["conserved_eV"] - 1).max() < 1e-11
 
 
@@ -372,7 +379,7 @@ def test_a_run_killed_at_random_moments_ends_as_the_undisturbed_one(tmp_path, vi
     expected = launch(path, ADDRESS, GLYCINE, whole).scalars
     with ThreadPoolExecutor(1) as pool:
         for _ in range(kills):
-            run = pool.submit(launch, path, ADDRESS, GLYCINE, broken, timeout_s=300.0)
+            run = pool.submit(launch, path, ADDRESS, GLYCINE, broken, Launch(timeout_s=300.0))
             process = part_of(broken, victim)
             time.sleep(rng.uniform(0, 4))
             if run.done():
@@ -412,7 +419,7 @@ def test_a_silent_i_pi_is_given_up(tmp_path):
     """A client waits for its i-PI, and i-PI for a client that never comes."""
     (tmp_path / "given.xml").write_text(input_xml(over_socket("silent"), steps=20))
     with pytest.raises(ServerLostError, match="wrote nothing for 1 s"):
-        launch(tmp_path / "given.xml", ADDRESS, GLYCINE, tmp_path, clients=0, timeout_s=1.0)
+        launch(tmp_path / "given.xml", ADDRESS, GLYCINE, tmp_path, Launch(clients=0, timeout_s=1.0))
     assert_nothing_runs(tmp_path)
 
 
@@ -423,7 +430,7 @@ def refuse(tmp_path, xml, error, match, **job):
     path = tmp_path / "given.xml"
     path.write_text(xml)
     with pytest.raises(error, match=match) as caught:
-        launch(path, ADDRESS, GLYCINE, tmp_path, **job)
+        launch(path, ADDRESS, GLYCINE, tmp_path, Launch(**job))
     assert "\n" not in str(caught.value)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["given.xml"]
 

@@ -10,7 +10,7 @@ import pytest
 from ipi_bench import ROOT, in_process, input_xml, over_socket
 from ipi_springs import GLYCINE
 
-from flexcalc.adapters.ipi import inputs, launch, launcher, safety
+from flexcalc.adapters.ipi import Launch, inputs, launch, launcher, safety
 from flexcalc.adapters.ipi.processes import owned_socket
 from flexcalc.errors import ConfigError, FileFormatError, InputError
 
@@ -127,7 +127,7 @@ def refuse(folder, xml, match, error=InputError, **job):
     path.write_text(xml.replace("{folder}", str(folder)))
     before = {one: one.lstat().st_mtime_ns for one in folder.rglob("*")}
     with pytest.raises(error, match=match) as caught:
-        launch(path, ADDRESS, GLYCINE, folder / "run", **job)
+        launch(path, ADDRESS, GLYCINE, folder / "run", Launch(**job))
     assert "\n" not in str(caught.value)
     assert {one: one.lstat().st_mtime_ns for one in folder.rglob("*")} == before
     return str(caught.value)

@@ -7,7 +7,7 @@ import pytest
 from ipi_bench import input_xml, over_socket
 from ipi_springs import GLYCINE, Springs
 
-from flexcalc.adapters.ipi import inputs, launch, start
+from flexcalc.adapters.ipi import Launch, inputs, launch, start
 from flexcalc.errors import ConfigError, FileFormatError
 
 pytestmark = [pytest.mark.protocol, pytest.mark.inputs]
@@ -176,7 +176,7 @@ def test_i_pi_runs_with_the_cell_of_the_comment(tmp_path, monkeypatch):
     (tmp_path / "given.xml").write_bytes(inputs.to_bytes(given))
     (tmp_path / "run").mkdir()
     address = "ase:ipi_springs:SpringCalculator"
-    launch(tmp_path / "given.xml", address, path, tmp_path / "run", start=path)
+    launch(tmp_path / "given.xml", address, path, tmp_path / "run", Launch(start=path))
     restart = inputs.load(tmp_path / "run" / "RESTART")
     numbers = restart.findtext("system/cell").strip().strip("[]").split(",")
     found = np.array(numbers, dtype=float).reshape(3, 3)

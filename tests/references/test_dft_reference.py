@@ -13,11 +13,15 @@ from ase.io import read
 
 from flexcalc.errors import AddressError, InputError, LabelError, MissingExtraError
 from flexcalc.references import scf
-from flexcalc.references.dft import DFT, split
+from flexcalc.references.dft import DFT, DFTOptions, split
 
 pyscf = pytest.importorskip("pyscf")
 WATER = np.array([8, 1, 1])
-QUICK = {"basis": "STO-3G", "grid": 1}
+
+
+def quick(numbers=WATER, dispersion=None, **options):
+    """A functional that takes no time."""
+    return DFT(numbers, "PBE", "STO-3G", dispersion, DFTOptions(grid=1, **options))
 
 
 def water(seed: int = 0) -> np.ndarray:
@@ -105,7 +109,9 @@ def test_forces_on_glycine_are_minus_the_gradient(address, bound):
 def test_grid_response_lets_the_forces_sum_to_zero():
     positions = water()[None]
     with_response = DFT(WATER, basis="STO-3G")(positions).forces[0]
-    without = DFT(WATER, basis="STO-3G", grid_response=False)(positions).forces[0]
+    without = DFT(WATER, options=DFTOptions(grid_response=False), basis="STO-3G")(positions).forces[
+        0
+    ]
     assert np.abs(with_response.sum(axis=0)).max() < 1e-9
     assert np.abs(without.sum(axis=0)).max() > 1e-5
     np.testing.assert_allclose(with_response, without, atol=5e-3)
@@ -113,7 +119,7 @@ def test_grid_response_lets_the_forces_sum_to_zero():
 
 def test_hydrogen_has_the_textbook_energy():
     """Szabo and Ostlund, Modern Quantum Chemistry, section 3.5.2: -1.1167 at 1.4 bohr."""
-    potential = DFT([1, 1], "HF", "STO-3G", density_fit=False)
+    potential = DFT([1, 1], "HF", "STO-3G", options=DFTOptions(density_fit=False))
     energy = potential(hydrogen(1.4 * units.Bohr)).energies[0]
     assert energy / units.Hartree == pytest.approx(-1.1167, abs=5e-5)
 
@@ -132,8 +138,8 @@ def test_dispersion_is_what_pyscf_dispersion_gives(dispersion, module):
     )
     kind = package.DFTD3Dispersion if module == "dftd3" else package.DFTD4Dispersion
     expected = kind(mol, xc="pbe").get_dispersion(grad=True)
-    bare = DFT(WATER, **QUICK)(positions[None])
-    found = DFT(WATER, **QUICK, dispersion=dispersion)(positions[None])
+    bare = quick()(positions[None])
+    found = quick(dispersion=dispersion)(positions[None])
     difference = found.energies[0] - bare.energies[0]
     assert difference == pytest.approx(expected["energy"] * units.Hartree, abs=1e-8)
     push = -expected["gradient"] * units.Hartree / units.Bohr
@@ -142,16 +148,16 @@ def test_dispersion_is_what_pyscf_dispersion_gives(dispersion, module):
 
 def test_a_label_does_not_depend_on_the_geometry_before():
     """Warm start from a neighbour against a cold one: converged to 1e-10 hartree."""
-    potential = DFT(WATER, **QUICK)
+    potential = quick()
     potential(water(1)[None])
     warm = potential(water(0)[None])
-    cold = DFT(WATER, **QUICK, warm_start=False)(water(0)[None])
+    cold = quick(warm_start=False)(water(0)[None])
     assert abs(warm.energies[0] - cold.energies[0]) < 1e-6
     np.testing.assert_allclose(warm.forces, cold.forces, atol=1e-4)
 
 
 def test_a_far_geometry_starts_afresh():
-    potential = DFT(WATER, **QUICK)
+    potential = quick()
     potential(water()[None])
     assert potential._guess(water() + 0.1) is not None
     assert potential._guess(water()[[0, 2, 1]]) is None
@@ -174,7 +180,7 @@ def test_orbitals_are_carried_with_the_right_number_of_electrons():
 
 def test_an_unconverged_scf_gives_no_label():
     for tries, words in ((1, "in 1 cycles; raise"), (2, "level shift"), (3, "second-order")):
-        potential = DFT(WATER, **QUICK, max_cycle=1, tries=tries)
+        potential = quick(max_cycle=1, tries=tries)
         with pytest.raises(LabelError, match=f"batch row 0: PBE/STO-3G: .*{words}") as error:
             potential(water()[None])
         assert "\n" not in str(error.value)
@@ -182,10 +188,10 @@ def test_an_unconverged_scf_gives_no_label():
 
 def test_second_order_scf_converges_where_the_first_tries_do_not():
     """Four cycles are too few for DIIS on water and enough for Newton steps."""
-    expected = DFT(WATER, **QUICK)(water()[None])
+    expected = quick()(water()[None])
     with pytest.raises(LabelError):
-        DFT(WATER, **QUICK, max_cycle=4, tries=2)(water()[None])
-    found = DFT(WATER, **QUICK, max_cycle=4)(water()[None])
+        quick(max_cycle=4, tries=2)(water()[None])
+    found = quick(max_cycle=4)(water()[None])
     assert found.energies[0] == pytest.approx(expected.energies[0], abs=1e-6)
     np.testing.assert_allclose(found.forces, expected.forces, atol=1e-4)
 
@@ -225,15 +231,21 @@ def test_overlapping_nuclei_are_a_failed_label():
     positions = np.array([water(), water()])
     positions[1, 1] = positions[1, 0]
     with pytest.raises(LabelError, match="batch row 1: PBE/STO-3G failed: "):
-        DFT(WATER, **QUICK)(positions)
+        quick()(positions)
 
 
 def test_stretched_hydrogen_breaks_into_two_atoms_only_with_broken_symmetry():
     """UHF separates H2 rightly; at 3 A it is within 0.01 eV of two hydrogen atoms."""
-    atom = DFT([1], "HF", "STO-3G", multiplicity=2)(np.zeros((1, 1, 3))).energies[0]
+    atom = DFT([1], "HF", "STO-3G", options=DFTOptions(multiplicity=2))(
+        np.zeros((1, 1, 3))
+    ).energies[0]
     restricted = DFT([1, 1], "HF", "STO-3G")(hydrogen(3.0)).energies[0]
-    plain = DFT([1, 1], "HF", "STO-3G", spin="unrestricted")(hydrogen(3.0)).energies[0]
-    broken = DFT([1, 1], "HF", "STO-3G", spin="broken-symmetry")(hydrogen(3.0)).energies[0]
+    plain = DFT([1, 1], "HF", "STO-3G", options=DFTOptions(spin="unrestricted"))(
+        hydrogen(3.0)
+    ).energies[0]
+    broken = DFT([1, 1], "HF", "STO-3G", options=DFTOptions(spin="broken-symmetry"))(
+        hydrogen(3.0)
+    ).energies[0]
     assert restricted - broken > 5
     assert plain == pytest.approx(restricted, abs=1e-6)
     assert broken == pytest.approx(2 * atom, abs=0.01)
@@ -241,21 +253,23 @@ def test_stretched_hydrogen_breaks_into_two_atoms_only_with_broken_symmetry():
 
 def test_a_bonded_molecule_has_no_broken_symmetry_to_find():
     restricted = DFT([1, 1], "HF", "STO-3G")(hydrogen(0.74))
-    broken = DFT([1, 1], "HF", "STO-3G", spin="broken-symmetry")(hydrogen(0.74))
+    broken = DFT([1, 1], "HF", "STO-3G", options=DFTOptions(spin="broken-symmetry"))(hydrogen(0.74))
     assert broken.energies[0] == pytest.approx(restricted.energies[0], abs=1e-6)
 
 
 def test_broken_symmetry_does_not_depend_on_where_the_bond_was_before():
     """From a bonded neighbour, whose orbitals are not broken, and from none."""
-    warm = DFT([1, 1], "PBE", "STO-3G", spin="broken-symmetry", grid=1)
+    warm = DFT([1, 1], "PBE", "STO-3G", options=DFTOptions(spin="broken-symmetry", grid=1))
     energies = warm(np.concatenate([hydrogen(r) for r in (0.9, 1.3, 1.7, 2.1)])).energies
-    cold = DFT([1, 1], "PBE", "STO-3G", spin="broken-symmetry", grid=1)(hydrogen(2.1)).energies[0]
+    cold = DFT([1, 1], "PBE", "STO-3G", options=DFTOptions(spin="broken-symmetry", grid=1))(
+        hydrogen(2.1)
+    ).energies[0]
     assert energies[-1] == pytest.approx(cold, abs=1e-6)
 
 
 @pytest.mark.physics
 def test_forces_of_a_broken_symmetry_label_are_minus_the_gradient():
-    potential = DFT([1, 1], "PBE", "STO-3G", spin="broken-symmetry", grid=1)
+    potential = DFT([1, 1], "PBE", "STO-3G", options=DFTOptions(spin="broken-symmetry", grid=1))
     assert force_error(potential, hydrogen(2.0)[0], directions=1) < 1e-4
 
 
@@ -270,15 +284,15 @@ def test_twisted_ethylene_is_lower_with_broken_symmetry():
     part.rotate(90, axis, center=atoms.positions[0])
     positions = atoms.positions.copy()
     positions[ends] = part.positions
-    restricted = DFT(atoms.numbers, **QUICK)(positions[None]).energies[0]
-    broken = DFT(atoms.numbers, **QUICK, spin="broken-symmetry")(positions[None])
+    restricted = quick(atoms.numbers)(positions[None]).energies[0]
+    broken = quick(atoms.numbers, spin="broken-symmetry")(positions[None])
     assert restricted - broken.energies[0] > 0.3
 
 
 def test_an_unrestricted_doublet_is_not_above_the_restricted_one():
-    kept = {"charge": 1, "multiplicity": 2, **QUICK}
-    restricted = DFT(WATER, **kept)(water()[None]).energies[0]
-    unrestricted = DFT(WATER, spin="unrestricted", **kept)(water()[None]).energies[0]
+    kept = {"charge": 1, "multiplicity": 2}
+    restricted = quick(**kept)(water()[None]).energies[0]
+    unrestricted = quick(spin="unrestricted", **kept)(water()[None]).energies[0]
     assert restricted - 1 < unrestricted < restricted + 1e-6
 
 
@@ -290,7 +304,7 @@ def test_a_heavy_element_gets_its_effective_core():
 
 
 def test_a_copy_leaves_the_orbitals_behind_and_gives_the_same_label():
-    potential = DFT(WATER, **QUICK)
+    potential = quick()
     expected = potential(water()[None]).energies[0]
     for again in (pickle.loads(pickle.dumps(potential)), copy.deepcopy(potential)):
         assert again._memory is None
@@ -362,5 +376,5 @@ def test_a_missing_package_names_its_install_line(monkeypatch):
 def test_a_gpu_that_is_not_there_is_refused_and_not_needed(monkeypatch):
     monkeypatch.setitem(sys.modules, "gpu4pyscf", None)
     with pytest.raises(InputError, match="device=gpu needs CUDA"):
-        DFT(WATER, device="gpu")
+        DFT(WATER, options=DFTOptions(device="gpu"))
     assert not DFT(WATER)._on_gpu

@@ -13,7 +13,7 @@ from ase import Atoms, units
 from ase.build import molecule
 
 from flexcalc.errors import AddressError, InputError, LabelError, MissingExtraError
-from flexcalc.references.xtb import XTB
+from flexcalc.references.xtb import XTB, XTBOptions
 
 pytest.importorskip("tblite")
 METHODS = ("GFN2-xTB", "GFN1-xTB")
@@ -92,7 +92,7 @@ def test_labels_do_not_depend_on_what_was_computed_before(ethanol):
 def test_threads_give_the_bytes_of_one_thread(ethanol):
     positions = shaken(ethanol, 24, by=0.15)
     alone = XTB(ethanol.numbers)(positions)
-    together = XTB(ethanol.numbers, threads=4)(positions)
+    together = XTB(ethanol.numbers, options=XTBOptions(threads=4))(positions)
     np.testing.assert_array_equal(alone.energies, together.energies)
     np.testing.assert_array_equal(alone.forces, together.forces)
 
@@ -110,12 +110,14 @@ def test_charge_and_spin_reach_the_method():
     """The water cation is less stable than water by its ionisation energy, 12.6 eV in nature."""
     water = molecule("H2O")
     neutral = XTB(water.numbers)(water.positions[None]).energies[0]
-    cation = XTB(water.numbers, charge=1, multiplicity=2)(water.positions[None]).energies[0]
+    cation = XTB(water.numbers, options=XTBOptions(charge=1, multiplicity=2))(
+        water.positions[None]
+    ).energies[0]
     assert 8 < cation - neutral < 22
 
 
 def test_an_unconverged_row_is_named_and_gives_no_label(ethanol, capfd):
-    potential = XTB(ethanol.numbers, max_iterations=2)
+    potential = XTB(ethanol.numbers, options=XTBOptions(max_iterations=2))
     with pytest.raises(LabelError, match=r"batch row 0: GFN2-xTB failed: .*not converged") as error:
         potential(shaken(ethanol, 2))
     assert "\n" not in str(error.value)
@@ -127,7 +129,7 @@ def test_the_failing_row_is_named_among_good_ones(ethanol):
     positions[2, 1] = positions[2, 0]
     for threads in (1, 2):
         with pytest.raises(LabelError, match="batch row 2"):
-            XTB(ethanol.numbers, threads=threads)(positions)
+            XTB(ethanol.numbers, options=XTBOptions(threads=threads))(positions)
 
 
 def test_nothing_is_printed(ethanol, capfd):
@@ -139,8 +141,8 @@ def test_an_address_says_method_and_options():
     potential = XTB.from_address(
         "gfn1", np.array([8, 1, 1]), {"charge": "1", "multiplicity": "2", "accuracy": "0.1"}
     )
-    assert (potential.method, potential.charge, potential.unpaired) == ("GFN1-xTB", 1, 1)
-    assert potential.accuracy == 0.1
+    assert (potential.method, potential.options.charge, potential.unpaired) == ("GFN1-xTB", 1, 1)
+    assert potential.options.accuracy == 0.1
 
 
 @pytest.mark.parametrize(
@@ -173,7 +175,7 @@ def test_a_missing_package_names_its_install_line(monkeypatch):
 def test_xtb_python_is_asked_for_where_it_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "xtb.interface", None)
     with pytest.raises(InputError, match="leave out backend=xtb-python"):
-        XTB([1, 1], backend="xtb-python")
+        XTB([1, 1], options=XTBOptions(backend="xtb-python"))
 
 
 @pytest.fixture
@@ -210,7 +212,9 @@ def xtb_python(monkeypatch) -> list:
 
 
 def test_xtb_python_gets_its_units_and_settings(xtb_python):
-    potential = XTB([1, 1], "GFN1-xTB", charge=-1, multiplicity=2, backend="xtb-python")
+    potential = XTB(
+        [1, 1], "GFN1-xTB", options=XTBOptions(charge=-1, multiplicity=2, backend="xtb-python")
+    )
     positions = np.array([[[0.1, 0.2, 0.3], [0.0, 0.0, 1.0]]])
     found = potential(positions)
     inside = positions / units.Bohr
@@ -222,6 +226,6 @@ def test_xtb_python_gets_its_units_and_settings(xtb_python):
 
 
 def test_xtb_pythons_own_error_is_a_failed_label(xtb_python):
-    potential = XTB([1, 1], backend="xtb-python")
+    potential = XTB([1, 1], options=XTBOptions(backend="xtb-python"))
     with pytest.raises(LabelError, match=r"row 0: .* no convergence"):
         potential(np.full((1, 2, 3), 2.0))

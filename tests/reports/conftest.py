@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from flexcalc import files
-from flexcalc.analysis.accuracy import accuracy
+from flexcalc.analysis.accuracy import Binning, accuracy
 from flexcalc.analysis.study import study
 from flexcalc.dataset import Dataset, Provenance
 from flexcalc.files import plumed
@@ -15,8 +15,8 @@ from flexcalc.methods.bias import Axis
 from flexcalc.methods.path import interpolate, match_endpoints
 from flexcalc.potential import Evaluation
 from flexcalc.reports import write_report
-from flexcalc.results.free_energy import profile_figures, surface_figures
-from flexcalc.store import FolderStore
+from flexcalc.results.free_energy import FreeEnergyProfile, FreeEnergySurface
+from flexcalc.store import FolderStore, Store
 from tests.reports.benchmark_folder import benchmark
 from tests.systems import molecule
 
@@ -101,7 +101,7 @@ def evaluate(folder, rng, models=1):
             data.energies + rng.normal(scale=noise / 2, size=len(data)),
             data.forces + rng.normal(scale=noise, size=data.forces.shape),
         )
-        one = accuracy(data, prediction, coordinates=coordinates, rng=rng, resamples=50)
+        one = accuracy(data, prediction, by=Binning(coordinates=coordinates), rng=rng, resamples=50)
         found.append({"model": f"model-{index}.flex", **one.to_dict()})
         np.savez(
             folder / f"parity-{index}.npz",
@@ -186,8 +186,15 @@ def metad(folder, rng, coordinates=2):
     colvar = plumed.read_colvar(folder / "COLVAR", chosen)
     found = study(colvar, hills, axes, 300.0)
     FolderStore(folder).put("surface.npz", found.arrays(chosen))
-    figures = {k: v for k, v in surface_figures(found).items() if v is not None}
-    results(folder, "metad", walkers=2, hills=len(hills), temperature_K=300.0, **figures)
+    shown = FreeEnergySurface(**biased(chosen), method="well-tempered", walkers=2, hills=len(hills))
+    results(folder, "metad", **shown.with_study(found).to_dict())
+
+
+def biased(coordinates):
+    """What results of biased dynamics have in common."""
+    speed = {"steps_per_second": 100.0, "ns_per_day": 1.0}
+    how = {"coordinates": tuple(one.label for one in coordinates), "temperature_K": 300.0}
+    return {"store": Store(), "model": "model.flex", "steps": 100, "time_ps": 0.1, **how, **speed}
 
 
 def umbrella(folder, rng, coordinates=1):
@@ -195,16 +202,14 @@ def umbrella(folder, rng, coordinates=1):
     pytest.importorskip("pymbar")
     from flexcalc.analysis.umbrella import study
     from flexcalc.methods.dynamics import Langevin
-    from flexcalc.methods.umbrella import Umbrella
+    from flexcalc.methods.umbrella import Umbrella, Windows
 
     chosen = [Coordinate.parse(text) for text in ("dihedral 0 1 2 3", "angle 0 1 2")[:coordinates]]
     low, high = ([-120.0, 90.0], [120.0, 110.0])
     method = Umbrella.on(
         chosen,
         Langevin(),
-        low=low[:coordinates],
-        high=high[:coordinates],
-        windows=[5, 3][:coordinates],
+        Windows(low=low[:coordinates], high=high[:coordinates], windows=[5, 3][:coordinates]),
     )
     windows = len(method.centres)
     spread = np.array([30.0, 5.0])[:coordinates]
@@ -217,8 +222,8 @@ def umbrella(folder, rng, coordinates=1):
         np.tile(np.arange(windows), 60),
     )
     found = study(samples, method, 300.0)
-    figures = {k: v for k, v in profile_figures(found).items() if v is not None}
-    results(folder, "umbrella", windows=windows, **figures)
+    shown = FreeEnergyProfile(**biased(chosen), windows=windows)
+    results(folder, "umbrella", **shown.with_study(found).to_dict())
     FolderStore(folder).put("umbrella.npz", found.arrays())
 
 

@@ -112,7 +112,7 @@ def test_charge_and_multiplicity_of_atoms_are_those_of_the_labels(here):
     found = fx.label(XTB, ion, **NOISE)
     assert found.reference == f"{XTB}?charge=1&multiplicity=2"
     expected = fx.load(found.reference, ion)(found.positions)
-    np.testing.assert_array_equal(found.energies, expected.energies)
+    np.testing.assert_allclose(found.energies, expected.energies, rtol=1e-12)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -124,7 +124,8 @@ def test_a_reference_given_as_an_object_labels_in_worker_processes(here, workers
     assert found.reference == found.sampler == found.dataset.provenance.level == "python:EMT"
     potential = fx.load(XTB, water())
     found = fx.label(potential, water(), **NOISE, sampler=EMT(), workers=workers)
-    np.testing.assert_array_equal(found.forces, potential(found.positions).forces)
+    # tblite's sums depend in the last digits on its threads
+    np.testing.assert_allclose(found.forces, potential(found.positions).forces, atol=1e-10)
 
 
 class Unsendable(EMT):

@@ -1,6 +1,7 @@
 """`flexcalc.train`: the same training from Python, in memory or in a run folder."""
 
 import json
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -159,6 +160,31 @@ def test_the_validation_frames_are_predicted_once(way, monkeypatch):
     own = springs(60)[fit.split.validation]
     expected = errors(fit(own.positions), own)
     assert fit.errors._asdict() == expected
+
+
+def test_warnings_of_other_packages_reach_the_user(monkeypatch):
+    """They are no notes of the training, but raised while it runs."""
+
+    def warning(evaluation, labels):
+        warnings.warn("overflow in a library", RuntimeWarning, stacklevel=1)
+        return errors(evaluation, labels)
+
+    errors = tuning.errors
+    monkeypatch.setattr("flexcalc.training.tuning.errors", warning)
+    with pytest.warns(RuntimeWarning, match="overflow in a library") as caught:
+        flexcalc.train(springs(60), **GRID)
+    assert any(note.filename == __file__ for note in caught)
+    monkeypatch.setattr("flexcalc.training.tuning.errors", _failing)
+    with (
+        pytest.warns(RuntimeWarning, match="before the end"),
+        pytest.raises(FloatingPointError),
+    ):
+        flexcalc.train(springs(60), **GRID)
+
+
+def _failing(evaluation, labels):
+    warnings.warn("before the end", RuntimeWarning, stacklevel=1)
+    raise FloatingPointError
 
 
 @pytest.mark.parametrize(("points", "expected"), [(20, 200), (100, 200), (150, 150), (300, 0)])

@@ -11,7 +11,7 @@ processes its worker processes, and their socket
 child     main program of the worker processes
 """
 
-from flexcalc.adapters.ipi.client import serve
-from flexcalc.adapters.ipi.launcher import Outcome, launch
+from flexcalc.adapters.ipi.client import Server, serve
+from flexcalc.adapters.ipi.launcher import Launch, Outcome, launch
 
-__all__ = ["Outcome", "launch", "serve"]
+__all__ = ["Launch", "Outcome", "Server", "launch", "serve"]

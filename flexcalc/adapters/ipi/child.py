@@ -53,12 +53,12 @@ def answer(job: dict) -> int:
     """Serve a potential, given by its address, to the launcher's i-PI."""
     import ase
 
-    from flexcalc.adapters.ipi.client import serve
+    from flexcalc.adapters.ipi.client import Server, serve
     from flexcalc.registry import open_potential
 
-    atoms = ase.Atoms(job.pop("numbers"), job.pop("positions"))
-    potential = open_potential(job.pop("address"), atoms.numbers, trust=job.pop("trust"))
-    serve(potential, atoms, **job)
+    atoms = ase.Atoms(job["numbers"], job["positions"])
+    potential = open_potential(job["address"], atoms.numbers, trust=job["trust"])
+    serve(potential, atoms, Server(**job["server"]))
     return 0
 
 

@@ -8,6 +8,7 @@ import re
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,18 +32,35 @@ LONGEST_PATH = 100
 RETRY_S = 0.1
 
 
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """An i-PI server: where it listens, and how long it is waited for.
+
+    Args:
+        unix: name of its unix socket, the `<address>` of its input.
+        host: address of its internet socket, used with `port`.
+        port: its port, the `<port>` of its input.
+        allow_remote: let `host` be another machine.
+        socket_prefix: prefix of `unix`; the `-S` option of i-PI.
+        timeout_s: timeout for the next message or part of it.
+        connect_timeout_s: timeout for the connection.
+    """
+
+    unix: str | None = None
+    host: str = "127.0.0.1"
+    port: int | None = None
+    allow_remote: bool = False
+    socket_prefix: str = SOCKET_PREFIX
+    timeout_s: float = 600.0
+    connect_timeout_s: float = 60.0
+
+
 def serve(
     potential: Potential | Address | Path,
     atoms: ase.Atoms | Path | str,
+    server: Server,
     *,
-    unix: str | None = None,
-    host: str = "127.0.0.1",
-    port: int | None = None,
-    timeout_s: float = 600.0,
-    connect_timeout_s: float = 60.0,
-    allow_remote: bool = False,
     trust: bool = False,
-    socket_prefix: str = SOCKET_PREFIX,
     log: Callable[[str], None] = complain,
 ) -> int:
     """Serve a potential to an i-PI server until it sends EXIT.
@@ -51,14 +69,8 @@ def serve(
         potential: surface of the molecule, or the address of one.
         atoms: the molecule in i-PI's order of atoms, or a file of it; the first frame is compared
             with i-PI's, which sends no elements.
-        unix: name of i-PI's unix socket, the `<address>` of its input.
-        host: address of i-PI's internet socket, used with `port`.
-        port: its port, the `<port>` of i-PI's input.
-        timeout_s: timeout for the next message or part of it.
-        connect_timeout_s: timeout for the connection.
-        allow_remote: let `host` be another machine.
+        server: where i-PI listens.
         trust: open files that can only be read by running code they contain.
-        socket_prefix: prefix of `unix`; the `-S` option of i-PI.
         log: called with single lines.
 
     Returns:
@@ -71,24 +83,24 @@ def serve(
         ProtocolError: the server broke the protocol.
         ShapeError, NonFiniteError: the potential gave a result that must not be sent.
     """
-    deadline = time.monotonic() + min(connect_timeout_s, timeout_s)
-    if (unix is None) == (port is None):
+    deadline = time.monotonic() + min(server.connect_timeout_s, server.timeout_s)
+    if (server.unix is None) == (server.port is None):
         raise ConfigError("say where i-PI listens: either unix, or port (and host)")
     numbers, template = molecule(atoms)
     potential = _bound(potential, numbers, trust)
     check_order(potential, template[None], "the molecule as i-PI has it")
     surface = Surface(potential, template)
     conversation = Conversation(surface, len(numbers))
-    if unix is not None:
-        name = socket_path(unix, socket_prefix)
+    if server.unix is not None:
+        name = socket_path(server.unix, server.socket_prefix)
         connection = _connect(socket.AF_UNIX, name, deadline)
     else:
-        target = (resolve(host, allow_remote, log), _port(port))
-        name = f"{host}:{port}"
+        target = (resolve(server.host, server.allow_remote, log), _port(server.port))
+        name = f"{server.host}:{server.port}"
         connection = _connect(socket.AF_INET, target, deadline)
     with connection:
         log(f"connected to i-PI at {name}")
-        line = Line(connection, name, timeout_s)
+        line = Line(connection, name, server.timeout_s)
         while (reply := conversation.turn(line.receive)) is not None:
             line.send(reply)
     log(f"i-PI at {name} said EXIT after {surface.evaluations} evaluations")

@@ -5,28 +5,28 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element
 
 import numpy as np
 
 from flexcalc.adapters.ipi import inputs, resume, safety
 from flexcalc.adapters.ipi import start as begin
-from flexcalc.adapters.ipi.client import molecule, resolve, serve
+from flexcalc.adapters.ipi.client import Server, molecule, resolve, serve
 from flexcalc.adapters.ipi.processes import ThreadClient, Worker, owned_socket, worker
 from flexcalc.errors import ConfigError, MissingExtraError, ProtocolError, ServerLostError
-from flexcalc.fields import PotentialLike
+from flexcalc.fields import Address, PotentialLike
 from flexcalc.models.bonding import check_order
 from flexcalc.potential import Potential
 from flexcalc.printing import complain
 from flexcalc.progress import Progress, silent
-from flexcalc.registry import name_of, open_potential
-from flexcalc.storage import atomic_write, read_file, whole_lines
+from flexcalc.registry import open_potential
+from flexcalc.storage import JSON, atomic_write, read_file, whole_lines
 from flexcalc.units import BOHR, HARTREE
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ PATIENCE_S = 1.0
 """Time that a client in this process waits for i-PI before it checks whether to go on waiting."""
 MAX_LINES = 2000
 """Approximate number of lines of scalars in a run."""
-Job = Mapping[str, Any] | ThreadClient
+Job = Mapping[str, JSON] | ThreadClient
 """Settings of a client process, or a client in this process."""
 COLUMNS = ("step", "time_fs", "temperature_K", "potential_eV", "conserved_eV", "ensemble_K")
 
@@ -64,19 +64,37 @@ class Outcome:
     seconds: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class Launch:
+    """Options of a run of i-PI.
+
+    Args:
+        clients: number of client processes; each evaluates beads on its own. 1 where the
+            potential is an object.
+        steps: number of steps; overrides the input's.
+        start: starting geometry; overrides the input's.
+        compare: also compare energies and forces of the first bead with the direct call.
+        trust: open model files that can only be read by running code they contain, and inputs
+            that can run code, such as a Python file (`safety`).
+        allow_remote: let i-PI listen on an address that other machines can reach.
+        timeout_s: timeout for the next line of output.
+    """
+
+    clients: int = 1
+    steps: int | None = None
+    start: Path | str | None = None
+    compare: bool = False
+    trust: bool = False
+    allow_remote: bool = False
+    timeout_s: float = 600.0
+
+
 def launch(
     input_file: Path | str,
     potential: PotentialLike,
     atoms: ase.Atoms | Path | str,
     folder: Path | str,
-    *,
-    clients: int = 1,
-    steps: int | None = None,
-    start: Path | str | None = None,
-    compare: bool = False,
-    trust: bool = False,
-    allow_remote: bool = False,
-    timeout_s: float = 600.0,
+    options: Launch = Launch(),
     progress: Progress = silent,
 ) -> Outcome:
     """Run i-PI on one input together with its clients.
@@ -91,15 +109,7 @@ def launch(
             calculator, which one client in this process serves.
         atoms: the molecule in i-PI's order of atoms, or a file of it.
         folder: run folder; must exist.
-        clients: number of client processes; each evaluates beads on its own. 1 where the
-            potential is an object.
-        steps: number of steps; overrides the input's.
-        start: starting geometry; overrides the input's.
-        compare: also compare energies and forces of the first bead with the direct call.
-        trust: open model files that can only be read by running code they contain, and inputs
-            that can run code, such as a Python file (`safety`).
-        allow_remote: let i-PI listen on an address that other machines can reach.
-        timeout_s: timeout for the next line of output.
+        options: all others.
         progress: called with completed steps, total steps, and the temperature.
 
     Raises:
@@ -114,56 +124,64 @@ def launch(
     begun = time.monotonic()
     folder = Path(folder).resolve()
     numbers, positions = molecule(atoms)
-    surface = open_potential(potential, numbers, trust=trust)
-    if clients > 1 and not isinstance(potential, str):
+    surface = open_potential(potential, numbers, trust=options.trust)
+    if options.clients > 1 and not isinstance(potential, str):
         raise ConfigError(
             "clients: expected 1 for a potential that is an object; other processes need an address"
         )
     check_order(surface, positions[None], "the molecule as i-PI has it")
-    root = _prepared(Path(input_file), start, len(numbers) if compare else None, steps)
-    safety.check(root, input_file, folder, trust)
-    safety.check_folder(folder, trust)
-    client = {
-        "role": "client",
-        "address": name_of(potential),
-        "numbers": numbers.tolist(),
-        "positions": positions.tolist(),
-        "trust": trust,
-        "timeout_s": timeout_s,
-        "connect_timeout_s": timeout_s,  # on a busy machine i-PI starts slowly
-    }
-    with _listener(root, str(input_file), folder, allow_remote) as (where, keep):
-        path = _input_in(folder, root, len(numbers), trust)
+    forces_of = len(numbers) if options.compare else None
+    root = _prepared(Path(input_file), options.start, forces_of, options.steps)
+    safety.check(root, input_file, folder, options.trust)
+    safety.check_folder(folder, options.trust)
+    with _listener(root, str(input_file), folder, options) as (server, keep):
+        path = _input_in(folder, root, len(numbers), options.trust)
         if path is not None:
-            jobs: list[Job] = [client | where] * (clients if where else 0)
-            if jobs and not isinstance(potential, str):
-                jobs = [ThreadClient(partial(_answer, surface, client | where))]
-            _run(folder, path, keep, jobs, root, timeout_s, progress)
+            jobs: list[Job] = []
+            if server is not None and isinstance(potential, str):
+                client = _client(potential, numbers, positions, server, options.trust)
+                jobs = [client] * options.clients
+            elif server is not None and options.clients:
+                jobs = [ThreadClient(partial(_answer, surface, positions, server))]
+            _run(path, keep, jobs, root, options.timeout_s, progress)
     resume.clear(root, folder)
     scalars = _scalars(root, folder)
     images = inputs.images(inputs.load(folder / resume.RESTART)) if inputs.is_path(root) else None
     force = energy = None
-    if compare:
+    if options.compare:
         rows = np.concatenate(_of_each_system(root, folder, inputs.FORCES))
         force, energy = _differences(surface, rows)
     return Outcome(scalars, images, force, energy, time.monotonic() - begun)
 
 
-def _answer(potential: Potential, job: Mapping[str, Any], stopped: Event) -> None:
-    """Serve a potential of this process to its i-PI, by the job of a client.
+def _client(
+    address: Address, numbers: np.ndarray, positions: np.ndarray, server: Server, trust: bool
+) -> Mapping[str, JSON]:
+    """The job of a client process (`child`)."""
+    return {
+        "role": "client",
+        "address": address,
+        "numbers": numbers.tolist(),
+        "positions": positions.tolist(),
+        "trust": trust,
+        "server": asdict(server),
+    }
+
+
+def _answer(potential: Potential, positions: np.ndarray, server: Server, stopped: Event) -> None:
+    """Serve a potential of this process to its i-PI.
 
     Raises:
         FlexcalcError: see `serve`; also where i-PI was not there before `stopped` was set.
     """
     import ase
 
-    own = ("role", "address", "numbers", "positions", "connect_timeout_s")
-    how = {key: value for key, value in job.items() if key not in own}
-    atoms = ase.Atoms(job["numbers"], job["positions"])
+    atoms = ase.Atoms(potential.numbers, positions)
+    server = replace(server, connect_timeout_s=PATIENCE_S)
     said: list[str] = []  # the first line is that it has connected
     while True:
         try:
-            serve(potential, atoms, log=said.append, connect_timeout_s=PATIENCE_S, **how)
+            serve(potential, atoms, server, log=said.append)
         except ServerLostError:
             if said or stopped.is_set():
                 raise
@@ -190,11 +208,11 @@ def _prepared(
 
 @contextmanager
 def _listener(
-    root: Element, name: str, folder: Path, allow_remote: bool
-) -> Iterator[tuple[dict[str, Any], tuple[int, ...]]]:
-    """The address of i-PI's socket: keywords for `serve`, and file descriptors that i-PI inherits.
+    root: Element, name: str, folder: Path, options: Launch
+) -> Iterator[tuple[Server | None, tuple[int, ...]]]:
+    """Where i-PI listens, and file descriptors that it inherits.
 
-    Both are empty for an input without a socket, which evaluates in process.
+    None and no descriptors for an input without a socket, which evaluates in process.
 
     Raises:
         ConfigError: more than one socket, or neither a socket nor an <ffdirect>.
@@ -205,15 +223,18 @@ def _listener(
         raise ConfigError(
             f"{name}: expected one <ffsocket>, or an <ffdirect>; found {len(sockets)} sockets"
         )
+    # The connection may take as long as a line: on a busy machine i-PI starts slowly.
+    waits = partial(Server, timeout_s=options.timeout_s, connect_timeout_s=options.timeout_s)
     if not sockets:
-        yield {}, ()
+        yield None, ()
     elif sockets[0].mode == "unix":
         with owned_socket(sockets[0].address, folder) as (prefix, lock):
             inputs.set_socket_prefix(root, prefix)
-            yield {"unix": sockets[0].address, "socket_prefix": prefix}, (lock,)
+            yield waits(unix=sockets[0].address, socket_prefix=prefix), (lock,)
     else:
-        host = resolve(sockets[0].address, allow_remote, complain)
-        yield {"host": host, "port": sockets[0].port, "allow_remote": allow_remote}, ()
+        remote = options.allow_remote
+        host = resolve(sockets[0].address, remote, complain)
+        yield waits(host=host, port=sockets[0].port, allow_remote=remote), ()
 
 
 def _input_in(folder: Path, root: Element, atoms: int, trust: bool) -> Path | None:
@@ -248,7 +269,6 @@ def _input_in(folder: Path, root: Element, atoms: int, trust: bool) -> Path | No
 
 
 def _run(
-    folder: Path,
     path: Path,
     keep: Sequence[int],
     clients: Sequence[Job],
@@ -257,6 +277,7 @@ def _run(
     progress: Progress,
 ) -> None:
     """Run i-PI on a prepared file with its clients; all processes have ended on return."""
+    folder = path.parent
     with ExitStack() as stack:
         threads = [stack.enter_context(one) for one in clients if isinstance(one, ThreadClient)]
         ipi = {"role": "server", "input": str(path)}

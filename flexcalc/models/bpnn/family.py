@@ -50,7 +50,7 @@ class BPNN(NetworkFamily):
 
     def on_processor(self, network: nn.Module, dtype: Any) -> Any:
         """See `NetworkFamily.on_processor`."""
-        from flexcalc.models.bpnn.processor import on_processor
+        from flexcalc.models.bpnn.potential import on_processor
 
         return on_processor(cast(Any, network), self.activation, dtype)
 

@@ -13,7 +13,7 @@ import numpy as np
 from flexcalc.errors import FileFormatError
 from flexcalc.models.gap import trial
 from flexcalc.models.gap.fitting import Log
-from flexcalc.models.gap.predictor import GAPPotential
+from flexcalc.models.gap.potential import GAPPotential
 from flexcalc.models.gap.xml import read_files
 from flexcalc.query import read_options
 from flexcalc.storage import sha256_file

@@ -17,8 +17,8 @@ from flexcalc.errors import ConfigError
 from flexcalc.fields import Count, Natural, NonNegative, Order, Positive, Width
 from flexcalc.models.family import check_sets, errors
 from flexcalc.models.folder import read_model
-from flexcalc.models.gap.fitting import frames_of, run, sparse_counts, spread
-from flexcalc.models.gap.predictor import GAPPotential
+from flexcalc.models.gap.fitting import Sigmas, frames_of, run, sparse_counts, spread
+from flexcalc.models.gap.potential import GAPPotential
 from flexcalc.models.gap.quip import require_quippy
 from flexcalc.models.gap.xml import LARGEST
 from flexcalc.progress import Progress, silent
@@ -256,7 +256,7 @@ class GAP:
             *_split_arguments("extra", self.extra, OURS),
         ]
 
-    def _sigmas(self, train: Dataset) -> list[dict[str, float]] | None:
+    def _sigmas(self, train: Dataset) -> list[Sigmas] | None:
         """Sigmas of each frame; gap_fit expects those of energies per frame, not per atom."""
         if not self.sigma_per_frame:
             return None

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, TypedDict, cast
 
 import numpy as np
 
@@ -206,10 +206,19 @@ def _lines(stream: IO[bytes]) -> Iterator[str]:
         yield rest.strip()
 
 
-def frames_of(data: Dataset, sigmas: Sequence[dict[str, float]] | None = None) -> bytes:
+class Sigmas(TypedDict, total=False):
+    """Expected errors of the labels of a frame, as tags of gap_fit."""
+
+    energy_sigma: float
+    """Of the energy of the frame, in eV."""
+    force_sigma: float
+    """Of force components, in eV/angstrom."""
+
+
+def frames_of(data: Dataset, sigmas: Sequence[Sigmas] | None = None) -> bytes:
     """Training frames as extxyz for gap_fit, with tags of each frame such as `force_sigma`."""
     energies, forces = data.labels()
-    tags: Sequence[dict[str, Any]] = sigmas or [{}] * len(data)
+    tags = sigmas or [Sigmas()] * len(data)
     # QUIP overlooks the energy of a frame that has no box, though the box stands for nothing here.
     return b"".join(
         frame_bytes(data.numbers, geometry, float(energy), force, **tag).replace(

@@ -16,7 +16,7 @@ import numpy as np
 from flexcalc.errors import FileFormatError
 from flexcalc.files.xml import parse_xml
 from flexcalc.models.gap.descriptor_parser import UnsupportedError, descriptor, number, whole
-from flexcalc.models.gap.pairs import PairEnergies, Pairs
+from flexcalc.models.gap.pairs import PairEnergies, Pairs, SquaredExponential
 from flexcalc.models.gap.soap import Soap
 from flexcalc.models.gap.terms import Energies, Kernel, SoapEnergies
 from flexcalc.models.gap.xml import MAIN
@@ -191,12 +191,12 @@ def _terms(entries: list[Entry], numbers: np.ndarray) -> list[SoapEnergies | Pai
                 kernel = Kernel(one.centre, one.sparse, one.weights * delta**2, zeta)
                 kernels.setdefault(one.descriptor, []).append(kernel)
         else:
-            scales = {
-                "delta": delta,
-                "f0": number(one.xml.get("signal_mean")),
-                "theta": number(one.xml.findtext("theta")),
-            }
+            pair_kernel = SquaredExponential(
+                delta=delta,
+                f0=number(one.xml.get("signal_mean")),
+                theta=number(one.xml.findtext("theta")),
+            )
             terms.append(
-                PairEnergies(one.descriptor, numbers, one.sparse[:, 0], one.weights, **scales)
+                PairEnergies(one.descriptor, numbers, one.sparse[:, 0], one.weights, pair_kernel)
             )
     return [*(SoapEnergies(soap, numbers, listed) for soap, listed in kernels.items()), *terms]

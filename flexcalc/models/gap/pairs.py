@@ -26,6 +26,20 @@ class Pairs:
     cutoff_transition_width: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class SquaredExponential:
+    """Parameters of the kernel, named as in QUIP.
+
+    Args:
+        delta, f0: in eV.
+        theta: in angstrom.
+    """
+
+    delta: float
+    f0: float
+    theta: float
+
+
 class PairEnergies:
     """f(r) sum_s a_s (delta^2 exp(-(r - r_s)^2 / 2 theta^2) + f0^2), twice for each pair.
 
@@ -34,8 +48,7 @@ class PairEnergies:
         numbers: (atoms,) atomic numbers of the molecule.
         sparse: (points,) distances in angstrom.
         weights: (points,) in 1/eV, a_s with the cutoff function of the point.
-        delta, f0: in eV.
-        theta: in angstrom.
+        kernel: of the distances.
     """
 
     def __init__(
@@ -44,10 +57,7 @@ class PairEnergies:
         numbers: np.ndarray,
         sparse: np.ndarray,
         weights: np.ndarray,
-        *,
-        delta: float,
-        f0: float,
-        theta: float,
+        kernel: SquaredExponential,
     ):
         first, second = ((numbers == one) | (one == 0) for one in pairs.elements)
         chosen = first[:, None] & second | second[:, None] & first
@@ -55,9 +65,9 @@ class PairEnergies:
         atoms = np.arange(len(numbers))[:, None]
         self._incidence = (atoms == self._first).astype(float) - (atoms == self._second)
         self._cutoff = pairs.cutoff, pairs.cutoff_transition_width
-        self._sparse, self._theta = sparse, theta
-        self._weights = 2.0 * delta**2 * weights
-        self._constant = 2.0 * f0**2 * float(weights.sum())
+        self._sparse, self._theta = sparse, kernel.theta
+        self._weights = 2.0 * kernel.delta**2 * weights
+        self._constant = 2.0 * kernel.f0**2 * float(weights.sum())
 
     @property
     def size(self) -> int:

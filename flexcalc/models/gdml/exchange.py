@@ -21,8 +21,7 @@ from flexcalc.files.archive import Archive
 from flexcalc.files.units import energy_unit, length_unit
 from flexcalc.models.gdml.descriptor import InverseDistances
 from flexcalc.models.gdml.groups import is_group
-from flexcalc.models.gdml.loading import check_model
-from flexcalc.models.gdml.potential import GDMLPotential
+from flexcalc.models.gdml.potential import Expansion, GDMLPotential, check_model
 from flexcalc.query import read_options
 from flexcalc.storage import atomic_write, sha256_file
 
@@ -78,14 +77,16 @@ def open_npz(
     check_model(path, numbers, arrays, sigma, descriptor)
     # Features, coefficients and sigma are all inverse lengths; the model depends on ratios.
     return GDMLPotential(
-        numbers=numbers,
-        permutations=arrays["permutations"],
-        features=arrays["features"] / length[1],
-        coefficients=arrays["coefficients"] / length[1],
-        energies=arrays.get("energies"),
-        sigma=sigma / length[1],
-        scale=numerals.get("std", 1.0) * energy[1],
-        constant=numerals["c"] * energy[1],
+        numbers,
+        Expansion(
+            permutations=arrays["permutations"],
+            features=arrays["features"] / length[1],
+            coefficients=arrays["coefficients"] / length[1],
+            energies=arrays.get("energies"),
+            sigma=sigma / length[1],
+            scale=numerals.get("std", 1.0) * energy[1],
+            constant=numerals["c"] * energy[1],
+        ),
         facts={
             "family": "sgdml",
             "format": f"sGDML npz of version {names['code_version'] or 'unknown'}",

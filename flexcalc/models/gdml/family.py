@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, cast
+from typing import ClassVar, Literal, NamedTuple, cast
 
 import numpy as np
 from numpy.random import Generator
@@ -13,6 +13,7 @@ from numpy.random import Generator
 from flexcalc.dataset import Dataset
 from flexcalc.errors import ConfigError, InputError
 from flexcalc.fields import Count, Fraction, Natural, NonNegative, Percentile, Positive
+from flexcalc.models.facts import FeatureRow, ModelFacts, Row
 from flexcalc.models.family import ALONE, TrainedPotential, announce, check_sets, errors
 from flexcalc.models.gdml import reduction
 from flexcalc.models.gdml.descriptor import (
@@ -26,9 +27,8 @@ from flexcalc.models.gdml.diagnosis import diagnosis
 from flexcalc.models.gdml.engine import engine
 from flexcalc.models.gdml.groups import generators_of
 from flexcalc.models.gdml.kernel import Kernel, TrainingPoints, prepare
-from flexcalc.models.gdml.loading import read_potential
 from flexcalc.models.gdml.metric import learn_metric
-from flexcalc.models.gdml.potential import GDMLPotential
+from flexcalc.models.gdml.potential import Expansion, GDMLPotential, read_potential
 from flexcalc.models.gdml.solver import Setting, Solver
 from flexcalc.models.gdml.symmetry import Symmetry, check, find
 from flexcalc.potential import Evaluation
@@ -141,12 +141,12 @@ class SGDML:
 
     def importances(
         self, potential: TrainedPotential, positions: np.ndarray, progress: Progress = silent
-    ) -> list[dict[str, Any]]:
+    ) -> list[FeatureRow]:
         """How much each feature matters to a model of this family; see `reduction.table`."""
         return reduction.table(cast(GDMLPotential, potential), positions, progress)
 
     def reduced(
-        self, potential: TrainedPotential, importances: list[dict[str, Any]], percentile: float
+        self, potential: TrainedPotential, importances: Sequence[FeatureRow], percentile: float
     ) -> SGDML:
         """This family without the features that rank lowest; with the potential's own group.
 
@@ -340,16 +340,21 @@ class SGDML:
         solution = solver.solve(labels, self.regularization, seed)
         slopes, weights = points.contracted(solution.beta)
         return GDMLPotential(
-            numbers=train.numbers,
-            permutations=group.permutations,
-            features=points.features,
-            coefficients=-slopes,
-            energies=weights,
-            sigma=solver.kernel.sigma,
-            scale=scale,
-            constant=mean + scale * solution.constant,
+            train.numbers,
+            Expansion(
+                permutations=group.permutations,
+                features=points.features,
+                coefficients=-slopes,
+                energies=weights,
+                sigma=solver.kernel.sigma,
+                scale=scale,
+                constant=mean + scale * solution.constant,
+            ),
             descriptor=descriptor,
-            facts={"solution": solution.facts, "warnings": [solution.warning]},
+            facts={
+                "solution": solution.facts,
+                "warnings": [solution.warning] if solution.warning else [],
+            },
         )
 
     def _finished(
@@ -374,12 +379,12 @@ class SGDML:
         if train.energies is not None and self.energies != "fitted":
             suspicion = diagnosis(train.energies, found["training"].energies)
         notes = (group.warning, *trained.facts["warnings"], suspicion, ALONE if alone else None)
-        facts: dict[str, Any] = {
+        facts: ModelFacts = {
             "hyperparameters": _plain(self),
             "training_sha256": train.sha256(),
             "training_points": len(train),
             "features": trained.descriptor.size,
-            **(reduction.facts(trained.descriptor, train.positions) if self.kept else {}),
+            **self._of_kept(trained.descriptor, train.positions),
             "permutations": len(group.permutations),
             "symmetry": {"generators": group.generators(), "notes": list(group.notes)},
             "solution": trained.facts["solution"],
@@ -390,6 +395,12 @@ class SGDML:
             "warnings": [note for note in notes if note],
         }
         return trained.finished(trained.constant + shift, facts)
+
+    def _of_kept(self, descriptor: Descriptor, positions: np.ndarray) -> ModelFacts:
+        """What a reduced model says of its features."""
+        if not self.kept:
+            return {}
+        return {"longest_feature_A": reduction.longest(descriptor, positions)}
 
     @classmethod
     def load(cls, folder: Path) -> GDMLPotential:
@@ -446,7 +457,7 @@ class SGDMLSession:
         return candidate._finished(trained, group, train, validation, self.suspicion)
 
 
-def _plain(family: SGDML) -> dict[str, Any]:
+def _plain(family: SGDML) -> Row:
     """The hyperparameters one model has; the grids are not among them, nor what arrays hold."""
     others = ("sigmas", "regularizations", "percentiles", "kept")
     return {key: value for key, value in asdict(family).items() if key not in others}

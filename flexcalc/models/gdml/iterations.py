@@ -11,12 +11,18 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TypedDict, cast
 
 import numpy as np
 
 from flexcalc.errors import FileFormatError
-from flexcalc.models.gdml.iterative import Conjugate, Nystroem, Operator, conjugate_gradients
+from flexcalc.models.gdml.iterative import (
+    Conjugate,
+    Nystroem,
+    Operator,
+    System,
+    conjugate_gradients,
+)
 from flexcalc.models.gdml.kernel import Kernel
 from flexcalc.progress import Progress, silent
 from flexcalc.storage import load_checkpoint, remove_checkpoint, save_checkpoint
@@ -27,6 +33,19 @@ GROWTH = 1.6
 """Growth factor of the number of columns at a restart."""
 SECONDS = 20.0
 """Time between checkpoints."""
+
+
+class _StageFacts(TypedDict, total=False):
+    """What the checkpoint of a stage has besides arrays."""
+
+    key: str
+    columns: int
+    restart: int
+    steps: int
+    residual: float
+    worst: float
+    product: float
+    history: list[float]
 
 
 @dataclass(frozen=True)
@@ -130,9 +149,7 @@ class Iterations:
                 saved = time.monotonic()
 
         state = conjugate_gradients(
-            self._matrix,
-            inverse,
-            left,
+            System(self._matrix, inverse, left),
             self.tolerance / stage.residual,
             state=stage.state,
             keep=keep,
@@ -162,8 +179,11 @@ class Iterations:
         state = stage.state
         if stage.solution is not None:
             arrays["solution"] = stage.solution
-        facts: dict[str, Any] = {"key": key, "columns": stage.columns, "restart": stage.restart}
-        facts |= {"steps": stage.steps, "residual": stage.residual, "worst": stage.worst}
+        facts: _StageFacts = {
+            "key": key,
+            **{"columns": stage.columns, "restart": stage.restart, "steps": stage.steps},
+            **{"residual": stage.residual, "worst": stage.worst},
+        }
         if state is not None:
             arrays |= {"x": state.solution, "r": state.residual, "p": state.direction}
             facts |= {"product": state.product, "history": list(state.history)}

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.random import Generator
@@ -197,10 +198,22 @@ class Conjugate:
         return len(recent) == LOOK_BACK and min(recent) > LEAST_GAIN * recent[0]
 
 
+class System(NamedTuple):
+    """A system of linear equations, K x = labels.
+
+    Args:
+        matrix: the positive matrix's product with a vector (rows,).
+        inverse: the preconditioner's.
+        labels: (rows,).
+    """
+
+    matrix: Map
+    inverse: Map
+    labels: np.ndarray
+
+
 def conjugate_gradients(
-    matrix: Map,
-    inverse: Map,
-    labels: np.ndarray,
+    system: System,
     tolerance: float,
     *,
     state: Conjugate | None = None,
@@ -211,9 +224,7 @@ def conjugate_gradients(
     """Solve K x = labels until the residual is below `tolerance` times the labels' norm.
 
     Args:
-        matrix: the positive matrix's product with a vector (rows,).
-        inverse: the preconditioner's.
-        labels: (rows,).
+        system: the equations.
         tolerance: of the relative residual.
         state: where to go on; by default it begins at zero.
         most_steps: to do at most.
@@ -224,6 +235,7 @@ def conjugate_gradients(
     Returns:
         The last state; the end of its history says how good it is.
     """
+    matrix, inverse, labels = system
     norm = float(np.linalg.norm(labels))
     state = state or Conjugate.begin(labels, inverse)
     wanted = int(-100 * np.log10(tolerance))

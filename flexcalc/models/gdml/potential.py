@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import copy
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
+from flexcalc.errors import FileFormatError
+from flexcalc.models.facts import ModelFacts
 from flexcalc.models.family import TrainedPotential
-from flexcalc.models.folder import write_model
+from flexcalc.models.folder import ModelContent, check_arrays, read_model, write_model
 from flexcalc.models.gdml.contraction import Contraction
-from flexcalc.models.gdml.descriptor import Descriptor, InverseDistances
+from flexcalc.models.gdml.descriptor import Descriptor, InverseDistances, from_arrays
 from flexcalc.models.gdml.engine import PROCESSOR, Engine, engine
+from flexcalc.models.gdml.groups import is_group
 from flexcalc.parallel.batches import evaluate_in_pieces
 from flexcalc.potential import Evaluation, check_positions, concatenate
 from flexcalc.threads import cores
@@ -25,11 +29,11 @@ MIN_WORK = 5e6
 """Minimum work, geometries x training images x features, for a chunk given to a worker process."""
 
 
-class GDMLPotential(TrainedPotential):
-    """An sGDML force field.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Expansion:
+    """An sGDML force field as a sum over training points.
 
     Args:
-        numbers: (atoms,) atomic numbers.
         permutations: (group, atoms) symmetry group of the model, including the identity.
         features: (points, size) descriptors of the training points.
         coefficients: (points, size) the dual coefficients of the forces contracted with the
@@ -39,6 +43,23 @@ class GDMLPotential(TrainedPotential):
         constant: constant of integration, in eV.
         energies: (points,) the dual coefficients of the energies, in units of `scale`; None if
             forces alone were fitted.
+    """
+
+    permutations: np.ndarray
+    features: np.ndarray
+    coefficients: np.ndarray
+    sigma: float
+    scale: float = 1.0
+    constant: float = 0.0
+    energies: np.ndarray | None = None
+
+
+class GDMLPotential(TrainedPotential):
+    """An sGDML force field, whose expansion is spread over attributes of the same names.
+
+    Args:
+        numbers: (atoms,) atomic numbers.
+        expansion: over the training points.
         descriptor: of the features; the inverse distances of all pairs by default.
         facts: metadata of the training.
         engine: device and array library of the computation.
@@ -50,29 +71,24 @@ class GDMLPotential(TrainedPotential):
 
     def __init__(
         self,
-        *,
         numbers: np.ndarray,
-        permutations: np.ndarray,
-        features: np.ndarray,
-        coefficients: np.ndarray,
-        sigma: float,
-        scale: float = 1.0,
-        constant: float = 0.0,
-        energies: np.ndarray | None = None,
+        expansion: Expansion,
+        *,
         descriptor: Descriptor | None = None,
-        facts: Mapping[str, Any] | None = None,
+        facts: ModelFacts | None = None,
         engine: Engine = PROCESSOR,
     ):
         self.numbers = np.array(numbers, dtype=int)
-        self.permutations = np.array(permutations, dtype=int)
-        self.features = np.array(features, dtype=float, order="C")
-        self.coefficients = np.array(coefficients, dtype=float, order="C")
+        self.permutations = np.array(expansion.permutations, dtype=int)
+        self.features = np.array(expansion.features, dtype=float, order="C")
+        self.coefficients = np.array(expansion.coefficients, dtype=float, order="C")
+        energies = expansion.energies
         self.energies = None if energies is None else np.array(energies, dtype=float)
-        self.sigma = float(sigma)
-        self.scale = float(scale)
-        self.constant = float(constant)
+        self.sigma = float(expansion.sigma)
+        self.scale = float(expansion.scale)
+        self.constant = float(expansion.constant)
         self.descriptor: Descriptor = descriptor or InverseDistances(len(self.numbers))
-        self.facts = dict(facts or {})
+        self.facts: ModelFacts = {**(facts or {})}
         self._prepare(engine)
 
     def _prepare(self, engine: Engine) -> None:
@@ -126,10 +142,10 @@ class GDMLPotential(TrainedPotential):
         energies, slope = self._contraction(features)
         return energies + self.constant, slope
 
-    def finished(self, constant: float, facts: Mapping[str, Any]) -> GDMLPotential:
+    def finished(self, constant: float, facts: ModelFacts) -> GDMLPotential:
         """A copy with another constant of integration, in eV, and other facts."""
         twin = copy(self)
-        twin.constant, twin.facts = float(constant), dict(facts)
+        twin.constant, twin.facts = float(constant), facts
         return twin
 
     def on(self, device: str) -> GDMLPotential:
@@ -150,17 +166,93 @@ class GDMLPotential(TrainedPotential):
         """
         write_model(
             folder,
-            family="sgdml",
-            numbers=self.numbers,
-            hyperparameters=dict(self.facts.get("hyperparameters", {})) | {"sigma": self.sigma},
-            arrays={
-                "permutations": self.permutations,
-                "features": self.features,
-                "coefficients": self.coefficients,
-                "scale": np.array(self.scale),
-                "constant": np.array(self.constant),
-                **({} if self.energies is None else {"energies": self.energies}),
-                **self.descriptor.arrays(),
-            },
-            facts=self.facts,
+            ModelContent(
+                family="sgdml",
+                numbers=self.numbers,
+                hyperparameters=dict(self.facts.get("hyperparameters", {})) | {"sigma": self.sigma},
+                arrays={
+                    "permutations": self.permutations,
+                    "features": self.features,
+                    "coefficients": self.coefficients,
+                    "scale": np.array(self.scale),
+                    "constant": np.array(self.constant),
+                    **({} if self.energies is None else {"energies": self.energies}),
+                    **self.descriptor.arrays(),
+                },
+                facts=self.facts,
+            ),
         )
+
+
+def read_potential(folder: Path, family: str) -> GDMLPotential:
+    """Read a model folder of this family.
+
+    Raises:
+        FileFormatError: damaged, of another family, or its arrays do not fit together.
+    """
+    facts, arrays = read_model(folder, family)
+    numbers = np.array(facts["numbers"])
+    if len(numbers) < 2:
+        raise FileFormatError(f"{folder}: expected at least two atoms")
+    descriptor = from_arrays(len(numbers), arrays, folder)
+    points = len(arrays.get("features", ()))
+    shapes: dict[str, tuple[str, tuple[int | None, ...]]] = {
+        "permutations": ("i", (None, len(numbers))),
+        "features": ("f", (None, descriptor.size)),
+        "coefficients": ("f", (points, descriptor.size)),
+        "scale": ("f", ()),
+        "constant": ("f", ()),
+    }
+    if "energies" in arrays:
+        shapes["energies"] = ("f", (points,))
+    check_arrays(folder, arrays, shapes)
+    sigma = facts["hyperparameters"].get("sigma")
+    check_model(folder, numbers, arrays, sigma, descriptor)
+    return GDMLPotential(
+        numbers,
+        Expansion(
+            permutations=arrays["permutations"],
+            features=arrays["features"],
+            coefficients=arrays["coefficients"],
+            energies=arrays.get("energies"),
+            sigma=cast(float, sigma),
+            scale=float(arrays["scale"]),
+            constant=float(arrays["constant"]),
+        ),
+        descriptor=descriptor,
+        facts=facts,
+    )
+
+
+def check_model(
+    where: object,
+    numbers: np.ndarray,
+    arrays: Mapping[str, np.ndarray],
+    sigma: Any,
+    descriptor: Descriptor,
+) -> None:
+    """Refuse arrays of valid shapes that are not a valid sGDML model.
+
+    Args:
+        where: the file or folder, for the message.
+        numbers: (atoms,) atomic numbers.
+        arrays: `permutations` (group, atoms) and `features` (points, size).
+        sigma: anything at all.
+        descriptor: of the features.
+
+    Raises:
+        FileFormatError: says which of them cannot be used.
+    """
+    permutations = arrays["permutations"]
+    if len(numbers) < 2 or not len(arrays["features"]):
+        raise FileFormatError(f"{where}: expected at least two atoms and one training point")
+    if type(sigma) not in (int, float) or not 0 < sigma < np.inf:
+        raise FileFormatError(f"{where}: sigma: expected a positive number, found {sigma!r}")
+    if not len(permutations) or (np.sort(permutations) != np.arange(len(numbers))).any():
+        raise FileFormatError(f"{where}: permutations: expected each atom once in every row")
+    if (numbers[permutations] != numbers).any():
+        raise FileFormatError(f"{where}: permutations exchange unlike atoms: another molecule's?")
+    if not is_group(permutations):
+        raise FileFormatError(f"{where}: permutations: expected a closed group, each member once")
+    if not descriptor.closed_under(permutations).all():
+        raise FileFormatError(f"{where}: permutations: they take features to others than these")

@@ -16,19 +16,19 @@ arXiv:2209.03985.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
 from flexcalc.errors import InputError
+from flexcalc.models.facts import FeatureRow
 from flexcalc.models.gdml.descriptor import Descriptor
 from flexcalc.models.gdml.engine import PROCESSOR
 from flexcalc.models.gdml.potential import GDMLPotential
 from flexcalc.progress import Progress, silent
 from flexcalc.units import KCAL_MOL
 
-IMPORTANCE, DISTANCE = "importance_kcal_mol_A", "distance_A"
-"""Columns of `table`."""
 BLOCK = 1 << 18
 """Numbers (geometries times images times features) that are made at a time, two megabytes."""
 
@@ -178,7 +178,7 @@ def kept(importances: np.ndarray, order: np.ndarray, percentile: float) -> np.nd
 
 def table(
     potential: GDMLPotential, positions: np.ndarray, progress: Progress = silent
-) -> list[dict[str, Any]]:
+) -> list[FeatureRow]:
     """A row for each feature: its coordinate, its atoms, their distance and its importance.
 
     The distance is that of the outermost atoms, on average over the positions. Importances are
@@ -200,18 +200,18 @@ def table(
         {
             "feature": name,
             "atoms": list(atoms),
-            DISTANCE: float(length),
-            IMPORTANCE: float(size) / KCAL_MOL,
+            "distance_A": float(length),
+            "importance_kcal_mol_A": float(size) / KCAL_MOL,
         }
         for name, atoms, length, size in columns
     ]
 
 
-def ranks(rows: list[dict[str, Any]], ranking: Literal["importance", "distance"]) -> np.ndarray:
+def ranks(rows: Sequence[FeatureRow], ranking: Literal["importance", "distance"]) -> np.ndarray:
     """What the features of `table`, (size,), are to be kept by, the larger the sooner."""
     if ranking == "distance":
-        return np.array([-row[DISTANCE] for row in rows])
-    return np.array([row[IMPORTANCE] for row in rows])
+        return np.array([-row["distance_A"] for row in rows])
+    return np.array([row["importance_kcal_mol_A"] for row in rows])
 
 
 def lengths(descriptor: Descriptor, positions: np.ndarray) -> np.ndarray:
@@ -226,6 +226,6 @@ def lengths(descriptor: Descriptor, positions: np.ndarray) -> np.ndarray:
     return np.linalg.norm(apart, axis=2).mean(axis=0)
 
 
-def facts(descriptor: Descriptor, positions: np.ndarray) -> dict[str, Any]:
-    """What a reduced model says of its features: the longest distance kept, in angstrom."""
-    return {"longest_feature_A": float(lengths(descriptor, positions).max())}
+def longest(descriptor: Descriptor, positions: np.ndarray) -> float:
+    """The longest mean distance of the features of a descriptor, in angstrom."""
+    return float(lengths(descriptor, positions).max())

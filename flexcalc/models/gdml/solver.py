@@ -11,16 +11,17 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Literal, NoReturn
 
 import numpy as np
 
 from flexcalc import memory
 from flexcalc.errors import InputError
+from flexcalc.models.facts import SolutionFacts
 from flexcalc.models.gdml.engine import Engine
 from flexcalc.models.gdml.exact import Halves, NotPositiveError, factorised, full_matrix
 from flexcalc.models.gdml.iterations import GROWTH, Iterations
-from flexcalc.models.gdml.iterative import Operator, conjugate_gradients
+from flexcalc.models.gdml.iterative import Operator, System, conjugate_gradients
 from flexcalc.models.gdml.kernel import BLOCK, Kernel
 from flexcalc.progress import Progress, silent
 
@@ -152,7 +153,7 @@ class Solution:
 
     beta: np.ndarray
     constant: float
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: SolutionFacts = field(default_factory=SolutionFacts)
     warning: str | None = None
 
 
@@ -220,7 +221,7 @@ class Solver:
 
     def _exactly(
         self, labels: np.ndarray, regularization: float
-    ) -> tuple[np.ndarray, dict[str, Any]]:
+    ) -> tuple[np.ndarray, SolutionFacts]:
         for earlier in self.ladder:
             if self._last < earlier < regularization:
                 self._with_factor(labels, earlier)
@@ -250,9 +251,11 @@ class Solver:
         factor, columns = self._factor, []
         for column in labels.T:
             state = conjugate_gradients(
-                lambda v: product(v) + regularization * v,
-                lambda v: factor.solve(v[:, None])[:, 0],  # type: ignore[union-attr]
-                column,
+                System(
+                    lambda v: product(v) + regularization * v,
+                    lambda v: factor.solve(v[:, None])[:, 0],  # type: ignore[union-attr]
+                    column,
+                ),
                 REFACTORED,
                 most_steps=REFACTORED_STEPS,
             )
@@ -281,7 +284,7 @@ class Solver:
 
     def _iteratively(
         self, sets: list[np.ndarray], regularization: float, seed: int
-    ) -> tuple[np.ndarray, dict[str, Any], str | None]:
+    ) -> tuple[np.ndarray, SolutionFacts, str | None]:
         task = Iterations(
             kernel=self.kernel,
             regularization=regularization,
@@ -293,7 +296,7 @@ class Solver:
             progress=self.progress,
         )
         end = task.solve(sets)
-        facts = {"columns": end.columns, "steps": end.steps, "residual": end.worst}
+        facts: SolutionFacts = {"columns": end.columns, "steps": end.steps, "residual": end.worst}
         warning = None
         if end.worst > self.setting.tolerance:
             warning = (

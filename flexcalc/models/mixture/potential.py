@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from scipy.optimize import nnls
@@ -12,8 +12,9 @@ from scipy.optimize import nnls
 from flexcalc.dataset import Dataset
 from flexcalc.errors import FileFormatError, InputError
 from flexcalc.geometry import Coordinate
+from flexcalc.models.facts import ModelFacts
 from flexcalc.models.family import TrainedPotential, saves_of
-from flexcalc.models.folder import check_arrays, read_members, read_model, write_model
+from flexcalc.models.folder import ModelContent, check_arrays, read_members, read_model, write_model
 from flexcalc.models.gdml.descriptor import InverseDistances
 from flexcalc.models.mixture.features import CoordinateFeatures, Terms
 from flexcalc.models.mixture.gate import Gate
@@ -60,7 +61,7 @@ class MixturePotential(TrainedPotential):
         constants: np.ndarray,
         backgrounds: Sequence[Potential] = (),
         shares: np.ndarray | None = None,
-        facts: Mapping[str, Any] | None = None,
+        facts: ModelFacts | None = None,
     ):
         if not len(members) == gate.regions == len(constants):
             raise InputError(
@@ -167,17 +168,19 @@ class MixturePotential(TrainedPotential):
         named = terms.coordinates if isinstance(terms, CoordinateFeatures) else ()
         write_model(
             folder,
-            family=self.name,
-            numbers=self.numbers,
-            hyperparameters=self.facts["hyperparameters"],
-            arrays={
-                "slopes": self.gate.slopes,
-                "offsets": self.gate.offsets,
-                "constants": self.constants,
-                "shares": self.shares,
-            },
-            facts=self.facts | {"gate": [one.label for one in named]},
-            members=saves_of(parts, self.name),
+            ModelContent(
+                family=self.name,
+                numbers=self.numbers,
+                hyperparameters=self.facts["hyperparameters"],
+                arrays={
+                    "slopes": self.gate.slopes,
+                    "offsets": self.gate.offsets,
+                    "constants": self.constants,
+                    "shares": self.shares,
+                },
+                facts=self.facts | {"gate": [one.label for one in named]},
+                members=saves_of(parts, self.name),
+            ),
         )
 
     @classmethod

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
 
 import numpy as np
 from numpy.random import Generator
@@ -195,12 +195,12 @@ class NetworkFamily(ABC):
         facts, arrays = read_model(folder, cls.name)
         # JSON has lists where a family has tuples. Where it was trained, a GPU say, does not
         # matter any more.
-        values: dict[str, Any] = {
+        values = {
             key: tuple(value) if isinstance(value, list) else value
             for key, value in facts["hyperparameters"].items()
-        } | {"device": "auto"}
+        }
         try:
-            family = cls(**values)
+            family = cast(Any, cls)(**values | {"device": "auto"})
         except TypeError as error:
             raise FileFormatError(f"{folder}: hyperparameters: {error}") from None
         family.check(np.array(facts["numbers"]))

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import numpy as np
 import torch
 from torch import nn
 
 from flexcalc.errors import FileFormatError, InputError
+from flexcalc.models.facts import ModelFacts
 from flexcalc.models.family import TrainedPotential
-from flexcalc.models.folder import write_model
+from flexcalc.models.folder import ModelContent, write_model
 from flexcalc.models.networks.recording import Replayed
 from flexcalc.potential import Evaluation
 from flexcalc.threads import cores, each
@@ -136,7 +137,7 @@ class NetworkPotential(TrainedPotential):
         network: nn.Module,
         constant: float,
         scale: float,
-        facts: dict[str, Any],
+        facts: ModelFacts,
     ):
         self.family, self.numbers = family, np.asarray(numbers, dtype=int)
         self.constant, self.scale, self.facts = constant, scale, facts
@@ -193,22 +194,24 @@ class NetworkPotential(TrainedPotential):
         """Write the model as a folder."""
         write_model(
             folder,
-            family=self.family.name,
-            numbers=self.numbers,
-            hyperparameters=asdict(self.family),
-            arrays={
-                "constant": np.array(self.constant),
-                "scale": np.array(self.scale),
-                **{f"network.{key}": value.numpy() for key, value in self._weights.items()},
-            },
-            facts=self.facts,
+            ModelContent(
+                family=self.family.name,
+                numbers=self.numbers,
+                hyperparameters=asdict(self.family),
+                arrays={
+                    "constant": np.array(self.constant),
+                    "scale": np.array(self.scale),
+                    **{f"network.{key}": value.numpy() for key, value in self._weights.items()},
+                },
+                facts=self.facts,
+            ),
         )
 
     @classmethod
     def from_arrays(
         cls,
         family: NetworkFamily,
-        facts: dict[str, Any],
+        facts: ModelFacts,
         arrays: Mapping[str, np.ndarray],
         folder: Path,
     ) -> NetworkPotential:
@@ -233,13 +236,26 @@ class NetworkPotential(TrainedPotential):
             raise FileFormatError(f"{folder}: weights do not fit the network: {reason}") from None
         return cls(family, numbers, network, constant, scale, facts)
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> _State:
         """State for copies: the weights, without compiled functions."""
-        kept = ("family", "numbers", "constant", "scale", "facts")
-        return {key: self.__dict__[key] for key in kept} | {"weights": self._weights}
+        return _State(
+            self.family, self.numbers, self._weights, self.constant, self.scale, self.facts
+        )
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        weights = state.pop("weights")
-        network = built(state["family"], state["numbers"])
-        network.load_state_dict(weights)
-        self.__init__(network=network, **state)  # type: ignore[misc]
+    def __setstate__(self, state: _State) -> None:
+        network = built(state.family, state.numbers)
+        network.load_state_dict(state.weights)
+        self.__init__(  # type: ignore[misc]
+            state.family, state.numbers, network, state.constant, state.scale, state.facts
+        )
+
+
+class _State(NamedTuple):
+    """What a copy of a `NetworkPotential` is made from."""
+
+    family: NetworkFamily
+    numbers: np.ndarray
+    weights: dict[str, torch.Tensor]
+    constant: float
+    scale: float
+    facts: ModelFacts

@@ -15,6 +15,7 @@ import torch
 
 from flexcalc.dataset import Dataset
 from flexcalc.errors import InputError
+from flexcalc.models.facts import CurveRow
 from flexcalc.models.family import ALONE, errors
 from flexcalc.models.networks.potential import LARGEST_ON_GPU, NetworkPotential, built, device
 from flexcalc.models.networks.recording import recorded
@@ -101,7 +102,7 @@ class Trainer:
         self.epoch, self.steps, self.seconds = 0, 0, 0.0
         self.lowest, self.since_best, self.since_drop = float("inf"), 0, 0
         self.rate = self.family.learning_rate
-        self.curve: list[dict[str, float]] = []
+        self.curve: list[CurveRow] = []
         self.ended = ""
 
     def run(self, progress: Progress) -> NetworkPotential:
@@ -210,7 +211,7 @@ class Trainer:
             + self.family.force_weight * torch.mean(off_force**2)
         )
         unit = self.scale / KCAL_MOL
-        found = {
+        found: CurveRow = {
             "force_mae_kcal_mol_A": float(torch.mean(off_force.abs())) * unit,
             "force_rmse_kcal_mol_A": float(torch.mean(off_force**2)) ** 0.5 * unit,
         }

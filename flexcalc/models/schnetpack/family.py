@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
@@ -47,7 +47,7 @@ class SchNetPackFamily(NetworkFamily):
 
         return network(self, numbers, self.own())
 
-    def own(self) -> dict[str, Any]:
+    def own(self) -> Mapping[str, int | None]:
         """Additional arguments of SchNetPack's module of this architecture."""
         return {}
 
@@ -94,7 +94,7 @@ class SchNet(TabulatedFamily):
     filters: Table = 0
     """Number of filters per interaction; as many as features by default."""
 
-    def own(self) -> dict[str, Any]:
+    def own(self) -> Mapping[str, int | None]:
         """See `SchNetPackFamily.own`."""
         return {"n_filters": self.filters or None}
 
@@ -126,6 +126,6 @@ class SO3Net(SchNetPackFamily):
     angular_momentum: Count = 2
     """Maximum angular momentum of the spherical harmonics."""
 
-    def own(self) -> dict[str, Any]:
+    def own(self) -> Mapping[str, int | None]:
         """See `SchNetPackFamily.own`."""
         return {"lmax": self.angular_momentum}

@@ -1,33 +1,31 @@
 """A path between two geometries, and what is asked about it afterwards.
 
 The search comes first (`search`); then each of `STAGES` keeps files and adds figures of its own. A
-stage is a function of the job, the store and the path that was found.
+stage is a function of the job, of the path that was found and of the result so far.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 from flexcalc.config import PathSearch
-from flexcalc.registry import name_of
 from flexcalc.results.path import Path
 from flexcalc.store import Store
 from flexcalc.tasks.path.equivalents import write_equivalents
 from flexcalc.tasks.path.job import FoundPath, PathJob, open_job
 from flexcalc.tasks.path.refinement import plan_refinement, refine
-from flexcalc.tasks.path.relabel import compare, relabel
+from flexcalc.tasks.path.relabel import relabel
 from flexcalc.tasks.path.saddle import refine_saddle
 from flexcalc.tasks.path.search import search
 from flexcalc.tasks.saddle import symmetry_numbers
 
-STAGES: tuple[Callable[[PathJob, Store, FoundPath], dict[str, Any]], ...] = (
+STAGES: tuple[Callable[[PathJob, FoundPath, Path], Path], ...] = (
     write_equivalents,
     relabel,
     refine_saddle,
 )
-"""What is done with a path, in this order; a stage that was not asked for returns nothing."""
+"""What is done with a path, in this order; a stage that was not asked for changes nothing."""
 
 
 def path(options: PathSearch, store: Store) -> Path:
@@ -52,10 +50,10 @@ def path(options: PathSearch, store: Store) -> Path:
 
 def _search(job: PathJob, store: Store) -> Path:
     """Search a path and go through the stages."""
-    found, figures = search(job, store)
+    found, result = search(job, store)
     for stage in STAGES:
-        figures |= stage(job, store, found)
-    return Path(store=store, model=name_of(job.options.model), **figures)
+        result = stage(job, found, result)
+    return result
 
 
 def _with_symmetry(result: Path, options: PathSearch) -> Path:
@@ -66,4 +64,4 @@ def _with_symmetry(result: Path, options: PathSearch) -> Path:
     return replace(result, saddle=saddle)
 
 
-__all__ = ["STAGES", "FoundPath", "PathJob", "compare", "path"]
+__all__ = ["STAGES", "FoundPath", "PathJob", "path"]

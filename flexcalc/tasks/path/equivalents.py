@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
@@ -10,26 +10,26 @@ from flexcalc.dataset import Dataset, Provenance
 from flexcalc.geometry import equivalents, labellings
 from flexcalc.masses import of_frames
 from flexcalc.registry import name_of
-from flexcalc.results.path import EQUIVALENTS
-from flexcalc.store import Store
+from flexcalc.results.path import EQUIVALENTS, Path
 from flexcalc.tasks.path.job import FoundPath, PathJob
 
 
-def write_equivalents(job: PathJob, store: Store, found: FoundPath) -> dict[str, Any]:
+def write_equivalents(job: PathJob, found: FoundPath, result: Path) -> Path:
     """Keep equivalents.xyz: every different path, image by image, with the model's labels.
 
     The permutations are those that the model was trained to be symmetric under, or, where it
     has none of its own, all that the bonds of the first image allow.
     """
     if not job.options.equivalents:
-        return {}
+        return result
+    store = result.store
     numbers, first = job.potential.numbers, found.images[0]
     group = getattr(job.potential, "permutations", None)
     if group is None:
         group = labellings(numbers, first, first)
     if group is None:
         store.say("equivalents: the bonds allow too many permutations; none are written")
-        return {"equivalent_paths": 1}
+        return replace(result, equivalent_paths=1)
     paths, orders = equivalents(found.images, group)
     count, images = paths.shape[:2]
     # Evaluated again: a model that is not symmetric gives each path energies of its own.
@@ -50,4 +50,4 @@ def write_equivalents(job: PathJob, store: Store, found: FoundPath) -> dict[str,
     )
     store.put(EQUIVALENTS, data)
     store.say(f"{count} equivalent paths, this one among them: {EQUIVALENTS}")
-    return {"equivalent_paths": count}
+    return replace(result, equivalent_paths=count)

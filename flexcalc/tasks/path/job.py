@@ -59,12 +59,10 @@ class FoundPath:
     Args:
         images: (images, atoms, 3) in angstrom, each laid on the one before.
         labels: the potential's energies and forces there.
-        isotopes: atoms whose masses are not the standard ones, for results.
     """
 
     images: np.ndarray
     labels: Evaluation
-    isotopes: str | None = None
 
 
 def open_job(options: PathSearch) -> PathJob:

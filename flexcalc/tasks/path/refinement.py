@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -35,6 +34,7 @@ from flexcalc.results.saddle import (
     STATIONARY,
     VIBRATIONS,
 )
+from flexcalc.storage import JSON
 from flexcalc.store import Store
 from flexcalc.tasks.molecule import source_of
 from flexcalc.tasks.path.job import PathJob
@@ -123,7 +123,7 @@ def refine(job: PathJob, store: Store, plan: Refinement, search: Search) -> Path
         The path of the last round.
     """
     options = job.options
-    rows: list[dict[str, Any]] = store.get(ROUNDS) or []
+    rows: list[dict[str, JSON]] = store.get(ROUNDS) or []
     training, tolerance = plan.training, options.barrier_tolerance_kcal_mol
     for number in range(options.refine + 1):
         inner = store.within(round_name(number))
@@ -158,7 +158,8 @@ def barrier_error(path: Path) -> float:
     """The error of the barrier in kcal/mol: at the saddle where there is one, or the top image."""
     saddle = None if path.saddle is None else path.saddle.barrier_error_kcal_mol
     error = path.barrier_error_kcal_mol if saddle is None else saddle
-    assert error is not None  # every round is relabelled
+    if error is None:
+        raise ValueError("the path of a round has not been relabelled")
     return error
 
 

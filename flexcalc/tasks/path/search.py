@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from flexcalc.geometry import is_degenerate
 from flexcalc.masses import ISOTOPE_AMU, atomic_masses
-from flexcalc.methods.iterate import Checkpoint, Recorder, run
+from flexcalc.methods.iterate import Checkpoint, Recorder, Setup, run
 from flexcalc.methods.path import PathState, ScanState, align_consecutive, path_length
 from flexcalc.methods.relax import relax
 from flexcalc.registry import name_of
-from flexcalc.results.path import CONVERGENCE, PATH
+from flexcalc.results.path import CONVERGENCE, PATH, Path
 from flexcalc.store import Store
 from flexcalc.tasks.molecule import isotopes_in
 from flexcalc.tasks.path.job import FoundPath, PathJob
@@ -22,11 +23,11 @@ from flexcalc.units import KCAL_MOL
 State = PathState | ScanState
 
 
-def search(job: PathJob, store: Store) -> tuple[FoundPath, dict[str, Any]]:
+def search(job: PathJob, store: Store) -> tuple[FoundPath, Path]:
     """Search, keep path.xyz and convergence.csv, and say whether the path converged.
 
     Returns:
-        The path, and its figures.
+        The path, and the result with its figures.
     """
     masses = job.options.descent.masses
     isotopes = isotopes_in(store, job.potential.numbers, masses)
@@ -43,18 +44,20 @@ def search(job: PathJob, store: Store) -> tuple[FoundPath, dict[str, Any]]:
         )
     state = _iterate(job, store, first)
     images = align_consecutive(state.images)
-    found = FoundPath(images, job.potential(images), isotopes)
+    found = FoundPath(images, job.potential(images))
     store.put(PATH, job.labelled(name_of(job.options.model), images, found.labels))
-    figures = _figures(job, state, found) | {"isotopes": isotopes}
-    if job.end is not None:
-        figures["degenerate"] = degenerate
-    store.say(
-        f"barrier on the model {figures['barrier_kcal_mol']:.3f} kcal/mol, "
-        f"{'converged' if figures['converged'] else 'NOT CONVERGED'} in {state.step} steps"
+    result = replace(
+        _result(job, store, state, found),
+        isotopes=isotopes,
+        degenerate=None if job.end is None else degenerate,
     )
-    if figures["advice"] is not None:
-        store.say(figures["advice"])
-    return found, figures
+    store.say(
+        f"barrier on the model {result.barrier_kcal_mol:.3f} kcal/mol, "
+        f"{'converged' if result.converged else 'NOT CONVERGED'} in {state.step} steps"
+    )
+    if result.advice is not None:
+        store.say(result.advice)
+    return found, result
 
 
 def _unlike(numbers: np.ndarray, masses: Sequence[float]) -> bool:
@@ -76,8 +79,7 @@ def _iterate(job: PathJob, store: Store, first: np.ndarray) -> State:
 
         return run(
             method,
-            job.potential,
-            first,
+            Setup(job.potential, first),
             method.state,
             steps=options.steps,
             checkpoint=Checkpoint(store, "path.checkpoint", rng, [recorder]),
@@ -119,22 +121,25 @@ def _convergence_line(state: State) -> bytes:
     return (head + line).encode()
 
 
-def _figures(job: PathJob, state: State, found: FoundPath) -> dict[str, Any]:
+def _result(job: PathJob, store: Store, state: State, found: FoundPath) -> Path:
+    """What is known of the path before the stages."""
     energies = found.labels.energies / KCAL_MOL
     converged = bool(_method(job).converged(state))
-    return {
-        "method": job.options.method.kind,
-        "image_count": len(energies),
-        "steps": state.step,
-        "converged": converged,
-        "advice": None if converged else _advice(job, state),
-        "force_residual_eV_A": state.residual,
-        "force_residual_image": int(state.residuals.argmax()),
-        "path_length_A": float(path_length(found.images)[-1]),
-        "barrier_kcal_mol": float(energies.max() - energies[0]),
-        "barrier_back_kcal_mol": float(energies.max() - energies[-1]),
-        "reaction_energy_kcal_mol": float(energies[-1] - energies[0]),
-    }
+    return Path(
+        store=store,
+        model=name_of(job.options.model),
+        method=job.options.method.kind,
+        image_count=len(energies),
+        steps=state.step,
+        converged=converged,
+        advice=None if converged else _advice(job, state),
+        force_residual_eV_A=state.residual,
+        force_residual_image=int(state.residuals.argmax()),
+        path_length_A=float(path_length(found.images)[-1]),
+        barrier_kcal_mol=float(energies.max() - energies[0]),
+        barrier_back_kcal_mol=float(energies.max() - energies[-1]),
+        reaction_energy_kcal_mol=float(energies[-1] - energies[0]),
+    )
 
 
 def _advice(job: PathJob, state: State) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from flexcalc.dataset import Dataset
 from flexcalc.masses import of_frames
 from flexcalc.methods.irc import IRCState
-from flexcalc.methods.iterate import Checkpoint, StartedWith, run
+from flexcalc.methods.iterate import Checkpoint, Setup, StartedWith, run
 from flexcalc.methods.path import align_consecutive
 from flexcalc.methods.relax import relax
 from flexcalc.potential import Potential
@@ -71,8 +71,7 @@ def _followed(job: SaddleJob, store: Store, positions: np.ndarray, hessian: np.n
 
         return run(
             StartedWith(method, hessian[None]),
-            job.potential,
-            positions[None],
+            Setup(job.potential, positions[None]),
             IRCState,
             steps=method.arc_steps,
             checkpoint=checkpoint,

@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
 
 from flexcalc.analysis.rates import StationaryPoint
 from flexcalc.config.commands import SaddleAndRates
 from flexcalc.errors import InputError
 from flexcalc.results.rates import Rates, check_order, format_duration
-from flexcalc.results.saddle import RATES
-from flexcalc.store import Store
+from flexcalc.results.saddle import RATES, Saddle
 from flexcalc.units import KCAL_MOL
 
 
-def rate_figures(
-    options: SaddleAndRates, store: Store, points: Mapping[str, StationaryPoint]
-) -> dict[str, Any]:
-    """Keep rates.csv, a row per temperature, and return the figures at the first temperature.
+def with_rates(
+    saddle: Saddle, options: SaddleAndRates, points: Mapping[str, StationaryPoint]
+) -> Saddle:
+    """Keep rates.csv, a row per temperature, and return the saddle with the first of them.
 
     Args:
+        saddle: whose store keeps the table.
         options: with the temperatures.
-        store: keeps the table.
         points: `start`, `saddle` and `end`.
     """
+    store = saddle.store
     try:
         check_order(points)
     except InputError as error:
         store.say(str(error))
-        return {}
+        return saddle
     rows = [Rates.between(points, kelvin, options.low_modes) for kelvin in options.temperatures_K]
     columns = [row.to_dict() for row in rows]
     store.put(RATES, {key: [row[key] for row in columns] for key in columns[0]})
@@ -46,8 +46,12 @@ def rate_figures(
             for row in rows
         ],
     )
-    zero_points = {
-        f"zero_point_{side}_kcal_mol": point.zero_point_energy_eV() / KCAL_MOL
-        for side, point in points.items()
-    }
-    return {"low_modes": options.low_modes, "first_rates": rows[0], **zero_points}
+    zero = {side: point.zero_point_energy_eV() / KCAL_MOL for side, point in points.items()}
+    return replace(
+        saddle,
+        low_modes=options.low_modes,
+        first_rates=rows[0],
+        zero_point_start_kcal_mol=zero["start"],
+        zero_point_saddle_kcal_mol=zero["saddle"],
+        zero_point_end_kcal_mol=zero["end"],
+    )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from flexcalc.dataset import Dataset
 from flexcalc.geometry import is_degenerate
 from flexcalc.masses import atomic_masses, of_frames
 from flexcalc.methods.hessian import Vibrations, hessian, vibrations
-from flexcalc.methods.iterate import Checkpoint, Recorder, StartedWith, run
+from flexcalc.methods.iterate import Checkpoint, Recorder, Setup, StartedWith, run
 from flexcalc.methods.path import align_consecutive
 from flexcalc.methods.saddle import SaddleState
 from flexcalc.potential import Potential, in_batches
@@ -32,7 +31,7 @@ from flexcalc.results.saddle import (
 from flexcalc.store import Store
 from flexcalc.tasks.saddle.descent import descend, labelled
 from flexcalc.tasks.saddle.endpoints import Endpoint, Guess
-from flexcalc.tasks.saddle.rates import rate_figures
+from flexcalc.tasks.saddle.rates import with_rates
 from flexcalc.units import KCAL_MOL
 
 PUSHES = 3
@@ -125,48 +124,47 @@ def find_saddle(job: SaddleJob, store: Store) -> Saddle:
     """
     refined = _first_order(job, store)
     store.put(SADDLE, labelled(job.potential, refined.positions[None], job.own_masses))
-    figures = _refinement_figures(job, refined)
-    store.say(_verdict(figures))
-    if figures["imaginary_modes"] and figures["converged"]:
+    saddle = _of_refined(job, store, refined)
+    store.say(_verdict(saddle))
+    if saddle.imaginary_modes and saddle.converged:
         film = _film(job, refined)
         store.put(MODE, film)
         endpoints = descend(job, store, refined.positions, refined.hessian)
-        figures |= _barriers(job, store, endpoints, refined.energy)
+        saddle = _with_barriers(saddle, job, endpoints, refined.energy)
         points = _stationary_points(job, store, refined, endpoints)
         frequencies = {side: one.vibrations.frequencies_cm for side, one in points.items()}
         store.put(VIBRATIONS, {side: values.tolist() for side, values in frequencies.items()})
         if job.reference is not None:
-            figures |= _relabel(job, job.reference, store, points)
-        if figures["first_order"]:
-            figures |= rate_figures(job.options, store, points)
+            saddle = _relabelled(saddle, job, job.reference, points)
+        if saddle.first_order:
+            saddle = with_rates(saddle, job.options, points)
+    return saddle
+
+
+def _of_refined(job: SaddleJob, store: Store, refined: Refined) -> Saddle:
+    """What is known of the saddle before its descent."""
+    order = refined.vibrations.imaginary()
+    converged = bool(job.options.refinement.converged(refined.state))
     return Saddle(
         store=store,
         symmetry_numbers=symmetry_numbers(job.options),
         model=name_of(job.options.model),
         isotopes=job.isotopes,
-        **figures,
+        converged=converged,
+        steps=refined.state.step,
+        force_eV_A=float(refined.state.largest_forces()[0]),
+        first_order=converged and order == 1,
+        imaginary_modes=order,
+        imaginary_frequency_cm=float(refined.vibrations.frequencies_cm[0]),
     )
 
 
-def _refinement_figures(job: SaddleJob, refined: Refined) -> dict[str, Any]:
-    order = refined.vibrations.imaginary()
-    converged = bool(job.options.refinement.converged(refined.state))
-    return {
-        "converged": converged,
-        "steps": refined.state.step,
-        "force_eV_A": float(refined.state.largest_forces()[0]),
-        "first_order": converged and order == 1,
-        "imaginary_modes": order,
-        "imaginary_frequency_cm": float(refined.vibrations.frequencies_cm[0]),
-    }
-
-
-def _verdict(figures: dict[str, Any]) -> str:
-    where = f"{figures['steps']} steps, largest force {figures['force_eV_A']:.4f}"
-    order, lowest = figures["imaginary_modes"], figures["imaginary_frequency_cm"]
-    if figures["first_order"]:
+def _verdict(saddle: Saddle) -> str:
+    where = f"{saddle.steps} steps, largest force {saddle.force_eV_A:.4f}"
+    order, lowest = saddle.imaginary_modes, saddle.imaginary_frequency_cm
+    if saddle.first_order:
         return f"saddle of first order in {where} eV/A, imaginary frequency {-lowest:.0f}i cm^-1"
-    if not figures["converged"]:
+    if not saddle.converged:
         return f"NO SADDLE: not converged in {where} eV/A, {order} imaginary frequencies"
     if order == 0:
         return f"NO SADDLE: a minimum in {where} eV/A, lowest frequency {lowest:.0f} cm^-1"
@@ -205,8 +203,7 @@ def _refine(job: SaddleJob, store: Store, name: str, guess: Guess) -> SaddleStat
 
         return run(
             StartedWith(method, tangents),
-            job.potential,
-            guess.positions[None],
+            Setup(job.potential, guess.positions[None]),
             SaddleState,
             steps=steps,
             checkpoint=Checkpoint(store, f"{name}.checkpoint", rng, [recorder]),
@@ -231,27 +228,31 @@ def _hessian(job: SaddleJob, store: Store, name: str, positions: np.ndarray) -> 
     return found
 
 
-def _barriers(
-    job: SaddleJob, store: Store, endpoints: list[Endpoint], energy: float
-) -> dict[str, Any]:
-    """Say and return what the saddle joins, and how high it is above both."""
-    figures: dict[str, Any] = {}
-    for side, one, back in zip(("start", "end"), endpoints, ("", "_back"), strict=True):
-        figures[f"barrier{back}_kcal_mol"] = (energy - one.energy) / KCAL_MOL
-        figures[f"irc_{side}_is"] = one.name
-        figures[f"irc_{side}_rmsd_A"] = one.rmsd_A
-        figures[f"irc_{side}_mirrored"] = one.mirrored
-    start, end = endpoints
+def _with_barriers(
+    saddle: Saddle, job: SaddleJob, endpoints: list[Endpoint], energy: float
+) -> Saddle:
+    """The saddle with what it joins, and how high it is above both, which is said."""
+    store, (start, end) = saddle.store, endpoints
+    forth, back = ((energy - one.energy) / KCAL_MOL for one in endpoints)
     alike = is_degenerate(job.numbers, start.positions, end.positions)
-    figures["degenerate"] = alike
     if alike:
         store.say("the minima differ by the labels of like atoms alone: a degenerate rearrangement")
     store.say(
         f"the saddle joins {start.describe()} and {end.describe()}; it is "
-        f"{figures['barrier_kcal_mol']:.2f} and {figures['barrier_back_kcal_mol']:.2f} kcal/mol "
-        "above them"
+        f"{forth:.2f} and {back:.2f} kcal/mol above them"
     )
-    return figures
+    return replace(
+        saddle,
+        barrier_kcal_mol=forth,
+        irc_start_is=start.name,
+        irc_start_rmsd_A=start.rmsd_A,
+        irc_start_mirrored=start.mirrored,
+        barrier_back_kcal_mol=back,
+        irc_end_is=end.name,
+        irc_end_rmsd_A=end.rmsd_A,
+        irc_end_mirrored=end.mirrored,
+        degenerate=alike,
+    )
 
 
 def _stationary_points(
@@ -271,10 +272,11 @@ def _stationary_points(
     return {side: points[side] for side in SIDES}
 
 
-def _relabel(
-    job: SaddleJob, reference: Potential, store: Store, points: dict[str, StationaryPoint]
-) -> dict[str, float]:
-    """Errors of the barrier at the saddle, with single points at saddle and minima."""
+def _relabelled(
+    saddle: Saddle, job: SaddleJob, reference: Potential, points: dict[str, StationaryPoint]
+) -> Saddle:
+    """The saddle with the errors of its barriers, by single points at saddle and minima."""
+    store = saddle.store
     positions = np.stack([point.positions for point in points.values()])
     with store.bar("relabel saddle") as progress:
         found = in_batches(reference, positions, progress, size=1)
@@ -284,17 +286,17 @@ def _relabel(
     ours = job.potential(positions)
     start, top, end = found.energies / KCAL_MOL
     model = ours.energies / KCAL_MOL
-    errors = {
-        "barrier_reference_kcal_mol": float(top - start),
-        "barrier_error_kcal_mol": float(model[1] - model[0] - (top - start)),
-        "barrier_back_reference_kcal_mol": float(top - end),
-        "barrier_back_error_kcal_mol": float(model[1] - model[2] - (top - end)),
-        "reference_force_eV_A": float(np.sqrt((found.forces[1] ** 2).sum(axis=1)).max()),
-    }
-    if ours.deviation is not None:
-        errors["deviation_eV_A"] = float(ours.deviation[1].max())
-    store.say(f"error of the barrier at the saddle {errors['barrier_error_kcal_mol']:+.3f}")
-    return errors
+    error = float(model[1] - model[0] - (top - start))
+    store.say(f"error of the barrier at the saddle {error:+.3f}")
+    return replace(
+        saddle,
+        barrier_reference_kcal_mol=float(top - start),
+        barrier_error_kcal_mol=error,
+        barrier_back_reference_kcal_mol=float(top - end),
+        barrier_back_error_kcal_mol=float(model[1] - model[2] - (top - end)),
+        reference_force_eV_A=float(np.sqrt((found.forces[1] ** 2).sum(axis=1)).max()),
+        deviation_eV_A=None if ours.deviation is None else float(ours.deviation[1].max()),
+    )
 
 
 def _film(job: SaddleJob, refined: Refined) -> Dataset:

@@ -33,7 +33,8 @@ def curves(record: Record) -> str:
                 (record.styles[model], _curve(one, what))
                 for model, one in grouped(group, lambda row: row.model).items()
             ]
-            svg = comparison.lines(drawn, (POINTS, label), log="xy", level=ACCURATE).svg(
+            frame = comparison.Frame((POINTS, label), log="xy", level=ACCURATE)
+            svg = comparison.lines(drawn, frame).svg(
                 f"benchmark-curve-{place}-{what}",
                 f"{mechanism}: {what} error against training points",
             )
@@ -98,9 +99,8 @@ def criteria(record: Record) -> str:
                 points = floats(row.points for row in chosen)
                 errors = floats(row.best_energy_rmse_kcal_mol for row in chosen)
                 drawn.append((record.styles[model], comparison.Curve(points, errors)))
-            svg = comparison.lines(
-                drawn, (POINTS, ENERGY_LABEL), log="xy", level=ACCURATE, span=span
-            ).svg(
+            frame = comparison.Frame((POINTS, ENERGY_LABEL), log="xy", level=ACCURATE, span=span)
+            svg = comparison.lines(drawn, frame).svg(
                 f"benchmark-criterion-{place}-{by}",
                 f"{mechanism}: energy error of models chosen {said}",
             )
@@ -157,7 +157,7 @@ def cutoffs(record: Record) -> str:
                 drawn.append((shown[mechanism], comparison.Curve(cutoff, errors)))
         if not drawn:
             continue
-        svg = comparison.lines(drawn, ("cutoff / Å", label)).svg(
+        svg = comparison.lines(drawn, comparison.Frame(("cutoff / Å", label))).svg(
             f"benchmark-cutoff-{what}", f"{what} error against the cutoff"
         )
         best = min(

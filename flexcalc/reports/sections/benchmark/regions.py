@@ -191,14 +191,13 @@ def _profile(
     ]
     energy = comparison.lines(
         [(style, comparison.Curve(x, energies)) for style, energies in models],
-        (label, "energy / kcal mol⁻¹"),
+        comparison.Frame((label, "energy / kcal mol⁻¹")),
         reference=comparison.Reference(x, reference),
         smoothed=True,
     ).svg(f"benchmark-profile-{place}", f"{mechanism}: energy along the path, models and reference")
     off = comparison.lines(
         [(style, comparison.Curve(x, energies - reference)) for style, energies in models],
-        (label, "model less reference / kcal mol⁻¹"),
-        band=1.0,
+        comparison.Frame((label, "model less reference / kcal mol⁻¹"), band=1.0),
     ).svg(f"benchmark-off-{place}", f"{mechanism}: error of each model along the path")
     closest = min(rows, key=lambda row: np.nan_to_num(row.profile_rmse_kcal_mol, nan=np.inf))
     text = (

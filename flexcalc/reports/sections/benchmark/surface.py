@@ -62,7 +62,8 @@ def paths(record: Record) -> str:
     ]
     drawn = ""
     if along:
-        svg = comparison.lines(along, ("share of the way", UNIT), smoothed=True).svg(
+        frame = comparison.Frame(("share of the way", UNIT))
+        svg = comparison.lines(along, frame, smoothed=True).svg(
             "benchmark-paths", "Energy along each path"
         )
         drawn = html.figure(

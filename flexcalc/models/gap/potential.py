@@ -7,12 +7,12 @@ import tempfile
 import weakref
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from flexcalc.models.facts import ModelFacts
 from flexcalc.models.family import TrainedPotential
-from flexcalc.models.folder import write_model
+from flexcalc.models.folder import ModelContent, write_model
 from flexcalc.models.gap.native import energies
 from flexcalc.models.gap.quip import Quip, require_quippy
 from flexcalc.models.gap.terms import Energies
@@ -49,7 +49,7 @@ class GAPPotential(TrainedPotential):
         *,
         numbers: np.ndarray,
         files: Mapping[str, bytes],
-        facts: Mapping[str, Any] | None = None,
+        facts: ModelFacts | None = None,
         init_args: str = "",
         where: object = "GAP",
     ):
@@ -57,7 +57,7 @@ class GAPPotential(TrainedPotential):
         self.files = dict(files)
         self.layout = check_files(self.files, where)
         check_elements(self.layout, self.numbers, where)
-        self.facts = dict(facts or {})
+        self.facts: ModelFacts = {**(facts or {})}
         self.init_args = init_args
         self._folder: _Folder | None = None
         self._energies: Energies | Quip | None = energies(
@@ -84,12 +84,14 @@ class GAPPotential(TrainedPotential):
         """
         write_model(
             folder,
-            family="gap",
-            numbers=self.numbers,
-            hyperparameters=self.facts.get("hyperparameters", {}),
-            arrays={},
-            facts=self.facts | ({"init_args": self.init_args} if self.init_args else {}),
-            files=self.files,
+            ModelContent(
+                family="gap",
+                numbers=self.numbers,
+                hyperparameters=self.facts.get("hyperparameters", {}),
+                arrays={},
+                facts=self.facts | ({"init_args": self.init_args} if self.init_args else {}),
+                files=self.files,
+            ),
         )
 
     def _opened(self) -> Energies | Quip:
@@ -100,7 +102,7 @@ class GAPPotential(TrainedPotential):
             self._energies = Quip(self._folder.path / MAIN, self.numbers, self.init_args)
         return self._energies
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return self.__dict__ | {"_folder": None, "_energies": None}
 
 

@@ -1,4 +1,4 @@
-"""`flexcalc demo`: the main job on glycine, from two geometries to a checked force field."""
+"""The steps of the demo, each a command in a folder of its own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from flexcalc.commands.evaluate import evaluate
-from flexcalc.commands.face import command, run_command
+from flexcalc.commands.face import run_command
 from flexcalc.commands.ipi import ipi
 from flexcalc.commands.label import label
 from flexcalc.commands.md import md
@@ -26,22 +26,12 @@ DIHEDRAL = "dihedral 0 1 2 3"
 IPI_STEPS = 200
 
 
-@command(Demo)
-def demo(options: Demo, store: Store) -> DemoRun:
-    """Label, train, evaluate, find a path, run dynamics, serve i-PI, and report it all.
+def demonstrate(options: Demo, store: Store) -> DemoRun:
+    """Label, train, evaluate, find a path, run dynamics and serve i-PI; see the command.
 
-    Every step is what its command does, in a folder of its own in `output`; a demo that was
-    interrupted goes on with the step it was in. Without `output` the folders are temporary and go
-    with the result.
-
-    Returns:
-        The figures of all steps. Raises MissingExtraError where tblite or i-PI is not installed.
-
-    Example:
-        >>> import flexcalc as fx
-        >>> run = fx.demo(frames=60, points=20, validation_points=10, steps=20)
-        >>> run.molecule, run.training_points, run.dynamics.replicas
-        ('glycine', 20, 8)
+    Raises:
+        MissingExtraError: tblite or i-PI is not installed.
+        FlexcalcError: a step failed.
     """
     found = store.begin(options)
     if found is not None:

@@ -1,0 +1,181 @@
+"""What `model.json` says of a model, besides what the family needs to evaluate it.
+
+These are the keys of the file. A model has those that make sense for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict, cast
+
+from flexcalc.storage import JSON
+
+Row = Mapping[str, JSON]
+"""A row of a table, some of whose columns are the hyperparameters of a family."""
+
+
+def joined_row(*parts: Mapping[str, object]) -> Row:
+    """One row with the columns of several."""
+    return cast(Row, {key: value for part in parts for key, value in part.items()})
+
+
+class ErrorRow(TypedDict, total=False):
+    """Root-mean-square errors on some frames; without energies, or frames, there are none."""
+
+    force_rmse_kcal_mol_A: float
+    """Of the force components, in kcal/mol/angstrom."""
+    energy_rmse_kcal_mol: float
+    """In kcal/mol."""
+
+
+def errors_in(row: Mapping[str, Any]) -> ErrorRow:
+    """The errors among the columns of a row."""
+    return cast(ErrorRow, {key: row[key] for key in ErrorRow.__annotations__ if key in row})
+
+
+class FeatureRow(TypedDict, total=False):
+    """A feature of a descriptor, and how much a model depends on it."""
+
+    feature: str
+    """Name of the coordinate."""
+    atoms: list[int]
+    """Indices of its atoms."""
+    distance_A: float
+    """Mean distance of the outermost atoms, in angstrom."""
+    importance_kcal_mol_A: float
+    """In kcal/mol/angstrom."""
+    kept: bool
+    """Whether the reduced model has it."""
+
+
+class CurveRow(TypedDict, total=False):
+    """An epoch of the training of a network; see `networks.trainer`."""
+
+    epoch: int
+    loss: float
+    validation_loss: float
+    force_mae_kcal_mol_A: float
+    force_rmse_kcal_mol_A: float
+    energy_mae_kcal_mol: float
+    energy_rmse_kcal_mol: float
+    learning_rate: float
+    minutes: float
+
+
+class Symmetry(TypedDict):
+    """Permutations of like atoms that are built into a model."""
+
+    generators: Sequence[str]
+    """Each in cycles, such as "(1 2)(3 4)"."""
+    notes: list[str]
+    """How they were found."""
+
+
+class SolutionFacts(TypedDict, total=False):
+    """How the linear system of a kernel model was solved."""
+
+    solver: str
+    """`exact` or `iterative`."""
+    indefinite: bool
+    """Whether rounding has made the matrix indefinite."""
+    columns: int
+    """Columns of the preconditioner."""
+    steps: int
+    """Steps of the conjugate gradients."""
+    residual: float
+    """Relative to the labels."""
+
+
+class GapFit(TypedDict):
+    """The run of `gap_fit` that a model comes from."""
+
+    seed: int
+    version: str | None
+    peak_MB: float | None
+
+
+class ReducedTo(TypedDict):
+    """The reduction of a model to its most important features."""
+
+    percentile: float
+    """Percentage of the features that was to be dropped."""
+    features: int
+    """Features that are kept."""
+    of: int
+    """Features before."""
+    warnings_before: list[str]
+    """Warnings of the training with all features."""
+
+
+class BaselineFacts(TypedDict, total=False):
+    """The potential that a model is added to."""
+
+    baseline: str | None
+    """Its address; None for one that was given as an object."""
+    baseline_sha256: str
+    """Hash of its file, where it has one."""
+
+
+def baseline_facts(facts: BaselineFacts) -> BaselineFacts:
+    """What the facts of a model say of its baseline."""
+    known = {key: facts.get(key) for key in BaselineFacts.__annotations__}
+    return cast(BaselineFacts, {key: value for key, value in known.items() if value is not None})
+
+
+class ModelFacts(BaselineFacts, total=False):
+    """Facts of a model; see the module."""
+
+    format: str
+    version: int
+    family: str
+    numbers: list[int]
+    """(atoms,) atomic numbers."""
+    units: Mapping[str, str]
+    hyperparameters: Row
+    """Of the family, or of the composite model."""
+    versions: Mapping[str, str]
+    """Packages that the model was trained with."""
+    files: Mapping[str, str]
+    """Name -> SHA-256."""
+    members: Mapping[str, str] | Sequence[str]
+    """Folder of a member -> SHA-256 of its model.json; or addresses, of an opened committee."""
+    source: str
+    """File of another package that the model was read from."""
+    source_sha256: str
+    source_units: str
+    training_sha256: str
+    training_points: int
+    level: str
+    """Level of theory of the labels."""
+    errors: dict[str, ErrorRow]
+    """By the name of the set: training or validation."""
+    warnings: list[str]
+    """What the training noted."""
+    bonding: list[list[list[float]]]
+    """Geometries (kinds, atoms, 3) of training frames that are bonded differently."""
+    permutations: int
+    features: int
+    longest_feature_A: float
+    symmetry: Symmetry
+    solution: SolutionFacts
+    reduction: ReducedTo
+    sparse_points: Mapping[str, int] | int
+    """Of a GAP, by descriptor; or all of them."""
+    descriptors: list[str]
+    gap_fit: GapFit
+    init_args: str
+    parameters: int
+    """Of a network."""
+    epochs_done: int
+    ended: str
+    """Why the training of a network has ended."""
+    training_minutes: float
+    curve: list[CurveRow]
+    force_error_over_deviation: float
+    """Force RMSE on the validation frames divided by the committee's deviation there."""
+    regions: list[Row]
+    """A row for each region of a mixture."""
+    backgrounds: list[Row]
+    """A row for each background of a mixture."""
+    gate: list[str]
+    """Coordinates that define the regions; none for all distances."""
