@@ -36,8 +36,8 @@ def script(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         warnings.simplefilter("ignore", FlexcalcWarning)
         patch.chdir(folder)
-        data = fx.label(XTB, [ip, iiip], frames=120, temperature_K=500, workers=2)
-        fit = fx.train(data, "sgdml", points=50, validation_points=40)
+        data = fx.label(XTB, [ip, iiip], frames=240, temperature_K=500, workers=2)
+        fit = fx.train(data, "sgdml", points=120, validation_points=60)
         errors = fx.evaluate(fit.model, fit.held_out, by=DIHEDRAL)
         path = fx.path(fit.model, ip, iiip, method=fx.NEB(images=7), relabel=XTB)
         saddle = fx.saddle(fit.model, path)
@@ -65,8 +65,8 @@ def commands(tmp_path_factory, run):
     folder = tmp_path_factory.mktemp("commands")
     sampled = ["--coordinate", DIHEDRAL, "--colvar-every", 10]
     lines = {
-        "label": [XTB, IP, IIIP, "--frames", 120, "--temperature-K", 500, "--workers", 2],
-        "train": ["label/labels.xyz", "--points", 50, "--validation-points", 40],
+        "label": [XTB, IP, IIIP, "--frames", 240, "--temperature-K", 500, "--workers", 2],
+        "train": ["label/labels.xyz", "--points", 120, "--validation-points", 60],
         "evaluate": [MODEL, "train/heldout.xyz", "--by", DIHEDRAL],
         "path": [MODEL, IP, IIIP, "--method", "neb", "--images", 7, "--relabel", XTB],
         "saddle": [MODEL, "path/path.xyz"],

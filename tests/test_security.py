@@ -27,7 +27,7 @@ FORBIDDEN_CALLS = {
     "load_model",
 }
 TRUSTED = {
-    "flexcalc/models/mace/exchange.py": "torch.load",
+    "flexcalc/models/mace/potential.py": "torch.load",
     "flexcalc/models/schnetpack/exchange.py": "load_model",
 }
 """The one call of each opener that unpickles; SchNetPack's `load_model` is a torch.load."""

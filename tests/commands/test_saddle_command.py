@@ -318,3 +318,11 @@ def test_a_path_from_a_minimum_to_itself_is_refused(pyramids, run, capsys):
 def test_ends_that_are_two_minima_are_not_called_degenerate(here, run):
     assert run(*SADDLE, "--output", "out") == 0
     assert json.loads((here / "out/results.json").read_text())["degenerate"] is False
+
+
+def test_a_saddle_far_from_its_guess_is_warned_of(here, run, monkeypatch, capsys):
+    assert run(*SADDLE, "--output", "near") == 0
+    assert "from the guess" not in capsys.readouterr().out
+    monkeypatch.setattr("flexcalc.tasks.saddle.search.FAR_A", 0.01)
+    assert run(*SADDLE, "--output", "far") == 0
+    assert "warning: the search ended 0." in capsys.readouterr().out

@@ -160,7 +160,7 @@ def test_a_section_for_a_batch_system_starts_its_jobs(tmp_path, slurm):
     [
         ({"cluster": "SLRUM"}, "expected one of .*SLURM.*, got 'SLRUM'"),
         ({"cluster": "os"}, "expected one of"),
-        ({"corse": 2}, "the SLURM cluster cannot be made.*corse"),
+        ({"corse": 2}, "the SLURM cluster cannot be created.*corse"),
     ],
 )
 def test_a_wrong_section_is_refused(tmp_path, changes, message):

@@ -442,7 +442,7 @@ GOOD = input_xml(over_socket("azo"), steps=10)
 @pytest.mark.parametrize(
     ("old", "new", "error", "match"),
     [
-        ("</simulation>", "", FileFormatError, "not well-formed"),
+        ("</simulation>", "", FileFormatError, "malformed XML"),
         ("simulation", "restart", FileFormatError, "expected <simulation>"),
         ("<simulation", "<!DOCTYPE a><simulation", FileFormatError, "document type"),
         ("mode='unix'", "mode='shm'", ConfigError, "expected unix or inet"),
@@ -452,7 +452,7 @@ GOOD = input_xml(over_socket("azo"), steps=10)
         ("prefix='run'", "prefix='../run'", ConfigError, "plain name"),
         ("prefix='run'", "prefix='/tmp/run'", ConfigError, "plain name"),
         ("<address> azo", "<address> ../azo", ConfigError, "socket name"),
-        ("<ffsocket", "<other", FileFormatError, "not well-formed"),
+        ("<ffsocket", "<other", FileFormatError, "malformed XML"),
         (str(GLYCINE), "nowhere.xyz", FileFormatError, "no such file"),
     ],
 )

@@ -21,7 +21,7 @@ from flexcalc.reports.sections import md as section
 from flexcalc.reports.write import write_report
 from flexcalc.runs import RunFolder as OpenRun
 from flexcalc.runs import folder as runs_folder
-from flexcalc.tasks.md import COLUMNS, _figures
+from flexcalc.tasks.md import COLUMNS, _means
 
 REPLICAS = 50
 NAMES = COLUMNS.strip().split(",")
@@ -53,11 +53,11 @@ def config():
 
 def test_the_figures_of_a_run_are_those_of_all_its_rows_at_once(tmp_path, config):
     table = scalars(tmp_path / "scalars.csv", 400, np.random.default_rng(1))
-    found = _figures(config.replicas, csv_blocks(tmp_path / "scalars.csv"))
+    found = _means(config.replicas, csv_blocks(tmp_path / "scalars.csv"))
     first, last = table[:REPLICAS, 6], table[-REPLICAS:, 6]
-    assert found["temperature_mean_K"] == pytest.approx(table[:, 3].mean(), rel=1e-13)
-    assert found["potential_mean_eV"] == pytest.approx(table[:, 4].mean(), rel=1e-13)
-    assert found["conserved_change_eV"] == pytest.approx((last - first).mean(), rel=1e-12)
+    assert found.temperature_K == pytest.approx(table[:, 3].mean(), rel=1e-13)
+    assert found.potential_eV == pytest.approx(table[:, 4].mean(), rel=1e-13)
+    assert found.conserved_change_eV == pytest.approx((last - first).mean(), rel=1e-12)
 
 
 @pytest.mark.data
@@ -111,7 +111,7 @@ def test_neither_figures_nor_report_hold_the_whole_file(tmp_path, config):
     write_report(tmp_path)  # so that what is imported does not count
     tracemalloc.start()
     try:
-        _figures(config.replicas, csv_blocks(tmp_path / "scalars.csv"))
+        _means(config.replicas, csv_blocks(tmp_path / "scalars.csv"))
         figures = tracemalloc.get_traced_memory()[1]
         FrameLog(tmp_path / "trajectory.xyz").close()
         log = tracemalloc.get_traced_memory()[1]

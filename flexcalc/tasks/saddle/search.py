@@ -10,7 +10,7 @@ from flexcalc.analysis.rates import StationaryPoint
 from flexcalc.config import PathSearch, SaddleSearch
 from flexcalc.config.commands import SaddleAndRates
 from flexcalc.dataset import Dataset
-from flexcalc.geometry import is_degenerate
+from flexcalc.geometry import align, is_degenerate
 from flexcalc.masses import atomic_masses, of_frames
 from flexcalc.methods.hessian import Vibrations, hessian, vibrations
 from flexcalc.methods.iterate import Checkpoint, Recorder, Setup, StartedWith, run
@@ -39,6 +39,11 @@ PUSHES = 3
 
 PUSH_A = 0.1
 """Longest move of an atom in such a push, in angstrom."""
+
+
+FAR_A = 0.5
+"""Distance of a saddle from its guess beyond which it may be another one: the highest image of a
+converged path is within a few tenths of an angstrom."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +131,12 @@ def find_saddle(job: SaddleJob, store: Store) -> Saddle:
     store.put(SADDLE, labelled(job.potential, refined.positions[None], job.own_masses))
     saddle = _of_refined(job, store, refined)
     store.say(_verdict(saddle))
+    distance = _rmsd(refined.positions, job.guess.positions)
+    if distance > FAR_A:
+        store.warn(
+            f"the search ended {distance:.2f} A (RMSD) from the guess, so that this may be the "
+            "saddle of another reaction; compare its barrier with that of the path"
+        )
     if saddle.imaginary_modes and saddle.converged:
         film = _film(job, refined)
         store.put(MODE, film)
@@ -139,6 +150,12 @@ def find_saddle(job: SaddleJob, store: Store) -> Saddle:
         if saddle.first_order:
             saddle = with_rates(saddle, job.options, points)
     return saddle
+
+
+def _rmsd(positions: np.ndarray, target: np.ndarray) -> float:
+    """Root-mean-square distance of the atoms (atoms, 3) in angstrom, best superposition."""
+    aligned = align(positions[None], target)[0]
+    return float(np.sqrt(((aligned - target) ** 2).sum(axis=1).mean()))
 
 
 def _of_refined(job: SaddleJob, store: Store, refined: Refined) -> Saddle:
