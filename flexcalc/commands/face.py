@@ -55,7 +55,9 @@ def command(config: Any, *, positional: Sequence[str] = ()) -> Callable[[Task], 
             *given: Any, output: Path | str | None = None, progress: bool = True, **named: Any
         ) -> Result:
             chosen = _chosen(config, task.__name__, order, given, named)
-            return _carried_out(task, chosen, output, progress)
+            # Absolute, as the arrays of the result are read when they are asked for.
+            folder = None if output is None else Path(output).absolute()
+            return _carried_out(task, chosen, folder, progress)
 
         return _public(call, task, config, order, keeps=True)
 

@@ -182,13 +182,13 @@ def in_notebook(kind: str, title: str, body: str, picture: str = "") -> str:
         kind: a word or two above the title.
         title: of the output.
         body: HTML below the title.
-        picture: HTML beside the title.
+        picture: HTML next to the title.
     """
     style = files("flexcalc.display").joinpath("notebook.css").read_text()
-    beside = f'<div class="molecule">{picture}</div>' if picture else ""
+    image = f'<div class="molecule">{picture}</div>' if picture else ""
     return (
         f'<div class="flexcalc"><style>\n{style}</style>'
-        f'<div class="masthead"><div>{paragraph(kind, "kind")}<b>{text(title)}</b></div>{beside}'
+        f'<div class="masthead"><div>{paragraph(kind, "kind")}<b>{text(title)}</b></div>{image}'
         f"</div>{body}</div>"
     )
 

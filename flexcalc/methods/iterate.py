@@ -152,6 +152,8 @@ class Checkpoint:
     ):
         self.store, self.name, self.rng, self.seconds = store, name, rng, seconds
         self.recorders = tuple(recorders)
+        self.steps = 0
+        """Steps of the state that was saved or restored last."""
         self._last = time.monotonic()
 
     def __call__(self, state: State) -> None:
@@ -169,6 +171,7 @@ class Checkpoint:
             "rng": self.rng.bit_generator.state if generator is None else generator,
             "logs": [recorder.log.size for recorder in self.recorders],
         }
+        self.steps = state.step
         self.store.put_arrays(self.name, packed.arrays, facts)
         self._last = time.monotonic()
 
@@ -204,6 +207,7 @@ class Checkpoint:
             ) from None
         for recorder, length in zip(self.recorders, lengths, strict=True):
             recorder.log.truncate(length)
+        self.steps = state.step
         return state
 
 

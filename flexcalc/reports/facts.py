@@ -12,7 +12,7 @@ from flexcalc.results.base import Result
 from flexcalc.store import Store
 
 SECONDS = "seconds"
-"""What every run notes in results.json beside its results."""
+"""What every run writes to results.json in addition to its results."""
 
 
 def typed[R: Result](kind: type[R], run: RunFolder) -> R:

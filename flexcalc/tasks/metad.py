@@ -25,16 +25,14 @@ from flexcalc.results.free_energy import (
 )
 from flexcalc.store import Store
 from flexcalc.tasks.motion import (
-    ADVICE,
     Watch,
+    announce_sampling,
     bath_of,
     biased_coordinates,
     checked_start,
     frames_of,
     move,
     open_start,
-    table_bytes,
-    trajectory_bytes,
 )
 from flexcalc.units import KCAL_MOL
 
@@ -57,23 +55,14 @@ def metad(options: Metad, store: Store) -> FreeEnergySurface:
     found = store.begin(options)
     if found is not None:
         return FreeEnergySurface.from_dict(found, store)
-    known = start.describe(store)
-    for note in notes:
-        store.warn(note)
-    store.announce(
-        {
-            TRAJECTORY: trajectory_bytes(options, positions, numbers),
-            COLVAR: table_bytes(
-                options, options.colvar_every, len(positions), len(method.coordinates) + 5
-            ),
-        },
-        ADVICE,
-    )
+    known = start.describe(store, notes)
+    announce_sampling(store, options, batch, len(method.coordinates) + 5)
     render, watch = _Render(options, method, numbers), _Watch(options, method, numbers)
+    samples = Recorder(store.lines(COLVAR), options.colvar_every, render.colvar)
     recorders = [
         Recorder(store.frames(TRAJECTORY), options.frame_every, render.frames),
         Recorder(store.lines(HILLS), options.hills.pace, render.hills),
-        Recorder(store.lines(COLVAR), options.colvar_every, render.colvar),
+        samples,
     ]
     steps, stopped = move(store, watch, method, MetadynamicsState, batch, recorders)
     result = FreeEnergySurface(
@@ -89,7 +78,8 @@ def metad(options: Metad, store: Store) -> FreeEnergySurface:
         **known,
         **watch.speed(),
     )
-    return _studied(result, method)
+    # A guard that refuses the start itself leaves nothing to study.
+    return _studied(result, method) if samples.log.size else result
 
 
 def _studied(result: FreeEnergySurface, method: Metadynamics) -> FreeEnergySurface:

@@ -24,6 +24,7 @@ from flexcalc.potential import Evaluation, Potential
 from flexcalc.progress import Progress, silent
 from flexcalc.registry import name_of, open_potential
 from flexcalc.results.base import Stop
+from flexcalc.results.free_energy import COLVAR, TRAJECTORY
 from flexcalc.store import Store
 from flexcalc.tasks.molecule import (
     electrons_of,
@@ -56,6 +57,13 @@ class Moving(Protocol):
     def frame_every(self) -> int: ...
 
 
+class Sampling(Moving, Protocol):
+    """Options of a batch whose coordinates are recorded in COLVAR."""
+
+    @property
+    def colvar_every(self) -> int: ...
+
+
 class Watch:
     """An observer that shows the progress of a batch in motion, and how fast it is.
 
@@ -68,14 +76,13 @@ class Watch:
 
     def __init__(self, name: str, options: Moving, batch: int, describe: Callable[[Any], str]):
         self.name, self.options, self.batch, self.describe = name, options, batch, describe
-        self.begun, self.seen, self.last = time.monotonic(), 0, 0
+        self.begun, self.seen = time.monotonic(), 0
         self.progress: Progress = silent
 
     def __call__(self, state: State) -> None:
         if not self.seen:  # what comes before loads, compiles and starts processes
             self.begun = time.monotonic()
         self.seen += 1
-        self.last = state.step
         if state.step % TELL_EVERY == 0 or state.step == self.options.steps:
             speed = self.speed()
             text = f"{speed['steps_per_second']:.0f} steps/s, {speed['ns_per_day']:.3g} ns/day"
@@ -127,8 +134,10 @@ class Start[C]:
             self.potential, positions, fixed, name_of(options.model), options.method.masses
         )
 
-    def describe(self, store: Store) -> Known:
-        """Report how the start was read, and return its figures for the results."""
+    def describe(self, store: Store, notes: Sequence[str] = ()) -> Known:
+        """Report how the start was read, warn of notes, and return its figures for the results."""
+        for note in notes:
+            store.warn(note)
         options: Any = self.options
         return {
             "model": name_of(options.model),
@@ -189,7 +198,7 @@ def move[S: State](
     try:
         with store.bar(watch.name) as progress:
             watch.progress = progress
-            state = run(
+            run(
                 method,
                 batch,
                 kind,
@@ -198,8 +207,8 @@ def move[S: State](
                 observers=[watch],
             )
     except GuardError as error:
-        return watch.last, stop_of(error)
-    return state.step, None
+        return checkpoint.steps, stop_of(error)
+    return checkpoint.steps, None
 
 
 def stop_of(error: GuardError) -> Stop:
@@ -255,6 +264,16 @@ def trajectory_bytes(options: Moving, positions: np.ndarray, numbers: Any) -> in
     tags = {"replica": 0, "time_fs": options.steps * options.method.timestep_fs}
     frame = to_bytes(frames_of(numbers, positions[:1] + 1e-3 * digits, example, tags))
     return len(frame) * len(positions) * (options.steps // options.frame_every + 1)
+
+
+def announce_sampling(store: Store, options: Sampling, setup: Setup, columns: int) -> None:
+    """Report the sizes of the trajectory and of COLVAR, whose rows have so many numbers."""
+    rows = len(setup.positions)
+    sizes = {
+        TRAJECTORY: trajectory_bytes(options, setup.positions, setup.potential.numbers),
+        COLVAR: table_bytes(options, options.colvar_every, rows, columns),
+    }
+    store.announce(sizes, ADVICE)
 
 
 def table_bytes(options: Moving, every: int, rows: int, columns: int) -> int:

@@ -23,16 +23,14 @@ from flexcalc.results.free_energy import (
 )
 from flexcalc.store import Store
 from flexcalc.tasks.motion import (
-    ADVICE,
     Watch,
+    announce_sampling,
     bath_of,
     biased_coordinates,
     checked_start,
     frames_of,
     move,
     open_start,
-    table_bytes,
-    trajectory_bytes,
 )
 
 MOST_PAIRS = 1 << 27
@@ -60,18 +58,8 @@ def umbrella(options: UmbrellaSampling, store: Store) -> FreeEnergyProfile:
     found = store.begin(options)
     if found is not None:
         return FreeEnergyProfile.from_dict(found, store)
-    known = start.describe(store)
-    for note in notes:
-        store.warn(note)
-    store.announce(
-        {
-            TRAJECTORY: trajectory_bytes(options, positions, numbers),
-            COLVAR: table_bytes(
-                options, options.colvar_every, len(positions), len(coordinates) + 4
-            ),
-        },
-        ADVICE,
-    )
+    known = start.describe(store, notes)
+    announce_sampling(store, options, batch, len(coordinates) + 4)
     render = _Render(options, method, numbers)
     watch = Watch("umbrella", options, len(positions), render.message)
     recorders = [

@@ -116,8 +116,8 @@ def _units(
     length = length or str(data.get("distance_unit") or "angstrom")
     if not energy:
         raise UnitError(
-            f"{path}: the file does not say its unit of energy, and no config.yaml of spktrain "
-            f"beside it does: name it, as in {path.name}?energy_unit=kcal/mol"
+            f"{path}: the file does not say its unit of energy, nor does a config.yaml of spktrain "
+            f"in its folder; state it, as in {path.name}?energy_unit=kcal/mol"
         )
     try:
         return units.energy_unit(energy), units.length_unit(length)
