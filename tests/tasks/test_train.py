@@ -109,7 +109,7 @@ def test_an_output_that_is_a_model_gets_the_model(empty):
     data = springs(40)
     fit = flexcalc.train(data, points=20, sigma=5.0, output="water.flex")
     assert Path("water-train/results.json").exists()
-    assert fit.summary() == "model: water.flex"
+    assert fit.summary() == f"model: {empty / 'water.flex'}"
     expected = fit(data.positions).forces
     assert np.array_equal(flexcalc.load("water.flex")(data.positions).forces, expected)
     for two in (["sgdml", "bpnn"], ["sgdml", "sgdml"]):
