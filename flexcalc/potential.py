@@ -14,6 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike
 
+from flexcalc.domain import Domain, domain_of
 from flexcalc.errors import MoleculeError, NonFiniteError, ShapeError
 from flexcalc.progress import Progress
 
@@ -89,6 +90,11 @@ class CheckedPotential(ABC):
     @abstractmethod
     def evaluate(self, positions: np.ndarray) -> Evaluation:
         """Evaluate positions (batch, atoms, 3) that have already been checked."""
+
+    @property
+    def domain(self) -> Domain | None:
+        """Where the errors are known; None for a potential that was not trained."""
+        return None
 
     def distance(self, positions: np.ndarray) -> np.ndarray | None:
         """How far geometries are from the training set, where the potential knows.
@@ -222,6 +228,11 @@ class Sum(CheckedPotential):
     def distance(self, positions: np.ndarray) -> np.ndarray | None:
         """The largest distance (batch,) that a term knows, see `CheckedPotential.distance`."""
         return largest_distance(self.terms, positions)
+
+    @property
+    def domain(self) -> Domain | None:
+        """That of the first term that has one."""
+        return next((found for found in map(domain_of, self.terms) if found is not None), None)
 
 
 def largest_distance(parts: Iterable[Potential], positions: np.ndarray) -> np.ndarray | None:

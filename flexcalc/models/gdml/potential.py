@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from flexcalc.domain import Domain
 from flexcalc.errors import FileFormatError
 from flexcalc.models.facts import ModelFacts
 from flexcalc.models.family import TrainedPotential
@@ -131,6 +132,11 @@ class GDMLPotential(TrainedPotential):
         positions = check_positions(positions, self.numbers)
         features = self.descriptor.linearise(positions).features
         return self._contraction.nearest(features) / self.max_nearest_distance
+
+    @property
+    def domain(self) -> Domain | None:
+        """Where the errors are known; None if there is only one training point."""
+        return Domain() if len(self.features) > 1 else None
 
     @cached_property
     def max_nearest_distance(self) -> float:
