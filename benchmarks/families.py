@@ -1,4 +1,4 @@
-"""Each family beside its own package: an ASE call, a batch, a training step, in one run.
+"""Each family compared with its own package: an ASE call, a batch, a training step, in one run.
 
     python benchmarks/families.py FRAMES.npz [--threads 2] [--only schnet painn mace]
 

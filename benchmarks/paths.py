@@ -1,12 +1,12 @@
-"""Paths beside ase.mep.NEB, and azobenzene's mechanisms; run by hand.
+"""Paths compared with ase.mep.NEB, and azobenzene's mechanisms; run by hand.
 
     python benchmarks/paths.py glycine
     python benchmarks/paths.py azobenzene --output FOLDER
     python benchmarks/paths.py speed rmd17_azobenzene_train_01.npz
 
-`glycine`: band and string on GFN2-xTB from Ip to IIIp beside ase.mep.NEB on the same surface and
+`glycine`: band and string on GFN2-xTB from Ip to IIIp and ase.mep.NEB on the same surface and
 first path: barrier, steps, geometries evaluated. `azobenzene`: the inputs' four mechanisms, a page
-that compares them, and a JSON of their heights beside those of Vassilev-Galindo et al. (2021).
+that compares them, and a JSON of their heights next to those of Vassilev-Galindo et al. (2021).
 `speed`: seconds a step of a band of 11 images, ase.mep over ours (larger is better), in turns in
 one run, on sGDML models of 200 points and on SchNets of the default size; both with FIRE, both with
 L-BFGS, and with L-BFGS against ASE's BFGS. A step is all that `run` does in one. ASE has our
@@ -97,7 +97,7 @@ def glycine(arguments):
 
 
 def azobenzene(arguments):
-    """Heights of the four mechanisms on GFN2-xTB beside the paper's, in kcal/mol."""
+    """Heights of the four mechanisms on GFN2-xTB next to the paper's, in kcal/mol."""
     rows = []
     for name, published in PAPER.items():
         config = load(PathSearch, INPUTS / f"path-azobenzene-{name}.toml")

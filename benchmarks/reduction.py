@@ -4,7 +4,7 @@
 
 Prints for each model the features, the errors on frames that no training saw, the time of a
 prediction (one thread) as a ratio full/reduced measured side by side, and the longest feature.
-Besides the percentiles of importance: importances measured anew on the reduced model, and as
+Besides the percentiles of importance: importances measured again on the reduced model, and as
 many features chosen as the shortest or at random, which shows what the importances are worth.
 """
 
@@ -77,7 +77,7 @@ def main():
     parser.add_argument("--max-permutations", type=int, default=1, help="1: no symmetry")
     parser.add_argument("--descriptor", default="distances")
     parser.add_argument("--percentiles", type=float, nargs="+", default=[60, 70, 80])
-    parser.add_argument("--again", action="store_true", help="measure importances anew as well")
+    parser.add_argument("--again", action="store_true", help="measure importances again as well")
     parser.add_argument("--compare", action="store_true", help="the shortest and random ones too")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -123,10 +123,10 @@ def main():
         print("   ", survivors(everywhere, kinds(full.descriptor, data.numbers, reduced.kept)))
     if options.again:
         begun = time.perf_counter()
-        anew = np.argsort([row["importance_kcal_mol_A"] for row in table(model, others.positions)])
-        chosen = np.array(reduced.kept)[anew[len(anew) // 3 :]]
-        family_anew = replace(reduced, kept=closed(chosen, full))
-        tell("a third less, anew", fit(family_anew), full, train, test, begun)
+        again = np.argsort([row["importance_kcal_mol_A"] for row in table(model, others.positions)])
+        chosen = np.array(reduced.kept)[again[len(again) // 3 :]]
+        family_again = replace(reduced, kept=closed(chosen, full))
+        tell("a third less, remeasured", fit(family_again), full, train, test, begun)
     if options.compare:
         begun = time.perf_counter()
         shortest = replace(family, ranking="distance").reduced(full, rows, percentile)

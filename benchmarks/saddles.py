@@ -4,7 +4,7 @@
 
 Both classic mechanisms are started from constructed guesses: the inversion of one nitrogen (the
 shipped guess) and the rotation about N=N (trans turned to 90 degrees). Run folders with reports
-are left in FOLDER. Beside the half-life stands the measured one, as commonly given: about two
+are left in FOLDER. Next to the half-life stands the measured one, as commonly given: about two
 days near room temperature, which is a barrier of 24 to 26 kcal/mol.
 """
 

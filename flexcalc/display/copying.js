@@ -1,4 +1,4 @@
-// The button of every .copy puts the text beside it on the clipboard. No library.
+// The button of every .copy puts the text next to it on the clipboard. No library.
 "use strict";
 document.querySelectorAll(".copy").forEach((box) => {
   const text = box.querySelector("textarea"), button = box.querySelector("button");

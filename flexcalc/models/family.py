@@ -185,7 +185,7 @@ def check_family(family: Family, numbers: np.ndarray) -> None:
 class ForcesFamily(Family, Protocol):
     """A family that can learn from forces without energies.
 
-    Its energies are then right but for a constant; their mean over its training points is zero.
+    Its energies are then right except for a constant; their mean over its training points is zero.
     """
 
     @property
@@ -193,7 +193,7 @@ class ForcesFamily(Family, Protocol):
         """Whether it can with the hyperparameters that it has."""
 
 
-ALONE = "trained on forces alone: energies are right but for a constant"
+ALONE = "trained on forces alone: energies are right except for a constant"
 """What the training of a `ForcesFamily` notes where the labels have no energies."""
 
 

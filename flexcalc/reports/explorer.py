@@ -1,4 +1,4 @@
-"""Errors of single frames as points, and beside them the geometry behind the one pointed at.
+"""Errors of single frames as points, and next to them the geometry behind the one pointed at.
 
 The script is `explorer.js`; the molecule is drawn by a viewer in the same box, whose slider it
 moves. It fetches nothing: the data stand in the page as JSON.

@@ -48,7 +48,7 @@ def test_energies_come_out_right_but_for_a_constant(name, tmp_path):
 @pytest.mark.parametrize("name", ["sgdml", "bpnn"])
 def test_the_zero_of_energy_is_the_mean_over_the_training_points(name):
     hyperparameters = {**FAMILIES[name], **({"epochs": 3} if name == "bpnn" else {})}
-    with pytest.warns(TrainingWarning, match="right but for a constant"):
+    with pytest.warns(TrainingWarning, match="right except for a constant"):
         model = flexcalc.train(ALL[:30], name, points=30, validation_points=0, **hyperparameters)
     assert abs(model(ALL.positions[:30]).energies.mean()) < 1e-6
 

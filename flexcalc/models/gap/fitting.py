@@ -123,7 +123,7 @@ class Log:
 
 
 def executable() -> str:
-    """Path of gap_fit: the program within quippy, beside this Python, or on PATH.
+    """Path of gap_fit: the program within quippy, next to this Python, or on PATH.
 
     The first is best: the others are scripts that start it, and stopping them may not stop it.
 

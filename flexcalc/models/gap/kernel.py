@@ -47,7 +47,7 @@ class DotProduct:
             features: (environments, features).
             lengths: (environments,) of their power spectra.
             slopes: (environments, features), where to put the derivatives of the energies by the
-                features, but for those by the lengths.
+                features, except those by the lengths.
 
         Returns:
             energies (environments,) in eV, and what their derivatives by the logarithms of the

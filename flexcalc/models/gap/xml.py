@@ -136,7 +136,7 @@ def read_files(path: Path) -> dict[str, bytes]:
         for name in layout(files[MAIN], path).sparse:
             if not (path.parent / name).is_file():
                 raise FileFormatError(
-                    f"{path}: the file of sparse points {name} is missing beside it"
+                    f"{path}: the file of sparse points {name} is missing next to it"
                 )
             files[name] = read_file(path.parent / name, LARGEST)
     except OSError as error:

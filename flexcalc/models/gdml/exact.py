@@ -2,7 +2,7 @@
 
 The training points are split into two halves, and the matrix into [[A, B^T], [B, C]] (a point
 without labels fills up an odd number). Only B and one square for both triangles A and C are kept:
-A in the lower triangle of the square, C^T in the upper one, with a second diagonal beside it. So
+A in the lower triangle of the square, C^T in the upper one, with a second diagonal next to it. So
 the matrix takes half the memory of a full one, at LAPACK's full speed:
 
     A = L_A L_A^T,   B <- B L_A^-T,   C <- C - B B^T = L_C L_C^T.
@@ -121,7 +121,7 @@ class Halves:
             raise NotPositiveError
 
     def _swap(self) -> None:
-        """Exchange the diagonal in the square with the one beside it."""
+        """Exchange the diagonal in the square with the one next to it."""
         entries = np.einsum("kk->k", self.square)
         kept = entries.copy()
         entries[:] = self.diagonal

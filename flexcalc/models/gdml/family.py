@@ -370,7 +370,7 @@ class SGDML:
         if validation is not None and len(validation):
             sets["validation"] = validation
         found = {name: trained(frames.positions) for name, frames in sets.items()}
-        # Fitted energies leave the mean over the training points at zero but for the tolerance
+        # Fitted energies leave the mean over the training points at zero within the tolerance
         # of the solver, which this takes away.
         used = list(sets) if self.energies == "labelled" else ["training"]
         alone = train.energies is None

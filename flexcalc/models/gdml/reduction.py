@@ -112,7 +112,7 @@ class _Images:
             block: the points.
             x: (batch, size), scaled features.
             jacobian: (batch, size, 3 atoms), of x.
-            change: (batch, size, 3 atoms), F_f - F but for the own slope of f; added to.
+            change: (batch, size, 3 atoms), F_f - F except for the slope of f itself; added to.
             own: (batch, size), the slope s_f; added to.
         """
         size = x.shape[1]

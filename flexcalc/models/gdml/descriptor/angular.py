@@ -194,7 +194,7 @@ def smoothed_angle(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, n
     """
     difference, total = first - second, first + second
     apart, together = _dot(difference, difference), _dot(total, total)
-    # By the half angle, as arc cosines lose half of the digits beside a straight line.
+    # By the half angle, as arc cosines lose half of the digits close to a straight line.
     bend = 2.0 * np.arctan(np.sqrt(np.minimum(apart, together) / np.maximum(apart, together)))
     sine = 0.5 * np.sqrt(apart * together)
     outside = bend >= WINDOW
