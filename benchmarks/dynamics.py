@@ -11,7 +11,7 @@ of ase.md.langevin with the same model, one after the other, by our calculator a
 package that the kind of model comes from, where that knows it; a model is an address, or
 schnet:PRECISION for a SchNet of 128 features and 6 layers with random weights, whose speed is that
 of a trained one. `drift` prints the drift of the energy in 100 ps of constant-energy dynamics in
-meV an atom a ps (bound 5e-3). `overhead` prints what a step costs in addition to the potential. `torchsim`
+meV an atom a ps (bound 5e-3). `overhead` prints what a step costs without the potential. `torchsim`
 has TorchSim (pip install torch-sim-atomistic) do the same Langevin steps of 32 replicas on the same
 network, differentiated by torch as it is, in turns with ours.
 """

@@ -10,7 +10,7 @@ broke after 87 ps. The trajectory has the labels of the potential itself, so tha
 GFN2-xTB are a training set. A folder that is there is gone on with. `compare` sums the hills of two
 folders, finished or not, on one grid, and prints the largest and the mean difference of their free
 energies where the second is lower than --below kcal/mol, the constant between them taken out,
-compared with what the second half of each run still changed: the noise that the comparison has by itself.
+compared with what the second half of each run still changed: the noise of the comparison itself.
 Asked for are 1 kcal/mol. `direct` needs no second run: it reweights the frames of a run to a model,
 -kT ln <exp(-dE/kT)> in each cell of 20 degrees, so that the noise of where the walkers went
 cancels; frames before --after-ps, which the model may have been trained on, are left out.
