@@ -14,6 +14,7 @@ from flexcalc.geometry.coordinates import (
 from flexcalc.geometry.graph import bonded_angles, bonded_dihedrals, bonds, consensus_bonds
 from flexcalc.geometry.matching import (
     align,
+    align_consecutive,
     align_neighbours,
     equivalents,
     is_degenerate,
@@ -29,6 +30,7 @@ __all__ = [
     "Coordinate",
     "ZMatrix",
     "align",
+    "align_consecutive",
     "align_neighbours",
     "angle",
     "bonded_angles",

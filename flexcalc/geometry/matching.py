@@ -55,6 +55,14 @@ def align(
     return moved @ _rotations(share[:, None] * moved, aim) + centre
 
 
+def align_consecutive(images: np.ndarray) -> np.ndarray:
+    """Align each of the images (images, atoms, 3) with the previous one."""
+    chain = [images[0]]
+    for image in images[1:]:
+        chain.append(align(image[None], chain[-1])[0])
+    return np.stack(chain)
+
+
 def align_neighbours(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Align the images of a path with their neighbours, with one rotation per pair of images.
 

@@ -17,7 +17,7 @@ from flexcalc.adapters.ase import Calculator
 from flexcalc.commands.face import run_command
 from flexcalc.config import PathSearch
 from flexcalc.errors import InputError, ShapeError
-from flexcalc.geometry import distances, is_degenerate
+from flexcalc.geometry import align_consecutive, distances, is_degenerate
 from flexcalc.methods.iterate import iterate
 from flexcalc.methods.optimisers import FIRE, LBFGS
 from flexcalc.methods.path import (
@@ -25,7 +25,6 @@ from flexcalc.methods.path import (
     PairTargets,
     Scan,
     String,
-    align_consecutive,
     interpolate,
     match_endpoints,
     path_length,

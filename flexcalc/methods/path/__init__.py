@@ -4,7 +4,6 @@ driven coordinates."""
 from flexcalc.methods.path.chain import PathState, improved_tangents, neighbour_steps
 from flexcalc.methods.path.interpolation import (
     PairTargets,
-    align_consecutive,
     interpolate,
     match_endpoints,
     path_length,
@@ -24,7 +23,6 @@ __all__ = [
     "Scan",
     "ScanState",
     "String",
-    "align_consecutive",
     "improved_tangents",
     "interpolate",
     "match_endpoints",

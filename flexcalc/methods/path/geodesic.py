@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from flexcalc.geometry.graph import covalent_lengths
-from flexcalc.methods.path.interpolation import align_consecutive
+from flexcalc.geometry.matching import align_consecutive
 
 STEEPNESS, LONG_RANGE = 1.7, 0.01
 """alpha and beta of the scaling function, as published."""

@@ -7,8 +7,9 @@ from typing import Literal
 import numpy as np
 
 from flexcalc.errors import InputError, ShapeError
-from flexcalc.geometry import align, is_degenerate, largest_move, match_atoms
+from flexcalc.geometry import align, align_consecutive, is_degenerate, largest_move, match_atoms
 from flexcalc.geometry.matching import EQUAL_A
+from flexcalc.methods.path.geodesic import geodesic_path
 from flexcalc.methods.relax import relax
 from flexcalc.potential import CheckedPotential, Evaluation
 
@@ -29,14 +30,6 @@ def path_length(images: np.ndarray, aligned: bool = True) -> np.ndarray:
     """
     before = align(images[:-1], images[1:]) if aligned else images[:-1]
     return np.concatenate([[0.0], np.cumsum(lengths(images[1:] - before))])
-
-
-def align_consecutive(images: np.ndarray) -> np.ndarray:
-    """Align each of the images (images, atoms, 3) with the previous one."""
-    chain = [images[0]]
-    for image in images[1:]:
-        chain.append(align(image[None], chain[-1])[0])
-    return np.stack(chain)
 
 
 def respace(images: np.ndarray, aligned: bool = True) -> np.ndarray:
@@ -142,8 +135,6 @@ def interpolate(
         return path
     if numbers is None:
         raise ShapeError("a geodesic path needs the atomic numbers, got none")
-    from flexcalc.methods.path.geodesic import geodesic_path
-
     return geodesic_path(np.asarray(numbers), path)
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from flexcalc.geometry import is_degenerate
+from flexcalc.geometry import align_consecutive, is_degenerate
 from flexcalc.masses import ISOTOPE_AMU, atomic_masses
 from flexcalc.methods.iterate import Checkpoint, Recorder, Setup, run
-from flexcalc.methods.path import PathState, ScanState, align_consecutive, path_length
+from flexcalc.methods.path import PathState, ScanState, path_length
 from flexcalc.methods.relax import relax
 from flexcalc.registry import name_of
 from flexcalc.results.path import CONVERGENCE, PATH, Path

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from flexcalc.dataset import Dataset
+from flexcalc.geometry import align_consecutive
 from flexcalc.masses import of_frames
 from flexcalc.methods.irc import IRCState
 from flexcalc.methods.iterate import Checkpoint, Setup, StartedWith, run
-from flexcalc.methods.path import align_consecutive
 from flexcalc.methods.relax import relax
 from flexcalc.potential import Potential
 from flexcalc.results.saddle import DESCENT, MINIMA

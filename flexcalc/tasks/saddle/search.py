@@ -10,11 +10,10 @@ from flexcalc.analysis.rates import StationaryPoint
 from flexcalc.config import PathSearch, SaddleSearch
 from flexcalc.config.commands import SaddleAndRates
 from flexcalc.dataset import Dataset
-from flexcalc.geometry import align, is_degenerate
+from flexcalc.geometry import align, align_consecutive, is_degenerate
 from flexcalc.masses import atomic_masses, of_frames
 from flexcalc.methods.hessian import Vibrations, hessian, vibrations
 from flexcalc.methods.iterate import Checkpoint, Recorder, Setup, StartedWith, run
-from flexcalc.methods.path import align_consecutive
 from flexcalc.methods.saddle import SaddleState
 from flexcalc.potential import Potential, in_batches
 from flexcalc.registry import name_of
