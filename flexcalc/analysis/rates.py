@@ -160,9 +160,13 @@ def wigner_factor(imaginary_cm: float, temperature_K: float) -> float:
     return float(1 + (imaginary_cm * INVCM / (KB * temperature_K)) ** 2 / 24)
 
 
+LONGEST_S = 1e200
+"""Longest half-life in s; longer ones, and that of a rate of zero, are given as this one."""
+
+
 def half_life_s(rate_per_s: float) -> float:
-    """Time after which half is left of what decays at a rate, in s."""
-    return float(np.log(2) / rate_per_s) if rate_per_s > 0 else float("inf")
+    """Time after which half is left of what decays at a rate, in s; at most LONGEST_S."""
+    return float(np.log(2) / max(rate_per_s, np.log(2) / LONGEST_S))
 
 
 def _translation(mass: float, temperature_K: float, pressure_bar: float) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from ase import units
@@ -9,6 +11,7 @@ from ase.build import molecule
 from ase.thermochemistry import IdealGasThermo
 
 from flexcalc.analysis.rates import (
+    LONGEST_S,
     StationaryPoint,
     eyring_rate,
     half_life_s,
@@ -147,7 +150,12 @@ def test_wigners_factor_and_the_half_life_are_their_closed_forms():
     x = 1000 * 1.438776877 / 300.0  # h c nu / k T
     assert wigner_factor(-1000, 300.0) == pytest.approx(1 + x**2 / 24, rel=1e-6)
     assert half_life_s(np.log(2)) == pytest.approx(1.0)
-    assert half_life_s(0.0) == np.inf
+
+
+@pytest.mark.parametrize("rate", [0.0, 5e-324, 1e-250])
+def test_a_half_life_without_end_is_a_number_that_json_can_hold(rate):
+    assert half_life_s(rate) == pytest.approx(LONGEST_S)
+    assert json.loads(json.dumps(half_life_s(rate), allow_nan=False)) == pytest.approx(LONGEST_S)
 
 
 def test_a_mode_without_frequency_has_no_partition_function():
