@@ -972,7 +972,8 @@ def serve(
 ) -> int:
     """Answer a running i-PI server with a potential until the server says EXIT.
 
-    One of `unix` and `port` says where the server listens.
+    One of `unix` and `port` says where the server listens. It may also be ASE's
+    `SocketIOCalculator`, which closes the socket instead.
 
     Args:
         model: Potential to serve.

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def serve(options: Serve) -> int:
-    """Answer a running i-PI until it says EXIT; returns the number of evaluations.
+    """Answer a running i-PI, or ASE's server, until it is done; returns the number of evaluations.
 
     Raises:
         InputError: the potential, the molecule or the address cannot be used.

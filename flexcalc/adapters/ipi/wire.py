@@ -7,6 +7,8 @@
     GETFORCE             ->   FORCEREADY answer
     EXIT                 ->
 
+ASE's server never sends EXIT: it closes the socket after it has fetched its last forces.
+
 Every word is 12 bytes. i-PI 3.3 sends POSDATA and GETFORCE in one piece and may announce
 `batch_size:N` in INIT; from then on POSDATA carries N frames in another layout. Numbers are
 native int32 and float64 in bohr and hartree; a cell holds its vectors as columns.
@@ -32,6 +34,8 @@ WORD_BYTES = 12
 LONGEST_INIT = 65536
 LARGEST_BATCH = 4096
 FARTHEST_BOHR = 1e6
+ASE_INIT = b"\0"
+"""Text of the INIT of ASE's server; i-PI never sends this one."""
 
 
 class Word(Enum):
@@ -44,10 +48,17 @@ class Word(Enum):
 
 @dataclass(frozen=True)
 class Init:
-    """The server's greeting: a bead index, and the batch size it announced (1 for none)."""
+    """The server's greeting.
+
+    Args:
+        bead: index of a bead.
+        batch: the batch size it announced, 1 for none.
+        from_ase: whether the server is ASE's.
+    """
 
     bead: int
     batch: int
+    from_ase: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +103,10 @@ class Conversation:
         self.atoms = atoms
         self.batch: int | None = None
         self.answer: Answer | None = None
+        self.from_ase = False
+        self.may_be_over = False
+        """Whether the server may close the socket now instead of sending a message: that of ASE,
+        once it has fetched the forces that it asked for."""
 
     def turn(self, receive: Receive) -> bytes | None:
         """Read one message and return the bytes to send back, or None after EXIT.
@@ -107,16 +122,18 @@ class Conversation:
         if isinstance(message, Init):
             if self.answer is not None:
                 raise ProtocolError("i-PI sent INIT before it fetched the forces")
-            self.batch = message.batch
+            self.batch, self.from_ase = message.batch, message.from_ase
             return b""
         if isinstance(message, Frames):
             if self.batch is None or self.answer is not None:
                 raise ProtocolError("i-PI sent POSDATA although the client was not ready")
+            self.may_be_over = False
             self.answer = self.evaluate(message.cells, message.positions)
             return b""
         if self.answer is None:
             raise ProtocolError("i-PI sent GETFORCE before any positions")
         answer, self.answer = self.answer, None
+        self.may_be_over = self.from_ase
         return pack(answer)
 
     def _status(self) -> bytes:
@@ -173,13 +190,13 @@ def _read_init(receive: Receive) -> Init:
     bead, length = _integer(receive), _integer(receive)
     if not 0 <= length <= LONGEST_INIT:
         raise ProtocolError(f"i-PI announced an INIT text of {length} bytes")
-    text = receive(length).decode(errors="replace")
+    text = receive(length)
     batch = 1
-    for item in text.split(","):
+    for item in text.decode(errors="replace").split(","):
         key, _, value = item.partition(":")
         if key.strip() == "batch_size":
             batch = _batch_size(value.strip())
-    return Init(bead, batch)
+    return Init(bead, batch, from_ase=text == ASE_INIT)
 
 
 def _batch_size(text: str) -> int:
