@@ -56,11 +56,18 @@ def ipi(options: Ipi, store: Store) -> IpiRun:
         InputError: the input or the potential cannot be used.
         ProtocolError: i-PI or a client broke down.
     """
-    start = files.read(options.start)
+    given = options.start
+    if given is None:
+        start = adapter.read_geometry(options.input, options.trust)
+    else:
+        start = files.read(given)
     options = following(options, electrons_of(start))
     found = store.begin(options)
     if found is not None:
         return IpiRun.from_dict(found, store)
+    if given is not None:
+        name = "START" if isinstance(given, Dataset) else given
+        adapter.check_start(options.input, start, name, options.trust)
     folder = store.place(".")
     with store.bar("i-PI") as progress:
         outcome = adapter.launch(
@@ -71,7 +78,7 @@ def ipi(options: Ipi, store: Store) -> IpiRun:
             adapter.Launch(
                 clients=options.clients,
                 steps=options.steps,
-                start=_plain_start(options.start, start, folder),
+                start=None if given is None else _plain_start(given, start, folder),
                 compare=options.compare,
                 trust=options.trust,
                 allow_remote=options.allow_remote,

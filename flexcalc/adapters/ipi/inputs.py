@@ -157,8 +157,8 @@ def instances(template: Element) -> list[Element]:
         ConfigError: text that would change more than text, or lists of different lengths.
         FileFormatError: the result is not XML.
     """
-    labels = _words(template.findtext("labels"))
-    values = [_words(instance.text) for instance in template.findall("instance")]
+    labels = entries(template.findtext("labels"))
+    values = [entries(instance.text) for instance in template.findall("instance")]
     body = template.find("template")
     systems = [] if body is None else list(body)
     if len(systems) != 1 or any(len(words) != len(labels) for words in values):
@@ -229,10 +229,19 @@ def images(restart: Element) -> np.ndarray:
         FileFormatError: it has no beads.
     """
     beads = restart.find("system/beads")
+    if beads is None:
+        raise FileFormatError("RESTART: not a checkpoint of i-PI: it has no <beads>")
+    return positions(beads)
+
+
+def positions(beads: Element) -> np.ndarray:
+    """Positions (beads, atoms, 3) in angstrom of the `<beads>` of a RESTART of i-PI.
+
+    Raises:
+        FileFormatError: not as many numbers as it says.
+    """
     try:
-        if beads is None:
-            raise ValueError("it has no <beads>")
-        values = np.array(_words(beads.findtext("q")), dtype=float)
+        values = np.array(entries(beads.findtext("q")), dtype=float)
         return BOHR * values.reshape(int(beads.get("nbeads", "")), int(beads.get("natoms", "")), 3)
     except ValueError as error:
         raise FileFormatError(f"RESTART: not a checkpoint of i-PI: {error}") from None
@@ -253,14 +262,21 @@ def set_start(root: Element, start: Path, mode: str = "ase") -> None:
     """Set the starting geometry, which i-PI reads in the given mode.
 
     Raises:
-        ConfigError: the input does not start from a file, or the path is not allowed in XML.
+        ConfigError: the input has no `<file>`, or the path is not allowed in XML.
     """
     files = [file for place in root.iter("initialize") for file in place.findall("file")]
     if not files:
-        raise ConfigError("the i-PI input has no <file> in <initialize> to put the start into")
+        raise ConfigError("the i-PI input has no <initialize> to put the start into")
     for file in files:
         file.attrib = {"mode": mode}
         _put(file, str(Path(start).resolve()))
+
+
+def file_element(path: Path) -> Element:
+    """A `<file>` that i-PI reads by ASE."""
+    element = Element("file", {"mode": "ase"})
+    _put(element, str(Path(path).resolve()))
+    return element
 
 
 def reading_mode(element: Element) -> str | None:
@@ -358,7 +374,7 @@ def scalar_columns(root: Element) -> list[str]:
     """
     names = {asked: name for name, asked in (SCALAR_PROPERTIES | QUANTUM | ENSEMBLE).items()}
     try:
-        return [names[word] for word in _words(_scalars_of(root).text)]
+        return [names[word] for word in entries(_scalars_of(root).text)]
     except (KeyError, StopIteration):
         raise FileFormatError("input.xml: expected the outputs that flexcalc adds") from None
 
@@ -424,7 +440,7 @@ def _without_steps(root: Element) -> bytes:
     return ElementTree.canonicalize(ElementTree.tostring(copy), strip_text=True).encode()
 
 
-def _words(text: str | None) -> list[str]:
+def entries(text: str | None) -> list[str]:
     """The entries of a list of i-PI, as in [ a, b ]; it takes quotation marks off them."""
     listed = LIST.search(text or "")
     words = (listed[1] if listed else text or "").split(",")
