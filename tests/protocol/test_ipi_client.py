@@ -237,6 +237,22 @@ def test_a_client_that_is_ended_lets_the_server_go(clients, socket_name):
         assert clients.code() == -signal.SIGTERM
 
 
+def test_a_client_that_is_killed_at_work_closes_the_connection_and_does_not_reset_it(
+    clients, socket_name
+):
+    """i-PI sends positions and GETFORCE in one piece; what is left unread would reset it."""
+    with listening(socket_name) as server:
+        process = clients.start(unix=socket_name, springs={"delay_s": 60.0}, stderr=os.devnull)
+        with accept(server) as connection:
+            connection.sendall(HELLO)
+            assert connection.recv(12) + connection.recv(12) == word("NEEDINIT") + word("READY")
+            connection.sendall(posdata(Springs().rest) + ASK)
+            time.sleep(0.5)  # it is at work by now
+            os.kill(process, signal.SIGKILL)
+            assert connection.recv(1) == b""
+        assert clients.code() == -signal.SIGKILL
+
+
 HOSTILE_NAMES = [
     "", ".", "..", "../x", "a/b", "/etc/passwd", "a\0b", "a\nb", "a b", "-x", "a;b", "$(id)",
     "`id`", "a'b", 'a"b', "<a>", "&amp;", "é", "a\u202eb", "x" * 65, "~", "*", "a\\b", "\x7f",

@@ -19,6 +19,7 @@ from ipi_bench import ROOT, free_port, in_process, input_xml, over_socket
 from ipi_springs import GLYCINE, Springs
 
 from flexcalc.adapters.ipi import Launch, inputs, launch, resume
+from flexcalc.adapters.ipi.child import closed_by_reset
 from flexcalc.adapters.ipi.launcher import DEAF, Clients, _watch
 from flexcalc.adapters.ipi.processes import owned_socket, private_folder
 from flexcalc.errors import (
@@ -377,6 +378,19 @@ def test_the_last_client_that_is_killed_ends_the_run(tmp_path):
             run.result(300)
     assert len(said) < 2
     assert_nothing_runs(tmp_path)
+
+
+def test_a_connection_that_is_reset_is_a_closed_one_for_i_pi():
+    """Its other end is closed with a message unread."""
+    ours, theirs = socket.socketpair()
+    ours.sendall(b"unread")
+    theirs.close()
+    with pytest.raises(ConnectionResetError):
+        ours.recv_into(bytearray(1))
+    ours, theirs = socket.socketpair()
+    ours.sendall(b"unread")
+    theirs.close()
+    assert closed_by_reset(socket.socket.recv_into)(ours, bytearray(1), 1) == 0
 
 
 def test_an_i_pi_that_lost_its_thread_with_a_client_is_not_waited_for(tmp_path, monkeypatch):

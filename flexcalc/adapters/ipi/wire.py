@@ -93,6 +93,10 @@ Evaluate = Callable[[np.ndarray, np.ndarray], Answer]
 class Conversation:
     """The client's side of the protocol, one message at a time.
 
+    Frames are evaluated when the server asks for the state or the forces, and not before: i-PI
+    sends positions and GETFORCE in one piece, and if a client is killed that has read only half of
+    it, the connection is reset, which i-PI 3.3.1 does not survive; it survives a closed one.
+
     Args:
         evaluate: maps cells (batch, 3, 3) and positions (batch, atoms, 3) in bohr to an Answer.
         atoms: number of atoms of the molecule.
@@ -102,6 +106,7 @@ class Conversation:
         self.evaluate = evaluate
         self.atoms = atoms
         self.batch: int | None = None
+        self.frames: Frames | None = None
         self.answer: Answer | None = None
         self.from_ase = False
         self.may_be_over = False
@@ -120,25 +125,36 @@ class Conversation:
         if message is Word.STATUS:
             return self._status()
         if isinstance(message, Init):
-            if self.answer is not None:
+            if self._is_busy():
                 raise ProtocolError("i-PI sent INIT before it fetched the forces")
             self.batch, self.from_ase = message.batch, message.from_ase
             return b""
         if isinstance(message, Frames):
-            if self.batch is None or self.answer is not None:
+            if self.batch is None or self._is_busy():
                 raise ProtocolError("i-PI sent POSDATA although the client was not ready")
             self.may_be_over = False
-            self.answer = self.evaluate(message.cells, message.positions)
+            self.frames = message
             return b""
+        self._evaluate()
         if self.answer is None:
             raise ProtocolError("i-PI sent GETFORCE before any positions")
         answer, self.answer = self.answer, None
         self.may_be_over = self.from_ase
         return pack(answer)
 
+    def _is_busy(self) -> bool:
+        return self.frames is not None or self.answer is not None
+
+    def _evaluate(self) -> None:
+        """Evaluate the frames that wait for it."""
+        frames, self.frames = self.frames, None
+        if frames is not None:
+            self.answer = self.evaluate(frames.cells, frames.positions)
+
     def _status(self) -> bytes:
         if self.batch is None:
             return _word("NEEDINIT")
+        self._evaluate()
         return _word("READY" if self.answer is None else "HAVEDATA")
 
 
