@@ -428,7 +428,7 @@ def init(
 def ipi(
     input: Path | str,
     model: PotentialLike,
-    start: GeometryLike,
+    start: GeometryLike | None = None,
     *,
     clients: int = 1,
     steps: int | None = None,
@@ -441,12 +441,14 @@ def ipi(
 ) -> IpiRun:
     """Run i-PI on an input file together with its clients, from start to end.
 
-    A potential that is given as an object is served by one client in this process.
+    A potential that is given as an object is served by one client in this process. The input
+    starts from its `<file>`, or from `start` where it has none.
 
     Args:
         input: i-PI input file (XML).
         model: Potential to serve.
-        start: The molecule, with atoms in the order of the input; also the starting geometry.
+        start: Starting geometry, with atoms in the order of i-PI; by default the `<file>` of
+            the input. Where both are given they must be the same.
         clients: Number of client processes.
         steps: Number of steps; overrides the input's.
         compare: Compare the energies and forces that i-PI received with those of a direct call.
@@ -465,10 +467,9 @@ def ipi(
 
     Example:
         >>> import flexcalc as fx
-        >>> from ase.build import molecule
         >>> from ase.calculators.emt import EMT
         >>> from flexcalc.files.shipped import shipped
-        >>> run = fx.ipi(shipped("ipi-nvt.xml"), EMT(), molecule("CH3OH"), steps=3)
+        >>> run = fx.ipi(shipped("ipi-nvt.xml"), EMT(), steps=3)
         >>> run.steps
         3
 
@@ -972,7 +973,8 @@ def serve(
 ) -> int:
     """Answer a running i-PI server with a potential until the server says EXIT.
 
-    One of `unix` and `port` says where the server listens.
+    One of `unix` and `port` says where the server listens. It may also be ASE's
+    `SocketIOCalculator`, which closes the socket instead.
 
     Args:
         model: Potential to serve.

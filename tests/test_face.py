@@ -353,15 +353,18 @@ def test_init_gives_the_text_that_the_command_line_prints(run, capsys):
 
 
 @pytest.fixture
-def ammonia():
-    from ase.build import molecule
+def glycine():
+    """The molecule that the shipped inputs of i-PI start from."""
+    from ase.io import read
 
-    return molecule("NH3")
+    from flexcalc.files.shipped import shipped
+
+    return read(shipped("glycine-Ip.xyz"))
 
 
 @pytest.mark.protocol
 def test_ipi_in_memory_serves_an_object_from_this_process(
-    tmp_path, monkeypatch, ammonia, own_sockets
+    tmp_path, monkeypatch, glycine, own_sockets
 ):
     pytest.importorskip("ipi")
     from ase.calculators.emt import EMT
@@ -369,7 +372,7 @@ def test_ipi_in_memory_serves_an_object_from_this_process(
     from flexcalc.files.shipped import shipped
 
     monkeypatch.chdir(tmp_path)
-    found = fx.ipi(shipped("ipi-nvt.xml"), EMT(), ammonia, steps=20)
+    found = fx.ipi(shipped("ipi-nvt.xml"), EMT(), glycine, steps=20)
     assert not list(tmp_path.iterdir())
     assert (found.steps, found.clients, found.model) == (20, 1, "python:EMT")
     assert found.force_difference_max_relative < 1e-12
@@ -377,16 +380,16 @@ def test_ipi_in_memory_serves_an_object_from_this_process(
     assert np.isclose(found.temperature_mean_K, found.scalars["temperature_K"].mean())
     assert found.path is None
     assert found.images == []
-    kept = fx.ipi(shipped("ipi-nvt.xml"), EMT(), ammonia, steps=20, output="ipi")
+    kept = fx.ipi(shipped("ipi-nvt.xml"), EMT(), glycine, steps=20, output="ipi")
     assert (kept.scalars["conserved_eV"] == found.scalars["conserved_eV"]).all()
     written = json.loads(Path("ipi/results.json").read_text())
     assert {"command": "ipi", **kept.to_dict(), "seconds": written["seconds"]} == written
-    again = fx.ipi(shipped("ipi-nvt.xml"), EMT(), ammonia, steps=20, output="ipi")
+    again = fx.ipi(shipped("ipi-nvt.xml"), EMT(), glycine, steps=20, output="ipi")
     assert again.to_dict() == kept.to_dict()
 
 
 @pytest.mark.protocol
-def test_ipi_refuses_several_clients_of_one_object(tmp_path, monkeypatch, ammonia, own_sockets):
+def test_ipi_refuses_several_clients_of_one_object(tmp_path, monkeypatch, glycine, own_sockets):
     pytest.importorskip("ipi")
     from ase.calculators.emt import EMT
 
@@ -394,13 +397,13 @@ def test_ipi_refuses_several_clients_of_one_object(tmp_path, monkeypatch, ammoni
 
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match="clients: expected 1 for a potential that is an object"):
-        fx.ipi(shipped("ipi-nvt.xml"), EMT(), ammonia, clients=2, output="ipi")
+        fx.ipi(shipped("ipi-nvt.xml"), EMT(), glycine, clients=2, output="ipi")
     assert not Path("ipi").exists()
 
 
 @pytest.mark.protocol
 def test_what_a_client_in_this_process_fails_with_ends_the_run(
-    tmp_path, monkeypatch, ammonia, own_sockets
+    tmp_path, monkeypatch, glycine, own_sockets
 ):
     pytest.importorskip("ipi")
     from ase.calculators.emt import EMT
@@ -411,16 +414,16 @@ def test_what_a_client_in_this_process_fails_with_ends_the_run(
     class Broken(EMT):
         def calculate(self, *what):
             super().calculate(*what)
-            self.results["forces"] = np.full((4, 3), np.nan)
+            self.results["forces"] = np.full((10, 3), np.nan)
 
     monkeypatch.chdir(tmp_path)
     with pytest.raises(NonFiniteError):
-        fx.ipi(shipped("ipi-nvt.xml"), Broken(), ammonia, steps=20, timeout_s=60)
+        fx.ipi(shipped("ipi-nvt.xml"), Broken(), glycine, steps=20, timeout_s=60)
 
 
 @pytest.mark.protocol
 def test_a_client_in_this_process_ends_where_ipi_refuses_the_input(
-    tmp_path, monkeypatch, ammonia, own_sockets
+    tmp_path, monkeypatch, glycine, own_sockets
 ):
     pytest.importorskip("ipi")
     from ase.calculators.emt import EMT
@@ -433,5 +436,5 @@ def test_a_client_in_this_process_ends_where_ipi_refuses_the_input(
     Path("bad.xml").write_text(text.replace("<dynamics mode='nvt'>", "<dynamics mode='nonsense'>"))
     before = threading.active_count()
     with pytest.raises(ProtocolError, match="nonsense is not a valid option"):
-        fx.ipi("bad.xml", EMT(), ammonia, steps=20)
+        fx.ipi("bad.xml", EMT(), glycine, steps=20)
     assert threading.active_count() == before

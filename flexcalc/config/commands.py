@@ -369,8 +369,9 @@ class Ipi:
     """i-PI input file (XML)."""
     model: PotentialLike
     """Potential to serve."""
-    start: GeometryLike
-    """The molecule, with atoms in the order of the input; also the starting geometry."""
+    start: GeometryLike | None = None
+    """Starting geometry, with atoms in the order of i-PI; by default the `<file>` of the input.
+    Where both are given they must be the same."""
     clients: Workers = 1
     """Number of client processes."""
     steps: Count | None = None

@@ -104,6 +104,39 @@ def test_a_killed_server_ends_the_client(springs, socket_name):
     assert sent.count(b"FORCEREADY") == 1
 
 
+ASE_HELLO = word("STATUS") + init("\0") + word("STATUS")
+
+
+def test_ases_server_may_close_the_socket_once_it_has_its_forces(springs, socket_name):
+    frame = posdata(springs.rest) + ASK
+    sent, client = play(springs, socket_name, ASE_HELLO, frame, frame)
+    assert client.result(5) == 2
+    assert sent.count(b"FORCEREADY") == 2
+
+
+@pytest.mark.parametrize(
+    "rest", [b"", posdata(Springs().rest), posdata(Springs().rest) + ASK + b"STAT"], ids=len
+)
+def test_ases_server_that_is_gone_before_it_has_its_forces_is_lost(springs, socket_name, rest):
+    """After its greeting, before it asked for the forces of a frame, and within a message."""
+    _, client = play(springs, socket_name, ASE_HELLO, rest)
+    with pytest.raises(ServerLostError, match="went away"):
+        client.result(5)
+
+
+def test_ases_silent_server_ends_the_client_at_its_timeout(springs, socket_name):
+    """Also where it could have closed the socket."""
+    job = {"unix": socket_name, "timeout_s": 0.3}
+    with (
+        listening(socket_name) as server,
+        client_thread(springs, **job) as client,
+        accept(server) as connection,
+    ):
+        connection.sendall(ASE_HELLO + posdata(springs.rest) + ASK)
+        with pytest.raises(ServerLostError, match=r"silent for 0\.3 s"):
+            client.result(5)
+
+
 def test_a_server_killed_in_the_middle_of_a_message_ends_the_client(springs, socket_name):
     _, client = play(springs, socket_name, HELLO, posdata(springs.rest)[:200])
     with pytest.raises(ServerLostError, match="went away"):
@@ -202,6 +235,22 @@ def test_a_client_that_is_ended_lets_the_server_go(clients, socket_name):
             os.kill(process, signal.SIGTERM)
             assert everything(connection) == b""
         assert clients.code() == -signal.SIGTERM
+
+
+def test_a_client_that_is_killed_at_work_closes_the_connection_and_does_not_reset_it(
+    clients, socket_name
+):
+    """i-PI sends positions and GETFORCE in one piece; what is left unread would reset it."""
+    with listening(socket_name) as server:
+        process = clients.start(unix=socket_name, springs={"delay_s": 60.0}, stderr=os.devnull)
+        with accept(server) as connection:
+            connection.sendall(HELLO)
+            assert connection.recv(12) + connection.recv(12) == word("NEEDINIT") + word("READY")
+            connection.sendall(posdata(Springs().rest) + ASK)
+            time.sleep(0.5)  # it is at work by now
+            os.kill(process, signal.SIGKILL)
+            assert connection.recv(1) == b""
+        assert clients.code() == -signal.SIGKILL
 
 
 HOSTILE_NAMES = [

@@ -63,7 +63,7 @@ def serve(
     trust: bool = False,
     log: Callable[[str], None] = complain,
 ) -> int:
-    """Serve a potential to an i-PI server until it sends EXIT.
+    """Serve a potential to an i-PI server until it sends EXIT, or to ASE's until it disconnects.
 
     Args:
         potential: surface of the molecule, or the address of one.
@@ -79,7 +79,8 @@ def serve(
     Raises:
         MoleculeError: the atoms are not the potential's molecule, or i-PI's first frame is not.
         ConfigError: the socket's name, host or port cannot be used.
-        ServerLostError: no connection, or the server disconnected or timed out.
+        ServerLostError: no connection, or the server timed out or disconnected; that of ASE
+            (`SocketIOCalculator`) sends no EXIT, and may disconnect once it has its forces.
         ProtocolError: the server broke the protocol.
         ShapeError, NonFiniteError: the potential gave a result that must not be sent.
     """
@@ -101,10 +102,19 @@ def serve(
     with connection:
         log(f"connected to i-PI at {name}")
         line = Line(connection, name, server.timeout_s)
-        while (reply := conversation.turn(line.receive)) is not None:
-            line.send(reply)
-    log(f"i-PI at {name} said EXIT after {surface.evaluations} evaluations")
+        end = _answer_until_the_end(conversation, line)
+    log(f"{end} after {surface.evaluations} evaluations")
     return surface.evaluations
+
+
+def _answer_until_the_end(conversation: Conversation, line: Line) -> str:
+    """Answer messages until the server wants no more; returns how it said so."""
+    while not (conversation.may_be_over and line.is_closed()):
+        reply = conversation.turn(line.receive)
+        if reply is None:
+            return f"i-PI at {line.name} said EXIT"
+        line.send(reply)
+    return f"ASE at {line.name} closed the socket"
 
 
 class Line:
@@ -131,17 +141,30 @@ class Line:
         view, done = memoryview(buffer), 0
         deadline = time.monotonic() + self.timeout_s
         while done < count:
-            try:
-                self.connection.settimeout(max(1e-3, deadline - time.monotonic()))
-                got = self.connection.recv_into(view[done:])
-            except TimeoutError:
-                raise self._silent() from None
-            except OSError as error:
-                raise self._lost(error.strerror) from None
+            got = self._receive_into(view[done:], deadline)
             if not got:
-                raise self._lost("it closed the socket without EXIT (ASE's server always does)")
+                raise self._lost("it closed the socket without EXIT")
             done += got
         return bytes(buffer)
+
+    def is_closed(self) -> bool:
+        """Wait for the next message; True where the server has closed the socket instead.
+
+        Raises:
+            ServerLostError: the server broke the connection or fell silent.
+        """
+        deadline = time.monotonic() + self.timeout_s
+        return not self._receive_into(memoryview(bytearray(1)), deadline, socket.MSG_PEEK)
+
+    def _receive_into(self, view: memoryview, deadline: float, flags: int = 0) -> int:
+        """Receive some bytes; returns their number, 0 where the server has closed the socket."""
+        try:
+            self.connection.settimeout(max(1e-3, deadline - time.monotonic()))
+            return self.connection.recv_into(view, 0, flags)
+        except TimeoutError:
+            raise self._silent() from None
+        except OSError as error:
+            raise self._lost(error.strerror) from None
 
     def send(self, data: bytes) -> None:
         """Send all bytes.

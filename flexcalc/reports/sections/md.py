@@ -219,14 +219,18 @@ class _Sums:
         )
 
 
-def pictures(found: Scalars, name: str) -> str:
+def pictures(found: Scalars, name: str, several_baths: str = "") -> str:
     """Temperature, potential energy and conserved energy over time.
 
     Args:
         found: what scalars.csv says.
         name: prefix of ids.
+        several_baths: where replicas have different temperatures, which have no common mean, a
+            sentence that says so.
     """
-    traces, lines, mean = found.traces, found.shown, found.mean_K
+    traces, lines = found.traces, found.shown
+    mean = None if several_baths else found.mean_K
+    level = several_baths or f"dashed: the mean, {number(mean, 4)} K"
     time = [trace.time_fs for trace in traces]
     kelvin = [trace.temperature_K for trace in traces]
     potential = [trace.potential_eV for trace in traces]
@@ -239,7 +243,7 @@ def pictures(found: Scalars, name: str) -> str:
     temperature = drawn(
         "temperature",
         figures.temperature(time, kelvin, mean),
-        f"Kinetic temperature in K, {lines}; dashed: the mean, {number(mean, 4)} K.",
+        f"Kinetic temperature in K, {lines}; {level}.",
     )
     energy = drawn(
         "potential",
