@@ -63,9 +63,9 @@ LEAST_FORCE = 0.05
 """Root mean square of a frame's forces in eV/angstrom below which noise may have a torque."""
 MOST_KINDS = 16
 """Bond graphs that are compared, the most frequent ones."""
-BROKEN, TORN = 1.6, 1.85
-"""Lengths in sums of covalent radii: a bond beyond the first is broken, and one beyond the second
-is no hydrogen bond either."""
+HEAVY_BROKEN, BROKEN, TORN = 1.45, 1.6, 1.85
+"""Lengths in sums of covalent radii: two bonds without hydrogen beyond the first are broken, and
+two of any kind beyond the second if one is beyond the third; a proton that goes over is not."""
 
 ENERGIES = ("eV", "kcal/mol", "kJ/mol", "hartree", "meV", "mhartree", "rydberg")
 LENGTHS = ("angstrom", "bohr", "nm")
@@ -433,13 +433,16 @@ def _of_order(data: Dataset) -> str | None:
     usual = int(counts.argmax())
     first = data.positions[rows[np.flatnonzero(which == usual)[0]]]
     lengths = covalent_lengths(data.numbers)[np.triu_indices(len(data.numbers), 1)]
-    moved = []
+    i, j = np.triu_indices(len(data.numbers), 1)
+    without_hydrogen = (data.numbers[i] > 1) & (data.numbers[j] > 1)
+    moved: list[int] = []
     for kind in np.argsort(-counts)[:MOST_KINDS]:
         frames = rows[which == kind]
         place = data.positions[frames[0]]
         apart = np.linalg.norm(place[:, None] - place, axis=-1)[np.triu_indices(len(place), 1)]
         ratios = (apart / lengths)[patterns[usual]]
-        torn = np.sum(ratios > BROKEN) > 1 and ratios.max() > TORN  # no protons that went over
+        heavy = np.sum(ratios[without_hydrogen[patterns[usual]]] > HEAVY_BROKEN) > 1
+        torn = heavy or (np.sum(ratios > BROKEN) > 1 and ratios.max() > TORN)
         if torn and is_isomorphic(data.numbers, place, first):
             moved += frames.tolist()
     if not moved:
