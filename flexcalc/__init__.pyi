@@ -309,7 +309,8 @@ def evaluate(
         map_atoms: Reorder the atoms of a geometry to the order of the model's training frames
             where its bonds match only then; by default such a geometry is refused. Coordinates
             then count atoms in the model's order.
-        energy_unit: Unit of the dataset's energies, for an npz that does not declare it.
+        energy_unit: Unit of the dataset's energies, such as kcal/mol, for a file that does not
+            declare it: needed for an npz, eV by default for an extxyz.
         force_unit: Unit of the dataset's forces; by default the energy unit per angstrom.
         length_unit: Unit of the dataset's positions, for a file that does not declare it;
             angstrom by default.
@@ -380,22 +381,33 @@ def export(
 def info(
     place: Any,
     *,
-    energy_key: str | None = None,
-    forces_key: str | None = None,
     audit: PotentialLike | None = None,
     trust: bool = False,
+    energy_unit: str | None = None,
+    force_unit: str | None = None,
+    length_unit: str | None = None,
+    energy_key: str | None = None,
+    forces_key: str | None = None,
+    labels: Literal['new', 'old'] = 'new',
 ) -> Description:
     """Describe a model, a dataset, a run folder, or an object that is one of these.
 
     Args:
         place: File, folder or address; in Python also a potential, a Dataset, ase.Atoms or a
             result.
-        energy_key: Key of a dataset's energies; by default any of the usual ones.
-        forces_key: Key or column of a dataset's forces.
         audit: Potential that a dataset's labels come from: a sample is computed again and
             compared with it, which finds wrong units, signs, zeros of energy and orders of
             atoms.
         trust: Open model files that can only be read by running code they contain.
+        energy_unit: Unit of the dataset's energies, such as kcal/mol, for a file that does not
+            declare it: needed for an npz, eV by default for an extxyz.
+        force_unit: Unit of the dataset's forces; by default the energy unit per angstrom.
+        length_unit: Unit of the dataset's positions, for a file that does not declare it;
+            angstrom by default.
+        energy_key: Key of the dataset's energies, such as `REF_energy`; by default any of the
+            common ones.
+        forces_key: Key or column of the dataset's forces, such as `dft_forces`.
+        labels: Labels to use of an rMD17 file: `old` reads old_energies and old_forces.
 
     Returns:
         The facts, which print as a line each. Raises InputError where it is none of these.
@@ -1089,7 +1101,8 @@ def train(
             hyperparameters.
         seed: Seed of all random numbers.
         trust: Open model files that can only be read by running code they contain.
-        energy_unit: Unit of the dataset's energies, for an npz that does not declare it.
+        energy_unit: Unit of the dataset's energies, such as kcal/mol, for a file that does not
+            declare it: needed for an npz, eV by default for an extxyz.
         force_unit: Unit of the dataset's forces; by default the energy unit per angstrom.
         length_unit: Unit of the dataset's positions, for a file that does not declare it;
             angstrom by default.

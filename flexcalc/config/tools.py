@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from flexcalc.config.shared import Command, OpensPotentials
+from flexcalc.config.shared import Command, LabelledFrames, OpensPotentials
 from flexcalc.fields import PotentialLike
 
 
@@ -32,17 +32,13 @@ class Report:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Info(OpensPotentials):
+class Info(LabelledFrames, OpensPotentials):
     """Describe a model, dataset or run folder."""
 
     positional: ClassVar[tuple[str, ...]] = ("place",)
 
     place: Any
     """File, folder or address; in Python also a potential, a Dataset, ase.Atoms or a result."""
-    energy_key: str | None = None
-    """Key of a dataset's energies; by default any of the usual ones."""
-    forces_key: str | None = None
-    """Key or column of a dataset's forces."""
     audit: PotentialLike | None = None
     """Potential that a dataset's labels come from: a sample is computed again and compared with it,
     which finds wrong units, signs, zeros of energy and orders of atoms."""

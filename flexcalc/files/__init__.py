@@ -18,6 +18,7 @@ from flexcalc.files import extxyz, frames, npz
 from flexcalc.files.extxyz import read_first, read_frames, read_last
 from flexcalc.files.frames import FrameLog, frame_bytes, whole_frames
 from flexcalc.files.keys import Wanted
+from flexcalc.files.label_check import suspicions
 from flexcalc.files.units import energy_unit, force_unit, length_unit
 from flexcalc.storage import LARGEST, atomic_write, check_regular
 
@@ -32,6 +33,7 @@ __all__ = [
     "read_first",
     "read_frames",
     "read_last",
+    "suspicions",
     "whole_frames",
     "write",
 ]
@@ -77,7 +79,7 @@ def read(
 
     Warns:
         FileWarning: once a file, of labels under another key than the plain one, and of what is
-            not used.
+            not used; and of units, signs and orders of atoms that are unlike those of molecules.
 
     Raises:
         FileFormatError: missing, damaged, cut or not of these formats, or labels under several
@@ -107,6 +109,8 @@ def read(
     if data.provenance.notes:
         notice = f"{path}: {'; '.join(data.provenance.notes)}"
         warnings.warn(notice, FileWarning, stacklevel=2)
+    for line in suspicions(data):
+        warnings.warn(f"{path}: {line}", FileWarning, stacklevel=2)
     return data
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -161,8 +161,7 @@ def _isotopes(data: Dataset) -> dict[str, str]:
 
 def _read_leniently(path: Path, options: Info) -> Dataset:
     """Read a dataset; one that does not say its units is taken as kcal/mol, as sGDML does."""
-    read = partial(files.read, path, energy_key=options.energy_key, forces_key=options.forces_key)
     try:
-        return read()
+        return options.read(path)
     except UnitError:
-        return read(energy_unit="kcal/mol")
+        return replace(options, energy_unit=options.energy_unit or "kcal/mol").read(path)

@@ -243,6 +243,13 @@ def test_energies_that_do_not_belong_to_the_forces_are_named(rng):
     assert any("do not belong together" in text for text in found.warnings)
 
 
+def test_a_model_that_is_poor_elsewhere_is_not_called_a_slip(rng):
+    """Far from the training set forces are often too small; no unit is so near."""
+    data = water(50, rng, energies=False)
+    found = accuracy(data, Evaluation(np.zeros(50), 0.75 * data.forces), rng=rng)
+    assert found.warnings == ()
+
+
 def test_a_poor_model_without_scale_error_is_not_called_a_slip(rng):
     """Half the variance is noise: the slope stays 1, the correlation falls to 0.7."""
     data = water(200, rng, energies=False)
