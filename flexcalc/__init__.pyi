@@ -409,15 +409,22 @@ def info(
     """
 
 def init(
-    command: str,
+    command: str | None = None,
+    *,
+    examples: bool = False,
 ) -> str:
     """Return a commented TOML file with every field of a command, as the command line prints it.
 
+    With `examples=True` the example inputs are copied into a new folder `inputs` instead.
+
     Args:
         command: Name of the command, such as label.
+        examples: Copy the example inputs that come with flexcalc, run files and geometries,
+            into a new folder inputs in the current folder.
 
     Returns:
-        The text of the file. Raises InputError where no command of that name takes one.
+        The text of the file, or a line that says what was copied. Raises InputError where no
+        command of that name takes one, or if there is a folder `inputs` already.
 
     Example:
         >>> import flexcalc as fx
@@ -1005,7 +1012,7 @@ def train(
     dataset: GeometryLike,
     family: Family | str | Sequence[Family | str] = ...,
     *,
-    points: int = 200,
+    points: int | None = None,
     validation_points: int | None = None,
     selection: Literal['stratified', 'random', 'farthest', 'clusters'] = 'stratified',
     refine_rounds: int = 0,
@@ -1060,9 +1067,11 @@ def train(
         family: Model families to train, each with its hyperparameters.
             One of 'sgdml', 'schnet', 'painn', 'bpnn', 'so3net', 'mace', 'gap', 'gap-study',
             'mixture'; its own options may stand here too.
-        points: Number of training points.
+        points: Number of training points; by default 200, or half of the frames if there are
+            fewer than 400.
         validation_points: Number of validation frames, which select the hyperparameters; by
-            default 200, or all remaining frames if those are fewer.
+            default 200, or all remaining frames if those are fewer, or a quarter of fewer than
+            400 frames if `points` is left to its default too.
         selection: Selection of training points: `stratified` preserves the distribution of
             energies, if any; `random` draws frames uniformly; `farthest` adds the frame least
             similar to those selected so far; `clusters` draws from each cluster of similar

@@ -20,6 +20,7 @@ from flexcalc.dataset import Dataset
 from flexcalc.errors import ConfigError, FileFormatError, InputError, ProtocolError
 from flexcalc.methods.iterate import Checkpoint
 from flexcalc.potential import CheckedPotential
+from flexcalc.registry import make_family
 from flexcalc.store import FlexcalcWarning
 from tests.systems import GEOMETRY, WATER, springs
 
@@ -175,6 +176,14 @@ def test_type_checkers_know_the_options_and_the_results(tmp_path):
 def test_what_is_wrong_with_a_call_is_said_in_one_line(here):
     with pytest.raises(ConfigError, match="stepz: no such option; did you mean steps"):
         fx.md("water.flex", "start.xyz", stepz=10)
+    with pytest.raises(ConfigError, match="sigam: no such option; did you mean sigma"):
+        fx.train("water.xyz", "sgdml", sigam=10)
+    with pytest.raises(ConfigError, match="sigam: unknown key; did you mean sigma"):
+        fx.train("water.xyz", {"kind": "sgdml", "sigam": 10})
+    with pytest.raises(ConfigError, match="sigma: no such option; it belongs to sgdml"):
+        fx.train("water.xyz", "bpnn", sigma=10)
+    with pytest.raises(InputError, match="sgdml: no hyperparameter 'sigam'; did you mean sigma"):
+        make_family("sgdml", {"sigam": 10})
     with pytest.raises(ConfigError, match="start: missing"):
         fx.md("water.flex")
     with pytest.raises(ConfigError, match="steps: expected a number, got 'many'"):

@@ -12,12 +12,15 @@ from flexcalc.fields import PotentialLike
 
 @dataclass(frozen=True, kw_only=True)
 class Init:
-    """Print a commented TOML file with every field of a command."""
+    """Print a commented TOML file with every field of a command, or copy the example inputs."""
 
     positional: ClassVar[tuple[str, ...]] = ("command",)
 
-    command: str
+    command: str | None = None
     """Name of the command, such as label."""
+    examples: bool = False
+    """Copy the example inputs that come with flexcalc, run files and geometries, into a new folder
+    inputs in the current folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
