@@ -300,7 +300,7 @@ def evaluate(
         models: Potentials to evaluate.
         dataset: Labelled test frames.
         by: Coordinates whose bins define the regions, such as "dihedral 4 6 7 12" (counted from
-            0).
+            0), or tags of the frames, such as config_type, whose values do.
         bins: Number of bins per coordinate.
         frames: Maximum number of frames, drawn at random; all by default.
         worst: Number of frames to write out, those with the largest errors.
@@ -380,6 +380,7 @@ def export(
 def info(
     place: Any,
     *,
+    picture: Path | str | None = None,
     energy_key: str | None = None,
     forces_key: str | None = None,
     audit: PotentialLike | None = None,
@@ -388,8 +389,9 @@ def info(
     """Describe a model, a dataset, a run folder, or an object that is one of these.
 
     Args:
-        place: File, folder or address; in Python also a potential, a Dataset, ase.Atoms or a
-            result.
+        place: File, folder, address or smiles:TEXT; in Python also a potential, a Dataset,
+            ase.Atoms or a result. Of geometries, atoms are numbered and dihedrals listed.
+        picture: File NAME.svg to write: a picture of the molecule with its atoms numbered.
         energy_key: Key of a dataset's energies; by default any of the usual ones.
         forces_key: Key or column of a dataset's forces.
         audit: Potential that a dataset's labels come from: a sample is computed again and
@@ -406,6 +408,10 @@ def info(
         >>> found = fx.info(molecule("H2O"))
         >>> found.what, found.molecule, found.facts["frames"]
         ('dataset', 'H2O', 1)
+        >>> found.structure.bonded_to
+        ((1, 2), (0,), (0,))
+        >>> fx.info(molecule("CH3CH2OH")).rotatable_dihedrals
+        ('dihedral 1 0 2 3', 'dihedral 2 0 1 6')
     """
 
 def init(

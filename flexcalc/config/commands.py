@@ -144,7 +144,8 @@ class Evaluate(LabelledFrames, MapsAtoms, OpensPotentials):
     dataset: GeometryLike
     """Labelled test frames."""
     by: tuple[str, ...] = ()
-    """Coordinates whose bins define the regions, such as "dihedral 4 6 7 12" (counted from 0)."""
+    """Coordinates whose bins define the regions, such as "dihedral 4 6 7 12" (counted from 0), or
+    tags of the frames, such as config_type, whose values do."""
     bins: Bins = 18
     """Number of bins per coordinate."""
     frames: Count | None = None

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from flexcalc.fields import FAMILY, GEOMETRIES, INTERNAL, POTENTIAL
+from flexcalc.files import SMILES
 from flexcalc.registry import COMMITTEE, FAMILIES, family, is_reference, members_of
 
 PLACES = frozenset(
@@ -158,7 +159,7 @@ def placed(text: str, folder: Path) -> str:
     script = re.fullmatch(r"ase:([^?]+\.py)(:.*)", text)
     if script:
         return f"ase:{_joined(folder, script[1])}{script[2]}"
-    if not text or is_reference(text) or text.startswith("smiles:"):
+    if not text or is_reference(text) or text.startswith(SMILES):
         return text
     return _joined(folder, text)
 

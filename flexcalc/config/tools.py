@@ -41,7 +41,10 @@ class Info(OpensPotentials):
     positional: ClassVar[tuple[str, ...]] = ("place",)
 
     place: Any
-    """File, folder or address; in Python also a potential, a Dataset, ase.Atoms or a result."""
+    """File, folder, address or smiles:TEXT; in Python also a potential, a Dataset, ase.Atoms or a
+    result. Of geometries, atoms are numbered and dihedrals listed."""
+    picture: Path | None = None
+    """File NAME.svg to write: a picture of the molecule with its atoms numbered."""
     energy_key: str | None = None
     """Key of a dataset's energies; by default any of the usual ones."""
     forces_key: str | None = None
