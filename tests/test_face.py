@@ -354,13 +354,13 @@ def test_info_numbers_the_atoms_of_a_geometry(here, run, capsys):
     ethanol = ROOT / "inputs/ethanol.xyz"
     found = fx.info(ethanol)
     assert found.structure.bonded_to[:3] == ((1, 3, 4, 5), (0, 2, 6, 7), (1, 8))
-    assert found.rotatable_dihedrals == ("dihedral 2 1 0 3", "dihedral 0 1 2 8")
+    assert found.rotatable_dihedrals == ("dihedral 3 0 1 2", "dihedral 0 1 2 8")
     html = found._repr_html_()
     assert all(f">{atom}</text>" in html for atom in range(9))
     assert run("info", ethanol, "--picture", "atoms.svg") == 0
     lines = capsys.readouterr().out.splitlines()
     assert "0        C        1 3 4 5" in lines
-    assert lines[-2:] == ['  "dihedral 2 1 0 3"  O-C-C-H', '  "dihedral 0 1 2 8"  C-C-O-H']
+    assert lines[-2:] == ['  "dihedral 3 0 1 2"  H-C-C-O', '  "dihedral 0 1 2 8"  C-C-O-H']
     drawn = xml.etree.ElementTree.parse("atoms.svg")
     texts = [one.text for one in drawn.iter("{http://www.w3.org/2000/svg}text")]
     assert sorted(texts) == [str(atom) for atom in range(9)]

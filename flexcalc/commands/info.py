@@ -26,7 +26,7 @@ def info(options: Info) -> Description:
         >>> found.structure.bonded_to
         ((1, 2), (0,), (0,))
         >>> fx.info(molecule("CH3CH2OH")).rotatable_dihedrals
-        ('dihedral 1 0 2 3', 'dihedral 2 0 1 6')
+        ('dihedral 6 0 1 2', 'dihedral 0 1 2 3')
     """
     if hasattr(options.place, "get_positions") or isinstance(options.place, list | tuple):
         options = replace(options, place=as_geometries(options.place))
