@@ -300,7 +300,7 @@ def evaluate(
         models: Potentials to evaluate.
         dataset: Labelled test frames.
         by: Coordinates whose bins define the regions, such as "dihedral 4 6 7 12" (counted from
-            0).
+            0), or tags of the frames, such as config_type, whose values do.
         bins: Number of bins per coordinate.
         frames: Maximum number of frames, drawn at random; all by default.
         worst: Number of frames to write out, those with the largest errors.
@@ -381,6 +381,7 @@ def export(
 def info(
     place: Any,
     *,
+    picture: Path | str | None = None,
     audit: PotentialLike | None = None,
     trust: bool = False,
     energy_unit: str | None = None,
@@ -393,8 +394,9 @@ def info(
     """Describe a model, a dataset, a run folder, or an object that is one of these.
 
     Args:
-        place: File, folder or address; in Python also a potential, a Dataset, ase.Atoms or a
-            result.
+        place: File, folder, address or smiles:TEXT; in Python also a potential, a Dataset,
+            ase.Atoms or a result. Of geometries, atoms are numbered and dihedrals listed.
+        picture: File NAME.svg to write: a picture of the molecule with its atoms numbered.
         audit: Potential that a dataset's labels come from: a sample is computed again and
             compared with it, which finds wrong units, signs, zeros of energy and orders of
             atoms.
@@ -418,18 +420,29 @@ def info(
         >>> found = fx.info(molecule("H2O"))
         >>> found.what, found.molecule, found.facts["frames"]
         ('dataset', 'H2O', 1)
+        >>> found.structure.bonded_to
+        ((1, 2), (0,), (0,))
+        >>> fx.info(molecule("CH3CH2OH")).rotatable_dihedrals
+        ('dihedral 6 0 1 2', 'dihedral 0 1 2 3')
     """
 
 def init(
-    command: str,
+    command: str | None = None,
+    *,
+    examples: bool = False,
 ) -> str:
     """Return a commented TOML file with every field of a command, as the command line prints it.
 
+    With `examples=True` the example inputs are copied into a new folder `inputs` instead.
+
     Args:
         command: Name of the command, such as label.
+        examples: Copy the example inputs that come with flexcalc, run files and geometries,
+            into a new folder inputs in the current folder.
 
     Returns:
-        The text of the file. Raises InputError where no command of that name takes one.
+        The text of the file, or a line that says what was copied. Raises InputError where no
+        command of that name takes one, or if there is a folder `inputs` already.
 
     Example:
         >>> import flexcalc as fx
@@ -1019,7 +1032,7 @@ def train(
     dataset: GeometryLike,
     family: Family | str | Sequence[Family | str] = ...,
     *,
-    points: int = 200,
+    points: int | None = None,
     validation_points: int | None = None,
     selection: Literal['stratified', 'random', 'farthest', 'clusters'] = 'stratified',
     refine_rounds: int = 0,
@@ -1074,9 +1087,11 @@ def train(
         family: Model families to train, each with its hyperparameters.
             One of 'sgdml', 'schnet', 'painn', 'bpnn', 'so3net', 'mace', 'gap', 'gap-study',
             'mixture'; its own options may stand here too.
-        points: Number of training points.
+        points: Number of training points; by default 200, or half of the frames if there are
+            fewer than 400.
         validation_points: Number of validation frames, which select the hyperparameters; by
-            default 200, or all remaining frames if those are fewer.
+            default 200, or all remaining frames if those are fewer, or a quarter of fewer than
+            400 frames if `points` is left to its default too.
         selection: Selection of training points: `stratified` preserves the distribution of
             energies, if any; `random` draws frames uniformly; `farthest` adds the frame least
             similar to those selected so far; `clusters` draws from each cluster of similar

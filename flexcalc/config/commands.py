@@ -46,6 +46,9 @@ from flexcalc.methods.sampling import Sampling, Thermal
 from flexcalc.training.refinement import By
 from flexcalc.training.selection import Selection
 
+USUAL_POINTS = 200
+"""Training points by default, where there are twice as many frames; see `tasks/fitting.py`."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Label(RunsOnWorkers, OpensPotentials):
@@ -88,11 +91,13 @@ class Train(LabelledFrames, OpensPotentials):
     and networks are trained on forces alone."""
     family: Annotated[tuple[Any, ...], FAMILY] = ("sgdml",)
     """Model families to train, each with its hyperparameters."""
-    points: Count = 200
-    """Number of training points."""
+    points: Count | None = None
+    """Number of training points; by default 200, or half of the frames if there are fewer than
+    400."""
     validation_points: Natural | None = None
     """Number of validation frames, which select the hyperparameters; by default 200, or all
-    remaining frames if those are fewer."""
+    remaining frames if those are fewer, or a quarter of fewer than 400 frames if `points` is left
+    to its default too."""
     selection: Selection = "stratified"
     """Selection of training points: `stratified` preserves the distribution of energies, if any;
     `random` draws frames uniformly; `farthest` adds the frame least similar to those selected
@@ -121,6 +126,11 @@ class Train(LabelledFrames, OpensPotentials):
     seed: Natural = 0
     """Seed of all random numbers."""
 
+    @property
+    def training_points(self) -> int:
+        """`points`, or the usual number where it is not set."""
+        return self.points or USUAL_POINTS
+
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate(LabelledFrames, MapsAtoms, OpensPotentials):
@@ -134,7 +144,8 @@ class Evaluate(LabelledFrames, MapsAtoms, OpensPotentials):
     dataset: GeometryLike
     """Labelled test frames."""
     by: tuple[str, ...] = ()
-    """Coordinates whose bins define the regions, such as "dihedral 4 6 7 12" (counted from 0)."""
+    """Coordinates whose bins define the regions, such as "dihedral 4 6 7 12" (counted from 0), or
+    tags of the frames, such as config_type, whose values do."""
     bins: Bins = 18
     """Number of bins per coordinate."""
     frames: Count | None = None

@@ -12,12 +12,15 @@ from flexcalc.fields import PotentialLike
 
 @dataclass(frozen=True, kw_only=True)
 class Init:
-    """Print a commented TOML file with every field of a command."""
+    """Print a commented TOML file with every field of a command, or copy the example inputs."""
 
     positional: ClassVar[tuple[str, ...]] = ("command",)
 
-    command: str
+    command: str | None = None
     """Name of the command, such as label."""
+    examples: bool = False
+    """Copy the example inputs that come with flexcalc, run files and geometries, into a new folder
+    inputs in the current folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +41,10 @@ class Info(LabelledFrames, OpensPotentials):
     positional: ClassVar[tuple[str, ...]] = ("place",)
 
     place: Any
-    """File, folder or address; in Python also a potential, a Dataset, ase.Atoms or a result."""
+    """File, folder, address or smiles:TEXT; in Python also a potential, a Dataset, ase.Atoms or a
+    result. Of geometries, atoms are numbered and dihedrals listed."""
+    picture: Path | None = None
+    """File NAME.svg to write: a picture of the molecule with its atoms numbered."""
     audit: PotentialLike | None = None
     """Potential that a dataset's labels come from: a sample is computed again and compared with it,
     which finds wrong units, signs, zeros of energy and orders of atoms."""

@@ -132,7 +132,11 @@ def parity(what: str, reference: np.ndarray, predicted: np.ndarray) -> Drawing:
 
 
 def errors_by_region(
-    edges: np.ndarray, errors: np.ndarray, population: np.ndarray, labels: tuple[str, str]
+    edges: np.ndarray,
+    errors: np.ndarray,
+    population: np.ndarray,
+    labels: tuple[str, str],
+    names: Sequence[str] = (),
 ) -> Drawing:
     """Errors by bins of a coordinate, the worst bin marked, and the frames in each bin.
 
@@ -142,8 +146,9 @@ def errors_by_region(
         population: (bins,) frames.
         labels: of the coordinate and of the error, such as "dihedral 0 1 2 3 / degrees" and
             "force RMSE".
+        names: (bins,) values of a tag, which are regions in place of bins.
     """
-    return plots.regions(edges, errors, population, labels)
+    return plots.regions(edges, errors, population, labels, names)
 
 
 # Paths

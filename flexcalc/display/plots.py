@@ -173,6 +173,7 @@ def regions(
     errors: np.ndarray,
     population: np.ndarray,
     labels: tuple[str, str],
+    names: Sequence[str] = (),
 ) -> None:
     """Error by bins of a coordinate, the worst marked; frames in each bin below.
 
@@ -181,6 +182,7 @@ def regions(
         errors: (bins,), not-a-number where a bin is empty.
         population: (bins,).
         labels: of the coordinate and of the error.
+        names: (bins,) of the bins; without them they are told by their edges.
     """
     below = axes.inset_axes((0.0, -0.5, 1.0, 0.42), sharex=axes)
     middles, widths = (edges[1:] + edges[:-1]) / 2, 0.86 * np.diff(edges)
@@ -193,6 +195,8 @@ def regions(
     below.set_xlim(edges[0] - margin, edges[-1] + margin)
     if edges[0] == -180 and edges[-1] == 180:
         below.set_xticks(np.arange(-180, 181, 60))
+    if names:
+        below.set_xticks(middles, names, rotation=30, ha="right", rotation_mode="anchor")
     axes.tick_params(labelbottom=False)
     axes.set(ylabel=labels[1])
     below.set(ylabel="frames", xlabel=labels[0])

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from flexcalc.analysis.accuracy import Binning, accuracy
+from flexcalc.analysis.accuracy import Binning, Tag, accuracy
 from flexcalc.config import Evaluate
 from flexcalc.dataset import Dataset
-from flexcalc.errors import FileFormatError
+from flexcalc.errors import FileFormatError, InputError
+from flexcalc.files.frames import is_tag
 from flexcalc.geometry import Coordinate
 from flexcalc.geometry.named import LINEAR_DEGREES
 from flexcalc.potential import Evaluation, in_batches
@@ -35,7 +36,8 @@ def evaluate(options: Evaluate, store: Store) -> Errors:
     if data.energies is None and data.forces is None:
         raise FileFormatError(f"{source}: the dataset has no labels to compare with")
     data = _drawn(data, options)
-    coordinates = [Coordinate.parse(text, trust=options.trust) for text in options.by]
+    regions = [_regions_by(text, data, options.trust) for text in options.by]
+    coordinates = [one for one in regions if isinstance(one, Coordinate)]
     for coordinate in coordinates:
         coordinate.values(data.positions[:1])
     undefined = _undefined(coordinates, data.positions)
@@ -61,7 +63,7 @@ def evaluate(options: Evaluate, store: Store) -> Errors:
             own,
             evaluation,
             rng=np.random.default_rng(options.seed),
-            by=Binning(coordinates, options.bins),
+            by=Binning(regions, options.bins),
             worst=options.worst,
         )
         store.put(PARITY.format(index), _parity(own, evaluation))
@@ -90,6 +92,23 @@ def _drawn(data: Dataset, options: Evaluate) -> Dataset:
         return data
     rng = np.random.default_rng(options.seed)
     return data[np.sort(rng.choice(len(data), options.frames, replace=False))]
+
+
+def _regions_by(text: str, data: Dataset, trust: bool) -> Coordinate | Tag:
+    """What defines regions: a tag of the frames, or a coordinate.
+
+    Raises:
+        InputError: neither is of that name.
+    """
+    if text.strip() in data.tags:
+        return Tag(text.strip())
+    try:
+        return Coordinate.parse(text, trust=trust)
+    except InputError as error:
+        tags = ", ".join(data.tags)
+        if not tags or not is_tag(text.strip()):
+            raise
+        raise InputError(f"{error}; or a tag of the frames: {tags}") from None
 
 
 def _undefined(coordinates: Sequence[Coordinate], positions: np.ndarray) -> list[str]:
@@ -137,9 +156,6 @@ def _tell(store: Store, errors: Errors, *, alone: bool) -> None:
         store.say(errors.line())
     for regions in errors.regions:
         worst, axis = regions.bins[0], regions.coordinate
-        store.say(
-            f"worst region of {axis.label}: {worst.low:g} to {worst.high:g} {axis.unit}, "
-            f"{worst.population} frames"
-        )
+        store.say(f"worst region of {axis.label}: {worst.extent(axis)}, {worst.population} frames")
     for note in errors.warnings:
         store.warn(note)

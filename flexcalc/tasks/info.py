@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from flexcalc.config import Info
 from flexcalc.config.reading import LARGEST_FILE
 from flexcalc.dataset import Dataset
 from flexcalc.errors import FileFormatError, InputError, MoleculeError, UnitError
+from flexcalc.geometry import Structure
 from flexcalc.labelling import LABELS
 from flexcalc.masses import atomic_masses, isotopes
 from flexcalc.models.bonding import FACT
@@ -44,12 +46,16 @@ def info(options: Info) -> Description:
         return _of_dataset(given)
     if not isinstance(given, str | Path):
         return _of_potential(open_potential(given))
-    path = Path(given)
+    if str(given).startswith(files.SMILES):
+        return _of_smiles(str(given).removeprefix(files.SMILES))
+    path, _ = files.split_frames(given)
     if (path / "run.toml").exists() or (path / RESULTS).exists():
         return _of_run(path)
+    if not os.path.lexists(path) and files.hint_of(path):
+        raise InputError(f"{given}: no such file{files.hint_of(path)}")
     if path.is_dir() or not path.exists() or _is_model_file(path):
         return _of_model(str(given), options.trust)
-    return _of_dataset(_read_leniently(path, options))
+    return _of_dataset(_read_leniently(given, options))
 
 
 def _is_model_file(path: Path) -> bool:
@@ -113,7 +119,24 @@ def _of_dataset(data: Dataset) -> Description:
     if data.energies is not None and len(data):
         spread = (data.energies.max() - data.energies.min()) / KCAL_MOL
         facts["energy_range_kcal_mol"] = round(float(spread), 3)
-    return Description("dataset", facts)
+    structure = Structure.of(data.numbers, data.positions) if len(data) else None
+    return Description("dataset", facts, structure)
+
+
+def _of_smiles(text: str) -> Description:
+    """The molecule of a SMILES, whose atoms are numbered as `flexcalc label` numbers them."""
+    from flexcalc.methods.conformers import charge_and_unpaired, embedded
+
+    data = embedded(text)
+    charge, unpaired = charge_and_unpaired(text)
+    facts: dict[str, JSON] = {
+        "molecule": formula(data.numbers),
+        "atoms": len(data.numbers),
+        "charge": charge,
+        "multiplicity": unpaired + 1,
+        **_isotopes(data),
+    }
+    return Description("SMILES", facts, Structure.of(data.numbers, data.positions))
 
 
 def _labels_of(options: Info) -> Dataset:
@@ -126,11 +149,12 @@ def _labels_of(options: Info) -> Dataset:
         return options.place
     if not isinstance(options.place, str | Path):
         raise InputError("info: expected a dataset, whose labels audit computes again")
-    path = Path(options.place)
-    path = path / LABELS if (path / LABELS).exists() else path
+    given: Path | str = options.place
+    given = Path(given) / LABELS if (Path(given) / LABELS).exists() else given
+    path, _ = files.split_frames(given)
     if path.suffix not in files.SUFFIXES or not path.is_file() or _is_model_file(path):
         raise InputError(f"{path}: expected a dataset, whose labels --audit computes again")
-    return _read_leniently(path, options)
+    return _read_leniently(given, options)
 
 
 def _audited(data: Dataset, options: Info) -> Description:
@@ -145,7 +169,7 @@ def _audited(data: Dataset, options: Info) -> Description:
     lines: dict[str, JSON] = {
         f"finding {number}": line for number, line in enumerate(found.findings, 1)
     }
-    return Description("dataset", {**described.facts, "audit": shown | lines})
+    return replace(described, facts={**described.facts, "audit": shown | lines})
 
 
 def _isotopes(data: Dataset) -> dict[str, str]:
@@ -159,7 +183,7 @@ def _isotopes(data: Dataset) -> dict[str, str]:
     return {"isotopes": masses} if masses else {}
 
 
-def _read_leniently(path: Path, options: Info) -> Dataset:
+def _read_leniently(path: Path | str, options: Info) -> Dataset:
     """Read a dataset; one that does not say its units is taken as kcal/mol, as sGDML does."""
     try:
         return options.read(path)

@@ -126,6 +126,8 @@ def _plain_start(given: Path | Dataset, atoms: Dataset, folder: Path) -> Path:
 
 
 def _is_plain(path: Path, atoms: Dataset) -> bool:
+    if files.split_frames(path)[1] is not None:
+        return False
     with open_regular(path, None) as stream:
         marked = stream.read(3) == UTF8_MARK
     usual = atoms.provenance.units.split(", ")[1] == "angstrom" or declares_units(path)

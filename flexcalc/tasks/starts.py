@@ -12,12 +12,12 @@ import numpy as np
 from flexcalc import files
 from flexcalc.config import Label
 from flexcalc.dataset import Dataset
+from flexcalc.files import SMILES
 from flexcalc.methods.sampling import concatenate_unlabelled
 from flexcalc.potential import Potential, check_molecule
 from flexcalc.store import Store
 from flexcalc.tasks.molecule import Electrons, electrons_of
 
-SMILES = "smiles:"
 STARTS = "starts.xyz"
 
 

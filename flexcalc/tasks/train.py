@@ -25,7 +25,7 @@ from flexcalc.tasks.baseline import (
     needed_frames,
     open_baseline,
 )
-from flexcalc.tasks.fitting import Fit, Fitted, Split, held_out, split, with_validation_points
+from flexcalc.tasks.fitting import Fit, Fitted, Split, held_out, said_sizes, split, with_sizes
 from flexcalc.tasks.molecule import electrons_of, following
 from flexcalc.training.checkpoints import Checkpoints
 
@@ -58,13 +58,16 @@ def train(options: Train, store: Store) -> Training:
     """
     data = options.read(options.dataset)
     options = following(options, electrons_of(data))
-    options = with_validation_points(options, len(data))
+    asked, options = options, with_sizes(options, len(data))
     parts = split(data, options, np.random.default_rng(options.seed))
     baseline = _checked(options, store, data)
     found = store.begin(options)
     if found is not None:
         store.deliver(found["model"])
         return Training.from_dict(found, store).opened_with(options.trust)
+    sizes = said_sizes(asked, options, len(data))
+    if sizes is not None:
+        store.say(sizes)
     _note_split(store, _split_record(data, parts, baseline))
     equal = first_equal(data.positions)
     repeated = int((equal != np.arange(len(data))).sum())
@@ -93,8 +96,9 @@ def _checked(options: Train, store: Store, data: Dataset) -> Baseline | None:
     Raises:
         InputError: one cannot be, or could not be kept.
     """
-    if any(points > options.points for points in options.learning_curve):
-        raise InputError(f"learning_curve: expected sizes up to points = {options.points}")
+    largest = options.training_points
+    if any(points > largest for points in options.learning_curve):
+        raise InputError(f"learning_curve: expected sizes up to points = {largest}")
     for family in options.family:
         check_labels(family, data)
         check_family(family, data.numbers)
@@ -248,7 +252,7 @@ class _Model:
         options, labels = self.options, self.labels
         judged = labels.labels(fitted.split.validation)
         order = np.random.default_rng([options.seed, 1]).permutation(fitted.split.train)
-        for points in sorted(set(options.learning_curve) - {options.points}):
+        for points in sorted(set(options.learning_curve) - {options.training_points}):
             row = self.checkpoints.load(f"learning-{points}")
             if row is None:
                 fewer = labels.labels(np.sort(order[:points]))

@@ -195,6 +195,31 @@ def test_by_default_200_frames_validate_or_all_that_are_left(points, expected):
     assert (fit.errors.force_rmse_kcal_mol_A is None) == (expected == 0)
 
 
+@pytest.mark.parametrize(
+    ("frames", "options", "expected"),
+    [
+        (60, {}, (30, 15, 15)),
+        (399, {}, (199, 99, 101)),
+        (401, {}, (200, 200, 1)),
+        (60, {"validation_points": 20}, (30, 20, 10)),
+        (60, {"points": 20}, (20, 40, 0)),
+        (60, {"folds": 3}, (40, 20, 0)),
+    ],
+)
+def test_few_frames_are_shared_by_default(frames, options, expected, recwarn):
+    fit = flexcalc.train(springs(frames), sigma=5.0, symmetry=False, **options)
+    held_out = 0 if fit.held_out is None else len(fit.held_out)
+    assert (fit.training_points, fit.validation_points, held_out) == expected
+
+
+def test_a_line_says_how_few_frames_were_shared(here, run, capsys):
+    assert run("train", "water.xyz", "--sigma", "5") == 0
+    said = "60 frames: 30 training points, 15 validation frames, 15 held out (points and "
+    assert capsys.readouterr().out.startswith(said)
+    assert "points = 30\nvalidation_points = 15" in Path("train/run.toml").read_text()
+    assert run("evaluate", "train/sgdml.flex", "train/heldout.xyz") == 0
+
+
 def test_the_default_is_the_same_on_the_command_line(here, run):
     assert run("train", "water.xyz", "--points", "40", "--sigma", "5") == 0
     assert results("train")["validation_points"] == 20
@@ -209,6 +234,7 @@ def test_the_default_is_the_same_on_the_command_line(here, run):
     [
         ({"points": 20, "validation_points": 41}, InputError, "60 frames are too few"),
         ({"points": 61}, InputError, "60 frames are too few"),
+        ({"validation_points": 31}, InputError, "60 frames are too few"),
         ({"points": 20, "folds": 1}, InputError, "folds: expected 0"),
         ({"points": 20, "learning_curve": [30]}, InputError, "learning_curve"),
         ({"points": 60}, InputError, "no validation frames to choose"),

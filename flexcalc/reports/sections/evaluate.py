@@ -32,6 +32,8 @@ LAWS = {
     "net_torque": "Largest net torque of any frame",
 }
 """Single values of `Accuracy`."""
+UNITS_OF = {"A": "Å", "degrees": "degrees"}
+"""Units of coordinates, as the page shows them."""
 MOST_PICTURES = 6
 
 
@@ -201,26 +203,34 @@ def _regions(block: Regions, name: str) -> str:
     edges = np.array([bins[0].low, *(one.high for one in bins)], dtype=float)
     population = np.array([one.population for one in bins])
     label = block.coordinate.label
-    unit_of = "Å" if block.coordinate.unit == "A" else "degrees"
-    svg = figures.errors_by_region(
-        edges, error, population, (f"{label} / {unit_of}", f"{quantity} RMSE")
-    ).svg(name, f"{quantity.capitalize()} error by {label}")
-    caption = f"{quantity.capitalize()} RMSE in {unit} and number of frames, by bins of {label}."
+    unit_of = UNITS_OF.get(block.coordinate.unit, "")
+    names = [one.name for one in bins] if all(one.name for one in bins) else []
+    axis = f"{label} / {unit_of}" if unit_of else label
+    svg = figures.errors_by_region(edges, error, population, (axis, f"{quantity} RMSE"), names).svg(
+        name, f"{quantity.capitalize()} error by {label}"
+    )
+    by = label if names else f"bins of {label}"
+    caption = f"{quantity.capitalize()} RMSE in {unit} and number of frames, by {by}."
     if np.isfinite(error).any():
         at = int(np.nanargmax(error))
         worst = bins[at]
         caption += (
-            f" Worst: {number(float(worst.low))} to {number(float(worst.high))} {unit_of}, "
+            f" Worst: {_extent(worst)}{f' {unit_of}' if unit_of else ''}, "
             f"{number(float(error[at]))} {unit} over {counted(worst.population, 'frame')}."
         )
     table = _regions_table(sorted(bins, key=badness, reverse=True))
     return html.heading(f"Errors by {label}") + html.figure(svg, caption, table, wide=True)
 
 
+def _extent(region: Region) -> str:
+    """The edges of a bin, or the value of a tag."""
+    return region.name or f"{number(float(region.low))} to {number(float(region.high))}"
+
+
 def _regions_table(bins: Sequence[Region]) -> str:
     rows = [
         (
-            f"{number(float(one.low))} to {number(float(one.high))}",
+            _extent(one),
             number(one.population),
             *_mae_and_rmse(one.force),
             *_mae_and_rmse(one.energy),

@@ -8,8 +8,9 @@ from dataclasses import replace
 import numpy as np
 
 from flexcalc.dataset import Dataset
-from flexcalc.display import figures, html
+from flexcalc.display import atoms, figures, html
 from flexcalc.display.numbers import fixed, number
+from flexcalc.geometry import Structure
 from flexcalc.reports import facts
 from flexcalc.reports.folder import RunFolder
 from flexcalc.results.labels import Labels
@@ -36,6 +37,9 @@ def body(folder: RunFolder) -> str:
         parts.append(_waiting(folder))
     elif labels.energies is not None:
         parts.append(_energies(labels))
+    if labels is not None and len(labels):
+        shown = Structure.of(labels.numbers, labels.positions)
+        parts += [html.heading("Atoms"), atoms.section(shown, "label-atoms")]
     parts.append(_quarantine(folder))
     return "".join(parts)
 
