@@ -83,11 +83,11 @@ def metad(options: Metad, store: Store) -> FreeEnergySurface:
         **watch.speed(),
     )
     # A guard that refuses the start itself leaves nothing to study.
-    return _studied(result, method, start.potential) if samples.log.size else result
+    return _studied(result, options, method, start.potential) if samples.log.size else result
 
 
 def _studied(
-    result: FreeEnergySurface, method: Metadynamics, potential: Potential
+    result: FreeEnergySurface, options: Metad, method: Metadynamics, potential: Potential
 ) -> FreeEnergySurface:
     """The result with what is read off the run's own files; the surface is kept."""
     store = result.store
@@ -97,7 +97,7 @@ def _studied(
     sampled = Sampled.of_rows(colvar.time_fs, colvar.temperature_K, colvar.energies, result.walkers)
     # All hills lift a walker only where it is at the centre of each.
     work_eV = float(hills.heights.sum())
-    warnings = warned(store, implausible_motion(method.dynamics, potential, sampled, work_eV))
+    warnings = warned(store, implausible_motion(options.method, potential, sampled, work_eV))
     result = replace(result, hills=len(hills), temperature_mean_K=kelvin, warnings=warnings)
     if not len(hills):
         return result

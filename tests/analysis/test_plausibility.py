@@ -146,7 +146,9 @@ def test_sound_temperatures_raise_no_alarm(picoseconds):
             assert said_of(time, found * (1 + off), 300.0) == []
 
 
-@pytest.mark.parametrize(("kelvin", "picoseconds"), [(823.0, 0.5), (420.0, 4.0), (345.0, 40.0), (180.0, 4.0)])
+@pytest.mark.parametrize(
+    ("kelvin", "picoseconds"), [(823.0, 0.5), (420.0, 4.0), (345.0, 40.0), (180.0, 4.0)]
+)
 def test_temperatures_that_miss_the_bath_are_named(rng, kelvin, picoseconds):
     time, found = records(rng, kelvin, picoseconds=picoseconds)
     (line,) = said_of(time, found, 300.0)

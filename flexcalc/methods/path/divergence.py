@@ -13,12 +13,12 @@ DIVERGED = "diverged"
 """Reason of the error."""
 
 SANE_EV, SANE_EV_ATOM = 25.0, 5.0
-"""Height of a path, and what is added for each atom: the energy that holds the molecule together is
-some eV an atom, so that no barrier is higher."""
+"""Energy by which an image may differ from the lower end of a path, and what is added for each
+atom: some eV an atom hold a molecule together, so that no barrier is higher."""
 
 
 class DivergenceGuard:
-    """Stops a search whose forces overflow, or whose path rises by more than any barrier has.
+    """Stops a search whose forces overflow, or whose path rises or falls beyond any barrier.
 
     Args:
         atoms: number of atoms.
@@ -26,8 +26,7 @@ class DivergenceGuard:
 
     def __init__(self, atoms: int):
         self.sane_eV = SANE_EV + SANE_EV_ATOM * atoms
-        """Height in eV beyond which a path has no barrier that means anything."""
-        self._lowest = np.inf
+        self._least = np.inf
 
     def __call__(self, state: Any) -> None:
         """Check the state of a path method, and stop the search if it diverges.
@@ -35,31 +34,34 @@ class DivergenceGuard:
         Raises:
             GuardError: its reason is DIVERGED.
         """
-        height = height_of(state)
-        self._lowest = min(self._lowest, height)
-        if not np.isfinite(state.residual) or height > self._lowest + self.sane_eV:
+        _, off = farthest(state)
+        self._least = min(self._least, abs(off))
+        if not np.isfinite(state.residual) or abs(off) > self._least + self.sane_eV:
             raise self._error(state)
 
-    def check_height(self, state: Any) -> None:
-        """Refuse a path that the search leaves too high, as from a start where atoms collide.
+    def check_last(self, state: Any) -> None:
+        """Refuse the last path of a search that is still too high, as where atoms collide.
 
         Raises:
             GuardError: its reason is DIVERGED.
         """
-        if not height_of(state) < self.sane_eV:
+        if not abs(farthest(state)[1]) < self.sane_eV:
             raise self._error(state)
 
     def _error(self, state: Any) -> GuardError:
-        top = int(np.argmax(state.evaluation.energies))
+        image, off = farthest(state)
         return GuardError(
-            f"step {state.step}: the search of the path has diverged, image {top} is "
-            f"{height_of(state) / KCAL_MOL:.3g} kcal/mol above the lower end; start "
-            "from another path (--interpolation idpp or geodesic, or a scan)",
+            f"step {state.step}: the search of the path has diverged, image {image} is "
+            f"{abs(off) / KCAL_MOL:.3g} kcal/mol {'above' if off > 0 else 'below'} the lower end; "
+            "start from another path (--interpolation idpp or geodesic, or a scan)",
             DIVERGED,
         )
 
 
-def height_of(state: Any) -> float:
-    """Energy in eV of the highest image of a path above its lower end."""
+def farthest(state: Any) -> tuple[int, float]:
+    """The image whose energy differs most from that of the lower end, and its energy above that
+    in eV."""
     energies = state.evaluation.energies
-    return float(energies.max() - min(energies[0], energies[-1]))
+    off = energies - min(energies[0], energies[-1])
+    image = int(np.argmax(np.abs(off)))
+    return image, float(off[image])

@@ -122,13 +122,13 @@ def _iterate(job: PathJob, store: Store, first: np.ndarray) -> tuple[State, list
                 checkpoint=checkpoint,
                 observers=[watch],
             )
-        guard.check_height(state)
+        guard.check_last(state)
         return state, []
     except GuardError as error:
         if error.reason != DIVERGED or not recorder.log.size:
             raise
         state = _best(job, store, first)
-        guard.check_height(state)
+        guard.check_last(state)
         return state, [
             f"{error}; the path of step {state.step}, which had the smallest force, is kept, and "
             "its barrier is not converged"
