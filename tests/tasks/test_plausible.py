@@ -63,7 +63,8 @@ def test_dynamics_that_miss_the_bath_warn_and_results_keep_it(tmp_path):
     with pytest.warns(PlausibilityWarning, match="misses that of the bath, 300 K"):
         run = fx.md(
             Water(swirl=0.1), water(), method=fx.Langevin(friction_per_ps=20.0), steps=600,
-            frame_every=5, replicas=8, keep_bonds=False, min_contact=0.0, output=tmp_path / "hot", progress=False,
+            frame_every=5, replicas=8, keep_bonds=False, min_contact=0.0,
+            output=tmp_path / "hot", progress=False,
         )  # fmt: skip
     found = json.loads((tmp_path / "hot/results.json").read_text())
     assert found["warnings"] == list(run.warnings)
