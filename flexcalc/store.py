@@ -50,6 +50,10 @@ class FlexcalcWarning(UserWarning):
     """A warning about a result."""
 
 
+class PlausibilityWarning(FlexcalcWarning):
+    """A warning that a result cannot be right, or not be what was asked for."""
+
+
 class Log(Protocol):
     """Records that are only ever appended."""
 

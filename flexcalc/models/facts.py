@@ -122,6 +122,16 @@ def baseline_facts(facts: BaselineFacts) -> BaselineFacts:
     return cast(BaselineFacts, {key: value for key, value in known.items() if value is not None})
 
 
+class TrainingEnergies(TypedDict):
+    """Energies of the training frames, in eV; those of the sum, for a model on a baseline."""
+
+    lowest: float
+    highest: float
+    mean: float
+    spread: float
+    """Standard deviation."""
+
+
 class ModelFacts(BaselineFacts, total=False):
     """Facts of a model; see the module."""
 
@@ -153,6 +163,8 @@ class ModelFacts(BaselineFacts, total=False):
     """What the training noted."""
     bonding: list[list[list[float]]]
     """Geometries (kinds, atoms, 3) of training frames that are bonded differently."""
+    training_energies_eV: TrainingEnergies
+    """Of models whose training frames have energies."""
     permutations: int
     features: int
     longest_feature_A: float

@@ -186,6 +186,11 @@ class Result(Figures):
     store: Store
     stopped: Stop | None = None
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What to know before the result is used, a line each."""
+        return ()
+
     @classmethod
     def from_dict(cls, found: Mapping[str, Any], store: Store) -> Self:
         """The result whose figures stand in results.json.
@@ -268,6 +273,7 @@ class Result(Figures):
             view = molecule.look(geometry.numbers, geometry.positions)
             picture = molecule.picture(view, 0, f"flexcalc-{known}", f"The molecule {known}")
         notes = [] if self.stopped is None else [f"Stopped: {self.stopped.message}"]
+        notes += [f"Warning: {one}" for one in self.warnings]
         body = html.notes(notes) + html.cards(self.cards())
         return html.in_notebook(f"flexcalc {self.command}", title, body, picture)
 
@@ -378,3 +384,5 @@ class MoleculeResult(Result):
     """Atoms whose masses are not the standard ones."""
     atom_map: tuple[int, ...] | None = figure("", default=None)
     """Order (atoms,) in which the atoms of the start were put to be those of the model."""
+    warnings: tuple[str, ...] = figure("", default=())
+    """What is implausible in the result, a line each (`analysis/plausibility.py`)."""

@@ -50,6 +50,8 @@ class Saddle(MoleculeResult):
 
     symmetry_numbers: Mapping[str, int] | None = None
 
+    warnings: tuple[str, ...] = figure("", key="saddle_warnings", default=())
+    """What is implausible in the saddle, a line each."""
     converged: bool = figure("converged", key="saddle_converged")
     """Whether no atom's force is longer than asked for."""
     steps: int = figure("steps to the saddle", key="saddle_steps")

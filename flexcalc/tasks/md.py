@@ -20,14 +20,17 @@ from flexcalc.results.trajectory import SCALARS, TRAJECTORY, Trajectory
 from flexcalc.store import Store
 from flexcalc.tasks.motion import (
     ADVICE,
+    Sampled,
     Start,
     Watch,
     frames_of,
+    implausible_motion,
     move,
     open_start,
     table_bytes,
     trajectory_bytes,
 )
+from flexcalc.tasks.plausible import warned
 
 COLUMNS = "step,time_fs,replica,temperature_K,potential_eV,kinetic_eV,conserved_eV\n"
 PLUMED, SCRIPT = "plumed", "plumed.dat"
@@ -63,6 +66,9 @@ def md(options: Md, store: Store) -> Trajectory:
     means = _means(options.replicas, csv_blocks(store.stream(SCALARS)))
     picoseconds = steps * options.method.timestep_fs * 1e-3
     drift = means.conserved_change_eV
+    # PLUMED's work is what the conserved energy has gained; without it a gain is an error.
+    work_eV = drift if drift is not None and script is not None else 0.0
+    messages = implausible_motion(options.method, start.potential, means.sampled, work_eV)
     if drift is not None:
         drift *= 1e3 / max(len(start.potential.numbers) * picoseconds, 1e-12)
     return Trajectory(
@@ -75,6 +81,7 @@ def md(options: Md, store: Store) -> Trajectory:
         temperature_mean_K=means.temperature_K,
         potential_mean_eV=means.potential_eV,
         conserved_drift_meV_atom_ps=drift,
+        warnings=warned(store, messages),
         **known,
         **watch.speed(),
     )
@@ -170,16 +177,21 @@ class _Render:
 
 
 class _Means(NamedTuple):
-    """Means over replicas and records, and the mean change of the conserved energy."""
+    """Means over replicas and records, the mean change of the conserved energy, and what is judged.
 
+    Those are None where there are no records.
+    """
+
+    sampled: Sampled
     temperature_K: float | None = None
     potential_eV: float | None = None
     conserved_change_eV: float | None = None
 
 
 def _means(replicas: int, blocks: Iterable[Mapping[str, np.ndarray]]) -> _Means:
-    """Means of the scalars, which are read a block at a time; all None where there are none."""
-    sums, rows = np.zeros(2), 0
+    """Means of the scalars, which are read a block at a time, and what is judged of them."""
+    columns: dict[str, list[np.ndarray]] = {"time_fs": [], "temperature_K": []}
+    sums, rows, lowest = np.zeros(2), 0, np.inf
     first = last = np.zeros(0)
     for block in blocks:
         conserved = block["conserved_eV"]
@@ -187,7 +199,12 @@ def _means(replicas: int, blocks: Iterable[Mapping[str, np.ndarray]]) -> _Means:
         sums += block["temperature_K"].sum(), block["potential_eV"].sum()
         first = np.append(first, conserved[: replicas - len(first)])
         last = np.append(last, conserved)[-replicas:]
+        lowest = float(block["potential_eV"].min(initial=lowest))
+        for name, parts in columns.items():
+            parts.append(block[name])
     if not rows:
-        return _Means()
+        return _Means(Sampled(np.zeros(0), np.zeros((0, replicas)), np.inf))
+    time_fs, temperatures = (np.concatenate(parts) for parts in columns.values())
+    sampled = Sampled(time_fs[::replicas], temperatures.reshape(-1, replicas), lowest)
     kelvin, potential_eV = (sums / rows).tolist()
-    return _Means(kelvin, potential_eV, float((last - first).mean()))
+    return _Means(sampled, kelvin, potential_eV, float((last - first).mean()))

@@ -16,6 +16,7 @@ from flexcalc.methods.bias import Wall
 from flexcalc.methods.guard import BendGuard, Guard
 from flexcalc.methods.iterate import Recorder, Setup
 from flexcalc.methods.metadynamics import Metadynamics, MetadynamicsState, WellTempered
+from flexcalc.potential import Potential
 from flexcalc.results.free_energy import (
     COLVAR,
     HILLS,
@@ -25,15 +26,18 @@ from flexcalc.results.free_energy import (
 )
 from flexcalc.store import Store
 from flexcalc.tasks.motion import (
+    Sampled,
     Watch,
     announce_sampling,
     bath_of,
     biased_coordinates,
     checked_start,
     frames_of,
+    implausible_motion,
     move,
     open_start,
 )
+from flexcalc.tasks.plausible import warned
 from flexcalc.units import KCAL_MOL
 
 
@@ -79,16 +83,22 @@ def metad(options: Metad, store: Store) -> FreeEnergySurface:
         **watch.speed(),
     )
     # A guard that refuses the start itself leaves nothing to study.
-    return _studied(result, method) if samples.log.size else result
+    return _studied(result, options, method, start.potential) if samples.log.size else result
 
 
-def _studied(result: FreeEnergySurface, method: Metadynamics) -> FreeEnergySurface:
+def _studied(
+    result: FreeEnergySurface, options: Metad, method: Metadynamics, potential: Potential
+) -> FreeEnergySurface:
     """The result with what is read off the run's own files; the surface is kept."""
     store = result.store
     colvar = plumed.read_colvar(store.stream(COLVAR), method.coordinates)
     hills = plumed.read_hills(store.stream(HILLS), method.coordinates)
     kelvin = float(colvar.temperature_K.mean()) if len(colvar.time_fs) else None
-    result = replace(result, hills=len(hills), temperature_mean_K=kelvin)
+    sampled = Sampled.of_rows(colvar.time_fs, colvar.temperature_K, colvar.energies, result.walkers)
+    # All hills lift a walker only where it is at the centre of each.
+    work_eV = float(hills.heights.sum())
+    warnings = warned(store, implausible_motion(options.method, potential, sampled, work_eV))
+    result = replace(result, hills=len(hills), temperature_mean_K=kelvin, warnings=warnings)
     if not len(hills):
         return result
     found = study(colvar, hills, method.axes, result.temperature_K)

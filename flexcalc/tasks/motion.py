@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypedDict
 import numpy as np
 
 from flexcalc import files
+from flexcalc.analysis import plausibility
 from flexcalc.dataset import Dataset
 from flexcalc.errors import GuardError, InputError
 from flexcalc.files.frames import to_bytes
@@ -20,6 +21,7 @@ from flexcalc.memory import geometry_bytes, require_memory
 from flexcalc.methods.dynamics import Bath, Dynamics
 from flexcalc.methods.guard import Guard
 from flexcalc.methods.iterate import Checkpoint, Method, Recorder, Setup, State, run
+from flexcalc.models.energies import training_energies
 from flexcalc.potential import Evaluation, Potential
 from flexcalc.progress import Progress, silent
 from flexcalc.registry import name_of, open_potential
@@ -218,6 +220,65 @@ def stop_of(error: GuardError) -> Stop:
     return Stop(
         str(error), error.reason, rows, none if error.positions is None else error.positions
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Sampled:
+    """What dynamics has recorded, to be judged.
+
+    Args:
+        time_fs: (records,) from the start.
+        temperatures_K: (records, replicas) kinetic temperatures.
+        lowest_eV: lowest energy of the model, without a bias.
+    """
+
+    time_fs: np.ndarray
+    temperatures_K: np.ndarray
+    lowest_eV: float
+
+    @classmethod
+    def of_rows(
+        cls, time_fs: np.ndarray, kelvin: np.ndarray, energies_eV: np.ndarray, replicas: int
+    ) -> Sampled:
+        """The records whose rows (records x replicas,) have the replicas in turn."""
+        lowest = float(energies_eV.min(initial=np.inf))
+        return cls(time_fs[::replicas], kelvin.reshape(-1, replicas), lowest)
+
+
+def implausible_motion(
+    method: Dynamics, potential: Potential, found: Sampled, work_eV: float = 0.0
+) -> list[str]:
+    """What to warn of in dynamics.
+
+    Args:
+        method: of the dynamics.
+        potential: without any bias.
+        found: what was recorded.
+        work_eV: that a bias may have done on each replica.
+    """
+    numbers, time_fs, kelvin = potential.numbers, found.time_fs, found.temperatures_K
+    if not len(time_fs):
+        return []
+    freedom, replicas = 3 * len(numbers) - method.fixed(numbers), kelvin.shape[1]
+    targets = np.broadcast_to(method.target_K(0, replicas), kelvin.shape)
+    if getattr(method, "schedule", ()):
+        steps = np.rint(time_fs / method.timestep_fs).astype(int)
+        targets = np.stack([method.target_K(int(step), replicas) for step in steps])
+    known = training_energies(potential)
+    messages = plausibility.exploded(time_fs, kelvin, targets, freedom)
+    relaxation_fs = method.energy_relaxation_fs
+    if relaxation_fs is not None and not messages:
+        messages = plausibility.mean_temperature(
+            time_fs,
+            kelvin,
+            targets,
+            freedom=freedom,
+            relaxation_fs=relaxation_fs,
+            timestep_fs=method.timestep_fs,
+            heating_K=plausibility.bias_heating_K(work_eV, time_fs[-1], relaxation_fs, freedom),
+        )
+    lowest = [found.lowest_eV]
+    return messages + plausibility.below_training(lowest, len(numbers), known, "the dynamics")
 
 
 STATE_ARRAYS = 20

@@ -15,6 +15,7 @@ from flexcalc.files.plumed import WINDOW_COLUMNS, WindowSamples
 from flexcalc.methods.guard import BendGuard, Guard
 from flexcalc.methods.iterate import Recorder, Setup
 from flexcalc.methods.umbrella import Umbrella, UmbrellaState, Windows
+from flexcalc.potential import Potential
 from flexcalc.results.free_energy import (
     COLVAR,
     PROFILE,
@@ -23,15 +24,18 @@ from flexcalc.results.free_energy import (
 )
 from flexcalc.store import Store
 from flexcalc.tasks.motion import (
+    Sampled,
     Watch,
     announce_sampling,
     bath_of,
     biased_coordinates,
     checked_start,
     frames_of,
+    implausible_motion,
     move,
     open_start,
 )
+from flexcalc.tasks.plausible import warned
 
 MOST_PAIRS = 1 << 27
 """Samples times windows that are analysed: 1 GiB an array; of more samples every n-th time is."""
@@ -78,11 +82,11 @@ def umbrella(options: UmbrellaSampling, store: Store) -> FreeEnergyProfile:
         **known,
         **watch.speed(),
     )
-    return result if stopped else _studied(result, options, method)
+    return result if stopped else _studied(result, options, method, start.potential)
 
 
 def _studied(
-    result: FreeEnergyProfile, options: UmbrellaSampling, method: Umbrella
+    result: FreeEnergyProfile, options: UmbrellaSampling, method: Umbrella, potential: Potential
 ) -> FreeEnergyProfile:
     """The result with what is read off the run's own COLVAR; the profile is kept."""
     store = result.store
@@ -99,7 +103,11 @@ def _studied(
     if warning is not None:
         store.warn(warning)
     mean = float(samples.temperature_K.mean())
-    return replace(result.with_study(found), temperature_mean_K=mean)
+    sampled = Sampled.of_rows(
+        samples.time_fs, samples.temperature_K, samples.energies, result.windows
+    )
+    warnings = warned(store, implausible_motion(options.method, potential, sampled))
+    return replace(result.with_study(found), temperature_mean_K=mean, warnings=warnings)
 
 
 def method_of(options: UmbrellaSampling) -> Umbrella:

@@ -218,6 +218,7 @@ def umbrella(folder, rng, coordinates=1):
     samples = plumed.WindowSamples(
         np.repeat(np.arange(60.0), windows),
         values.reshape(-1, coordinates),
+        np.zeros(60 * windows),
         np.full(60 * windows, 300.0),
         np.tile(np.arange(windows), 60),
     )

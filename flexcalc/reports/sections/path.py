@@ -36,6 +36,7 @@ def body(folder: RunFolder) -> str:
     if relabelled is not None:
         intro += " The energies of the images were then computed with the reference method."
     parts = [html.paragraph(intro, "lead"), facts.cards(result, folder)]
+    parts.append(html.notes(result.warnings or ()))
     if result.converged is False:
         advice = result.advice or "run on with more steps"
         parts.append(html.notes([f"The search ended before the path converged: {advice}."]))

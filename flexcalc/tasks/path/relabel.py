@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from flexcalc.analysis.plausibility import no_barrier
 from flexcalc.potential import in_batches
 from flexcalc.registry import name_of
 from flexcalc.results.path import RELABELLED, Path
 from flexcalc.tasks.path.job import FoundPath, PathJob
+from flexcalc.tasks.plausible import warned
 from flexcalc.units import KCAL_MOL
 
 
@@ -32,6 +34,7 @@ def relabel(job: PathJob, found: FoundPath, result: Path) -> Path:
         barrier_reference_kcal_mol=barrier,
         barrier_error_kcal_mol=error,
         reaction_energy_reference_kcal_mol=float(theirs[-1]),
+        warnings=result.warnings + warned(store, no_barrier(labels.energies, f"by {level}")),
         profile_rmse_kcal_mol=float(np.sqrt(np.mean((ours - theirs) ** 2))),
         profile_max_error_kcal_mol=float(abs(ours - theirs).max()),
         worst_image=worst,

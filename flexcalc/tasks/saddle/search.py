@@ -6,15 +6,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from flexcalc.analysis import plausibility
 from flexcalc.analysis.rates import StationaryPoint
 from flexcalc.config import PathSearch, SaddleSearch
 from flexcalc.config.commands import SaddleAndRates
 from flexcalc.dataset import Dataset
-from flexcalc.geometry import align, align_consecutive, is_degenerate
+from flexcalc.geometry import align_consecutive, is_degenerate
 from flexcalc.masses import atomic_masses, of_frames
 from flexcalc.methods.hessian import Vibrations, hessian, vibrations
 from flexcalc.methods.iterate import Checkpoint, Recorder, Setup, StartedWith, run
 from flexcalc.methods.saddle import SaddleState
+from flexcalc.models.energies import training_energies
 from flexcalc.potential import Potential, in_batches
 from flexcalc.registry import name_of
 from flexcalc.results.rates import SIDES
@@ -28,6 +30,7 @@ from flexcalc.results.saddle import (
     Saddle,
 )
 from flexcalc.store import Store
+from flexcalc.tasks.plausible import warned
 from flexcalc.tasks.saddle.descent import descend, labelled
 from flexcalc.tasks.saddle.endpoints import Endpoint, Guess
 from flexcalc.tasks.saddle.rates import with_rates
@@ -38,11 +41,6 @@ PUSHES = 3
 
 PUSH_A = 0.1
 """Longest move of an atom in such a push, in angstrom."""
-
-
-FAR_A = 0.5
-"""Distance of a saddle from its guess beyond which it may be another one: the highest image of a
-converged path is within a few tenths of an angstrom."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,12 +128,7 @@ def find_saddle(job: SaddleJob, store: Store) -> Saddle:
     store.put(SADDLE, labelled(job.potential, refined.positions[None], job.own_masses))
     saddle = _of_refined(job, store, refined)
     store.say(_verdict(saddle))
-    distance = _rmsd(refined.positions, job.guess.positions)
-    if distance > FAR_A:
-        store.warn(
-            f"the search ended {distance:.2f} A (RMSD) from the guess, so that this may be the "
-            "saddle of another reaction; compare its barrier with that of the path"
-        )
+    saddle = replace(saddle, warnings=warned(store, _implausible(job, refined)))
     if saddle.imaginary_modes and saddle.converged:
         film = _film(job, refined)
         store.put(MODE, film)
@@ -151,10 +144,16 @@ def find_saddle(job: SaddleJob, store: Store) -> Saddle:
     return saddle
 
 
-def _rmsd(positions: np.ndarray, target: np.ndarray) -> float:
-    """Root-mean-square distance of the atoms (atoms, 3) in angstrom, best superposition."""
-    aligned = align(positions[None], target)[0]
-    return float(np.sqrt(((aligned - target) ** 2).sum(axis=1).mean()))
+def _implausible(job: SaddleJob, refined: Refined) -> list[str]:
+    """What to warn of in a refined guess."""
+    guess, known = job.guess.positions, training_energies(job.potential)
+    energy, atoms = refined.energy, len(job.numbers)
+    begin = float(job.potential(guess[None]).energies[0])
+    return [
+        *plausibility.implausible_saddle(refined.positions, guess, energy, begin),
+        *plausibility.below_training([energy], atoms, known, "the saddle"),
+        *plausibility.above_training(energy, atoms, known, "the saddle"),
+    ]
 
 
 def _of_refined(job: SaddleJob, store: Store, refined: Refined) -> Saddle:
@@ -259,8 +258,16 @@ def _with_barriers(
         f"the saddle joins {start.describe()} and {end.describe()}; it is "
         f"{forth:.2f} and {back:.2f} kcal/mol above them"
     )
+    known = training_energies(job.potential)
+    energies = [one.energy for one in endpoints]
+    warnings = warned(
+        store,
+        plausibility.negative_barrier(forth * KCAL_MOL, back * KCAL_MOL, "on the model"),
+        plausibility.below_training(energies, len(job.numbers), known, "the minima of the saddle"),
+    )
     return replace(
         saddle,
+        warnings=saddle.warnings + warnings,
         barrier_kcal_mol=forth,
         irc_start_is=start.name,
         irc_start_rmsd_A=start.rmsd_A,
@@ -306,8 +313,12 @@ def _relabelled(
     model = ours.energies / KCAL_MOL
     error = float(model[1] - model[0] - (top - start))
     store.say(f"error of the barrier at the saddle {error:+.3f}")
+    level = f"by {name_of(job.options.relabel)}"
+    forth, back = (found.energies[1] - found.energies[[0, 2]]).tolist()
+    warnings = warned(store, plausibility.negative_barrier(forth, back, level))
     return replace(
         saddle,
+        warnings=saddle.warnings + warnings,
         barrier_reference_kcal_mol=float(top - start),
         barrier_error_kcal_mol=error,
         barrier_back_reference_kcal_mol=float(top - end),
