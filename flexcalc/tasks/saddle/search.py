@@ -9,7 +9,7 @@ import numpy as np
 from flexcalc.analysis.rates import StationaryPoint
 from flexcalc.config import PathSearch, SaddleSearch
 from flexcalc.config.commands import SaddleAndRates
-from flexcalc.dataset import Dataset
+from flexcalc.dataset import Dataset, Provenance
 from flexcalc.geometry import align, is_degenerate
 from flexcalc.masses import atomic_masses, of_frames
 from flexcalc.methods.hessian import Vibrations, hessian, vibrations
@@ -29,6 +29,7 @@ from flexcalc.results.saddle import (
     Saddle,
 )
 from flexcalc.store import Store
+from flexcalc.tasks.provenance import labels_by
 from flexcalc.tasks.saddle.descent import descend, labelled
 from flexcalc.tasks.saddle.endpoints import Endpoint, Guess
 from flexcalc.tasks.saddle.rates import with_rates
@@ -68,6 +69,11 @@ class SaddleJob:
     def numbers(self) -> np.ndarray:
         """Atomic numbers (atoms,)."""
         return self.potential.numbers
+
+    @property
+    def provenance(self) -> Provenance:
+        """Of the labels of the potential."""
+        return labels_by(self.options.model, self.potential)
 
     @property
     def own_masses(self) -> tuple[float, ...]:
@@ -128,7 +134,7 @@ def find_saddle(job: SaddleJob, store: Store) -> Saddle:
     Every part that is finished is kept, and not repeated when a run is resumed.
     """
     refined = _first_order(job, store)
-    store.put(SADDLE, labelled(job.potential, refined.positions[None], job.own_masses))
+    store.put(SADDLE, labelled(job, refined.positions[None]))
     saddle = _of_refined(job, store, refined)
     store.say(_verdict(saddle))
     distance = _rmsd(refined.positions, job.guess.positions)
@@ -300,7 +306,8 @@ def _relabelled(
     with store.bar("relabel saddle") as progress:
         found = in_batches(reference, positions, progress, size=1)
     own = of_frames(job.own_masses, len(positions))
-    data = Dataset(job.numbers, positions, found.energies, found.forces, masses=own)
+    by = labels_by(job.options.relabel, reference)
+    data = Dataset(job.numbers, positions, found.energies, found.forces, {}, by, own)
     store.put(STATIONARY, data)
     ours = job.potential(positions)
     start, top, end = found.energies / KCAL_MOL
