@@ -153,6 +153,8 @@ class ModelFacts(BaselineFacts, total=False):
     """What the training noted."""
     bonding: list[list[list[float]]]
     """Geometries (kinds, atoms, 3) of training frames that are bonded differently."""
+    frames: Mapping[str, str]
+    """Fingerprints of the training and of the validation frames; see `models.frames`."""
     permutations: int
     features: int
     longest_feature_A: float
