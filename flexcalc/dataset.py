@@ -118,8 +118,8 @@ class Dataset:
     def from_atoms(cls, images: Sequence[Atoms]) -> Dataset:
         """Geometries given as ase.Atoms, with energies and forces where all of them have both.
 
-        Charge and multiplicity in `info` become tags, as those of a file do; `level` and
-        `model_sha256` say what made the labels.
+        Charge and multiplicity in `info` become tags, as those of a file do. What made the labels
+        is known of a `flexcalc.Calculator`, and of `level` and `model_sha256` in `info`.
 
         Raises:
             FileFormatError: labels of different levels of theory.
@@ -223,14 +223,14 @@ class Dataset:
 
 
 def _made_by(images: Sequence[Atoms]) -> dict[str, Any]:
-    """What `info` says of the labels of all atoms.
+    """What is said of the labels of all atoms.
 
     Raises:
         FileFormatError: it says different things.
     """
     found = {}
     for name in ("level", "model_sha256"):
-        values = {str(atoms.info.get(name, "")) for atoms in images}
+        values = {_said_by(atoms, name) for atoms in images}
         if len(values) > 1:
             shown = " and ".join(value or "unknown" for value in sorted(values)[:2])
             raise FileFormatError(
@@ -239,6 +239,14 @@ def _made_by(images: Sequence[Atoms]) -> dict[str, Any]:
             )
         found[name] = values.pop()
     return {name: value for name, value in found.items() if value}
+
+
+def _said_by(atoms: Atoms, name: str) -> str:
+    """A column of `Provenance.columns` by a calculator of flexcalc, or else by `info`."""
+    made = getattr(atoms.calc, "provenance", None)
+    if isinstance(made, Provenance):
+        return made.columns().get(name, "")
+    return str(atoms.info.get(name, ""))
 
 
 def _labels_of(atoms: Atoms) -> tuple[float, np.ndarray] | None:
