@@ -66,7 +66,8 @@ def test_a_run_folder_and_its_report_tell_seen_frames_from_unseen_ones(here, fit
     with pytest.warns(FlexcalcWarning, match="training frames"):
         first = flexcalc.evaluate("known.flex", "all.xyz", output="all")
     again = flexcalc.evaluate("known.flex", "all.xyz", output="all")  # from the folder
-    assert again.by_use == pytest.approx(first.by_use)
+    rmse = {use: one.force.rmse for use, one in first.by_use.items()}
+    assert {use: one.force.rmse for use, one in again.by_use.items()} == pytest.approx(rmse)
     assert again.trained_on == 20
     found = json.loads(Path("all/results.json").read_text())
     assert found["by_use"]["unseen"]["frames"] == 25
