@@ -347,13 +347,15 @@ def export(
     model: PotentialLike,
     file: Path | str,
     *,
+    overwrite: bool = False,
     trust: bool = False,
 ) -> Path:
     """Write an sGDML model as a file of the sgdml package (.npz), or a model as one folder (.flex).
 
     Args:
         model: Trained model, or a committee such as committee:a.flex,b.flex.
-        file: File or folder to write, NAME.npz or NAME.flex; a model that is there is replaced.
+        file: File or folder to write, NAME.npz or NAME.flex.
+        overwrite: Replace another model that is there; without it that is refused.
         trust: Open model files that can only be read by running code they contain.
 
     Returns:
@@ -1042,6 +1044,7 @@ def train(
     committee: int = 1,
     baseline: PotentialLike | None = None,
     learning_curve: int | Sequence[int] = (),
+    overwrite: bool = False,
     seed: int = 0,
     trust: bool = False,
     energy_unit: str | None = None,
@@ -1114,6 +1117,7 @@ def train(
             difference between labels and baseline is learned, and the model is the sum of both.
         learning_curve: Smaller numbers of training points for a learning curve, with the same
             hyperparameters.
+        overwrite: Replace another model at the output NAME.flex; without it that is refused.
         seed: Seed of all random numbers.
         trust: Open model files that can only be read by running code they contain.
         energy_unit: Unit of the dataset's energies, such as kcal/mol, for a file that does not

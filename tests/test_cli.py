@@ -753,7 +753,7 @@ def test_a_training_stopped_at_every_step_ends_as_if_undisturbed(way, here, run,
 
 
 @pytest.mark.data
-def test_what_was_trained_on_other_labels_is_forgotten(here, run, monkeypatch):
+def test_what_was_trained_on_other_labels_is_forgotten(here, run, monkeypatch, capsys):
     """The same file name with other content: nothing of the interrupted run may be used."""
     words = [*SIZES, "--points", "20", "--validation-points", "10"]
     data = flexcalc.read("water.xyz")
@@ -765,6 +765,9 @@ def test_what_was_trained_on_other_labels_is_forgotten(here, run, monkeypatch):
             run(*words, "-o", "broken")
     assert Path("broken/unfinished").exists()
     flexcalc.write("changing.xyz", data)
+    assert run(*words, "-o", "broken") == 2
+    assert "changing.xyz, which has been replaced since" in complaint(capsys)
+    Path("broken/inputs.json").unlink()  # as in a folder of an earlier version
     assert run(*words, "-o", "broken") == 0
     assert run(*words, "-o", "whole") == 0
     assert kept(here / "broken") == kept(here / "whole")

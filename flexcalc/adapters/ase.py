@@ -12,11 +12,13 @@ import numpy as np
 from ase.calculators.calculator import Calculator as ASECalculator
 from ase.calculators.calculator import all_changes
 
+from flexcalc.dataset import Provenance
 from flexcalc.errors import MoleculeError
 from flexcalc.fields import Address
 from flexcalc.models.bonding import judged, mismatch
+from flexcalc.models.family import model_sha256
 from flexcalc.potential import Potential, check_molecule
-from flexcalc.registry import needs_molecule, open_potential
+from flexcalc.registry import name_of, needs_molecule, open_potential
 
 
 class OrderWarning(UserWarning):
@@ -63,14 +65,23 @@ class Calculator(ASECalculator):
         self._trust = trust
         self._compared = False
         self.potential: Potential | None = None
+        self._hashed: tuple[Potential | None, str] = None, ""
         if isinstance(potential, Path):
             potential = str(potential)
+        self._level = name_of(potential)
         if not isinstance(potential, str):
             self.potential = open_potential(potential)
         elif needs_molecule(potential):
             self._reference = potential
         else:
             self.potential = open_potential(potential, trust=trust)
+
+    @property
+    def provenance(self) -> Provenance:
+        """Of the labels that it gives."""
+        if self.potential is not self._hashed[0]:
+            self._hashed = self.potential, model_sha256(self.potential) if self.potential else ""
+        return Provenance(level=self._level, model_sha256=self._hashed[1])
 
     def check_state(self, atoms: ase.Atoms, tol: float = 1e-15) -> list[str]:
         """Changes since the last calculation in the quantities that a potential depends on.

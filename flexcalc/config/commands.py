@@ -123,6 +123,8 @@ class Train(LabelledFrames, OpensPotentials):
     between labels and baseline is learned, and the model is the sum of both."""
     learning_curve: tuple[Count, ...] = ()
     """Smaller numbers of training points for a learning curve, with the same hyperparameters."""
+    overwrite: bool = False
+    """Replace another model at the output NAME.flex; without it that is refused."""
     seed: Natural = 0
     """Seed of all random numbers."""
 

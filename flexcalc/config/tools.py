@@ -59,7 +59,9 @@ class Export(OpensPotentials):
     model: PotentialLike
     """Trained model, or a committee such as committee:a.flex,b.flex."""
     file: Path
-    """File or folder to write, NAME.npz or NAME.flex; a model that is there is replaced."""
+    """File or folder to write, NAME.npz or NAME.flex."""
+    overwrite: bool = False
+    """Replace another model that is there; without it that is refused."""
 
 
 TOOLS: dict[str, type[Command]] = {"init": Init, "report": Report, "info": Info, "export": Export}

@@ -16,8 +16,8 @@ import numpy as np
 
 from flexcalc.errors import FileFormatError, InputError
 from flexcalc.models.facts import ModelFacts
-from flexcalc.models.family import TrainedPotential, saves_of
-from flexcalc.models.folder import ModelContent, read_members, read_model, write_model
+from flexcalc.models.family import TrainedPotential, model_sha256, saves_of
+from flexcalc.models.folder import ModelContent, joint_sha256, read_members, read_model
 from flexcalc.potential import Evaluation, Potential, check_molecule, largest_distance
 
 
@@ -72,24 +72,26 @@ class Committee(TrainedPotential):
         """The largest distance (batch,) that a member knows."""
         return largest_distance(self.members, positions)
 
-    def save(self, folder: Path) -> None:
-        """Write one model folder that holds the members' folders.
+    def content(self) -> ModelContent:
+        """See `TrainedPotential.content`.
 
         Raises:
-            InputError: a member is no trained model; or the destination is no model folder.
+            InputError: a member is no trained model.
         """
         parts = {f"member-{number}.flex": member for number, member in enumerate(self.members)}
-        write_model(
-            folder,
-            ModelContent(
-                family=self.name,
-                numbers=self.numbers,
-                hyperparameters=self.facts["hyperparameters"],
-                arrays={},
-                facts=self.facts,
-                members=saves_of(parts, self.name),
-            ),
+        return ModelContent(
+            family=self.name,
+            numbers=self.numbers,
+            hyperparameters=self.facts["hyperparameters"],
+            arrays={},
+            facts=self.facts,
+            members=saves_of(parts, self.name),
         )
+
+    def sha256(self) -> str:
+        """See `TrainedPotential.sha256`; empty for a committee of references."""
+        parts = list(map(model_sha256, self.members))
+        return joint_sha256(self.name, *parts) if any(parts) else ""
 
     @classmethod
     def load(cls, folder: Path, loader: Callable[[Path], Potential]) -> Committee:

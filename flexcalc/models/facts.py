@@ -165,6 +165,8 @@ class ModelFacts(BaselineFacts, total=False):
     """Geometries (kinds, atoms, 3) of training frames that are bonded differently."""
     training_energies_eV: TrainingEnergies
     """Of models whose training frames have energies."""
+    frames: Mapping[str, str]
+    """Fingerprints of the training and of the validation frames; see `models.frames`."""
     permutations: int
     features: int
     longest_feature_A: float

@@ -18,6 +18,7 @@ from numpy.random import Generator
 from flexcalc.dataset import Dataset
 from flexcalc.errors import ConfigError, FileFormatError, InputError
 from flexcalc.models.facts import ErrorRow, FeatureRow, ModelFacts
+from flexcalc.models.folder import ModelContent, write_model
 from flexcalc.potential import CheckedPotential, Evaluation, Potential, check_molecule
 from flexcalc.progress import Progress, silent
 from flexcalc.units import KCAL_MOL
@@ -33,8 +34,33 @@ class TrainedPotential(CheckedPotential):
     facts: ModelFacts
 
     @abstractmethod
-    def save(self, folder: Path) -> None:
-        """Write the model as a folder; see `flexcalc.models.folder.write_model`."""
+    def content(self) -> ModelContent:
+        """What the model's folder holds."""
+
+    def save(self, folder: Path, *, overwrite: bool = False) -> None:
+        """Write the model as a folder, such as NAME.flex.
+
+        Args:
+            folder: the destination.
+            overwrite: replace another model that is there.
+
+        Raises:
+            InputError: the destination is not a model folder, or holds another model; or a part
+                of the model cannot be saved.
+        """
+        write_model(Path(folder), self.content(), overwrite=overwrite)
+
+    def sha256(self) -> str:
+        """Hash of all that its energies and forces depend on; the same in memory and on disk."""
+        return self.content().sha256()
+
+
+def model_sha256(potential: Potential) -> str:
+    """Hash of a trained model, or of the file of another package; empty for a reference."""
+    if isinstance(potential, TrainedPotential):
+        return potential.sha256()
+    facts = getattr(potential, "facts", None)
+    return str(facts.get("source_sha256", "")) if isinstance(facts, Mapping) else ""
 
 
 def saves_of(parts: Mapping[str, Potential], owner: str) -> dict[str, Callable[[Path], None]]:

@@ -19,6 +19,7 @@ from flexcalc.display.training import SIGMA
 from flexcalc.errors import InputError
 from flexcalc.models.facts import ModelFacts, Row
 from flexcalc.models.family import TrainedPotential
+from flexcalc.models.folder import ModelContent
 from flexcalc.potential import Evaluation
 from flexcalc.registry import load
 from flexcalc.results.base import Figure, Result, figure, frame_of_rows, is_sound, labels_of
@@ -362,9 +363,17 @@ class Training(TrainedModel):
         """See `CheckedPotential.distance`."""
         return self.model.distance(positions)
 
-    def save(self, folder: Path | str) -> None:
-        """Write the first model as a folder, such as NAME.flex."""
-        self.model.save(Path(folder))
+    def content(self) -> ModelContent:
+        """What the folder of the first model holds."""
+        return self.model.content()
+
+    def save(self, folder: Path | str, *, overwrite: bool = False) -> None:
+        """Write the first model as a folder; see `TrainedPotential.save`."""
+        self.model.save(Path(folder), overwrite=overwrite)
+
+    def sha256(self) -> str:
+        """See `TrainedPotential.sha256`."""
+        return self.model.sha256()
 
 
 TrainedPotential.register(Training)

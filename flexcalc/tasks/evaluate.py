@@ -12,13 +12,28 @@ from flexcalc.dataset import Dataset
 from flexcalc.errors import FileFormatError, InputError
 from flexcalc.files.frames import is_tag
 from flexcalc.geometry import Coordinate
+from flexcalc.geometry.fingerprint import count_repeated
 from flexcalc.geometry.named import LINEAR_DEGREES
+from flexcalc.models.frames import Use, use_of
 from flexcalc.potential import Evaluation, in_batches
 from flexcalc.registry import name_of, open_potential
-from flexcalc.results.errors import ERRORS, PARITY, UNITS, WORST, Errors, joined
+from flexcalc.results.errors import (
+    ERRORS,
+    PARITY,
+    TRAINING,
+    UNITS,
+    UNSEEN,
+    VALIDATION,
+    WORST,
+    Errors,
+    UsedErrors,
+    joined,
+    repeated_text,
+)
 from flexcalc.store import Store
 from flexcalc.tasks.molecule import electrons_of, following, source_of
 from flexcalc.tasks.ordering import ordered
+from flexcalc.tasks.provenance import check_not_its_own, warn_of_model_labels
 from flexcalc.units import KCAL_MOL
 
 
@@ -47,12 +62,21 @@ def evaluate(options: Evaluate, store: Store) -> Errors:
     fittings = [
         ordered(potential, data, source, options.map_atoms, most=True) for potential in potentials
     ]
+    check_not_its_own(data, source, options.models, potentials)
+    uses = [
+        use_of(potential, fitting.data.positions)
+        for potential, fitting in zip(potentials, fittings, strict=True)
+    ]
+    repeated = count_repeated(data.numbers, data.positions)
     found = store.begin(options)
     if found is not None:
         return Errors.from_dict(found, store)
     maps = [fitting.said(store) for fitting in fittings]
     for note in undefined:
         store.warn(note)
+    warn_of_model_labels(data, store, "errors are differences between models")
+    if repeated:
+        store.warn(repeated_text(repeated, len(data)))
     models: list[Errors] = []
     for index, potential in enumerate(potentials):
         own = fittings[index].data
@@ -66,6 +90,7 @@ def evaluate(options: Evaluate, store: Store) -> Errors:
             by=Binning(regions, options.bins),
             worst=options.worst,
         )
+        use = uses[index]
         store.put(PARITY.format(index), _parity(own, evaluation))
         if index == 0:
             store.put(WORST, own[np.array(measured.worst)])
@@ -77,6 +102,11 @@ def evaluate(options: Evaluate, store: Store) -> Errors:
                 accuracy=measured,
                 atom_map=maps[index],
                 index=index,
+                level=None if data.provenance.level == "unknown" else data.provenance.level,
+                repeated_frames=repeated,
+                trained_on=None if use is None else int(use.training.sum()),
+                validated_on=None if use is None else int(use.validation.sum()),
+                by_use={} if use is None else _by_use(own, evaluation, use, options.seed),
             )
         )
         _tell(store, models[-1], alone=len(potentials) == 1)
@@ -84,6 +114,24 @@ def evaluate(options: Evaluate, store: Store) -> Errors:
         store.table(*_compared(models))
     store.put(ERRORS, [one.table() for one in models])
     return joined(models)
+
+
+def _by_use(data: Dataset, evaluation: Evaluation, use: Use, seed: int) -> dict[str, UsedErrors]:
+    """Errors on training frames, validation frames and unseen ones apart.
+
+    Empty where all frames are unseen, whose errors are then the errors of all.
+    """
+    unseen = ~(use.training | use.validation)
+    parts = {TRAINING: use.training, VALIDATION: use.validation, UNSEEN: unseen}
+    if unseen.all():
+        return {}
+    found = {}
+    for name, mask in parts.items():
+        if mask.any():
+            part = Evaluation(evaluation.energies[mask], evaluation.forces[mask])
+            one = accuracy(data[mask], part, rng=np.random.default_rng(seed))
+            found[name] = UsedErrors(one.frames, one.force, one.energy)
+    return found
 
 
 def _drawn(data: Dataset, options: Evaluate) -> Dataset:

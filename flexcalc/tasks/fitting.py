@@ -12,6 +12,7 @@ from flexcalc.config import Train
 from flexcalc.config.commands import USUAL_POINTS
 from flexcalc.dataset import Dataset
 from flexcalc.errors import InputError
+from flexcalc.geometry.fingerprint import first_repeated
 from flexcalc.models.facts import ErrorRow, FeatureRow, Row, errors_in
 from flexcalc.models.family import Family, ReducingFamily, TrainedPotential, announce
 from flexcalc.progress import Progress
@@ -187,7 +188,11 @@ def split(data: Dataset, options: Train, rng: np.random.Generator) -> Split:
     first = points // (options.refine_rounds + 1)
     train = choose(options.selection, data, first, rng)
     others = np.setdiff1d(np.arange(len(data)), train)
-    validation = np.sort(rng.permutation(others)[:validation_points])
+    drawn = rng.permutation(others)
+    # Geometries that repeat a training point come last, so that they judge only if they must.
+    alike = first_repeated(data.numbers, data.positions)
+    drawn = drawn[np.argsort(np.isin(alike[drawn], alike[train]), kind="stable")]
+    validation = np.sort(drawn[:validation_points])
     return Split(train, validation, np.setdiff1d(others, validation))
 
 

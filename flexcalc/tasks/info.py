@@ -16,8 +16,10 @@ from flexcalc.config.reading import LARGEST_FILE
 from flexcalc.dataset import Dataset
 from flexcalc.errors import FileFormatError, InputError, MoleculeError, UnitError
 from flexcalc.geometry import Structure
+from flexcalc.geometry.fingerprint import count_repeated
 from flexcalc.labelling import LABELS
 from flexcalc.masses import atomic_masses, isotopes
+from flexcalc.models import frames
 from flexcalc.models.bonding import FACT
 from flexcalc.models.folder import read_facts
 from flexcalc.potential import Potential, formula
@@ -27,6 +29,7 @@ from flexcalc.results.description import Description
 from flexcalc.runs.resuming import RESULTS
 from flexcalc.storage import JSON, read_json, read_text
 from flexcalc.tasks.audit import audit
+from flexcalc.tasks.provenance import is_of_a_model
 from flexcalc.units import KCAL_MOL
 
 
@@ -100,6 +103,8 @@ def _model(numbers: Sequence[int] | np.ndarray, facts: Mapping[str, Any]) -> Des
     shown = {key: value for key, value in facts.items() if key != FACT}
     if facts.get(FACT) is not None:
         shown["bonding"] = "kept: a start whose identical atoms are in another order is refused"
+    if facts.get(frames.FACT) is not None:
+        shown[frames.FACT] = "kept: frames of the training are found in datasets to evaluate on"
     return Description("model", {"molecule": formula(np.array(numbers)), **shown})
 
 
@@ -113,6 +118,7 @@ def _of_dataset(data: Dataset) -> Description:
         "level": data.provenance.level,
         "units on disk": data.provenance.units,
         "tags": ", ".join(data.tags) or "none",
+        **_warned(data),
         **_isotopes(data),
         "sha256": data.provenance.sha256 or data.sha256(),
     }
@@ -137,6 +143,16 @@ def _of_smiles(text: str) -> Description:
         **_isotopes(data),
     }
     return Description("SMILES", facts, Structure.of(data.numbers, data.positions))
+
+
+def _warned(data: Dataset) -> dict[str, JSON]:
+    """What to know of the frames of a dataset: labels by a model, and repeated geometries."""
+    found: dict[str, JSON] = {"repeated frames": count_repeated(data.numbers, data.positions)}
+    if is_of_a_model(data):
+        found["labels"] = "by a trained model, not by a reference"
+    if data.provenance.model_sha256:
+        found["model_sha256"] = data.provenance.model_sha256
+    return found
 
 
 def _labels_of(options: Info) -> Dataset:

@@ -12,7 +12,7 @@ from flexcalc import files
 from flexcalc.adapters import ipi as adapter
 from flexcalc.adapters.ipi.start import declares_units
 from flexcalc.config import Ipi, Serve
-from flexcalc.dataset import Dataset, Provenance
+from flexcalc.dataset import Dataset
 from flexcalc.files.text import UTF8_MARK
 from flexcalc.methods.path import path_length
 from flexcalc.methods.sampling import autocorrelation_time
@@ -21,6 +21,7 @@ from flexcalc.results.ipi import PATH, SCALARS, IpiRun, QuantumNuclei
 from flexcalc.storage import open_regular
 from flexcalc.store import Store
 from flexcalc.tasks.molecule import electrons_of, following
+from flexcalc.tasks.provenance import labels_by
 from flexcalc.units import KB, KCAL_MOL
 
 if TYPE_CHECKING:
@@ -184,9 +185,10 @@ def _standard_error(series: np.ndarray) -> float:
 
 def _path(options: Ipi, numbers: np.ndarray, images: np.ndarray) -> Dataset:
     """The path that i-PI sought, images (images, atoms, 3), with the direct call's labels."""
-    found = open_potential(options.model, numbers, trust=options.trust)(images)
+    potential = open_potential(options.model, numbers, trust=options.trust)
+    found = potential(images)
     tags = {"image": np.arange(len(images)), "coordinate": path_length(images)}
-    provenance = Provenance(level=name_of(options.model))
+    provenance = labels_by(options.model, potential)
     return Dataset(numbers, images, found.energies, found.forces, tags, provenance)
 
 

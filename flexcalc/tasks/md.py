@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from flexcalc.config import Md
-from flexcalc.dataset import Dataset
+from flexcalc.dataset import Dataset, Provenance
 from flexcalc.errors import InputError
 from flexcalc.files.tables import csv_blocks
 from flexcalc.methods.dynamics import DynamicsState
@@ -54,8 +54,8 @@ def md(options: Md, store: Store) -> Trajectory:
     if found is not None:
         return Trajectory.from_dict(found, store)
     known = start.describe(store)
-    store.announce(_sizes(options, positions, start.potential.numbers), ADVICE)
-    render = _Render(options, start.potential.numbers)
+    store.announce(_sizes(options, positions, start), ADVICE)
+    render = _Render(options, start.potential.numbers, start.provenance)
     watch = Watch("md", options, options.replicas, render.message)
     recorders = [
         Recorder(store.frames(TRAJECTORY), options.frame_every, render.frames),
@@ -106,11 +106,11 @@ def _scalars_every(options: Md) -> int:
     return options.scalars_every or options.frame_every
 
 
-def _sizes(options: Md, positions: np.ndarray, numbers: np.ndarray) -> Mapping[str, int]:
+def _sizes(options: Md, positions: np.ndarray, start: Start[Md]) -> Mapping[str, int]:
     """Bytes that the files of a run will have."""
     shown = positions[: options.frame_replicas]
     return {
-        TRAJECTORY: trajectory_bytes(options, shown, numbers),
+        TRAJECTORY: trajectory_bytes(options, shown, start.potential.numbers, start.provenance),
         SCALARS: table_bytes(options, _scalars_every(options), options.replicas, 5),
     }
 
@@ -143,8 +143,9 @@ def _moving(
 class _Render:
     """Turns states into progress messages and records of the two logs."""
 
-    def __init__(self, options: Md, numbers: np.ndarray):
+    def __init__(self, options: Md, numbers: np.ndarray, provenance: Provenance):
         self.options, self.method, self.numbers = options, options.method, numbers
+        self.provenance = provenance
 
     def frames(self, state: DynamicsState | PlumedState) -> Dataset:
         rows = slice(self.options.frame_replicas)
@@ -155,7 +156,8 @@ class _Render:
             "replica": np.arange(len(shown.energies)),
             "time_fs": state.step * self.method.timestep_fs,
         }
-        return frames_of(self.numbers, state.positions[rows], shown, tags, self.method.masses)
+        masses = self.method.masses
+        return frames_of(self.numbers, state.positions[rows], shown, tags, self.provenance, masses)
 
     def message(self, state: DynamicsState | PlumedState) -> str:
         return f"{self.method.temperature(state.momenta, self.numbers).mean():.0f} K"

@@ -9,7 +9,7 @@ import numpy as np
 
 from flexcalc.analysis.study import study
 from flexcalc.config import Metad
-from flexcalc.dataset import Dataset
+from flexcalc.dataset import Dataset, Provenance
 from flexcalc.errors import GuardError, InputError
 from flexcalc.files import plumed
 from flexcalc.methods.bias import Wall
@@ -60,8 +60,9 @@ def metad(options: Metad, store: Store) -> FreeEnergySurface:
     if found is not None:
         return FreeEnergySurface.from_dict(found, store)
     known = start.describe(store, notes)
-    announce_sampling(store, options, batch, len(method.coordinates) + 5)
-    render, watch = _Render(options, method, numbers), _Watch(options, method, numbers)
+    announce_sampling(store, options, batch, len(method.coordinates) + 5, start.provenance)
+    render = _Render(options, method, numbers, start.provenance)
+    watch = _Watch(options, method, numbers)
     samples = Recorder(store.lines(COLVAR), options.colvar_every, render.colvar)
     recorders = [
         Recorder(store.frames(TRAJECTORY), options.frame_every, render.frames),
@@ -163,8 +164,11 @@ class _Watch(Watch):
 class _Render:
     """Turns states into records of the logs."""
 
-    def __init__(self, options: Metad, method: Metadynamics, numbers: np.ndarray):
+    def __init__(
+        self, options: Metad, method: Metadynamics, numbers: np.ndarray, provenance: Provenance
+    ):
         self.options, self.method, self.numbers = options, method, numbers
+        self.provenance = provenance
         self.bias = method.bias(numbers, np.zeros(0))
 
     def _time(self, state: MetadynamicsState) -> float:
@@ -173,7 +177,9 @@ class _Render:
     def frames(self, state: MetadynamicsState) -> Dataset:
         tags = {"walker": np.arange(len(state.positions)), "time_fs": self._time(state)}
         masses = self.options.method.masses
-        return frames_of(self.numbers, state.positions, state.evaluation, tags, masses)
+        return frames_of(
+            self.numbers, state.positions, state.evaluation, tags, self.provenance, masses
+        )
 
     def hills(self, state: MetadynamicsState) -> bytes:
         coordinates = self.method.coordinates

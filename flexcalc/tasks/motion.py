@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol, TypedDict
 
 import numpy as np
 
 from flexcalc import files
 from flexcalc.analysis import plausibility
-from flexcalc.dataset import Dataset
+from flexcalc.dataset import Dataset, Provenance
 from flexcalc.errors import GuardError, InputError
 from flexcalc.files.frames import to_bytes
 from flexcalc.geometry import Coordinate
@@ -36,6 +37,7 @@ from flexcalc.tasks.molecule import (
     with_masses,
 )
 from flexcalc.tasks.ordering import Ordered, ordered
+from flexcalc.tasks.provenance import labels_by
 
 NS_A_DAY_PER_FS_A_SECOND = 86400 * 1e-6
 
@@ -135,6 +137,12 @@ class Start[C]:
         return options.guards(
             self.potential, positions, fixed, name_of(options.model), options.method.masses
         )
+
+    @cached_property
+    def provenance(self) -> Provenance:
+        """Of the labels of the frames."""
+        options: Any = self.options
+        return labels_by(options.model, self.potential)
 
     def describe(self, store: Store, notes: Sequence[str] = ()) -> Known:
         """Report how the start was read, warn of notes, and return its figures for the results."""
@@ -292,6 +300,7 @@ def frames_of(
     positions: np.ndarray,
     evaluation: Evaluation,
     tags: Mapping[str, Any],
+    provenance: Provenance,
     masses: Any = (),
 ) -> Dataset:
     """A frame of each row of a batch.
@@ -301,6 +310,7 @@ def frames_of(
         positions: (batch, atoms, 3) in angstrom.
         evaluation: energies and forces there, and the deviation where it is known.
         tags: of the frames; one that is a number is that of all.
+        provenance: of energies and forces.
         masses: (atoms,) in amu; empty for standard ones.
     """
     rows = len(positions)
@@ -313,25 +323,31 @@ def frames_of(
         evaluation.energies,
         evaluation.forces,
         columns,
-        masses=of_frames(masses, rows),
+        provenance,
+        of_frames(masses, rows),
     )
 
 
-def trajectory_bytes(options: Moving, positions: np.ndarray, numbers: Any) -> int:
+def trajectory_bytes(
+    options: Moving, positions: np.ndarray, numbers: Any, provenance: Provenance
+) -> int:
     """Bytes of a trajectory with a frame of each row of positions (rows, atoms, 3)."""
     # A frame with numbers that have all their digits, as those of dynamics do.
     digits = np.random.default_rng(0).standard_normal((1, *positions.shape[1:]))
     example = Evaluation(1000 * digits[:, 0, 0], digits)
     tags = {"replica": 0, "time_fs": options.steps * options.method.timestep_fs}
-    frame = to_bytes(frames_of(numbers, positions[:1] + 1e-3 * digits, example, tags))
+    place = positions[:1] + 1e-3 * digits
+    frame = to_bytes(frames_of(numbers, place, example, tags, provenance))
     return len(frame) * len(positions) * (options.steps // options.frame_every + 1)
 
 
-def announce_sampling(store: Store, options: Sampling, setup: Setup, columns: int) -> None:
+def announce_sampling(
+    store: Store, options: Sampling, setup: Setup, columns: int, provenance: Provenance
+) -> None:
     """Report the sizes of the trajectory and of COLVAR, whose rows have so many numbers."""
     rows = len(setup.positions)
     sizes = {
-        TRAJECTORY: trajectory_bytes(options, setup.positions, setup.potential.numbers),
+        TRAJECTORY: trajectory_bytes(options, setup.positions, setup.potential.numbers, provenance),
         COLVAR: table_bytes(options, options.colvar_every, rows, columns),
     }
     store.announce(sizes, ADVICE)

@@ -5,17 +5,21 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from typing import NotRequired, TypedDict
 
 import numpy as np
 
 from flexcalc.config import Train
-from flexcalc.dataset import Dataset, first_equal
+from flexcalc.dataset import Dataset
 from flexcalc.errors import FileFormatError, InputError
+from flexcalc.geometry.fingerprint import first_repeated, repeats
 from flexcalc.models.delta import check_baseline
 from flexcalc.models.facts import ErrorRow
 from flexcalc.models.family import TrainingWarning, check_family, check_labels, errors
+from flexcalc.models.frames import with_frames
 from flexcalc.progress import silent
+from flexcalc.results.errors import repeated_text
 from flexcalc.results.training import HELD_OUT, SPLIT, TrainedModel, Training, scalars
 from flexcalc.store import UNFINISHED, Store
 from flexcalc.tasks.baseline import (
@@ -27,6 +31,7 @@ from flexcalc.tasks.baseline import (
 )
 from flexcalc.tasks.fitting import Fit, Fitted, Split, held_out, said_sizes, split, with_sizes
 from flexcalc.tasks.molecule import electrons_of, following
+from flexcalc.tasks.provenance import warn_of_model_labels
 from flexcalc.training.checkpoints import Checkpoints
 
 
@@ -61,7 +66,8 @@ def train(options: Train, store: Store) -> Training:
     asked, options = options, with_sizes(options, len(data))
     parts = split(data, options, np.random.default_rng(options.seed))
     baseline = _checked(options, store, data)
-    found = store.begin(options)
+    # What is there already does not belong to what the run is.
+    found = store.begin(replace(options, overwrite=False), overwrite=options.overwrite)
     if found is not None:
         store.deliver(found["model"])
         return Training.from_dict(found, store).opened_with(options.trust)
@@ -69,11 +75,12 @@ def train(options: Train, store: Store) -> Training:
     if sizes is not None:
         store.say(sizes)
     _note_split(store, _split_record(data, parts, baseline))
-    equal = first_equal(data.positions)
-    repeated = int((equal != np.arange(len(data))).sum())
+    equal = first_repeated(data.numbers, data.positions)
+    repeated = repeats(equal)
     labels = _differences(options, store, data, parts, baseline)
+    warn_of_model_labels(data, store, "what is trained on them learns its errors too")
     if repeated:
-        store.warn(f"{repeated} of {len(data)} frames repeat the geometry of another one")
+        store.warn(repeated_text(repeated, len(data)))
     fitted, models = [], []
     for index, name in enumerate(_names(options)):
         one = _Model(options, store, labels, index, name)
@@ -201,8 +208,16 @@ class _Model:
                 self.options, labels.data, labels.split, family, rng, progress, self.checkpoints
             )
             fitted = labels.restored(task.run())
+        self._keep_frames(fitted)
         self.store.put(f"{self.name}.flex", fitted.potential)
         return fitted
+
+    def _keep_frames(self, fitted: Fitted) -> None:
+        """Let the model know its frames: all others that were drawn chose its hyperparameters."""
+        drawn, train = self.labels.drawn, fitted.split.train
+        judged = np.setdiff1d(np.union1d(drawn, fitted.split.validation), train)
+        complete = self.labels.complete
+        with_frames(fitted.potential, complete[train], complete[judged])
 
     def result(self, fitted: Fitted, repeated: int, seen: int) -> TrainedModel:
         """Keep the tables of a family that was fitted.

@@ -8,7 +8,7 @@ import numpy as np
 
 from flexcalc.analysis.umbrella import require_pymbar, study
 from flexcalc.config import UmbrellaSampling
-from flexcalc.dataset import Dataset
+from flexcalc.dataset import Dataset, Provenance
 from flexcalc.errors import InputError
 from flexcalc.files import plumed
 from flexcalc.files.plumed import WINDOW_COLUMNS, WindowSamples
@@ -63,8 +63,8 @@ def umbrella(options: UmbrellaSampling, store: Store) -> FreeEnergyProfile:
     if found is not None:
         return FreeEnergyProfile.from_dict(found, store)
     known = start.describe(store, notes)
-    announce_sampling(store, options, batch, len(coordinates) + 4)
-    render = _Render(options, method, numbers)
+    announce_sampling(store, options, batch, len(coordinates) + 4, start.provenance)
+    render = _Render(options, method, numbers, start.provenance)
     watch = Watch("umbrella", options, len(positions), render.message)
     recorders = [
         Recorder(store.frames(TRAJECTORY), options.frame_every, render.frames),
@@ -139,8 +139,15 @@ def method_of(options: UmbrellaSampling) -> Umbrella:
 class _Render:
     """Turns states into progress messages and records of the logs."""
 
-    def __init__(self, options: UmbrellaSampling, method: Umbrella, numbers: np.ndarray):
+    def __init__(
+        self,
+        options: UmbrellaSampling,
+        method: Umbrella,
+        numbers: np.ndarray,
+        provenance: Provenance,
+    ):
         self.options, self.method, self.numbers = options, method, numbers
+        self.provenance = provenance
         self.coordinates = [line.coordinate for line in method.lines]
 
     def message(self, state: UmbrellaState) -> str:
@@ -155,7 +162,9 @@ class _Render:
             "time_fs": state.step * self.options.method.timestep_fs,
         }
         masses = self.options.method.masses
-        return frames_of(self.numbers, state.positions, state.evaluation, tags, masses)
+        return frames_of(
+            self.numbers, state.positions, state.evaluation, tags, self.provenance, masses
+        )
 
     def colvar(self, state: UmbrellaState) -> bytes:
         first = state.step == 0

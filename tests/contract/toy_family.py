@@ -17,7 +17,7 @@ from numpy.random import Generator
 from flexcalc.dataset import Dataset
 from flexcalc.fields import NonNegative
 from flexcalc.models.family import TrainedPotential, errors
-from flexcalc.models.folder import ModelContent, check_arrays, read_model, write_model
+from flexcalc.models.folder import ModelContent, check_arrays, read_model
 from flexcalc.potential import Evaluation
 from flexcalc.progress import Progress, silent
 
@@ -45,17 +45,13 @@ class ToyPotential(TrainedPotential):
         forces = -np.einsum("p,bpax->bax", self.weights, gradient)
         return Evaluation(self.constant + inverse @ self.weights, forces)
 
-    def save(self, folder: Path) -> None:
-        arrays = {"weights": self.weights, "constant": np.array(self.constant)}
-        write_model(
-            folder,
-            ModelContent(
-                family=Toy.name,
-                numbers=self.numbers,
-                hyperparameters=self.facts["hyperparameters"],
-                arrays=arrays,
-                facts=self.facts,
-            ),
+    def content(self) -> ModelContent:
+        return ModelContent(
+            family=Toy.name,
+            numbers=self.numbers,
+            hyperparameters=self.facts["hyperparameters"],
+            arrays={"weights": self.weights, "constant": np.array(self.constant)},
+            facts=self.facts,
         )
 
 

@@ -15,7 +15,7 @@ from flexcalc.domain import Domain
 from flexcalc.errors import FileFormatError
 from flexcalc.models.facts import ModelFacts
 from flexcalc.models.family import TrainedPotential
-from flexcalc.models.folder import ModelContent, check_arrays, read_model, write_model
+from flexcalc.models.folder import ModelContent, check_arrays, read_model
 from flexcalc.models.gdml.contraction import Contraction
 from flexcalc.models.gdml.descriptor import Descriptor, InverseDistances, from_arrays
 from flexcalc.models.gdml.engine import PROCESSOR, Engine, engine
@@ -164,29 +164,22 @@ class GDMLPotential(TrainedPotential):
         twin._prepare(engine(device))
         return twin
 
-    def save(self, folder: Path) -> None:
-        """Write the model as a folder.
-
-        Raises:
-            InputError: the destination exists and is no model folder.
-        """
-        write_model(
-            folder,
-            ModelContent(
-                family="sgdml",
-                numbers=self.numbers,
-                hyperparameters=dict(self.facts.get("hyperparameters", {})) | {"sigma": self.sigma},
-                arrays={
-                    "permutations": self.permutations,
-                    "features": self.features,
-                    "coefficients": self.coefficients,
-                    "scale": np.array(self.scale),
-                    "constant": np.array(self.constant),
-                    **({} if self.energies is None else {"energies": self.energies}),
-                    **self.descriptor.arrays(),
-                },
-                facts=self.facts,
-            ),
+    def content(self) -> ModelContent:
+        """See `TrainedPotential.content`."""
+        return ModelContent(
+            family="sgdml",
+            numbers=self.numbers,
+            hyperparameters=dict(self.facts.get("hyperparameters", {})) | {"sigma": self.sigma},
+            arrays={
+                "permutations": self.permutations,
+                "features": self.features,
+                "coefficients": self.coefficients,
+                "scale": np.array(self.scale),
+                "constant": np.array(self.constant),
+                **({} if self.energies is None else {"energies": self.energies}),
+                **self.descriptor.arrays(),
+            },
+            facts=self.facts,
         )
 
 

@@ -13,8 +13,14 @@ from flexcalc.dataset import Dataset
 from flexcalc.errors import FileFormatError, InputError
 from flexcalc.geometry import Coordinate
 from flexcalc.models.facts import ModelFacts
-from flexcalc.models.family import TrainedPotential, saves_of
-from flexcalc.models.folder import ModelContent, check_arrays, read_members, read_model, write_model
+from flexcalc.models.family import TrainedPotential, model_sha256, saves_of
+from flexcalc.models.folder import (
+    ModelContent,
+    check_arrays,
+    joint_sha256,
+    read_members,
+    read_model,
+)
 from flexcalc.models.gdml.descriptor import InverseDistances
 from flexcalc.models.mixture.features import CoordinateFeatures, Terms
 from flexcalc.models.mixture.gate import Gate
@@ -155,33 +161,35 @@ class MixturePotential(TrainedPotential):
                 total[rows] += weights[rows, number] * found
         return total
 
-    def save(self, folder: Path) -> None:
-        """Write one model folder that contains the members' folders.
+    def content(self) -> ModelContent:
+        """See `TrainedPotential.content`.
 
         Raises:
-            InputError: a member is not a trained model; or the destination is not a model folder.
+            InputError: a member is not a trained model.
         """
         parts = {f"{MEMBER}-{number}.flex": one for number, one in enumerate(self.members)}
         for number, one in enumerate(self.backgrounds):
             parts[f"{BACKGROUND}-{number}.flex"] = one
         terms = self.gate.terms
         named = terms.coordinates if isinstance(terms, CoordinateFeatures) else ()
-        write_model(
-            folder,
-            ModelContent(
-                family=self.name,
-                numbers=self.numbers,
-                hyperparameters=self.facts["hyperparameters"],
-                arrays={
-                    "slopes": self.gate.slopes,
-                    "offsets": self.gate.offsets,
-                    "constants": self.constants,
-                    "shares": self.shares,
-                },
-                facts=self.facts | {"gate": [one.label for one in named]},
-                members=saves_of(parts, self.name),
-            ),
+        return ModelContent(
+            family=self.name,
+            numbers=self.numbers,
+            hyperparameters=self.facts["hyperparameters"],
+            arrays={
+                "slopes": self.gate.slopes,
+                "offsets": self.gate.offsets,
+                "constants": self.constants,
+                "shares": self.shares,
+            },
+            facts=self.facts | {"gate": [one.label for one in named]},
+            members=saves_of(parts, self.name),
         )
+
+    def sha256(self) -> str:
+        """See `TrainedPotential.sha256`."""
+        parts = map(model_sha256, (*self.members, *self.backgrounds))
+        return joint_sha256(self.content().sha256(), *parts)
 
     @classmethod
     def load(cls, folder: Path, loader: Callable[[Path], Potential]) -> MixturePotential:

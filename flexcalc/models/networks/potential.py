@@ -14,7 +14,7 @@ from torch import nn
 from flexcalc.errors import FileFormatError, InputError
 from flexcalc.models.facts import ModelFacts
 from flexcalc.models.family import TrainedPotential
-from flexcalc.models.folder import ModelContent, write_model
+from flexcalc.models.folder import ModelContent
 from flexcalc.models.networks.recording import Replayed
 from flexcalc.potential import Evaluation
 from flexcalc.threads import cores, each
@@ -190,21 +190,18 @@ class NetworkPotential(TrainedPotential):
         network.load_state_dict(self._weights)
         return type(self)(family, self.numbers, network, self.constant, self.scale, self.facts)
 
-    def save(self, folder: Path) -> None:
-        """Write the model as a folder."""
-        write_model(
-            folder,
-            ModelContent(
-                family=self.family.name,
-                numbers=self.numbers,
-                hyperparameters=asdict(self.family),
-                arrays={
-                    "constant": np.array(self.constant),
-                    "scale": np.array(self.scale),
-                    **{f"network.{key}": value.numpy() for key, value in self._weights.items()},
-                },
-                facts=self.facts,
-            ),
+    def content(self) -> ModelContent:
+        """See `TrainedPotential.content`."""
+        return ModelContent(
+            family=self.family.name,
+            numbers=self.numbers,
+            hyperparameters=asdict(self.family),
+            arrays={
+                "constant": np.array(self.constant),
+                "scale": np.array(self.scale),
+                **{f"network.{key}": value.numpy() for key, value in self._weights.items()},
+            },
+            facts=self.facts,
         )
 
     @classmethod

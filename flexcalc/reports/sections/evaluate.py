@@ -13,7 +13,16 @@ from flexcalc.display import figures, html, molecule
 from flexcalc.display.numbers import NONE, between, counted, number
 from flexcalc.reports import facts
 from flexcalc.reports.folder import RunFolder
-from flexcalc.results.errors import ERRORS, PARITY, WORST, Errors
+from flexcalc.results.errors import (
+    ERRORS,
+    PARITY,
+    TRAINING,
+    UNSEEN,
+    VALIDATION,
+    WORST,
+    Errors,
+    repeated_text,
+)
 from flexcalc.store import Store
 from flexcalc.units import KCAL_MOL, MEV
 
@@ -34,6 +43,12 @@ LAWS = {
 """Single values of `Accuracy`."""
 UNITS_OF = {"A": "Å", "degrees": "degrees"}
 """Units of coordinates, as the page shows them."""
+USES = {
+    TRAINING: "trained on",
+    VALIDATION: "chose hyperparameters",
+    UNSEEN: "unseen",
+}
+"""What frames were to a model."""
 MOST_PICTURES = 6
 
 
@@ -45,11 +60,13 @@ def body(folder: RunFolder) -> str:
     if len(models) == 1:
         result = Errors.from_damaged(dict(rows[0]) | folder.results, Store())
     intro = (
-        "Predictions on labelled frames that the model was not trained on. Force errors are "
-        "means over the three Cartesian components of every atom; the other convention in use, "
-        "the mean length of an atom's error vector, gives values about twice as large."
+        f"{_frames_text(models)} Force errors are means over the three Cartesian components of "
+        "every atom; the other convention in use, the mean length of an atom's error vector, "
+        "gives values about twice as large."
     )
     parts = [html.paragraph(intro, "lead"), facts.cards(result, folder)]
+    if result.repeated_frames:
+        parts.append(html.notes([repeated_text(result.repeated_frames, result.frames)]))
     if len(models) > 1:
         parts.append(_comparison(models))
     count = max(len(models), len(list(folder.path.glob(PARITY.format("*")))))
@@ -62,6 +79,22 @@ def body(folder: RunFolder) -> str:
     if not count:
         parts.append(html.paragraph("There are no errors yet."))
     return "".join(parts)
+
+
+def _frames_text(models: Sequence[Errors]) -> str:
+    """Text about what the frames were to the models, as far as it is known."""
+    what = "model" if len(models) < 2 else "models"
+    known = [one for one in models if one.trained_on is not None]
+    if not known:
+        return "Predictions on labelled frames."
+    if any(one.trained_on or one.validated_on for one in known):
+        return f"Predictions on labelled frames, some of which were used to train the {what}."
+    if len(known) < len(models):
+        return (
+            "Predictions on labelled frames that were not used to train the models, where those "
+            "know their frames."
+        )
+    return f"Predictions on labelled frames that were not used to train the {what}."
 
 
 def _rows(content: Any) -> list[Mapping[str, Any]]:
@@ -106,6 +139,8 @@ def _model(folder: RunFolder, index: int, errors: Errors) -> str:
     parts = [html.notes(errors.warnings)]
     if any(getattr(found, name) is not None for name in QUANTITIES):
         parts.append(_errors_table(errors))
+    if errors.by_use:
+        parts.append(_uses(errors))
     parts.append(_parities(folder, index, errors))
     for number_of, block in enumerate(errors.regions):
         parts.append(_regions(block, f"evaluate-{index}-regions-{number_of}"))
@@ -125,6 +160,21 @@ def _errors_table(errors: Errors) -> str:
         rows = [(title, *_cells(one, unit)) for title, one in known.items() if one is not None]
         tables.append(html.table(("", "MAE", "RMSE", "largest"), rows, caption.format(units)))
     return tables[0] + html.details("The same in meV and meV/Å", tables[1]) + _laws(errors)
+
+
+def _uses(errors: Errors) -> str:
+    """Errors on frames of the training and on unseen ones apart."""
+    rows = [
+        (USES[use], number(one.frames), *_mae_and_rmse(one.force), *_mae_and_rmse(one.energy))
+        for use, one in errors.by_use.items()
+    ]
+    head = ("frames", "number", "force MAE", "force RMSE", "energy MAE", "energy RMSE")
+    caption = (
+        "Frames found among the training and validation frames of the model by their geometry, "
+        "and all others. Only errors on unseen frames tell what to expect of new geometries. In "
+        "kcal/mol/Å and kcal/mol."
+    )
+    return html.table(head, rows, caption)
 
 
 def _cells(errors: QuantityErrors, unit: float) -> tuple[str, str, str]:

@@ -16,6 +16,7 @@ from flexcalc.potential import Evaluation, Potential, check_molecule
 from flexcalc.registry import open_potential
 from flexcalc.tasks.molecule import electrons_of, following, source_of, with_masses
 from flexcalc.tasks.ordering import Ordered, ordered
+from flexcalc.tasks.provenance import labels_by
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +39,13 @@ class PathJob:
     end: Dataset | None
     fitting: Ordered
 
-    def labelled(self, level: str, images: np.ndarray, labels: Evaluation) -> Dataset:
-        """Images (images, atoms, 3) of a path with their labels by a level of theory."""
+    @property
+    def provenance(self) -> Provenance:
+        """Of the labels of the potential."""
+        return labels_by(self.options.model, self.potential)
+
+    def labelled(self, provenance: Provenance, images: np.ndarray, labels: Evaluation) -> Dataset:
+        """Images (images, atoms, 3) of a path with their labels."""
         tags = {"image": np.arange(len(images)), "coordinate": path_length(images)}
         return Dataset(
             self.potential.numbers,
@@ -47,7 +53,7 @@ class PathJob:
             labels.energies,
             labels.forces,
             tags,
-            Provenance(level=level),
+            provenance,
             of_frames(self.options.descent.masses, len(images)),
         )
 

@@ -12,6 +12,7 @@ from flexcalc.registry import name_of
 from flexcalc.results.path import RELABELLED, Path
 from flexcalc.tasks.path.job import FoundPath, PathJob
 from flexcalc.tasks.plausible import warned
+from flexcalc.tasks.provenance import labels_by
 from flexcalc.units import KCAL_MOL
 
 
@@ -23,7 +24,8 @@ def relabel(job: PathJob, found: FoundPath, result: Path) -> Path:
     level = name_of(job.options.relabel)
     with store.bar("relabel") as progress:
         labels = in_batches(job.reference, found.images, progress, size=1)
-    store.put(RELABELLED, job.labelled(level, found.images, labels))
+    provenance = labels_by(job.options.relabel, job.reference)
+    store.put(RELABELLED, job.labelled(provenance, found.images, labels))
     ours = (found.labels.energies - found.labels.energies[0]) / KCAL_MOL
     theirs = (labels.energies - labels.energies[0]) / KCAL_MOL
     barrier, error = float(theirs.max()), float(ours.max() - theirs.max())

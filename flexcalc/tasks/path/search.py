@@ -56,7 +56,7 @@ def search(job: PathJob, store: Store) -> tuple[FoundPath, Path]:
     state, diverged = _iterate(job, store, first)
     images = align_consecutive(state.images)
     found = FoundPath(images, job.potential(images))
-    store.put(PATH, job.labelled(name_of(job.options.model), images, found.labels))
+    store.put(PATH, job.labelled(job.provenance, images, found.labels))
     result = replace(
         _result(job, store, state, found),
         isotopes=isotopes,

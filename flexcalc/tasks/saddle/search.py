@@ -10,7 +10,7 @@ from flexcalc.analysis import plausibility
 from flexcalc.analysis.rates import StationaryPoint
 from flexcalc.config import PathSearch, SaddleSearch
 from flexcalc.config.commands import SaddleAndRates
-from flexcalc.dataset import Dataset
+from flexcalc.dataset import Dataset, Provenance
 from flexcalc.geometry import align_consecutive, is_degenerate
 from flexcalc.masses import atomic_masses, of_frames
 from flexcalc.methods.hessian import Vibrations, hessian, vibrations
@@ -31,6 +31,7 @@ from flexcalc.results.saddle import (
 )
 from flexcalc.store import Store
 from flexcalc.tasks.plausible import warned
+from flexcalc.tasks.provenance import labels_by
 from flexcalc.tasks.saddle.descent import descend, labelled
 from flexcalc.tasks.saddle.endpoints import Endpoint, Guess
 from flexcalc.tasks.saddle.rates import with_rates
@@ -65,6 +66,11 @@ class SaddleJob:
     def numbers(self) -> np.ndarray:
         """Atomic numbers (atoms,)."""
         return self.potential.numbers
+
+    @property
+    def provenance(self) -> Provenance:
+        """Of the labels of the potential."""
+        return labels_by(self.options.model, self.potential)
 
     @property
     def own_masses(self) -> tuple[float, ...]:
@@ -125,7 +131,7 @@ def find_saddle(job: SaddleJob, store: Store) -> Saddle:
     Every part that is finished is kept, and not repeated when a run is resumed.
     """
     refined = _first_order(job, store)
-    store.put(SADDLE, labelled(job.potential, refined.positions[None], job.own_masses))
+    store.put(SADDLE, labelled(job, refined.positions[None]))
     saddle = _of_refined(job, store, refined)
     store.say(_verdict(saddle))
     saddle = replace(saddle, warnings=warned(store, _implausible(job, refined)))
@@ -306,7 +312,8 @@ def _relabelled(
     with store.bar("relabel saddle") as progress:
         found = in_batches(reference, positions, progress, size=1)
     own = of_frames(job.own_masses, len(positions))
-    data = Dataset(job.numbers, positions, found.energies, found.forces, masses=own)
+    by = labels_by(job.options.relabel, reference)
+    data = Dataset(job.numbers, positions, found.energies, found.forces, {}, by, own)
     store.put(STATIONARY, data)
     ours = job.potential(positions)
     start, top, end = found.energies / KCAL_MOL
