@@ -861,6 +861,8 @@ def path(
 
 def report(
     folder: Path | str,
+    *,
+    exports: bool = True,
 ) -> Path:
     """Write report.html, one self-contained page, for a run folder.
 
@@ -869,6 +871,8 @@ def report(
     Args:
         folder: Output folder of a command, such as label; or a folder with several of `flexcalc
             path`, which are compared.
+        exports: Also write the plots as figures/NAME.svg and .pdf, in the size of a journal's
+            column, and the numbers as tables/NAME.csv.
 
     Returns:
         The path of the page. Raises InputError where the folder is none of a run.

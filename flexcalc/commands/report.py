@@ -27,4 +27,4 @@ def report(options: Report) -> Path:
     """
     from flexcalc.reports import write_report
 
-    return write_report(options.folder)
+    return write_report(options.folder, exports=options.exports)
