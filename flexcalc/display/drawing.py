@@ -15,6 +15,7 @@ from flexcalc.display.svg import (
     column_size,
     house_style,
     inlined,
+    lay_out,
     new_figure,
     saved,
 )
@@ -61,6 +62,7 @@ class Drawing:
         with house_style(column=True):
             figure, axes = new_figure(column_size(self.size))
             self.draw(axes)
+            lay_out(figure)
             return saved(figure, "svg", "pdf")
 
     def svg(self, name: str, title: str) -> str:
@@ -76,6 +78,7 @@ class Drawing:
         with house_style():
             figure, axes = new_figure(self.size)
             self.draw(axes)
+            lay_out(figure)
             return inlined(figure, name, title)
 
 

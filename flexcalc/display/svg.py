@@ -118,7 +118,6 @@ def saved(figure: Figure, *suffixes: str) -> dict[str, bytes]:
         buffer = io.BytesIO()
         undated = {"CreationDate": None} if suffix == "pdf" else {"Date": None}
         figure.savefig(buffer, format=suffix, metadata={**undated, "Creator": "flexcalc"})
-        figure.set_layout_engine("none")  # the layout stands, and takes longer than the drawing
         found[suffix] = buffer.getvalue()
     return found
 
@@ -131,6 +130,31 @@ def new_figure(size: tuple[float, float] = SMALL) -> tuple[Figure, Axes]:
     axes = figure.add_subplot()
     axes.grid(visible=False, axis="x")
     return figure, axes
+
+
+def lay_out(figure: Figure) -> None:
+    """Give a figure of `new_figure` room for its legend, and lay it out.
+
+    A legend above the axes is added to the figure's height. Axes below or above others are placed
+    by those, so that their labels fit in only after a few rounds.
+    """
+    for axes in figure.axes:
+        if (
+            axes.get_legend() is not None
+            and axes.get_legend().get_window_extent().y0 > axes.bbox.y1
+        ):
+            lines = axes.get_legend().get_window_extent().height / figure.dpi
+            figure.set_figheight(figure.get_figheight() + lines)
+    engine = figure.get_layout_engine()
+    if engine is None:
+        return
+    for _ in range(ROUNDS if any(axes.child_axes for axes in figure.axes) else 1):
+        engine.execute(figure)
+    figure.set_layout_engine("none")  # saving would lay it out again
+
+
+ROUNDS = 4
+"""Rounds of the layout of axes that hang on others."""
 
 
 def legend(axes: Axes, columns: int = 4, share: float = 1.0) -> None:

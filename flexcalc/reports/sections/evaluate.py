@@ -236,9 +236,10 @@ def _regions(block: Regions, name: str) -> str:
     edges = np.array([bins[0].low, *(one.high for one in bins)], dtype=float)
     population = np.array([one.population for one in bins])
     label = block.coordinate.label
+    per = "kcal mol⁻¹ Å⁻¹" if forces else "kcal mol⁻¹"
     unit_of = "Å" if block.coordinate.unit == "A" else "degrees"
     svg = figures.errors_by_region(
-        edges, error, population, (f"{label} / {unit_of}", f"{quantity} RMSE")
+        edges, error, population, (f"{label} / {unit_of}", f"{quantity} RMSE\n/ {per}")
     ).svg(name, f"{quantity.capitalize()} error by {label}")
     caption = f"{quantity.capitalize()} RMSE in {unit} and number of frames, by bins of {label}."
     if np.isfinite(error).any():
