@@ -866,6 +866,9 @@ def report(
 ) -> Path:
     """Write report.html, one self-contained page, for a run folder.
 
+    The plots stand in figures/NAME.svg and figures/NAME.pdf too, 3.3 inches wide, and the numbers
+    in tables/NAME.csv; those of a demo in the folders of its steps.
+
     A folder of a run that is going on, or lacks files, gives a page of what there is.
 
     Args:

@@ -139,12 +139,10 @@ def lay_out(figure: Figure) -> None:
     by those, so that their labels fit in only after a few rounds.
     """
     for axes in figure.axes:
-        if (
-            axes.get_legend() is not None
-            and axes.get_legend().get_window_extent().y0 > axes.bbox.y1
-        ):
-            lines = axes.get_legend().get_window_extent().height / figure.dpi
-            figure.set_figheight(figure.get_figheight() + lines)
+        drawn = axes.get_legend()
+        box = None if drawn is None else drawn.get_window_extent()
+        if box is not None and box.y0 > axes.bbox.y1:
+            figure.set_figheight(figure.get_figheight() + box.height / figure.dpi)
     engine = figure.get_layout_engine()
     if engine is None:
         return

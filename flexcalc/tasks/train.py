@@ -20,6 +20,7 @@ from flexcalc.models.family import TrainingWarning, check_family, check_labels, 
 from flexcalc.potential import Potential
 from flexcalc.progress import Progress, part, silent
 from flexcalc.results.training import HELD_OUT, SPLIT, TrainedModel, Training, scalars
+from flexcalc.storage import write_json
 from flexcalc.store import UNFINISHED, Store
 from flexcalc.tasks.baseline import (
     Baseline,
@@ -218,7 +219,10 @@ class _Model:
         try:
             yield
         except KeyboardInterrupt:
-            self.checkpoints.save(SECONDS, before + time.monotonic() - begun)
+            if self.checkpoints.folder is not None and self.checkpoints.folder.exists():
+                write_json(
+                    self.checkpoints.folder / f"{SECONDS}.json", before + time.monotonic() - begun
+                )
             raise
         self.seconds = before + time.monotonic() - begun
 

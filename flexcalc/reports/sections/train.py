@@ -39,7 +39,8 @@ def body(folder: RunFolder) -> str:
         "not used for training."
     )
     result = facts.typed(Training, folder)
-    parts = [html.paragraph(intro, "lead"), facts.cards(result, folder)]
+    warned = _warnings(folder, result.fits)
+    parts = [html.paragraph(intro, "lead"), facts.cards(result, folder), html.notes(warned)]
     if result.others:
         folder.tables["models"] = columns_of([TrainedModel.to_dict(one) for one in result.fits])
         parts.append(_comparison(result.fits))
@@ -50,6 +51,13 @@ def body(folder: RunFolder) -> str:
     if not (folder.results or any(drawn)):
         parts.append(html.paragraph("The model is not trained yet."))
     return "".join(parts)
+
+
+def _warnings(folder: RunFolder, trained: Sequence[TrainedModel]) -> list[str]:
+    """What the models warn of, each once."""
+    known = [folder.json(f"{one.file}/model.json") for one in trained if one.file]
+    texts = [text for one in known if isinstance(one, dict) for text in listed(one.get("warnings"))]
+    return list(dict.fromkeys(text for text in texts if isinstance(text, str)))
 
 
 def _comparison(trained: Sequence[TrainedModel]) -> str:
