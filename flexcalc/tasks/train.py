@@ -215,14 +215,15 @@ class _Model:
     @contextmanager
     def _timed(self) -> Iterator[None]:
         """Count the time of the training, also that before it was interrupted."""
-        before, begun = self.checkpoints.load(SECONDS) or 0.0, time.monotonic()
+        known = self.checkpoints.load(SECONDS) or {SECONDS: 0.0}
+        before, begun = float(known[SECONDS]), time.monotonic()
         try:
             yield
         except KeyboardInterrupt:
-            if self.checkpoints.folder is not None and self.checkpoints.folder.exists():
-                write_json(
-                    self.checkpoints.folder / f"{SECONDS}.json", before + time.monotonic() - begun
-                )
+            folder = self.checkpoints.folder
+            if folder is not None and folder.exists():
+                spent = {SECONDS: before + time.monotonic() - begun}
+                write_json(folder / f"{SECONDS}.json", spent)
             raise
         self.seconds = before + time.monotonic() - begun
 
