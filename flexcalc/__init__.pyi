@@ -889,14 +889,21 @@ def path(
 
 def report(
     folder: Path | str,
+    *,
+    exports: bool = True,
 ) -> Path:
     """Write report.html, one self-contained page, for a run folder.
+
+    The plots stand in figures/NAME.svg and figures/NAME.pdf too, 3.3 inches wide, and the numbers
+    in tables/NAME.csv; those of a demo in the folders of its steps.
 
     A folder of a run that is going on, or lacks files, gives a page of what there is.
 
     Args:
         folder: Output folder of a command, such as label; or a folder with several of `flexcalc
             path`, which are compared.
+        exports: Also write the plots as figures/NAME.svg and .pdf, in the size of a journal's
+            column, and the numbers as tables/NAME.csv.
 
     Returns:
         The path of the page. Raises InputError where the folder is none of a run.

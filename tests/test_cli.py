@@ -34,6 +34,7 @@ from flexcalc.config import (
 )
 from flexcalc.config.benchmark_tests import Withheld
 from flexcalc.config.options import options
+from flexcalc.display import numbers
 from flexcalc.errors import ConfigError
 from flexcalc.files.shipped import shipped
 from flexcalc.methods.crash import CrashTest
@@ -607,7 +608,9 @@ def test_several_models_are_compared_in_one_table(here, run, capsys):
     results = json.loads(Path("two/results.json").read_text())["models"]
     for row, line in zip(results, said[at + 1 : at + 3], strict=True):
         expected = (row["force_rmse_kcal_mol_A"], row["energy_rmse_kcal_mol"])
-        assert line.split() == [row["model"], "20", *(f"{error:.3f}" for error in expected)]
+        times = [numbers.duration(row["training_seconds"]), f"{row['call_ms']:.3g} ms"]
+        errors = [f"{error:.3f}" for error in expected]
+        assert line.split() == [row["model"], "20", *errors, *" ".join(times).split()]
     assert len({len(line) for line in said[at : at + 3]}) == 1
     models = ("two/sgdml.flex", "water.flex")
     assert run("evaluate", *models, "water.xyz", "-o", "check") == 0
@@ -726,7 +729,8 @@ def kept(folder):
     timed = {"log.txt", "results.json", "report.html"}
     files = {path.relative_to(folder): path.read_bytes() for path in tree(folder)}
     results = json.loads((folder / "results.json").read_text())
-    del results["seconds"]
+    for key in ("seconds", "training_seconds", "call_ms"):
+        del results[key]
     return {path: data for path, data in files.items() if path.name not in timed}, results
 
 

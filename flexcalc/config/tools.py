@@ -32,6 +32,9 @@ class Report:
     folder: Path
     """Output folder of a command, such as label; or a folder with several of `flexcalc path`, which
     are compared."""
+    exports: bool = True
+    """Also write the plots as figures/NAME.svg and .pdf, in the size of a journal's column, and the
+    numbers as tables/NAME.csv."""
 
 
 @dataclass(frozen=True, kw_only=True)

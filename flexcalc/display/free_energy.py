@@ -122,6 +122,24 @@ class Surface:
         return plots.curves(self.time_ps, curves, labels, markers=False)
 
 
+def table_of(
+    nodes: Sequence[np.ndarray], labels: Sequence[str], surface: np.ndarray, errors: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Columns of a table with a row for each node.
+
+    Args:
+        nodes: of each axis.
+        labels: of the axes, which head their columns.
+        surface, errors: at the nodes in kcal/mol.
+    """
+    places = np.meshgrid(*nodes, indexing="ij")
+    return {
+        **{label: place.ravel() for label, place in zip(labels, places, strict=True)},
+        "free_energy_kcal_mol": surface.ravel(),
+        "standard_error_kcal_mol": errors.ravel(),
+    }
+
+
 def hill_heights(time_ps: np.ndarray, heights_kcal_mol: np.ndarray) -> Drawing:
     """Mean height (times,) of the hills that were added at each time."""
     chosen = plots.thinned(len(time_ps))

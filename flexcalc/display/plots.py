@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flexcalc.display.drawing import drawing
-from flexcalc.display.palette import LIGHT, series
+from flexcalc.display.palette import LIGHT, SERIES, series
 from flexcalc.display.svg import (
     SMALL,
     WIDE,
@@ -342,7 +342,7 @@ def surface(
     for index, (across, up) in enumerate(paths):
         axes.plot(
             across, up, color=series(index + 1), linewidth=0.5, marker="o", markersize=1.2,
-            alpha=0.5, label=f"walker {index}",
+            alpha=0.5, label=_walkers(index, len(paths)),
         )  # fmt: skip
     for index, place in enumerate(marked):
         axes.plot(*place, "o", color=LIGHT["ink"], markersize=4)
@@ -353,7 +353,18 @@ def surface(
     axes.set(xlabel=labels[0], ylabel=labels[1], xlim=extent[:2], ylim=extent[2:])
     axes.grid(visible=False)
     if len(paths) > 1:
-        legend(axes, 8)
+        legend(axes, 8, share=0.8)  # beside the scale of colours
+
+
+def _walkers(index: int, count: int) -> str:
+    """What the legend calls a walker: each colour once, as after the last they begin again."""
+    if index >= len(SERIES):
+        return ""
+    return (
+        f"walker {index}, {index + len(SERIES)} …"
+        if index + len(SERIES) < count
+        else f"walker {index}"
+    )
 
 
 def _numbered(axes: Any, place: tuple[float, float], index: int) -> None:

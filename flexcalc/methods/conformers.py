@@ -87,7 +87,7 @@ def conformers(
         seed: of the enumeration (ETKDG version 3).
 
     Returns:
-        Relaxed geometries without labels, tagged `start` = conformer-0, conformer-1, ...
+        Relaxed geometries with their energies, tagged `start` = conformer-0, conformer-1, ...
 
     Raises:
         InputError: not a SMILES, or no geometry could be generated from it.
@@ -106,6 +106,7 @@ def conformers(
     return Dataset(
         potential.numbers,
         np.stack([relaxed[index] for index in kept]),
+        np.array([energies[index] for index in kept]),
         tags={"start": np.array([f"conformer-{rank}" for rank in range(len(kept))])},
         provenance=Provenance(source=f"smiles:{smiles}"),
         masses=of_frames(_isotopes(parsed), len(kept)),

@@ -89,9 +89,12 @@ def input_hashes(config: Any) -> dict[str, str]:
         if option.name not in PLACES - {"plumed"} or option.choices:
             continue
         for one in value if isinstance(value, list | tuple) else (value,):
-            digest = content_sha256(str(one)) if isinstance(one, str | Path) else None
+            if not isinstance(one, str | Path):
+                continue
+            place = str(files.split_frames(one)[0])
+            digest = content_sha256(place)
             if digest is not None:
-                found[placed(str(one), Path.cwd())] = digest
+                found[placed(place, Path.cwd())] = digest
     return found
 
 

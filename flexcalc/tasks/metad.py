@@ -102,7 +102,8 @@ def _studied(
     result = replace(result, hills=len(hills), temperature_mean_K=kelvin, warnings=warnings)
     if not len(hills):
         return result
-    found = study(colvar, hills, method.axes, result.temperature_K)
+    with store.bar("free energy"):
+        found = study(colvar, hills, method.axes, result.temperature_K)
     store.put(SURFACE, found.arrays(method.coordinates))
     return result.with_study(found)
 

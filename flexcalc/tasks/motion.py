@@ -88,9 +88,8 @@ class Watch:
             self.begun = time.monotonic()
         self.seen += 1
         if state.step % TELL_EVERY == 0 or state.step == self.options.steps:
-            speed = self.speed()
-            text = f"{speed['steps_per_second']:.0f} steps/s, {speed['ns_per_day']:.3g} ns/day"
-            self.progress(state.step, self.options.steps, f"{self.describe(state)}, {text}")
+            note = f"{self.describe(state)}, {self.speed()['ns_per_day']:.3g} ns/day"
+            self.progress(state.step, self.options.steps, note)
 
     def speed(self) -> Speed:
         """How fast the batch has moved so far."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -12,15 +13,18 @@ import numpy as np
 
 from flexcalc.config import Train
 from flexcalc.dataset import Dataset
+from flexcalc.display import numbers
 from flexcalc.errors import FileFormatError, InputError
 from flexcalc.geometry.fingerprint import first_repeated, repeats
 from flexcalc.models.delta import check_baseline
 from flexcalc.models.facts import ErrorRow
 from flexcalc.models.family import TrainingWarning, check_family, check_labels, errors
 from flexcalc.models.frames import with_frames
-from flexcalc.progress import silent
+from flexcalc.potential import Potential
+from flexcalc.progress import Progress, part, silent
 from flexcalc.results.errors import repeated_text
 from flexcalc.results.training import HELD_OUT, SPLIT, TrainedModel, Training, scalars
+from flexcalc.storage import write_json
 from flexcalc.store import UNFINISHED, Store
 from flexcalc.tasks.baseline import (
     Baseline,
@@ -132,10 +136,17 @@ def _differences(
 
 def _comparison(models: Sequence[TrainedModel]) -> tuple[list[str], list[list[str]]]:
     """Head and rows of the table of several models."""
-    head = ["model (kcal/mol/A and kcal/mol)", "points", "force RMSE", "energy RMSE"]
+    names = ("force RMSE", "energy RMSE")
     known = [index for index, value in enumerate(models[0].errors) if value is not None]
-    return head[: 2 + len(known)], [
-        [model.file, str(model.training_points), *(f"{model.errors[i]:.3f}" for i in known)]
+    head = ["model (kcal/mol/A and kcal/mol)", "points", *(names[index] for index in known)]
+    return [*head, "training", "per call"], [
+        [
+            model.file,
+            str(model.training_points),
+            *(f"{model.errors[index]:.3f}" for index in known),
+            numbers.duration(model.training_seconds or 0.0),
+            f"{model.call_ms:.3g} ms",
+        ]
         for model in models
     ]
 
@@ -197,12 +208,13 @@ class _Model:
         self.index, self.name = index, name
         self.suffix = "" if index == 0 else f"-{name}"
         self.checkpoints = Checkpoints(store.unfinished(name))
+        self.seconds = 0.0
 
     def fit(self) -> Fitted:
         """Fit the family and keep its model."""
         family = self.options.family[self.index]
         rng = np.random.default_rng([self.options.seed, self.index])
-        with self.store.bar(f"train {self.name}") as progress:
+        with self.store.bar(f"train {self.name}") as progress, self._timed():
             labels = self.labels
             task = Fit(
                 self.options, labels.data, labels.split, family, rng, progress, self.checkpoints
@@ -218,6 +230,21 @@ class _Model:
         judged = np.setdiff1d(np.union1d(drawn, fitted.split.validation), train)
         complete = self.labels.complete
         with_frames(fitted.potential, complete[train], complete[judged])
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        """Count the time of the training, also that before it was interrupted."""
+        known = self.checkpoints.load(SECONDS) or {SECONDS: 0.0}
+        before, begun = float(known[SECONDS]), time.monotonic()
+        try:
+            yield
+        except KeyboardInterrupt:
+            folder = self.checkpoints.folder
+            if folder is not None and folder.exists():
+                spent = {SECONDS: before + time.monotonic() - begun}
+                write_json(folder / f"{SECONDS}.json", spent)
+            raise
+        self.seconds = before + time.monotonic() - begun
 
     def result(self, fitted: Fitted, repeated: int, seen: int) -> TrainedModel:
         """Keep the tables of a family that was fitted.
@@ -236,6 +263,8 @@ class _Model:
             validation_points=len(fitted.split.validation),
             hyperparameters=scalars(facts.get("hyperparameters", {})),
             permutations=facts.get("permutations"),
+            training_seconds=round(self.seconds, 2),
+            call_ms=float(f"{_call_ms(fitted.potential, self.labels.complete):.3g}"),
             repeated_frames=repeated,
             validation_frames_trained_on=seen,
             trained=fitted.potential,
@@ -244,13 +273,14 @@ class _Model:
             **found,
             **fitted.figures,
         )
-        self.store.say(model.described())
+        self.store.say(f"{model.described()}; {model.timing()}")
         tables: dict[str, object] = {"table": fitted.table, **fitted.tables}
         if "curve" in facts:
             tables["curve"] = facts["curve"]
         if self.options.learning_curve:
             last: LearningRow = {"points": model.training_points, **found}
-            tables["learning"] = [*self._learning_curve(fitted), last]
+            with self.store.bar(f"learning curve of {self.name}") as progress:
+                tables["learning"] = [*self._learning_curve(fitted, progress), last]
         for kind, table in tables.items():
             self.store.put(f"{kind}{self.suffix}.json", table)
         return model
@@ -262,19 +292,22 @@ class _Model:
         judged = self.labels.complete[fitted.split.validation]
         return errors(fitted.potential(judged.positions), judged) if len(judged) else {}
 
-    def _learning_curve(self, fitted: Fitted) -> Iterator[LearningRow]:
+    def _learning_curve(self, fitted: Fitted, progress: Progress) -> Iterator[LearningRow]:
         """Errors of smaller training sets, nested, with the hyperparameters that were found."""
         options, labels = self.options, self.labels
         judged = labels.labels(fitted.split.validation)
         order = np.random.default_rng([options.seed, 1]).permutation(fitted.split.train)
-        for points in sorted(set(options.learning_curve) - {options.training_points}):
+        sizes = sorted(set(options.learning_curve) - {options.training_points})
+        for index, points in enumerate(sizes):
             row = self.checkpoints.load(f"learning-{points}")
             if row is None:
                 fewer = labels.labels(np.sort(order[:points]))
                 with warnings.catch_warnings():
                     # Those of the model of all points are known already.
                     warnings.simplefilter("ignore", TrainingWarning)
-                    smaller = fitted.family.fit(fewer, judged, np.random.default_rng(options.seed))
+                    rng = np.random.default_rng(options.seed)
+                    own = part(index, len(sizes), progress)
+                    smaller = fitted.family.fit(fewer, judged, rng, own)
                 found: ErrorRow = {}
                 if len(judged):
                     found = errors(smaller(judged.positions), judged)
@@ -283,10 +316,27 @@ class _Model:
             yield row
 
 
+SECONDS = "seconds"
+"""Checkpoint of the time that a training has taken."""
+CALLS, ENOUGH_S = 20, 0.2
+"""Calls that are timed at most, and the time after which there are enough; two at least."""
+
+
+def _call_ms(potential: Potential, data: Dataset) -> float:
+    """Shortest time of a few calls to evaluate one geometry, in milliseconds."""
+    times: list[float] = []
+    while len(times) < 2 or (len(times) < CALLS and sum(times[1:]) < ENOUGH_S):
+        begun = time.perf_counter()
+        potential(data.positions[:1])
+        times.append(time.perf_counter() - begun)
+    return 1e3 * min(times)
+
+
 @contextmanager
 def training_warnings(warn: Callable[[str, type[Warning]], None]) -> Iterator[None]:
     """Hand the training's warnings to a store's or a run's `warn`; others are issued as they were.
 
+    Each is said once, although the folds, candidates or members of a committee may all give it.
     They are issued after the block, where the progress bar is gone, also if it raises.
     """
     caught: list[warnings.WarningMessage] = []
@@ -295,9 +345,12 @@ def training_warnings(warn: Callable[[str, type[Warning]], None]) -> Iterator[No
             warnings.simplefilter("always", TrainingWarning)
             yield
     finally:
+        told: set[str] = set()
         for note in caught:
             if issubclass(note.category, TrainingWarning):
-                warn(str(note.message), TrainingWarning)
+                if str(note.message) not in told:
+                    warn(str(note.message), TrainingWarning)
+                told.add(str(note.message))
             else:
                 warnings.warn_explicit(
                     note.message, note.category, note.filename, note.lineno, source=note.source

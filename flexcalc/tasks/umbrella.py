@@ -97,7 +97,8 @@ def _studied(
     # Half a step more, as times in the file are rounded to the last digit.
     settled = everything.time_fs > (options.equilibration + 0.5) * options.method.timestep_fs
     samples = WindowSamples(**{name: one[settled] for name, one in vars(everything).items()})
-    found = study(samples, method, options.method.temperature_K)
+    with store.bar("free energy"):
+        found = study(samples, method, options.method.temperature_K)
     store.put(PROFILE, found.arrays())
     warning = found.warning()
     if warning is not None:

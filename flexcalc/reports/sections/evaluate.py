@@ -12,6 +12,7 @@ from flexcalc.analysis.accuracy import Errors as QuantityErrors
 from flexcalc.display import figures, html, molecule
 from flexcalc.display.numbers import NONE, between, counted, number
 from flexcalc.reports import facts
+from flexcalc.reports.exports import Columns, columns_of
 from flexcalc.reports.folder import RunFolder
 from flexcalc.results.errors import (
     ERRORS,
@@ -75,6 +76,7 @@ def body(folder: RunFolder) -> str:
         if count > 1:
             parts.append(html.heading(_name(errors, index)))
         parts.append(_model(folder, index, errors))
+    folder.tables |= _tables(models)
     parts.append(_worst(folder, models[0].accuracy.worst if models else ()))
     if not count:
         parts.append(html.paragraph("There are no errors yet."))
@@ -105,6 +107,24 @@ def _rows(content: Any) -> list[Mapping[str, Any]]:
         named = {str(name): one for name, one in content.items() if isinstance(one, dict)}
         return [{"model": name} | one for name, one in named.items()]
     return [one for one in content if isinstance(one, dict)] if isinstance(content, list) else []
+
+
+def _tables(models: Sequence[Errors]) -> dict[str, Columns]:
+    """What is exported: a row for each model, and one for each of its regions."""
+    rows = [{one.key: one.value for one in errors.figures()} for errors in models]
+    regions = [
+        {"model": _name(errors, index), "coordinate": block.coordinate.label, **_flat(region)}
+        for index, errors in enumerate(models)
+        for block in errors.regions
+        for region in sorted(block.bins, key=lambda one: one.low)
+    ]
+    found = {"models": rows, "regions": regions}
+    return {name: columns_of(table) for name, table in found.items() if table}
+
+
+def _flat(region: Region) -> dict[str, Any]:
+    """A region and its errors, without their intervals."""
+    return {key: one for key, one in region.to_dict().items() if not isinstance(one, list | tuple)}
 
 
 def _name(errors: Errors, index: int) -> str:
@@ -214,10 +234,25 @@ def _parities(folder: RunFolder, index: int, errors: Errors) -> str:
         if pair is None:
             continue
         name = f"evaluate-{index}-{what}"
+        folder.tables[f"parity-{index}-{what}"] = _parity_table(what, *pair)
         title = f"Predicted against reference {what}"
         svg = figures.parity(what, *pair).svg(name, title)
         pictures.append(html.figure(svg, _parity_caption(what, pair[0].size, errors)))
     return html.figures(*pictures)
+
+
+def _parity_table(what: str, reference: np.ndarray, predicted: np.ndarray) -> Columns:
+    """A row for each energy or force component, as predicted and by the reference."""
+    places = np.indices(reference.shape).reshape(reference.ndim, -1)
+    columns: dict[str, Any] = dict(zip(("frame", "atom", "component"), places, strict=False))
+    if "component" in columns and reference.shape[-1] == 3:
+        columns["component"] = np.array(["x", "y", "z"])[columns["component"]]
+    unit = "energy_eV" if what == "energies" else "force_eV_A"
+    return {
+        **columns,
+        f"reference_{unit}": reference.ravel(),
+        f"predicted_{unit}": predicted.ravel(),
+    }
 
 
 def _pair(arrays: Mapping[str, np.ndarray], what: str) -> tuple[np.ndarray, np.ndarray] | None:
@@ -255,10 +290,11 @@ def _regions(block: Regions, name: str) -> str:
     label = block.coordinate.label
     unit_of = UNITS_OF.get(block.coordinate.unit, "")
     names = [one.name for one in bins] if all(one.name for one in bins) else []
+    per = "kcal mol⁻¹ Å⁻¹" if forces else "kcal mol⁻¹"
     axis = f"{label} / {unit_of}" if unit_of else label
-    svg = figures.errors_by_region(edges, error, population, (axis, f"{quantity} RMSE"), names).svg(
-        name, f"{quantity.capitalize()} error by {label}"
-    )
+    svg = figures.errors_by_region(
+        edges, error, population, (axis, f"{quantity} RMSE\n/ {per}"), names
+    ).svg(name, f"{quantity.capitalize()} error by {label}")
     by = label if names else f"bins of {label}"
     caption = f"{quantity.capitalize()} RMSE in {unit} and number of frames, by {by}."
     if np.isfinite(error).any():

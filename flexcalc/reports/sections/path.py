@@ -9,6 +9,7 @@ from flexcalc.display import figures, html, molecule
 from flexcalc.display.numbers import fixed, number
 from flexcalc.display.viewer import viewer
 from flexcalc.reports import facts
+from flexcalc.reports.exports import Columns
 from flexcalc.reports.folder import RunFolder
 from flexcalc.reports.rows import dicts
 from flexcalc.reports.sections import saddle
@@ -41,6 +42,7 @@ def body(folder: RunFolder) -> str:
         advice = result.advice or "run on with more steps"
         parts.append(html.notes([f"The search ended before the path converged: {advice}."]))
     if images is not None:
+        folder.tables["profile"] = _export(images, _fitting(relabelled, images))
         parts.append(drawn(images, relabelled))
     parts += [_rounds(folder), _convergence(folder)]
     if images is None:
@@ -99,6 +101,16 @@ def _profile(images: Dataset, reference: np.ndarray | None) -> str:
         )
     drawn = html.figure(svg, caption, html.table(head, rows), wide=True)
     return drawn + _barriers(model, above)
+
+
+def _export(images: Dataset, reference: np.ndarray | None) -> Columns:
+    """The profile for tables/profile.csv."""
+    columns = {"image": np.arange(len(images)), "length_A": _along(images)}
+    if images.energies is not None:
+        columns["energy_kcal_mol"] = _above(images.energies)
+    if reference is not None:
+        columns["reference_energy_kcal_mol"] = _above(reference)
+    return columns
 
 
 def _barriers(model: np.ndarray, reference: np.ndarray | None) -> str:

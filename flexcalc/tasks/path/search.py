@@ -47,7 +47,8 @@ def search(job: PathJob, store: Store) -> tuple[FoundPath, Path]:
             "the end is matched to the start whatever the masses of identical atoms: see in "
             "path.xyz that the isotopes are where they should be"
         )
-    first, degenerate, moved = _first(job)
+    with store.bar("path ends"):
+        first, degenerate, moved = _first(job)
     if degenerate:
         store.say(
             "the ends differ only by a permutation of identical atoms: a degenerate rearrangement, "
