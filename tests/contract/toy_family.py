@@ -16,6 +16,7 @@ from numpy.random import Generator
 
 from flexcalc.dataset import Dataset
 from flexcalc.fields import NonNegative
+from flexcalc.models.coverage import coverage_arrays, read_coverage
 from flexcalc.models.family import TrainedPotential, errors
 from flexcalc.models.folder import ModelContent, check_arrays, read_model, write_model
 from flexcalc.potential import Evaluation
@@ -47,6 +48,7 @@ class ToyPotential(TrainedPotential):
 
     def save(self, folder: Path) -> None:
         arrays = {"weights": self.weights, "constant": np.array(self.constant)}
+        arrays |= coverage_arrays(self)
         write_model(
             folder,
             ModelContent(
@@ -97,4 +99,7 @@ class Toy:
         facts, arrays = read_model(folder)
         pairs = len(facts["numbers"]) * (len(facts["numbers"]) - 1) // 2
         check_arrays(folder, arrays, {"weights": ("f", (pairs,)), "constant": ("f", ())})
-        return ToyPotential(facts["numbers"], arrays["weights"], float(arrays["constant"]), facts)
+        constant = float(arrays["constant"])
+        potential = ToyPotential(facts["numbers"], arrays["weights"], constant, facts)
+        potential.coverage = read_coverage(folder, potential.numbers, arrays)
+        return potential

@@ -15,6 +15,7 @@ from numpy.random import Generator
 from flexcalc.dataset import Dataset
 from flexcalc.errors import ConfigError
 from flexcalc.fields import Count, Natural, NonNegative, Order, Positive, Width
+from flexcalc.models.coverage import read_coverage
 from flexcalc.models.family import check_sets, errors
 from flexcalc.models.folder import read_model
 from flexcalc.models.gap.fitting import Sigmas, frames_of, run, sparse_counts, spread
@@ -191,15 +192,17 @@ class GAP:
             MissingExtraError: quippy-ase is not installed.
         """
         folder = Path(folder)
-        facts, _ = read_model(folder, cls.name)
+        facts, arrays = read_model(folder, cls.name)
         names = [name for name in facts["files"] if not name.endswith(".safetensors")]
-        return GAPPotential(
+        potential = GAPPotential(
             numbers=np.array(facts["numbers"]),
             files={name: read_file(folder / name, LARGEST) for name in names},
             facts=facts,
             init_args=str(facts.get("init_args", "")),
             where=folder,
         )
+        potential.coverage = read_coverage(folder, potential.numbers, arrays)
+        return potential
 
     def _check(self, train: Dataset, validation: Dataset | None) -> None:
         """Refuse datasets that cannot be used for training, before any work."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from flexcalc.models.coverage import coverage_arrays
 from flexcalc.models.facts import ModelFacts
 from flexcalc.models.family import TrainedPotential
 from flexcalc.models.folder import ModelContent, write_model
@@ -88,7 +89,7 @@ class GAPPotential(TrainedPotential):
                 family="gap",
                 numbers=self.numbers,
                 hyperparameters=self.facts.get("hyperparameters", {}),
-                arrays={},
+                arrays=coverage_arrays(self),
                 facts=self.facts | ({"init_args": self.init_args} if self.init_args else {}),
                 files=self.files,
             ),
