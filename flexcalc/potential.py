@@ -56,6 +56,19 @@ def in_batches(
     return concatenate(parts)
 
 
+def distances_of(potential: Any, positions: np.ndarray, size: int = 256) -> np.ndarray | None:
+    """Distances (frames,) of many geometries (frames, atoms, 3) from the training set of a
+    potential, in batches of `size`; None where it does not know them."""
+    ask = getattr(potential, "distance", None)
+    parts = (
+        [ask(positions[start : start + size]) for start in range(0, len(positions), size)]
+        if ask
+        else []
+    )
+    known = [part for part in parts if part is not None]
+    return np.concatenate(known) if known else None
+
+
 @runtime_checkable
 class Potential(Protocol):
     """Maps positions (batch, atoms, 3) in angstrom to an Evaluation, in float64."""

@@ -16,10 +16,10 @@ import numpy as np
 
 from flexcalc.domain import Domain
 from flexcalc.errors import FileFormatError, InputError
-from flexcalc.models.coverage import coverage_arrays, read_coverage
 from flexcalc.models.facts import ModelFacts
 from flexcalc.models.family import TrainedPotential, domain_with_parts, saves_of
 from flexcalc.models.folder import ModelContent, read_members, read_model, write_model
+from flexcalc.models.training_set import read_training_set, training_set_arrays
 from flexcalc.potential import Evaluation, Potential, check_molecule, largest_distance
 
 
@@ -93,7 +93,7 @@ class Committee(TrainedPotential):
                 family=self.name,
                 numbers=self.numbers,
                 hyperparameters=self.facts["hyperparameters"],
-                arrays=coverage_arrays(self),
+                arrays=training_set_arrays(self),
                 facts=self.facts,
                 members=saves_of(parts, self.name),
             ),
@@ -115,5 +115,5 @@ class Committee(TrainedPotential):
         if len(paths) < 2:
             raise FileFormatError(f"{folder}: expected the folders of at least two members")
         committee = cls([loader(path) for path in paths.values()], facts)
-        committee.coverage = read_coverage(folder, committee.numbers, arrays)
+        committee.training_set = read_training_set(folder, committee.numbers, arrays)
         return committee

@@ -31,7 +31,7 @@ from flexcalc.progress import Progress, silent
 from flexcalc.units import KCAL_MOL
 
 if TYPE_CHECKING:
-    from flexcalc.models.coverage import Coverage
+    from flexcalc.models.training_set import TrainingSet
 
 
 class TrainedPotential(CheckedPotential):
@@ -42,19 +42,19 @@ class TrainedPotential(CheckedPotential):
     """
 
     facts: ModelFacts
-    coverage: Coverage | None = None
+    training_set: TrainingSet | None = None
     """Its training points, where it does not compare geometries with them itself."""
 
     def distance(self, positions: np.ndarray) -> np.ndarray | None:
         """See `CheckedPotential.distance`; None for models of other packages or versions."""
-        if self.coverage is None:
+        if self.training_set is None:
             return None
-        return self.coverage.distances(check_positions(positions, self.numbers))
+        return self.training_set.distances(check_positions(positions, self.numbers))
 
     @property
     def domain(self) -> Domain | None:
         """Where the errors are known; None where `distance` is."""
-        return None if self.coverage is None else domain_in(self.facts)
+        return None if self.training_set is None else domain_in(self.facts)
 
     @abstractmethod
     def save(self, folder: Path) -> None:
@@ -68,7 +68,7 @@ def domain_with_parts(model: TrainedPotential, parts: Iterable[Potential]) -> Do
         model: whose own training points, or those of its parts, tell distances.
         parts: that it asks for distances where it has no training points of its own.
     """
-    if model.coverage is None and "domain" not in model.facts:
+    if model.training_set is None and "domain" not in model.facts:
         return first_domain(parts)
     return domain_in(model.facts)
 

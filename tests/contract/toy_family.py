@@ -16,9 +16,9 @@ from numpy.random import Generator
 
 from flexcalc.dataset import Dataset
 from flexcalc.fields import NonNegative
-from flexcalc.models.coverage import coverage_arrays, read_coverage
 from flexcalc.models.family import TrainedPotential, errors
 from flexcalc.models.folder import ModelContent, check_arrays, read_model, write_model
+from flexcalc.models.training_set import read_training_set, training_set_arrays
 from flexcalc.potential import Evaluation
 from flexcalc.progress import Progress, silent
 
@@ -48,7 +48,7 @@ class ToyPotential(TrainedPotential):
 
     def save(self, folder: Path) -> None:
         arrays = {"weights": self.weights, "constant": np.array(self.constant)}
-        arrays |= coverage_arrays(self)
+        arrays |= training_set_arrays(self)
         write_model(
             folder,
             ModelContent(
@@ -101,5 +101,5 @@ class Toy:
         check_arrays(folder, arrays, {"weights": ("f", (pairs,)), "constant": ("f", ())})
         constant = float(arrays["constant"])
         potential = ToyPotential(facts["numbers"], arrays["weights"], constant, facts)
-        potential.coverage = read_coverage(folder, potential.numbers, arrays)
+        potential.training_set = read_training_set(folder, potential.numbers, arrays)
         return potential

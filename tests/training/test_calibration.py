@@ -7,10 +7,10 @@ import flexcalc
 from flexcalc.domain import Domain
 from flexcalc.errors import FileFormatError
 from flexcalc.models.committee import Committee
-from flexcalc.models.coverage import Coverage, farthest
 from flexcalc.models.delta import DeltaModel
 from flexcalc.models.facts import domain_in
 from flexcalc.models.gdml.descriptor import InverseDistances
+from flexcalc.models.training_set import TrainingSet, farthest
 from flexcalc.training.calibration import calibrated, with_domain
 from tests.contract.toy_family import Toy
 from tests.systems import Springs, springs
@@ -45,7 +45,7 @@ def test_the_domain_is_kept_in_the_model_folder(toy, tmp_path):
 
 def test_a_model_that_kept_no_training_points_has_no_domain(toy, tmp_path):
     model, train, _ = toy
-    model.coverage = None
+    model.training_set = None
     model.save(tmp_path / "old.flex")
     old = Toy.load(tmp_path / "old.flex")
     assert old.domain is None
@@ -66,7 +66,7 @@ def test_distances_are_the_least_over_points_and_permutations():
     own = np.linalg.norm(features(points)[:, None] - images, axis=-1)
     rows = np.arange(len(points))
     own[rows, rows] = own[rows, rows + len(points)] = np.inf
-    found = Coverage(descriptor, features(points), group)
+    found = TrainingSet(descriptor, features(points), group)
     assert found.unit == pytest.approx(own.min(axis=1).max(), rel=1e-4)
     assert np.allclose(found.distances(positions), apart / found.unit, rtol=1e-4, atol=1e-4)
     turned = positions @ np.linalg.qr(rng.standard_normal((3, 3)))[0]
@@ -79,7 +79,7 @@ def test_only_permutations_that_leave_the_energy_as_it_is_count():
     model = Toy().fit(train, None, np.random.default_rng(0))
     model.weights = np.array([1.0, 2.0, 3.0])
     model = with_domain(model, train, None, np.random.default_rng(0))
-    assert len(model.coverage.permutations) == 1
+    assert len(model.training_set.permutations) == 1
     assert model.distance(train.positions[:, [0, 2, 1]]).max() > 0.1
 
 

@@ -15,13 +15,13 @@ from numpy.random import Generator
 from flexcalc.dataset import Dataset
 from flexcalc.errors import ConfigError
 from flexcalc.fields import Count, Natural, NonNegative, Order, Positive, Width
-from flexcalc.models.coverage import read_coverage
 from flexcalc.models.family import check_sets, errors
 from flexcalc.models.folder import read_model
 from flexcalc.models.gap.fitting import Sigmas, frames_of, run, sparse_counts, spread
 from flexcalc.models.gap.potential import GAPPotential
 from flexcalc.models.gap.quip import require_quippy
 from flexcalc.models.gap.xml import LARGEST
+from flexcalc.models.training_set import read_training_set
 from flexcalc.progress import Progress, silent
 from flexcalc.storage import read_file
 
@@ -201,7 +201,7 @@ class GAP:
             init_args=str(facts.get("init_args", "")),
             where=folder,
         )
-        potential.coverage = read_coverage(folder, potential.numbers, arrays)
+        potential.training_set = read_training_set(folder, potential.numbers, arrays)
         return potential
 
     def _check(self, train: Dataset, validation: Dataset | None) -> None:

@@ -13,13 +13,13 @@ from flexcalc.dataset import Dataset
 from flexcalc.domain import Domain, domain_of
 from flexcalc.errors import FileFormatError, InputError
 from flexcalc.geometry import Coordinate
-from flexcalc.models.coverage import coverage_arrays, read_coverage
 from flexcalc.models.facts import ModelFacts
 from flexcalc.models.family import TrainedPotential, domain_with_parts, saves_of
 from flexcalc.models.folder import ModelContent, check_arrays, read_members, read_model, write_model
 from flexcalc.models.gdml.descriptor import InverseDistances
 from flexcalc.models.mixture.features import CoordinateFeatures, Terms
 from flexcalc.models.mixture.gate import Gate
+from flexcalc.models.training_set import read_training_set, training_set_arrays
 from flexcalc.potential import (
     Evaluation,
     Potential,
@@ -172,7 +172,7 @@ class MixturePotential(TrainedPotential):
         """See `domain_with_parts`; None where a geometry may have no distance."""
         backgrounds = first_domain(self.backgrounds) is not None
         members = all(domain_of(member) is not None for member in self.members)
-        if self.coverage is None and not backgrounds and not members:
+        if self.training_set is None and not backgrounds and not members:
             return None
         return domain_with_parts(self, (*self.backgrounds, *self.members))
 
@@ -198,7 +198,7 @@ class MixturePotential(TrainedPotential):
                     "offsets": self.gate.offsets,
                     "constants": self.constants,
                     "shares": self.shares,
-                    **coverage_arrays(self),
+                    **training_set_arrays(self),
                 },
                 facts=self.facts | {"gate": [one.label for one in named]},
                 members=saves_of(parts, self.name),
@@ -247,7 +247,7 @@ class MixturePotential(TrainedPotential):
             arrays["shares"],
             facts,
         )
-        mixture.coverage = read_coverage(folder, mixture.numbers, arrays)
+        mixture.training_set = read_training_set(folder, mixture.numbers, arrays)
         return mixture
 
 

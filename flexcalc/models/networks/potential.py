@@ -12,11 +12,11 @@ import torch
 from torch import nn
 
 from flexcalc.errors import FileFormatError, InputError
-from flexcalc.models.coverage import Coverage, coverage_arrays, read_coverage
 from flexcalc.models.facts import ModelFacts
 from flexcalc.models.family import TrainedPotential
 from flexcalc.models.folder import ModelContent, write_model
 from flexcalc.models.networks.recording import Replayed
+from flexcalc.models.training_set import TrainingSet, read_training_set, training_set_arrays
 from flexcalc.potential import Evaluation
 from flexcalc.threads import cores, each
 
@@ -190,7 +190,7 @@ class NetworkPotential(TrainedPotential):
         network = built(family, self.numbers)
         network.load_state_dict(self._weights)
         twin = type(self)(family, self.numbers, network, self.constant, self.scale, self.facts)
-        twin.coverage = self.coverage
+        twin.training_set = self.training_set
         return twin
 
     def save(self, folder: Path) -> None:
@@ -205,7 +205,7 @@ class NetworkPotential(TrainedPotential):
                     "constant": np.array(self.constant),
                     "scale": np.array(self.scale),
                     **{f"network.{key}": value.numpy() for key, value in self._weights.items()},
-                    **coverage_arrays(self),
+                    **training_set_arrays(self),
                 },
                 facts=self.facts,
             ),
@@ -239,7 +239,7 @@ class NetworkPotential(TrainedPotential):
             reason = " ".join(str(error).split())
             raise FileFormatError(f"{folder}: weights do not fit the network: {reason}") from None
         potential = cls(family, numbers, network, constant, scale, facts)
-        potential.coverage = read_coverage(folder, numbers, arrays)
+        potential.training_set = read_training_set(folder, numbers, arrays)
         return potential
 
     def __getstate__(self) -> _State:
@@ -251,7 +251,7 @@ class NetworkPotential(TrainedPotential):
             self.constant,
             self.scale,
             self.facts,
-            self.coverage,
+            self.training_set,
         )
 
     def __setstate__(self, state: _State) -> None:
@@ -260,7 +260,7 @@ class NetworkPotential(TrainedPotential):
         self.__init__(  # type: ignore[misc]
             state.family, state.numbers, network, state.constant, state.scale, state.facts
         )
-        self.coverage = state.coverage
+        self.training_set = state.training_set
 
 
 class _State(NamedTuple):
@@ -272,4 +272,4 @@ class _State(NamedTuple):
     constant: float
     scale: float
     facts: ModelFacts
-    coverage: Coverage | None
+    training_set: TrainingSet | None
