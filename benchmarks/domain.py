@@ -5,7 +5,7 @@
 
 DATA is the folder of public data with `rmd17`, `azobenzene` and the glycine file. Models are
 trained on one region and calibrated on validation frames of it: azobenzene on trans (and tried on
-trans and cis at 750 K), glycine on the run from Ip (and tried on that from IIIp), ethanol on GFN2
+trans and cis at 750 K), glycine within 60 degrees of Ip (and tried beyond 90), ethanol on GFN2
 dynamics at 500 K (and tried at 1000 K; the frames are kept in --hot). Trainings are short, as the
 question is not how good the models are, but whether they know where they are bad.
 
@@ -25,7 +25,7 @@ from scipy.stats import spearmanr
 
 import flexcalc
 from flexcalc.dataset import Dataset
-from flexcalc.geometry import match_atoms
+from flexcalc.geometry import Coordinate, match_atoms
 from flexcalc.potential import distances_of
 from flexcalc.registry import make_family
 from flexcalc.units import KCAL_MOL
@@ -70,8 +70,8 @@ def azobenzene(folder, _):
 
 def glycine(folder, _):
     data = flexcalc.read(folder / "glycine_pbe-d3bj_def2-svp.xyz")
-    first = data.tags["start"] == "Ip"
-    return data[first], {"from IIIp": data[~first]}
+    turned = np.abs(Coordinate.parse("dihedral 0 1 2 3").values(data.positions))
+    return data[turned < 60], {"beyond 90": data[turned > 90]}
 
 
 def ethanol(_, folder):

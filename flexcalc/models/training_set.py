@@ -30,6 +30,8 @@ MAX_POINTS = 1000
 """Maximum number of training points that are kept, those that are farthest from each other."""
 MAX_PERMUTATIONS = 100
 """Maximum size of the group of permutations."""
+MATCHED = 60
+"""Maximum number of geometries that the symmetry is recovered from."""
 PREFIX = "training_set."
 """What the names of the arrays in a model folder begin with."""
 PART = 256
@@ -69,10 +71,11 @@ class TrainingSet:
         Args:
             potential: trained on the positions.
             positions: (points, atoms, 3) in angstrom.
-            rng: draws from many geometries those that the symmetry is recovered from.
+            rng: draws the geometries that the symmetry is recovered from.
         """
         numbers = np.asarray(potential.numbers)
-        group = recover(numbers, positions, rng, MAX_PERMUTATIONS).permutations
+        some = rng.permutation(len(positions))[:MATCHED]
+        group = recover(numbers, positions[some], rng, MAX_PERMUTATIONS).permutations
         energies = potential(positions[0][group]).energies
         kept = group[np.abs(energies - energies[0]) < SAME_ENERGY_EV]
         group = kept if is_group(kept) else group[:1]
