@@ -11,6 +11,7 @@ from flexcalc.models.facts import DomainFacts
 from flexcalc.models.family import TrainedPotential
 from flexcalc.models.gdml import GDMLPotential
 from flexcalc.models.training_set import TrainingSet
+from flexcalc.potential import distances_of
 
 FEWEST = 20
 """Frames below which a model is not calibrated: its limit is then that of `Domain`."""
@@ -20,7 +21,9 @@ TYPICAL, TAIL = 0.5, 0.95
 """Quantiles of the distances from which the limit is extrapolated."""
 STRETCH = 2.5
 """The limit lies beyond the typical distance by this multiple of the tail. Of held-out frames of
-the same kind 0 to 0.2 % are then outside (benchmarks/domain.py); one outlier does not move it."""
+the same kind less than 1 % are then outside (benchmarks/domain.py); an outlier moves it little."""
+REPEATED = 0.01
+"""Distance below which a frame repeats a training point and tells nothing of others."""
 
 
 def with_domain(
@@ -40,8 +43,12 @@ def with_domain(
         if training_set.unit == 0:
             return potential  # all training points are the same
         potential.training_set = training_set
-    if others is not None and len(others) >= FEWEST:
-        distances = np.asarray(potential.distance(others.positions))
+    if others is None or not len(others):
+        return potential
+    distances = np.asarray(distances_of(potential, others.positions))
+    new = distances > REPEATED
+    others, distances = others[new], distances[new]
+    if len(others) >= FEWEST:
         off = potential(others.positions).forces - others.force_labels()
         found = calibrated(distances, np.sqrt(np.mean(off**2, axis=(1, 2))))
         facts: DomainFacts = {

@@ -98,7 +98,8 @@ def test_training_points_that_are_all_the_same_tell_no_distance():
 def test_a_model_without_further_frames_is_not_calibrated(toy):
     _, train, others = toy
     model = Toy().fit(train, None, np.random.default_rng(0))
-    for few in (None, others[:3]):
+    repeated = train[np.zeros(50, dtype=int)]
+    for few in (None, others[:0], others[:3], repeated):
         assert with_domain(model, train, few, np.random.default_rng(0)).domain == Domain()
 
 
