@@ -324,7 +324,8 @@ def evaluate(
 
     Returns:
         The errors in eV and eV/angstrom. Of several potentials those of the first, and those of
-        each in `models`.
+        each in `models`. For a trained model `domain` has the distances of the frames to its
+        training set, and the errors inside and outside the domain in which it was calibrated.
 
     Example:
         >>> import flexcalc as fx
@@ -645,8 +646,9 @@ def md(
         max_temperature_K: Stop if the kinetic temperature of a replica exceeds this, in kelvin;
             the temperature of a small molecule fluctuates strongly.
         max_training_distance: Stop if a geometry is farther from all training points than this
-            multiple of the largest nearest-neighbour distance within the training set; for
-            sGDML.
+            multiple of the largest nearest-neighbour distance within the training set.
+            `flexcalc info MODEL` shows the limit of a model's domain; models of other packages,
+            and networks and GAP of earlier versions, know no distance.
         max_deviation_eV_A: Stop if the forces of a committee deviate by more than this on any
             atom, in eV/angstrom.
         max_rms_deviation_eV_A: Stop if the root-mean-square deviation over the atoms of a
@@ -741,8 +743,9 @@ def metad(
         max_temperature_K: Stop if the kinetic temperature of a replica exceeds this, in kelvin;
             the temperature of a small molecule fluctuates strongly.
         max_training_distance: Stop if a geometry is farther from all training points than this
-            multiple of the largest nearest-neighbour distance within the training set; for
-            sGDML.
+            multiple of the largest nearest-neighbour distance within the training set.
+            `flexcalc info MODEL` shows the limit of a model's domain; models of other packages,
+            and networks and GAP of earlier versions, know no distance.
         max_deviation_eV_A: Stop if the forces of a committee deviate by more than this on any
             atom, in eV/angstrom.
         max_rms_deviation_eV_A: Stop if the root-mean-square deviation over the atoms of a
@@ -1233,8 +1236,9 @@ def umbrella(
         max_temperature_K: Stop if the kinetic temperature of a replica exceeds this, in kelvin;
             the temperature of a small molecule fluctuates strongly.
         max_training_distance: Stop if a geometry is farther from all training points than this
-            multiple of the largest nearest-neighbour distance within the training set; for
-            sGDML.
+            multiple of the largest nearest-neighbour distance within the training set.
+            `flexcalc info MODEL` shows the limit of a model's domain; models of other packages,
+            and networks and GAP of earlier versions, know no distance.
         max_deviation_eV_A: Stop if the forces of a committee deviate by more than this on any
             atom, in eV/angstrom.
         max_rms_deviation_eV_A: Stop if the root-mean-square deviation over the atoms of a

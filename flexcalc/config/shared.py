@@ -86,7 +86,7 @@ class LabelledFrames:
     labels: Literal["new", "old"] = "new"
     """Labels to use of an rMD17 file: `old` reads old_energies and old_forces."""
 
-    def read(self, path: Path | Dataset) -> Dataset:
+    def read(self, path: Path | str | Dataset) -> Dataset:
         """Read a dataset with these units and keys.
 
         Warns:

@@ -26,7 +26,8 @@ from flexcalc.display.drawing import Drawing
 from flexcalc.display.numbers import counted
 from flexcalc.display.rows import dicts
 from flexcalc.errors import FileFormatError, InputError
-from flexcalc.results.base import Figure, Result, figure, frame_of_rows
+from flexcalc.results.base import Figure, Result, figure, frame_of_rows, part
+from flexcalc.results.domain_errors import DomainErrors
 from flexcalc.storage import JSON
 from flexcalc.store import Store
 from flexcalc.units import KCAL_MOL
@@ -142,6 +143,8 @@ class Errors(Result):
     """Errors of the second and all further potentials."""
     index: int = 0
     """Number of the potential among several, from 0."""
+    domain: DomainErrors | None = part(DomainErrors)
+    """Errors inside and outside the domain of the model; None for a potential without one."""
 
     @property
     def models(self) -> tuple[Errors, ...]:
@@ -223,7 +226,8 @@ class Errors(Result):
     @property
     def parity(self) -> dict[str, np.ndarray]:
         """energies_predicted and energies_reference (frames,) in eV, forces_predicted and
-        forces_reference (frames, atoms, 3) in eV/angstrom; those of the reference if known."""
+        forces_reference (frames, atoms, 3) in eV/angstrom; those of the reference if known. For a
+        model with a domain also distances (frames,) to its training set."""
         return self.store.get(PARITY.format(self.index)) or {}
 
     @property
@@ -240,7 +244,8 @@ class Errors(Result):
             "by_use": {use: one.to_dict() for use, one in self.by_use.items()} or None,
         }
         rest = {key: value for key, value in known.items() if value is not None}
-        return {"model": self.model, **self.accuracy.to_dict(), **rest}
+        domain = {} if self.domain is None else self.domain.to_dict()
+        return {"model": self.model, **self.accuracy.to_dict(), **rest, **domain}
 
     def to_dict(self) -> dict[str, Any]:
         """The errors as results.json has them: those of regions, elements and atoms left out."""
@@ -279,6 +284,9 @@ class Errors(Result):
                     accuracy=Accuracy.from_dict(table),
                     atom_map=tuple(table["atom_map"]) if "atom_map" in table else None,
                     index=index,
+                    domain=DomainErrors.from_dict(table, store)
+                    if DomainErrors.stand_in(table)
+                    else None,
                 )
                 for index, table in enumerate(tables)
             ]
@@ -399,6 +407,8 @@ class Errors(Result):
                     value / KCAL_MOL for value in (errors.mae, errors.rmse, errors.maximum)
                 )
                 parts.append(f"{name} MAE {mae:.3f} RMSE {rmse:.3f} max {largest:.2f} {unit}")
+        if self.domain is not None and self.domain.left:
+            parts.append(self.domain.summary())
         return f"{self.model} on {self.frames} frames: {'; '.join([*parts, *self._unseen_line()])}"
 
     def _unseen_line(self) -> Iterator[str]:

@@ -8,6 +8,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from flexcalc import files
 from flexcalc.config.options import PLACES, options, placed
 from flexcalc.config.reading import LARGEST_FILE, Table
 from flexcalc.errors import FileFormatError, InputError

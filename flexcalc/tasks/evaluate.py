@@ -9,14 +9,16 @@ import numpy as np
 from flexcalc.analysis.accuracy import Binning, Tag, accuracy
 from flexcalc.config import Evaluate
 from flexcalc.dataset import Dataset
+from flexcalc.domain import Domain, domain_of
 from flexcalc.errors import FileFormatError, InputError
 from flexcalc.files.frames import is_tag
 from flexcalc.geometry import Coordinate
 from flexcalc.geometry.fingerprint import count_repeated
 from flexcalc.geometry.named import LINEAR_DEGREES
 from flexcalc.models.frames import Use, use_of
-from flexcalc.potential import Evaluation, in_batches
+from flexcalc.potential import Evaluation, distances_of, in_batches
 from flexcalc.registry import name_of, open_potential
+from flexcalc.results.domain_errors import DomainErrors
 from flexcalc.results.errors import (
     ERRORS,
     PARITY,
@@ -91,7 +93,8 @@ def evaluate(options: Evaluate, store: Store) -> Errors:
             worst=options.worst,
         )
         use = uses[index]
-        store.put(PARITY.format(index), _parity(own, evaluation))
+        distances = distances_of(potential, own.positions)
+        store.put(PARITY.format(index), _parity(own, evaluation, distances))
         if index == 0:
             store.put(WORST, own[np.array(measured.worst)])
         models.append(
@@ -107,6 +110,7 @@ def evaluate(options: Evaluate, store: Store) -> Errors:
                 trained_on=None if use is None else int(use.training.sum()),
                 validated_on=None if use is None else int(use.validation.sum()),
                 by_use={} if use is None else _by_use(own, evaluation, use, options.seed),
+                domain=_by_domain(domain_of(potential), own, evaluation, distances),
             )
         )
         _tell(store, models[-1], alone=len(potentials) == 1)
@@ -172,13 +176,27 @@ def _undefined(coordinates: Sequence[Coordinate], positions: np.ndarray) -> list
     return notes
 
 
-def _parity(data: Dataset, evaluation: Evaluation) -> dict[str, np.ndarray]:
-    """Predictions, and the reference labels that there are."""
+def _by_domain(
+    domain: Domain | None, data: Dataset, evaluation: Evaluation, distances: np.ndarray | None
+) -> DomainErrors | None:
+    """Errors inside and outside the domain of a model, if it has one."""
+    if domain is None or distances is None:
+        return None
+    off = None if data.forces is None else evaluation.forces - data.forces
+    errors = None if off is None else np.sqrt(np.mean(off**2, axis=(1, 2)))
+    return DomainErrors.of(domain, distances, errors)
+
+
+def _parity(
+    data: Dataset, evaluation: Evaluation, distances: np.ndarray | None
+) -> dict[str, np.ndarray]:
+    """Predictions, the reference labels that there are, and distances to the training set."""
     arrays = {
         "energies_predicted": evaluation.energies,
         "forces_predicted": evaluation.forces,
         "energies_reference": data.energies,
         "forces_reference": data.forces,
+        "distances": distances,
     }
     return {name: array for name, array in arrays.items() if array is not None}
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from flexcalc import files
 from flexcalc.config import Info
 from flexcalc.config.reading import LARGEST_FILE
 from flexcalc.dataset import Dataset
+from flexcalc.domain import Domain
 from flexcalc.errors import FileFormatError, InputError, MoleculeError, UnitError
 from flexcalc.geometry import Structure
 from flexcalc.geometry.fingerprint import count_repeated
@@ -21,6 +22,7 @@ from flexcalc.labelling import LABELS
 from flexcalc.masses import atomic_masses, isotopes
 from flexcalc.models import frames
 from flexcalc.models.bonding import FACT
+from flexcalc.models.facts import ModelFacts, domain_in
 from flexcalc.models.folder import read_facts
 from flexcalc.potential import Potential, formula
 from flexcalc.registry import open_potential
@@ -105,7 +107,19 @@ def _model(numbers: Sequence[int] | np.ndarray, facts: Mapping[str, Any]) -> Des
         shown["bonding"] = "kept: a start whose identical atoms are in another order is refused"
     if facts.get(frames.FACT) is not None:
         shown[frames.FACT] = "kept: frames of the training are found in datasets to evaluate on"
+    if facts.get("domain") is not None:
+        shown["domain"] = _domain(domain_in(cast(ModelFacts, facts)), facts["domain"]["frames"])
     return Description("model", {"molecule": formula(np.array(numbers)), **shown})
+
+
+def _domain(domain: Domain, frames: int) -> str:
+    """The domain of a calibrated model in words."""
+    low, high = (error / KCAL_MOL for error in (domain.errors_eV_A[0], domain.errors_eV_A[-1]))
+    return (
+        f"up to {domain.limit:.3g} times the largest nearest-neighbour distance within the "
+        f"training set; expected force RMSE {low:.3g} to {high:.3g} kcal/mol/A from the nearest to "
+        f"the farthest of {frames} validation frames"
+    )
 
 
 def _of_dataset(data: Dataset) -> Description:
