@@ -13,7 +13,8 @@ from flexcalc.display import figures
 from flexcalc.display.drawing import Drawing
 from flexcalc.display.figures import MOST_TRACES
 from flexcalc.files.tables import csv_blocks
-from flexcalc.results.base import Result, data_frame, figure
+from flexcalc.results.base import Result, data_frame, figure, part
+from flexcalc.results.coverage import Coverage, outside_of
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -29,6 +30,7 @@ class IpiRun(Result):
     headline: ClassVar[tuple[str, ...]] = (
         *("steps", "clients", "force_difference_max_relative", "energy_difference_max_relative"),
         *("temperature_mean_K", "exchanges_seen", "barrier_kcal_mol", "image_count"),
+        "largest_distance",
     )
 
     input: str = figure("input")
@@ -71,6 +73,10 @@ class IpiRun(Result):
     )
     """Energy of the last image above the first, in kcal/mol."""
 
+    coverage: Coverage | None = part(Coverage)
+    """How far the geometries went from the training data, of a path its images; None without a
+    domain."""
+
     def summary(self) -> str:
         """The run in one line."""
         found = ""
@@ -78,6 +84,8 @@ class IpiRun(Result):
             found = f", mean temperature {self.temperature_mean_K:.1f} K"
         elif self.barrier_kcal_mol is not None:
             found = f", barrier {self.barrier_kcal_mol:.3f} kcal/mol"
+        if self.coverage is not None:
+            found += f"; {self.coverage.summary()}"
         return f"i-PI: {self.steps} steps{found}"
 
     @cached_property
@@ -100,7 +108,10 @@ class IpiRun(Result):
         """The temperature over time, a line per system; of a path its energy profile."""
         path = self.path
         if path is not None:
-            return figures.energy_profile(path.tags["coordinate"], path.labels()[0])
+            outside = outside_of(self.coverage, path)
+            return figures.energy_profile(
+                path.tags["coordinate"], path.labels()[0], outside=outside
+            )
         time, kelvin = self.scalars["time_fs"], self.scalars["temperature_K"]
         replica = self.scalars.get("replica", np.zeros(len(time)))
         lines = [replica == which for which in np.unique(replica)[:MOST_TRACES]]

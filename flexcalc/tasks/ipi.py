@@ -15,10 +15,18 @@ from flexcalc.config import Ipi, Serve
 from flexcalc.dataset import Dataset, Provenance
 from flexcalc.files.text import UTF8_MARK
 from flexcalc.methods.path import path_length
+from flexcalc.potential import Potential
 from flexcalc.registry import name_of, open_potential
+from flexcalc.results.coverage import DISTANCES
 from flexcalc.results.ipi import PATH, SCALARS, IpiRun
 from flexcalc.storage import open_regular
 from flexcalc.store import Store
+from flexcalc.tasks.coverage import (
+    coverage_of_path,
+    coverage_of_requests,
+    distances_of,
+    warn_of,
+)
 from flexcalc.tasks.molecule import electrons_of, following
 from flexcalc.units import KCAL_MOL
 
@@ -75,6 +83,7 @@ def ipi(options: Ipi, store: Store) -> IpiRun:
                 trust=options.trust,
                 allow_remote=options.allow_remote,
                 timeout_s=options.timeout_s,
+                distances=folder / DISTANCES,
             ),
             progress,
         )
@@ -89,11 +98,17 @@ def ipi(options: Ipi, store: Store) -> IpiRun:
         force_difference_max_relative=outcome.force_difference_max_relative,
         energy_difference_max_relative=outcome.energy_difference_max_relative,
     )
+    potential = open_potential(options.model, start.numbers, trust=options.trust)
     if outcome.images is None:
-        return _with_temperatures(result, columns)
-    path = _path(options, start.numbers, outcome.images)
-    store.put(PATH, path)
-    return _with_barriers(result, path)
+        coverage = coverage_of_requests(potential, folder / DISTANCES)
+        result = replace(_with_temperatures(result, columns), coverage=coverage)
+    else:
+        path = _path(options, potential, outcome.images)
+        store.put(PATH, path)
+        coverage = coverage_of_path(potential, path.labels()[0], path.tags.get("distance"))
+        result = replace(_with_barriers(result, path), coverage=coverage)
+    warn_of(store, result.coverage)
+    return result
 
 
 def _first(start: Dataset) -> Atoms:
@@ -139,12 +154,14 @@ def _with_temperatures(result: IpiRun, columns: dict[str, np.ndarray]) -> IpiRun
     )
 
 
-def _path(options: Ipi, numbers: np.ndarray, images: np.ndarray) -> Dataset:
+def _path(options: Ipi, potential: Potential, images: np.ndarray) -> Dataset:
     """The path that i-PI sought, images (images, atoms, 3), with the direct call's labels."""
-    found = open_potential(options.model, numbers, trust=options.trust)(images)
+    found, distances = potential(images), distances_of(potential, images)
     tags = {"image": np.arange(len(images)), "coordinate": path_length(images)}
+    if distances is not None:
+        tags["distance"] = distances
     provenance = Provenance(level=name_of(options.model))
-    return Dataset(numbers, images, found.energies, found.forces, tags, provenance)
+    return Dataset(potential.numbers, images, found.energies, found.forces, tags, provenance)
 
 
 def _with_barriers(result: IpiRun, path: Dataset) -> IpiRun:

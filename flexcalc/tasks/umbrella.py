@@ -15,6 +15,7 @@ from flexcalc.files.plumed import WINDOW_COLUMNS, WindowSamples
 from flexcalc.methods.guard import BendGuard, Guard
 from flexcalc.methods.iterate import Recorder, Setup
 from flexcalc.methods.umbrella import Umbrella, UmbrellaState, Windows
+from flexcalc.potential import Potential
 from flexcalc.results.free_energy import (
     COLVAR,
     PROFILE,
@@ -22,6 +23,12 @@ from flexcalc.results.free_energy import (
     FreeEnergyProfile,
 )
 from flexcalc.store import Store
+from flexcalc.tasks.coverage import (
+    coverage_of_run,
+    coverage_of_windows,
+    distance_recorders,
+    warn_of,
+)
 from flexcalc.tasks.motion import (
     Watch,
     announce_sampling,
@@ -65,6 +72,9 @@ def umbrella(options: UmbrellaSampling, store: Store) -> FreeEnergyProfile:
     recorders = [
         Recorder(store.frames(TRAJECTORY), options.frame_every, render.frames),
         Recorder(store.lines(COLVAR), options.colvar_every, render.colvar),
+        *distance_recorders(
+            store, start.potential, options.colvar_every, options.method.timestep_fs
+        ),
     ]
     steps, stopped = move(store, watch, method, UmbrellaState, batch, recorders)
     result = FreeEnergyProfile(
@@ -75,14 +85,17 @@ def umbrella(options: UmbrellaSampling, store: Store) -> FreeEnergyProfile:
         steps=steps,
         time_ps=steps * options.method.timestep_fs * 1e-3,
         temperature_K=options.method.temperature_K,
+        coverage=coverage_of_run(store, start.potential, len(positions), "window"),
         **known,
         **watch.speed(),
     )
-    return result if stopped else _studied(result, options, method)
+    result = result if stopped else _studied(result, options, method, start.potential)
+    warn_of(store, result.coverage)
+    return result
 
 
 def _studied(
-    result: FreeEnergyProfile, options: UmbrellaSampling, method: Umbrella
+    result: FreeEnergyProfile, options: UmbrellaSampling, method: Umbrella, potential: Potential
 ) -> FreeEnergyProfile:
     """The result with what is read off the run's own COLVAR; the profile is kept."""
     store = result.store
@@ -91,7 +104,8 @@ def _studied(
     most = min(plumed.MOST_SAMPLES, max(MOST_PAIRS // len(method.centres), 1))
     everything = plumed.read_windows(store.stream(COLVAR), coordinates, most)
     # Half a step more, as times in the file are rounded to the last digit.
-    settled = everything.time_fs > (options.equilibration + 0.5) * options.method.timestep_fs
+    after_fs = (options.equilibration + 0.5) * options.method.timestep_fs
+    settled = everything.time_fs > after_fs
     samples = WindowSamples(**{name: one[settled] for name, one in vars(everything).items()})
     found = study(samples, method, options.method.temperature_K)
     store.put(PROFILE, found.arrays())
@@ -99,7 +113,8 @@ def _studied(
     if warning is not None:
         store.warn(warning)
     mean = float(samples.temperature_K.mean())
-    return replace(result.with_study(found), temperature_mean_K=mean)
+    coverage = coverage_of_windows(store, potential, method, after_fs, found.top())
+    return replace(result.with_study(found), temperature_mean_K=mean, coverage=coverage)
 
 
 def method_of(options: UmbrellaSampling) -> Umbrella:

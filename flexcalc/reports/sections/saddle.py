@@ -32,6 +32,7 @@ def body(folder: RunFolder) -> str:
     parts = [html.paragraph(intro, "lead"), html.cards(result.cards())]
     if result.first_order is False:
         parts.append(html.notes([_complaint(result)]))
+    parts.append(facts.coverage_note(result.coverage))
     parts += [_connected(result), _mode(folder), _descent(folder), _frequencies(folder)]
     parts.append(_rates(folder, result))
     return "".join(parts)

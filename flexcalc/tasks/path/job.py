@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +19,8 @@ from flexcalc.potential import Evaluation, Potential, check_molecule
 from flexcalc.registry import open_potential
 from flexcalc.tasks.molecule import electrons_of, following, source_of, with_masses
 from flexcalc.tasks.ordering import Ordered, ordered
+
+NO_TAGS: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,9 +43,18 @@ class PathJob:
     end: Dataset | None
     fitting: Ordered
 
-    def labelled(self, level: str, images: np.ndarray, labels: Evaluation) -> Dataset:
-        """Images (images, atoms, 3) of a path with their labels by a level of theory."""
-        tags = {"image": np.arange(len(images)), "coordinate": path_length(images)}
+    def labelled(
+        self, level: str, images: np.ndarray, labels: Evaluation, more: Mapping[str, Any] = NO_TAGS
+    ) -> Dataset:
+        """Images (images, atoms, 3) of a path with their labels by a level of theory.
+
+        Args:
+            level: that labelled them.
+            images: in angstrom.
+            labels: of the level.
+            more: further tags (images,).
+        """
+        tags = {"image": np.arange(len(images)), "coordinate": path_length(images), **more}
         return Dataset(
             self.potential.numbers,
             images,

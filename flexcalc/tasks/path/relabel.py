@@ -9,6 +9,7 @@ import numpy as np
 from flexcalc.potential import in_batches
 from flexcalc.registry import name_of
 from flexcalc.results.path import RELABELLED, Path
+from flexcalc.tasks.coverage import judged_by_reference
 from flexcalc.tasks.path.job import FoundPath, PathJob
 from flexcalc.units import KCAL_MOL
 
@@ -32,6 +33,7 @@ def relabel(job: PathJob, found: FoundPath, result: Path) -> Path:
         barrier_reference_kcal_mol=barrier,
         barrier_error_kcal_mol=error,
         reaction_energy_reference_kcal_mol=float(theirs[-1]),
+        coverage=judged_by_reference(result.coverage, error, float(ours[-1] - theirs[-1])),
         profile_rmse_kcal_mol=float(np.sqrt(np.mean((ours - theirs) ** 2))),
         profile_max_error_kcal_mol=float(abs(ours - theirs).max()),
         worst_image=worst,

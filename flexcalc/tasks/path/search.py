@@ -16,6 +16,7 @@ from flexcalc.methods.relax import relax
 from flexcalc.registry import name_of
 from flexcalc.results.path import CONVERGENCE, PATH, Path
 from flexcalc.store import Store
+from flexcalc.tasks.coverage import coverage_of_path, distances_of
 from flexcalc.tasks.molecule import isotopes_in
 from flexcalc.tasks.path.job import FoundPath, PathJob
 from flexcalc.units import KCAL_MOL
@@ -45,14 +46,19 @@ def search(job: PathJob, store: Store) -> tuple[FoundPath, Path]:
     state = _iterate(job, store, first)
     images = align_consecutive(state.images)
     found = FoundPath(images, job.potential(images))
-    store.put(PATH, job.labelled(name_of(job.options.model), images, found.labels))
+    distances = distances_of(job.potential, images)
+    tags = {} if distances is None else {"distance": distances}
+    store.put(PATH, job.labelled(name_of(job.options.model), images, found.labels, tags))
+    coverage = coverage_of_path(job.potential, found.labels.energies, distances)
     result = replace(
         _result(job, store, state, found),
+        coverage=coverage,
         isotopes=isotopes,
         degenerate=None if job.end is None else degenerate,
     )
+    note = "" if coverage is None or job.reference is not None else coverage.note("barrier")
     store.say(
-        f"barrier on the model {result.barrier_kcal_mol:.3f} kcal/mol, "
+        f"barrier on the model {result.barrier_kcal_mol:.3f} kcal/mol{note}, "
         f"{'converged' if result.converged else 'NOT CONVERGED'} in {state.step} steps"
     )
     if result.advice is not None:
