@@ -8,7 +8,7 @@ resumed ends with the same bytes.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,11 @@ import numpy as np
 from flexcalc.analysis.outside import MOSTLY, Visits, share_on_grid
 from flexcalc.analysis.study import Study
 from flexcalc.analysis.transitions import pass_between
+from flexcalc.analysis.umbrella import UmbrellaStudy
 from flexcalc.domain import Domain, domain_of
 from flexcalc.files.tables import csv_blocks, numbers_of
 from flexcalc.methods.iterate import Recorder
 from flexcalc.methods.metadynamics import Metadynamics
-from flexcalc.methods.umbrella import Umbrella
 from flexcalc.potential import Potential
 from flexcalc.results.coverage import DISTANCES, Coverage, expected_error, left_by, named_rows
 from flexcalc.storage import read_file
@@ -143,30 +143,29 @@ def coverage_of_requests(potential: Potential, path: Path) -> Coverage | None:
 
 
 def coverage_of_windows(
-    store: Store, potential: Potential, method: Umbrella, after_fs: float, top: Sequence[float]
+    store: Store, potential: Potential, found: UmbrellaStudy, after_fs: float
 ) -> Coverage | None:
     """Coverage of umbrella sampling, and whether the top of its profile is supported.
 
     Args:
         store: keeps distances.csv.
         potential: of the dynamics.
-        method: the windows.
+        found: the profile and its windows.
         after_fs: records up to this time, that of the equilibration, are left out.
-        top: (d,) coordinates of the highest free energy.
     """
     domain = domain_of(potential)
     blocks = None if domain is None else _records(store)
     if domain is None or blocks is None:
         return None
-    windows = len(method.centres)
+    windows = len(found.means)
     visits = Visits.of(blocks, domain, windows, after_fs)
     coverage = _of_visits(domain, visits, "window")
     outside = visits.mostly_outside()
     if coverage is None or not len(outside):
         return coverage
     gaps = [
-        line.gaps(method.centres[:, n], np.asarray(top[n])) / line.spacing
-        for n, line in enumerate(method.lines)
+        line.gaps(found.means[:, n], np.asarray(place)) / line.spacing
+        for n, (line, place) in enumerate(zip(found.method.lines, found.top(), strict=True))
     ]
     nearest = int(np.sum(np.square(gaps), axis=0).argmin())
     doubts = {"highest free energy": nearest in outside}

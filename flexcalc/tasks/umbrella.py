@@ -113,7 +113,7 @@ def _studied(
     if warning is not None:
         store.warn(warning)
     mean = float(samples.temperature_K.mean())
-    coverage = coverage_of_windows(store, potential, method, after_fs, found.top())
+    coverage = coverage_of_windows(store, potential, found, after_fs)
     return replace(result.with_study(found), temperature_mean_K=mean, coverage=coverage)
 
 

@@ -194,11 +194,11 @@ def test_metadynamics_inside_says_so_without_a_warning():
 
 def test_umbrella_sampling_says_which_windows_are_outside():
     options = {
-        **{"coordinate": "distance 0 1", "low": [0.9], "high": [1.3], "windows": [5]},
-        **{"steps": 800, "equilibration": 200, "keep_bonds": False, "kappa_kcal_mol": [5000.0]},
+        **{"coordinate": "distance 0 1", "low": [0.9], "high": [1.3], "windows": [9]},
+        **{"steps": 800, "equilibration": 200, "keep_bonds": False, "kappa_kcal_mol": [800.0]},
     }
     with pytest.warns(FlexcalcWarning, match="highest free energy not supported"):
-        profile = fx.umbrella(KnownUpTo(1.15), water(), progress=False, **options)
+        profile = fx.umbrella(KnownUpTo(1.08), water(), progress=False, **options)
     assert "window" in profile.coverage.where
     assert NOT_SUPPORTED in profile.summary()
     inside = fx.umbrella(KnownUpTo(1.6), water(), progress=False, **options)
@@ -208,6 +208,7 @@ def test_umbrella_sampling_says_which_windows_are_outside():
 def test_report_says_that_a_run_left_the_data(tmp_path):
     with pytest.warns(FlexcalcWarning):
         fx.md(KnownUpTo(1.0), water(), progress=False, output=tmp_path / "md", **HOT)
+    with pytest.warns(FlexcalcWarning):
         path(KnownUpTo(1.2), output=tmp_path / "path")
     page = (tmp_path / "md" / "report.html").read_text()
     assert "LEFT THE TRAINING DATA" in page
@@ -310,7 +311,7 @@ def test_a_path_and_its_saddle_keep_their_coverages_apart(doubtful):
     result = doubtful[0]
     found = result.to_dict()
     assert found["saddle_domain_where"] == "saddle"
-    assert found["domain_where"] == result.coverage.where == "image 2 of 5"
+    assert found["domain_where"] == result.coverage.where == "images 1 to 3 of 5"
     again = Path.from_dict(json.loads(json.dumps(found)), Store())
     assert again.coverage.to_dict() == result.coverage.to_dict()
     assert again.saddle.coverage.to_dict() == result.saddle.coverage.to_dict()
