@@ -146,6 +146,30 @@ def errors_by_region(
     return plots.regions(edges, errors, population, labels)
 
 
+def errors_by_distance(
+    distances: np.ndarray,
+    errors: np.ndarray,
+    knots: tuple[np.ndarray, np.ndarray],
+    limit: float | None,
+) -> Drawing:
+    """Force errors of frames against their distance to the training set.
+
+    Args:
+        distances: (frames,) in multiples of the largest one within the training set.
+        errors: (frames,) root-mean-square errors of the force components, in eV/angstrom.
+        knots: distances and expected errors, (knots,) each; empty without calibration.
+        limit: of the domain; None if unknown.
+    """
+    labels = ("distance to the training set", "force RMSE of a frame / kcal mol⁻¹ Å⁻¹")
+    curve = np.asarray(knots[0]), np.asarray(knots[1]) / KCAL_MOL
+    points = distances, np.maximum(errors, SMALLEST_ERROR) / KCAL_MOL
+    return plots.against_limit(points, curve, limit, labels, ("frames", "expected"))
+
+
+SMALLEST_ERROR = 1e-9
+"""Error in eV/angstrom that is drawn for an exact prediction, on a logarithmic axis."""
+
+
 # Paths
 
 

@@ -118,6 +118,38 @@ def parity(axes: Axes, reference: np.ndarray, predicted: np.ndarray, what: str) 
     axes.grid(visible=True, axis="both")
 
 
+@drawing()
+def against_limit(
+    axes: Axes,
+    points: tuple[np.ndarray, np.ndarray],
+    curve: tuple[np.ndarray, np.ndarray],
+    limit: float | None,
+    labels: tuple[str, str],
+    legends: tuple[str, str],
+) -> None:
+    """Points, an expected curve, and a limit as a dashed vertical line.
+
+    Args:
+        points: x and y, (points,) each; of many, as many as `FEW`.
+        curve: x and y, (knots,) each; may be empty.
+        limit: on the x axis; None for none.
+        labels: of the two axes.
+        legends: of the points and of the curve.
+    """
+    step = -(-len(points[0]) // FEW)
+    axes.plot(
+        points[0][::step], points[1][::step], "o", color=LIGHT["model"], markersize=3.4,
+        alpha=0.55, markeredgewidth=0, label=legends[0],
+    )  # fmt: skip
+    if len(curve[0]):
+        axes.plot(*curve, color=series(1), marker="", label=legends[1])
+    if limit is not None:
+        axes.axvline(limit, color=LIGHT["muted"], linestyle="--", linewidth=1.0, label="limit")
+    log_axis(axes, "y")
+    axes.set(xlabel=labels[0], ylabel=labels[1])
+    legend(axes, 3)
+
+
 def _density(x: np.ndarray, y: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
     """Counts on a grid as the opacity of one colour, on a logarithmic scale: (y, x, rgba)."""
     counts, _, _ = np.histogram2d(x, y, bins=120, range=(limits, limits))

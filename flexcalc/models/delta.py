@@ -13,8 +13,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, cast
 
+import numpy as np
 from numpy.typing import ArrayLike
 
+from flexcalc.domain import Domain
 from flexcalc.errors import FileFormatError, InputError
 from flexcalc.fields import Address
 from flexcalc.models.facts import ModelFacts
@@ -57,6 +59,15 @@ class DeltaModel(Sum, TrainedPotential):
         super().__init__(baseline, model)
         self.baseline, self.model = baseline, model
         self.facts = {**model.facts, **(facts or {})}
+
+    def distance(self, positions: np.ndarray) -> np.ndarray | None:
+        """That of the model (batch,), which was trained to correct the baseline where it is."""
+        return self.model.distance(positions)
+
+    @property
+    def domain(self) -> Domain | None:
+        """That of the model."""
+        return self.model.domain
 
     def save(self, folder: Path) -> None:
         """Write one model folder.

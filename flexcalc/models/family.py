@@ -8,19 +8,30 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Protocol, Self, cast, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar, Protocol, Self, cast, runtime_checkable
 
 import numpy as np
 from numpy.random import Generator
 
 from flexcalc.dataset import Dataset
+from flexcalc.domain import Domain
 from flexcalc.errors import ConfigError, FileFormatError, InputError
-from flexcalc.models.facts import ErrorRow, FeatureRow, ModelFacts
-from flexcalc.potential import CheckedPotential, Evaluation, Potential, check_molecule
+from flexcalc.models.facts import ErrorRow, FeatureRow, ModelFacts, domain_in
+from flexcalc.potential import (
+    CheckedPotential,
+    Evaluation,
+    Potential,
+    check_molecule,
+    check_positions,
+    first_domain,
+)
 from flexcalc.progress import Progress, silent
 from flexcalc.units import KCAL_MOL
+
+if TYPE_CHECKING:
+    from flexcalc.models.training_set import TrainingSet
 
 
 class TrainedPotential(CheckedPotential):
@@ -31,10 +42,35 @@ class TrainedPotential(CheckedPotential):
     """
 
     facts: ModelFacts
+    training_set: TrainingSet | None = None
+    """Its training points, where it does not compare geometries with them itself."""
+
+    def distance(self, positions: np.ndarray) -> np.ndarray | None:
+        """See `CheckedPotential.distance`; None for models of other packages or versions."""
+        if self.training_set is None:
+            return None
+        return self.training_set.distances(check_positions(positions, self.numbers))
+
+    @property
+    def domain(self) -> Domain | None:
+        """Where the errors are known; None where `distance` is."""
+        return None if self.training_set is None else domain_in(self.facts)
 
     @abstractmethod
     def save(self, folder: Path) -> None:
         """Write the model as a folder; see `flexcalc.models.folder.write_model`."""
+
+
+def domain_with_parts(model: TrainedPotential, parts: Iterable[Potential]) -> Domain | None:
+    """The domain of a model that is made of others; theirs where it was not calibrated itself.
+
+    Args:
+        model: whose own training points, or those of its parts, tell distances.
+        parts: that it asks for distances where it has no training points of its own.
+    """
+    if model.training_set is None and "domain" not in model.facts:
+        return first_domain(parts)
+    return domain_in(model.facts)
 
 
 def saves_of(parts: Mapping[str, Potential], owner: str) -> dict[str, Callable[[Path], None]]:

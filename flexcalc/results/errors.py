@@ -24,7 +24,8 @@ from flexcalc.display import figures
 from flexcalc.display.drawing import Drawing
 from flexcalc.display.rows import dicts
 from flexcalc.errors import FileFormatError, InputError
-from flexcalc.results.base import Figure, Result, figure, frame_of_rows
+from flexcalc.results.base import Figure, Result, figure, frame_of_rows, part
+from flexcalc.results.domain_errors import DomainErrors
 from flexcalc.store import Store
 from flexcalc.units import KCAL_MOL
 
@@ -78,6 +79,8 @@ class Errors(Result):
     """Errors of the second and all further potentials."""
     index: int = 0
     """Number of the potential among several, from 0."""
+    domain: DomainErrors | None = part(DomainErrors)
+    """Errors inside and outside the domain of the model; None for a potential without one."""
 
     @property
     def models(self) -> tuple[Errors, ...]:
@@ -146,7 +149,8 @@ class Errors(Result):
     @property
     def parity(self) -> dict[str, np.ndarray]:
         """energies_predicted and energies_reference (frames,) in eV, forces_predicted and
-        forces_reference (frames, atoms, 3) in eV/angstrom; those of the reference if known."""
+        forces_reference (frames, atoms, 3) in eV/angstrom; those of the reference if known. For a
+        model with a domain also distances (frames,) to its training set."""
         return self.store.get(PARITY.format(self.index)) or {}
 
     @property
@@ -157,7 +161,8 @@ class Errors(Result):
     def table(self) -> dict[str, Any]:
         """All errors of this potential alone, as errors.json has them."""
         mapped = {} if self.atom_map is None else {"atom_map": self.atom_map}
-        return {"model": self.model, **self.accuracy.to_dict(), **mapped}
+        domain = {} if self.domain is None else self.domain.to_dict()
+        return {"model": self.model, **self.accuracy.to_dict(), **mapped, **domain}
 
     def to_dict(self) -> dict[str, Any]:
         """The errors as results.json has them: those of regions, elements and atoms left out."""
@@ -183,6 +188,9 @@ class Errors(Result):
                     accuracy=Accuracy.from_dict(table),
                     atom_map=tuple(table["atom_map"]) if "atom_map" in table else None,
                     index=index,
+                    domain=DomainErrors.from_dict(table, store)
+                    if DomainErrors.stand_in(table)
+                    else None,
                 )
                 for index, table in enumerate(tables)
             ]
@@ -298,6 +306,8 @@ class Errors(Result):
                     value / KCAL_MOL for value in (errors.mae, errors.rmse, errors.maximum)
                 )
                 parts.append(f"{name} MAE {mae:.3f} RMSE {rmse:.3f} max {largest:.2f} {unit}")
+        if self.domain is not None and self.domain.left:
+            parts.append(self.domain.summary())
         return f"{self.model} on {self.frames} frames: {'; '.join(parts)}"
 
 

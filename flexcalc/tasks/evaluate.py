@@ -9,11 +9,13 @@ import numpy as np
 from flexcalc.analysis.accuracy import Binning, accuracy
 from flexcalc.config import Evaluate
 from flexcalc.dataset import Dataset
+from flexcalc.domain import Domain, domain_of
 from flexcalc.errors import FileFormatError
 from flexcalc.geometry import Coordinate
 from flexcalc.geometry.named import LINEAR_DEGREES
-from flexcalc.potential import Evaluation, in_batches
+from flexcalc.potential import Evaluation, distances_of, in_batches
 from flexcalc.registry import name_of, open_potential
+from flexcalc.results.domain_errors import DomainErrors
 from flexcalc.results.errors import ERRORS, PARITY, UNITS, WORST, Errors, joined
 from flexcalc.store import Store
 from flexcalc.tasks.molecule import electrons_of, following, source_of
@@ -64,7 +66,8 @@ def evaluate(options: Evaluate, store: Store) -> Errors:
             by=Binning(coordinates, options.bins),
             worst=options.worst,
         )
-        store.put(PARITY.format(index), _parity(own, evaluation))
+        distances = distances_of(potential, own.positions)
+        store.put(PARITY.format(index), _parity(own, evaluation, distances))
         if index == 0:
             store.put(WORST, own[np.array(measured.worst)])
         models.append(
@@ -75,6 +78,7 @@ def evaluate(options: Evaluate, store: Store) -> Errors:
                 accuracy=measured,
                 atom_map=maps[index],
                 index=index,
+                domain=_by_domain(domain_of(potential), own, evaluation, distances),
             )
         )
         _tell(store, models[-1], alone=len(potentials) == 1)
@@ -105,13 +109,27 @@ def _undefined(coordinates: Sequence[Coordinate], positions: np.ndarray) -> list
     return notes
 
 
-def _parity(data: Dataset, evaluation: Evaluation) -> dict[str, np.ndarray]:
-    """Predictions, and the reference labels that there are."""
+def _by_domain(
+    domain: Domain | None, data: Dataset, evaluation: Evaluation, distances: np.ndarray | None
+) -> DomainErrors | None:
+    """Errors inside and outside the domain of a model, if it has one."""
+    if domain is None or distances is None:
+        return None
+    off = None if data.forces is None else evaluation.forces - data.forces
+    errors = None if off is None else np.sqrt(np.mean(off**2, axis=(1, 2)))
+    return DomainErrors.of(domain, distances, errors)
+
+
+def _parity(
+    data: Dataset, evaluation: Evaluation, distances: np.ndarray | None
+) -> dict[str, np.ndarray]:
+    """Predictions, the reference labels that there are, and distances to the training set."""
     arrays = {
         "energies_predicted": evaluation.energies,
         "forces_predicted": evaluation.forces,
         "energies_reference": data.energies,
         "forces_reference": data.forces,
+        "distances": distances,
     }
     return {name: array for name, array in arrays.items() if array is not None}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -13,10 +13,12 @@ from flexcalc import files
 from flexcalc.config import Info
 from flexcalc.config.reading import LARGEST_FILE
 from flexcalc.dataset import Dataset
+from flexcalc.domain import Domain
 from flexcalc.errors import FileFormatError, InputError, MoleculeError, UnitError
 from flexcalc.labelling import LABELS
 from flexcalc.masses import atomic_masses, isotopes
 from flexcalc.models.bonding import FACT
+from flexcalc.models.facts import ModelFacts, domain_in
 from flexcalc.models.folder import read_facts
 from flexcalc.potential import Potential, formula
 from flexcalc.registry import open_potential
@@ -94,7 +96,19 @@ def _model(numbers: Sequence[int] | np.ndarray, facts: Mapping[str, Any]) -> Des
     shown = {key: value for key, value in facts.items() if key != FACT}
     if facts.get(FACT) is not None:
         shown["bonding"] = "kept: a start whose identical atoms are in another order is refused"
+    if facts.get("domain") is not None:
+        shown["domain"] = _domain(domain_in(cast(ModelFacts, facts)), facts["domain"]["frames"])
     return Description("model", {"molecule": formula(np.array(numbers)), **shown})
+
+
+def _domain(domain: Domain, frames: int) -> str:
+    """The domain of a calibrated model in words."""
+    low, high = (error / KCAL_MOL for error in (domain.errors_eV_A[0], domain.errors_eV_A[-1]))
+    return (
+        f"up to {domain.limit:.3g} times the largest nearest-neighbour distance within the "
+        f"training set; expected force RMSE {low:.3g} to {high:.3g} kcal/mol/A from the nearest to "
+        f"the farthest of {frames} validation frames"
+    )
 
 
 def _of_dataset(data: Dataset) -> Description:

@@ -27,6 +27,7 @@ from flexcalc.tasks.baseline import (
 )
 from flexcalc.tasks.fitting import Fit, Fitted, Split, held_out, split, with_validation_points
 from flexcalc.tasks.molecule import electrons_of, following
+from flexcalc.training.calibration import with_domain
 from flexcalc.training.checkpoints import Checkpoints
 
 
@@ -196,7 +197,10 @@ class _Model:
             task = Fit(
                 self.options, labels.data, labels.split, family, rng, progress, self.checkpoints
             )
-            fitted = labels.restored(task.run())
+            fitted = task.run()
+            judged = labels.data[fitted.split.validation]
+            with_domain(fitted.potential, labels.data[fitted.split.train], judged, rng)
+            fitted = labels.restored(fitted)
         self.store.put(f"{self.name}.flex", fitted.potential)
         return fitted
 

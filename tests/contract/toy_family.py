@@ -18,6 +18,7 @@ from flexcalc.dataset import Dataset
 from flexcalc.fields import NonNegative
 from flexcalc.models.family import TrainedPotential, errors
 from flexcalc.models.folder import ModelContent, check_arrays, read_model, write_model
+from flexcalc.models.training_set import read_training_set, training_set_arrays
 from flexcalc.potential import Evaluation
 from flexcalc.progress import Progress, silent
 
@@ -47,6 +48,7 @@ class ToyPotential(TrainedPotential):
 
     def save(self, folder: Path) -> None:
         arrays = {"weights": self.weights, "constant": np.array(self.constant)}
+        arrays |= training_set_arrays(self)
         write_model(
             folder,
             ModelContent(
@@ -97,4 +99,7 @@ class Toy:
         facts, arrays = read_model(folder)
         pairs = len(facts["numbers"]) * (len(facts["numbers"]) - 1) // 2
         check_arrays(folder, arrays, {"weights": ("f", (pairs,)), "constant": ("f", ())})
-        return ToyPotential(facts["numbers"], arrays["weights"], float(arrays["constant"]), facts)
+        constant = float(arrays["constant"])
+        potential = ToyPotential(facts["numbers"], arrays["weights"], constant, facts)
+        potential.training_set = read_training_set(folder, potential.numbers, arrays)
+        return potential

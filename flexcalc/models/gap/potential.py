@@ -17,6 +17,7 @@ from flexcalc.models.gap.native import energies
 from flexcalc.models.gap.quip import Quip, require_quippy
 from flexcalc.models.gap.terms import Energies
 from flexcalc.models.gap.xml import MAIN, check_elements, check_files
+from flexcalc.models.training_set import training_set_arrays
 from flexcalc.potential import Evaluation
 from flexcalc.storage import write_bytes
 
@@ -88,7 +89,7 @@ class GAPPotential(TrainedPotential):
                 family="gap",
                 numbers=self.numbers,
                 hyperparameters=self.facts.get("hyperparameters", {}),
-                arrays={},
+                arrays=training_set_arrays(self),
                 facts=self.facts | ({"init_args": self.init_args} if self.init_args else {}),
                 files=self.files,
             ),

@@ -13,7 +13,7 @@ import numpy as np
 
 from flexcalc.domain import Domain
 from flexcalc.errors import FileFormatError
-from flexcalc.models.facts import ModelFacts
+from flexcalc.models.facts import ModelFacts, domain_in
 from flexcalc.models.family import TrainedPotential
 from flexcalc.models.folder import ModelContent, check_arrays, read_model, write_model
 from flexcalc.models.gdml.contraction import Contraction
@@ -125,9 +125,9 @@ class GDMLPotential(TrainedPotential):
         """Distances (batch,) of positions (batch, atoms, 3) to the nearest training point.
 
         Distances are those of descriptors, minimal over all permutations, in multiples of the
-        largest nearest-neighbour distance within the training set. None if there is only one point.
+        largest nearest-neighbour distance within the training set. None if all points are the same.
         """
-        if len(self.features) < 2:
+        if self.max_nearest_distance == 0:
             return None
         positions = check_positions(positions, self.numbers)
         features = self.descriptor.linearise(positions).features
@@ -135,13 +135,16 @@ class GDMLPotential(TrainedPotential):
 
     @property
     def domain(self) -> Domain | None:
-        """Where the errors are known; None if there is only one training point."""
-        return Domain() if len(self.features) > 1 else None
+        """Where the errors are known; None if all training points are the same."""
+        return domain_in(self.facts) if self.max_nearest_distance > 0 else None
 
     @cached_property
     def max_nearest_distance(self) -> float:
         """The largest nearest-neighbour distance within the training set."""
-        return float(self._contraction.nearest().max())
+        known = self.facts.get("domain", {}).get("unit")
+        if known is not None:
+            return float(known)
+        return float(self._contraction.nearest().max()) if len(self.features) > 1 else 0.0
 
     def contract(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Energies (batch,) in eV and -dE/dx (batch, size) of features (batch, size)."""

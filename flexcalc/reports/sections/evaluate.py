@@ -13,6 +13,7 @@ from flexcalc.display import figures, html, molecule
 from flexcalc.display.numbers import NONE, between, counted, number
 from flexcalc.reports import facts
 from flexcalc.reports.folder import RunFolder
+from flexcalc.results.domain_errors import DomainErrors
 from flexcalc.results.errors import ERRORS, PARITY, WORST, Errors
 from flexcalc.store import Store
 from flexcalc.units import KCAL_MOL, MEV
@@ -105,6 +106,7 @@ def _model(folder: RunFolder, index: int, errors: Errors) -> str:
     if any(getattr(found, name) is not None for name in QUANTITIES):
         parts.append(_errors_table(errors))
     parts.append(_parities(folder, index, errors))
+    parts.append(_by_distance(folder, index, errors.domain))
     for number_of, block in enumerate(errors.regions):
         parts.append(_regions(block, f"evaluate-{index}-regions-{number_of}"))
     if errors.elements:
@@ -188,6 +190,34 @@ def _parity_caption(what: str, points: int, errors: Errors) -> str:
     if line is not None:
         words += f" Slope {number(line.slope, 4)}, correlation {number(line.correlation, 5)}."
     return words
+
+
+def _by_distance(folder: RunFolder, index: int, domain: DomainErrors | None) -> str:
+    """Force errors against the distance to the training set."""
+    arrays = folder.arrays(PARITY.format(index)) or {}
+    pair, distances = _pair(arrays, "forces"), arrays.get("distances")
+    if pair is None or distances is None or domain is None:
+        return ""
+    if distances.shape != pair[0].shape[:1] or not np.isfinite(distances).all():
+        return ""
+    errors = np.sqrt(((pair[1] - pair[0]) ** 2).mean(axis=(1, 2)))
+    knots = domain.knots or (), domain.errors_eV_A or ()
+    if len(knots[0]) != len(knots[1]):
+        knots = (), ()
+    svg = figures.errors_by_distance(
+        distances.astype(float), errors, (np.array(knots[0]), np.array(knots[1])), domain.limit
+    ).svg(f"evaluate-{index}-distances", "Force error by distance to the training set")
+    caption = (
+        "Force RMSE of each frame by its distance to the nearest training point, in multiples of "
+        "the largest nearest-neighbour distance within the training set. Dashed the limit of the "
+        "model's domain; the line is the error that its validation frames let expect."
+    )
+    found = [
+        (one.label, number(float(one.value)), one.unit.replace("/A", "/Å"))
+        for one in domain.figures()
+    ]
+    table = html.table(("", "", "unit"), found)
+    return html.heading("Distance to the training set") + html.figure(svg, caption, table)
 
 
 def _regions(block: Regions, name: str) -> str:
