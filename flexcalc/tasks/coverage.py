@@ -23,7 +23,7 @@ from flexcalc.domain import Domain, domain_of
 from flexcalc.files.tables import csv_blocks, numbers_of
 from flexcalc.methods.iterate import Recorder
 from flexcalc.methods.metadynamics import Metadynamics
-from flexcalc.potential import Potential
+from flexcalc.potential import Potential, distances_of
 from flexcalc.results.coverage import DISTANCES, Coverage, expected_error, left_by, named_rows
 from flexcalc.storage import read_file
 from flexcalc.store import Store
@@ -34,14 +34,6 @@ quarter of an evaluation, so that records cost at most about 1 % of a run."""
 
 CONFIRMED_KCAL_MOL = 1.0
 """Error up to which a reference confirms an energy difference: chemical accuracy."""
-
-
-def distances_of(potential: Potential, positions: np.ndarray) -> np.ndarray | None:
-    """Distances (batch,) of geometries to the training data; None without a domain."""
-    if domain_of(potential) is None:
-        return None
-    found: np.ndarray | None = potential.distance(positions)  # type: ignore[attr-defined]
-    return found
 
 
 def distance_recorders(

@@ -15,7 +15,7 @@ from flexcalc.config import Ipi, Serve
 from flexcalc.dataset import Dataset, Provenance
 from flexcalc.files.text import UTF8_MARK
 from flexcalc.methods.path import path_length
-from flexcalc.potential import Potential
+from flexcalc.potential import Potential, distances_of
 from flexcalc.registry import name_of, open_potential
 from flexcalc.results.coverage import DISTANCES
 from flexcalc.results.ipi import PATH, SCALARS, IpiRun
@@ -24,7 +24,6 @@ from flexcalc.store import Store
 from flexcalc.tasks.coverage import (
     coverage_of_path,
     coverage_of_requests,
-    distances_of,
     warn_of,
 )
 from flexcalc.tasks.molecule import electrons_of, following

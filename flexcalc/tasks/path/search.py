@@ -13,10 +13,11 @@ from flexcalc.masses import ISOTOPE_AMU, atomic_masses
 from flexcalc.methods.iterate import Checkpoint, Recorder, Setup, run
 from flexcalc.methods.path import PathState, ScanState, align_consecutive, path_length
 from flexcalc.methods.relax import relax
+from flexcalc.potential import distances_of
 from flexcalc.registry import name_of
 from flexcalc.results.path import CONVERGENCE, PATH, Path
 from flexcalc.store import Store
-from flexcalc.tasks.coverage import coverage_of_path, distances_of
+from flexcalc.tasks.coverage import coverage_of_path
 from flexcalc.tasks.molecule import isotopes_in
 from flexcalc.tasks.path.job import FoundPath, PathJob
 from flexcalc.units import KCAL_MOL
