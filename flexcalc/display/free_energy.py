@@ -105,7 +105,7 @@ class Surface:
             return plots.band(self.nodes[0], self.surface, self.errors, marks, axes, self.outside)
         marked = [(float(one[0]), float(one[1])) for one in self.minima]
         edges, labels = (self.nodes[0], self.nodes[1]), (self.labels[0], self.labels[1], ENERGY)
-        outside = self.outside if self.outside.ndim == 2 else self.outside.any(axis=2)
+        outside = self.outside if self.outside.ndim == 2 else np.asarray(self.outside.any(axis=2))
         return plots.surface(edges, self.over_two(temperature_K), ways, marked, labels, outside)
 
     def over_two(self, temperature_K: float) -> np.ndarray:

@@ -104,7 +104,7 @@ def ipi(options: Ipi, store: Store) -> IpiRun:
     else:
         path = _path(options, potential, outcome.images)
         store.put(PATH, path)
-        coverage = coverage_of_path(potential, path.labels()[0], path.tags.get("distance"))
+        coverage = coverage_of_path(potential, path.tags.get("distance"))
         result = replace(_with_barriers(result, path), coverage=coverage)
     warn_of(store, result.coverage)
     return result

@@ -13,6 +13,7 @@ from flexcalc.potential import CheckedPotential, Evaluation
 from flexcalc.results.coverage import NOT_SUPPORTED, Coverage, left_by, named_rows
 from flexcalc.results.path import Path
 from flexcalc.store import FlexcalcWarning, Store
+from flexcalc.tasks.coverage import coverage_of_path
 from tests.systems import GEOMETRY, WATER, KnownUpTo, Springs
 
 pytestmark = pytest.mark.guard
@@ -56,6 +57,18 @@ def test_a_path_whose_top_is_outside_has_a_barrier_that_is_not_supported():
     assert coverage.unsupported == ("barrier", "barrier back", "reaction energy")
     assert NOT_SUPPORTED in result.summary()
     np.testing.assert_array_equal(result.to_frame()["distance"] > 1, [0, 0, 0, 1, 1])
+
+
+@pytest.mark.parametrize(
+    ("distances", "unsupported"),
+    [
+        ([0.5, 1.2, 0.5], ("barrier", "barrier back")),
+        ([0.5, 0.8, 1.2], ("barrier", "barrier back", "reaction energy")),
+        ([0.5, 0.8, 0.5], None),
+    ],
+)
+def test_a_barrier_is_supported_only_if_all_images_are_inside(distances, unsupported):
+    assert coverage_of_path(KnownUpTo(), np.array(distances)).unsupported == unsupported
 
 
 def test_a_path_inside_says_so_without_a_warning():

@@ -50,7 +50,7 @@ def search(job: PathJob, store: Store) -> tuple[FoundPath, Path]:
     distances = distances_of(job.potential, images)
     tags = {} if distances is None else {"distance": distances}
     store.put(PATH, job.labelled(name_of(job.options.model), images, found.labels, tags))
-    coverage = coverage_of_path(job.potential, found.labels.energies, distances)
+    coverage = coverage_of_path(job.potential, distances)
     result = replace(
         _result(job, store, state, found),
         coverage=coverage,
