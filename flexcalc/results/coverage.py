@@ -100,7 +100,7 @@ class Coverage(Figures):
         if not self.left:
             return f"within the training data (distance {self._reach()})"
         where = "" if self.where is None else f": {self.where}"
-        share = f"{100 * self.share_outside:.2g} % outside"
+        share = f"{100 * self.share_outside:.3g} % outside"
         line = f"LEFT THE TRAINING DATA (distance {self._reach()}; {share}{where})"
         if not self.unsupported:
             return line
@@ -117,7 +117,7 @@ class Coverage(Figures):
         wrong = "" if error is None else f", where force components err by {error:.2g} eV/A or more"
         where = "" if self.where is None else f" ({self.where})"
         line = (
-            f"{100 * self.share_outside:.2g} % of the geometries are outside the training "
+            f"{100 * self.share_outside:.3g} % of the geometries are outside the training "
             f"data{where}: "
             f"the largest distance is {self.largest_distance:.2f}, the limit "
             f"{self.limit:.2f}{wrong}"

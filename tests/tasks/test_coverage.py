@@ -255,7 +255,12 @@ def test_a_coverage_from_results_without_its_later_figures_can_be_read():
         **{"domain_limit": 1.0, "domain_largest_distance": 2.0},
         **{"domain_share_outside": 0.5, "domain_left": True},
     }
-    assert "LEFT THE TRAINING DATA" in Coverage.from_dict(found, Store()).summary()
+    assert "50 % outside" in Coverage.from_dict(found, Store()).summary()
+
+
+def test_a_run_of_which_all_is_outside_says_100_percent():
+    coverage = Coverage(limit=1.0, largest_distance=2.0, share_outside=1.0, left=True)
+    assert "100 % outside" in coverage.summary()
 
 
 class Pyramid(CheckedPotential):
