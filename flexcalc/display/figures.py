@@ -179,16 +179,20 @@ SMALLEST_ERROR = 1e-9
 
 
 def energy_profile(
-    along_A: np.ndarray, model: np.ndarray, reference: np.ndarray | None = None
+    along_A: np.ndarray,
+    model: np.ndarray,
+    reference: np.ndarray | None = None,
+    outside: np.ndarray | None = None,
 ) -> Drawing:
     """Energy along a path above its first image, on the model and by the reference.
 
     Args:
         along_A: (images,) length along the path in angstrom.
         model, reference: (images,) energies in eV.
+        outside: (images,) whether each is outside the domain of the model; None if unknown.
     """
     above = None if reference is None else (reference - reference[0]) / KCAL_MOL
-    return plots.profile(along_A, (model - model[0]) / KCAL_MOL, above)
+    return plots.profile(along_A, (model - model[0]) / KCAL_MOL, above, outside)
 
 
 def energy_profiles(paths: Mapping[str, np.ndarray]) -> Drawing:
@@ -252,6 +256,18 @@ def conserved_energy(time_fs: Series, energies: Series) -> Drawing:
     change = [(one - one[0]) / MEV for one in energies]
     labels = ("time / ps", "conserved energy, change / meV")
     return plots.traces(_picoseconds(time_fs), change, labels).sized(WIDE)
+
+
+def training_distance(time_fs: Series, distances: Series, limit: float) -> Drawing:
+    """Distance to the training data over time, a line per replica; dashed the limit of the domain.
+
+    Args:
+        time_fs: in fs.
+        distances: in multiples of the largest nearest-neighbour distance of the training set.
+        limit: of the domain.
+    """
+    labels = ("time / ps", "distance to the training data")
+    return plots.traces(_picoseconds(time_fs), distances, labels, limit)
 
 
 def _picoseconds(time_fs: Series) -> list[np.ndarray]:

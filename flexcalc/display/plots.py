@@ -235,8 +235,23 @@ def regions(
 
 
 @drawing(WIDE)
-def profile(axes: Axes, along: np.ndarray, model: np.ndarray, reference: np.ndarray | None) -> None:
-    """Energy along a path, in kcal/mol above its first image, of model and reference."""
+def profile(
+    axes: Axes,
+    along: np.ndarray,
+    model: np.ndarray,
+    reference: np.ndarray | None,
+    outside: np.ndarray | None = None,
+) -> None:
+    """Energy along a path, in kcal/mol above its first image, of model and reference.
+
+    Args:
+        along: (images,) length along the path.
+        model, reference: (images,).
+        outside: (images,) whether each is outside the domain of the model; their stretches are
+            shaded and their markers hollow.
+    """
+    outside = np.zeros(len(along), dtype=bool) if outside is None else outside
+    shade(axes, along, outside)
     if reference is not None:
         axes.plot(
             *smooth(along, reference), color=LIGHT["reference"], linewidth=1.4,
@@ -247,7 +262,13 @@ def profile(axes: Axes, along: np.ndarray, model: np.ndarray, reference: np.ndar
             markeredgewidth=1.6, markersize=8.5, label="reference",
         )  # fmt: skip
     axes.plot(*smooth(along, model), color=LIGHT["model"])
-    axes.plot(along, model, "o", color=LIGHT["model"], label="model")
+    if not outside.all():
+        axes.plot(along[~outside], model[~outside], "o", color=LIGHT["model"], label="model")
+    if outside.any():
+        axes.plot(
+            along[outside], model[outside], "o", color=LIGHT["model"],
+            markerfacecolor=LIGHT["card"], markeredgewidth=1.6, label=f"model, {OUTSIDE}",
+        )  # fmt: skip
     above = axes.secondary_xaxis("top")
     above.set_xticks(along, [str(index) for index in range(len(along))])
     above.tick_params(length=0)
@@ -256,6 +277,26 @@ def profile(axes: Axes, along: np.ndarray, model: np.ndarray, reference: np.ndar
     axes.margins(x=0.03, y=0.08)
     axes.set(xlabel="length along the path / Å", ylabel="energy / kcal mol⁻¹")
     axes.legend(loc="best", borderaxespad=0.8)
+
+
+OUTSIDE = "outside the training data"
+MOST_CROSSES = 36
+"""Crosses along each axis of a map."""
+
+
+def shade(axes: Axes, x: np.ndarray, chosen: np.ndarray, label: str = "") -> None:
+    """Shade the stretches of an axis that belong to chosen ones of the points x (points,).
+
+    The stretch of a point ends halfway to its neighbours. The first one has the label.
+    """
+    edges = np.concatenate([x[:1], (x[1:] + x[:-1]) / 2, x[-1:]])
+    # One patch per run of neighbours: patches that touch would show their seams.
+    steps = np.flatnonzero(np.diff(np.concatenate([[False], chosen, [False]])))
+    for begin, end in steps.reshape(-1, 2):
+        axes.axvspan(
+            edges[begin], edges[end], color=LIGHT["reference"], alpha=0.12, linewidth=0, label=label
+        )
+        label = ""
 
 
 @drawing(WIDE)
@@ -322,6 +363,7 @@ def band(
     errors: np.ndarray,
     marked: Sequence[float],
     labels: tuple[str, str],
+    outside: np.ndarray | None = None,
 ) -> None:
     """A curve with its standard error on both sides.
 
@@ -329,7 +371,11 @@ def band(
         x, y, errors: (points,); where an error is not-a-number there is no band.
         marked: places on x to mark, such as minima.
         labels: of the two axes.
+        outside: (points,) whether each is outside the domain of the model; they are shaded.
     """
+    if outside is not None and outside.any():
+        shade(axes, x, outside, OUTSIDE)
+        legend(axes, 1)
     axes.fill_between(x, y - errors, y + errors, color=LIGHT["model"], alpha=0.25, linewidth=0)
     axes.plot(x, y, color=LIGHT["model"])
     for index, place in enumerate(marked):
@@ -348,6 +394,7 @@ def surface(
     paths: Sequence[tuple[np.ndarray, np.ndarray]],
     marked: Sequence[tuple[float, float]],
     labels: tuple[str, str, str],
+    outside: np.ndarray | None = None,
 ) -> None:
     """A map of values that fade as they grow, with lines at whole values and paths over it.
 
@@ -357,6 +404,8 @@ def surface(
         paths: x and y of each walker, not-a-number where a line breaks.
         marked: places to number, such as minima.
         labels: of the two axes and of the values.
+        outside: (n, m) whether each node is outside the domain of the model; they are marked by
+            crosses.
     """
     x, y = edges
     half = (x[1] - x[0]) / 2, (y[1] - y[0]) / 2
@@ -376,6 +425,14 @@ def surface(
             across, up, color=series(index + 1), linewidth=0.5, marker="o", markersize=1.2,
             alpha=0.5, label=_walkers(index, len(paths)),
         )  # fmt: skip
+    if outside is not None and outside.any():
+        some = np.ix_(thinned(len(x), MOST_CROSSES), thinned(len(y), MOST_CROSSES))
+        across, up = np.meshgrid(x, y, indexing="ij")
+        crossed = outside[some]
+        axes.plot(
+            across[some][crossed], up[some][crossed], "x", color=LIGHT["reference"],
+            markersize=3, markeredgewidth=0.8, label=OUTSIDE,
+        )  # fmt: skip
     for index, place in enumerate(marked):
         axes.plot(*place, "o", color=LIGHT["ink"], markersize=4)
         _numbered(axes, place, index)
@@ -384,7 +441,7 @@ def surface(
     bar.set_label(labels[2])
     axes.set(xlabel=labels[0], ylabel=labels[1], xlim=extent[:2], ylim=extent[2:])
     axes.grid(visible=False)
-    if len(paths) > 1:
+    if len(paths) > 1 or (outside is not None and outside.any()):
         legend(axes, 8, share=0.8)  # beside the scale of colours
 
 

@@ -15,6 +15,7 @@ from flexcalc.display.drawing import Drawing
 from flexcalc.display.figures import MOST_TRACES
 from flexcalc.files.tables import csv_blocks
 from flexcalc.results.base import Figure, Figures, Result, data_frame, figure, part
+from flexcalc.results.coverage import Coverage, outside_of
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -61,6 +62,7 @@ class IpiRun(Result):
         *("steps", "clients", "force_difference_max_relative", "energy_difference_max_relative"),
         *("temperature_mean_K", "exchanges_seen", "beads", "quantum_kinetic_mean_eV"),
         *("classical_kinetic_eV", "barrier_kcal_mol", "image_count"),
+        "largest_distance",
     )
 
     input: str = figure("input")
@@ -111,12 +113,17 @@ class IpiRun(Result):
     )
     """Energy of the last image above the first, in kcal/mol."""
 
+    coverage: Coverage | None = part(Coverage)
+    """How far the geometries went from the training data, of a path its images; None without a
+    domain."""
+
     def summary(self) -> str:
         """The run in one line."""
         parts = [f"i-PI: {self.steps} steps", *self._found()]
         if self.clients_lost:
             parts.append(f"{self.clients_lost} of {self.clients} clients failed")
-        return ", ".join(parts)
+        line = ", ".join(parts)
+        return line if self.coverage is None else f"{line}; {self.coverage.summary()}"
 
     def _found(self) -> Iterator[str]:
         if self.ensembles_K and self.ensembles_mean_K and len(self.ensembles_K) > 1:
@@ -164,7 +171,10 @@ class IpiRun(Result):
         """The temperature over time, a line per ensemble; of a path its energy profile."""
         path = self.path
         if path is not None:
-            return figures.energy_profile(path.tags["coordinate"], path.labels()[0])
+            outside = outside_of(self.coverage, path)
+            return figures.energy_profile(
+                path.tags["coordinate"], path.labels()[0], outside=outside
+            )
         time, kelvin = self.scalars["time_fs"], self.scalars["temperature_K"]
         owner = self.scalars.get("ensemble_K", np.zeros(len(time)))
         if len(np.unique(owner)) == 1:

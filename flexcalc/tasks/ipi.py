@@ -16,10 +16,17 @@ from flexcalc.dataset import Dataset
 from flexcalc.files.text import UTF8_MARK
 from flexcalc.methods.path import path_length
 from flexcalc.methods.sampling import autocorrelation_time
+from flexcalc.potential import Potential, distances_of
 from flexcalc.registry import name_of, open_potential
+from flexcalc.results.coverage import DISTANCES
 from flexcalc.results.ipi import PATH, SCALARS, IpiRun, QuantumNuclei
 from flexcalc.storage import open_regular
 from flexcalc.store import Store
+from flexcalc.tasks.coverage import (
+    coverage_of_path,
+    coverage_of_requests,
+    warn_of,
+)
 from flexcalc.tasks.molecule import electrons_of, following
 from flexcalc.tasks.provenance import labels_by
 from flexcalc.units import KB, KCAL_MOL
@@ -84,6 +91,7 @@ def ipi(options: Ipi, store: Store) -> IpiRun:
                 trust=options.trust,
                 allow_remote=options.allow_remote,
                 timeout_s=options.timeout_s,
+                distances=folder / DISTANCES,
             ),
             progress,
             store.warn,
@@ -100,11 +108,20 @@ def ipi(options: Ipi, store: Store) -> IpiRun:
         force_difference_max_relative=outcome.force_difference_max_relative,
         energy_difference_max_relative=outcome.energy_difference_max_relative,
     )
+    potential = open_potential(options.model, start.numbers, trust=options.trust)
     if outcome.images is None:
-        return _with_temperatures(result, columns, len(start.numbers), outcome.beads)
-    path = _path(options, start.numbers, outcome.images)
-    store.put(PATH, path)
-    return _with_barriers(result, path)
+        coverage = coverage_of_requests(potential, folder / DISTANCES)
+        result = replace(
+            _with_temperatures(result, columns, len(start.numbers), outcome.beads),
+            coverage=coverage,
+        )
+    else:
+        path = _path(options, potential, outcome.images)
+        store.put(PATH, path)
+        coverage = coverage_of_path(potential, path.tags.get("distance"))
+        result = replace(_with_barriers(result, path), coverage=coverage)
+    warn_of(store, result.coverage)
+    return result
 
 
 def _first(start: Dataset) -> Atoms:
@@ -183,13 +200,14 @@ def _standard_error(series: np.ndarray) -> float:
     return float(series.std() * np.sqrt(inefficiency / len(series)))
 
 
-def _path(options: Ipi, numbers: np.ndarray, images: np.ndarray) -> Dataset:
+def _path(options: Ipi, potential: Potential, images: np.ndarray) -> Dataset:
     """The path that i-PI sought, images (images, atoms, 3), with the direct call's labels."""
-    potential = open_potential(options.model, numbers, trust=options.trust)
-    found = potential(images)
+    found, distances = potential(images), distances_of(potential, images)
     tags = {"image": np.arange(len(images)), "coordinate": path_length(images)}
+    if distances is not None:
+        tags["distance"] = distances
     provenance = labels_by(options.model, potential)
-    return Dataset(numbers, images, found.energies, found.forces, tags, provenance)
+    return Dataset(potential.numbers, images, found.energies, found.forces, tags, provenance)
 
 
 def _with_barriers(result: IpiRun, path: Dataset) -> IpiRun:

@@ -18,6 +18,7 @@ from flexcalc.methods.plumed import Kernels, PlumedState, UnderPlumed, read_scri
 from flexcalc.potential import Evaluation
 from flexcalc.results.trajectory import SCALARS, TRAJECTORY, Trajectory
 from flexcalc.store import Store
+from flexcalc.tasks.coverage import coverage_of_run, distance_recorders, warn_of
 from flexcalc.tasks.motion import (
     ADVICE,
     Sampled,
@@ -60,9 +61,14 @@ def md(options: Md, store: Store) -> Trajectory:
     recorders = [
         Recorder(store.frames(TRAJECTORY), options.frame_every, render.frames),
         Recorder(store.lines(SCALARS), _scalars_every(options), render.scalars),
+        *distance_recorders(
+            store, start.potential, options.frame_every, options.method.timestep_fs
+        ),
     ]
     with _moving(options, script, store, start.potential.numbers) as (method, kind):
         steps, stopped = move(store, watch, method, kind, batch, recorders)
+    coverage = coverage_of_run(store, start.potential, options.replicas)
+    warn_of(store, coverage)
     means = _means(options.replicas, csv_blocks(store.stream(SCALARS)))
     picoseconds = steps * options.method.timestep_fs * 1e-3
     drift = means.conserved_change_eV
@@ -82,6 +88,7 @@ def md(options: Md, store: Store) -> Trajectory:
         potential_mean_eV=means.potential_eV,
         conserved_drift_meV_atom_ps=drift,
         warnings=warned(store, messages),
+        coverage=coverage,
         **known,
         **watch.speed(),
     )

@@ -25,6 +25,12 @@ from flexcalc.results.free_energy import (
     FreeEnergySurface,
 )
 from flexcalc.store import Store
+from flexcalc.tasks.coverage import (
+    coverage_of_run,
+    coverage_of_surface,
+    distance_recorders,
+    warn_of,
+)
 from flexcalc.tasks.motion import (
     Sampled,
     Watch,
@@ -68,8 +74,17 @@ def metad(options: Metad, store: Store) -> FreeEnergySurface:
         Recorder(store.frames(TRAJECTORY), options.frame_every, render.frames),
         Recorder(store.lines(HILLS), options.hills.pace, render.hills),
         samples,
+        *distance_recorders(
+            store,
+            start.potential,
+            options.colvar_every,
+            options.method.timestep_fs,
+            render.bias.values,
+            len(method.coordinates),
+        ),
     ]
     steps, stopped = move(store, watch, method, MetadynamicsState, batch, recorders)
+    coverage = coverage_of_run(store, start.potential, options.walkers, "walker")
     result = FreeEnergySurface(
         store=store,
         stopped=stopped,
@@ -80,11 +95,14 @@ def metad(options: Metad, store: Store) -> FreeEnergySurface:
         steps=steps,
         time_ps=steps * options.method.timestep_fs * 1e-3,
         temperature_K=options.method.temperature_K,
+        coverage=coverage,
         **known,
         **watch.speed(),
     )
     # A guard that refuses the start itself leaves nothing to study.
-    return _studied(result, options, method, start.potential) if samples.log.size else result
+    result = _studied(result, options, method, start.potential) if samples.log.size else result
+    warn_of(store, result.coverage)
+    return result
 
 
 def _studied(
@@ -104,8 +122,9 @@ def _studied(
         return result
     with store.bar("free energy"):
         found = study(colvar, hills, method.axes, result.temperature_K)
-    store.put(SURFACE, found.arrays(method.coordinates))
-    return result.with_study(found)
+    coverage, outside = coverage_of_surface(store, result.coverage, method, found)
+    store.put(SURFACE, found.arrays(method.coordinates) | outside)
+    return replace(result.with_study(found), coverage=coverage)
 
 
 def method_of(options: Metad) -> Metadynamics:

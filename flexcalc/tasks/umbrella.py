@@ -23,6 +23,12 @@ from flexcalc.results.free_energy import (
     FreeEnergyProfile,
 )
 from flexcalc.store import Store
+from flexcalc.tasks.coverage import (
+    coverage_of_run,
+    coverage_of_windows,
+    distance_recorders,
+    warn_of,
+)
 from flexcalc.tasks.motion import (
     Sampled,
     Watch,
@@ -69,6 +75,9 @@ def umbrella(options: UmbrellaSampling, store: Store) -> FreeEnergyProfile:
     recorders = [
         Recorder(store.frames(TRAJECTORY), options.frame_every, render.frames),
         Recorder(store.lines(COLVAR), options.colvar_every, render.colvar),
+        *distance_recorders(
+            store, start.potential, options.colvar_every, options.method.timestep_fs
+        ),
     ]
     steps, stopped = move(store, watch, method, UmbrellaState, batch, recorders)
     result = FreeEnergyProfile(
@@ -79,10 +88,13 @@ def umbrella(options: UmbrellaSampling, store: Store) -> FreeEnergyProfile:
         steps=steps,
         time_ps=steps * options.method.timestep_fs * 1e-3,
         temperature_K=options.method.temperature_K,
+        coverage=coverage_of_run(store, start.potential, len(positions), "window"),
         **known,
         **watch.speed(),
     )
-    return result if stopped else _studied(result, options, method, start.potential)
+    result = result if stopped else _studied(result, options, method, start.potential)
+    warn_of(store, result.coverage)
+    return result
 
 
 def _studied(
@@ -95,7 +107,8 @@ def _studied(
     most = min(plumed.MOST_SAMPLES, max(MOST_PAIRS // len(method.centres), 1))
     everything = plumed.read_windows(store.stream(COLVAR), coordinates, most)
     # Half a step more, as times in the file are rounded to the last digit.
-    settled = everything.time_fs > (options.equilibration + 0.5) * options.method.timestep_fs
+    after_fs = (options.equilibration + 0.5) * options.method.timestep_fs
+    settled = everything.time_fs > after_fs
     samples = WindowSamples(**{name: one[settled] for name, one in vars(everything).items()})
     with store.bar("free energy"):
         found = study(samples, method, options.method.temperature_K)
@@ -108,7 +121,10 @@ def _studied(
         samples.time_fs, samples.temperature_K, samples.energies, result.windows
     )
     warnings = warned(store, implausible_motion(options.method, potential, sampled))
-    return replace(result.with_study(found), temperature_mean_K=mean, warnings=warnings)
+    coverage = coverage_of_windows(store, potential, found, after_fs)
+    return replace(
+        result.with_study(found), temperature_mean_K=mean, warnings=warnings, coverage=coverage
+    )
 
 
 def method_of(options: UmbrellaSampling) -> Umbrella:

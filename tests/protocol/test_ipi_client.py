@@ -23,6 +23,7 @@ from ipi_springs import Springs
 
 from flexcalc.adapters.ipi import Server, serve
 from flexcalc.adapters.ipi.client import socket_path
+from flexcalc.domain import Domain
 from flexcalc.errors import (
     ConfigError,
     MoleculeError,
@@ -56,6 +57,29 @@ def test_exit_ends_the_client_with_the_number_of_evaluations(springs, socket_nam
     sent, client = play(springs, socket_name, HELLO, frame, frame, word("EXIT"))
     assert client.result(5) == 2
     assert sent.count(b"FORCEREADY") == 2
+
+
+class Known(Springs):
+    """Springs that know geometries up to a stretch of 20 % along x."""
+
+    domain = Domain(1.2)
+
+    def distance(self, positions):
+        return np.ptp(positions[..., 0], axis=1) / np.ptp(self.rest[:, 0])
+
+
+def test_the_first_geometry_outside_the_training_data_is_logged_once(socket_name, tmp_path):
+    springs, said, table = Known(), [], tmp_path / "distances.csv"
+    inside, outside = (posdata(springs.rest * scale) + ASK for scale in (1.0, 1.3))
+    frames = [inside] * 11 + [outside] * 23
+    job = {"log": said.append, "distances": table}
+    play(springs, socket_name, HELLO, *frames, word("EXIT"), **job)
+    warned = [line for line in said if "training data" in line]
+    assert len(warned) == 1
+    assert "force request 12" in warned[0]
+    rows = np.loadtxt(table, delimiter=",")
+    np.testing.assert_array_equal(rows[:, 0], [1, 12, 23, 34])
+    np.testing.assert_allclose(rows[:, 2], [1.0, 1.3, 1.3, 1.3])
 
 
 @pytest.mark.parametrize("size", [1, 7])

@@ -78,7 +78,7 @@ def answer(job: dict) -> int:
 
     atoms = ase.Atoms(job["numbers"], job["positions"])
     potential = open_potential(job["address"], atoms.numbers, trust=job["trust"])
-    serve(potential, atoms, Server(**job["server"]))
+    serve(potential, atoms, Server(**job["server"]), distances=job["distances"])
     return 0
 
 

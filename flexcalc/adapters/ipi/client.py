@@ -16,6 +16,7 @@ import numpy as np
 
 from flexcalc.adapters.ipi.surface import Surface
 from flexcalc.adapters.ipi.wire import Conversation
+from flexcalc.adapters.watch import DomainWatch
 from flexcalc.errors import ConfigError, MoleculeError, ServerLostError
 from flexcalc.fields import Address
 from flexcalc.models.bonding import check_order
@@ -62,8 +63,11 @@ def serve(
     *,
     trust: bool = False,
     log: Callable[[str], None] = complain,
+    distances: Path | str | None = None,
 ) -> int:
     """Serve a potential to an i-PI server until it sends EXIT, or to ASE's until it disconnects.
+
+    A line is logged when a geometry is first outside the training data of a model.
 
     Args:
         potential: surface of the molecule, or the address of one.
@@ -72,6 +76,8 @@ def serve(
         server: where i-PI listens.
         trust: open files that can only be read by running code they contain.
         log: called with single lines.
+        distances: table that distances to the training data are appended to, for a model that
+            knows them: the columns `request`, `row` and `distance` without a header.
 
     Returns:
         The number of geometries evaluated.
@@ -90,7 +96,7 @@ def serve(
     numbers, template = molecule(atoms)
     potential = _bound(potential, numbers, trust)
     check_order(potential, template[None], "the molecule as i-PI has it")
-    surface = Surface(potential, template)
+    surface = Surface(potential, template, _DistanceLog(potential, log, distances))
     conversation = Conversation(surface, len(numbers))
     if server.unix is not None:
         name = socket_path(server.unix, server.socket_prefix)
@@ -115,6 +121,45 @@ def _answer_until_the_end(conversation: Conversation, line: Line) -> str:
             return f"i-PI at {line.name} said EXIT"
         line.send(reply)
     return f"ASE at {line.name} closed the socket"
+
+
+MEASURED_EVERY = 11
+"""Force requests between two measurements of the distance to the training data. Beads come in
+turn: their number is seldom a multiple of this one, so that each is measured in its turn."""
+
+
+class _DistanceLog:
+    """Measures the distance to the training data at some of the force requests.
+
+    Args:
+        potential: that is served.
+        log: called with one line when a geometry is first outside.
+        path: table that distances are appended to; None for none.
+    """
+
+    def __init__(self, potential: Potential, log: Callable[[str], None], path: Path | str | None):
+        self.watch, self.log, self.path = DomainWatch(potential, MEASURED_EVERY), log, path
+        self.told = False
+
+    def __call__(self, frames: np.ndarray) -> None:
+        """Take note of the frames (batch, atoms, 3) in angstrom of a request."""
+        found, domain = self.watch(frames), self.watch.domain
+        if found is None or domain is None:
+            return
+        request = self.watch.calls
+        if self.path is not None:
+            lines = [f"{request},{row},{value!r}\n" for row, value in enumerate(found.tolist())]
+            with open(self.path, "a", encoding="ascii") as table:
+                table.write("".join(lines))
+        if self.watch.outside and not self.told:
+            self.told = True
+            row = int(found.argmax())
+            frame = f", row {row} of {len(found)}" if len(found) > 1 else ""
+            self.log(
+                f"warning: at force request {request}{frame} the geometry is outside the training "
+                f"data of the model: its distance is {found[row]:.2f}, the limit "
+                f"{domain.limit:.2f}; forces are not supported by the training data there"
+            )
 
 
 class Line:

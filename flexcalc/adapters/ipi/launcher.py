@@ -89,6 +89,7 @@ class Launch:
             that can run code, such as a Python file (`safety`).
         allow_remote: let i-PI listen on an address that other machines can reach.
         timeout_s: timeout for the next line of output.
+        distances: table that clients append distances to the training data to; see `serve`.
     """
 
     clients: int = 1
@@ -98,6 +99,7 @@ class Launch:
     trust: bool = False
     allow_remote: bool = False
     timeout_s: float = 600.0
+    distances: Path | None = None
 
 
 def launch(
@@ -154,10 +156,10 @@ def launch(
         if path is not None:
             jobs: list[Job] = []
             if server is not None and isinstance(potential, str):
-                client = _client(potential, numbers, positions, server, options.trust)
+                client = _client(potential, numbers, positions, server, options)
                 jobs = [client] * options.clients
             elif server is not None and options.clients:
-                jobs = [ThreadClient(partial(_answer, surface, positions, server))]
+                jobs = [ThreadClient(partial(_answer, surface, positions, server, options))]
             lost = _run(path, keep, jobs, root, options.timeout_s, progress, warn)
     resume.clear(root, folder)
     scalars = _scalars(root, folder)
@@ -171,7 +173,7 @@ def launch(
 
 
 def _client(
-    address: Address, numbers: np.ndarray, positions: np.ndarray, server: Server, trust: bool
+    address: Address, numbers: np.ndarray, positions: np.ndarray, server: Server, options: Launch
 ) -> Mapping[str, JSON]:
     """The job of a client process (`child`)."""
     return {
@@ -179,12 +181,15 @@ def _client(
         "address": address,
         "numbers": numbers.tolist(),
         "positions": positions.tolist(),
-        "trust": trust,
+        "trust": options.trust,
         "server": asdict(server),
+        "distances": None if options.distances is None else str(options.distances),
     }
 
 
-def _answer(potential: Potential, positions: np.ndarray, server: Server, stopped: Event) -> None:
+def _answer(
+    potential: Potential, positions: np.ndarray, server: Server, options: Launch, stopped: Event
+) -> None:
     """Serve a potential of this process to its i-PI.
 
     Raises:
@@ -197,7 +202,7 @@ def _answer(potential: Potential, positions: np.ndarray, server: Server, stopped
     said: list[str] = []  # the first line is that it has connected
     while True:
         try:
-            serve(potential, atoms, server, log=said.append)
+            serve(potential, atoms, server, log=said.append, distances=options.distances)
         except ServerLostError:
             if said or stopped.is_set():
                 raise

@@ -10,6 +10,7 @@ from flexcalc.analysis.plausibility import no_barrier
 from flexcalc.potential import in_batches
 from flexcalc.registry import name_of
 from flexcalc.results.path import RELABELLED, Path
+from flexcalc.tasks.coverage import judged_by_reference
 from flexcalc.tasks.path.job import FoundPath, PathJob
 from flexcalc.tasks.plausible import warned
 from flexcalc.tasks.provenance import labels_by
@@ -37,6 +38,7 @@ def relabel(job: PathJob, found: FoundPath, result: Path) -> Path:
         barrier_error_kcal_mol=error,
         reaction_energy_reference_kcal_mol=float(theirs[-1]),
         warnings=result.warnings + warned(store, no_barrier(labels.energies, f"by {level}")),
+        coverage=judged_by_reference(result.coverage, error, float(ours[-1] - theirs[-1])),
         profile_rmse_kcal_mol=float(np.sqrt(np.mean((ours - theirs) ** 2))),
         profile_max_error_kcal_mol=float(abs(ours - theirs).max()),
         worst_image=worst,

@@ -23,9 +23,11 @@ from flexcalc.methods.path import (
 )
 from flexcalc.methods.relax import relax
 from flexcalc.models.energies import training_energies
+from flexcalc.potential import distances_of
 from flexcalc.registry import name_of
 from flexcalc.results.path import CONVERGENCE, PATH, Path
 from flexcalc.store import Store
+from flexcalc.tasks.coverage import coverage_of_path
 from flexcalc.tasks.molecule import isotopes_in
 from flexcalc.tasks.path.job import FoundPath, PathJob
 from flexcalc.tasks.plausible import warned
@@ -57,15 +59,20 @@ def search(job: PathJob, store: Store) -> tuple[FoundPath, Path]:
     state, diverged = _iterate(job, store, first)
     images = align_consecutive(state.images)
     found = FoundPath(images, job.potential(images))
-    store.put(PATH, job.labelled(job.provenance, images, found.labels))
+    distances = distances_of(job.potential, images)
+    tags = {} if distances is None else {"distance": distances}
+    store.put(PATH, job.labelled(job.provenance, images, found.labels, tags))
+    coverage = coverage_of_path(job.potential, distances)
     result = replace(
         _result(job, store, state, found),
+        coverage=coverage,
         isotopes=isotopes,
         degenerate=None if job.end is None else degenerate,
         warnings=warned(store, moved, diverged, _implausible(job, found, degenerate)),
     )
+    note = "" if coverage is None or job.reference is not None else coverage.note("barrier")
     store.say(
-        f"barrier on the model {result.barrier_kcal_mol:.3f} kcal/mol, "
+        f"barrier on the model {result.barrier_kcal_mol:.3f} kcal/mol{note}, "
         f"{'converged' if result.converged else 'NOT CONVERGED'} in {state.step} steps"
     )
     if result.advice is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -30,6 +31,7 @@ from flexcalc.results.saddle import (
     Saddle,
 )
 from flexcalc.store import Store
+from flexcalc.tasks.coverage import coverage_of_saddle, judged_by_reference, warn_of
 from flexcalc.tasks.plausible import warned
 from flexcalc.tasks.provenance import labels_by
 from flexcalc.tasks.saddle.descent import descend, labelled
@@ -133,12 +135,14 @@ def find_saddle(job: SaddleJob, store: Store) -> Saddle:
     refined = _first_order(job, store)
     store.put(SADDLE, labelled(job, refined.positions[None]))
     saddle = _of_refined(job, store, refined)
+    places = {"saddle": refined.positions}
     store.say(_verdict(saddle))
     saddle = replace(saddle, warnings=warned(store, _implausible(job, refined)))
     if saddle.imaginary_modes and saddle.converged:
         film = _film(job, refined)
         store.put(MODE, film)
         endpoints = descend(job, store, refined.positions, refined.hessian)
+        places |= {"start": endpoints[0].positions, "end": endpoints[1].positions}
         saddle = _with_barriers(saddle, job, endpoints, refined.energy)
         points = _stationary_points(job, store, refined, endpoints)
         frequencies = {side: one.vibrations.frequencies_cm for side, one in points.items()}
@@ -147,7 +151,17 @@ def find_saddle(job: SaddleJob, store: Store) -> Saddle:
             saddle = _relabelled(saddle, job, job.reference, points)
         if saddle.first_order:
             saddle = with_rates(saddle, job.options, points)
-    return saddle
+    return _covered(saddle, job, places)
+
+
+def _covered(saddle: Saddle, job: SaddleJob, places: Mapping[str, np.ndarray]) -> Saddle:
+    """The saddle with its distance to the training data, and that of its minima; warns if far."""
+    coverage = coverage_of_saddle(job.potential, places)
+    errors = saddle.barrier_error_kcal_mol, saddle.barrier_back_error_kcal_mol
+    if errors[0] is not None and errors[1] is not None:
+        coverage = judged_by_reference(coverage, errors[0], errors[1])
+    warn_of(saddle.store, coverage)
+    return replace(saddle, coverage=coverage)
 
 
 def _implausible(job: SaddleJob, refined: Refined) -> list[str]:
