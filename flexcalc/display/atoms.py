@@ -26,7 +26,7 @@ def picture(structure: Structure, name: str) -> str:
 def section(structure: Structure, name: str) -> str:
     """The numbered picture with the table of atoms and the rotatable dihedrals."""
     table = html.table(HEAD, rows(structure), "Atoms are counted from 0, as coordinates name them.")
-    drawn = html.figure(picture(structure, name), "Indices of the atoms.", table)
+    drawn = html.figures(html.figure(picture(structure, name), "Indices of the atoms.", table))
     dihedrals = structure.rotatable_dihedrals
     if not dihedrals:
         return drawn

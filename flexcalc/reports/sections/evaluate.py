@@ -304,7 +304,8 @@ def _by_distance(folder: RunFolder, index: int, domain: DomainErrors | None) -> 
         for one in domain.figures()
     ]
     table = html.table(("", "", "unit"), found)
-    return html.heading("Distance to the training set") + html.figure(svg, caption, table)
+    drawn = html.figures(html.figure(svg, caption, table))
+    return html.heading("Distance to the training set") + drawn
 
 
 def _regions(block: Regions, name: str) -> str:
