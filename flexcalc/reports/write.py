@@ -19,6 +19,7 @@ from flexcalc.reports.sections import (
     evaluate,
     ipi,
     label,
+    learn,
     md,
     mechanisms,
     metad,
@@ -41,6 +42,7 @@ SECTIONS: Mapping[str, ModuleType] = {
     "metad": metad,
     "umbrella": umbrella,
     "ipi": ipi,
+    "learn": learn,
     "benchmark": benchmark,
 }
 LEADS = {
@@ -57,6 +59,7 @@ LEADS = {
     "transition.",
     "umbrella": "Umbrella sampling: a free-energy profile with standard errors, and the overlap "
     "of its windows.",
+    "learn": "A force field that was learned from its own exploration.",
     "ipi": "The model as a client of i-PI.",
     "benchmark": "Models of all families compared on one flexible molecule, by the protocol of "
     "Vassilev-Galindo and others (arXiv:2103.01103).",
