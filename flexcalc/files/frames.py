@@ -25,7 +25,8 @@ def to_bytes(dataset: Dataset) -> bytes:
     Raises:
         InputError: a tag does not fit on a comment line.
     """
-    fixed = dataset.provenance.columns()
+    level = dataset.provenance.level
+    fixed = {} if level == "unknown" else {"level": level}
     return b"".join(
         _frame(
             dataset.numbers,

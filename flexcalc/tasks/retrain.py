@@ -16,7 +16,6 @@ from flexcalc.potential import Potential
 from flexcalc.progress import Progress
 from flexcalc.registry import FAMILIES, make_family
 from flexcalc.tasks.baseline import Baseline, subtract
-from flexcalc.training.calibration import with_domain
 from flexcalc.training.committee import fit_committee
 from flexcalc.training.tuning import Sets
 
@@ -51,18 +50,7 @@ def recipe(potential: Potential, address: str) -> Recipe:
             f"{address} cannot be retrained; expected the folder of a model of a family "
             f"({', '.join(FAMILIES)}), of a committee of one family, or of either on a baseline"
         )
-    return _calibrated(family.fit)
-
-
-def _calibrated(fit: Recipe) -> Recipe:
-    """The same, with the domain of the model."""
-
-    def calibrated(
-        train: Dataset, validation: Dataset | None, rng: Generator, progress: Progress
-    ) -> TrainedPotential:
-        return with_domain(fit(train, validation, rng, progress), train, validation, rng)
-
-    return calibrated
+    return family.fit
 
 
 def _family(potential: Potential) -> Family | None:
@@ -80,7 +68,7 @@ def _committee(family: Family, members: int) -> Recipe:
         judged = validation if validation is not None else train[:0]
         return fit_committee(family, Sets(train, judged), members, rng, progress)
 
-    return _calibrated(fit)
+    return fit
 
 
 def _on(baseline: Baseline, above: Recipe) -> Recipe:
