@@ -82,7 +82,7 @@ def accuracy(options):
     )
     print(f"on {len(test)} frames:  {errors(model(test.positions), test)}", flush=True)
     if options.output:
-        model.save(options.output)
+        model.save(options.output, overwrite=True)
 
 
 def median_ms(work):

@@ -247,7 +247,7 @@ def joint(options):
             potential = fit_best(family, points, judged, rng).potential
         tell(f"{name} {options.points}", potential, time.process_time() - begun, test, options)
         if options.save:
-            potential.save(f"{options.save}/{name}-{options.points}.flex")
+            potential.save(f"{options.save}/{name}-{options.points}.flex", overwrite=True)
 
 
 def parsed():

@@ -300,7 +300,7 @@ def evaluate(
         models: Potentials to evaluate.
         dataset: Labelled test frames.
         by: Coordinates whose bins define the regions, such as "dihedral 4 6 7 12" (counted from
-            0).
+            0), or tags of the frames, such as config_type, whose values do.
         bins: Number of bins per coordinate.
         frames: Maximum number of frames, drawn at random; all by default.
         worst: Number of frames to write out, those with the largest errors.
@@ -309,7 +309,8 @@ def evaluate(
         map_atoms: Reorder the atoms of a geometry to the order of the model's training frames
             where its bonds match only then; by default such a geometry is refused. Coordinates
             then count atoms in the model's order.
-        energy_unit: Unit of the dataset's energies, for an npz that does not declare it.
+        energy_unit: Unit of the dataset's energies, such as kcal/mol, for a file that does not
+            declare it: needed for an npz, eV by default for an extxyz.
         force_unit: Unit of the dataset's forces; by default the energy unit per angstrom.
         length_unit: Unit of the dataset's positions, for a file that does not declare it;
             angstrom by default.
@@ -323,7 +324,8 @@ def evaluate(
 
     Returns:
         The errors in eV and eV/angstrom. Of several potentials those of the first, and those of
-        each in `models`.
+        each in `models`. For a trained model `domain` has the distances of the frames to its
+        training set, and the errors inside and outside the domain in which it was calibrated.
 
     Example:
         >>> import flexcalc as fx
@@ -346,13 +348,15 @@ def export(
     model: PotentialLike,
     file: Path | str,
     *,
+    overwrite: bool = False,
     trust: bool = False,
 ) -> Path:
     """Write an sGDML model as a file of the sgdml package (.npz), or a model as one folder (.flex).
 
     Args:
         model: Trained model, or a committee such as committee:a.flex,b.flex.
-        file: File or folder to write, NAME.npz or NAME.flex; a model that is there is replaced.
+        file: File or folder to write, NAME.npz or NAME.flex.
+        overwrite: Replace another model that is there; without it that is refused.
         trust: Open model files that can only be read by running code they contain.
 
     Returns:
@@ -380,22 +384,35 @@ def export(
 def info(
     place: Any,
     *,
-    energy_key: str | None = None,
-    forces_key: str | None = None,
+    picture: Path | str | None = None,
     audit: PotentialLike | None = None,
     trust: bool = False,
+    energy_unit: str | None = None,
+    force_unit: str | None = None,
+    length_unit: str | None = None,
+    energy_key: str | None = None,
+    forces_key: str | None = None,
+    labels: Literal['new', 'old'] = 'new',
 ) -> Description:
     """Describe a model, a dataset, a run folder, or an object that is one of these.
 
     Args:
-        place: File, folder or address; in Python also a potential, a Dataset, ase.Atoms or a
-            result.
-        energy_key: Key of a dataset's energies; by default any of the usual ones.
-        forces_key: Key or column of a dataset's forces.
+        place: File, folder, address or smiles:TEXT; in Python also a potential, a Dataset,
+            ase.Atoms or a result. Of geometries, atoms are numbered and dihedrals listed.
+        picture: File NAME.svg to write: a picture of the molecule with its atoms numbered.
         audit: Potential that a dataset's labels come from: a sample is computed again and
             compared with it, which finds wrong units, signs, zeros of energy and orders of
             atoms.
         trust: Open model files that can only be read by running code they contain.
+        energy_unit: Unit of the dataset's energies, such as kcal/mol, for a file that does not
+            declare it: needed for an npz, eV by default for an extxyz.
+        force_unit: Unit of the dataset's forces; by default the energy unit per angstrom.
+        length_unit: Unit of the dataset's positions, for a file that does not declare it;
+            angstrom by default.
+        energy_key: Key of the dataset's energies, such as `REF_energy`; by default any of the
+            common ones.
+        forces_key: Key or column of the dataset's forces, such as `dft_forces`.
+        labels: Labels to use of an rMD17 file: `old` reads old_energies and old_forces.
 
     Returns:
         The facts, which print as a line each. Raises InputError where it is none of these.
@@ -406,18 +423,29 @@ def info(
         >>> found = fx.info(molecule("H2O"))
         >>> found.what, found.molecule, found.facts["frames"]
         ('dataset', 'H2O', 1)
+        >>> found.structure.bonded_to
+        ((1, 2), (0,), (0,))
+        >>> fx.info(molecule("CH3CH2OH")).rotatable_dihedrals
+        ('dihedral 6 0 1 2', 'dihedral 0 1 2 3')
     """
 
 def init(
-    command: str,
+    command: str | None = None,
+    *,
+    examples: bool = False,
 ) -> str:
     """Return a commented TOML file with every field of a command, as the command line prints it.
 
+    With `examples=True` the example inputs are copied into a new folder `inputs` instead.
+
     Args:
         command: Name of the command, such as label.
+        examples: Copy the example inputs that come with flexcalc, run files and geometries,
+            into a new folder inputs in the current folder.
 
     Returns:
-        The text of the file. Raises InputError where no command of that name takes one.
+        The text of the file, or a line that says what was copied. Raises InputError where no
+        command of that name takes one, or if there is a folder `inputs` already.
 
     Example:
         >>> import flexcalc as fx
@@ -428,7 +456,7 @@ def init(
 def ipi(
     input: Path | str,
     model: PotentialLike,
-    start: GeometryLike,
+    start: GeometryLike | None = None,
     *,
     clients: int = 1,
     steps: int | None = None,
@@ -441,12 +469,14 @@ def ipi(
 ) -> IpiRun:
     """Run i-PI on an input file together with its clients, from start to end.
 
-    A potential that is given as an object is served by one client in this process.
+    A potential that is given as an object is served by one client in this process. The input
+    starts from its `<file>`, or from `start` where it has none.
 
     Args:
         input: i-PI input file (XML).
         model: Potential to serve.
-        start: The molecule, with atoms in the order of the input; also the starting geometry.
+        start: Starting geometry, with atoms in the order of i-PI; by default the `<file>` of
+            the input. Where both are given they must be the same.
         clients: Number of client processes.
         steps: Number of steps; overrides the input's.
         compare: Compare the energies and forces that i-PI received with those of a direct call.
@@ -465,10 +495,9 @@ def ipi(
 
     Example:
         >>> import flexcalc as fx
-        >>> from ase.build import molecule
         >>> from ase.calculators.emt import EMT
         >>> from flexcalc.files.shipped import shipped
-        >>> run = fx.ipi(shipped("ipi-nvt.xml"), EMT(), molecule("CH3OH"), steps=3)
+        >>> run = fx.ipi(shipped("ipi-nvt.xml"), EMT(), steps=3)
         >>> run.steps
         3
 
@@ -617,8 +646,9 @@ def md(
         max_temperature_K: Stop if the kinetic temperature of a replica exceeds this, in kelvin;
             the temperature of a small molecule fluctuates strongly.
         max_training_distance: Stop if a geometry is farther from all training points than this
-            multiple of the largest nearest-neighbour distance within the training set; for
-            sGDML.
+            multiple of the largest nearest-neighbour distance within the training set.
+            `flexcalc info MODEL` shows the limit of a model's domain; models of other packages,
+            and networks and GAP of earlier versions, know no distance.
         max_deviation_eV_A: Stop if the forces of a committee deviate by more than this on any
             atom, in eV/angstrom.
         max_rms_deviation_eV_A: Stop if the root-mean-square deviation over the atoms of a
@@ -713,8 +743,9 @@ def metad(
         max_temperature_K: Stop if the kinetic temperature of a replica exceeds this, in kelvin;
             the temperature of a small molecule fluctuates strongly.
         max_training_distance: Stop if a geometry is farther from all training points than this
-            multiple of the largest nearest-neighbour distance within the training set; for
-            sGDML.
+            multiple of the largest nearest-neighbour distance within the training set.
+            `flexcalc info MODEL` shows the limit of a model's domain; models of other packages,
+            and networks and GAP of earlier versions, know no distance.
         max_deviation_eV_A: Stop if the forces of a committee deviate by more than this on any
             atom, in eV/angstrom.
         max_rms_deviation_eV_A: Stop if the root-mean-square deviation over the atoms of a
@@ -861,14 +892,21 @@ def path(
 
 def report(
     folder: Path | str,
+    *,
+    exports: bool = True,
 ) -> Path:
     """Write report.html, one self-contained page, for a run folder.
+
+    The plots stand in figures/NAME.svg and figures/NAME.pdf too, 3.3 inches wide, and the numbers
+    in tables/NAME.csv; those of a demo in the folders of its steps.
 
     A folder of a run that is going on, or lacks files, gives a page of what there is.
 
     Args:
         folder: Output folder of a command, such as label; or a folder with several of `flexcalc
             path`, which are compared.
+        exports: Also write the plots as figures/NAME.svg and .pdf, in the size of a journal's
+            column, and the numbers as tables/NAME.csv.
 
     Returns:
         The path of the page. Raises InputError where the folder is none of a run.
@@ -972,7 +1010,8 @@ def serve(
 ) -> int:
     """Answer a running i-PI server with a potential until the server says EXIT.
 
-    One of `unix` and `port` says where the server listens.
+    One of `unix` and `port` says where the server listens. It may also be ASE's
+    `SocketIOCalculator`, which closes the socket instead.
 
     Args:
         model: Potential to serve.
@@ -1005,7 +1044,7 @@ def train(
     dataset: GeometryLike,
     family: Family | str | Sequence[Family | str] = ...,
     *,
-    points: int = 200,
+    points: int | None = None,
     validation_points: int | None = None,
     selection: Literal['stratified', 'random', 'farthest', 'clusters'] = 'stratified',
     refine_rounds: int = 0,
@@ -1015,6 +1054,7 @@ def train(
     committee: int = 1,
     baseline: PotentialLike | None = None,
     learning_curve: int | Sequence[int] = (),
+    overwrite: bool = False,
     seed: int = 0,
     trust: bool = False,
     energy_unit: str | None = None,
@@ -1060,9 +1100,11 @@ def train(
         family: Model families to train, each with its hyperparameters.
             One of 'sgdml', 'schnet', 'painn', 'bpnn', 'so3net', 'mace', 'gap', 'gap-study',
             'mixture'; its own options may stand here too.
-        points: Number of training points.
+        points: Number of training points; by default 200, or half of the frames if there are
+            fewer than 400.
         validation_points: Number of validation frames, which select the hyperparameters; by
-            default 200, or all remaining frames if those are fewer.
+            default 200, or all remaining frames if those are fewer, or a quarter of fewer than
+            400 frames if `points` is left to its default too.
         selection: Selection of training points: `stratified` preserves the distribution of
             energies, if any; `random` draws frames uniformly; `farthest` adds the frame least
             similar to those selected so far; `clusters` draws from each cluster of similar
@@ -1085,9 +1127,11 @@ def train(
             difference between labels and baseline is learned, and the model is the sum of both.
         learning_curve: Smaller numbers of training points for a learning curve, with the same
             hyperparameters.
+        overwrite: Replace another model at the output NAME.flex; without it that is refused.
         seed: Seed of all random numbers.
         trust: Open model files that can only be read by running code they contain.
-        energy_unit: Unit of the dataset's energies, for an npz that does not declare it.
+        energy_unit: Unit of the dataset's energies, such as kcal/mol, for a file that does not
+            declare it: needed for an npz, eV by default for an extxyz.
         force_unit: Unit of the dataset's forces; by default the energy unit per angstrom.
         length_unit: Unit of the dataset's positions, for a file that does not declare it;
             angstrom by default.
@@ -1192,8 +1236,9 @@ def umbrella(
         max_temperature_K: Stop if the kinetic temperature of a replica exceeds this, in kelvin;
             the temperature of a small molecule fluctuates strongly.
         max_training_distance: Stop if a geometry is farther from all training points than this
-            multiple of the largest nearest-neighbour distance within the training set; for
-            sGDML.
+            multiple of the largest nearest-neighbour distance within the training set.
+            `flexcalc info MODEL` shows the limit of a model's domain; models of other packages,
+            and networks and GAP of earlier versions, know no distance.
         max_deviation_eV_A: Stop if the forces of a committee deviate by more than this on any
             atom, in eV/angstrom.
         max_rms_deviation_eV_A: Stop if the root-mean-square deviation over the atoms of a

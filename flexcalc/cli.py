@@ -11,18 +11,19 @@ import inspect
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, get_args, get_origin
 
 import typer
+from typer.core import TyperCommand
 
 from flexcalc.printing import complain, say
 
 if TYPE_CHECKING:
-    from flexcalc.config.reading import Table
+    from flexcalc.config.reading import Keys
 
 Work = Callable[[], None]
 """The work of a command, after its arguments were parsed."""
@@ -49,7 +50,7 @@ RUNS = {
 """Commands that take a TOML file, and their line in the overview."""
 
 TOOLS = {
-    "init": "Print a commented TOML file with every field of a command.",
+    "init": "Print a commented TOML file with every field of a command, or copy example inputs.",
     "report": "Write report.html, one page, for a run folder.",
     "info": "Describe a model, dataset or run folder.",
     "export": "Write a model as a file of the sgdml package (.npz), or a committee as one folder.",
@@ -84,10 +85,31 @@ def build(words: Sequence[str]) -> typer.Typer:
     wanted = next((word for word in words if not word.startswith("-")), None)
     for name, line in RUNS.items():
         function = run_command_of(name, words) if name == wanted else not_yet
-        app.command(name, help=line, epilog=EPILOG.format(name))(function)
+        app.command(name, cls=RunCommand, help=line, epilog=EPILOG.format(name))(function)
     for name, line in TOOLS.items():
         app.command(name, help=line)(tool_command_of(name) if name == wanted else not_yet)
     return app
+
+
+class RunCommand(TyperCommand):
+    """A command with a TOML file, whose help describes each of its positional arguments."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the arguments that stand in place of RUN.toml, and the options."""
+        from flexcalc import config
+
+        kind = config.COMMANDS[str(self.name)]
+        texts = {option.name: option.help for option in config.options(kind)}
+        rows = [(shape_of(place), texts[place.lstrip("*")]) for place in kind.positional]
+        if rows:
+            with formatter.section("Arguments"):
+                formatter.write_dl(rows)
+        super().format_options(ctx, formatter)
+
+
+def shape_of(place: str) -> str:
+    """A positional argument as the help names it."""
+    return f"{place[1:].upper()}..." if place.startswith("*") else place.upper()
 
 
 def function_of(name: str) -> Any:
@@ -130,7 +152,7 @@ def run_command_of(name: str, words: Sequence[str]) -> Callable[..., Work]:
     positional = {place.lstrip("*") for place in kind.positional}
     flags = {
         flag.name.replace("-", "_"): flag
-        for flag in config.flags(kind, chosen_sections(words))
+        for flag in config.every_flag(kind, chosen_sections(words))
         if flag.option.name not in positional
     }
     parameters = [arguments_parameter(kind.positional)]
@@ -142,10 +164,9 @@ def run_command_of(name: str, words: Sequence[str]) -> Callable[..., Work]:
         arguments = given.pop("arguments") or []
         folder = [given.pop("output")] if "output" in given else []
         overrides = {
-            place: listed(flags[key], value)
+            flags[key].places: listed(flags[key], value)
             for key, value in given.items()
             if value not in (None, [], ())
-            for place in flags[key].places
         }
 
         def work() -> None:
@@ -184,22 +205,27 @@ def tool_command_of(name: str) -> Callable[..., Work]:
     return command
 
 
-def configured(name: str, arguments: Sequence[str], overrides: Table) -> Any:
+def configured(name: str, arguments: Sequence[str], overrides: Mapping[Keys, Any]) -> Any:
     """The config of a command, from RUN.toml or positional words and from flags."""
     from flexcalc import config
 
     kind = config.COMMANDS[name]
+    run_file = None
     if arguments and arguments[0].endswith(".toml"):
-        rest = config.positional_values(kind, arguments[1:])
-        return config.load(kind, Path(arguments[0]), {**rest, **overrides})
-    return config.load(kind, None, {**config.positional_values(kind, arguments), **overrides})
+        run_file, arguments = Path(arguments[0]), arguments[1:]
+    values: dict[Any, Any] = config.positional_values(kind, arguments)
+    return config.load(kind, run_file, values | dict(overrides))
 
 
-def chosen_sections(words: Sequence[str]) -> dict[str, str]:
-    """Sections whose kind is chosen in the arguments, such as `--family mixture --of sgdml`."""
+def chosen_sections(words: Sequence[str]) -> dict[str, list[str]]:
+    """Families that are chosen in the arguments, such as `--family mixture --of sgdml`."""
+    from flexcalc.config.options import FAMILY_SECTIONS
+
     split = [part for word in words for part in word.split("=", 1)]
-    sections = ("--family", "--of")
-    return {word[2:]: following for word, following in pairwise(split) if word in sections}
+    return {
+        section: [following for word, following in pairwise(split) if word == f"--{section}"]
+        for section in FAMILY_SECTIONS
+    }
 
 
 def listed(flag: Any, value: Any) -> Any:
@@ -220,10 +246,7 @@ def parameter(name: str, annotation: Any, default: Any = None) -> inspect.Parame
 
 def arguments_parameter(positional: Sequence[str]) -> inspect.Parameter:
     """RUN.toml, or the positional arguments in place of it."""
-    shape = " ".join(
-        f"{place[1:].upper()}..." if place.startswith("*") else place.upper()
-        for place in positional
-    )
+    shape = " ".join(map(shape_of, positional))
     metavar = f"RUN.toml | {shape}" if shape else "RUN.toml"
     return parameter(
         "arguments", Annotated[list[str], typer.Argument(metavar=metavar, hidden=True)]
@@ -231,9 +254,11 @@ def arguments_parameter(positional: Sequence[str]) -> inspect.Parameter:
 
 
 def argument_parameter(key: str, flag: Any) -> inspect.Parameter:
-    """An argument that has to be given."""
+    """An argument that is given by its place."""
     declared = typer.Argument(metavar=key.upper(), help=flag.help)
-    return parameter(key, Annotated[str, declared], inspect.Parameter.empty)
+    if flag.option.required:
+        return parameter(key, Annotated[str, declared], inspect.Parameter.empty)
+    return parameter(key, Annotated[str | None, declared])
 
 
 def output_parameter(default: Path) -> inspect.Parameter:
@@ -251,10 +276,10 @@ def flag_parameter(key: str, flag: Any) -> inspect.Parameter:
     """The typer option of a flag; its value is checked by the config."""
     name = f"--{flag.name}"
     if flag.option.annotation in (bool, bool | None):
-        declared = typer.Option(f"{name}/--no-{flag.name}", help=flag.help)
+        declared = typer.Option(f"{name}/--no-{flag.name}", help=flag.help, hidden=flag.hidden)
         return parameter(key, Annotated[bool | None, declared])
     kind: Any = list[str] if flag.many else str
-    declared = typer.Option(name, help=flag.help, metavar=metavar_of(flag))
+    declared = typer.Option(name, help=flag.help, metavar=metavar_of(flag), hidden=flag.hidden)
     return parameter(key, Annotated[kind | None, declared])
 
 

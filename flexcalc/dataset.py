@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -33,6 +32,7 @@ class Provenance:
         units: units found on disk, such as "kcal/mol, angstrom".
         sha256: hash of that file.
         notes: what a reader of the file should know, such as columns that are not used.
+        model_sha256: hash of the trained model that made the labels; empty for a reference.
     """
 
     level: str = "unknown"
@@ -40,6 +40,12 @@ class Provenance:
     units: str = "eV, angstrom"
     sha256: str = ""
     notes: tuple[str, ...] = ()
+    model_sha256: str = ""
+
+    def columns(self) -> dict[str, str]:
+        """What every frame in a file says of its labels; nothing where nothing is known."""
+        level = {} if self.level == "unknown" else {"level": self.level}
+        return level | ({"model_sha256": self.model_sha256} if self.model_sha256 else {})
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,9 +118,11 @@ class Dataset:
     def from_atoms(cls, images: Sequence[Atoms]) -> Dataset:
         """Geometries given as ase.Atoms, with energies and forces where all of them have both.
 
-        Charge and multiplicity in `info` become tags, as those of a file do.
+        Charge and multiplicity in `info` become tags, as those of a file do. What made the labels
+        is known of a `flexcalc.Calculator`, and of `level` and `model_sha256` in `info`.
 
         Raises:
+            FileFormatError: labels of different levels of theory.
             MoleculeError: periodic atoms, or not all of one molecule.
             ShapeError: no atoms at all.
         """
@@ -139,7 +147,7 @@ class Dataset:
             np.array([energy for energy, _ in known]) if whole else None,
             np.array([forces for _, forces in known]) if whole else None,
             {name: np.array([atoms.info[name] for atoms in images]) for name in said},
-            provenance=Provenance(source=source),
+            provenance=Provenance(source=source, **(_made_by(images) if whole else {})),
             masses=None if standard else masses,
         )
 
@@ -153,6 +161,7 @@ class Dataset:
             masses = None if self.masses is None else self.masses[index]
             atoms = Atoms(self.numbers, positions, masses=masses)
             atoms.info.update({name: column[index] for name, column in self.tags.items()})
+            atoms.info.update(self.provenance.columns())
             labels = {
                 name: column[index]
                 for name, column in (("energy", self.energies), ("forces", self.forces))
@@ -213,6 +222,33 @@ class Dataset:
         return digest.hexdigest()
 
 
+def _made_by(images: Sequence[Atoms]) -> dict[str, Any]:
+    """What is said of the labels of all atoms.
+
+    Raises:
+        FileFormatError: it says different things.
+    """
+    found = {}
+    for name in ("level", "model_sha256"):
+        values = {_said_by(atoms, name) for atoms in images}
+        if len(values) > 1:
+            shown = " and ".join(value or "unknown" for value in sorted(values)[:2])
+            raise FileFormatError(
+                f"ase.Atoms: labels of different levels of theory, {shown}: their zeros of energy "
+                "may differ; relabel one of them"
+            )
+        found[name] = values.pop()
+    return {name: value for name, value in found.items() if value}
+
+
+def _said_by(atoms: Atoms, name: str) -> str:
+    """A column of `Provenance.columns` by a calculator of flexcalc, or else by `info`."""
+    made = getattr(atoms.calc, "provenance", None)
+    if isinstance(made, Provenance):
+        return made.columns().get(name, "")
+    return str(atoms.info.get(name, ""))
+
+
 def _labels_of(atoms: Atoms) -> tuple[float, np.ndarray] | None:
     """Energy and forces that a calculator of atoms has already computed."""
     known = getattr(atoms.calc, "results", {})
@@ -223,47 +259,14 @@ def _labels_of(atoms: Atoms) -> tuple[float, np.ndarray] | None:
     return float(known["energy"]), np.array(known["forces"])
 
 
-def first_equal(positions: np.ndarray, within_A: float = 1e-6) -> np.ndarray:
-    """The first frame (frames,) that each frame equals, itself where there is none before it.
-
-    Frames are sorted along one direction, in which equal ones lie side by side, so that only
-    those few are compared.
-
-    Args:
-        positions: (frames, atoms, 3) in angstrom; neither moved nor turned before comparing.
-        within_A: largest difference of a coordinate of equal frames, in angstrom.
-    """
-    rows = positions.reshape(len(positions), math.prod(positions.shape[1:]))
-    direction = np.cos(np.arange(rows.shape[1]) ** 2)  # no coordinate counts like another
-    along = rows @ direction
-    order = np.argsort(along, kind="stable")
-    reach = within_A * np.abs(direction).sum() + 1e-12 * (1 + np.abs(along).max(initial=0.0))
-    first = np.arange(len(rows))
-    near: list[int] = []  # frames that equal none before them, and may equal the next
-    for last, frame in zip([None, *order], order, strict=False):
-        if last is None or along[frame] - along[last] > reach:
-            near = [frame]
-            continue
-        near = [other for other in near if along[frame] - along[other] <= reach]
-        same = (o for o in near if np.abs(rows[frame] - rows[o]).max(initial=0.0) <= within_A)
-        found = next(same, None)
-        if found is None:
-            near.append(frame)
-        else:
-            first[frame] = found
-    # Of each group, the smallest index speaks for all.
-    least = np.arange(len(rows))
-    np.minimum.at(least, first, np.arange(len(rows)))
-    return least[first]
-
-
 def concatenate(*parts: Dataset) -> Dataset:
     """Concatenate datasets of one molecule and one level of theory, keeping the tags all share.
 
     Raises:
         ShapeError: no dataset given.
         MoleculeError: different molecules.
-        FileFormatError: different levels of theory, whose zeros of energy differ.
+        FileFormatError: different levels of theory, whose zeros of energy differ, or different
+            models.
     """
     if not parts:
         raise ShapeError("nothing to join: expected at least one dataset")
@@ -274,6 +277,11 @@ def concatenate(*parts: Dataset) -> Dataset:
             raise FileFormatError(
                 f"cannot join {first.provenance.level} and {part.provenance.level} labels: "
                 "their zeros of energy differ; relabel one of them"
+            )
+        if part.provenance.model_sha256 != first.provenance.model_sha256:
+            raise FileFormatError(
+                f"cannot join labels of two models that are both called {first.provenance.level}; "
+                "relabel one of them"
             )
 
     def joined(name: str) -> np.ndarray | None:
@@ -302,7 +310,12 @@ def concatenate(*parts: Dataset) -> Dataset:
         masses=masses,
         provenance=first.provenance
         if len(parts) == 1
-        else Provenance(first.provenance.level, " + ".join(sources), "; ".join(units)),
+        else Provenance(
+            first.provenance.level,
+            " + ".join(sources),
+            "; ".join(units),
+            model_sha256=first.provenance.model_sha256,
+        ),
     )
 
 

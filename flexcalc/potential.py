@@ -14,6 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike
 
+from flexcalc.domain import Domain, domain_of
 from flexcalc.errors import MoleculeError, NonFiniteError, ShapeError
 from flexcalc.progress import Progress
 
@@ -55,6 +56,19 @@ def in_batches(
     return concatenate(parts)
 
 
+def distances_of(potential: Any, positions: np.ndarray, size: int = 256) -> np.ndarray | None:
+    """Distances (frames,) of many geometries (frames, atoms, 3) from the training set of a
+    potential, in batches of `size`; None where it does not know them."""
+    ask = getattr(potential, "distance", None)
+    parts = (
+        [ask(positions[start : start + size]) for start in range(0, len(positions), size)]
+        if ask
+        else []
+    )
+    known = [part for part in parts if part is not None]
+    return np.concatenate(known) if known else None
+
+
 @runtime_checkable
 class Potential(Protocol):
     """Maps positions (batch, atoms, 3) in angstrom to an Evaluation, in float64."""
@@ -89,6 +103,11 @@ class CheckedPotential(ABC):
     @abstractmethod
     def evaluate(self, positions: np.ndarray) -> Evaluation:
         """Evaluate positions (batch, atoms, 3) that have already been checked."""
+
+    @property
+    def domain(self) -> Domain | None:
+        """Where the errors are known; None for a potential that was not trained."""
+        return None
 
     def distance(self, positions: np.ndarray) -> np.ndarray | None:
         """How far geometries are from the training set, where the potential knows.
@@ -220,13 +239,35 @@ class Sum(CheckedPotential):
         )
 
     def distance(self, positions: np.ndarray) -> np.ndarray | None:
-        """The largest distance (batch,) that a term knows, see `CheckedPotential.distance`."""
+        """See `largest_distance`."""
         return largest_distance(self.terms, positions)
+
+    @property
+    def domain(self) -> Domain | None:
+        """That of the first term that has one."""
+        return first_domain(self.terms)
 
 
 def largest_distance(parts: Iterable[Potential], positions: np.ndarray) -> np.ndarray | None:
-    """The largest distance (batch,) from their training sets that potentials know, or None."""
-    asked = [getattr(part, "distance", None) for part in parts]
-    found = [ask(positions) for ask in asked if ask is not None]
-    known = [distance for distance in found if distance is not None]
+    """The largest distance (batch,) from their training sets that potentials know, or None.
+
+    It belongs to `first_domain`: where limits differ, distances are scaled so that a geometry is in
+    that domain if it is in those of all parts.
+    """
+    parts = list(parts)
+    first = first_domain(parts)
+    known = []
+    for part in parts:
+        ask = getattr(part, "distance", None)
+        found = None if ask is None else ask(positions)
+        if found is not None:
+            own = domain_of(part)
+            known.append(
+                found if first is None or own is None else found * (first.limit / own.limit)
+            )
     return np.max(known, axis=0) if known else None
+
+
+def first_domain(parts: Iterable[Potential]) -> Domain | None:
+    """The domain of the first potential that has one, or None."""
+    return next((found for found in map(domain_of, parts) if found is not None), None)

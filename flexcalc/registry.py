@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from importlib import import_module
 from inspect import signature
@@ -113,10 +113,11 @@ def make_family(name: str, hyperparameters: Mapping[str, Any]) -> Any:
             given = hyperparameters.get(item.name, item.default)
             entries = given if isinstance(given, list | tuple) else (given,)
             values[item.name] = tuple(map(_member, entries))
-    try:
-        return cls(**values)
-    except TypeError as error:
-        raise InputError(f"{name}: {error}") from None
+    known = dict.fromkeys(item.name for item in fields(cls))
+    for key in values:
+        if key not in known:
+            raise InputError(f"{name}: no hyperparameter {key!r}{_hint(key, known)}")
+    return cls(**values)
 
 
 def _tupled(value: Any) -> Any:
@@ -435,6 +436,7 @@ def import_object(name: str) -> Any:
     return getattr(import_module(module), attribute)
 
 
-def _hint(name: str, known: Mapping[str, str]) -> str:
+def _hint(name: str, known: Iterable[str]) -> str:
+    known = list(known)
     near = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {near[0]}?" if near else f"; known: {', '.join(known)}"

@@ -50,6 +50,10 @@ class FlexcalcWarning(UserWarning):
     """A warning about a result."""
 
 
+class PlausibilityWarning(FlexcalcWarning):
+    """A warning that a result cannot be right, or not be what was asked for."""
+
+
 class Log(Protocol):
     """Records that are only ever appended."""
 
@@ -106,12 +110,15 @@ class Store:
     def close(self) -> None:
         """Close the files that are open."""
 
-    def begin(self, options: Any, *, again: bool = False) -> Mapping[str, Any] | None:
+    def begin(
+        self, options: Any, *, again: bool = False, overwrite: bool = False
+    ) -> Mapping[str, Any] | None:
         """Begin the work that options ask for, once they have been checked.
 
         Args:
             options: of the command.
             again: also repeat work that is complete.
+            overwrite: replace another model where one is to be delivered.
 
         Returns:
             What results.json holds where this very work is already complete, else None.
@@ -301,7 +308,7 @@ class FolderStore(Store):
         self._close_log(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".flex":
-            value.save(path)
+            value.save(path, overwrite=True)
         elif isinstance(value, Dataset):
             files.write(path, value)
         elif path.suffix == ".json":

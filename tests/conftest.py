@@ -9,6 +9,7 @@ import pytest
 import flexcalc
 from flexcalc import cli
 from flexcalc.dataset import Dataset
+from flexcalc.reports import write
 from tests.systems import (
     GEOMETRY,
     WATER,
@@ -19,6 +20,18 @@ from tests.systems import (
     turned,
     water_frames,
 )
+
+
+@pytest.fixture(autouse=True)
+def without_figures(request, monkeypatch):
+    """Runs write no figures/NAME.svg and .pdf, which takes longer than most tests."""
+    if "with_figures" not in request.fixturenames:
+        monkeypatch.setattr(write, "write_figures", lambda folder, drawings: None)
+
+
+@pytest.fixture
+def with_figures():
+    """Runs write their figures, as they do outside of tests."""
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from ase.io import read
 from scipy.spatial.transform import Rotation
 
 from flexcalc.dataset import Dataset
+from flexcalc.domain import Domain
 from flexcalc.potential import CheckedPotential, Evaluation
 
 INPUTS = Path(__file__).parents[1] / "inputs"
@@ -119,3 +120,23 @@ def ethanol_frames(count, rng, rattle=0.05):
 def water_frames(count, rng, rattle=0.1):
     """Rattled water."""
     return WATER, GEOMETRY + rng.normal(scale=rattle, size=(count, 3, 3))
+
+
+class KnownUpTo(Springs):
+    """Springs whose training data, so it says, reach up to a length of the bond of atoms 0 and 1.
+
+    Args:
+        longest: length in angstrom at which the distance to the training data is 1, the limit.
+    """
+
+    def __init__(self, longest=1.1, **options):
+        super().__init__(**options)
+        self.longest, self.asked = longest, 0
+
+    @property
+    def domain(self):
+        return Domain(1.0, (0.5, 1.0), (0.01, 0.05))
+
+    def distance(self, positions):
+        self.asked += len(positions)
+        return np.linalg.norm(positions[:, 0] - positions[:, 1], axis=1) / self.longest

@@ -19,6 +19,7 @@ import flexcalc
 from flexcalc import cli
 from flexcalc.config import (
     COMMANDS,
+    TOOLS,
     Benchmark,
     Label,
     Md,
@@ -33,14 +34,18 @@ from flexcalc.config import (
 )
 from flexcalc.config.benchmark_tests import Withheld
 from flexcalc.config.options import options
+from flexcalc.display import numbers
 from flexcalc.errors import ConfigError
+from flexcalc.files.shipped import shipped
 from flexcalc.methods.crash import CrashTest
 from flexcalc.methods.dynamics import NVE, Langevin
 from flexcalc.methods.optimisers import FIRE
 from flexcalc.methods.path import Scan
 from flexcalc.methods.sampling import AsIs, Displaced, Thermal
+from flexcalc.models.bpnn import BPNN
 from flexcalc.models.gdml import SGDML
 from flexcalc.training.checkpoints import Checkpoints
+from flexcalc.training.mixture import Mixture
 
 
 def complaint(capsys):
@@ -85,6 +90,17 @@ def test_help_of_a_command_shows_every_option_with_its_text(name, capsys, run):
         elif not option.choices:
             assert f"--{option.name.replace('_', '-')}" in shown
             assert option.help in shown
+
+
+@pytest.mark.parametrize("name", [*COMMANDS, *TOOLS])
+def test_help_of_a_command_describes_every_positional_argument(name, capsys, run):
+    kind = (COMMANDS | TOOLS)[name]
+    assert run(name, "--help") == 0
+    described = " ".join(capsys.readouterr().out.partition("\nOptions:")[0].split())
+    texts = {option.name: option.help for option in options(kind)}
+    for place in kind.positional:
+        assert texts[place.lstrip("*")] in described
+    assert ("Arguments:" in described) == bool(kind.positional)
 
 
 def test_help_tells_kinds_apart_where_one_flag_means_two_things(capsys, run):
@@ -156,6 +172,21 @@ def test_init_prints_a_file_that_loads_to_the_defaults(name, here, run, capsys):
     assert run("init", name) == 0
     Path("run.toml").write_text(filled(capsys.readouterr().out, REQUIRED[name]))
     assert load(COMMANDS[name], Path("run.toml")) == load(COMMANDS[name], None, REQUIRED[name])
+
+
+def test_init_hands_out_the_examples_and_overwrites_nothing(tmp_path, run, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run("init", "--examples") == 0
+    names = {path.name for path in shipped().iterdir() if path.is_file()}
+    assert {path.name for path in Path("inputs").iterdir()} == names
+    assert capsys.readouterr().out.startswith(f"inputs: {len(names)} files; inputs/README.md")
+    for name in names:
+        assert Path("inputs", name).read_bytes() == shipped(name).read_bytes()
+    Path("inputs/label.toml").write_text("mine")
+    assert run("init", "--examples") == 2
+    assert complaint(capsys).startswith("inputs: already exists and is not overwritten")
+    assert Path("inputs/label.toml").read_text() == "mine"
+    assert [path.name for path in tmp_path.iterdir()] == ["inputs"]
 
 
 @pytest.mark.parametrize("name", [name for name in REQUIRED if REQUIRED[name]])
@@ -286,6 +317,42 @@ def test_lists_of_numbers_may_be_repeated_or_joined_by_commas(words, here, monke
     assert config.family == (SGDML(sigmas=(5.0, 10.0), symmetry=False),)
 
 
+BOTH = ["--family", "bpnn", "--family", "sgdml"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [*BOTH, "--epochs", "20", "--sigma", "5"],
+        ["--epochs", "20", "--sigma", "5", *BOTH],
+        [*BOTH[:2], "--sigma", "5", "--epochs", "20", *BOTH[2:]],
+    ],
+)
+def test_hyperparameters_go_to_the_families_that_have_them_in_any_order(words, here, monkeypatch):
+    config = parsed(monkeypatch, "train", "d.xyz", *words)
+    assert config.family == (BPNN(epochs=20), SGDML(sigma=5.0))
+
+
+def test_members_of_a_mixture_take_hyperparameters_next_to_a_family_of_their_own(here, monkeypatch):
+    words = ["--sigma", "5", "--family", "mixture", "--family", "sgdml", "--regions", "2"]
+    config = parsed(monkeypatch, "train", "d.xyz", *words)
+    assert config.family == (Mixture(of=(SGDML(sigma=5.0),), regions=2), SGDML(sigma=5.0))
+
+
+def test_a_hyperparameter_goes_to_the_families_of_a_run_file(here, monkeypatch):
+    Path("run.toml").write_text('dataset = "d.xyz"\n[[family]]\nkind = "bpnn"\nbatch_size = 8\n')
+    config = parsed(monkeypatch, "train", "run.toml", "--epochs", "20")
+    assert config.family == (BPNN(epochs=20, batch_size=8),)
+
+
+def test_the_help_shows_the_hyperparameters_of_the_chosen_families_alone(capsys, run):
+    run("train", "--family", "bpnn", "--family", "gap", "--help")
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "--epochs" in shown
+    assert "--l-max" in shown
+    assert "--sigmas" not in shown
+
+
 def test_several_models_may_stand_before_the_dataset(here, monkeypatch):
     config = parsed(monkeypatch, "evaluate", "a.flex", "b.flex", "d.xyz", "--by", "distance 0 1")
     assert config.models == ("a.flex", "b.flex")
@@ -301,7 +368,8 @@ COMPLAINTS = [
     (["md", "--step", "3"], "no such option: --step; did you mean --steps?"),
     (["md", "--steps"], "option '--steps' requires an argument; see flexcalc"),
     (["--zzz"], "no such option: --zzz; see flexcalc --help"),
-    (["init"], "missing argument 'COMMAND'; see flexcalc init --help"),
+    (["init"], "init: expected --examples, or the name of a command: demo, label, train"),
+    (["info"], "missing argument 'PLACE'; see flexcalc info --help"),
     (["init", "info"], "init: no TOML for 'info'; expected one of demo, label, train"),
     (["md", "a", "b", "c"], "'c' is one word too many; expected MODEL START"),
     (["md", "water.flex"], "START: missing (Starting geometry"),
@@ -314,7 +382,15 @@ COMPLAINTS = [
     (["md", "water.flex", "start.xyz", "--steps", "0"], "--steps: expected at least 1, got '0'"),
     (
         ["md", "water.flex", "start.xyz", "--method", "nve", "--friction-per-ps", "1"],
-        "--friction-per-ps: not an option of method nve",
+        "--friction-per-ps: not an option of method nve; it belongs to langevin",
+    ),
+    (
+        ["train", "d.xyz", "--family", "gap", "--family", "sgdml", "--epochs", "3"],
+        "--epochs: not an option of family gap, sgdml; it belongs to schnet, painn, bpnn, so3net",
+    ),
+    (
+        ["train", "d.xyz", "--family", "bpnn", "--epoch", "3"],
+        "no such option: --epoch; did you mean --epochs?",
     ),
     (
         ["md", "good.toml", "--replicas", "many"],
@@ -532,7 +608,9 @@ def test_several_models_are_compared_in_one_table(here, run, capsys):
     results = json.loads(Path("two/results.json").read_text())["models"]
     for row, line in zip(results, said[at + 1 : at + 3], strict=True):
         expected = (row["force_rmse_kcal_mol_A"], row["energy_rmse_kcal_mol"])
-        assert line.split() == [row["model"], "20", *(f"{error:.3f}" for error in expected)]
+        times = [numbers.duration(row["training_seconds"]), f"{row['call_ms']:.3g} ms"]
+        errors = [f"{error:.3f}" for error in expected]
+        assert line.split() == [row["model"], "20", *errors, *" ".join(times).split()]
     assert len({len(line) for line in said[at : at + 3]}) == 1
     models = ("two/sgdml.flex", "water.flex")
     assert run("evaluate", *models, "water.xyz", "-o", "check") == 0
@@ -651,7 +729,8 @@ def kept(folder):
     timed = {"log.txt", "results.json", "report.html"}
     files = {path.relative_to(folder): path.read_bytes() for path in tree(folder)}
     results = json.loads((folder / "results.json").read_text())
-    del results["seconds"]
+    for key in ("seconds", "training_seconds", "call_ms"):
+        del results[key]
     return {path: data for path, data in files.items() if path.name not in timed}, results
 
 
@@ -678,7 +757,7 @@ def test_a_training_stopped_at_every_step_ends_as_if_undisturbed(way, here, run,
 
 
 @pytest.mark.data
-def test_what_was_trained_on_other_labels_is_forgotten(here, run, monkeypatch):
+def test_what_was_trained_on_other_labels_is_forgotten(here, run, monkeypatch, capsys):
     """The same file name with other content: nothing of the interrupted run may be used."""
     words = [*SIZES, "--points", "20", "--validation-points", "10"]
     data = flexcalc.read("water.xyz")
@@ -690,6 +769,9 @@ def test_what_was_trained_on_other_labels_is_forgotten(here, run, monkeypatch):
             run(*words, "-o", "broken")
     assert Path("broken/unfinished").exists()
     flexcalc.write("changing.xyz", data)
+    assert run(*words, "-o", "broken") == 2
+    assert "changing.xyz, which has been replaced since" in complaint(capsys)
+    Path("broken/inputs.json").unlink()  # as in a folder of an earlier version
     assert run(*words, "-o", "broken") == 0
     assert run(*words, "-o", "whole") == 0
     assert kept(here / "broken") == kept(here / "whole")

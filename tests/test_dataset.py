@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from flexcalc.dataset import Dataset, Provenance, concatenate, first_equal
+from flexcalc.dataset import Dataset, Provenance, concatenate
 from flexcalc.errors import FileFormatError, MoleculeError, ShapeError
 from tests.systems import WATER
 
@@ -119,19 +119,3 @@ def test_what_does_not_belong_together_is_not_joined():
         concatenate(water(), Dataset(np.array([1, 1, 8]), np.zeros((1, 3, 3))))
     with pytest.raises(ShapeError, match="at least one"):
         concatenate()
-
-
-def test_frames_that_equal_an_earlier_one_are_found_whatever_their_order():
-    rng = np.random.default_rng(3)
-    geometries = rng.standard_normal((40, 5, 3))
-    of = rng.integers(0, 40, 300)
-    frames = geometries[of] + rng.uniform(-4e-7, 4e-7, (300, 5, 3))
-    seen = {}
-    expected = [seen.setdefault(number, index) for index, number in enumerate(of.tolist())]
-    assert first_equal(frames).tolist() == expected
-    near = geometries[:2].copy()
-    near[1] = near[0]
-    near[1, 3, 2] += 2e-6  # one coordinate of one atom, farther than rounding
-    assert first_equal(near).tolist() == [0, 1]
-    assert first_equal(np.zeros((0, 5, 3))).tolist() == []
-    assert first_equal(np.zeros((1000, 5, 3))).max() == 0

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import threading
 import warnings
+import xml.etree.ElementTree
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +20,10 @@ from flexcalc.commands.annotations import Default
 from flexcalc.config import COMMANDS, TOOLS, options
 from flexcalc.dataset import Dataset
 from flexcalc.errors import ConfigError, FileFormatError, InputError, ProtocolError
+from flexcalc.files import write
 from flexcalc.methods.iterate import Checkpoint
 from flexcalc.potential import CheckedPotential
+from flexcalc.registry import make_family
 from flexcalc.store import FlexcalcWarning
 from tests.systems import GEOMETRY, WATER, springs
 
@@ -175,6 +179,14 @@ def test_type_checkers_know_the_options_and_the_results(tmp_path):
 def test_what_is_wrong_with_a_call_is_said_in_one_line(here):
     with pytest.raises(ConfigError, match="stepz: no such option; did you mean steps"):
         fx.md("water.flex", "start.xyz", stepz=10)
+    with pytest.raises(ConfigError, match="sigam: no such option; did you mean sigma"):
+        fx.train("water.xyz", "sgdml", sigam=10)
+    with pytest.raises(ConfigError, match="sigam: unknown key; did you mean sigma"):
+        fx.train("water.xyz", {"kind": "sgdml", "sigam": 10})
+    with pytest.raises(ConfigError, match="sigma: no such option; it belongs to sgdml"):
+        fx.train("water.xyz", "bpnn", sigma=10)
+    with pytest.raises(InputError, match="sgdml: no hyperparameter 'sigam'; did you mean sigma"):
+        make_family("sgdml", {"sigam": 10})
     with pytest.raises(ConfigError, match="start: missing"):
         fx.md("water.flex")
     with pytest.raises(ConfigError, match="steps: expected a number, got 'many'"):
@@ -256,6 +268,20 @@ def test_errors_are_in_ev_and_say_where_they_are_largest(here):
     assert found.dataset == "memory"
 
 
+def test_tags_of_a_file_are_regions_of_an_evaluation(here, run, capsys):
+    data = springs(20)
+    kinds = np.array(["cis", "trans"])[np.arange(20) % 2]
+    write(Path("tagged.xyz"), replace(data, tags={"config_type": kinds}))
+    errors = fx.evaluate("water.flex", "tagged.xyz", by="config_type")
+    assert {one.name for one in errors.regions[0].bins} == {"cis", "trans"}
+    assert run("evaluate", "water.flex", "tagged.xyz", "--by", "config_type") == 0
+    worst = errors.worst_region.name
+    assert f"worst region of config_type: {worst}, 10 frames" in capsys.readouterr().out
+    assert f"Worst: {worst}, " in Path("evaluate/report.html").read_text()
+    with pytest.raises(InputError, match=r"'confg'.*; or a tag of the frames: config_type$"):
+        fx.evaluate("water.flex", "tagged.xyz", by="confg")
+
+
 def test_several_potentials_are_compared_on_the_same_frames(here):
     from ase.calculators.emt import EMT
 
@@ -324,6 +350,36 @@ def test_info_tells_the_same_of_an_object_and_of_its_file(here, run, capsys):
     assert fx.info(springs(5).to_atoms()).facts["frames"] == 5
 
 
+def test_info_numbers_the_atoms_of_a_geometry(here, run, capsys):
+    ethanol = ROOT / "inputs/ethanol.xyz"
+    found = fx.info(ethanol)
+    assert found.structure.bonded_to[:3] == ((1, 3, 4, 5), (0, 2, 6, 7), (1, 8))
+    assert found.rotatable_dihedrals == ("dihedral 3 0 1 2", "dihedral 0 1 2 8")
+    html = found._repr_html_()
+    assert all(f">{atom}</text>" in html for atom in range(9))
+    assert run("info", ethanol, "--picture", "atoms.svg") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "0        C        1 3 4 5" in lines
+    assert lines[-2:] == ['  "dihedral 3 0 1 2"  H-C-C-O', '  "dihedral 0 1 2 8"  C-C-O-H']
+    drawn = xml.etree.ElementTree.parse("atoms.svg")
+    texts = [one.text for one in drawn.iter("{http://www.w3.org/2000/svg}text")]
+    assert sorted(texts) == [str(atom) for atom in range(9)]
+    with pytest.raises(InputError, match="a model has no geometry to draw"):
+        fx.info("water.flex", picture="atoms.svg")
+    with pytest.raises(InputError, match=r"expected a name that ends in \.svg"):
+        fx.info(ethanol, picture="atoms.png")
+
+
+def test_info_numbers_a_smiles_as_label_does(here):
+    pytest.importorskip("rdkit")
+    found = fx.info("smiles:OCC=O")
+    assert (found.what, found.molecule) == ("SMILES", "C2H4O2")
+    assert found.structure.symbols == ("O", "C", "C", "O", "H", "H", "H", "H")
+    assert "dihedral 0 1 2 3" in found.rotatable_dihedrals
+    with pytest.raises(InputError, match="OCC=O: no such file; a SMILES is written smiles:OCC=O"):
+        fx.info("OCC=O")
+
+
 def test_info_describes_runs_and_results(here):
     result = fx.md("water.flex", "start.xyz", steps=20, output="md")
     assert fx.info("md").what == "run folder"
@@ -353,15 +409,18 @@ def test_init_gives_the_text_that_the_command_line_prints(run, capsys):
 
 
 @pytest.fixture
-def ammonia():
-    from ase.build import molecule
+def glycine():
+    """The molecule that the shipped inputs of i-PI start from."""
+    from ase.io import read
 
-    return molecule("NH3")
+    from flexcalc.files.shipped import shipped
+
+    return read(shipped("glycine-Ip.xyz"))
 
 
 @pytest.mark.protocol
 def test_ipi_in_memory_serves_an_object_from_this_process(
-    tmp_path, monkeypatch, ammonia, own_sockets
+    tmp_path, monkeypatch, glycine, own_sockets
 ):
     pytest.importorskip("ipi")
     from ase.calculators.emt import EMT
@@ -369,7 +428,7 @@ def test_ipi_in_memory_serves_an_object_from_this_process(
     from flexcalc.files.shipped import shipped
 
     monkeypatch.chdir(tmp_path)
-    found = fx.ipi(shipped("ipi-nvt.xml"), EMT(), ammonia, steps=20)
+    found = fx.ipi(shipped("ipi-nvt.xml"), EMT(), glycine, steps=20)
     assert not list(tmp_path.iterdir())
     assert (found.steps, found.clients, found.model) == (20, 1, "python:EMT")
     assert found.force_difference_max_relative < 1e-12
@@ -377,16 +436,16 @@ def test_ipi_in_memory_serves_an_object_from_this_process(
     assert np.isclose(found.temperature_mean_K, found.scalars["temperature_K"].mean())
     assert found.path is None
     assert found.images == []
-    kept = fx.ipi(shipped("ipi-nvt.xml"), EMT(), ammonia, steps=20, output="ipi")
+    kept = fx.ipi(shipped("ipi-nvt.xml"), EMT(), glycine, steps=20, output="ipi")
     assert (kept.scalars["conserved_eV"] == found.scalars["conserved_eV"]).all()
     written = json.loads(Path("ipi/results.json").read_text())
     assert {"command": "ipi", **kept.to_dict(), "seconds": written["seconds"]} == written
-    again = fx.ipi(shipped("ipi-nvt.xml"), EMT(), ammonia, steps=20, output="ipi")
+    again = fx.ipi(shipped("ipi-nvt.xml"), EMT(), glycine, steps=20, output="ipi")
     assert again.to_dict() == kept.to_dict()
 
 
 @pytest.mark.protocol
-def test_ipi_refuses_several_clients_of_one_object(tmp_path, monkeypatch, ammonia, own_sockets):
+def test_ipi_refuses_several_clients_of_one_object(tmp_path, monkeypatch, glycine, own_sockets):
     pytest.importorskip("ipi")
     from ase.calculators.emt import EMT
 
@@ -394,13 +453,13 @@ def test_ipi_refuses_several_clients_of_one_object(tmp_path, monkeypatch, ammoni
 
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match="clients: expected 1 for a potential that is an object"):
-        fx.ipi(shipped("ipi-nvt.xml"), EMT(), ammonia, clients=2, output="ipi")
+        fx.ipi(shipped("ipi-nvt.xml"), EMT(), glycine, clients=2, output="ipi")
     assert not Path("ipi").exists()
 
 
 @pytest.mark.protocol
 def test_what_a_client_in_this_process_fails_with_ends_the_run(
-    tmp_path, monkeypatch, ammonia, own_sockets
+    tmp_path, monkeypatch, glycine, own_sockets
 ):
     pytest.importorskip("ipi")
     from ase.calculators.emt import EMT
@@ -411,16 +470,16 @@ def test_what_a_client_in_this_process_fails_with_ends_the_run(
     class Broken(EMT):
         def calculate(self, *what):
             super().calculate(*what)
-            self.results["forces"] = np.full((4, 3), np.nan)
+            self.results["forces"] = np.full((10, 3), np.nan)
 
     monkeypatch.chdir(tmp_path)
     with pytest.raises(NonFiniteError):
-        fx.ipi(shipped("ipi-nvt.xml"), Broken(), ammonia, steps=20, timeout_s=60)
+        fx.ipi(shipped("ipi-nvt.xml"), Broken(), glycine, steps=20, timeout_s=60)
 
 
 @pytest.mark.protocol
 def test_a_client_in_this_process_ends_where_ipi_refuses_the_input(
-    tmp_path, monkeypatch, ammonia, own_sockets
+    tmp_path, monkeypatch, glycine, own_sockets
 ):
     pytest.importorskip("ipi")
     from ase.calculators.emt import EMT
@@ -433,5 +492,5 @@ def test_a_client_in_this_process_ends_where_ipi_refuses_the_input(
     Path("bad.xml").write_text(text.replace("<dynamics mode='nvt'>", "<dynamics mode='nonsense'>"))
     before = threading.active_count()
     with pytest.raises(ProtocolError, match="nonsense is not a valid option"):
-        fx.ipi("bad.xml", EMT(), ammonia, steps=20)
+        fx.ipi("bad.xml", EMT(), glycine, steps=20)
     assert threading.active_count() == before

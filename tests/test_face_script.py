@@ -18,7 +18,10 @@ DIHEDRAL = "dihedral 0 1 2 3"
 IP, IIIP = INPUTS / "glycine-Ip.xyz", INPUTS / "glycine-IIIp.xyz"
 MODEL = "train/sgdml.flex"
 
-SPEEDS = {"seconds", "labelling_seconds", "steps_per_second", "ns_per_day"}
+SPEEDS = {
+    *("seconds", "labelling_seconds", "steps_per_second", "ns_per_day"),
+    *("training_seconds", "call_ms"),
+}
 ADDRESSES = {"command", "model", "models", "dataset"}
 """What a script has as objects, and a command line as files."""
 

@@ -329,6 +329,7 @@ BY_THEMSELVES = {
     "flexcalc/storage.py": "the one place",
     "flexcalc/cli.py": "os.devnull",
     "flexcalc/adapters/ipi/child.py": "the input that the launcher has just written",
+    "flexcalc/adapters/ipi/geometry.py": "a checked file, for i-PI's readers, which ask its name",
     "flexcalc/adapters/ipi/launcher.py": "what i-PI has just written",
     "flexcalc/adapters/ipi/processes.py": "the log of a process of ours, and its lock",
     "flexcalc/files/archive.py": "a member of a zip that is open",
@@ -485,7 +486,7 @@ def test_a_terminal_without_unicode_gets_escapes_and_no_traceback(here):
 def test_repeated_frames_and_validation_on_training_points_are_said(here, capfd):
     data = springs(10)
     flexcalc.write("twice.xyz", data[np.repeat(np.arange(10), 3)])
-    words = ["--points", "10", "--validation-points", "8", "--sigma", "5"]
+    words = ["--points", "10", "--validation-points", "20", "--sigma", "5"]
     cli.main(["train", "twice.xyz", *words, "-o", "twice"])
     out = capfd.readouterr().out
     assert "warning: 20 of 30 frames repeat the geometry of another one" in out
@@ -495,7 +496,7 @@ def test_repeated_frames_and_validation_on_training_points_are_said(here, capfd)
     seen = np.isin(origin[split["validation"]], origin[split["train"]]).sum()
     assert results["repeated_frames"] == 20
     assert results["validation_frames_trained_on"] == seen > 0
-    assert f"{seen} of 8 validation frames have the geometry of a training point" in out
+    assert f"{seen} of 20 validation frames have the geometry of a training point" in out
     cli.main(["train", "water.xyz", *words, "-o", "once"])
     assert "repeat" not in capfd.readouterr().out
     results = read_json("once/results.json")

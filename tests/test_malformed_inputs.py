@@ -544,7 +544,8 @@ XML = {
     "outputs elsewhere": IPI.replace("prefix='run'", "prefix='../run'"),
     "runs a Python file": IPI.replace("<system>", "<x><pes_path>a.py</pes_path></x> <system>"),
     "an entity bomb": "<!DOCTYPE x [<!ENTITY a 'ha'>]>" + IPI.replace("malformed", "&a;"),
-    "no start to replace": re.sub(r"<file.*</file>", "", IPI),
+    "no place for a start": re.sub(r"<initialize.*</initialize>", "", IPI, flags=re.DOTALL),
+    "another start than the file": IPI.replace("start.xyz", "other.xyz"),
 }
 """i-PI inputs for `flexcalc ipi input.xml water.flex start.xyz`."""
 
@@ -706,7 +707,9 @@ def test_port(port, here, capfd):
 @pytest.mark.parametrize("case", XML)
 def test_ipi_input(case, here, capfd):
     write("input.xml", XML[case])
-    refuse(["ipi", "input.xml", "water.flex", "start.xyz"], "", here, capfd)
+    write("other.xyz", (here / "start.xyz").read_text().replace("0.", "0.1", 1))
+    line = refuse(["ipi", "input.xml", "water.flex", "start.xyz"], "", here, capfd)
+    assert ("differs from" in line) == (case == "another start than the file")
 
 
 @pytest.mark.parametrize("case", MODELS)

@@ -24,9 +24,7 @@ BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("readme")
-    (folder / "inputs").symlink_to(ROOT / "inputs")
-    return folder
+    return tmp_path_factory.mktemp("readme")
 
 
 def environment(sockets):

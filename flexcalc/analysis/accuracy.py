@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -36,8 +36,23 @@ Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
+class Tag:
+    """A tag of the frames that defines regions.
+
+    Args:
+        label: its name.
+    """
+
+    label: str
+
+
+MOST_VALUES = 50
+"""Maximum number of values of a tag that are regions each; of more numbers there are bins."""
+
+
+@dataclass(frozen=True)
 class Axis:
-    """The coordinate that regions are bins of.
+    """The coordinate or tag that regions are bins or values of.
 
     Args:
         label: as it was asked for, such as "dihedral 0 1 2 3".
@@ -55,12 +70,12 @@ class Binning:
     """Regions to give errors by.
 
     Args:
-        coordinates: errors are given by bins of each of these.
+        coordinates: errors are given by bins of each of these, or by the values of a tag.
         bins: number of equal bins, over the whole circle for a dihedral and over the range of
             the data otherwise.
     """
 
-    coordinates: Sequence[Coordinate] = ()
+    coordinates: Sequence[Coordinate | Tag] = ()
     bins: int = 18
 
 
@@ -135,14 +150,16 @@ class Part:
 
 @dataclass(frozen=True)
 class Region:
-    """One bin of a coordinate.
+    """One bin of a coordinate, or one value of a tag.
 
     Args:
         coordinate: its label.
-        low, high: the bin's edges, in the coordinate's unit.
+        low, high: the bin's edges, in the coordinate's unit; of a value the number of it and the
+            next, in alphabetical order.
         population: frames in it.
         energy: errors of the raw energies in eV; None without energies or frames.
         force: errors in eV/angstrom; None without forces or frames.
+        name: value of the tag; empty for a bin.
     """
 
     coordinate: str
@@ -151,10 +168,16 @@ class Region:
     population: int
     energy: Errors | None
     force: Errors | None
+    name: str = ""
+
+    def extent(self, axis: Axis) -> str:
+        """The edges of the bin with their unit, or the value."""
+        return self.name or f"{self.low:g} to {self.high:g} {axis.unit}".rstrip()
 
     def to_dict(self) -> dict[str, Any]:
         """The bin and its errors under flat keys."""
-        row: dict[str, Any] = {"from": self.low, "to": self.high, "population": self.population}
+        row: dict[str, Any] = {"name": self.name} if self.name else {}
+        row |= {"from": self.low, "to": self.high, "population": self.population}
         if self.force is not None:
             row |= self.force.to_dict("force", FORCE)
         if self.energy is not None:
@@ -346,9 +369,11 @@ def accuracy(
         elements=_by_element(dataset.numbers, force_error),
         each_atom=_by_atom(dataset.numbers, force_error),
         regions=tuple(
-            Regions(
+            _by_tag(one, dataset, by.bins, (energy_error, force_error))
+            if isinstance(one, Tag)
+            else Regions(
                 Axis(one.label, one.unit, one.periodic),
-                _bins(one, dataset.positions, by.bins, energy_error, force_error),
+                _bins(one, dataset.positions, by.bins, (energy_error, force_error)),
             )
             for one in by.coordinates
         ),
@@ -427,6 +452,7 @@ def _regions_of(block: Mapping[str, Any]) -> Regions:
             row["population"],
             Errors.from_dict(row, "energy", ENERGY),
             Errors.from_dict(row, "force", FORCE),
+            row.get("name", ""),
         )
         for row in block["bins"]
     ]
@@ -462,12 +488,14 @@ def _sound_regions(blocks: Any) -> tuple[Regions, ...]:
     for block in dicts(blocks):
         label, unit = str(block.get("coordinate", "coordinate")), str(block.get("unit", ""))
         bins = []
-        for row in map(sound_numbers, dicts(block.get("bins"))):
+        for given in dicts(block.get("bins")):
+            row, name = sound_numbers(given), given.get("name")
             if all(type(row.get(key)) in (int, float) for key in ("from", "to", "population")):
                 force = Errors.from_dict(row, "force", FORCE, incomplete=True)
                 energy = Errors.from_dict(row, "energy", ENERGY, incomplete=True)
                 size = int(row["population"])
-                bins.append(Region(label, row["from"], row["to"], size, energy, force))
+                word = name if isinstance(name, str) else ""
+                bins.append(Region(label, row["from"], row["to"], size, energy, force, word))
         found.append(Regions(Axis(label, unit, block.get("periodic") is True), tuple(bins)))
     return tuple(found)
 
@@ -550,27 +578,58 @@ def _part(atoms: tuple[int, ...], numbers: np.ndarray, error: np.ndarray) -> Par
     return Part(chemical_symbols[numbers[atoms[0]]], atoms, _errors(error[:, list(atoms)]))
 
 
+Differences = tuple[np.ndarray | None, np.ndarray | None]
+"""Predicted less reference energies (frames,) and forces (frames, atoms, 3), where known."""
+
+
 def _bins(
-    coordinate: Coordinate,
-    positions: np.ndarray,
-    count: int,
-    energy_error: np.ndarray | None,
-    force_error: np.ndarray | None,
+    coordinate: Coordinate, positions: np.ndarray, count: int, differences: Differences
 ) -> tuple[Region, ...]:
     """Errors by equal bins of the coordinate, worst first, empty bins last."""
     values = coordinate.values(positions)
     first, last = (-180.0, 180.0) if coordinate.periodic else (values.min(), values.max())
-    edges = np.linspace(first, last, count + 1)
+    return _in_bins(coordinate.label, values, np.linspace(first, last, count + 1), differences)
+
+
+def _by_tag(tag: Tag, dataset: Dataset, count: int, differences: Differences) -> Regions:
+    """Errors by the values of a tag, or by equal bins of numbers that have many values.
+
+    Raises:
+        ShapeError: too many values that are no numbers.
+    """
+    column = dataset.tags[tag.label]
+    names, which = np.unique(column.astype(str), return_inverse=True)
+    if len(names) <= MOST_VALUES:
+        edges = np.arange(len(names) + 1.0)
+        found = _in_bins(tag.label, which + 0.5, edges, differences)
+        bins = tuple(replace(one, name=str(names[int(one.low)])) for one in found)
+    elif column.dtype.kind in "iuf" and np.isfinite(column).all():
+        values = column.astype(float)
+        edges = np.linspace(values.min(), values.max(), count + 1)
+        bins = _in_bins(tag.label, values, edges, differences)
+    else:
+        raise ShapeError(
+            f"tag {tag.label}: expected numbers or at most {MOST_VALUES} values as regions, "
+            f"found {len(names)}"
+        )
+    return Regions(Axis(tag.label, "", False), bins)
+
+
+def _in_bins(
+    label: str, values: np.ndarray, edges: np.ndarray, differences: Differences
+) -> tuple[Region, ...]:
+    """Errors by bins of values (frames,) between edges (bins + 1,); see `_bins`."""
     # The last bin takes its upper edge in, so that the largest value falls into a bin.
+    count = len(edges) - 1
     which = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, count - 1)
     regions = []
     for number in range(count):
         inside = which == number
-        filled = bool(inside.any())
-        energy = _errors(energy_error[inside]) if filled and energy_error is not None else None
-        force = _errors(force_error[inside]) if filled and force_error is not None else None
+        energy, force = (
+            None if one is None or not inside.any() else _errors(one[inside]) for one in differences
+        )
         low, high = float(edges[number]), float(edges[number + 1])
-        regions.append(Region(coordinate.label, low, high, int(inside.sum()), energy, force))
+        regions.append(Region(label, low, high, int(inside.sum()), energy, force))
     return tuple(sorted(regions, key=badness, reverse=True))
 
 

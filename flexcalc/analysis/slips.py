@@ -16,6 +16,9 @@ TOLERANCE = 0.03
 MEANINGFUL = 0.9
 """Correlation from which on a slope is a matter of scale rather than of a poor model."""
 
+RIGHT = 1.5
+"""Factor up to which a slope is a matter of the model; 1/1.89, of bohr, is the nearest slip."""
+
 # The slope seen when reference values in the first unit are taken for the second: the size of
 # the first in the second. The same slip in the training labels gives one over it.
 _ENERGY_SLIPS = {
@@ -86,7 +89,7 @@ def warning(line: Regression | None, quantity: str) -> str | None:
         return None
     sign = f"{_sign(quantity)}, and " if line.slope < 0 else ""
     size = abs(line.slope)
-    if abs(size - 1) < 0.15:
+    if 1 / RIGHT < size < RIGHT:
         return f"{start}: {_sign(quantity)}" if sign else None
     name = _name(size, _ENERGY_SLIPS if quantity == "energy" else _FORCE_SLIPS)
     if name is None:

@@ -96,6 +96,35 @@ def _named(flat: np.ndarray, owner: np.ndarray, root: Any, kT: float) -> Basins:
     return Basins(labels, core, tuple(minima))
 
 
+def pass_between(
+    free_energy: np.ndarray, axes: Sequence[Axis], first: int, second: int
+) -> int | None:
+    """The flat node at the top of the lowest way between two nodes; None where there is no way.
+
+    Args:
+        free_energy: at the nodes.
+        axes: of the grid.
+        first, second: flat nodes, such as minima of basins.
+    """
+    shape, flat = free_energy.shape, free_energy.ravel()
+    parent: dict[int, int] = {}
+
+    def root(node: int) -> int:
+        while parent[node] != node:
+            parent[node] = parent[parent[node]]
+            node = parent[node]
+        return node
+
+    for node in map(int, np.argsort(flat, kind="stable")):
+        parent[node] = node
+        for other in _neighbours(node, shape, axes):
+            if other in parent:
+                parent[root(other)] = node
+        if first in parent and second in parent and root(first) == root(second):
+            return node
+    return None
+
+
 def _neighbours(node: int, shape: tuple[int, ...], axes: Sequence[Axis]) -> list[int]:
     place = [int(one) for one in np.unravel_index(node, shape)]
     found = []

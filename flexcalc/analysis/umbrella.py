@@ -190,9 +190,17 @@ class UmbrellaStudy:
 
     def highest(self) -> tuple[float, float]:
         """The range of the free energy and its standard error, in eV."""
-        finite = np.isfinite(self.profile.energies)
-        highest = int(np.argmax(np.where(finite, self.profile.energies, -np.inf)))
+        highest = self._highest_bin()
         return float(self.profile.energies.flat[highest]), float(self.profile.errors.flat[highest])
+
+    def top(self) -> tuple[float, ...]:
+        """The coordinates of the highest free energy."""
+        place = np.unravel_index(self._highest_bin(), self.profile.energies.shape)
+        return tuple(float(axis[at]) for axis, at in zip(self.nodes, place, strict=True))
+
+    def _highest_bin(self) -> int:
+        finite = np.isfinite(self.profile.energies)
+        return int(np.argmax(np.where(finite, self.profile.energies, -np.inf)))
 
     def empty_bins(self) -> int:
         """Bins without samples."""

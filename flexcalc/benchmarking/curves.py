@@ -145,7 +145,7 @@ def _cross_validate(config: Train, folder: Path, echo: calls.Echo) -> CrossValid
         rows.append(
             CurveRow(
                 family=config.family[0].name,
-                points=config.points,
+                points=config.training_points,
                 by=by,
                 fold_force_rmse_kcal_mol_A=tuple(row[FORCE] for row in folds),
                 fold_energy_rmse_kcal_mol=tuple(row[ENERGY] for row in folds),

@@ -15,7 +15,8 @@ def evaluate(options: Evaluate, store: Store) -> Errors:
 
     Returns:
         The errors in eV and eV/angstrom. Of several potentials those of the first, and those of
-        each in `models`.
+        each in `models`. For a trained model `domain` has the distances of the frames to its
+        training set, and the errors inside and outside the domain in which it was calibrated.
 
     Example:
         >>> import flexcalc as fx

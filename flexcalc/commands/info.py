@@ -23,7 +23,14 @@ def info(options: Info) -> Description:
         >>> found = fx.info(molecule("H2O"))
         >>> found.what, found.molecule, found.facts["frames"]
         ('dataset', 'H2O', 1)
+        >>> found.structure.bonded_to
+        ((1, 2), (0,), (0,))
+        >>> fx.info(molecule("CH3CH2OH")).rotatable_dihedrals
+        ('dihedral 6 0 1 2', 'dihedral 0 1 2 3')
     """
     if hasattr(options.place, "get_positions") or isinstance(options.place, list | tuple):
         options = replace(options, place=as_geometries(options.place))
-    return task.info(options)
+    found = task.info(options)
+    if options.picture is not None:
+        found.save_picture(options.picture)
+    return found

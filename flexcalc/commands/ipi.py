@@ -13,7 +13,8 @@ from flexcalc.tasks import ipi as task
 def ipi(options: Ipi, store: Store) -> IpiRun:
     """Run i-PI on an input file together with its clients, from start to end.
 
-    A potential that is given as an object is served by one client in this process.
+    A potential that is given as an object is served by one client in this process. The input
+    starts from its `<file>`, or from `start` where it has none.
 
     Returns:
         The records of the run, or the path that i-PI sought, and how far what i-PI received is
@@ -22,10 +23,9 @@ def ipi(options: Ipi, store: Store) -> IpiRun:
 
     Example:
         >>> import flexcalc as fx
-        >>> from ase.build import molecule
         >>> from ase.calculators.emt import EMT
         >>> from flexcalc.files.shipped import shipped
-        >>> run = fx.ipi(shipped("ipi-nvt.xml"), EMT(), molecule("CH3OH"), steps=3)
+        >>> run = fx.ipi(shipped("ipi-nvt.xml"), EMT(), steps=3)
         >>> run.steps
         3
 

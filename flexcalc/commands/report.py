@@ -12,6 +12,9 @@ from flexcalc.config import Report
 def report(options: Report) -> Path:
     """Write report.html, one self-contained page, for a run folder.
 
+    The plots stand in figures/NAME.svg and figures/NAME.pdf too, 3.3 inches wide, and the numbers
+    in tables/NAME.csv; those of a demo in the folders of its steps.
+
     A folder of a run that is going on, or lacks files, gives a page of what there is.
 
     Returns:
@@ -27,4 +30,4 @@ def report(options: Report) -> Path:
     """
     from flexcalc.reports import write_report
 
-    return write_report(options.folder)
+    return write_report(options.folder, exports=options.exports)

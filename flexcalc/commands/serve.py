@@ -11,7 +11,8 @@ from flexcalc.tasks import ipi as task
 def serve(options: Serve) -> int:
     """Answer a running i-PI server with a potential until the server says EXIT.
 
-    One of `unix` and `port` says where the server listens.
+    One of `unix` and `port` says where the server listens. It may also be ASE's
+    `SocketIOCalculator`, which closes the socket instead.
 
     Returns:
         The number of geometries that were evaluated. Raises ServerLostError where no server came,

@@ -15,7 +15,7 @@ from flexcalc.config.commands import (
     Train,
     UmbrellaSampling,
 )
-from flexcalc.config.options import Flag, flags, options
+from flexcalc.config.options import Flag, every_flag, flags, options
 from flexcalc.config.reading import from_values, load, positional_values
 from flexcalc.config.tools import TOOLS, Export, Info, Init, Report
 from flexcalc.config.writing import template, to_toml
@@ -43,6 +43,7 @@ __all__ = [
     "Serve",
     "Train",
     "UmbrellaSampling",
+    "every_flag",
     "flags",
     "from_values",
     "load",

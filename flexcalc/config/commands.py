@@ -46,6 +46,9 @@ from flexcalc.methods.sampling import Sampling, Thermal
 from flexcalc.training.refinement import By
 from flexcalc.training.selection import Selection
 
+USUAL_POINTS = 200
+"""Training points by default, where there are twice as many frames; see `tasks/fitting.py`."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Label(RunsOnWorkers, OpensPotentials):
@@ -88,11 +91,13 @@ class Train(LabelledFrames, OpensPotentials):
     and networks are trained on forces alone."""
     family: Annotated[tuple[Any, ...], FAMILY] = ("sgdml",)
     """Model families to train, each with its hyperparameters."""
-    points: Count = 200
-    """Number of training points."""
+    points: Count | None = None
+    """Number of training points; by default 200, or half of the frames if there are fewer than
+    400."""
     validation_points: Natural | None = None
     """Number of validation frames, which select the hyperparameters; by default 200, or all
-    remaining frames if those are fewer."""
+    remaining frames if those are fewer, or a quarter of fewer than 400 frames if `points` is left
+    to its default too."""
     selection: Selection = "stratified"
     """Selection of training points: `stratified` preserves the distribution of energies, if any;
     `random` draws frames uniformly; `farthest` adds the frame least similar to those selected
@@ -118,8 +123,15 @@ class Train(LabelledFrames, OpensPotentials):
     between labels and baseline is learned, and the model is the sum of both."""
     learning_curve: tuple[Count, ...] = ()
     """Smaller numbers of training points for a learning curve, with the same hyperparameters."""
+    overwrite: bool = False
+    """Replace another model at the output NAME.flex; without it that is refused."""
     seed: Natural = 0
     """Seed of all random numbers."""
+
+    @property
+    def training_points(self) -> int:
+        """`points`, or the usual number where it is not set."""
+        return self.points or USUAL_POINTS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +146,8 @@ class Evaluate(LabelledFrames, MapsAtoms, OpensPotentials):
     dataset: GeometryLike
     """Labelled test frames."""
     by: tuple[str, ...] = ()
-    """Coordinates whose bins define the regions, such as "dihedral 4 6 7 12" (counted from 0)."""
+    """Coordinates whose bins define the regions, such as "dihedral 4 6 7 12" (counted from 0), or
+    tags of the frames, such as config_type, whose values do."""
     bins: Bins = 18
     """Number of bins per coordinate."""
     frames: Count | None = None
@@ -369,8 +382,9 @@ class Ipi:
     """i-PI input file (XML)."""
     model: PotentialLike
     """Potential to serve."""
-    start: GeometryLike
-    """The molecule, with atoms in the order of the input; also the starting geometry."""
+    start: GeometryLike | None = None
+    """Starting geometry, with atoms in the order of i-PI; by default the `<file>` of the input.
+    Where both are given they must be the same."""
     clients: Workers = 1
     """Number of client processes."""
     steps: Count | None = None

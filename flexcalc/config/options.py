@@ -12,14 +12,15 @@ import re
 import textwrap
 import types
 import typing
-from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from flexcalc.fields import FAMILY, GEOMETRIES, INTERNAL, POTENTIAL
+from flexcalc.files import SMILES
 from flexcalc.registry import COMMITTEE, FAMILIES, family, is_reference, members_of
 
 PLACES = frozenset(
@@ -158,7 +159,7 @@ def placed(text: str, folder: Path) -> str:
     script = re.fullmatch(r"ase:([^?]+\.py)(:.*)", text)
     if script:
         return f"ase:{_joined(folder, script[1])}{script[2]}"
-    if not text or is_reference(text) or text.startswith("smiles:"):
+    if not text or is_reference(text) or text.startswith(SMILES):
         return text
     return _joined(folder, text)
 
@@ -177,12 +178,14 @@ class Flag:
         places: dotted TOML keys that it sets.
         option: what it stands for, in the first of them.
         help: what it does, with the default; by kind where sections of several kinds differ.
+        hidden: whether the help leaves it out, as it belongs to families that were not chosen.
     """
 
     name: str
     places: tuple[str, ...]
     option: Option
     help: str
+    hidden: bool = False
 
     @property
     def chooses(self) -> bool:
@@ -195,13 +198,20 @@ class Flag:
         return self.option.many if self.chooses else is_tuple(self.option.annotation)
 
 
-def flags(config: type, kinds: dict[str, str] | None = None) -> list[Flag]:
+Kinds = Mapping[str, Sequence[str]]
+"""Sections of model families, and the families that are chosen for them."""
+
+FAMILY_SECTIONS = ("family", "of")
+"""Sections of model families that flags choose."""
+
+
+def flags(config: type, kinds: Kinds | None = None) -> list[Flag]:
     """All flags of a config; sections lie flat, and `--SECTION KIND` chooses.
 
     Args:
         config: a config dataclass.
-        kinds: section -> kind already chosen on the command line; a section of model families
-            shows the flags of that family alone.
+        kinds: section -> families already chosen on the command line; a section of model families
+            shows the flags of these families alone.
     """
     found: dict[str, list[_Leaf]] = {}
     for leaf in _leaves(config, "", _Kind(), kinds or {}):
@@ -214,6 +224,21 @@ def flags(config: type, kinds: dict[str, str] | None = None) -> list[Flag]:
             _help(entries),
         )
         for name, entries in found.items()
+    ]
+
+
+def every_flag(config: type, kinds: Kinds | None = None) -> list[Flag]:
+    """The flags of `flags`, and those of all other model families, which the help does not show.
+
+    A run file may name these families, and a flag that fits none of the chosen ones can be refused
+    by what it belongs to.
+    """
+    shown = {flag.name: flag for flag in flags(config, kinds)}
+    every = {
+        flag.name: flag for flag in flags(config, dict.fromkeys(FAMILY_SECTIONS, tuple(FAMILIES)))
+    }
+    return [replace(flag, places=every[name].places) for name, flag in shown.items()] + [
+        replace(flag, hidden=True) for name, flag in every.items() if name not in shown
     ]
 
 
@@ -296,7 +321,7 @@ def is_tuple(annotation: Any) -> bool:
     return get_origin(annotation) is tuple
 
 
-def _leaves(config: type, prefix: str, within: _Kind, kinds: dict[str, str]) -> Iterator[_Leaf]:
+def _leaves(config: type, prefix: str, within: _Kind, kinds: Kinds) -> Iterator[_Leaf]:
     for option in options(config):
         place = prefix + option.name
         if option.name in getattr(config, "file_only", ()):
@@ -306,20 +331,20 @@ def _leaves(config: type, prefix: str, within: _Kind, kinds: dict[str, str]) -> 
             continue
         if len(option.choices) > 1 or isinstance(option.choices, _Families):
             yield f"{place}.kind", within, option
-        offered = _offered(option, kinds.get(option.name), config)
+        offered = _offered(option, kinds.get(option.name, ()), config)
         for kind, section in offered:
             inner = _Kind(kind, len(offered)) if len(offered) > 1 else within
             yield from _leaves(section, f"{place}.", inner, kinds)
 
 
-def _offered(option: Option, kind: str | None, within: type) -> list[tuple[str, type]]:
-    """Sections whose flags are offered: all, but of model families only the one chosen.
+def _offered(option: Option, kinds: Sequence[str], within: type) -> list[tuple[str, type]]:
+    """Sections whose flags are offered: all, but of model families only those chosen.
 
     None is offered within itself: a mixture of mixtures is refused when it is checked.
     """
     if isinstance(option.choices, _Families):
-        name = kind or kind_of(option.default[0])
-        if option.choices[name] is within:
-            name = kind_of(option.default[0])
-        return [(name, option.choices[name])]
+        chosen = {name: option.choices[name] for name in kinds}
+        others = [(name, kind) for name, kind in chosen.items() if kind is not within]
+        usual = kind_of(option.default[0])
+        return others or [(usual, option.choices[usual])]
     return list(option.choices.items())

@@ -33,8 +33,15 @@ LARGEST_FILE = 1 << 20
 type Table = dict[str, Any]
 """A table of TOML, or the arguments of a call: free until its config is made."""
 
+Keys = tuple[str, ...]
+"""Dotted keys that one flag sets."""
+
 Place = Callable[[str], str]
 """Where a dotted key was given, for messages: `run.toml: method.kind` or `--steps`."""
+
+
+class _NoSuchOptionError(ConfigError):
+    """None of the chosen kinds of a section has the option."""
 
 
 def from_values(config: Any, values: Mapping[str, Any]) -> Any:
@@ -56,17 +63,24 @@ def from_values(config: Any, values: Mapping[str, Any]) -> Any:
         if name in known:
             many = known[name].many or is_tuple(known[name].annotation)
             table[name] = _several(value) if many else value
+    _check_known(config, table, _last)
     others = [name for name in values if name not in known]
     unknown = next((name for name in others if name not in short), None)
     if unknown is not None:
-        raise ConfigError(f"{unknown}: no such option{_hint(unknown, [*known, *short])}")
+        owners = [kind for one in known.values() for kind in _owners(one, unknown)]
+        hint = _belongs(owners) if owners else _hint(unknown, [*known, *short])
+        raise ConfigError(f"{unknown}: no such option{hint}")
     # Sections before their options.
     for name in sorted(others, key=lambda name: short[name][0][0].count(".")):
         (places, many), value = short[name], values[name]
-        for place in places:
-            entries = _several(value) if many else value
-            _put(config, table, place, entries, partial(_as_given, name))
-    return _build(config, table, lambda key: key.rpartition(".")[2], "", {})
+        entries = _several(value) if many else value
+        _put_anywhere(config, table, places, entries, partial(_as_given, name))
+    return _build(config, table, _last, "", {})
+
+
+def _last(key: str) -> str:
+    """The last word of a dotted key, as Python's names of options are."""
+    return key.rpartition(".")[2]
 
 
 def _short_names(config: Any, values: Mapping[str, Any]) -> dict[str, tuple[tuple[str, ...], bool]]:
@@ -74,7 +88,7 @@ def _short_names(config: Any, values: Mapping[str, Any]) -> dict[str, tuple[tupl
 
     Of model families they are those of all that are given.
     """
-    kinds: dict[str, str] = {}
+    kinds: dict[str, list[str]] = {}
     inner: list[tuple[str, Option]] = []
     for option in options(config):
         given = values.get(option.name)
@@ -83,7 +97,7 @@ def _short_names(config: Any, values: Mapping[str, Any]) -> dict[str, tuple[tupl
         for entry in _tables(option, given):
             kind = str(entry.get("kind")) if isinstance(entry, Mapping) else _kind_named(entry)
             if isinstance(entry, str) or kind in option.choices:
-                kinds.setdefault(option.name, kind)
+                kinds.setdefault(option.name, []).append(kind)
             for one in options(option.choices[kind]) if kind in option.choices else ():
                 inner.append((f"{option.name}.{one.name}", one))
     found = {
@@ -101,23 +115,28 @@ def _short_names(config: Any, values: Mapping[str, Any]) -> dict[str, tuple[tupl
 def load(
     config: Any,
     run_file: Path | None = None,
-    overrides: Mapping[str, Any] | None = None,
+    overrides: Mapping[Any, Any] | None = None,
 ) -> Any:
     """A config from a TOML file, with overrides on top.
 
     Args:
         config: its dataclass.
         run_file: TOML file; paths in it count from its own folder.
-        overrides: dotted key -> value, from the command line; a key of a section goes to all
-            of its tables that have such a field. Numbers may be texts here.
+        overrides: dotted key, or `Keys` -> value, from the command line; a key of a section goes
+            to all of its tables that have such a field, and one value to all keys that are there.
+            Numbers may be texts here.
 
     Raises:
         ConfigError: names the file, the key, what was expected and what was found.
     """
-    overrides = overrides or {}
+    given: dict[Keys, Any] = {
+        (keys,) if isinstance(keys, str) else keys: value
+        for keys, value in (overrides or {}).items()
+    }
+    typed = {key: value for keys, value in given.items() for key in keys}
 
     def place(key: str) -> str:
-        if key in overrides or run_file is None:
+        if key in typed or run_file is None:
             return _as_typed(config, key)
         return f"{run_file}: {key}"
 
@@ -128,9 +147,30 @@ def load(
         for option in options(config):
             if option.name in table:
                 table[option.name] = located(option, table[option.name], run_file.parent)
-    for key, value in overrides.items():
-        _put(config, table, key, value, place)
-    return _build(config, table, place, "", overrides)
+    for keys in sorted(given, key=_sections_first):
+        _put_anywhere(config, table, keys, given[keys], place)
+    return _build(config, table, place, "", typed)
+
+
+def _sections_first(keys: Keys) -> tuple[int, bool]:
+    """Sorts flags such that the kind of a section comes before its options."""
+    return keys[0].count("."), not keys[0].endswith(".kind")
+
+
+def _put_anywhere(config: type, table: Table, keys: Keys, value: Any, place: Place) -> None:
+    """Set all those of several dotted keys that are there; see `_put`.
+
+    Raises:
+        ConfigError: none of them is.
+    """
+    refused = []
+    for key in keys:
+        try:
+            _put(config, table, key, value, place)
+        except _NoSuchOptionError as error:
+            refused.append(error)
+    if len(refused) == len(keys):
+        raise refused[0]
 
 
 def _as_typed(config: Any, key: str) -> str:
@@ -198,8 +238,9 @@ def _check_known(config: type, table: Mapping, place: Place, prefix: str = "") -
         option = known[key]
         if option.choices:
             for entry in _tables(option, value) if option.many else [value]:
-                section, rest = _section(option, entry, place, prefix + key)
-                _check_known(section, rest, place, f"{prefix}{key}.")
+                if isinstance(entry, str | Mapping):
+                    section, rest = _section(option, entry, place, prefix + key)
+                    _check_known(section, rest, place, f"{prefix}{key}.")
 
 
 def _put(config: type, table: Table, key: str, value: Any, place: Place) -> None:
@@ -225,7 +266,9 @@ def _put(config: type, table: Table, key: str, value: Any, place: Place) -> None
         takers = [entry for entry in entries if _has(_section(option, entry, place, name)[0], rest)]
         if not takers:
             there = ", ".join(str(entry.get("kind")) for entry in entries)
-            raise ConfigError(f"{place(key)}: not an option of {name} {there}")
+            raise _NoSuchOptionError(
+                f"{place(key)}: not an option of {name} {there}{_belongs(_owners(option, rest))}"
+            )
         for entry in takers:
             _put(_section(option, entry, place, name)[0], entry, rest, value, place)
     table[name] = entries if option.many else entries[0]
@@ -233,6 +276,15 @@ def _put(config: type, table: Table, key: str, value: Any, place: Place) -> None
 
 def _has(config: type, key: str) -> bool:
     return key.partition(".")[0] in {option.name for option in options(config)}
+
+
+def _owners(option: Option, key: str) -> list[str]:
+    """Kinds of a section that have an option."""
+    return [kind for kind in option.choices if _has(option.choices[kind], key)]
+
+
+def _belongs(kinds: Sequence[str]) -> str:
+    return f"; it belongs to {', '.join(kinds)}" if kinds else ""
 
 
 def _build(

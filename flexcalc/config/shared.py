@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
@@ -72,7 +73,8 @@ class LabelledFrames:
     """Units and keys of the labels in a dataset file."""
 
     energy_unit: str | None = None
-    """Unit of the dataset's energies, for an npz that does not declare it."""
+    """Unit of the dataset's energies, such as kcal/mol, for a file that does not declare it: needed
+    for an npz, eV by default for an extxyz."""
     force_unit: str | None = None
     """Unit of the dataset's forces; by default the energy unit per angstrom."""
     length_unit: str | None = None
@@ -84,12 +86,18 @@ class LabelledFrames:
     labels: Literal["new", "old"] = "new"
     """Labels to use of an rMD17 file: `old` reads old_energies and old_forces."""
 
-    def read(self, path: Path) -> Dataset:
+    def read(self, path: Path | str | Dataset) -> Dataset:
         """Read a dataset with these units and keys.
+
+        Warns:
+            FileWarning: labels, also of a Dataset from memory, that are unlike those of molecules.
 
         Raises:
             InputError: see `flexcalc.files.read`.
         """
+        if isinstance(path, Dataset) and not path.provenance.sha256:
+            for line in files.suspicions(path):
+                warnings.warn(f"{path.provenance.source}: {line}", files.FileWarning, stacklevel=2)
         return files.read(
             path,
             energy_unit=self.energy_unit,

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Concatenate
 
 from flexcalc.display.palette import LIGHT
-from flexcalc.display.svg import SMALL, house_style, inlined, new_figure
+from flexcalc.display.svg import (
+    SMALL,
+    column_size,
+    house_style,
+    inlined,
+    lay_out,
+    new_figure,
+    saved,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,17 +57,43 @@ class Drawing:
             self.draw(axes)
         return axes
 
+    def files(self) -> dict[str, bytes]:
+        """The figure for a column of a journal: content by suffix, svg and pdf."""
+        with house_style(column=True):
+            figure, axes = new_figure(column_size(self.size))
+            self.draw(axes)
+            lay_out(figure)
+            return saved(figure, "svg", "pdf")
+
     def svg(self, name: str, title: str) -> str:
-        """The figure as SVG for a page.
+        """The figure as SVG for a page; `collected` takes note of it.
 
         Args:
             name: prefix of all ids, unique in the page.
             title: what a screen reader says.
         """
+        collection = _COLLECTION.get()
+        if collection is not None:
+            collection[name] = self
         with house_style():
             figure, axes = new_figure(self.size)
             self.draw(axes)
+            lay_out(figure)
             return inlined(figure, name, title)
+
+
+_COLLECTION: ContextVar[dict[str, Drawing] | None] = ContextVar("drawings", default=None)
+
+
+@contextmanager
+def collected() -> Iterator[Mapping[str, Drawing]]:
+    """The drawings that become SVG of a page within this block, by their names."""
+    found: dict[str, Drawing] = {}
+    token = _COLLECTION.set(found)
+    try:
+        yield found
+    finally:
+        _COLLECTION.reset(token)
 
 
 def drawing[**P](

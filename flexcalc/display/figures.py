@@ -132,7 +132,11 @@ def parity(what: str, reference: np.ndarray, predicted: np.ndarray) -> Drawing:
 
 
 def errors_by_region(
-    edges: np.ndarray, errors: np.ndarray, population: np.ndarray, labels: tuple[str, str]
+    edges: np.ndarray,
+    errors: np.ndarray,
+    population: np.ndarray,
+    labels: tuple[str, str],
+    names: Sequence[str] = (),
 ) -> Drawing:
     """Errors by bins of a coordinate, the worst bin marked, and the frames in each bin.
 
@@ -142,24 +146,53 @@ def errors_by_region(
         population: (bins,) frames.
         labels: of the coordinate and of the error, such as "dihedral 0 1 2 3 / degrees" and
             "force RMSE".
+        names: (bins,) values of a tag, which are regions in place of bins.
     """
-    return plots.regions(edges, errors, population, labels)
+    return plots.regions(edges, errors, population, labels, names)
+
+
+def errors_by_distance(
+    distances: np.ndarray,
+    errors: np.ndarray,
+    knots: tuple[np.ndarray, np.ndarray],
+    limit: float | None,
+) -> Drawing:
+    """Force errors of frames against their distance to the training set.
+
+    Args:
+        distances: (frames,) in multiples of the largest one within the training set.
+        errors: (frames,) root-mean-square errors of the force components, in eV/angstrom.
+        knots: distances and expected errors, (knots,) each; empty without calibration.
+        limit: of the domain; None if unknown.
+    """
+    labels = ("distance to the training set", "force RMSE of a frame / kcal mol⁻¹ Å⁻¹")
+    curve = np.asarray(knots[0]), np.asarray(knots[1]) / KCAL_MOL
+    points = distances, np.maximum(errors, SMALLEST_ERROR) / KCAL_MOL
+    return plots.against_limit(points, curve, limit, labels, ("frames", "expected"))
+
+
+SMALLEST_ERROR = 1e-9
+"""Error in eV/angstrom that is drawn for an exact prediction, on a logarithmic axis."""
 
 
 # Paths
 
 
 def energy_profile(
-    along_A: np.ndarray, model: np.ndarray, reference: np.ndarray | None = None
+    along_A: np.ndarray,
+    model: np.ndarray,
+    reference: np.ndarray | None = None,
+    outside: np.ndarray | None = None,
 ) -> Drawing:
     """Energy along a path above its first image, on the model and by the reference.
 
     Args:
         along_A: (images,) length along the path in angstrom.
         model, reference: (images,) energies in eV.
+        outside: (images,) whether each is outside the domain of the model; None if unknown.
     """
     above = None if reference is None else (reference - reference[0]) / KCAL_MOL
-    return plots.profile(along_A, (model - model[0]) / KCAL_MOL, above)
+    return plots.profile(along_A, (model - model[0]) / KCAL_MOL, above, outside)
 
 
 def energy_profiles(paths: Mapping[str, np.ndarray]) -> Drawing:
@@ -223,6 +256,18 @@ def conserved_energy(time_fs: Series, energies: Series) -> Drawing:
     change = [(one - one[0]) / MEV for one in energies]
     labels = ("time / ps", "conserved energy, change / meV")
     return plots.traces(_picoseconds(time_fs), change, labels).sized(WIDE)
+
+
+def training_distance(time_fs: Series, distances: Series, limit: float) -> Drawing:
+    """Distance to the training data over time, a line per replica; dashed the limit of the domain.
+
+    Args:
+        time_fs: in fs.
+        distances: in multiples of the largest nearest-neighbour distance of the training set.
+        limit: of the domain.
+    """
+    labels = ("time / ps", "distance to the training data")
+    return plots.traces(_picoseconds(time_fs), distances, labels, limit)
 
 
 def _picoseconds(time_fs: Series) -> list[np.ndarray]:

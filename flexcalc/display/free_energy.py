@@ -44,6 +44,7 @@ class Surface:
         units: of the coordinates, as the file has them.
         time_ps: (times,).
         differences: (times, basins), free energies of the basins over time.
+        outside: at the nodes, whether most records there are outside the training data.
     """
 
     nodes: Sequence[np.ndarray]
@@ -54,6 +55,7 @@ class Surface:
     units: Sequence[str]
     time_ps: np.ndarray
     differences: np.ndarray
+    outside: np.ndarray
 
     @classmethod
     def of(cls, arrays: Arrays) -> Self:
@@ -74,6 +76,8 @@ class Surface:
         _check(minima.dtype.kind in "iu" and bool((minima >= 0).all()))
         _check(bool((minima < surface.size).all()))
         _check(differences.shape == (len(time), len(minima)))
+        share = _array(arrays, "outside") if "outside" in arrays else np.zeros(surface.shape)
+        _check(share.shape == surface.shape)
         places = np.unravel_index(minima, surface.shape)
         return cls(
             nodes=nodes,
@@ -84,6 +88,7 @@ class Surface:
             units=[str(one) for one in units],
             time_ps=time / 1000,
             differences=differences / KCAL_MOL,
+            outside=np.nan_to_num(share) > 0.5,
         )
 
     def drawing(self, temperature_K: float, ways: Ways = ()) -> Drawing:
@@ -97,10 +102,11 @@ class Surface:
         if len(self.nodes) == 1:
             marks = [float(one) for one in self.minima[:, 0]]
             axes = (self.labels[0], ENERGY)
-            return plots.band(self.nodes[0], self.surface, self.errors, marks, axes)
+            return plots.band(self.nodes[0], self.surface, self.errors, marks, axes, self.outside)
         marked = [(float(one[0]), float(one[1])) for one in self.minima]
         edges, labels = (self.nodes[0], self.nodes[1]), (self.labels[0], self.labels[1], ENERGY)
-        return plots.surface(edges, self.over_two(temperature_K), ways, marked, labels)
+        outside = self.outside if self.outside.ndim == 2 else np.asarray(self.outside.any(axis=2))
+        return plots.surface(edges, self.over_two(temperature_K), ways, marked, labels, outside)
 
     def over_two(self, temperature_K: float) -> np.ndarray:
         """The surface over its first two coordinates, not-a-number where no bias came."""
@@ -120,6 +126,24 @@ class Surface:
         curves = {f"basin {n + 1}": above[:, n] for n in range(1, min(above.shape[1], MOST_BASINS))}
         labels = ("time / ps", "above basin 1 / kcal mol⁻¹")
         return plots.curves(self.time_ps, curves, labels, markers=False)
+
+
+def table_of(
+    nodes: Sequence[np.ndarray], labels: Sequence[str], surface: np.ndarray, errors: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Columns of a table with a row for each node.
+
+    Args:
+        nodes: of each axis.
+        labels: of the axes, which head their columns.
+        surface, errors: at the nodes in kcal/mol.
+    """
+    places = np.meshgrid(*nodes, indexing="ij")
+    return {
+        **{label: place.ravel() for label, place in zip(labels, places, strict=True)},
+        "free_energy_kcal_mol": surface.ravel(),
+        "standard_error_kcal_mol": errors.ravel(),
+    }
 
 
 def hill_heights(time_ps: np.ndarray, heights_kcal_mol: np.ndarray) -> Drawing:

@@ -15,6 +15,9 @@ SCALE = 40.0
 STICK = 0.17
 """Width of a bond in angstrom."""
 
+NUMBERS_APART = 0.45
+"""Smallest distance of two numbers of atoms in angstrom."""
+
 TILT_DEGREES = (24.0, -18.0)
 """Turn about the horizontal and vertical axis: a flat molecule seen straight on hides atoms."""
 
@@ -65,7 +68,7 @@ def path_length(numbers: np.ndarray, images: np.ndarray) -> np.ndarray:
     return np.concatenate([[0.0], np.cumsum(steps)])
 
 
-def picture(view: View, index: int, name: str, title: str) -> str:
+def picture(view: View, index: int, name: str, title: str, *, numbered: bool = False) -> str:
     """One image as SVG.
 
     Args:
@@ -73,6 +76,7 @@ def picture(view: View, index: int, name: str, title: str) -> str:
         index: of the image.
         name: prefix of ids, unique in the page.
         title: what a screen reader says.
+        numbered: whether the index of each atom stands on it.
     """
     positions = view.images[index]
     depth = positions[:, 2]
@@ -94,7 +98,7 @@ def picture(view: View, index: int, name: str, title: str) -> str:
         f'<svg class="molecule" role="img" aria-labelledby="{name}-title" '
         f'viewBox="{-width / 2:.0f} {-height / 2:.0f} {width:.0f} {height:.0f}">'
         f'<title id="{name}-title">{html.text(title)}</title><defs>{gradients}</defs>'
-        f"{''.join(drawn for _, drawn in pieces)}</svg>"
+        f"{''.join(drawn for _, drawn in pieces)}{_indices(positions) if numbered else ''}</svg>"
     )
 
 
@@ -148,6 +152,43 @@ def _ball(number: int, place: np.ndarray, name: str, haze: float) -> str:
     if haze < 0.02:
         return ball
     return f'{ball}<circle {at} fill="var(--card)" opacity="{haze:.2f}"/>'
+
+
+def _indices(positions: np.ndarray) -> str:
+    """The number of each atom on its ball, in front of all balls; see `_apart`."""
+    style = (
+        'fill="#111" stroke="#fff" stroke-width="3" paint-order="stroke" text-anchor="middle" '
+        f'font-family="sans-serif" font-weight="bold" font-size="{0.36 * SCALE:.1f}"'
+    )
+    texts = [
+        f'<text x="{SCALE * x:.1f}" y="{-SCALE * y + 0.13 * SCALE:.1f}">{atom}</text>'
+        for atom, (x, y) in _apart(positions).items()
+    ]
+    return f"<g {style}>{''.join(texts)}</g>"
+
+
+def _apart(positions: np.ndarray) -> dict[int, np.ndarray]:
+    """Places (2,) in angstrom of numbers on atoms (atoms, 3), the nearest atom first.
+
+    A number that would stand on that of a nearer atom moves off it.
+    """
+    places: dict[int, np.ndarray] = {}
+    for atom in np.argsort(-positions[:, 2], kind="stable").tolist():
+        place = positions[atom, :2]
+        for other in places.values():
+            away = place - other
+            distance = float(np.linalg.norm(away))
+            if distance < NUMBERS_APART:
+                way = away / distance if distance > 1e-3 else np.array([1.0, 0.0])
+                place = other + NUMBERS_APART * way
+        places[atom] = place
+    return places
+
+
+def standalone(drawn: str) -> str:
+    """A picture as a file of its own: with its namespace, on white paper."""
+    drawn = drawn.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
+    return drawn.replace("var(--card)", "#ffffff") + "\n"
 
 
 def shades(number: int) -> tuple[float, str, str, str, str, str]:

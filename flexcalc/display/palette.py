@@ -2,6 +2,11 @@
 
 Figures are drawn with the light colours; `style.inlined` turns each into its CSS variable, so
 that a figure changes with the reader's colour scheme.
+
+The colours of curves differ for readers without one kind of cones too: by CIEDE2000, in the
+simulation of Machado and others (IEEE Trans. Vis. Comput. Graph. 15, 1291 (2009)), the first four
+by 15 at least, all eight by 9, as `tests/display/test_colours.py` measures. For that they differ
+in lightness too.
 """
 
 from __future__ import annotations
@@ -13,14 +18,14 @@ LIGHT = {
     "muted": "#5f6973",
     "rule": "#e2dfd7",
     "grid": "#eceae4",
-    "model": "#2c5c8f",
-    "reference": "#b4512a",
-    "third": "#3d7b57",
-    "fourth": "#8a6d1e",
-    "fifth": "#78568f",
-    "sixth": "#24777c",
-    "seventh": "#a4446b",
-    "eighth": "#6a7681",
+    "model": "#1f4586",
+    "reference": "#a8280f",
+    "third": "#559c7e",
+    "fourth": "#b873d9",
+    "fifth": "#5c1f36",
+    "sixth": "#d37222",
+    "seventh": "#965a7b",
+    "eighth": "#868c92",
     "warn": "#8a4b00",
     "warn-paper": "#fdf3e1",
 }
@@ -31,14 +36,14 @@ DARK = {
     "muted": "#9ba5ae",
     "rule": "#2d333a",
     "grid": "#262b31",
-    "model": "#82b4e6",
-    "reference": "#ee946c",
-    "third": "#7fc49a",
-    "fourth": "#d9bb62",
-    "fifth": "#bd9ad6",
-    "sixth": "#6dc3c7",
-    "seventh": "#e58cb0",
-    "eighth": "#a5b0ba",
+    "model": "#6f9fdc",
+    "reference": "#d65a4a",
+    "third": "#7ae8c8",
+    "fourth": "#f3cf45",
+    "fifth": "#b6799a",
+    "sixth": "#bbb980",
+    "seventh": "#776ff7",
+    "eighth": "#6b7178",
     "warn": "#f2c37c",
     "warn-paper": "#2b2317",
 }

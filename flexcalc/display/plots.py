@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flexcalc.display.drawing import drawing
-from flexcalc.display.palette import LIGHT, series
+from flexcalc.display.palette import LIGHT, SERIES, series
 from flexcalc.display.svg import (
     SMALL,
     WIDE,
@@ -118,6 +118,38 @@ def parity(axes: Axes, reference: np.ndarray, predicted: np.ndarray, what: str) 
     axes.grid(visible=True, axis="both")
 
 
+@drawing()
+def against_limit(
+    axes: Axes,
+    points: tuple[np.ndarray, np.ndarray],
+    curve: tuple[np.ndarray, np.ndarray],
+    limit: float | None,
+    labels: tuple[str, str],
+    legends: tuple[str, str],
+) -> None:
+    """Points, an expected curve, and a limit as a dashed vertical line.
+
+    Args:
+        points: x and y, (points,) each; of many, as many as `FEW`.
+        curve: x and y, (knots,) each; may be empty.
+        limit: on the x axis; None for none.
+        labels: of the two axes.
+        legends: of the points and of the curve.
+    """
+    step = -(-len(points[0]) // FEW)
+    axes.plot(
+        points[0][::step], points[1][::step], "o", color=LIGHT["model"], markersize=3.4,
+        alpha=0.55, markeredgewidth=0, label=legends[0],
+    )  # fmt: skip
+    if len(curve[0]):
+        axes.plot(*curve, color=series(1), marker="", label=legends[1])
+    if limit is not None:
+        axes.axvline(limit, color=LIGHT["muted"], linestyle="--", linewidth=1.0, label="limit")
+    log_axis(axes, "y")
+    axes.set(xlabel=labels[0], ylabel=labels[1])
+    legend(axes, 3)
+
+
 def _density(x: np.ndarray, y: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
     """Counts on a grid as the opacity of one colour, on a logarithmic scale: (y, x, rgba)."""
     counts, _, _ = np.histogram2d(x, y, bins=120, range=(limits, limits))
@@ -173,6 +205,7 @@ def regions(
     errors: np.ndarray,
     population: np.ndarray,
     labels: tuple[str, str],
+    names: Sequence[str] = (),
 ) -> None:
     """Error by bins of a coordinate, the worst marked; frames in each bin below.
 
@@ -181,6 +214,7 @@ def regions(
         errors: (bins,), not-a-number where a bin is empty.
         population: (bins,).
         labels: of the coordinate and of the error.
+        names: (bins,) of the bins; without them they are told by their edges.
     """
     below = axes.inset_axes((0.0, -0.5, 1.0, 0.42), sharex=axes)
     middles, widths = (edges[1:] + edges[:-1]) / 2, 0.86 * np.diff(edges)
@@ -193,14 +227,31 @@ def regions(
     below.set_xlim(edges[0] - margin, edges[-1] + margin)
     if edges[0] == -180 and edges[-1] == 180:
         below.set_xticks(np.arange(-180, 181, 60))
+    if names:
+        below.set_xticks(middles, names, rotation=30, ha="right", rotation_mode="anchor")
     axes.tick_params(labelbottom=False)
     axes.set(ylabel=labels[1])
     below.set(ylabel="frames", xlabel=labels[0])
 
 
 @drawing(WIDE)
-def profile(axes: Axes, along: np.ndarray, model: np.ndarray, reference: np.ndarray | None) -> None:
-    """Energy along a path, in kcal/mol above its first image, of model and reference."""
+def profile(
+    axes: Axes,
+    along: np.ndarray,
+    model: np.ndarray,
+    reference: np.ndarray | None,
+    outside: np.ndarray | None = None,
+) -> None:
+    """Energy along a path, in kcal/mol above its first image, of model and reference.
+
+    Args:
+        along: (images,) length along the path.
+        model, reference: (images,).
+        outside: (images,) whether each is outside the domain of the model; their stretches are
+            shaded and their markers hollow.
+    """
+    outside = np.zeros(len(along), dtype=bool) if outside is None else outside
+    shade(axes, along, outside)
     if reference is not None:
         axes.plot(
             *smooth(along, reference), color=LIGHT["reference"], linewidth=1.4,
@@ -211,7 +262,13 @@ def profile(axes: Axes, along: np.ndarray, model: np.ndarray, reference: np.ndar
             markeredgewidth=1.6, markersize=8.5, label="reference",
         )  # fmt: skip
     axes.plot(*smooth(along, model), color=LIGHT["model"])
-    axes.plot(along, model, "o", color=LIGHT["model"], label="model")
+    if not outside.all():
+        axes.plot(along[~outside], model[~outside], "o", color=LIGHT["model"], label="model")
+    if outside.any():
+        axes.plot(
+            along[outside], model[outside], "o", color=LIGHT["model"],
+            markerfacecolor=LIGHT["card"], markeredgewidth=1.6, label=f"model, {OUTSIDE}",
+        )  # fmt: skip
     above = axes.secondary_xaxis("top")
     above.set_xticks(along, [str(index) for index in range(len(along))])
     above.tick_params(length=0)
@@ -220,6 +277,26 @@ def profile(axes: Axes, along: np.ndarray, model: np.ndarray, reference: np.ndar
     axes.margins(x=0.03, y=0.08)
     axes.set(xlabel="length along the path / Å", ylabel="energy / kcal mol⁻¹")
     axes.legend(loc="best", borderaxespad=0.8)
+
+
+OUTSIDE = "outside the training data"
+MOST_CROSSES = 36
+"""Crosses along each axis of a map."""
+
+
+def shade(axes: Axes, x: np.ndarray, chosen: np.ndarray, label: str = "") -> None:
+    """Shade the stretches of an axis that belong to chosen ones of the points x (points,).
+
+    The stretch of a point ends halfway to its neighbours. The first one has the label.
+    """
+    edges = np.concatenate([x[:1], (x[1:] + x[:-1]) / 2, x[-1:]])
+    # One patch per run of neighbours: patches that touch would show their seams.
+    steps = np.flatnonzero(np.diff(np.concatenate([[False], chosen, [False]])))
+    for begin, end in steps.reshape(-1, 2):
+        axes.axvspan(
+            edges[begin], edges[end], color=LIGHT["reference"], alpha=0.12, linewidth=0, label=label
+        )
+        label = ""
 
 
 @drawing(WIDE)
@@ -286,6 +363,7 @@ def band(
     errors: np.ndarray,
     marked: Sequence[float],
     labels: tuple[str, str],
+    outside: np.ndarray | None = None,
 ) -> None:
     """A curve with its standard error on both sides.
 
@@ -293,7 +371,11 @@ def band(
         x, y, errors: (points,); where an error is not-a-number there is no band.
         marked: places on x to mark, such as minima.
         labels: of the two axes.
+        outside: (points,) whether each is outside the domain of the model; they are shaded.
     """
+    if outside is not None and outside.any():
+        shade(axes, x, outside, OUTSIDE)
+        legend(axes, 1)
     axes.fill_between(x, y - errors, y + errors, color=LIGHT["model"], alpha=0.25, linewidth=0)
     axes.plot(x, y, color=LIGHT["model"])
     for index, place in enumerate(marked):
@@ -312,6 +394,7 @@ def surface(
     paths: Sequence[tuple[np.ndarray, np.ndarray]],
     marked: Sequence[tuple[float, float]],
     labels: tuple[str, str, str],
+    outside: np.ndarray | None = None,
 ) -> None:
     """A map of values that fade as they grow, with lines at whole values and paths over it.
 
@@ -321,6 +404,8 @@ def surface(
         paths: x and y of each walker, not-a-number where a line breaks.
         marked: places to number, such as minima.
         labels: of the two axes and of the values.
+        outside: (n, m) whether each node is outside the domain of the model; they are marked by
+            crosses.
     """
     x, y = edges
     half = (x[1] - x[0]) / 2, (y[1] - y[0]) / 2
@@ -338,7 +423,15 @@ def surface(
     for index, (across, up) in enumerate(paths):
         axes.plot(
             across, up, color=series(index + 1), linewidth=0.5, marker="o", markersize=1.2,
-            alpha=0.5, label=f"walker {index}",
+            alpha=0.5, label=_walkers(index, len(paths)),
+        )  # fmt: skip
+    if outside is not None and outside.any():
+        some = np.ix_(thinned(len(x), MOST_CROSSES), thinned(len(y), MOST_CROSSES))
+        across, up = np.meshgrid(x, y, indexing="ij")
+        crossed = outside[some]
+        axes.plot(
+            across[some][crossed], up[some][crossed], "x", color=LIGHT["reference"],
+            markersize=3, markeredgewidth=0.8, label=OUTSIDE,
         )  # fmt: skip
     for index, place in enumerate(marked):
         axes.plot(*place, "o", color=LIGHT["ink"], markersize=4)
@@ -348,8 +441,19 @@ def surface(
     bar.set_label(labels[2])
     axes.set(xlabel=labels[0], ylabel=labels[1], xlim=extent[:2], ylim=extent[2:])
     axes.grid(visible=False)
-    if len(paths) > 1:
-        legend(axes, 8)
+    if len(paths) > 1 or (outside is not None and outside.any()):
+        legend(axes, 8, share=0.8)  # beside the scale of colours
+
+
+def _walkers(index: int, count: int) -> str:
+    """What the legend calls a walker: each colour once, as after the last they begin again."""
+    if index >= len(SERIES):
+        return ""
+    return (
+        f"walker {index}, {index + len(SERIES)} …"
+        if index + len(SERIES) < count
+        else f"walker {index}"
+    )
 
 
 def _numbered(axes: Any, place: tuple[float, float], index: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import re
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -63,13 +64,62 @@ _RC: dict[Any, Any] = {
 }
 
 
+COLUMN_IN = 3.3
+"""Width of a journal's column in inches."""
+FLATTEST = 0.7
+"""Least height of a figure over its width in a column, where text takes more of the room."""
+
+_COLUMN_RC: dict[Any, Any] = {
+    "font.size": 8,
+    "axes.labelsize": 8,
+    "axes.labelcolor": LIGHT["ink"],
+    "axes.labelpad": 3,
+    "axes.linewidth": 0.6,
+    "figure.facecolor": "white",
+    "grid.linewidth": 0.6,
+    "xtick.color": LIGHT["ink"],
+    "ytick.color": LIGHT["ink"],
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "xtick.major.size": 2.5,
+    "legend.fontsize": 7,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 3.5,
+    "pdf.fonttype": 42,
+}
+"""What differs from the page in a figure for a column; its fonts are embedded in a PDF."""
+
+
 @contextmanager
-def house_style() -> Iterator[None]:
-    """Matplotlib with the house's settings; the user's own come back afterwards."""
+def house_style(column: bool = False) -> Iterator[None]:
+    """Matplotlib with the house's settings; the user's own come back afterwards.
+
+    Args:
+        column: those for a column of a journal instead of those for a page.
+    """
     import matplotlib
 
-    with matplotlib.rc_context(_RC):
+    with matplotlib.rc_context(_RC | _COLUMN_RC if column else _RC):
         yield
+
+
+def column_size(size: tuple[float, float]) -> tuple[float, float]:
+    """Size in inches in a column of a figure that has another size on a page."""
+    return COLUMN_IN, COLUMN_IN * max(size[1] / size[0], FLATTEST)
+
+
+def saved(figure: Figure, *suffixes: str) -> dict[str, bytes]:
+    """The figure as files, by suffix: svg, whose text stays text, or pdf.
+
+    To be called within `house_style`. The same figure gives the same bytes.
+    """
+    found = {}
+    for suffix in suffixes:
+        buffer = io.BytesIO()
+        undated = {"CreationDate": None} if suffix == "pdf" else {"Date": None}
+        figure.savefig(buffer, format=suffix, metadata={**undated, "Creator": "flexcalc"})
+        found[suffix] = buffer.getvalue()
+    return found
 
 
 def new_figure(size: tuple[float, float] = SMALL) -> tuple[Figure, Axes]:
@@ -82,9 +132,62 @@ def new_figure(size: tuple[float, float] = SMALL) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def legend(axes: Axes, columns: int = 4) -> None:
-    """A legend in a line above the axes."""
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1.02), ncols=columns, columnspacing=1.4)
+def lay_out(figure: Figure) -> None:
+    """Give a figure of `new_figure` room for its legend, and lay it out.
+
+    A legend above the axes is added to the figure's height. Axes below or above others are placed
+    by those, so that their labels fit in only after a few rounds.
+    """
+    for axes in figure.axes:
+        drawn = axes.get_legend()
+        box = None if drawn is None else drawn.get_window_extent()
+        if box is not None and box.y0 > axes.bbox.y1:
+            figure.set_figheight(figure.get_figheight() + box.height / figure.dpi)
+    engine = figure.get_layout_engine()
+    if engine is None:
+        return
+    for _ in range(ROUNDS if any(axes.child_axes for axes in figure.axes) else 1):
+        engine.execute(figure)
+    figure.set_layout_engine("none")  # saving would lay it out again
+
+
+ROUNDS = 4
+"""Rounds of the layout of axes that hang on others."""
+
+
+def legend(axes: Axes, columns: int = 4, share: float = 1.0) -> None:
+    """A legend above the axes, in as many columns as there is room for.
+
+    Args:
+        axes: of a figure that is not laid out yet.
+        columns: at most.
+        share: of the figure's width without tick labels that the axes have.
+    """
+    import matplotlib
+
+    figure = axes.get_figure(root=True)
+    labels = axes.get_legend_handles_labels()[1]
+    if figure is None or not labels:
+        return
+    edge = TICK_LABELS_EM * matplotlib.rcParams["font.size"] / 72
+    room = share * (figure.get_figwidth() - edge) * figure.dpi
+    for count in range(min(columns, len(labels)), 0, -1):
+        drawn = axes.legend(
+            loc="lower left", bbox_to_anchor=(0, 1.02), ncols=count, columnspacing=1.4
+        )
+        width = drawn.get_window_extent().width
+        if width <= room:
+            return
+    for text in drawn.get_texts():  # the longest is too long for a line
+        whole = text.get_text()
+        most = int(len(whole) * room / max(text.get_window_extent().width + width / 10, 1))
+        text.set_text(textwrap.fill(whole, max(most, SHORTEST_LINE)))
+
+
+TICK_LABELS_EM = 6
+"""Width of an axis' label and tick labels, in font sizes."""
+SHORTEST_LINE = 12
+"""Letters at which a label of a legend may be wrapped."""
 
 
 def log_axis(axes: Axes, which: str) -> None:

@@ -1,14 +1,15 @@
 """Datasets in and out of files: extxyz and npz; the only place where file units are converted.
 
-`extxyz` reads the text format, with `comment` and `columns` for the two halves of its grammar, and
-`frames` writes it; `npz` does both for the binary ones over the distrustful `archive`; `keys` knows
-the names of labels, `units` the spellings, `text` what stands before a text. `xml` parses what
-others wrote in XML.
+`naming` takes names such as `path.xyz@-1` apart. `extxyz` reads the text format, with `comment` and
+`columns` for the two halves of its grammar, and `frames` writes it; `npz` does both for the binary
+ones over the distrustful `archive`; `keys` knows the names of labels, `units` the spellings, `text`
+what stands before a text. `xml` parses what others wrote in XML.
 """
 
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -18,20 +19,26 @@ from flexcalc.files import extxyz, frames, npz
 from flexcalc.files.extxyz import read_first, read_frames, read_last
 from flexcalc.files.frames import FrameLog, frame_bytes, whole_frames
 from flexcalc.files.keys import Wanted
+from flexcalc.files.label_check import suspicions
+from flexcalc.files.naming import SMILES, frame_indices, hint_of, split_frames
 from flexcalc.files.units import energy_unit, force_unit, length_unit
 from flexcalc.storage import LARGEST, atomic_write, check_regular
 
 __all__ = [
     "FileWarning",
     "FrameLog",
+    "SMILES",
     "energy_unit",
     "force_unit",
     "frame_bytes",
+    "hint_of",
     "length_unit",
     "read",
     "read_first",
     "read_frames",
     "read_last",
+    "suspicions",
+    "split_frames",
     "whole_frames",
     "write",
 ]
@@ -66,7 +73,9 @@ def read(
         path: `.xyz` or `.extxyz` (eV and angstrom unless said otherwise, by the call or by the
             file: `energy_unit=kcal/mol`, or i-PI's `positions{atomic_unit}`), or `.npz`: an sGDML
             dataset (z, R, E, F) or one in the style of rMD17 (nuclear_charges, coords,
-            energies, forces). A Dataset is returned as it is, and of a result its frames.
+            energies, forces). `FILE@INDEX` reads some frames, in ASE's syntax: `path.xyz@-1` the
+            last, `path.xyz@::10` every tenth. A Dataset is returned as it is, and of a result its
+            frames.
         energy_unit: unit of the energies, such as "kcal/mol"; needed for an npz that does not
             say itself.
         length_unit: unit of the positions; angstrom unless said.
@@ -77,7 +86,7 @@ def read(
 
     Warns:
         FileWarning: once a file, of labels under another key than the plain one, and of what is
-            not used.
+            not used; and of units, signs and orders of atoms that are unlike those of molecules.
 
     Raises:
         FileFormatError: missing, damaged, cut or not of these formats, or labels under several
@@ -89,7 +98,8 @@ def read(
         return path
     if isinstance(path, HasFrames):
         return path.to_dataset()
-    path = Path(path)
+    named = path
+    path, index = split_frames(named)
     binary = _is_binary(path)
     _check_file(path)
     if labels not in ("new", "old"):
@@ -107,7 +117,12 @@ def read(
     if data.provenance.notes:
         notice = f"{path}: {'; '.join(data.provenance.notes)}"
         warnings.warn(notice, FileWarning, stacklevel=2)
-    return data
+    for line in suspicions(data):
+        warnings.warn(f"{path}: {line}", FileWarning, stacklevel=2)
+    if index is None:
+        return data
+    chosen = data[frame_indices(index, len(data), path)]
+    return replace(chosen, provenance=replace(data.provenance, source=Path(named).name))
 
 
 def write(path: Path | str, dataset: Dataset | HasFrames) -> None:
@@ -134,7 +149,7 @@ def write(path: Path | str, dataset: Dataset | HasFrames) -> None:
 def _is_binary(path: Path) -> bool:
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
-        hint = "; a model comes before the frames" if suffix == ".flex" else ""
+        hint = "; a model comes before the frames" if suffix == ".flex" else hint_of(path)
         raise FileFormatError(
             f"{path}: expected a file named {', '.join(SUFFIXES)}, got suffix {suffix!r}{hint}"
         )

@@ -153,6 +153,7 @@ def _dataset(
     level = "unknown"
     if "level" in tags:
         level = _one_level(path, tags.pop("level"))
+    model = _one_level(path, tags.pop("model_sha256")) if "model_sha256" in tags else ""
     energies = [frame.energy for frame in frames if frame.energy is not None]
     forces = [frame.forces for frame in frames if frame.forces is not None]
     return Dataset(
@@ -161,7 +162,9 @@ def _dataset(
         energies=np.array(energies) * in_eV if energies else None,
         forces=np.stack(forces) * in_eV_angstrom if forces else None,
         tags=tags,
-        provenance=Provenance(level, path.name, named, sha256_file(path), _notes(frames, wanted)),
+        provenance=Provenance(
+            level, path.name, named, sha256_file(path), _notes(frames, wanted), model
+        ),
         masses=_masses(frames),
     )
 

@@ -25,8 +25,7 @@ def to_bytes(dataset: Dataset) -> bytes:
     Raises:
         InputError: a tag does not fit on a comment line.
     """
-    level = dataset.provenance.level
-    fixed = {} if level == "unknown" else {"level": level}
+    fixed = dataset.provenance.columns()
     return b"".join(
         _frame(
             dataset.numbers,

@@ -35,7 +35,7 @@ RMD17 = Names("nuclear_charges", "coords", "energies", "forces")
 RMD17_OLD = Names("nuclear_charges", "coords", "old_energies", "old_forces")
 
 
-MASSES = "masses"
+MASSES, MODEL = "masses", "model_sha256"
 
 
 class Factors(NamedTuple):
@@ -61,6 +61,7 @@ def read(
         names, notes = _labels_of(path, archive, _convention(path, archive, labels), wanted)
         stated = _stated(path, archive)
         level = archive.text("theory") or "unknown"
+        model = archive.text(MODEL) or ""
         numbers = archive.array(names.numbers, "iu").ravel()
         positions = archive.array(names.positions, "fiu")
         energies = archive.array(names.energies, "fiu") if names.energies in archive else None
@@ -82,6 +83,7 @@ def read(
         factors.named,
         sha256_file(path),
         notes,
+        model,
     )
     try:
         return Dataset(
@@ -276,6 +278,8 @@ def to_bytes(dataset: Dataset, name: str = "") -> bytes:
         "r_unit": np.array("Ang"),
         "e_unit": np.array("eV"),
     }
+    if dataset.provenance.model_sha256:
+        arrays[MODEL] = np.array(dataset.provenance.model_sha256)
     for key, values in (("E", dataset.energies), ("F", dataset.forces)):
         if values is not None and len(values):
             arrays[key] = values

@@ -201,12 +201,14 @@ class WindowSamples:
     Args:
         time_fs: (samples,).
         values: (samples, d) in the coordinates' units.
+        energies: (samples,) of the model alone, in eV.
         temperature_K: (samples,) kinetic temperature.
         window: (samples,).
     """
 
     time_fs: np.ndarray
     values: np.ndarray
+    energies: np.ndarray
     temperature_K: np.ndarray
     window: np.ndarray
 
@@ -226,6 +228,7 @@ def read_windows(
     return WindowSamples(
         time_fs=table["time"] / PS,
         values=np.stack([table[name] for name in names], axis=1) / factors,
+        energies=table["energy"] * KJ_MOL,
         temperature_K=table["temperature"],
         window=table["window"].astype(int),
     )

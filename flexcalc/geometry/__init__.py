@@ -24,10 +24,12 @@ from flexcalc.geometry.matching import (
     match_atoms,
 )
 from flexcalc.geometry.named import Coordinate
+from flexcalc.geometry.structure import Structure
 from flexcalc.geometry.zmatrix import ZMatrix, zmatrix
 
 __all__ = [
     "Coordinate",
+    "Structure",
     "ZMatrix",
     "align",
     "align_consecutive",

@@ -45,6 +45,36 @@ def charge_and_unpaired(smiles: str) -> tuple[int, int]:
     return charge, sum(atom.GetNumRadicalElectrons() for atom in atoms)
 
 
+def embedded(smiles: str) -> Dataset:
+    """One geometry of a SMILES as RDKit embeds it (ETKDG version 3), without labels.
+
+    Raises:
+        InputError: not a SMILES, or no geometry could be generated from it.
+        MissingExtraError: RDKit is not installed.
+    """
+    parsed = _parsed(smiles)
+    found = _embed(parsed, smiles, 1, seed=0)
+    return Dataset(
+        np.array([atom.GetAtomicNum() for atom in parsed.GetAtoms()]),
+        parsed.GetConformer(found[0]).GetPositions()[None],
+        provenance=Provenance(source=f"smiles:{smiles}"),
+        masses=of_frames(_isotopes(parsed), 1),
+    )
+
+
+def _embed(parsed: Any, smiles: str, count: int, seed: int) -> list[int]:
+    """Numbers of the conformers that RDKit embeds."""
+    from rdkit.Chem import rdDistGeom
+
+    settings: Any = rdDistGeom.ETKDGv3()
+    settings.randomSeed = seed + 1
+    # RDKit's own pruning looks at heavy atoms alone and would drop the rotors of hydroxyls.
+    found = list(rdDistGeom.EmbedMultipleConfs(parsed, count, settings))
+    if not found:
+        raise InputError(f"smiles:{smiles}: no geometry could be generated from it")
+    return found
+
+
 def conformers(
     smiles: str, potential: Potential, most: int, seed: int, progress: Progress = silent
 ) -> Dataset:
@@ -57,21 +87,14 @@ def conformers(
         seed: of the enumeration (ETKDG version 3).
 
     Returns:
-        Relaxed geometries without labels, tagged `start` = conformer-0, conformer-1, ...
+        Relaxed geometries with their energies, tagged `start` = conformer-0, conformer-1, ...
 
     Raises:
         InputError: not a SMILES, or no geometry could be generated from it.
         MissingExtraError: RDKit is not installed.
     """
-    from rdkit.Chem import rdDistGeom
-
     parsed = _parsed(smiles)
-    settings: Any = rdDistGeom.ETKDGv3()
-    settings.randomSeed = seed + 1
-    # RDKit's own pruning looks at heavy atoms alone and would drop the rotors of hydroxyls.
-    found = list(rdDistGeom.EmbedMultipleConfs(parsed, EMBEDDINGS * most, settings))
-    if not found:
-        raise InputError(f"smiles:{smiles}: no geometry could be generated from it")
+    found = _embed(parsed, smiles, EMBEDDINGS * most, seed)
     relaxed, energies = [], []
     for index in found:
         raw = parsed.GetConformer(index).GetPositions()
@@ -83,6 +106,7 @@ def conformers(
     return Dataset(
         potential.numbers,
         np.stack([relaxed[index] for index in kept]),
+        np.array([energies[index] for index in kept]),
         tags={"start": np.array([f"conformer-{rank}" for rank in range(len(kept))])},
         provenance=Provenance(source=f"smiles:{smiles}"),
         masses=of_frames(_isotopes(parsed), len(kept)),

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
+from flexcalc.domain import domain_of
 from flexcalc.errors import GuardError, InputError
 from flexcalc.fields import NonNegative, Positive
 from flexcalc.geometry import Coordinate
@@ -75,7 +76,9 @@ class Guards:
     small molecule fluctuates strongly."""
     max_training_distance: Positive | None = None
     """Stop if a geometry is farther from all training points than this multiple of the largest
-    nearest-neighbour distance within the training set; for sGDML."""
+    nearest-neighbour distance within the training set. `flexcalc info MODEL` shows the limit of a
+    model's domain; models of other packages, and networks and GAP of earlier versions, know no
+    distance."""
     max_deviation_eV_A: Positive | None = None
     """Stop if the forces of a committee deviate by more than this on any atom, in eV/angstrom."""
     max_rms_deviation_eV_A: Positive | None = None
@@ -347,13 +350,15 @@ class TrainingGuard:
             GuardError: names the replica.
         """
         distance = self.potential.distance(state.positions)
-        bad = distance > self.max_training_distance
+        bad = ~(distance <= self.max_training_distance)
         if bad.any():
             row = int(distance.argmax())
+            domain = domain_of(self.potential)
+            limit = "" if domain is None else f" (the model's domain ends at {domain.limit:.3g})"
             what = (
                 f"all atoms: {distance[row]:.3g} times as far from every training point as those "
                 f"are from each other, more than max_training_distance = "
-                f"{self.max_training_distance:g}; train on geometries like it"
+                f"{self.max_training_distance:g}{limit}; train on geometries like it"
             )
             raise stop(state, "far from training", bad, row, what)
 
@@ -423,5 +428,6 @@ def check_distance_known(potential: Potential, positions: np.ndarray, address: s
     if ask is None or ask(positions[:1]) is None:
         raise InputError(
             f"max_training_distance: {address} does not know how far a geometry is from its "
-            "training set; use an sGDML model, or a committee and max_rms_deviation_eV_A"
+            "training set; use a model trained by this version of flexcalc, or a committee and "
+            "max_rms_deviation_eV_A"
         )

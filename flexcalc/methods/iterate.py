@@ -110,10 +110,22 @@ class Recorder:
         log: append-only log of the run.
         every: steps between records.
         render: converts a state to one record of the log.
+        head: first record of the log, None for a log that has none.
+        optional: whether a checkpoint may lack the log, as one of an earlier version does; such
+            recorders come last.
     """
 
-    def __init__(self, log: Log, every: int, render: Callable[[Any], Any]):
+    def __init__(
+        self,
+        log: Log,
+        every: int,
+        render: Callable[[Any], Any],
+        *,
+        head: Any = None,
+        optional: bool = False,
+    ):
         self.log, self.every, self.render = log, every, render
+        self.head, self.optional = head, optional
         self._pending: list[Any] = []
 
     def __call__(self, state: State) -> None:
@@ -123,6 +135,8 @@ class Recorder:
     def flush(self) -> None:
         """Append the pending records to the log."""
         if self._pending:
+            if self.head is not None and not self.log.size:
+                self._pending.insert(0, self.head)
             self.log.extend(self._pending)
             self._pending.clear()
 
@@ -198,6 +212,9 @@ class Checkpoint:
             if type(state.step) is not int or state.step < 0:
                 raise ValueError(f"a step of {state.step!r}")
             lengths = [operator.index(length) for length in facts["logs"]]
+            lacking = self.recorders[len(lengths) :]
+            if all(recorder.optional for recorder in lacking):
+                lengths += [0] * len(lacking)
             if len(lengths) != len(self.recorders) or any(length < 0 for length in lengths):
                 raise ValueError(f"lengths of logs {lengths}")
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:

@@ -11,7 +11,6 @@ from numpy.random import Generator
 from flexcalc.errors import ShapeError
 from flexcalc.fields import Natural, Positive
 from flexcalc.methods.hessian import free_of_motions, hessian, update_hessians
-from flexcalc.methods.optimisers import limit
 from flexcalc.potential import Evaluation, Potential
 
 RIGID_EV_A2 = 1e6
@@ -21,7 +20,19 @@ LIKE = 0.3
 """Overlap with the tangent above which a mode counts as one along the path."""
 
 MIN_TRUST_A = 1e-3
-"""Minimum trust radius, in angstrom."""
+"""Minimum trust radius, in angstrom; a move within it is not taken back."""
+
+GOOD, BAD, REJECTED = 0.25, 0.5, 1.0
+"""Error of the energy that the quadratic model predicts for a move, relative to the changes along
+the climbed mode and the others: below the first the trust radius grows, above the second it
+shrinks, and above the third the move is taken back."""
+
+ROUNDING_EV = 1e-5
+"""Change of the energy below which its error is rounding, and says nothing about the model."""
+
+MOST_SCALED, BISECTIONS = 12, 20
+"""Largest power of ten by which steps are scaled to be within the trust radius, and the number of
+bisections to it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,10 +68,13 @@ class RFO:
 
     The Hessian is computed by finite differences in one batch, updated at every step, and
     recomputed every few steps. The trust radius is adjusted by how well the quadratic model
-    predicts the energy.
+    predicts the energy; a move that it predicts badly is taken back. Steps are shortened to the
+    trust radius along soft modes first, so that stiff bonds stay relaxed while a torsion turns.
 
-    Source: Banerjee, Adams, Simons and Shepard, J. Phys. Chem. 89, 52 (1985),
-    doi:10.1021/j100247a015; updates of the Hessian: see `methods.hessian.update_hessians`.
+    Sources: Banerjee, Adams, Simons and Shepard, J. Phys. Chem. 89, 52 (1985),
+    doi:10.1021/j100247a015; restricted steps: Besalu and Bofill, Theor. Chem. Acc. 100, 265
+    (1998), doi:10.1007/s002140050387; updates of the Hessian: see
+    `methods.hessian.update_hessians`.
     """
 
     kind: ClassVar[str] = "rfo"
@@ -109,72 +123,82 @@ class RFO:
             trust_A=np.full(len(positions), min(self.trust_A, self.longest_trust_A)),
         )
         values, vectors = inner_modes(state.positions, state.hessians)
-        overlap = -np.arange(values.shape[1]) * np.ones(values.shape)
-        if tangents is not None:
-            flat = tangents.reshape(len(tangents), -1)
-            overlap = np.abs(np.einsum("bim,bi->bm", vectors, flat))
-            overlap /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-300)
-            # A path's tangent is approximate: a mode of negative curvature is preferred to one
-            # of positive curvature with more overlap, unless it has hardly any overlap.
-            overlap = overlap + ((values < 0) & (overlap > LIKE))
-        return _with_modes(state, values, vectors, np.argmax(overlap, axis=1))
+        lowest = np.zeros(len(positions), dtype=int)
+        chosen = lowest if tangents is None else _climbed(values, vectors, tangents)
+        return _with_modes(state, values, vectors, chosen)
 
     def step(self, potential: Potential, state: SaddleState, rng: Generator) -> SaddleState:
-        """Move every geometry that has not converged; one potential call for the batch."""
+        """Try a move of every geometry that has not converged; one potential call for the batch.
+
+        A move whose energy the quadratic model has missed is taken back, and the next is shorter.
+        """
         batch = len(state.positions)
         moves, predicted = self._moves(state)
-        positions = state.positions + moves.reshape(state.positions.shape)
-        evaluation = potential(positions)
-        changes = (state.evaluation.forces - evaluation.forces).reshape(batch, -1)
-        found = evaluation.energies - state.evaluation.energies
+        tried = state.positions + moves.reshape(state.positions.shape)
+        found = potential(tried)
+        misses = _misses(found.energies - state.evaluation.energies, predicted)
+        kept = (misses < REJECTED) | (state.trust_A <= MIN_TRUST_A)
+        changes = (state.evaluation.forces - found.forces).reshape(batch, -1)
+        positions = np.where(kept[:, None, None], tried, state.positions)
         renew = self.hessian_every and (state.step + 1) % self.hessian_every == 0
         moved = replace(
             state,
             step=state.step + 1,
             positions=positions,
-            evaluation=evaluation,
+            evaluation=_of_either(kept, found, state.evaluation),
             hessians=hessian(potential, positions)
             if renew
             else update_hessians(state.hessians, moves, changes),
-            trust_A=self._trust(state.trust_A, found, predicted, moves),
+            trust_A=self._trust(state.trust_A, misses, moves),
         )
         values, vectors = inner_modes(moved.positions, moved.hessians)
-        flat = state.modes.reshape(batch, -1)
-        overlap = np.abs(np.einsum("bim,bi->bm", vectors, flat))
-        return _with_modes(moved, values, vectors, np.argmax(overlap, axis=1))
+        return _with_modes(moved, values, vectors, _climbed(values, vectors, state.modes))
 
     def converged(self, state: SaddleState) -> bool:
         """Whether every force is below the tolerance."""
         return bool((state.largest_forces() < self.saddle_force_eV_A).all())
 
     def _moves(self, state: SaddleState) -> tuple[np.ndarray, np.ndarray]:
-        """Moves (batch, 3 atoms) in angstrom, and the predicted changes of energy (batch,)."""
+        """Moves (batch, 3 atoms) in angstrom within the trust radii, and the changes of energy
+        (batch, 2) that the quadratic model predicts for them, along the climbed mode and along
+        the others."""
         batch, shape = len(state.positions), state.positions.shape
         values, vectors = inner_modes(state.positions, state.hessians)
         gradients = -state.evaluation.forces.reshape(batch, -1)
         slopes = np.einsum("bim,bi->bm", vectors, gradients)
-        flat = state.modes.reshape(batch, -1)
-        climbed = np.argmax(np.abs(np.einsum("bim,bi->bm", vectors, flat)), axis=1)
-        steps = rational_steps(values, slopes, climbed)
-        steps[state.largest_forces() < self.saddle_force_eV_A] = 0.0
-        moves = np.einsum("bim,bm->bi", vectors, steps).reshape(shape)
-        moves = _at_most(moves, state.trust_A).reshape(batch, -1)
-        bent = np.einsum("bi,bij,bj->b", moves, state.hessians, moves)
-        return moves, np.einsum("bi,bi->b", gradients, moves) + bent / 2
+        climbed = np.argmax(_overlaps(vectors, state.modes), axis=1)
 
-    def _trust(
-        self, trust_A: np.ndarray, found: np.ndarray, predicted: np.ndarray, moves: np.ndarray
-    ) -> np.ndarray:
-        """The next trust radii (batch,): larger where the model predicted well, else smaller."""
-        off = np.abs(found - predicted)
-        # Below 1e-5 eV the difference is rounding, which says nothing about the model.
-        good = off < np.maximum(0.25 * np.abs(predicted), 1e-5)
-        bad = off > np.maximum(np.abs(predicted), 1e-5)
-        longest = np.sqrt((moves.reshape(len(moves), -1, 3) ** 2).sum(axis=2)).max(axis=1)
-        used = longest > 0.8 * trust_A
-        larger = np.where(good & used, 1.5 * trust_A, trust_A)
+        def steps(scales: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            found = rational_steps(values, slopes, climbed, scales)
+            return found, _longest(np.einsum("bim,bm->bi", vectors, found).reshape(shape))
+
+        least, most = np.zeros(batch), np.full(batch, MOST_SCALED)
+        found, longest = steps(np.ones(batch))
+        free = longest <= state.trust_A
+        if not free.all():
+            for _ in range(BISECTIONS):
+                middle = (least + most) / 2
+                far = steps(10**middle)[1] > state.trust_A
+                least, most = np.where(far, middle, least), np.where(far, most, middle)
+            found = np.where(free[:, None], found, steps(10**most)[0])
+        found[state.largest_forces() < self.saddle_force_eV_A] = 0.0
+        moves = np.einsum("bim,bm->bi", vectors, found)
+        changes = slopes * found + values * found**2 / 2
+        up = changes[np.arange(batch), climbed]
+        return moves, np.stack([up, changes.sum(axis=1) - up], axis=1)
+
+    def _trust(self, trust_A: np.ndarray, misses: np.ndarray, moves: np.ndarray) -> np.ndarray:
+        """The next trust radii (batch,): larger where the model predicted well, else smaller.
+
+        Args:
+            trust_A: (batch,) of the moves.
+            misses: (batch,) errors of the predicted changes, relative to their size.
+            moves: (batch, 3 atoms) in angstrom.
+        """
+        longest = _longest(moves.reshape(len(moves), -1, 3))
+        larger = np.where((misses < GOOD) & (longest > 0.8 * trust_A), 1.5 * trust_A, trust_A)
         smaller = np.maximum(0.4 * longest, MIN_TRUST_A)
-        return np.minimum(np.where(bad, smaller, larger), self.longest_trust_A)
+        return np.minimum(np.where(misses > BAD, smaller, larger), self.longest_trust_A)
 
 
 def inner_modes(positions: np.ndarray, hessians: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -187,18 +211,24 @@ def inner_modes(positions: np.ndarray, hessians: np.ndarray) -> tuple[np.ndarray
     return np.linalg.eigh(free @ hessians @ free + stiff)
 
 
-def rational_steps(values: np.ndarray, slopes: np.ndarray, climbed: np.ndarray) -> np.ndarray:
+def rational_steps(
+    values: np.ndarray, slopes: np.ndarray, climbed: np.ndarray, scales: np.ndarray | float = 1.0
+) -> np.ndarray:
     """Steps (batch, modes) uphill along one mode and downhill along the others.
 
     Args:
         values: (batch, modes) eigenvalues of the Hessian.
         slopes: (batch, modes) gradient along each mode.
         climbed: (batch,) index of the mode to climb.
+        scales: of the step's metric, a common one or (batch,), 1 for a free step; larger ones
+            shorten the steps along soft modes first, and hardly those along stiff modes.
 
-    Source: Banerjee et al. (1985), equations 27 to 31.
+    Sources: Banerjee et al. (1985), equations 27 to 31; for the scale Besalu and Bofill, Theor.
+    Chem. Acc. 100, 265 (1998), doi:10.1007/s002140050387.
     """
+    roots = np.sqrt(np.broadcast_to(scales, len(values)))[:, None]
     rows, modes = np.arange(len(values)), values.shape[1]
-    up_value, up_slope = values[rows, climbed], slopes[rows, climbed]
+    up_value, up_slope = values[rows, climbed], (roots * slopes)[rows, climbed]
     shifts = np.zeros_like(values)
     others = np.ones(values.shape, dtype=bool)
     others[rows, climbed] = False
@@ -206,7 +236,7 @@ def rational_steps(values: np.ndarray, slopes: np.ndarray, climbed: np.ndarray) 
     bordered = np.zeros((len(values), modes + 1, modes + 1))
     inside = np.arange(modes)
     bordered[:, inside, inside] = np.where(others, values, RIGID_EV_A2)
-    bordered[:, -1, :-1] = bordered[:, :-1, -1] = np.where(others, slopes, 0.0)
+    bordered[:, -1, :-1] = bordered[:, :-1, -1] = np.where(others, roots * slopes, 0.0)
     shifts[:] = np.linalg.eigvalsh(bordered)[:, :1]
     shifts[rows, climbed] = (up_value + np.sqrt(up_value**2 + 4 * up_slope**2)) / 2
     gaps = values - shifts
@@ -222,8 +252,38 @@ def _with_modes(
     return replace(state, modes=modes, curvatures=values[rows, chosen])
 
 
-def _at_most(moves: np.ndarray, longest_A: np.ndarray) -> np.ndarray:
-    """Moves (batch, atoms, 3), shortened to the maximum move of an atom in each row."""
-    return np.concatenate(
-        [limit(move[None], float(most)) for move, most in zip(moves, longest_A, strict=True)]
-    )
+def _overlaps(vectors: np.ndarray, directions: np.ndarray) -> np.ndarray:
+    """Overlaps (batch, modes) of eigenvectors with directions (batch, atoms, 3)."""
+    flat = directions.reshape(len(directions), -1)
+    found = np.abs(np.einsum("bim,bi->bm", vectors, flat))
+    return found / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-300)
+
+
+def _climbed(values: np.ndarray, vectors: np.ndarray, directions: np.ndarray) -> np.ndarray:
+    """Index (batch,) of the mode to climb along directions (batch, atoms, 3).
+
+    A mode of negative curvature is preferred to one of positive curvature with more overlap,
+    unless it has hardly any: tangents of paths and modes of the step before are approximate.
+    """
+    overlaps = _overlaps(vectors, directions)
+    return np.argmax(overlaps + ((values < 0) & (overlaps > LIKE)), axis=1)
+
+
+def _misses(found: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Errors (batch,) of predicted changes (batch, parts), relative to the size of their parts."""
+    off = np.abs(found - predicted.sum(axis=1))
+    return np.where(off < ROUNDING_EV, 0.0, off) / np.maximum(abs(predicted).sum(axis=1), 1e-300)
+
+
+def _of_either(first: np.ndarray, one: Evaluation, other: Evaluation) -> Evaluation:
+    """The rows of one evaluation where `first` (batch,), else those of the other."""
+    energies = np.where(first, one.energies, other.energies)
+    forces = np.where(first[:, None, None], one.forces, other.forces)
+    if one.deviation is None or other.deviation is None:
+        return Evaluation(energies, forces)
+    return Evaluation(energies, forces, np.where(first[:, None], one.deviation, other.deviation))
+
+
+def _longest(moves: np.ndarray) -> np.ndarray:
+    """Maximum move (batch,) of an atom of moves (batch, atoms, 3), in angstrom."""
+    return np.sqrt((moves**2).sum(axis=2)).max(axis=1)

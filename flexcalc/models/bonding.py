@@ -16,6 +16,7 @@ from flexcalc.dataset import Dataset
 from flexcalc.errors import FileFormatError, InputError
 from flexcalc.geometry import is_isomorphic, match_atoms
 from flexcalc.geometry.graph import bonded_pairs
+from flexcalc.models.energies import energies_of
 from flexcalc.models.family import TrainedPotential
 from flexcalc.potential import Potential
 
@@ -34,13 +35,16 @@ Kinds = list[tuple[np.ndarray, np.ndarray]]
 
 
 def with_bonding(potential: TrainedPotential, train: Dataset) -> TrainedPotential:
-    """Store the bond graphs of the training frames in the facts of a model."""
+    """Store the bond graphs of the training frames, and the range of their energies, in the facts
+    of a model."""
     found = []
     for _, frames in _kinds(train.numbers, train.positions)[:MAX_KINDS]:
         own = train.energies
         best = frames[0] if own is None else frames[np.argmin(own[frames])]
         found.append(train.positions[best].tolist())
     potential.facts["bonding"] = found
+    if train.energies is not None and len(train):
+        potential.facts["training_energies_eV"] = energies_of(train.energies)
     return potential
 
 

@@ -14,10 +14,12 @@ from typing import ClassVar
 
 import numpy as np
 
+from flexcalc.domain import Domain
 from flexcalc.errors import FileFormatError, InputError
 from flexcalc.models.facts import ModelFacts
-from flexcalc.models.family import TrainedPotential, saves_of
-from flexcalc.models.folder import ModelContent, read_members, read_model, write_model
+from flexcalc.models.family import TrainedPotential, domain_with_parts, model_sha256, saves_of
+from flexcalc.models.folder import ModelContent, joint_sha256, read_members, read_model
+from flexcalc.models.training_set import read_training_set, training_set_arrays
 from flexcalc.potential import Evaluation, Potential, check_molecule, largest_distance
 
 
@@ -69,27 +71,35 @@ class Committee(TrainedPotential):
         )
 
     def distance(self, positions: np.ndarray) -> np.ndarray | None:
-        """The largest distance (batch,) that a member knows."""
-        return largest_distance(self.members, positions)
+        """Its own (batch,), or the largest distance that a member knows."""
+        own = super().distance(positions)
+        return largest_distance(self.members, positions) if own is None else own
 
-    def save(self, folder: Path) -> None:
-        """Write one model folder that holds the members' folders.
+    @property
+    def domain(self) -> Domain | None:
+        """See `domain_with_parts`."""
+        return domain_with_parts(self, self.members)
+
+    def content(self) -> ModelContent:
+        """See `TrainedPotential.content`.
 
         Raises:
-            InputError: a member is no trained model; or the destination is no model folder.
+            InputError: a member is no trained model.
         """
         parts = {f"member-{number}.flex": member for number, member in enumerate(self.members)}
-        write_model(
-            folder,
-            ModelContent(
-                family=self.name,
-                numbers=self.numbers,
-                hyperparameters=self.facts["hyperparameters"],
-                arrays={},
-                facts=self.facts,
-                members=saves_of(parts, self.name),
-            ),
+        return ModelContent(
+            family=self.name,
+            numbers=self.numbers,
+            hyperparameters=self.facts["hyperparameters"],
+            arrays=training_set_arrays(self),
+            facts=self.facts,
+            members=saves_of(parts, self.name),
         )
+
+    def sha256(self) -> str:
+        """See `TrainedPotential.sha256`; empty for a committee of references."""
+        parts = list(map(model_sha256, self.members))
+        return joint_sha256(self.name, *parts) if any(parts) else ""
 
     @classmethod
     def load(cls, folder: Path, loader: Callable[[Path], Potential]) -> Committee:
@@ -102,8 +112,10 @@ class Committee(TrainedPotential):
         Raises:
             FileFormatError: the folder is damaged, or a member is missing or for another molecule.
         """
-        facts, _ = read_model(folder)
+        facts, arrays = read_model(folder)
         paths = read_members(folder, facts)
         if len(paths) < 2:
             raise FileFormatError(f"{folder}: expected the folders of at least two members")
-        return cls([loader(path) for path in paths.values()], facts)
+        committee = cls([loader(path) for path in paths.values()], facts)
+        committee.training_set = read_training_set(folder, committee.numbers, arrays)
+        return committee

@@ -13,13 +13,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, cast
 
+import numpy as np
 from numpy.typing import ArrayLike
 
+from flexcalc.domain import Domain
 from flexcalc.errors import FileFormatError, InputError
 from flexcalc.fields import Address
 from flexcalc.models.facts import ModelFacts
-from flexcalc.models.family import TrainedPotential
-from flexcalc.models.folder import ModelContent, read_members, read_model, write_model
+from flexcalc.models.family import TrainedPotential, model_sha256
+from flexcalc.models.folder import ModelContent, joint_sha256, read_members, read_model
 from flexcalc.potential import Potential, Sum
 
 MODEL, BASELINE = "model.flex", "baseline.flex"
@@ -58,28 +60,38 @@ class DeltaModel(Sum, TrainedPotential):
         self.baseline, self.model = baseline, model
         self.facts = {**model.facts, **(facts or {})}
 
-    def save(self, folder: Path) -> None:
-        """Write one model folder.
+    def distance(self, positions: np.ndarray) -> np.ndarray | None:
+        """That of the model (batch,), which was trained to correct the baseline where it is."""
+        return self.model.distance(positions)
+
+    @property
+    def domain(self) -> Domain | None:
+        """That of the model."""
+        return self.model.domain
+
+    def content(self) -> ModelContent:
+        """See `TrainedPotential.content`.
 
         Raises:
-            InputError: the baseline is no trained model and has no address; or the destination
-                is no model folder.
+            InputError: the baseline is no trained model and has no address.
         """
         check_baseline(self.baseline, self.facts.get("baseline"))
         members = {MODEL: self.model.save}
         if _can_be_saved(self.baseline):
             members[BASELINE] = cast(TrainedPotential, self.baseline).save
-        write_model(
-            folder,
-            ModelContent(
-                family=self.name,
-                numbers=self.numbers,
-                hyperparameters=self.facts.get("hyperparameters", {}),
-                arrays={},
-                facts=self.facts,
-                members=members,
-            ),
+        return ModelContent(
+            family=self.name,
+            numbers=self.numbers,
+            hyperparameters=self.facts.get("hyperparameters", {}),
+            arrays={},
+            facts=self.facts,
+            members=members,
         )
+
+    def sha256(self) -> str:
+        """See `TrainedPotential.sha256`."""
+        baseline = model_sha256(self.baseline) or str(self.facts.get("baseline"))
+        return joint_sha256(self.name, baseline, self.model.sha256())
 
     @classmethod
     def load(cls, folder: Path, loader: MemberLoader) -> DeltaModel:

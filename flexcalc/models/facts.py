@@ -6,8 +6,12 @@ These are the keys of the file. A model has those that make sense for it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict, cast
+from typing import Any, NotRequired, TypedDict, cast
 
+import numpy as np
+
+from flexcalc.domain import Domain
+from flexcalc.errors import FileFormatError
 from flexcalc.storage import JSON
 
 Row = Mapping[str, JSON]
@@ -122,6 +126,31 @@ def baseline_facts(facts: BaselineFacts) -> BaselineFacts:
     return cast(BaselineFacts, {key: value for key, value in known.items() if value is not None})
 
 
+class TrainingEnergies(TypedDict):
+    """Energies of the training frames, in eV; those of the sum, for a model on a baseline."""
+
+    lowest: float
+    highest: float
+    mean: float
+    spread: float
+    """Standard deviation."""
+
+
+class DomainFacts(TypedDict):
+    """Where the errors of a model are known; see `flexcalc.domain.Domain`."""
+
+    limit: float
+    """Distance up to which geometries belong to the domain."""
+    distances: list[float]
+    """Knots of the expected error; empty for a model that was not calibrated."""
+    errors_eV_A: list[float]
+    """Expected root-mean-square error of force components at the knots, in eV/angstrom."""
+    frames: int
+    """Frames that they were calibrated on."""
+    unit: NotRequired[float]
+    """Of the distances of a kernel model, in that of its descriptor."""
+
+
 class ModelFacts(BaselineFacts, total=False):
     """Facts of a model; see the module."""
 
@@ -153,6 +182,11 @@ class ModelFacts(BaselineFacts, total=False):
     """What the training noted."""
     bonding: list[list[list[float]]]
     """Geometries (kinds, atoms, 3) of training frames that are bonded differently."""
+    training_energies_eV: TrainingEnergies
+    """Of models whose training frames have energies."""
+    frames: Mapping[str, str]
+    """Fingerprints of the training and of the validation frames; see `models.frames`."""
+    domain: DomainFacts
     permutations: int
     features: int
     longest_feature_A: float
@@ -179,3 +213,30 @@ class ModelFacts(BaselineFacts, total=False):
     """A row for each background of a mixture."""
     gate: list[str]
     """Coordinates that define the regions; none for all distances."""
+
+
+def domain_in(facts: ModelFacts) -> Domain:
+    """The domain of a model; that of one that was not calibrated where the facts have none.
+
+    Raises:
+        FileFormatError: the entry of the model folder is invalid.
+    """
+    if "domain" not in facts:
+        return Domain()
+    try:
+        entry = facts["domain"]
+        limit, unit = float(entry["limit"]), float(entry.get("unit", 1.0))
+        knots = np.array([entry["distances"], entry["errors_eV_A"]], dtype=float)
+    except (TypeError, ValueError, KeyError, AttributeError):
+        raise FileFormatError(_BAD_DOMAIN) from None
+    rising = bool((np.diff(knots, axis=1) >= 0).all())
+    if knots.ndim != 2 or not (
+        np.isfinite(knots).all() and rising and 0 < limit < np.inf and unit > 0
+    ):
+        raise FileFormatError(_BAD_DOMAIN)
+    return Domain(limit, tuple(knots[0].tolist()), tuple(knots[1].tolist()))
+
+
+_BAD_DOMAIN = (
+    "domain of the model: expected a positive limit, and distances and errors_eV_A that rise"
+)

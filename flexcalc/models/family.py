@@ -8,19 +8,31 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Protocol, Self, cast, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar, Protocol, Self, cast, runtime_checkable
 
 import numpy as np
 from numpy.random import Generator
 
 from flexcalc.dataset import Dataset
+from flexcalc.domain import Domain
 from flexcalc.errors import ConfigError, FileFormatError, InputError
-from flexcalc.models.facts import ErrorRow, FeatureRow, ModelFacts
-from flexcalc.potential import CheckedPotential, Evaluation, Potential, check_molecule
+from flexcalc.models.facts import ErrorRow, FeatureRow, ModelFacts, domain_in
+from flexcalc.models.folder import ModelContent, write_model
+from flexcalc.potential import (
+    CheckedPotential,
+    Evaluation,
+    Potential,
+    check_molecule,
+    check_positions,
+    first_domain,
+)
 from flexcalc.progress import Progress, silent
 from flexcalc.units import KCAL_MOL
+
+if TYPE_CHECKING:
+    from flexcalc.models.training_set import TrainingSet
 
 
 class TrainedPotential(CheckedPotential):
@@ -31,10 +43,60 @@ class TrainedPotential(CheckedPotential):
     """
 
     facts: ModelFacts
+    training_set: TrainingSet | None = None
+    """Its training points, where it does not compare geometries with them itself."""
+
+    def distance(self, positions: np.ndarray) -> np.ndarray | None:
+        """See `CheckedPotential.distance`; None for models of other packages or versions."""
+        if self.training_set is None:
+            return None
+        return self.training_set.distances(check_positions(positions, self.numbers))
+
+    @property
+    def domain(self) -> Domain | None:
+        """Where the errors are known; None where `distance` is."""
+        return None if self.training_set is None else domain_in(self.facts)
 
     @abstractmethod
-    def save(self, folder: Path) -> None:
-        """Write the model as a folder; see `flexcalc.models.folder.write_model`."""
+    def content(self) -> ModelContent:
+        """What the model's folder holds."""
+
+    def save(self, folder: Path, *, overwrite: bool = False) -> None:
+        """Write the model as a folder, such as NAME.flex.
+
+        Args:
+            folder: the destination.
+            overwrite: replace another model that is there.
+
+        Raises:
+            InputError: the destination is not a model folder, or holds another model; or a part
+                of the model cannot be saved.
+        """
+        write_model(Path(folder), self.content(), overwrite=overwrite)
+
+    def sha256(self) -> str:
+        """Hash of all that its energies and forces depend on; the same in memory and on disk."""
+        return self.content().sha256()
+
+
+def model_sha256(potential: Potential) -> str:
+    """Hash of a trained model, or of the file of another package; empty for a reference."""
+    if isinstance(potential, TrainedPotential):
+        return potential.sha256()
+    facts = getattr(potential, "facts", None)
+    return str(facts.get("source_sha256", "")) if isinstance(facts, Mapping) else ""
+
+
+def domain_with_parts(model: TrainedPotential, parts: Iterable[Potential]) -> Domain | None:
+    """The domain of a model that is made of others; theirs where it was not calibrated itself.
+
+    Args:
+        model: whose own training points, or those of its parts, tell distances.
+        parts: that it asks for distances where it has no training points of its own.
+    """
+    if model.training_set is None and "domain" not in model.facts:
+        return first_domain(parts)
+    return domain_in(model.facts)
 
 
 def saves_of(parts: Mapping[str, Potential], owner: str) -> dict[str, Callable[[Path], None]]:

@@ -48,6 +48,13 @@ OWN = (
 """Keys of model.json that `write_model` sets itself."""
 
 
+OF_THE_MODEL = (
+    *("family", "numbers", "hyperparameters", "files", "baseline", "baseline_sha256"),
+    *("gate", "init_args"),
+)
+"""Keys of model.json that energies and forces depend on."""
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ModelContent:
     """What a model folder holds.
@@ -70,16 +77,35 @@ class ModelContent:
     files: Mapping[str, bytes] = field(default_factory=dict)
     members: Mapping[str, Callable[[Path], None]] = field(default_factory=dict)
 
+    def sha256(self) -> str:
+        """Hash of all but the facts and the members: of what energies and forces depend on."""
+        numbers, other = list(map(int, self.numbers)), dict(self.hyperparameters)
+        head = [self.family, numbers, other, self.facts.get("gate"), self.facts.get("init_args")]
+        digest = hashlib.sha256(json.dumps(head, sort_keys=True).encode())
+        for name, array in sorted(self.arrays.items()):
+            array = np.ascontiguousarray(array)
+            digest.update(f"{name}{array.dtype}{array.shape}".encode())
+            digest.update(array.tobytes())
+        for name, data in sorted(self.files.items()):
+            digest.update(name.encode() + data)
+        return digest.hexdigest()
 
-def write_model(folder: Path, content: ModelContent) -> None:
+
+def joint_sha256(*parts: str) -> str:
+    """Hash of the hashes of the parts of a model."""
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def write_model(folder: Path, content: ModelContent, *, overwrite: bool = True) -> None:
     """Write a model folder atomically: a new folder next to the destination, then a rename.
 
     Args:
         folder: the destination; a model folder there is replaced.
         content: of the folder.
+        overwrite: replace another model too, not only an earlier copy of this one.
 
     Raises:
-        InputError: the destination exists and is not a model folder.
+        InputError: the destination exists and is not a model folder, or holds another model.
         OSError: the disk is full or not writable; the old model stays.
     """
     folder = Path(folder)
@@ -113,6 +139,11 @@ def write_model(folder: Path, content: ModelContent) -> None:
                 name: sha256_file(fresh / name / FACTS) for name in content.members
             }
         write_json(fresh / FACTS, summary | {"sha256": _digest(summary)})
+        if not overwrite and not _is_free(folder) and not is_same_model(folder, fresh):
+            raise InputError(
+                f"{folder}: holds another model; choose another name, remove it, or ask to "
+                "overwrite it (overwrite=True, --overwrite)"
+            )
         _replace(folder, fresh)
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)
@@ -229,17 +260,34 @@ def check_arrays(
 
 
 def _check_destination(folder: Path) -> None:
-    if not folder.exists() and not folder.is_symlink():
+    if _is_free(folder):
         return
     if folder.is_dir() and not folder.is_symlink():
-        if not any(folder.iterdir()):
-            return
         try:
             if read_json(folder / FACTS)["format"] == FORMAT:
                 return
         except (OSError, FileFormatError, KeyError, TypeError):
             pass  # no model of ours: refused below
     raise InputError(f"{folder}: exists and is not a model folder; choose another name")
+
+
+def _is_free(folder: Path) -> bool:
+    """Whether there is nothing at a place, or an empty folder."""
+    if folder.is_dir() and not folder.is_symlink():
+        return not any(folder.iterdir())
+    return not os.path.lexists(folder)
+
+
+def is_same_model(first: Path, second: Path) -> bool:
+    """Whether two model folders hold the same model, whatever else their model.json says."""
+    try:
+        one, other = read_facts(first), read_facts(second)
+    except FileFormatError:
+        return False
+    return all(one.get(key) == other.get(key) for key in OF_THE_MODEL) and all(
+        is_same_model(first / name, second / name)
+        for name in {*one.get("members", ()), *other.get("members", ())}
+    )
 
 
 def _replace(folder: Path, fresh: Path) -> None:

@@ -9,6 +9,7 @@ from flexcalc.display import html
 from flexcalc.display.numbers import duration, number
 from flexcalc.reports.folder import RunFolder
 from flexcalc.results.base import Result
+from flexcalc.results.coverage import Coverage
 from flexcalc.store import Store
 
 SECONDS = "seconds"
@@ -25,6 +26,13 @@ def cards(result: Result, run: RunFolder) -> str:
     seconds = run.value(SECONDS)
     taken = [] if seconds is None else [html.Card("time taken", duration(seconds))]
     return html.cards([*result.cards(), *taken])
+
+
+def coverage_note(coverage: Coverage | None) -> str:
+    """A note on a run that left the training data of its model; nothing for others."""
+    if coverage is None or not coverage.left:
+        return ""
+    return html.notes([f"{coverage.summary()}."])
 
 
 def everything(results: Mapping[str, Any]) -> str:

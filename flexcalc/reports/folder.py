@@ -17,6 +17,7 @@ from flexcalc.errors import FileFormatError, FlexcalcError, InputError
 from flexcalc.files import read_first, read_frames, read_last
 from flexcalc.files.archive import Archive
 from flexcalc.files.tables import csv_blocks
+from flexcalc.reports.exports import Columns
 from flexcalc.storage import read_text
 
 COMMANDS = (
@@ -40,6 +41,7 @@ class RunFolder:
 
     Attributes:
         problems: a line for each file that is there and cannot be read; it grows with reading.
+        tables: what the sections export as tables/NAME.csv, by name: columns by their heads.
         results: what results.json holds; empty while there is none.
         command: the command that made the folder.
 
@@ -52,6 +54,7 @@ class RunFolder:
         if not self.path.is_dir():
             raise InputError(f"{path}: expected a run folder, found no such folder")
         self.problems: list[str] = []
+        self.tables: dict[str, Columns] = {}
         found = self.json("results.json")
         self.results: dict[str, Any] = found if isinstance(found, dict) else {}
         self.command = self._command()

@@ -9,10 +9,12 @@ from types import ModuleType
 
 from flexcalc.dataset import Dataset
 from flexcalc.display import html, molecule
+from flexcalc.display.drawing import collected
 from flexcalc.display.numbers import formula as lowered
 from flexcalc.errors import InputError
 from flexcalc.potential import formula
 from flexcalc.reports import facts
+from flexcalc.reports.exports import write_figures, write_tables
 from flexcalc.reports.folder import COMMANDS, RunFolder
 from flexcalc.reports.sections import (
     benchmark,
@@ -70,14 +72,17 @@ FACES = (
 LOG_LINES = 40
 
 
-def write_report(folder: Path) -> Path:
+def write_report(folder: Path, *, exports: bool = True) -> Path:
     """Write `report.html` into a run folder: one page that needs nothing else.
 
-    A folder of a run that is going on, or lacks files, gives a page of what there is.
+    A folder of a run that is going on, or lacks files, gives a page of what there is. The plots
+    are written to `figures` too, and the numbers to `tables`; those of a demo stand in the folders
+    of its steps.
 
     Args:
         folder: the --output of a command, or of a demo; or a folder of runs of `flexcalc path`,
             which are compared.
+        exports: also write figures and tables.
 
     Returns:
         The path of the page.
@@ -87,9 +92,29 @@ def write_report(folder: Path) -> Path:
     """
     folder = Path(folder)
     runs = mechanisms.path_runs(folder)
-    if len(runs) > 1 and not ((folder / "results.json").exists() or (folder / "run.toml").exists()):
-        return _written(folder, _comparison(folder, runs))
-    run = RunFolder(folder)
+    with collected() as drawings:
+        if len(runs) > 1 and not _has_run(folder):
+            page, tables, of_steps = _comparison(folder, runs), mechanisms.tables(runs), False
+        else:
+            run = RunFolder(folder)
+            page, tables, of_steps = _page(run), run.tables, run.command == "demo"
+    target = folder / "report.html"
+    try:
+        atomic_write(target, page)
+    except OSError as error:
+        raise InputError(f"{target}: cannot be written: {error.strerror}") from None
+    if exports and not of_steps:
+        write_figures(folder, drawings)
+        write_tables(folder, tables)
+    return target
+
+
+def _has_run(folder: Path) -> bool:
+    return (folder / "results.json").exists() or (folder / "run.toml").exists()
+
+
+def _page(run: RunFolder) -> str:
+    """The page of a run."""
     if run.command == "demo":
         parts = {one: part for one in COMMANDS if (part := run.part(one)) is not None}
     else:
@@ -99,16 +124,7 @@ def write_report(folder: Path) -> Path:
     body = _notices(run) + "".join(sections.values())
     if run.command == "demo":
         body += _about(run)
-    return _written(folder, html.page(_title(run), head, body, _footer()))
-
-
-def _written(folder: Path, page: str) -> Path:
-    target = folder / "report.html"
-    try:
-        atomic_write(target, page)
-    except OSError as error:
-        raise InputError(f"{target}: cannot be written: {error.strerror}") from None
-    return target
+    return html.page(_title(run), head, body, _footer())
 
 
 def _comparison(folder: Path, runs: Mapping[str, RunFolder]) -> str:

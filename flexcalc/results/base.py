@@ -78,13 +78,14 @@ class Stop:
     positions: np.ndarray
 
 
-def part(kind: type[Figures]) -> Any:
+def part(kind: type[Figures], prefix: str = "") -> Any:
     """Declare a field that holds further figures, whose keys stand among those of the result.
 
     Args:
         kind: class of the part; the field is None where results.json does not have its keys.
+        prefix: of its keys there, where the result has another part of the same kind.
     """
-    return field(default=None, metadata={"part": kind})
+    return field(default=None, metadata={"part": kind, "prefix": prefix})
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
@@ -115,8 +116,9 @@ class Figures:
             elif item.default is MISSING:
                 raise FileFormatError(f"{store.where('results.json')}: expected {key}")
         for item in _parts(cls):
-            if item.metadata["part"].stand_in(found):
-                values[item.name] = item.metadata["part"].from_dict(found, store)
+            own = _keys_of_part(item, found)
+            if item.metadata["part"].stand_in(own):
+                values[item.name] = item.metadata["part"].from_dict(own, store)
         return values
 
     @classmethod
@@ -135,17 +137,17 @@ class Figures:
             value = _frozen(found.get(key))
             values[item.name] = value if _fits(value, hints[item.name]) else None
         for item in _parts(cls):
-            kind = item.metadata["part"]
-            if any(key in found for _, key in _declared(kind)):
-                values[item.name] = kind.from_damaged(found, store)
+            kind, own = item.metadata["part"], _keys_of_part(item, found)
+            if any(key in own for _, key in _declared(kind)):
+                values[item.name] = kind.from_damaged(own, store)
         return values
 
     def to_dict(self) -> dict[str, JSON]:
         """The figures as results.json has them; those that are not known are left out."""
         found = {key: getattr(self, item.name) for item, key in _declared(type(self))}
         known = {key: _plain(value) for key, value in found.items() if value is not None}
-        for one in self._known_parts():
-            known |= one.to_dict()
+        for prefix, one in self._known_parts():
+            known |= {prefix + key: value for key, value in one.to_dict().items()}
         return known
 
     def figures(self) -> Iterator[Figure]:
@@ -154,12 +156,13 @@ class Figures:
             value = getattr(self, item.name)
             if item.metadata["label"] and isinstance(value, bool | int | float | str):
                 yield Figure(key, item.metadata["label"], value, item.metadata["unit"])
-        for one in self._known_parts():
-            yield from one.figures()
+        for prefix, one in self._known_parts():
+            yield from (item._replace(key=prefix + item.key) for item in one.figures())
 
-    def _known_parts(self) -> list[Figures]:
-        held = [getattr(self, item.name) for item in _parts(type(self))]
-        return [one for one in held if one is not None]
+    def _known_parts(self) -> list[tuple[str, Figures]]:
+        """The parts that are known, and the prefixes of their keys."""
+        held = [(item.metadata["prefix"], getattr(self, item.name)) for item in _parts(type(self))]
+        return [(prefix, one) for prefix, one in held if one is not None]
 
     def summary(self) -> str:
         """The figures in one line."""
@@ -185,6 +188,11 @@ class Result(Figures):
 
     store: Store
     stopped: Stop | None = None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What to know before the result is used, a line each."""
+        return ()
 
     @classmethod
     def from_dict(cls, found: Mapping[str, Any], store: Store) -> Self:
@@ -268,6 +276,7 @@ class Result(Figures):
             view = molecule.look(geometry.numbers, geometry.positions)
             picture = molecule.picture(view, 0, f"flexcalc-{known}", f"The molecule {known}")
         notes = [] if self.stopped is None else [f"Stopped: {self.stopped.message}"]
+        notes += [f"Warning: {one}" for one in self.warnings]
         body = html.notes(notes) + html.cards(self.cards())
         return html.in_notebook(f"flexcalc {self.command}", title, body, picture)
 
@@ -288,7 +297,16 @@ def _all_declared(cls: type) -> Iterator[tuple[Field, str]]:
     """The figures of a result and of its parts, with their keys."""
     yield from _declared(cls)
     for item in _parts(cls):
-        yield from _all_declared(item.metadata["part"])
+        for one, key in _all_declared(item.metadata["part"]):
+            yield one, item.metadata["prefix"] + key
+
+
+def _keys_of_part(item: Field, found: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What results.json has under the keys of a part, without their prefix."""
+    prefix = item.metadata["prefix"]
+    return {
+        key.removeprefix(prefix): value for key, value in found.items() if key.startswith(prefix)
+    }
 
 
 def labels_of(cls: type) -> dict[str, tuple[str, str]]:
@@ -378,3 +396,5 @@ class MoleculeResult(Result):
     """Atoms whose masses are not the standard ones."""
     atom_map: tuple[int, ...] | None = figure("", default=None)
     """Order (atoms,) in which the atoms of the start were put to be those of the model."""
+    warnings: tuple[str, ...] = figure("", default=())
+    """What is implausible in the result, a line each (`analysis/plausibility.py`)."""

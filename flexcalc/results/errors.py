@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, get_args
 
 import numpy as np
@@ -17,14 +17,18 @@ from flexcalc.analysis.accuracy import (
     Regions,
     badness,
     key_of,
+    sound_numbers,
 )
 from flexcalc.analysis.accuracy import Errors as QuantityErrors
 from flexcalc.dataset import Dataset
 from flexcalc.display import figures
 from flexcalc.display.drawing import Drawing
+from flexcalc.display.numbers import counted
 from flexcalc.display.rows import dicts
 from flexcalc.errors import FileFormatError, InputError
-from flexcalc.results.base import Figure, Result, figure, frame_of_rows
+from flexcalc.results.base import Figure, Result, figure, frame_of_rows, part
+from flexcalc.results.domain_errors import DomainErrors
+from flexcalc.storage import JSON
 from flexcalc.store import Store
 from flexcalc.units import KCAL_MOL
 
@@ -44,6 +48,56 @@ LABELS = {
 
 UNITS = {"force": "kcal/mol/A", "energy": "kcal/mol"}
 """Quantities of labels, and the units that they are shown in."""
+
+
+TRAINING, VALIDATION, UNSEEN = "training", "validation", "unseen"
+"""What frames were to a model."""
+
+
+@dataclass(frozen=True)
+class UsedErrors:
+    """Errors on the frames that had one use in the training of a model.
+
+    Args:
+        frames: number of them.
+        force: errors in eV/angstrom; None without forces.
+        energy: errors in eV; None without energies.
+    """
+
+    frames: int
+    force: QuantityErrors | None
+    energy: QuantityErrors | None
+
+    def to_dict(self) -> dict[str, JSON]:
+        """Number and errors under flat keys."""
+        keys: dict[str, JSON] = {"frames": self.frames}
+        for name, per in PARTS.items():
+            errors: QuantityErrors | None = getattr(self, name)
+            keys |= {} if errors is None else errors.to_dict(name, per)
+        return keys
+
+    @classmethod
+    def from_dict(cls, keys: Mapping[str, Any]) -> Self:
+        """The errors that `to_dict` gave.
+
+        Raises:
+            KeyError: they have no number.
+        """
+        found = {name: QuantityErrors.from_dict(keys, name, per) for name, per in PARTS.items()}
+        return cls(keys["frames"], **found)
+
+    def rmse(self) -> list[str]:
+        """The root-mean-square errors with their units."""
+        known = {name: getattr(self, name) for name in UNITS}
+        return [
+            f"{name} RMSE {errors.rmse / KCAL_MOL:.3f} {UNITS[name]}"
+            for name, errors in known.items()
+            if errors is not None
+        ]
+
+
+PARTS = {"force": FORCE, "energy": ENERGY}
+"""Quantities of `UsedErrors`, and what follows the unit in their keys."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
@@ -72,12 +126,25 @@ class Errors(Result):
     """Address of the potential, or the class of one that was given as an object."""
     atom_map: tuple[int, ...] | None = figure("", default=None)
     """Order (atoms,) in which the atoms of the frames were put to be those of the model."""
+    level: str | None = figure("labels by", default=None)
+    """Level of theory of the labels, such as the address of the reference; None if unknown."""
+    repeated_frames: int = figure("repeated frames", default=0)
+    """Frames with the geometry of an earlier one."""
+    trained_on: int | None = figure("frames that the model was trained on", default=None)
+    """Frames of the dataset that the model was trained on; None where it does not know them."""
+    validated_on: int | None = figure("frames that chose its hyperparameters", default=None)
+    """Frames of the dataset that were validation frames of the model."""
     accuracy: Accuracy
     """All errors, in eV and eV/angstrom."""
+    by_use: Mapping[str, UsedErrors] = field(default_factory=dict)
+    """Errors on "training", "validation" and "unseen" frames apart; empty where all are unseen, or
+    where it is not known."""
     further: tuple[Errors, ...] = ()
     """Errors of the second and all further potentials."""
     index: int = 0
     """Number of the potential among several, from 0."""
+    domain: DomainErrors | None = part(DomainErrors)
+    """Errors inside and outside the domain of the model; None for a potential without one."""
 
     @property
     def models(self) -> tuple[Errors, ...]:
@@ -141,12 +208,26 @@ class Errors(Result):
     @property
     def warnings(self) -> tuple[str, ...]:
         """Warnings for the user, such as a unit that seems wrong, one line each."""
-        return self.accuracy.warnings
+        return (*self.accuracy.warnings, *self._of_seen_frames())
+
+    def _of_seen_frames(self) -> Iterator[str]:
+        """That errors on frames of the training tell little of those on new geometries."""
+        trained, validated = self.trained_on or 0, self.validated_on or 0
+        used = [
+            *([f"{trained} were training frames"] if trained else []),
+            *([f"{validated} were validation frames"] if validated else []),
+        ]
+        if used:
+            yield (
+                f"of the {self.frames} frames {' and '.join(used)} of {self.model}: errors on "
+                "them are lower than on new geometries"
+            )
 
     @property
     def parity(self) -> dict[str, np.ndarray]:
         """energies_predicted and energies_reference (frames,) in eV, forces_predicted and
-        forces_reference (frames, atoms, 3) in eV/angstrom; those of the reference if known."""
+        forces_reference (frames, atoms, 3) in eV/angstrom; those of the reference if known. For a
+        model with a domain also distances (frames,) to its training set."""
         return self.store.get(PARITY.format(self.index)) or {}
 
     @property
@@ -156,12 +237,24 @@ class Errors(Result):
 
     def table(self) -> dict[str, Any]:
         """All errors of this potential alone, as errors.json has them."""
-        mapped = {} if self.atom_map is None else {"atom_map": self.atom_map}
-        return {"model": self.model, **self.accuracy.to_dict(), **mapped}
+        known: dict[str, Any] = {
+            "atom_map": self.atom_map,
+            "trained_on": self.trained_on,
+            "validated_on": self.validated_on,
+            "by_use": {use: one.to_dict() for use, one in self.by_use.items()} or None,
+        }
+        rest = {key: value for key, value in known.items() if value is not None}
+        domain = {} if self.domain is None else self.domain.to_dict()
+        return {"model": self.model, **self.accuracy.to_dict(), **rest, **domain}
 
     def to_dict(self) -> dict[str, Any]:
         """The errors as results.json has them: those of regions, elements and atoms left out."""
-        found = {"dataset": self.dataset, **_flat(self.table())}
+        found = {
+            "dataset": self.dataset,
+            **({} if self.level is None else {"level": self.level}),
+            "repeated_frames": self.repeated_frames,
+            **_flat(self.table()),
+        }
         if self.further:
             found["models"] = [_flat(one.table()) for one in self.models]
         return found
@@ -179,10 +272,21 @@ class Errors(Result):
                 cls(
                     store=store,
                     dataset=found["dataset"],
+                    level=found.get("level"),
+                    repeated_frames=found.get("repeated_frames", 0),
+                    trained_on=table.get("trained_on"),
+                    validated_on=table.get("validated_on"),
+                    by_use={
+                        use: UsedErrors.from_dict(one)
+                        for use, one in table.get("by_use", {}).items()
+                    },
                     model=table["model"],
                     accuracy=Accuracy.from_dict(table),
                     atom_map=tuple(table["atom_map"]) if "atom_map" in table else None,
                     index=index,
+                    domain=DomainErrors.from_dict(table, store)
+                    if DomainErrors.stand_in(table)
+                    else None,
                 )
                 for index, table in enumerate(tables)
             ]
@@ -197,7 +301,8 @@ class Errors(Result):
         What is missing, or not of its type, is None, or not-a-number among the errors; tables are
         empty; nothing is raised.
         """
-        dataset = cls._sound_values(found, store)["dataset"]
+        sound = cls._sound_values(found, store)
+        of_all = {key: sound[key] for key in ("dataset", "level", "repeated_frames")}
         rows = dicts(found.get("models")) or [found]
         return joined(
             [
@@ -205,7 +310,8 @@ class Errors(Result):
                     store=store,
                     accuracy=Accuracy.from_damaged(row),
                     index=index,
-                    **{**cls._sound_values(row, store), "dataset": dataset},
+                    by_use=_sound_uses(row.get("by_use")),
+                    **{**cls._sound_values(row, store), **of_all},
                 )
                 for index, row in enumerate(rows)
             ]
@@ -282,10 +388,13 @@ class Errors(Result):
         return None
 
     def summary(self) -> str:
-        """The errors in one line; of several potentials the one with the lowest RMSE."""
+        """The errors in one line; of several potentials the one with the lowest RMSE.
+
+        RMSE on unseen frames, of a potential that has seen others.
+        """
         if not self.further:
             return self.line()
-        best = min(self.models, key=lambda one: (one.accuracy.force or one.energies).rmse)
+        best = min(self.models, key=lambda one: one._rmse())
         return f"lowest RMSE of {len(self.models)} potentials: {best.line()}"
 
     def line(self) -> str:
@@ -298,12 +407,47 @@ class Errors(Result):
                     value / KCAL_MOL for value in (errors.mae, errors.rmse, errors.maximum)
                 )
                 parts.append(f"{name} MAE {mae:.3f} RMSE {rmse:.3f} max {largest:.2f} {unit}")
-        return f"{self.model} on {self.frames} frames: {'; '.join(parts)}"
+        if self.domain is not None and self.domain.left:
+            parts.append(self.domain.summary())
+        return f"{self.model} on {self.frames} frames: {'; '.join([*parts, *self._unseen_line()])}"
+
+    def _unseen_line(self) -> Iterator[str]:
+        """The errors on unseen frames, where others were seen."""
+        unseen = self.by_use.get(UNSEEN)
+        if unseen is not None:
+            frames = counted(unseen.frames, "frame")
+            yield f"on the {frames} not used in its training: {', '.join(unseen.rmse())}"
+        elif self.by_use:
+            yield "all of these frames were used in its training"
+
+    def _rmse(self) -> float:
+        """RMSE of the forces, or else of the energies, on unseen frames if there are any."""
+        shown = self.by_use.get(UNSEEN, self.accuracy)
+        return (shown.force or shown.energy or self.energies).rmse
+
+
+def repeated_text(repeated: int, frames: int) -> str:
+    """Text about frames with the geometry of an earlier one, however it is turned."""
+    return f"{repeated} of {frames} frames repeat the geometry of another one"
 
 
 def joined[E: Errors](models: Sequence[E]) -> E:
     """The errors of the first of several potentials, with those of all others."""
     return replace(models[0], further=tuple(models[1:]))
+
+
+def _sound_uses(found: Any) -> dict[str, UsedErrors]:
+    """Errors by use of a file that may be damaged; damaged ones are left out."""
+    rows = {
+        use: sound_numbers(one)
+        for use, one in (found.items() if isinstance(found, Mapping) else ())
+        if isinstance(one, Mapping)
+    }
+    return {
+        use: UsedErrors.from_dict(rows[use])
+        for use in (TRAINING, VALIDATION, UNSEEN)
+        if type(rows.get(use, {}).get("frames")) is int
+    }
 
 
 def _flat(table: Mapping[str, Any]) -> dict[str, Any]:

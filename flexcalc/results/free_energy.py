@@ -14,7 +14,8 @@ from flexcalc.dataset import Dataset
 from flexcalc.display import free_energy
 from flexcalc.display.drawing import Drawing
 from flexcalc.files import plumed
-from flexcalc.results.base import MoleculeResult, data_frame, figure
+from flexcalc.results.base import MoleculeResult, data_frame, figure, part
+from flexcalc.results.coverage import Coverage
 from flexcalc.units import KCAL_MOL
 
 SURFACE, PROFILE = "surface.npz", "umbrella.npz"
@@ -44,6 +45,12 @@ class Sampled(MoleculeResult):
     """Timesteps per second of wall time."""
     ns_per_day: float = figure("of all replicas together", "ns/day")
     """Time simulated by all replicas together per day of wall time, in ns."""
+    coverage: Coverage | None = part(Coverage)
+    """How far the replicas went from the training data; None without a domain."""
+
+    def _covered(self) -> str:
+        """What the last line says of the training data."""
+        return "" if self.coverage is None else f"; {self.coverage.summary()}"
 
     @property
     def frames(self) -> Dataset:
@@ -64,6 +71,7 @@ class FreeEnergySurface(Sampled):
         *("isotopes", "verdict", "basins", "basin_difference_kcal_mol"),
         *("basin_difference_reweighted_kcal_mol", "basin_difference_error_kcal_mol"),
         *("drift_kcal_mol", "walkers", "hills", "time_ps", "temperature_mean_K", "ns_per_day"),
+        "largest_distance",
     )
 
     method: str = figure("method")
@@ -107,7 +115,7 @@ class FreeEnergySurface(Sampled):
         line = "" if self.verdict_line is None else f"{self.verdict_line}; "
         return (
             f"{line}{self.walkers} walkers, {self.time_ps:g} ps each, {self.hills} hills; "
-            f"{self.steps_per_second:.0f} steps/s, {self.ns_per_day:.3g} ns/day"
+            f"{self.steps_per_second:.0f} steps/s, {self.ns_per_day:.3g} ns/day{self._covered()}"
         )
 
     def with_study(self, found: Study) -> Self:
@@ -133,7 +141,8 @@ class FreeEnergySurface(Sampled):
     @property
     def arrays(self) -> dict[str, np.ndarray]:
         """The arrays of surface.npz: nodes_0 (and on) of each coordinate, surface and errors in
-        eV, basins, minima, time_fs and differences in eV."""
+        eV, basins, minima, time_fs and differences in eV; for a model with a domain also outside,
+        the share of the records around a node that left the training data."""
         return self.store.get(SURFACE) or {}
 
     @property
@@ -170,7 +179,7 @@ class FreeEnergyProfile(Sampled):
     headline: ClassVar[tuple[str, ...]] = (
         *("isotopes", "windows", "time_ps", "samples", "independent_samples", "least_overlap"),
         *("windows_apart", "highest_kcal_mol", "highest_error_kcal_mol", "temperature_mean_K"),
-        "ns_per_day",
+        *("ns_per_day", "largest_distance"),
     )
 
     windows: int = figure("windows")
@@ -204,7 +213,7 @@ class FreeEnergyProfile(Sampled):
             )
         return (
             f"{self.windows} windows, {self.time_ps:g} ps each, {found}"
-            f"{self.steps_per_second:.0f} steps/s, {self.ns_per_day:.3g} ns/day"
+            f"{self.steps_per_second:.0f} steps/s, {self.ns_per_day:.3g} ns/day{self._covered()}"
         )
 
     def with_study(self, found: UmbrellaStudy) -> Self:

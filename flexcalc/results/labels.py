@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 
+CONFORMERS = "conformers.xyz"
+
+
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Labels(Result):
     """Geometries with energies and forces of a reference, in the order they were sampled.
@@ -54,6 +57,12 @@ class Labels(Result):
     def quarantine(self) -> Dataset | None:
         """The geometries without a label, with the tag `reason`; None where there are none."""
         return self.store.get(QUARANTINE)
+
+    @cached_property
+    def conformers(self) -> Dataset | None:
+        """The relaxed conformers of a SMILES with their energies by the reference, lowest first;
+        None where no start was a SMILES."""
+        return self.store.get(CONFORMERS)
 
     def to_dataset(self) -> Dataset:
         """The labelled frames; see `dataset`."""

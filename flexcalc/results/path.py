@@ -13,6 +13,7 @@ from flexcalc.display.drawing import Drawing
 from flexcalc.potential import Potential
 from flexcalc.registry import load
 from flexcalc.results.base import MoleculeResult, data_frame, figure, part
+from flexcalc.results.coverage import Coverage, outside_of
 from flexcalc.results.saddle import Saddle
 from flexcalc.units import KCAL_MOL
 
@@ -37,6 +38,7 @@ class Path(MoleculeResult):
     headline: ClassVar[tuple[str, ...]] = (
         *("barrier_kcal_mol", "barrier_reference_kcal_mol", "barrier_error_kcal_mol"),
         *("profile_max_error_kcal_mol", "image_count", "steps", "force_residual_eV_A"),
+        "largest_distance",
     )
 
     method: str = figure("method")
@@ -96,6 +98,8 @@ class Path(MoleculeResult):
         "deviation of the committee there", "eV/A", default=None
     )
     """Largest deviation of a committee's forces on an atom of that image, in eV/angstrom."""
+    coverage: Coverage | None = part(Coverage)
+    """How far the images are from the training data; None without a domain."""
     saddle: Saddle | None = part(Saddle)
     """The saddle that the highest image was refined to, where that was asked for."""
     training_points: int | None = figure("training points", default=None)
@@ -115,11 +119,15 @@ class Path(MoleculeResult):
         )
         if self.barrier_error_kcal_mol is not None:
             line += f"; error of the barrier {self.barrier_error_kcal_mol:+.3f} kcal/mol"
+        if self.coverage is not None:
+            line += f"; {self.coverage.summary()}"
+        if self.saddle is not None and self.saddle.coverage is not None:
+            line += f"; saddle: {self.saddle.coverage.summary()}"
         return line
 
     def to_dataset(self) -> Dataset:
-        """The images with the labels of the model; the tags `image` and `coordinate`, the length
-        along the path in angstrom."""
+        """The images with the labels of the model; the tags `image`, `coordinate`, the length
+        along the path in angstrom, and `distance` to the training data, where it is known."""
         return self.store.get(PATH)
 
     @property
@@ -177,7 +185,10 @@ class Path(MoleculeResult):
         """The energy profile, with that of the reference where it is known."""
         images, relabelled = self.to_dataset(), self.relabelled
         reference = None if relabelled is None else relabelled.energies
-        return figures.energy_profile(images.tags["coordinate"], images.labels()[0], reference)
+        outside = outside_of(self.coverage, images)
+        return figures.energy_profile(
+            images.tags["coordinate"], images.labels()[0], reference, outside
+        )
 
     def to_frame(self) -> Any:
         """A pandas table with a row for each image."""
@@ -192,4 +203,6 @@ class Path(MoleculeResult):
         errors = self.profile_error_kcal_mol
         if errors is not None:
             columns["error_kcal_mol"] = errors
+        if "distance" in data.tags:
+            columns["distance"] = data.tags["distance"]
         return data_frame(columns)

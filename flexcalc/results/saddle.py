@@ -17,6 +17,7 @@ from flexcalc.files.tables import csv_blocks
 from flexcalc.masses import atomic_masses
 from flexcalc.methods.hessian import Vibrations
 from flexcalc.results.base import MoleculeResult, data_frame, figure, part
+from flexcalc.results.coverage import Coverage
 from flexcalc.results.rates import SIDES, Rates
 from flexcalc.storage import JSON
 
@@ -46,10 +47,13 @@ class Saddle(MoleculeResult):
     headline: ClassVar[tuple[str, ...]] = (
         *("isotopes", "barrier_kcal_mol", "barrier_back_kcal_mol", "imaginary_frequency_cm"),
         *("barrier_error_kcal_mol", "gibbs_activation_kcal_mol", "half_life_s", "steps"),
+        "largest_distance",
     )
 
     symmetry_numbers: Mapping[str, int] | None = None
 
+    warnings: tuple[str, ...] = figure("", key="saddle_warnings", default=())
+    """What is implausible in the saddle, a line each."""
     converged: bool = figure("converged", key="saddle_converged")
     """Whether no atom's force is longer than asked for."""
     steps: int = figure("steps to the saddle", key="saddle_steps")
@@ -126,6 +130,8 @@ class Saddle(MoleculeResult):
         default=None,
     )
     """Largest deviation of a committee's forces on an atom at the saddle, in eV/angstrom."""
+    coverage: Coverage | None = part(Coverage, prefix="saddle_")
+    """How far saddle and minima are from the training data; None without a domain."""
     low_modes: LowModes | None = figure("low modes", default=None)
     """How vibrations below 100 cm^-1 were treated in the rates."""
     first_rates: Rates | None = part(Rates)
@@ -159,7 +165,9 @@ class Saddle(MoleculeResult):
                 f"; barriers {self.barrier_kcal_mol:.2f} and {self.barrier_back_kcal_mol:.2f} "
                 "kcal/mol"
             )
-        return line if self.first_rates is None else f"{line}; {self.first_rates.summary()}"
+        if self.first_rates is not None:
+            line += f"; {self.first_rates.summary()}"
+        return line if self.coverage is None else f"{line}; {self.coverage.summary()}"
 
     def to_dataset(self) -> Dataset:
         """The saddle as one labelled frame."""

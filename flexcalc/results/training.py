@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from flexcalc.dataset import Dataset
-from flexcalc.display import training
+from flexcalc.display import numbers, training
 from flexcalc.display.drawing import Drawing
 from flexcalc.display.rows import dicts
 from flexcalc.display.training import SIGMA
 from flexcalc.errors import InputError
 from flexcalc.models.facts import ModelFacts, Row
 from flexcalc.models.family import TrainedPotential
+from flexcalc.models.folder import ModelContent
 from flexcalc.potential import Evaluation
 from flexcalc.registry import load
 from flexcalc.results.base import Figure, Result, figure, frame_of_rows, is_sound, labels_of
@@ -129,6 +130,10 @@ class TrainedModel(Result):
     """Error of the single model that the committee replaced, in kcal/mol."""
     baseline: str | None = figure("baseline", default=None)
     """Potential that the model is added to."""
+    training_seconds: float | None = figure("training", "s", default=None)
+    """Wall time of the training, in seconds, with its search of hyperparameters."""
+    call_ms: float | None = figure("time per call", "ms", default=None)
+    """Time to evaluate one geometry, in milliseconds."""
     repeated_frames: int = figure("repeated frames", default=0)
     """Frames of the dataset with the geometry of an earlier one."""
     validation_frames_trained_on: int = figure("validation frames trained on", default=0)
@@ -225,6 +230,15 @@ class TrainedModel(Result):
             training.learning_curve(self.learning_curve),
         )
         return next((one for one in drawn if one is not None), None)
+
+    def timing(self) -> str:
+        """How long the training took, and a call takes; nothing where that is not known."""
+        known = []
+        if self.training_seconds is not None:
+            known.append(f"trained in {numbers.duration(self.training_seconds)}")
+        if self.call_ms is not None:
+            known.append(f"{self.call_ms:.3g} ms per call")
+        return ", ".join(known)
 
     def described(self) -> str:
         """The model in one line."""
@@ -362,9 +376,17 @@ class Training(TrainedModel):
         """See `CheckedPotential.distance`."""
         return self.model.distance(positions)
 
-    def save(self, folder: Path | str) -> None:
-        """Write the first model as a folder, such as NAME.flex."""
-        self.model.save(Path(folder))
+    def content(self) -> ModelContent:
+        """What the folder of the first model holds."""
+        return self.model.content()
+
+    def save(self, folder: Path | str, *, overwrite: bool = False) -> None:
+        """Write the first model as a folder; see `TrainedPotential.save`."""
+        self.model.save(Path(folder), overwrite=overwrite)
+
+    def sha256(self) -> str:
+        """See `TrainedPotential.sha256`."""
+        return self.model.sha256()
 
 
 TrainedPotential.register(Training)

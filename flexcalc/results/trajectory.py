@@ -14,13 +14,14 @@ from flexcalc.display.drawing import Drawing
 from flexcalc.display.figures import MOST_TRACES
 from flexcalc.errors import InputError
 from flexcalc.files.tables import csv_blocks
-from flexcalc.results.base import MoleculeResult, data_frame, figure
+from flexcalc.results.base import MoleculeResult, data_frame, figure, part
+from flexcalc.results.coverage import DISTANCES, Coverage
 
 if TYPE_CHECKING:
     from ase import Atoms
     from matplotlib.axes import Axes
 
-Quantity = Literal["temperature", "potential", "conserved"]
+Quantity = Literal["temperature", "potential", "conserved", "distance"]
 
 TRAJECTORY, SCALARS = "trajectory.xyz", "scalars.csv"
 
@@ -33,6 +34,7 @@ class Trajectory(MoleculeResult):
     headline: ClassVar[tuple[str, ...]] = (
         *("isotopes", "method", "replicas", "steps", "time_ps", "temperature_mean_K"),
         *("steps_per_second", "ns_per_day"),
+        "largest_distance",
     )
 
     method: str = figure("method")
@@ -56,14 +58,18 @@ class Trajectory(MoleculeResult):
     ns_per_day: float = figure("of all replicas together", "ns/day")
     """Time simulated by all replicas together per day of wall time, in ns."""
 
+    coverage: Coverage | None = part(Coverage)
+    """How far the replicas went from the training data; None without a domain."""
+
     def summary(self) -> str:
         """The run in one line."""
         kelvin = self.temperature_mean_K
         mean = "" if kelvin is None else f"; mean temperature {kelvin:.1f} K"
-        return (
+        line = (
             f"{self.replicas} replicas, {self.steps} steps, {self.time_ps:g} ps{mean}; "
             f"{self.steps_per_second:.0f} steps/s, {self.ns_per_day:.3g} ns/day"
         )
+        return line if self.coverage is None else f"{line}; {self.coverage.summary()}"
 
     @cached_property
     def frames(self) -> Dataset:
@@ -74,10 +80,19 @@ class Trajectory(MoleculeResult):
     def scalars(self) -> dict[str, np.ndarray]:
         """Columns of scalars.csv: step, time_fs, replica, temperature_K, potential_eV, kinetic_eV
         and conserved_eV, each (records, replicas)."""
-        blocks = list(csv_blocks(self.store.stream(SCALARS)))
+        return self._table(SCALARS)
+
+    @cached_property
+    def distances(self) -> dict[str, np.ndarray]:
+        """Columns of distances.csv: step, time_fs, replica and distance to the training data, each
+        (records, replicas); empty where the potential has no domain."""
+        return {} if self.coverage is None else self._table(DISTANCES)
+
+    def _table(self, name: str) -> dict[str, np.ndarray]:
+        blocks = list(csv_blocks(self.store.stream(name)))
         return {
-            name: np.concatenate([block[name] for block in blocks]).reshape(-1, self.replicas)
-            for name in blocks[0]
+            column: np.concatenate([block[column] for block in blocks]).reshape(-1, self.replicas)
+            for column in blocks[0]
         }
 
     @property
@@ -121,8 +136,8 @@ class Trajectory(MoleculeResult):
 
         Args:
             axes: of matplotlib; those of a new figure by default.
-            quantity: "temperature" in K, "potential" energy in kcal/mol above the lowest, or the
-                change of the "conserved" energy in meV.
+            quantity: "temperature" in K, "potential" energy in kcal/mol above the lowest, the
+                change of the "conserved" energy in meV, or the "distance" to the training data.
 
         Returns:
             The axes.
@@ -135,6 +150,8 @@ class Trajectory(MoleculeResult):
             known = ", ".join(get_args(Quantity))
             raise InputError(f"quantity: expected one of {known}, found {quantity!r}")
         shown = plots.thinned(self.replicas, MOST_TRACES)
+        if quantity == "distance":
+            return self._distances_over_time(shown)
         columns = {name: list(column.T[shown]) for name, column in self.scalars.items()}
         time = columns["time_fs"]
         if quantity == "potential":
@@ -144,3 +161,9 @@ class Trajectory(MoleculeResult):
             return figures.conserved_energy(time, columns["conserved_eV"])
         mean = float(self.scalars["temperature_K"].mean())
         return figures.temperature(time, columns["temperature_K"], mean)
+
+    def _distances_over_time(self, shown: np.ndarray) -> Drawing:
+        if self.coverage is None:
+            raise InputError("quantity: the potential of this run has no distance to training data")
+        time, distance = (self.distances[name].T[shown] for name in ("time_fs", "distance"))
+        return figures.training_distance(list(time), list(distance), self.coverage.limit)

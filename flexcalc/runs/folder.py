@@ -13,16 +13,26 @@ from typing import Any, Self
 
 from flexcalc.config import to_toml
 from flexcalc.errors import InputError
+from flexcalc.models.folder import is_same_model
 from flexcalc.printing import printable
 from flexcalc.progress import Progress, bar
-from flexcalc.runs.resuming import RESULTS, check_same, finished_results
-from flexcalc.storage import atomic_write, copy_tree, naming, run_folder
+from flexcalc.runs.resuming import (
+    INPUTS,
+    RESULTS,
+    check_inputs,
+    check_same,
+    finished_results,
+    input_hashes,
+)
+from flexcalc.storage import atomic_write, copy_tree, naming, run_folder, write_json
 from flexcalc.store import UNFINISHED, FlexcalcWarning, FolderStore
 
 LARGE_BYTES = 10**9
 """Size of the output above which a run announces it beforehand."""
 
-OWN_FILES = frozenset({".lock", "run.toml", "log.txt", "split.json", "plumed.dat", "start.xyz"})
+OWN_FILES = frozenset(
+    {".lock", "run.toml", INPUTS, "log.txt", "split.json", "plumed.dat", "start.xyz"}
+)
 """Files of a run folder that exist before any work is done."""
 
 
@@ -54,26 +64,28 @@ class RunFolder(FolderStore):
         self._held = ExitStack()
         self._new: list[Path] = []
         self._finished = False
+        self._replaces = False
 
     @property
     def finished(self) -> bool:
         """Whether the run was complete before it began."""
         return self._finished
 
-    def begin(self, options: Any, *, again: bool = False) -> Mapping[str, Any] | None:
-        """Lock the folder, and write the options to run.toml.
+    def begin(
+        self, options: Any, *, again: bool = False, overwrite: bool = False
+    ) -> Mapping[str, Any] | None:
+        """Lock the folder, write the options to run.toml, and the hashes of inputs next to it.
 
         Raises:
-            InputError: the folder holds a run with other options, or the target is not a model.
+            InputError: the folder holds a run with other options or other contents of its inputs,
+                or the target is not a model, or is another one.
             BusyError: another process is using it.
         """
-        target = self.target
-        if target is not None and target.exists() and not (target / "model.json").exists():
-            raise InputError(
-                f"{target}: exists and is not a flexcalc model; choose another --output"
-            )
         text = f"# flexcalc {self.command}\n{to_toml(options)}"
         check_same(self.folder / "run.toml", text, options)
+        inputs = input_hashes(options)
+        check_inputs(self.folder, inputs)
+        self._check_target(overwrite)
         places = (self.folder, *self.folder.parents)
         self._new = [place for place in places if not os.path.lexists(place)]
         self._held.enter_context(run_folder(self.folder))
@@ -81,11 +93,29 @@ class RunFolder(FolderStore):
         if finished is None:
             (self.folder / RESULTS).unlink(missing_ok=True)
             atomic_write(self.folder / "run.toml", text)
+            write_json(self.folder / INPUTS, inputs)
         else:
             self._finished = True
             self.remove(UNFINISHED)
             self.say(f"{self.folder}: this run is already complete; its results are reused")
         return finished
+
+    def _check_target(self, overwrite: bool) -> None:
+        """Refuse a target that is not a model, or that another run has written."""
+        target = self.target
+        if target is None or not os.path.lexists(target):
+            return
+        if not (target / "model.json").exists():
+            raise InputError(
+                f"{target}: exists and is not a flexcalc model; choose another --output"
+            )
+        own = self.folder.glob("*.flex")
+        self._replaces = not any(is_same_model(one, target) for one in own)
+        if self._replaces and not overwrite:
+            raise InputError(
+                f"{target}: holds another model, which this run did not write; choose another "
+                "--output, remove it, or replace it by --overwrite (overwrite=True)"
+            )
 
     def __enter__(self) -> Self:
         return self
@@ -147,9 +177,10 @@ class RunFolder(FolderStore):
             self.say(line)
 
     def deliver(self, name: str) -> None:
-        """Copy a model to the target; for a run already complete, only if it is missing."""
-        if self.target is not None and not (self.finished and self.target.exists()):
-            copy_tree(self.folder / name, self.target)
+        """Copy a model to the target; for a run already complete, only if it is not there."""
+        if self.target is None or (self.finished and self.target.exists() and not self._replaces):
+            return
+        copy_tree(self.folder / name, self.target)
 
     def finish(self, results: Mapping[str, Any]) -> None:
         """Write results.json, and remove the checkpoints."""

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from flexcalc import files
+from flexcalc.config.options import PLACES, options, placed
 from flexcalc.config.reading import LARGEST_FILE, Table
 from flexcalc.errors import FileFormatError, InputError
+from flexcalc.registry import content_sha256
 from flexcalc.storage import read_json, read_text
 
-RESULTS = "results.json"
+RESULTS, INPUTS = "results.json", "inputs.json"
 
 
 def finished_results(folder: Path, text: str, config: Any) -> Table | None:
@@ -73,6 +77,49 @@ def check_same(path: Path, text: str, config: Any) -> None:
             f"{path.parent}: holds a run with {key.lstrip('.')} = {one!r}, not {other!r}; choose "
             "another --output"
         )
+
+
+def input_hashes(config: Any) -> dict[str, str]:
+    """SHA-256 of the files and model folders that options name, by their place in run.toml.
+
+    References and objects have none; PLUMED's input is compared by the run itself.
+    """
+    found = {}
+    for option in options(config.__class__):
+        value = getattr(config, option.name)
+        if option.name not in PLACES - {"plumed"} or option.choices:
+            continue
+        for one in value if isinstance(value, list | tuple) else (value,):
+            if not isinstance(one, str | Path):
+                continue
+            place = str(files.split_frames(one)[0])
+            digest = content_sha256(place)
+            if digest is not None:
+                found[placed(place, Path.cwd())] = digest
+    return found
+
+
+def check_inputs(folder: Path, now: Mapping[str, str]) -> None:
+    """Refuse a folder whose run had other contents in its input files.
+
+    Runs of earlier versions did not note them.
+
+    Args:
+        folder: of the run.
+        now: see `input_hashes`.
+    """
+    try:
+        before = read_json(folder / INPUTS)
+    except FileNotFoundError:
+        return
+    except (OSError, FileFormatError) as error:
+        raise InputError(f"{error}; choose another --output") from None
+    for place, digest in now.items():
+        if isinstance(before, dict) and before.get(place, digest) != digest:
+            raise InputError(
+                f"{folder}: holds a run with an earlier content of {place}, which has been "
+                "replaced since; choose another --output, or put the earlier one back"
+            )
 
 
 def _difference(before: Any, now: Any, place: str = "") -> tuple[str, Any, Any]:

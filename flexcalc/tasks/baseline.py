@@ -61,6 +61,11 @@ class Differences:
         """The differences of some frames, given by their indices in the complete dataset."""
         return self.data[np.searchsorted(self.frames, frames)]
 
+    @property
+    def drawn(self) -> np.ndarray:
+        """Indices in the complete dataset of the frames drawn for training and validation."""
+        return self.frames[np.union1d(self.split.train, self.split.validation)]
+
     def restored(self, fitted: Fitted) -> Fitted:
         """With indices into the complete dataset, and the baseline added to the model.
 

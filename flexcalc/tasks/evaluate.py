@@ -6,18 +6,36 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from flexcalc.analysis.accuracy import Binning, accuracy
+from flexcalc.analysis.accuracy import Binning, Tag, accuracy
 from flexcalc.config import Evaluate
 from flexcalc.dataset import Dataset
-from flexcalc.errors import FileFormatError
+from flexcalc.domain import Domain, domain_of
+from flexcalc.errors import FileFormatError, InputError
+from flexcalc.files.frames import is_tag
 from flexcalc.geometry import Coordinate
+from flexcalc.geometry.fingerprint import count_repeated
 from flexcalc.geometry.named import LINEAR_DEGREES
-from flexcalc.potential import Evaluation, in_batches
+from flexcalc.models.frames import Use, use_of
+from flexcalc.potential import Evaluation, distances_of, in_batches
 from flexcalc.registry import name_of, open_potential
-from flexcalc.results.errors import ERRORS, PARITY, UNITS, WORST, Errors, joined
+from flexcalc.results.domain_errors import DomainErrors
+from flexcalc.results.errors import (
+    ERRORS,
+    PARITY,
+    TRAINING,
+    UNITS,
+    UNSEEN,
+    VALIDATION,
+    WORST,
+    Errors,
+    UsedErrors,
+    joined,
+    repeated_text,
+)
 from flexcalc.store import Store
 from flexcalc.tasks.molecule import electrons_of, following, source_of
 from flexcalc.tasks.ordering import ordered
+from flexcalc.tasks.provenance import check_not_its_own, warn_of_model_labels
 from flexcalc.units import KCAL_MOL
 
 
@@ -35,7 +53,8 @@ def evaluate(options: Evaluate, store: Store) -> Errors:
     if data.energies is None and data.forces is None:
         raise FileFormatError(f"{source}: the dataset has no labels to compare with")
     data = _drawn(data, options)
-    coordinates = [Coordinate.parse(text, trust=options.trust) for text in options.by]
+    regions = [_regions_by(text, data, options.trust) for text in options.by]
+    coordinates = [one for one in regions if isinstance(one, Coordinate)]
     for coordinate in coordinates:
         coordinate.values(data.positions[:1])
     undefined = _undefined(coordinates, data.positions)
@@ -45,12 +64,21 @@ def evaluate(options: Evaluate, store: Store) -> Errors:
     fittings = [
         ordered(potential, data, source, options.map_atoms, most=True) for potential in potentials
     ]
+    check_not_its_own(data, source, options.models, potentials)
+    uses = [
+        use_of(potential, fitting.data.positions)
+        for potential, fitting in zip(potentials, fittings, strict=True)
+    ]
+    repeated = count_repeated(data.numbers, data.positions)
     found = store.begin(options)
     if found is not None:
         return Errors.from_dict(found, store)
     maps = [fitting.said(store) for fitting in fittings]
     for note in undefined:
         store.warn(note)
+    warn_of_model_labels(data, store, "errors are differences between models")
+    if repeated:
+        store.warn(repeated_text(repeated, len(data)))
     models: list[Errors] = []
     for index, potential in enumerate(potentials):
         own = fittings[index].data
@@ -61,10 +89,12 @@ def evaluate(options: Evaluate, store: Store) -> Errors:
             own,
             evaluation,
             rng=np.random.default_rng(options.seed),
-            by=Binning(coordinates, options.bins),
+            by=Binning(regions, options.bins),
             worst=options.worst,
         )
-        store.put(PARITY.format(index), _parity(own, evaluation))
+        use = uses[index]
+        distances = distances_of(potential, own.positions)
+        store.put(PARITY.format(index), _parity(own, evaluation, distances))
         if index == 0:
             store.put(WORST, own[np.array(measured.worst)])
         models.append(
@@ -75,6 +105,12 @@ def evaluate(options: Evaluate, store: Store) -> Errors:
                 accuracy=measured,
                 atom_map=maps[index],
                 index=index,
+                level=None if data.provenance.level == "unknown" else data.provenance.level,
+                repeated_frames=repeated,
+                trained_on=None if use is None else int(use.training.sum()),
+                validated_on=None if use is None else int(use.validation.sum()),
+                by_use={} if use is None else _by_use(own, evaluation, use, options.seed),
+                domain=_by_domain(domain_of(potential), own, evaluation, distances),
             )
         )
         _tell(store, models[-1], alone=len(potentials) == 1)
@@ -84,12 +120,47 @@ def evaluate(options: Evaluate, store: Store) -> Errors:
     return joined(models)
 
 
+def _by_use(data: Dataset, evaluation: Evaluation, use: Use, seed: int) -> dict[str, UsedErrors]:
+    """Errors on training frames, validation frames and unseen ones apart.
+
+    Empty where all frames are unseen, whose errors are then the errors of all.
+    """
+    unseen = ~(use.training | use.validation)
+    parts = {TRAINING: use.training, VALIDATION: use.validation, UNSEEN: unseen}
+    if unseen.all():
+        return {}
+    found = {}
+    for name, mask in parts.items():
+        if mask.any():
+            part = Evaluation(evaluation.energies[mask], evaluation.forces[mask])
+            one = accuracy(data[mask], part, rng=np.random.default_rng(seed))
+            found[name] = UsedErrors(one.frames, one.force, one.energy)
+    return found
+
+
 def _drawn(data: Dataset, options: Evaluate) -> Dataset:
     """A random sample of the frames, in their order."""
     if options.frames is None or options.frames >= len(data):
         return data
     rng = np.random.default_rng(options.seed)
     return data[np.sort(rng.choice(len(data), options.frames, replace=False))]
+
+
+def _regions_by(text: str, data: Dataset, trust: bool) -> Coordinate | Tag:
+    """What defines regions: a tag of the frames, or a coordinate.
+
+    Raises:
+        InputError: neither is of that name.
+    """
+    if text.strip() in data.tags:
+        return Tag(text.strip())
+    try:
+        return Coordinate.parse(text, trust=trust)
+    except InputError as error:
+        tags = ", ".join(data.tags)
+        if not tags or not is_tag(text.strip()):
+            raise
+        raise InputError(f"{error}; or a tag of the frames: {tags}") from None
 
 
 def _undefined(coordinates: Sequence[Coordinate], positions: np.ndarray) -> list[str]:
@@ -105,13 +176,27 @@ def _undefined(coordinates: Sequence[Coordinate], positions: np.ndarray) -> list
     return notes
 
 
-def _parity(data: Dataset, evaluation: Evaluation) -> dict[str, np.ndarray]:
-    """Predictions, and the reference labels that there are."""
+def _by_domain(
+    domain: Domain | None, data: Dataset, evaluation: Evaluation, distances: np.ndarray | None
+) -> DomainErrors | None:
+    """Errors inside and outside the domain of a model, if it has one."""
+    if domain is None or distances is None:
+        return None
+    off = None if data.forces is None else evaluation.forces - data.forces
+    errors = None if off is None else np.sqrt(np.mean(off**2, axis=(1, 2)))
+    return DomainErrors.of(domain, distances, errors)
+
+
+def _parity(
+    data: Dataset, evaluation: Evaluation, distances: np.ndarray | None
+) -> dict[str, np.ndarray]:
+    """Predictions, the reference labels that there are, and distances to the training set."""
     arrays = {
         "energies_predicted": evaluation.energies,
         "forces_predicted": evaluation.forces,
         "energies_reference": data.energies,
         "forces_reference": data.forces,
+        "distances": distances,
     }
     return {name: array for name, array in arrays.items() if array is not None}
 
@@ -137,9 +222,6 @@ def _tell(store: Store, errors: Errors, *, alone: bool) -> None:
         store.say(errors.line())
     for regions in errors.regions:
         worst, axis = regions.bins[0], regions.coordinate
-        store.say(
-            f"worst region of {axis.label}: {worst.low:g} to {worst.high:g} {axis.unit}, "
-            f"{worst.population} frames"
-        )
+        store.say(f"worst region of {axis.label}: {worst.extent(axis)}, {worst.population} frames")
     for note in errors.warnings:
         store.warn(note)

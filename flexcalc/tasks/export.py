@@ -17,7 +17,7 @@ def export(options: Export) -> Path:
 
     Raises:
         InputError: not a trained model; or for .npz no sGDML model, or one that the package
-            cannot compute.
+            cannot compute; or another model is there.
     """
     from flexcalc.models.gdml import GDMLPotential
     from flexcalc.models.gdml.exchange import write_npz
@@ -32,9 +32,9 @@ def export(options: Export) -> Path:
     if file.suffix == FOLDER:
         if not isinstance(potential, TrainedPotential):
             raise InputError(f"{model}: expected a trained model, which can be saved")
-        potential.save(file)
+        potential.save(file, overwrite=options.overwrite)
         return file
     if not isinstance(potential, GDMLPotential):
         raise InputError(f"{model}: only sGDML models can be exported so far")
-    write_npz(potential, file)
+    write_npz(potential, file, overwrite=options.overwrite)
     return file

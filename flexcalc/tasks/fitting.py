@@ -9,8 +9,10 @@ from typing import TypedDict
 import numpy as np
 
 from flexcalc.config import Train
+from flexcalc.config.commands import USUAL_POINTS
 from flexcalc.dataset import Dataset
 from flexcalc.errors import InputError
+from flexcalc.geometry.fingerprint import first_repeated
 from flexcalc.models.facts import ErrorRow, FeatureRow, Row, errors_in
 from flexcalc.models.family import Family, ReducingFamily, TrainedPotential, announce
 from flexcalc.progress import Progress
@@ -23,7 +25,8 @@ from flexcalc.training.selection import choose
 from flexcalc.training.tuning import ENERGY, FORCE, Sets, Trial, fit_best
 
 VALIDATION_POINTS = 200
-"""Validation frames by default, where there are as many besides the training points."""
+"""Validation frames by default, where there are as many besides the training points; see
+`with_sizes`."""
 
 
 class FoldFrames(TypedDict):
@@ -118,12 +121,46 @@ class Fitted:
     tables: Tables = field(default_factory=Tables)
 
 
-def with_validation_points(options: Train, frames: int) -> Train:
-    """The options with the number of validation points, where it was left to the default."""
-    if options.validation_points is not None:
-        return options
-    left = max(0, frames - options.points)
-    return replace(options, validation_points=min(VALIDATION_POINTS, left))
+def with_sizes(options: Train, frames: int) -> Train:
+    """The options with numbers for the points and validation frames that were left to the default.
+
+    Where frames are too few for the usual numbers, half of them are training points and a quarter
+    validates, so that some are left to test the model on. In a cross-validation each model has all
+    frames but those that it is judged by.
+
+    Args:
+        options: of the training.
+        frames: number of frames in the dataset.
+    """
+    few = options.points is None and frames < USUAL_POINTS + VALIDATION_POINTS
+    share = frames * _train_folds(options) // options.folds if options.folds > 1 else frames // 2
+    points = options.training_points
+    if few:
+        points = max(1, min(USUAL_POINTS, share))
+    validation = options.validation_points
+    if validation is None:
+        left = max(0, frames - points)
+        validation = min(VALIDATION_POINTS, frames // 4 if few else left, left)
+    return replace(options, points=points, validation_points=validation)
+
+
+def said_sizes(asked: Train, chosen: Train, frames: int) -> str | None:
+    """A line about the numbers that follow from few frames; None if the usual ones were taken.
+
+    Args:
+        asked: options as they were given.
+        chosen: those of `with_sizes`.
+        frames: number of frames in the dataset.
+    """
+    if asked.points is not None or frames >= USUAL_POINTS + VALIDATION_POINTS:
+        return None
+    points, validation = chosen.training_points, chosen.validation_points or 0
+    if chosen.folds:
+        parts = f"{points} training points for each model of {chosen.folds} folds"
+    else:
+        held_out = frames - points - validation
+        parts = f"{points} training points, {validation} validation frames, {held_out} held out"
+    return f"{frames} frames: {parts} (points and validation_points set other numbers)"
 
 
 def split(data: Dataset, options: Train, rng: np.random.Generator) -> Split:
@@ -134,7 +171,7 @@ def split(data: Dataset, options: Train, rng: np.random.Generator) -> Split:
     """
     data.force_labels()
     _check(options)
-    points, validation_points = options.points, options.validation_points or 0
+    points, validation_points = options.training_points, options.validation_points or 0
     if options.folds:
         # Each fold's model has as many points as were asked for.
         points, validation_points = -(-points * options.folds // _train_folds(options)), 0
@@ -151,7 +188,11 @@ def split(data: Dataset, options: Train, rng: np.random.Generator) -> Split:
     first = points // (options.refine_rounds + 1)
     train = choose(options.selection, data, first, rng)
     others = np.setdiff1d(np.arange(len(data)), train)
-    validation = np.sort(rng.permutation(others)[:validation_points])
+    drawn = rng.permutation(others)
+    # Geometries that repeat a training point come last, so that they judge only if they must.
+    alike = first_repeated(data.numbers, data.positions)
+    drawn = drawn[np.argsort(np.isin(alike[drawn], alike[train]), kind="stable")]
+    validation = np.sort(drawn[:validation_points])
     return Split(train, validation, np.setdiff1d(others, validation))
 
 
@@ -172,14 +213,14 @@ def _check(options: Train) -> None:
             "refine_rounds: a cross-validation judges points that are drawn at random, so "
             "points cannot be refined in it; leave out folds or refine_rounds"
         )
-    if options.committee > options.points:
+    if options.committee > options.training_points:
         raise InputError(
-            f"committee: expected no more members than points = {options.points}, "
+            f"committee: expected no more members than points = {options.training_points}, "
             f"got {options.committee}"
         )
-    if options.refine_rounds >= options.points:
+    if options.refine_rounds >= options.training_points:
         raise InputError(
-            f"refine_rounds: expected fewer rounds than points = {options.points}, "
+            f"refine_rounds: expected fewer rounds than points = {options.training_points}, "
             f"got {options.refine_rounds}"
         )
 
@@ -268,7 +309,7 @@ class Fit:
         found = refine(
             self.family,
             Sets(self.data[pool], self.data[parts.validation]),
-            Rounds(first, options.points, options.refine_rounds, options.refine_by),
+            Rounds(first, options.training_points, options.refine_rounds, options.refine_by),
             self.rng,
             self.progress,
             self.checkpoints,

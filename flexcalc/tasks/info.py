@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -13,10 +14,15 @@ from flexcalc import files
 from flexcalc.config import Info
 from flexcalc.config.reading import LARGEST_FILE
 from flexcalc.dataset import Dataset
+from flexcalc.domain import Domain
 from flexcalc.errors import FileFormatError, InputError, MoleculeError, UnitError
+from flexcalc.geometry import Structure
+from flexcalc.geometry.fingerprint import count_repeated
 from flexcalc.labelling import LABELS
 from flexcalc.masses import atomic_masses, isotopes
+from flexcalc.models import frames
 from flexcalc.models.bonding import FACT
+from flexcalc.models.facts import ModelFacts, domain_in
 from flexcalc.models.folder import read_facts
 from flexcalc.potential import Potential, formula
 from flexcalc.registry import open_potential
@@ -25,6 +31,7 @@ from flexcalc.results.description import Description
 from flexcalc.runs.resuming import RESULTS
 from flexcalc.storage import JSON, read_json, read_text
 from flexcalc.tasks.audit import audit
+from flexcalc.tasks.provenance import is_of_a_model
 from flexcalc.units import KCAL_MOL
 
 
@@ -44,12 +51,16 @@ def info(options: Info) -> Description:
         return _of_dataset(given)
     if not isinstance(given, str | Path):
         return _of_potential(open_potential(given))
-    path = Path(given)
+    if str(given).startswith(files.SMILES):
+        return _of_smiles(str(given).removeprefix(files.SMILES))
+    path, _ = files.split_frames(given)
     if (path / "run.toml").exists() or (path / RESULTS).exists():
         return _of_run(path)
+    if not os.path.lexists(path) and files.hint_of(path):
+        raise InputError(f"{given}: no such file{files.hint_of(path)}")
     if path.is_dir() or not path.exists() or _is_model_file(path):
         return _of_model(str(given), options.trust)
-    return _of_dataset(_read_leniently(path, options))
+    return _of_dataset(_read_leniently(given, options))
 
 
 def _is_model_file(path: Path) -> bool:
@@ -94,7 +105,21 @@ def _model(numbers: Sequence[int] | np.ndarray, facts: Mapping[str, Any]) -> Des
     shown = {key: value for key, value in facts.items() if key != FACT}
     if facts.get(FACT) is not None:
         shown["bonding"] = "kept: a start whose identical atoms are in another order is refused"
+    if facts.get(frames.FACT) is not None:
+        shown[frames.FACT] = "kept: frames of the training are found in datasets to evaluate on"
+    if facts.get("domain") is not None:
+        shown["domain"] = _domain(domain_in(cast(ModelFacts, facts)), facts["domain"]["frames"])
     return Description("model", {"molecule": formula(np.array(numbers)), **shown})
+
+
+def _domain(domain: Domain, frames: int) -> str:
+    """The domain of a calibrated model in words."""
+    low, high = (error / KCAL_MOL for error in (domain.errors_eV_A[0], domain.errors_eV_A[-1]))
+    return (
+        f"up to {domain.limit:.3g} times the largest nearest-neighbour distance within the "
+        f"training set; expected force RMSE {low:.3g} to {high:.3g} kcal/mol/A from the nearest to "
+        f"the farthest of {frames} validation frames"
+    )
 
 
 def _of_dataset(data: Dataset) -> Description:
@@ -107,13 +132,41 @@ def _of_dataset(data: Dataset) -> Description:
         "level": data.provenance.level,
         "units on disk": data.provenance.units,
         "tags": ", ".join(data.tags) or "none",
+        **_warned(data),
         **_isotopes(data),
         "sha256": data.provenance.sha256 or data.sha256(),
     }
     if data.energies is not None and len(data):
         spread = (data.energies.max() - data.energies.min()) / KCAL_MOL
         facts["energy_range_kcal_mol"] = round(float(spread), 3)
-    return Description("dataset", facts)
+    structure = Structure.of(data.numbers, data.positions) if len(data) else None
+    return Description("dataset", facts, structure)
+
+
+def _of_smiles(text: str) -> Description:
+    """The molecule of a SMILES, whose atoms are numbered as `flexcalc label` numbers them."""
+    from flexcalc.methods.conformers import charge_and_unpaired, embedded
+
+    data = embedded(text)
+    charge, unpaired = charge_and_unpaired(text)
+    facts: dict[str, JSON] = {
+        "molecule": formula(data.numbers),
+        "atoms": len(data.numbers),
+        "charge": charge,
+        "multiplicity": unpaired + 1,
+        **_isotopes(data),
+    }
+    return Description("SMILES", facts, Structure.of(data.numbers, data.positions))
+
+
+def _warned(data: Dataset) -> dict[str, JSON]:
+    """What to know of the frames of a dataset: labels by a model, and repeated geometries."""
+    found: dict[str, JSON] = {"repeated frames": count_repeated(data.numbers, data.positions)}
+    if is_of_a_model(data):
+        found["labels"] = "by a trained model, not by a reference"
+    if data.provenance.model_sha256:
+        found["model_sha256"] = data.provenance.model_sha256
+    return found
 
 
 def _labels_of(options: Info) -> Dataset:
@@ -126,11 +179,12 @@ def _labels_of(options: Info) -> Dataset:
         return options.place
     if not isinstance(options.place, str | Path):
         raise InputError("info: expected a dataset, whose labels audit computes again")
-    path = Path(options.place)
-    path = path / LABELS if (path / LABELS).exists() else path
+    given: Path | str = options.place
+    given = Path(given) / LABELS if (Path(given) / LABELS).exists() else given
+    path, _ = files.split_frames(given)
     if path.suffix not in files.SUFFIXES or not path.is_file() or _is_model_file(path):
         raise InputError(f"{path}: expected a dataset, whose labels --audit computes again")
-    return _read_leniently(path, options)
+    return _read_leniently(given, options)
 
 
 def _audited(data: Dataset, options: Info) -> Description:
@@ -145,7 +199,7 @@ def _audited(data: Dataset, options: Info) -> Description:
     lines: dict[str, JSON] = {
         f"finding {number}": line for number, line in enumerate(found.findings, 1)
     }
-    return Description("dataset", {**described.facts, "audit": shown | lines})
+    return replace(described, facts={**described.facts, "audit": shown | lines})
 
 
 def _isotopes(data: Dataset) -> dict[str, str]:
@@ -159,10 +213,9 @@ def _isotopes(data: Dataset) -> dict[str, str]:
     return {"isotopes": masses} if masses else {}
 
 
-def _read_leniently(path: Path, options: Info) -> Dataset:
+def _read_leniently(path: Path | str, options: Info) -> Dataset:
     """Read a dataset; one that does not say its units is taken as kcal/mol, as sGDML does."""
-    read = partial(files.read, path, energy_key=options.energy_key, forces_key=options.forces_key)
     try:
-        return read()
+        return options.read(path)
     except UnitError:
-        return read(energy_unit="kcal/mol")
+        return replace(options, energy_unit=options.energy_unit or "kcal/mol").read(path)

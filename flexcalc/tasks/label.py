@@ -37,6 +37,7 @@ from flexcalc.methods.sampling import (
     sample_dynamics,
 )
 from flexcalc.models.bonding import check_order
+from flexcalc.models.family import model_sha256
 from flexcalc.potential import Potential
 from flexcalc.registry import electron_options, name_of, open_potential, with_options
 from flexcalc.results.labels import Labels
@@ -88,7 +89,7 @@ def label(options: Label, store: Store) -> Labels:
             "command with --retry-quarantined tries them again"
         )
     # In the order of the geometries, so that the same seed trains the same model.
-    store.put(LABELS, read_labels(store))
+    store.put(LABELS, _made_by(work.reference, read_labels(store)))
     return Labels(
         store=store,
         reference=level,
@@ -98,6 +99,12 @@ def label(options: Label, store: Store) -> Labels:
         workers=options.workers,
         labelling_seconds=round(count.seconds, 2),
     )
+
+
+def _made_by(reference: Potential, labels: Dataset) -> Dataset:
+    """Labels that say which model made them, where the reference is one."""
+    by = replace(labels.provenance, model_sha256=model_sha256(reference))
+    return replace(labels, provenance=by)
 
 
 @dataclass(frozen=True, eq=False)

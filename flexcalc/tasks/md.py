@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from flexcalc.config import Md
-from flexcalc.dataset import Dataset
+from flexcalc.dataset import Dataset, Provenance
 from flexcalc.errors import InputError
 from flexcalc.files.tables import csv_blocks
 from flexcalc.methods.dynamics import DynamicsState
@@ -18,16 +18,20 @@ from flexcalc.methods.plumed import Kernels, PlumedState, UnderPlumed, read_scri
 from flexcalc.potential import Evaluation
 from flexcalc.results.trajectory import SCALARS, TRAJECTORY, Trajectory
 from flexcalc.store import Store
+from flexcalc.tasks.coverage import coverage_of_run, distance_recorders, warn_of
 from flexcalc.tasks.motion import (
     ADVICE,
+    Sampled,
     Start,
     Watch,
     frames_of,
+    implausible_motion,
     move,
     open_start,
     table_bytes,
     trajectory_bytes,
 )
+from flexcalc.tasks.plausible import warned
 
 COLUMNS = "step,time_fs,replica,temperature_K,potential_eV,kinetic_eV,conserved_eV\n"
 PLUMED, SCRIPT = "plumed", "plumed.dat"
@@ -51,18 +55,26 @@ def md(options: Md, store: Store) -> Trajectory:
     if found is not None:
         return Trajectory.from_dict(found, store)
     known = start.describe(store)
-    store.announce(_sizes(options, positions, start.potential.numbers), ADVICE)
-    render = _Render(options, start.potential.numbers)
+    store.announce(_sizes(options, positions, start), ADVICE)
+    render = _Render(options, start.potential.numbers, start.provenance)
     watch = Watch("md", options, options.replicas, render.message)
     recorders = [
         Recorder(store.frames(TRAJECTORY), options.frame_every, render.frames),
         Recorder(store.lines(SCALARS), _scalars_every(options), render.scalars),
+        *distance_recorders(
+            store, start.potential, options.frame_every, options.method.timestep_fs
+        ),
     ]
     with _moving(options, script, store, start.potential.numbers) as (method, kind):
         steps, stopped = move(store, watch, method, kind, batch, recorders)
+    coverage = coverage_of_run(store, start.potential, options.replicas)
+    warn_of(store, coverage)
     means = _means(options.replicas, csv_blocks(store.stream(SCALARS)))
     picoseconds = steps * options.method.timestep_fs * 1e-3
     drift = means.conserved_change_eV
+    # PLUMED's work is what the conserved energy has gained; without it a gain is an error.
+    work_eV = drift if drift is not None and script is not None else 0.0
+    messages = implausible_motion(options.method, start.potential, means.sampled, work_eV)
     if drift is not None:
         drift *= 1e3 / max(len(start.potential.numbers) * picoseconds, 1e-12)
     return Trajectory(
@@ -75,6 +87,8 @@ def md(options: Md, store: Store) -> Trajectory:
         temperature_mean_K=means.temperature_K,
         potential_mean_eV=means.potential_eV,
         conserved_drift_meV_atom_ps=drift,
+        warnings=warned(store, messages),
+        coverage=coverage,
         **known,
         **watch.speed(),
     )
@@ -99,11 +113,11 @@ def _scalars_every(options: Md) -> int:
     return options.scalars_every or options.frame_every
 
 
-def _sizes(options: Md, positions: np.ndarray, numbers: np.ndarray) -> Mapping[str, int]:
+def _sizes(options: Md, positions: np.ndarray, start: Start[Md]) -> Mapping[str, int]:
     """Bytes that the files of a run will have."""
     shown = positions[: options.frame_replicas]
     return {
-        TRAJECTORY: trajectory_bytes(options, shown, numbers),
+        TRAJECTORY: trajectory_bytes(options, shown, start.potential.numbers, start.provenance),
         SCALARS: table_bytes(options, _scalars_every(options), options.replicas, 5),
     }
 
@@ -136,8 +150,9 @@ def _moving(
 class _Render:
     """Turns states into progress messages and records of the two logs."""
 
-    def __init__(self, options: Md, numbers: np.ndarray):
+    def __init__(self, options: Md, numbers: np.ndarray, provenance: Provenance):
         self.options, self.method, self.numbers = options, options.method, numbers
+        self.provenance = provenance
 
     def frames(self, state: DynamicsState | PlumedState) -> Dataset:
         rows = slice(self.options.frame_replicas)
@@ -148,7 +163,8 @@ class _Render:
             "replica": np.arange(len(shown.energies)),
             "time_fs": state.step * self.method.timestep_fs,
         }
-        return frames_of(self.numbers, state.positions[rows], shown, tags, self.method.masses)
+        masses = self.method.masses
+        return frames_of(self.numbers, state.positions[rows], shown, tags, self.provenance, masses)
 
     def message(self, state: DynamicsState | PlumedState) -> str:
         return f"{self.method.temperature(state.momenta, self.numbers).mean():.0f} K"
@@ -170,16 +186,21 @@ class _Render:
 
 
 class _Means(NamedTuple):
-    """Means over replicas and records, and the mean change of the conserved energy."""
+    """Means over replicas and records, the mean change of the conserved energy, and what is judged.
 
+    Those are None where there are no records.
+    """
+
+    sampled: Sampled
     temperature_K: float | None = None
     potential_eV: float | None = None
     conserved_change_eV: float | None = None
 
 
 def _means(replicas: int, blocks: Iterable[Mapping[str, np.ndarray]]) -> _Means:
-    """Means of the scalars, which are read a block at a time; all None where there are none."""
-    sums, rows = np.zeros(2), 0
+    """Means of the scalars, which are read a block at a time, and what is judged of them."""
+    columns: dict[str, list[np.ndarray]] = {"time_fs": [], "temperature_K": []}
+    sums, rows, lowest = np.zeros(2), 0, np.inf
     first = last = np.zeros(0)
     for block in blocks:
         conserved = block["conserved_eV"]
@@ -187,7 +208,12 @@ def _means(replicas: int, blocks: Iterable[Mapping[str, np.ndarray]]) -> _Means:
         sums += block["temperature_K"].sum(), block["potential_eV"].sum()
         first = np.append(first, conserved[: replicas - len(first)])
         last = np.append(last, conserved)[-replicas:]
+        lowest = float(block["potential_eV"].min(initial=lowest))
+        for name, parts in columns.items():
+            parts.append(block[name])
     if not rows:
-        return _Means()
+        return _Means(Sampled(np.zeros(0), np.zeros((0, replicas)), np.inf))
+    time_fs, temperatures = (np.concatenate(parts) for parts in columns.values())
+    sampled = Sampled(time_fs[::replicas], temperatures.reshape(-1, replicas), lowest)
     kelvin, potential_eV = (sums / rows).tolist()
-    return _Means(kelvin, potential_eV, float((last - first).mean()))
+    return _Means(sampled, kelvin, potential_eV, float((last - first).mean()))

@@ -9,13 +9,14 @@ import numpy as np
 
 from flexcalc.analysis.study import study
 from flexcalc.config import Metad
-from flexcalc.dataset import Dataset
+from flexcalc.dataset import Dataset, Provenance
 from flexcalc.errors import GuardError, InputError
 from flexcalc.files import plumed
 from flexcalc.methods.bias import Wall
 from flexcalc.methods.guard import BendGuard, Guard
 from flexcalc.methods.iterate import Recorder, Setup
 from flexcalc.methods.metadynamics import Metadynamics, MetadynamicsState, WellTempered
+from flexcalc.potential import Potential
 from flexcalc.results.free_energy import (
     COLVAR,
     HILLS,
@@ -24,16 +25,25 @@ from flexcalc.results.free_energy import (
     FreeEnergySurface,
 )
 from flexcalc.store import Store
+from flexcalc.tasks.coverage import (
+    coverage_of_run,
+    coverage_of_surface,
+    distance_recorders,
+    warn_of,
+)
 from flexcalc.tasks.motion import (
+    Sampled,
     Watch,
     announce_sampling,
     bath_of,
     biased_coordinates,
     checked_start,
     frames_of,
+    implausible_motion,
     move,
     open_start,
 )
+from flexcalc.tasks.plausible import warned
 from flexcalc.units import KCAL_MOL
 
 
@@ -56,15 +66,25 @@ def metad(options: Metad, store: Store) -> FreeEnergySurface:
     if found is not None:
         return FreeEnergySurface.from_dict(found, store)
     known = start.describe(store, notes)
-    announce_sampling(store, options, batch, len(method.coordinates) + 5)
-    render, watch = _Render(options, method, numbers), _Watch(options, method, numbers)
+    announce_sampling(store, options, batch, len(method.coordinates) + 5, start.provenance)
+    render = _Render(options, method, numbers, start.provenance)
+    watch = _Watch(options, method, numbers)
     samples = Recorder(store.lines(COLVAR), options.colvar_every, render.colvar)
     recorders = [
         Recorder(store.frames(TRAJECTORY), options.frame_every, render.frames),
         Recorder(store.lines(HILLS), options.hills.pace, render.hills),
         samples,
+        *distance_recorders(
+            store,
+            start.potential,
+            options.colvar_every,
+            options.method.timestep_fs,
+            render.bias.values,
+            len(method.coordinates),
+        ),
     ]
     steps, stopped = move(store, watch, method, MetadynamicsState, batch, recorders)
+    coverage = coverage_of_run(store, start.potential, options.walkers, "walker")
     result = FreeEnergySurface(
         store=store,
         stopped=stopped,
@@ -75,25 +95,36 @@ def metad(options: Metad, store: Store) -> FreeEnergySurface:
         steps=steps,
         time_ps=steps * options.method.timestep_fs * 1e-3,
         temperature_K=options.method.temperature_K,
+        coverage=coverage,
         **known,
         **watch.speed(),
     )
     # A guard that refuses the start itself leaves nothing to study.
-    return _studied(result, method) if samples.log.size else result
+    result = _studied(result, options, method, start.potential) if samples.log.size else result
+    warn_of(store, result.coverage)
+    return result
 
 
-def _studied(result: FreeEnergySurface, method: Metadynamics) -> FreeEnergySurface:
+def _studied(
+    result: FreeEnergySurface, options: Metad, method: Metadynamics, potential: Potential
+) -> FreeEnergySurface:
     """The result with what is read off the run's own files; the surface is kept."""
     store = result.store
     colvar = plumed.read_colvar(store.stream(COLVAR), method.coordinates)
     hills = plumed.read_hills(store.stream(HILLS), method.coordinates)
     kelvin = float(colvar.temperature_K.mean()) if len(colvar.time_fs) else None
-    result = replace(result, hills=len(hills), temperature_mean_K=kelvin)
+    sampled = Sampled.of_rows(colvar.time_fs, colvar.temperature_K, colvar.energies, result.walkers)
+    # All hills lift a walker only where it is at the centre of each.
+    work_eV = float(hills.heights.sum())
+    warnings = warned(store, implausible_motion(options.method, potential, sampled, work_eV))
+    result = replace(result, hills=len(hills), temperature_mean_K=kelvin, warnings=warnings)
     if not len(hills):
         return result
-    found = study(colvar, hills, method.axes, result.temperature_K)
-    store.put(SURFACE, found.arrays(method.coordinates))
-    return result.with_study(found)
+    with store.bar("free energy"):
+        found = study(colvar, hills, method.axes, result.temperature_K)
+    coverage, outside = coverage_of_surface(store, result.coverage, method, found)
+    store.put(SURFACE, found.arrays(method.coordinates) | outside)
+    return replace(result.with_study(found), coverage=coverage)
 
 
 def method_of(options: Metad) -> Metadynamics:
@@ -153,8 +184,11 @@ class _Watch(Watch):
 class _Render:
     """Turns states into records of the logs."""
 
-    def __init__(self, options: Metad, method: Metadynamics, numbers: np.ndarray):
+    def __init__(
+        self, options: Metad, method: Metadynamics, numbers: np.ndarray, provenance: Provenance
+    ):
         self.options, self.method, self.numbers = options, method, numbers
+        self.provenance = provenance
         self.bias = method.bias(numbers, np.zeros(0))
 
     def _time(self, state: MetadynamicsState) -> float:
@@ -163,7 +197,9 @@ class _Render:
     def frames(self, state: MetadynamicsState) -> Dataset:
         tags = {"walker": np.arange(len(state.positions)), "time_fs": self._time(state)}
         masses = self.options.method.masses
-        return frames_of(self.numbers, state.positions, state.evaluation, tags, masses)
+        return frames_of(
+            self.numbers, state.positions, state.evaluation, tags, self.provenance, masses
+        )
 
     def hills(self, state: MetadynamicsState) -> bytes:
         coordinates = self.method.coordinates

@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol, TypedDict
 
 import numpy as np
 
 from flexcalc import files
-from flexcalc.dataset import Dataset
+from flexcalc.analysis import plausibility
+from flexcalc.dataset import Dataset, Provenance
 from flexcalc.errors import GuardError, InputError
 from flexcalc.files.frames import to_bytes
 from flexcalc.geometry import Coordinate
@@ -20,6 +22,7 @@ from flexcalc.memory import geometry_bytes, require_memory
 from flexcalc.methods.dynamics import Bath, Dynamics
 from flexcalc.methods.guard import Guard
 from flexcalc.methods.iterate import Checkpoint, Method, Recorder, Setup, State, run
+from flexcalc.models.energies import training_energies
 from flexcalc.potential import Evaluation, Potential
 from flexcalc.progress import Progress, silent
 from flexcalc.registry import name_of, open_potential
@@ -34,6 +37,7 @@ from flexcalc.tasks.molecule import (
     with_masses,
 )
 from flexcalc.tasks.ordering import Ordered, ordered
+from flexcalc.tasks.provenance import labels_by
 
 NS_A_DAY_PER_FS_A_SECOND = 86400 * 1e-6
 
@@ -84,9 +88,8 @@ class Watch:
             self.begun = time.monotonic()
         self.seen += 1
         if state.step % TELL_EVERY == 0 or state.step == self.options.steps:
-            speed = self.speed()
-            text = f"{speed['steps_per_second']:.0f} steps/s, {speed['ns_per_day']:.3g} ns/day"
-            self.progress(state.step, self.options.steps, f"{self.describe(state)}, {text}")
+            note = f"{self.describe(state)}, {self.speed()['ns_per_day']:.3g} ns/day"
+            self.progress(state.step, self.options.steps, note)
 
     def speed(self) -> Speed:
         """How fast the batch has moved so far."""
@@ -133,6 +136,12 @@ class Start[C]:
         return options.guards(
             self.potential, positions, fixed, name_of(options.model), options.method.masses
         )
+
+    @cached_property
+    def provenance(self) -> Provenance:
+        """Of the labels of the frames."""
+        options: Any = self.options
+        return labels_by(options.model, self.potential)
 
     def describe(self, store: Store, notes: Sequence[str] = ()) -> Known:
         """Report how the start was read, warn of notes, and return its figures for the results."""
@@ -220,6 +229,65 @@ def stop_of(error: GuardError) -> Stop:
     )
 
 
+@dataclass(frozen=True, eq=False)
+class Sampled:
+    """What dynamics has recorded, to be judged.
+
+    Args:
+        time_fs: (records,) from the start.
+        temperatures_K: (records, replicas) kinetic temperatures.
+        lowest_eV: lowest energy of the model, without a bias.
+    """
+
+    time_fs: np.ndarray
+    temperatures_K: np.ndarray
+    lowest_eV: float
+
+    @classmethod
+    def of_rows(
+        cls, time_fs: np.ndarray, kelvin: np.ndarray, energies_eV: np.ndarray, replicas: int
+    ) -> Sampled:
+        """The records whose rows (records x replicas,) have the replicas in turn."""
+        lowest = float(energies_eV.min(initial=np.inf))
+        return cls(time_fs[::replicas], kelvin.reshape(-1, replicas), lowest)
+
+
+def implausible_motion(
+    method: Dynamics, potential: Potential, found: Sampled, work_eV: float = 0.0
+) -> list[str]:
+    """What to warn of in dynamics.
+
+    Args:
+        method: of the dynamics.
+        potential: without any bias.
+        found: what was recorded.
+        work_eV: that a bias may have done on each replica.
+    """
+    numbers, time_fs, kelvin = potential.numbers, found.time_fs, found.temperatures_K
+    if not len(time_fs):
+        return []
+    freedom, replicas = 3 * len(numbers) - method.fixed(numbers), kelvin.shape[1]
+    targets = np.broadcast_to(method.target_K(0, replicas), kelvin.shape)
+    if getattr(method, "schedule", ()):
+        steps = np.rint(time_fs / method.timestep_fs).astype(int)
+        targets = np.stack([method.target_K(int(step), replicas) for step in steps])
+    known = training_energies(potential)
+    messages = plausibility.exploded(time_fs, kelvin, targets, freedom)
+    relaxation_fs = method.energy_relaxation_fs
+    if relaxation_fs is not None and not messages:
+        messages = plausibility.mean_temperature(
+            time_fs,
+            kelvin,
+            targets,
+            freedom=freedom,
+            relaxation_fs=relaxation_fs,
+            timestep_fs=method.timestep_fs,
+            heating_K=plausibility.bias_heating_K(work_eV, time_fs[-1], relaxation_fs, freedom),
+        )
+    lowest = [found.lowest_eV]
+    return messages + plausibility.below_training(lowest, len(numbers), known, "the dynamics")
+
+
 STATE_ARRAYS = 20
 """Arrays (rows, atoms, 3) that a step of dynamics holds at least: states, bonds, frames as text."""
 
@@ -231,6 +299,7 @@ def frames_of(
     positions: np.ndarray,
     evaluation: Evaluation,
     tags: Mapping[str, Any],
+    provenance: Provenance,
     masses: Any = (),
 ) -> Dataset:
     """A frame of each row of a batch.
@@ -240,6 +309,7 @@ def frames_of(
         positions: (batch, atoms, 3) in angstrom.
         evaluation: energies and forces there, and the deviation where it is known.
         tags: of the frames; one that is a number is that of all.
+        provenance: of energies and forces.
         masses: (atoms,) in amu; empty for standard ones.
     """
     rows = len(positions)
@@ -252,25 +322,31 @@ def frames_of(
         evaluation.energies,
         evaluation.forces,
         columns,
-        masses=of_frames(masses, rows),
+        provenance,
+        of_frames(masses, rows),
     )
 
 
-def trajectory_bytes(options: Moving, positions: np.ndarray, numbers: Any) -> int:
+def trajectory_bytes(
+    options: Moving, positions: np.ndarray, numbers: Any, provenance: Provenance
+) -> int:
     """Bytes of a trajectory with a frame of each row of positions (rows, atoms, 3)."""
     # A frame with numbers that have all their digits, as those of dynamics do.
     digits = np.random.default_rng(0).standard_normal((1, *positions.shape[1:]))
     example = Evaluation(1000 * digits[:, 0, 0], digits)
     tags = {"replica": 0, "time_fs": options.steps * options.method.timestep_fs}
-    frame = to_bytes(frames_of(numbers, positions[:1] + 1e-3 * digits, example, tags))
+    place = positions[:1] + 1e-3 * digits
+    frame = to_bytes(frames_of(numbers, place, example, tags, provenance))
     return len(frame) * len(positions) * (options.steps // options.frame_every + 1)
 
 
-def announce_sampling(store: Store, options: Sampling, setup: Setup, columns: int) -> None:
+def announce_sampling(
+    store: Store, options: Sampling, setup: Setup, columns: int, provenance: Provenance
+) -> None:
     """Report the sizes of the trajectory and of COLVAR, whose rows have so many numbers."""
     rows = len(setup.positions)
     sizes = {
-        TRAJECTORY: trajectory_bytes(options, setup.positions, setup.potential.numbers),
+        TRAJECTORY: trajectory_bytes(options, setup.positions, setup.potential.numbers, provenance),
         COLVAR: table_bytes(options, options.colvar_every, rows, columns),
     }
     store.announce(sizes, ADVICE)

@@ -16,6 +16,7 @@ from flexcalc.potential import Potential
 from flexcalc.progress import Progress
 from flexcalc.registry import FAMILIES, make_family
 from flexcalc.tasks.baseline import Baseline, subtract
+from flexcalc.training.calibration import with_domain
 from flexcalc.training.committee import fit_committee
 from flexcalc.training.tuning import Sets
 
@@ -50,7 +51,18 @@ def recipe(potential: Potential, address: str) -> Recipe:
             f"{address} cannot be retrained; expected the folder of a model of a family "
             f"({', '.join(FAMILIES)}), of a committee of one family, or of either on a baseline"
         )
-    return family.fit
+    return _calibrated(family.fit)
+
+
+def _calibrated(fit: Recipe) -> Recipe:
+    """The same, with the domain of the model."""
+
+    def calibrated(
+        train: Dataset, validation: Dataset | None, rng: Generator, progress: Progress
+    ) -> TrainedPotential:
+        return with_domain(fit(train, validation, rng, progress), train, validation, rng)
+
+    return calibrated
 
 
 def _family(potential: Potential) -> Family | None:
@@ -68,7 +80,7 @@ def _committee(family: Family, members: int) -> Recipe:
         judged = validation if validation is not None else train[:0]
         return fit_committee(family, Sets(train, judged), members, rng, progress)
 
-    return fit
+    return _calibrated(fit)
 
 
 def _on(baseline: Baseline, above: Recipe) -> Recipe:

@@ -11,13 +11,16 @@ import numpy as np
 
 from flexcalc import files
 from flexcalc.config import Label
-from flexcalc.dataset import Dataset
+from flexcalc.dataset import Dataset, concatenate
+from flexcalc.files import SMILES
 from flexcalc.methods.sampling import concatenate_unlabelled
 from flexcalc.potential import Potential, check_molecule
+from flexcalc.registry import name_of
+from flexcalc.results.labels import CONFORMERS
 from flexcalc.store import Store
 from flexcalc.tasks.molecule import Electrons, electrons_of
+from flexcalc.units import KCAL_MOL
 
-SMILES = "smiles:"
 STARTS = "starts.xyz"
 
 
@@ -95,11 +98,15 @@ def frames_of(starts: Sequence[Start]) -> list[Dataset]:
 def start_geometries(
     options: Label, store: Store, starts: Sequence[Start], reference: Potential
 ) -> Dataset:
-    """All start geometries, conformers of a SMILES last, which are kept in starts.xyz."""
+    """All start geometries, conformers of a SMILES last, which are kept in starts.xyz.
+
+    The conformers are kept with their energies by the reference in conformers.xyz.
+    """
     known = store.get(STARTS)
     if known is not None:
         return known
-    parts = frames_of(starts)
+    parts, level = frames_of(starts), name_of(options.reference)
+    enumerated: list[Dataset] = []
     for start in starts:
         if start.frames is None:
             from flexcalc.methods.conformers import conformers
@@ -107,8 +114,16 @@ def start_geometries(
             smiles = start.source.removeprefix(SMILES)
             with store.bar("conformers") as progress:
                 found = conformers(smiles, reference, options.conformers, options.seed, progress)
-            store.say(f"{start.source}: {len(found)} conformers")
+            above = np.ptp(np.asarray(found.energies)) / KCAL_MOL
+            store.say(
+                f"{start.source}: {len(found)} conformers, the highest {above:.2f} kcal/mol above "
+                "the lowest"
+            )
+            provenance = replace(found.provenance, level=level)
+            enumerated.append(replace(found, provenance=provenance))
             parts.append(found)
+    if enumerated:
+        store.put(CONFORMERS, concatenate(*enumerated))
     together = concatenate_unlabelled(parts)
     store.put(STARTS, together)
     return together

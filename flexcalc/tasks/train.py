@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from typing import NotRequired, TypedDict
 
 import numpy as np
 
 from flexcalc.config import Train
-from flexcalc.dataset import Dataset, first_equal
+from flexcalc.dataset import Dataset
+from flexcalc.display import numbers
 from flexcalc.errors import FileFormatError, InputError
+from flexcalc.geometry.fingerprint import first_repeated, repeats
 from flexcalc.models.delta import check_baseline
 from flexcalc.models.facts import ErrorRow
 from flexcalc.models.family import TrainingWarning, check_family, check_labels, errors
-from flexcalc.progress import silent
+from flexcalc.models.frames import with_frames
+from flexcalc.potential import Potential
+from flexcalc.progress import Progress, part, silent
+from flexcalc.results.errors import repeated_text
 from flexcalc.results.training import HELD_OUT, SPLIT, TrainedModel, Training, scalars
+from flexcalc.storage import write_json
 from flexcalc.store import UNFINISHED, Store
 from flexcalc.tasks.baseline import (
     Baseline,
@@ -25,8 +33,10 @@ from flexcalc.tasks.baseline import (
     needed_frames,
     open_baseline,
 )
-from flexcalc.tasks.fitting import Fit, Fitted, Split, held_out, split, with_validation_points
+from flexcalc.tasks.fitting import Fit, Fitted, Split, held_out, said_sizes, split, with_sizes
 from flexcalc.tasks.molecule import electrons_of, following
+from flexcalc.tasks.provenance import warn_of_model_labels
+from flexcalc.training.calibration import with_domain
 from flexcalc.training.checkpoints import Checkpoints
 
 
@@ -58,19 +68,24 @@ def train(options: Train, store: Store) -> Training:
     """
     data = options.read(options.dataset)
     options = following(options, electrons_of(data))
-    options = with_validation_points(options, len(data))
+    asked, options = options, with_sizes(options, len(data))
     parts = split(data, options, np.random.default_rng(options.seed))
     baseline = _checked(options, store, data)
-    found = store.begin(options)
+    # What is there already does not belong to what the run is.
+    found = store.begin(replace(options, overwrite=False), overwrite=options.overwrite)
     if found is not None:
         store.deliver(found["model"])
         return Training.from_dict(found, store).opened_with(options.trust)
+    sizes = said_sizes(asked, options, len(data))
+    if sizes is not None:
+        store.say(sizes)
     _note_split(store, _split_record(data, parts, baseline))
-    equal = first_equal(data.positions)
-    repeated = int((equal != np.arange(len(data))).sum())
+    equal = first_repeated(data.numbers, data.positions)
+    repeated = repeats(equal)
     labels = _differences(options, store, data, parts, baseline)
+    warn_of_model_labels(data, store, "what is trained on them learns its errors too")
     if repeated:
-        store.warn(f"{repeated} of {len(data)} frames repeat the geometry of another one")
+        store.warn(repeated_text(repeated, len(data)))
     fitted, models = [], []
     for index, name in enumerate(_names(options)):
         one = _Model(options, store, labels, index, name)
@@ -93,8 +108,9 @@ def _checked(options: Train, store: Store, data: Dataset) -> Baseline | None:
     Raises:
         InputError: one cannot be, or could not be kept.
     """
-    if any(points > options.points for points in options.learning_curve):
-        raise InputError(f"learning_curve: expected sizes up to points = {options.points}")
+    largest = options.training_points
+    if any(points > largest for points in options.learning_curve):
+        raise InputError(f"learning_curve: expected sizes up to points = {largest}")
     for family in options.family:
         check_labels(family, data)
         check_family(family, data.numbers)
@@ -121,10 +137,17 @@ def _differences(
 
 def _comparison(models: Sequence[TrainedModel]) -> tuple[list[str], list[list[str]]]:
     """Head and rows of the table of several models."""
-    head = ["model (kcal/mol/A and kcal/mol)", "points", "force RMSE", "energy RMSE"]
+    names = ("force RMSE", "energy RMSE")
     known = [index for index, value in enumerate(models[0].errors) if value is not None]
-    return head[: 2 + len(known)], [
-        [model.file, str(model.training_points), *(f"{model.errors[i]:.3f}" for i in known)]
+    head = ["model (kcal/mol/A and kcal/mol)", "points", *(names[index] for index in known)]
+    return [*head, "training", "per call"], [
+        [
+            model.file,
+            str(model.training_points),
+            *(f"{model.errors[index]:.3f}" for index in known),
+            numbers.duration(model.training_seconds or 0.0),
+            f"{model.call_ms:.3g} ms",
+        ]
         for model in models
     ]
 
@@ -186,19 +209,46 @@ class _Model:
         self.index, self.name = index, name
         self.suffix = "" if index == 0 else f"-{name}"
         self.checkpoints = Checkpoints(store.unfinished(name))
+        self.seconds = 0.0
 
     def fit(self) -> Fitted:
         """Fit the family and keep its model."""
         family = self.options.family[self.index]
         rng = np.random.default_rng([self.options.seed, self.index])
-        with self.store.bar(f"train {self.name}") as progress:
+        with self.store.bar(f"train {self.name}") as progress, self._timed():
             labels = self.labels
             task = Fit(
                 self.options, labels.data, labels.split, family, rng, progress, self.checkpoints
             )
-            fitted = labels.restored(task.run())
+            fitted = task.run()
+            judged = labels.data[fitted.split.validation]
+            with_domain(fitted.potential, labels.data[fitted.split.train], judged, rng)
+            fitted = labels.restored(fitted)
+        self._keep_frames(fitted)
         self.store.put(f"{self.name}.flex", fitted.potential)
         return fitted
+
+    def _keep_frames(self, fitted: Fitted) -> None:
+        """Let the model know its frames: all others that were drawn chose its hyperparameters."""
+        drawn, train = self.labels.drawn, fitted.split.train
+        judged = np.setdiff1d(np.union1d(drawn, fitted.split.validation), train)
+        complete = self.labels.complete
+        with_frames(fitted.potential, complete[train], complete[judged])
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        """Count the time of the training, also that before it was interrupted."""
+        known = self.checkpoints.load(SECONDS) or {SECONDS: 0.0}
+        before, begun = float(known[SECONDS]), time.monotonic()
+        try:
+            yield
+        except KeyboardInterrupt:
+            folder = self.checkpoints.folder
+            if folder is not None and folder.exists():
+                spent = {SECONDS: before + time.monotonic() - begun}
+                write_json(folder / f"{SECONDS}.json", spent)
+            raise
+        self.seconds = before + time.monotonic() - begun
 
     def result(self, fitted: Fitted, repeated: int, seen: int) -> TrainedModel:
         """Keep the tables of a family that was fitted.
@@ -217,6 +267,8 @@ class _Model:
             validation_points=len(fitted.split.validation),
             hyperparameters=scalars(facts.get("hyperparameters", {})),
             permutations=facts.get("permutations"),
+            training_seconds=round(self.seconds, 2),
+            call_ms=float(f"{_call_ms(fitted.potential, self.labels.complete):.3g}"),
             repeated_frames=repeated,
             validation_frames_trained_on=seen,
             trained=fitted.potential,
@@ -225,13 +277,14 @@ class _Model:
             **found,
             **fitted.figures,
         )
-        self.store.say(model.described())
+        self.store.say(f"{model.described()}; {model.timing()}")
         tables: dict[str, object] = {"table": fitted.table, **fitted.tables}
         if "curve" in facts:
             tables["curve"] = facts["curve"]
         if self.options.learning_curve:
             last: LearningRow = {"points": model.training_points, **found}
-            tables["learning"] = [*self._learning_curve(fitted), last]
+            with self.store.bar(f"learning curve of {self.name}") as progress:
+                tables["learning"] = [*self._learning_curve(fitted, progress), last]
         for kind, table in tables.items():
             self.store.put(f"{kind}{self.suffix}.json", table)
         return model
@@ -243,19 +296,22 @@ class _Model:
         judged = self.labels.complete[fitted.split.validation]
         return errors(fitted.potential(judged.positions), judged) if len(judged) else {}
 
-    def _learning_curve(self, fitted: Fitted) -> Iterator[LearningRow]:
+    def _learning_curve(self, fitted: Fitted, progress: Progress) -> Iterator[LearningRow]:
         """Errors of smaller training sets, nested, with the hyperparameters that were found."""
         options, labels = self.options, self.labels
         judged = labels.labels(fitted.split.validation)
         order = np.random.default_rng([options.seed, 1]).permutation(fitted.split.train)
-        for points in sorted(set(options.learning_curve) - {options.points}):
+        sizes = sorted(set(options.learning_curve) - {options.training_points})
+        for index, points in enumerate(sizes):
             row = self.checkpoints.load(f"learning-{points}")
             if row is None:
                 fewer = labels.labels(np.sort(order[:points]))
                 with warnings.catch_warnings():
                     # Those of the model of all points are known already.
                     warnings.simplefilter("ignore", TrainingWarning)
-                    smaller = fitted.family.fit(fewer, judged, np.random.default_rng(options.seed))
+                    rng = np.random.default_rng(options.seed)
+                    own = part(index, len(sizes), progress)
+                    smaller = fitted.family.fit(fewer, judged, rng, own)
                 found: ErrorRow = {}
                 if len(judged):
                     found = errors(smaller(judged.positions), judged)
@@ -264,10 +320,27 @@ class _Model:
             yield row
 
 
+SECONDS = "seconds"
+"""Checkpoint of the time that a training has taken."""
+CALLS, ENOUGH_S = 20, 0.2
+"""Calls that are timed at most, and the time after which there are enough; two at least."""
+
+
+def _call_ms(potential: Potential, data: Dataset) -> float:
+    """Shortest time of a few calls to evaluate one geometry, in milliseconds."""
+    times: list[float] = []
+    while len(times) < 2 or (len(times) < CALLS and sum(times[1:]) < ENOUGH_S):
+        begun = time.perf_counter()
+        potential(data.positions[:1])
+        times.append(time.perf_counter() - begun)
+    return 1e3 * min(times)
+
+
 @contextmanager
 def training_warnings(warn: Callable[[str, type[Warning]], None]) -> Iterator[None]:
     """Hand the training's warnings to a store's or a run's `warn`; others are issued as they were.
 
+    Each is said once, although the folds, candidates or members of a committee may all give it.
     They are issued after the block, where the progress bar is gone, also if it raises.
     """
     caught: list[warnings.WarningMessage] = []
@@ -276,9 +349,12 @@ def training_warnings(warn: Callable[[str, type[Warning]], None]) -> Iterator[No
             warnings.simplefilter("always", TrainingWarning)
             yield
     finally:
+        told: set[str] = set()
         for note in caught:
             if issubclass(note.category, TrainingWarning):
-                warn(str(note.message), TrainingWarning)
+                if str(note.message) not in told:
+                    warn(str(note.message), TrainingWarning)
+                told.add(str(note.message))
             else:
                 warnings.warn_explicit(
                     note.message, note.category, note.filename, note.lineno, source=note.source

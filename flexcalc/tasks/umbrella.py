@@ -8,13 +8,14 @@ import numpy as np
 
 from flexcalc.analysis.umbrella import require_pymbar, study
 from flexcalc.config import UmbrellaSampling
-from flexcalc.dataset import Dataset
+from flexcalc.dataset import Dataset, Provenance
 from flexcalc.errors import InputError
 from flexcalc.files import plumed
 from flexcalc.files.plumed import WINDOW_COLUMNS, WindowSamples
 from flexcalc.methods.guard import BendGuard, Guard
 from flexcalc.methods.iterate import Recorder, Setup
 from flexcalc.methods.umbrella import Umbrella, UmbrellaState, Windows
+from flexcalc.potential import Potential
 from flexcalc.results.free_energy import (
     COLVAR,
     PROFILE,
@@ -22,16 +23,25 @@ from flexcalc.results.free_energy import (
     FreeEnergyProfile,
 )
 from flexcalc.store import Store
+from flexcalc.tasks.coverage import (
+    coverage_of_run,
+    coverage_of_windows,
+    distance_recorders,
+    warn_of,
+)
 from flexcalc.tasks.motion import (
+    Sampled,
     Watch,
     announce_sampling,
     bath_of,
     biased_coordinates,
     checked_start,
     frames_of,
+    implausible_motion,
     move,
     open_start,
 )
+from flexcalc.tasks.plausible import warned
 
 MOST_PAIRS = 1 << 27
 """Samples times windows that are analysed: 1 GiB an array; of more samples every n-th time is."""
@@ -59,12 +69,15 @@ def umbrella(options: UmbrellaSampling, store: Store) -> FreeEnergyProfile:
     if found is not None:
         return FreeEnergyProfile.from_dict(found, store)
     known = start.describe(store, notes)
-    announce_sampling(store, options, batch, len(coordinates) + 4)
-    render = _Render(options, method, numbers)
+    announce_sampling(store, options, batch, len(coordinates) + 4, start.provenance)
+    render = _Render(options, method, numbers, start.provenance)
     watch = Watch("umbrella", options, len(positions), render.message)
     recorders = [
         Recorder(store.frames(TRAJECTORY), options.frame_every, render.frames),
         Recorder(store.lines(COLVAR), options.colvar_every, render.colvar),
+        *distance_recorders(
+            store, start.potential, options.colvar_every, options.method.timestep_fs
+        ),
     ]
     steps, stopped = move(store, watch, method, UmbrellaState, batch, recorders)
     result = FreeEnergyProfile(
@@ -75,14 +88,17 @@ def umbrella(options: UmbrellaSampling, store: Store) -> FreeEnergyProfile:
         steps=steps,
         time_ps=steps * options.method.timestep_fs * 1e-3,
         temperature_K=options.method.temperature_K,
+        coverage=coverage_of_run(store, start.potential, len(positions), "window"),
         **known,
         **watch.speed(),
     )
-    return result if stopped else _studied(result, options, method)
+    result = result if stopped else _studied(result, options, method, start.potential)
+    warn_of(store, result.coverage)
+    return result
 
 
 def _studied(
-    result: FreeEnergyProfile, options: UmbrellaSampling, method: Umbrella
+    result: FreeEnergyProfile, options: UmbrellaSampling, method: Umbrella, potential: Potential
 ) -> FreeEnergyProfile:
     """The result with what is read off the run's own COLVAR; the profile is kept."""
     store = result.store
@@ -91,15 +107,24 @@ def _studied(
     most = min(plumed.MOST_SAMPLES, max(MOST_PAIRS // len(method.centres), 1))
     everything = plumed.read_windows(store.stream(COLVAR), coordinates, most)
     # Half a step more, as times in the file are rounded to the last digit.
-    settled = everything.time_fs > (options.equilibration + 0.5) * options.method.timestep_fs
+    after_fs = (options.equilibration + 0.5) * options.method.timestep_fs
+    settled = everything.time_fs > after_fs
     samples = WindowSamples(**{name: one[settled] for name, one in vars(everything).items()})
-    found = study(samples, method, options.method.temperature_K)
+    with store.bar("free energy"):
+        found = study(samples, method, options.method.temperature_K)
     store.put(PROFILE, found.arrays())
     warning = found.warning()
     if warning is not None:
         store.warn(warning)
     mean = float(samples.temperature_K.mean())
-    return replace(result.with_study(found), temperature_mean_K=mean)
+    sampled = Sampled.of_rows(
+        samples.time_fs, samples.temperature_K, samples.energies, result.windows
+    )
+    warnings = warned(store, implausible_motion(options.method, potential, sampled))
+    coverage = coverage_of_windows(store, potential, found, after_fs)
+    return replace(
+        result.with_study(found), temperature_mean_K=mean, warnings=warnings, coverage=coverage
+    )
 
 
 def method_of(options: UmbrellaSampling) -> Umbrella:
@@ -131,8 +156,15 @@ def method_of(options: UmbrellaSampling) -> Umbrella:
 class _Render:
     """Turns states into progress messages and records of the logs."""
 
-    def __init__(self, options: UmbrellaSampling, method: Umbrella, numbers: np.ndarray):
+    def __init__(
+        self,
+        options: UmbrellaSampling,
+        method: Umbrella,
+        numbers: np.ndarray,
+        provenance: Provenance,
+    ):
         self.options, self.method, self.numbers = options, method, numbers
+        self.provenance = provenance
         self.coordinates = [line.coordinate for line in method.lines]
 
     def message(self, state: UmbrellaState) -> str:
@@ -147,7 +179,9 @@ class _Render:
             "time_fs": state.step * self.options.method.timestep_fs,
         }
         masses = self.options.method.masses
-        return frames_of(self.numbers, state.positions, state.evaluation, tags, masses)
+        return frames_of(
+            self.numbers, state.positions, state.evaluation, tags, self.provenance, masses
+        )
 
     def colvar(self, state: UmbrellaState) -> bytes:
         first = state.step == 0

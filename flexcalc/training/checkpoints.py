@@ -61,7 +61,7 @@ class Checkpoints:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         if potential is not None:
-            potential.save(self.folder / f"{step}.flex")
+            potential.save(self.folder / f"{step}.flex", overwrite=True)
         write_json(self.folder / f"{step}.json", content)
 
 

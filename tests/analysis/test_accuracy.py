@@ -1,12 +1,13 @@
 """Errors against numbers worked out by hand."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from flexcalc.analysis import slips
-from flexcalc.analysis.accuracy import Binning, accuracy
+from flexcalc.analysis.accuracy import Accuracy, Binning, Tag, accuracy
 from flexcalc.dataset import Dataset
 from flexcalc.errors import FileFormatError, ShapeError
 from flexcalc.geometry import Coordinate
@@ -109,6 +110,27 @@ def test_bins_of_a_dihedral_cover_the_circle_worst_first(rng):
     assert fourth.population == 0
     assert fourth.force is None
     json.dumps(found.to_dict(), allow_nan=False)
+
+
+def test_values_of_a_tag_are_regions_and_many_numbers_are_binned(rng):
+    data = water(60, rng)
+    kinds = np.array(["far", "near", "far"])[np.arange(60) % 3]
+    data = replace(data, tags={"config_type": kinds, "time_fs": np.arange(60.0), "set": kinds})
+    wrong = np.where(kinds == "near", 3.0, 1.0)[:, None, None] * np.ones((60, 3, 3))
+    by = Binning(coordinates=[Tag("config_type"), Tag("time_fs")], bins=4)
+    found = accuracy(data, shifted(data, 0, wrong), by=by, rng=rng)
+    named, binned = found.regions
+    assert [(one.name, one.population) for one in named.bins] == [("near", 20), ("far", 40)]
+    assert np.allclose([one.force.rmse for one in named.bins], [3, 1])
+    assert named.bins[0].extent(named.coordinate) == "near"
+    assert [one.name for one in binned.bins] == [""] * 4
+    assert sorted(one.population for one in binned.bins) == [15, 15, 15, 15]
+    rows = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    for read in (Accuracy.from_dict(rows), Accuracy.from_damaged(rows)):
+        assert [one.name for one in read.regions[0].bins] == ["near", "far"]
+    texts = replace(data, tags={"note": np.array([f"frame {n}" for n in range(60)])})
+    with pytest.raises(ShapeError, match="tag note: expected numbers or at most 50 values"):
+        accuracy(texts, shifted(texts, 0, wrong), by=Binning([Tag("note")]), rng=rng)
 
 
 def test_bins_of_a_distance_span_the_data_and_hold_every_frame(rng):
@@ -241,6 +263,13 @@ def test_energies_that_do_not_belong_to_the_forces_are_named(rng):
     data = water(50, rng)
     found = accuracy(data, Evaluation(rng.permutation(data.energies), data.forces), rng=rng)
     assert any("do not belong together" in text for text in found.warnings)
+
+
+def test_a_model_that_is_poor_elsewhere_is_not_called_a_slip(rng):
+    """Far from the training set forces are often too small; no unit is so near."""
+    data = water(50, rng, energies=False)
+    found = accuracy(data, Evaluation(np.zeros(50), 0.75 * data.forces), rng=rng)
+    assert found.warnings == ()
 
 
 def test_a_poor_model_without_scale_error_is_not_called_a_slip(rng):

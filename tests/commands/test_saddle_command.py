@@ -323,6 +323,6 @@ def test_ends_that_are_two_minima_are_not_called_degenerate(here, run):
 def test_a_saddle_far_from_its_guess_is_warned_of(here, run, monkeypatch, capsys):
     assert run(*SADDLE, "--output", "near") == 0
     assert "from the guess" not in capsys.readouterr().out
-    monkeypatch.setattr("flexcalc.tasks.saddle.search.FAR_A", 0.01)
+    monkeypatch.setattr("flexcalc.analysis.plausibility.FAR_A", 0.01)
     assert run(*SADDLE, "--output", "far") == 0
     assert "warning: the search ended 0." in capsys.readouterr().out

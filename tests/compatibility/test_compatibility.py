@@ -22,7 +22,10 @@ RUNS = [(folder, name) for folder in FOLDERS for name in COMMANDS[folder]]
 CUT = [(folder, name) for folder, name in RUNS if (folder / "interrupted" / name).exists()]
 TOLERANCE = 1e-6
 """eV and eV/angstrom; a network runs on another machine's arithmetic."""
-VOLATILE = {"seconds", "steps_per_second", "ns_per_day", "labelling_seconds"}
+VOLATILE = {
+    *("seconds", "steps_per_second", "ns_per_day", "labelling_seconds"),
+    *("training_seconds", "call_ms"),
+}
 
 
 def named(case):

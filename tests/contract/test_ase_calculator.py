@@ -5,21 +5,77 @@ from __future__ import annotations
 import copy
 import multiprocessing
 import pickle
+import warnings
 
 import ase
 import numpy as np
 import pytest
 from ase import units
+from ase.calculators.calculator import PropertyNotImplementedError
 from ase.io import read
 from ase.md.langevin import Langevin
 from ase.mep import NEB
 from ase.optimize import BFGS
 
 import flexcalc
+from flexcalc.adapters.watch import DomainWarning
 from flexcalc.errors import AddressError, MoleculeError
 from flexcalc.methods.path import match_endpoints
 from flexcalc.potential import Evaluation
-from tests.systems import INPUTS
+from tests.systems import GEOMETRY, INPUTS, WATER, KnownUpTo, Springs
+
+
+def water(length=0.96):
+    atoms = ase.Atoms(WATER, GEOMETRY)
+    atoms.positions[1, 0] = length
+    return atoms
+
+
+def test_the_distance_to_the_training_data_is_a_property():
+    atoms = water()
+    atoms.calc = flexcalc.Calculator(KnownUpTo(1.2))
+    atoms.get_potential_energy()
+    assert atoms.calc.results["distance"] == pytest.approx(0.96 / 1.2)
+    for _ in range(3):
+        atoms.positions[1, 0] += 0.001
+        atoms.get_potential_energy()
+    evaluated = len(atoms.calc.potential.calls)
+    assert atoms.calc.get_property("distance", atoms) == pytest.approx(0.963 / 1.2)
+    assert len(atoms.calc.potential.calls) == evaluated
+
+
+def test_a_geometry_outside_the_training_data_is_warned_of_once():
+    atoms = water()
+    atoms.calc = flexcalc.Calculator(KnownUpTo(1.2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        atoms.get_potential_energy()
+    atoms.positions[1, 0] = 1.5
+    with pytest.warns(DomainWarning, match="1.25, the limit 1.00"):
+        atoms.get_potential_energy()
+    atoms.positions[1, 0] = 2.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        atoms.get_potential_energy()
+    assert atoms.calc.results["distance"] == pytest.approx(2.0 / 1.2)
+
+
+def test_the_distance_is_measured_at_one_call_of_ten_where_atoms_move_little():
+    atoms = water()
+    atoms.calc = flexcalc.Calculator(KnownUpTo(1.2))
+    for _ in range(40):
+        atoms.positions[1, 0] += 1e-4
+        atoms.get_potential_energy()
+    assert atoms.calc.potential.asked == 4
+
+
+def test_a_potential_without_a_domain_has_no_distance():
+    atoms = water()
+    atoms.calc = flexcalc.Calculator(Springs())
+    atoms.get_potential_energy()
+    assert "distance" not in atoms.calc.results
+    with pytest.raises(PropertyNotImplementedError):
+        atoms.calc.get_property("distance", atoms)
 
 
 def glycine(name="Ip"):

@@ -17,7 +17,8 @@ from numpy.random import Generator
 from flexcalc.dataset import Dataset
 from flexcalc.fields import NonNegative
 from flexcalc.models.family import TrainedPotential, errors
-from flexcalc.models.folder import ModelContent, check_arrays, read_model, write_model
+from flexcalc.models.folder import ModelContent, check_arrays, read_model
+from flexcalc.models.training_set import read_training_set, training_set_arrays
 from flexcalc.potential import Evaluation
 from flexcalc.progress import Progress, silent
 
@@ -45,17 +46,17 @@ class ToyPotential(TrainedPotential):
         forces = -np.einsum("p,bpax->bax", self.weights, gradient)
         return Evaluation(self.constant + inverse @ self.weights, forces)
 
-    def save(self, folder: Path) -> None:
-        arrays = {"weights": self.weights, "constant": np.array(self.constant)}
-        write_model(
-            folder,
-            ModelContent(
-                family=Toy.name,
-                numbers=self.numbers,
-                hyperparameters=self.facts["hyperparameters"],
-                arrays=arrays,
-                facts=self.facts,
-            ),
+    def content(self) -> ModelContent:
+        return ModelContent(
+            family=Toy.name,
+            numbers=self.numbers,
+            hyperparameters=self.facts["hyperparameters"],
+            arrays={
+                "weights": self.weights,
+                "constant": np.array(self.constant),
+                **training_set_arrays(self),
+            },
+            facts=self.facts,
         )
 
 
@@ -97,4 +98,7 @@ class Toy:
         facts, arrays = read_model(folder)
         pairs = len(facts["numbers"]) * (len(facts["numbers"]) - 1) // 2
         check_arrays(folder, arrays, {"weights": ("f", (pairs,)), "constant": ("f", ())})
-        return ToyPotential(facts["numbers"], arrays["weights"], float(arrays["constant"]), facts)
+        constant = float(arrays["constant"])
+        potential = ToyPotential(facts["numbers"], arrays["weights"], constant, facts)
+        potential.training_set = read_training_set(folder, potential.numbers, arrays)
+        return potential

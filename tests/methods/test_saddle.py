@@ -8,7 +8,7 @@ from ase import Atoms
 from ase.vibrations import VibrationsData
 from scipy.integrate import solve_ivp
 from test_path_search import pyramids
-from triangles import Triangle, curved_wells, muller_brown, sides, triangles
+from triangles import Triangle, curved_wells, muller_brown, ring, sides, triangles
 
 from flexcalc.errors import InputError, ShapeError
 from flexcalc.methods.hessian import (
@@ -185,6 +185,45 @@ def test_a_rational_step_is_newtons_near_the_saddle():
     values, slopes = np.array([[-2.0, 3.0, 5.0]]), np.array([[1e-5, -2e-5, 3e-5]])
     step = rational_steps(values, slopes, np.array([0]))
     assert step == pytest.approx(-slopes / values, rel=1e-6)
+
+
+@pytest.mark.physics
+def test_a_step_is_shortened_along_soft_modes_first():
+    """At ten thousand times the metric the stiff mode keeps its step, the soft ones lose theirs."""
+    values, slopes = np.array([[-0.01, 0.01, 40.0]]), np.array([[0.01, 0.01, 0.01]])
+    free = rational_steps(values, slopes, np.array([0]))[0]
+    short = rational_steps(values, slopes, np.array([0]), 1e4)[0]
+    assert np.abs(short[:2]).max() < 0.03 * np.abs(free[:2]).min()
+    assert short[2] == pytest.approx(free[2], rel=0.05)
+
+
+@pytest.mark.physics
+def test_the_saddle_of_a_soft_torsion_is_found_from_its_side(rng):
+    """Straight steps stretch the bond; those that the quadratic model misses are taken back."""
+    surface = Triangle(ring)
+    guess = triangles([[np.cos(0.3), np.sin(0.3)]])
+    state = refined(surface, guess, rng, saddle_force_eV_A=1e-4)
+    assert sides(state.positions)[0] == pytest.approx([1, 0], abs=5e-3)
+    assert state.evaluation.energies[0] == pytest.approx(0.01, abs=1e-5)
+    assert state.curvatures[0] < 0
+
+
+@pytest.mark.physics
+def test_a_move_that_the_model_misses_is_taken_back(rng):
+    """The other row of the batch moves on."""
+
+    def surface(x, y):  # twice as steep a ring, whose first step stretches the bond too far
+        return ring(x, y, stiffness=100.0, height=0.005)
+
+    triangle, method = Triangle(surface), RFO(saddle_force_eV_A=1e-4)
+    guesses = triangles([[np.cos(0.3), np.sin(0.3)], [1.01, 0.0]])
+    before = method.init(triangle, guesses, rng)
+    after = method.step(triangle, before, rng)
+    assert np.array_equal(after.positions[0], before.positions[0])
+    assert after.evaluation.energies[0] == before.evaluation.energies[0]
+    assert after.trust_A[0] < 0.5 * before.trust_A[0]
+    assert not np.array_equal(after.positions[1], before.positions[1])
+    assert after.evaluation.forces == pytest.approx(triangle(after.positions).forces, abs=1e-12)
 
 
 def test_a_saddle_of_one_atom_is_refused(rng):

@@ -52,6 +52,7 @@ def as_samples(values):
     return WindowSamples(
         time_fs=np.repeat(np.arange(times), windows).astype(float),
         values=values.reshape(-1, d),
+        energies=np.zeros(times * windows),
         temperature_K=np.full(times * windows, 300.0),
         window=np.tile(np.arange(windows), times),
     )

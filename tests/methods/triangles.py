@@ -55,6 +55,14 @@ def curved_wells(x, y, height=0.8, valley=6.0, bow=0.7):
     return value, along_x, valley * off
 
 
+def ring(x, y, stiffness=30.0, height=0.01):
+    """E = k (r - 1)^2 / 2 + h cos(phi): a soft torsion of a stiff bond, saddle (1, 0)."""
+    r, phi = np.hypot(x, y), np.arctan2(y, x)
+    value = 0.5 * stiffness * (r - 1) ** 2 + height * np.cos(phi)
+    along_r, along_phi = stiffness * (r - 1), -height * np.sin(phi) / r
+    return value, (along_r * x - along_phi * y) / r, (along_r * y + along_phi * x) / r
+
+
 def triangles(places):
     """Geometries (places, 3, 3) with the given (x, y) and a right angle."""
     x, y = np.array(places, dtype=float).T

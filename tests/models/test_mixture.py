@@ -526,7 +526,7 @@ def test_a_run_file_names_backgrounds_and_every_family_has_its_flags(labels, tmp
     found = flexcalc.load("out/mixture.flex")
     assert [one.sigma for one in found.backgrounds] == [2.0, 8.0]
     for name in FAMILIES:
-        assert any(flag.name == "family" for flag in flags(Train, {"family": name}))
+        assert any(flag.name == "family" for flag in flags(Train, {"family": [name]}))
 
 
 def test_what_cannot_be_a_mixture_is_refused(labels, tmp_path):

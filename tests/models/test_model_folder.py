@@ -7,11 +7,16 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
+import flexcalc
 from flexcalc.errors import FileFormatError, FlexcalcError, InputError
 from flexcalc.models import folder as model_folder
+from flexcalc.models.committee import Committee
+from flexcalc.models.delta import DeltaModel
+from flexcalc.models.family import model_sha256
 from flexcalc.models.folder import FACTS, WEIGHTS, ModelContent, read_facts, read_model, write_model
 from flexcalc.models.gdml import SGDML
 from flexcalc.storage import sha256_file
+from tests.systems import Springs
 
 
 @pytest.fixture
@@ -89,9 +94,37 @@ def test_the_facts_tell_what_the_model_is(model, saved):
 
 
 def test_a_model_replaces_a_model(model, saved, water, rng):
-    SGDML(sigma=5.0).fit(water, None, rng).save(saved)
+    SGDML(sigma=5.0).fit(water, None, rng).save(saved, overwrite=True)
     assert read_facts(saved)["numbers"] == [8, 1, 1]
     assert [path.name for path in saved.parent.iterdir()] == [saved.name]
+
+
+@pytest.mark.data
+def test_another_model_is_not_overwritten_unless_asked(model, saved, water, rng):
+    other = SGDML(sigma=5.0).fit(water, None, rng)
+    before = (saved / FACTS).read_bytes()
+    with pytest.raises(InputError, match="holds another model; choose another name"):
+        other.save(saved)
+    assert (saved / FACTS).read_bytes() == before
+    assert [path.name for path in saved.parent.iterdir()] == [saved.name]
+    model.save(saved)  # the same model again
+    other.save(saved, overwrite=True)
+    assert SGDML.load(saved).sha256() == other.sha256()
+
+
+def test_the_hash_of_a_model_is_the_same_in_memory_and_on_disk(water, rng, tmp_path):
+    one, other = (SGDML(sigma=sigma).fit(water[:5], None, rng) for sigma in (5.0, 6.0))
+    both = Committee([one, other])
+    above = DeltaModel(one, other)
+    models = {"one": one, "other": other, "both": both, "above": above}
+    hashes = {name: model.sha256() for name, model in models.items()}
+    assert len(set(hashes.values())) == len(models)
+    for name, model in models.items():
+        model.save(tmp_path / f"{name}.flex")
+        assert flexcalc.load(tmp_path / f"{name}.flex").sha256() == hashes[name]
+    address = f"committee:{tmp_path}/one.flex,{tmp_path}/other.flex"
+    assert flexcalc.load(address).sha256() == hashes["both"]
+    assert model_sha256(Springs()) == ""
 
 
 def test_missing_parents_are_made(model, tmp_path):

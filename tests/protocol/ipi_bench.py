@@ -144,11 +144,11 @@ def client_processes(folder):
 
 
 @contextmanager
-def client_thread(potential, **job):
+def client_thread(potential, log=lambda line: None, distances=None, **job):
     """A client in a thread; yields its future."""
     server = Server(**{"timeout_s": PATIENCE_S, "connect_timeout_s": PATIENCE_S, **job})
     with ThreadPoolExecutor(1) as pool:
-        yield pool.submit(lambda: serve(potential, GLYCINE, server, log=lambda line: None))
+        yield pool.submit(lambda: serve(potential, GLYCINE, server, log=log, distances=distances))
 
 
 def simulate(folder, xml, potential, **job):

@@ -23,6 +23,7 @@ from ipi_springs import Springs
 
 from flexcalc.adapters.ipi import Server, serve
 from flexcalc.adapters.ipi.client import socket_path
+from flexcalc.domain import Domain
 from flexcalc.errors import (
     ConfigError,
     MoleculeError,
@@ -56,6 +57,29 @@ def test_exit_ends_the_client_with_the_number_of_evaluations(springs, socket_nam
     sent, client = play(springs, socket_name, HELLO, frame, frame, word("EXIT"))
     assert client.result(5) == 2
     assert sent.count(b"FORCEREADY") == 2
+
+
+class Known(Springs):
+    """Springs that know geometries up to a stretch of 20 % along x."""
+
+    domain = Domain(1.2)
+
+    def distance(self, positions):
+        return np.ptp(positions[..., 0], axis=1) / np.ptp(self.rest[:, 0])
+
+
+def test_the_first_geometry_outside_the_training_data_is_logged_once(socket_name, tmp_path):
+    springs, said, table = Known(), [], tmp_path / "distances.csv"
+    inside, outside = (posdata(springs.rest * scale) + ASK for scale in (1.0, 1.3))
+    frames = [inside] * 11 + [outside] * 23
+    job = {"log": said.append, "distances": table}
+    play(springs, socket_name, HELLO, *frames, word("EXIT"), **job)
+    warned = [line for line in said if "training data" in line]
+    assert len(warned) == 1
+    assert "force request 12" in warned[0]
+    rows = np.loadtxt(table, delimiter=",")
+    np.testing.assert_array_equal(rows[:, 0], [1, 12, 23, 34])
+    np.testing.assert_allclose(rows[:, 2], [1.0, 1.3, 1.3, 1.3])
 
 
 @pytest.mark.parametrize("size", [1, 7])
@@ -102,6 +126,39 @@ def test_a_killed_server_ends_the_client(springs, socket_name):
     with pytest.raises(ServerLostError, match="went away"):
         client.result(5)
     assert sent.count(b"FORCEREADY") == 1
+
+
+ASE_HELLO = word("STATUS") + init("\0") + word("STATUS")
+
+
+def test_ases_server_may_close_the_socket_once_it_has_its_forces(springs, socket_name):
+    frame = posdata(springs.rest) + ASK
+    sent, client = play(springs, socket_name, ASE_HELLO, frame, frame)
+    assert client.result(5) == 2
+    assert sent.count(b"FORCEREADY") == 2
+
+
+@pytest.mark.parametrize(
+    "rest", [b"", posdata(Springs().rest), posdata(Springs().rest) + ASK + b"STAT"], ids=len
+)
+def test_ases_server_that_is_gone_before_it_has_its_forces_is_lost(springs, socket_name, rest):
+    """After its greeting, before it asked for the forces of a frame, and within a message."""
+    _, client = play(springs, socket_name, ASE_HELLO, rest)
+    with pytest.raises(ServerLostError, match="went away"):
+        client.result(5)
+
+
+def test_ases_silent_server_ends_the_client_at_its_timeout(springs, socket_name):
+    """Also where it could have closed the socket."""
+    job = {"unix": socket_name, "timeout_s": 0.3}
+    with (
+        listening(socket_name) as server,
+        client_thread(springs, **job) as client,
+        accept(server) as connection,
+    ):
+        connection.sendall(ASE_HELLO + posdata(springs.rest) + ASK)
+        with pytest.raises(ServerLostError, match=r"silent for 0\.3 s"):
+            client.result(5)
 
 
 def test_a_server_killed_in_the_middle_of_a_message_ends_the_client(springs, socket_name):
@@ -202,6 +259,22 @@ def test_a_client_that_is_ended_lets_the_server_go(clients, socket_name):
             os.kill(process, signal.SIGTERM)
             assert everything(connection) == b""
         assert clients.code() == -signal.SIGTERM
+
+
+def test_a_client_that_is_killed_at_work_closes_the_connection_and_does_not_reset_it(
+    clients, socket_name
+):
+    """i-PI sends positions and GETFORCE in one piece; what is left unread would reset it."""
+    with listening(socket_name) as server:
+        process = clients.start(unix=socket_name, springs={"delay_s": 60.0}, stderr=os.devnull)
+        with accept(server) as connection:
+            connection.sendall(HELLO)
+            assert connection.recv(12) + connection.recv(12) == word("NEEDINIT") + word("READY")
+            connection.sendall(posdata(Springs().rest) + ASK)
+            time.sleep(0.5)  # it is at work by now
+            os.kill(process, signal.SIGKILL)
+            assert connection.recv(1) == b""
+        assert clients.code() == -signal.SIGKILL
 
 
 HOSTILE_NAMES = [

@@ -10,6 +10,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import numpy as np
@@ -18,6 +19,8 @@ from ipi_bench import ROOT, free_port, in_process, input_xml, over_socket
 from ipi_springs import GLYCINE, Springs
 
 from flexcalc.adapters.ipi import Launch, inputs, launch, resume
+from flexcalc.adapters.ipi.child import closed_by_reset
+from flexcalc.adapters.ipi.launcher import DEAF, Clients, _watch
 from flexcalc.adapters.ipi.processes import owned_socket, private_folder
 from flexcalc.errors import (
     BusyError,
@@ -28,6 +31,8 @@ from flexcalc.errors import (
     ProtocolError,
     ServerLostError,
 )
+from flexcalc.progress import silent
+from flexcalc.units import KB
 
 pytestmark = pytest.mark.protocol
 
@@ -147,6 +152,42 @@ def test_beads_give_the_same_energies_batched_and_one_by_one(tmp_path):
     batched, single = (columns[1:, 1:] for columns in scalars)  # without step, and time zero
     assert np.abs(batched / single - 1).max() < 1e-11
     assert np.ptp(batched[2]) > 0.1  # the potential moved
+    assert outcome.beads == 16
+    kinetic, gyration = (outcome.scalars[name] for name in ("quantum_kinetic_eV", "gyration_A"))
+    assert kinetic[0] == pytest.approx(1.5 * 10 * KB * 300, rel=1e-5)  # collapsed: classical
+    assert gyration[0] < 1e-12
+    assert gyration[-1] > 1e-4
+    assert np.ptp(kinetic) > 1e-3
+    own = np.loadtxt(folder / "pimd.out", ndmin=2)
+    assert own[0, 4] == pytest.approx(kinetic[0], rel=1e-12)
+
+
+def test_bosons_and_paths_have_no_estimator_for_distinguishable_nuclei():
+    """i-PI stops at the centroid-virial estimator of bosons."""
+    text = (ROOT / "inputs" / "ipi-pimd.xml").read_text()
+    assert inputs.ring_polymer(ElementTree.fromstring(text))
+    bosons = text.replace(
+        "<forces>", "<normal_modes><bosons> [0, 1] </bosons></normal_modes><forces>"
+    )
+    assert not inputs.ring_polymer(ElementTree.fromstring(bosons))
+    assert not inputs.ring_polymer(inputs.load(ROOT / "inputs" / "ipi-neb.xml"))
+    assert not inputs.ring_polymer(inputs.load(ROOT / "inputs" / "ipi-remd.xml"))
+
+
+def test_a_run_of_a_version_that_requested_fewer_columns_is_the_same_run():
+    """Its outputs keep their columns, whose names follow from its own input."""
+    path = ROOT / "inputs" / "ipi-pimd.xml"
+    now, before = inputs.load(path), inputs.load(path)
+    for root in (now, before):
+        inputs.add_outputs(root, 1, None)
+    added = before.findall("output/properties")[-1]
+    added.text = "[ step, time{femtosecond}, temperature{kelvin}, potential{ase}, conserved{ase} ]"
+    assert inputs.alike(before, now)
+    assert inputs.scalar_columns(before) == inputs.scalar_columns(now)[:5]
+    assert inputs.scalar_columns(now)[5:] == ["quantum_kinetic_eV", "gyration_A", "ensemble_K"]
+    added.text = "[ step, volume ]"
+    with pytest.raises(FileFormatError, match="outputs that flexcalc adds"):
+        inputs.scalar_columns(before)
 
 
 def test_replicas_that_exchange_their_ensembles_are_told_apart(tmp_path):
@@ -266,6 +307,100 @@ def test_a_client_that_is_killed_ends_the_run(tmp_path):
         with pytest.raises(ProtocolError, match=r"a client died \(exit code -9\)"):
             run.result(300)
     assert_nothing_runs(tmp_path)
+
+
+class Ended:
+    """A client with this exit code, or one that runs."""
+
+    def __init__(self, code=None):
+        self.code = code
+
+    def failure(self):
+        return ProtocolError(f"a client died (exit code {self.code})")
+
+
+def test_clients_that_fail_are_reported_once_and_only_the_last_ends_the_run():
+    said, one, two, three = [], Ended(), Ended(), Ended()
+    clients = Clients([one, two, three], said.append)
+    clients.check()
+    assert (said, clients.lost) == ([], 0)
+    two.code = 3
+    for _ in range(2):
+        clients.check()
+    assert said == ["a client died (exit code 3) (i-PI goes on with 2 of 3 clients)"]
+    one.code = 0  # i-PI has said EXIT
+    clients.check()
+    assert clients.lost == 1
+    one.code, three.code = 1, 9
+    with pytest.raises(ProtocolError, match="exit code 9"):
+        clients.check()
+
+
+def launch_with_two_clients(folder, said):
+    """A launch of beads that two clients share, in a thread of its own."""
+    text = (ROOT / "inputs" / "ipi-pimd.xml").read_text()
+    text = text.replace("<batch_size>16</batch_size>", "").replace("glycine-Ip.xyz", str(GLYCINE))
+    path = folder / "given.xml"
+    path.write_text(text.replace("nbeads='16'", "nbeads='4'"))
+    options = Launch(steps=60, clients=2)
+    return launch(path, ADDRESS, GLYCINE, folder, options, warn=said.append)
+
+
+def test_a_client_of_two_that_is_killed_does_not_end_the_run(tmp_path):
+    said = []
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(launch_with_two_clients, tmp_path, said)
+        wait_for_lines(tmp_path / "pimd.flexcalc", run)
+        os.kill(part_of(tmp_path, "client-0.log"), signal.SIGKILL)
+        error = run.exception(300)
+    if error is None:
+        outcome = run.result()
+        assert outcome.clients_lost == 1
+    else:  # killed in the middle of an answer: i-PI has lost its thread
+        assert "start the same command again" in str(error)
+        outcome = launch_with_two_clients(tmp_path, said)
+    (line,) = said
+    assert "a client died (exit code -9)" in line
+    assert "(i-PI goes on with 1 of 2 clients)" in line
+    assert outcome.scalars["step"].tolist() == list(range(61))
+    assert_nothing_runs(tmp_path)
+
+
+@pytest.mark.long
+def test_the_last_client_that_is_killed_ends_the_run(tmp_path):
+    said = []
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(launch_with_two_clients, tmp_path, said)
+        wait_for_lines(tmp_path / "pimd.flexcalc", run)
+        for name in ("client-0.log", "client-1.log"):
+            os.kill(part_of(tmp_path, name), signal.SIGKILL)
+        with pytest.raises(ProtocolError, match=r"a client died \(exit code -9\)"):
+            run.result(300)
+    assert len(said) < 2
+    assert_nothing_runs(tmp_path)
+
+
+def test_a_connection_that_is_reset_is_a_closed_one_for_i_pi():
+    """Its other end is closed with a message unread."""
+    ours, theirs = socket.socketpair()
+    ours.sendall(b"unread")
+    theirs.close()
+    with pytest.raises(ConnectionResetError):
+        ours.recv_into(bytearray(1))
+    ours, theirs = socket.socketpair()
+    ours.sendall(b"unread")
+    theirs.close()
+    assert closed_by_reset(socket.socket.recv_into)(ours, bytearray(1), 1) == 0
+
+
+def test_an_i_pi_that_lost_its_thread_with_a_client_is_not_waited_for(tmp_path, monkeypatch):
+    """Its main thread goes on waiting for ever; so far only its log tells."""
+    monkeypatch.setattr("flexcalc.adapters.ipi.launcher.QUIET_S", 0.0)
+    server = SimpleNamespace(code=None, log=tmp_path / "i-pi.log", said=lambda text: text == DEAF)
+    clients = Clients([Ended(), Ended(-9)], lambda line: None)
+    root = ElementTree.fromstring(input_xml(over_socket("deaf"), steps=5))
+    with pytest.raises(ProtocolError, match="start the same command again"):
+        _watch(server, clients, root, 60.0, silent)
 
 
 LAUNCH = """

@@ -235,8 +235,7 @@ def test_ase_gets_the_direct_calls_numbers(springs, socket_name, mode, steps):
                 scale = np.abs(direct.forces).max()
                 assert abs(atoms.get_potential_energy() / direct.energies[0] - 1) < TOLERANCE
                 assert np.abs(atoms.get_forces() - direct.forces[0]).max() < TOLERANCE * scale
-        with pytest.raises(ServerLostError, match="ASE's server always does"):
-            client.result(10)
+        assert client.result(10) == steps  # ASE closed the socket, and sent no EXIT
     assert springs.calls == steps
 
 

@@ -121,6 +121,31 @@ def test_the_last_cell_counts_as_in_i_pi(tmp_path, before, after, outside, comme
     assert root.find("system/initialize")[-1] is cells[-1]
 
 
+def test_a_start_becomes_the_file_of_an_input_without_one(tmp_path):
+    """With the cell of the input, of its own comment, or of the system; before all else."""
+    told, bare = xyz(tmp_path / "told.xyz", f"# {ABC}"), xyz(tmp_path / "bare.xyz", "")
+    thermal = "<velocities mode='thermal'> 300 </velocities>"
+    for path, cell, outside in ((bare, BOX, ""), (told, "", ""), (bare, "", WHOLE)):
+        root = initialize(thermal, cell, cell=outside)
+        put(root, path)
+        place = root.find("system/initialize")
+        assert sorted(element.tag for element in place) == ["cell", "file", "velocities"]
+        assert (place[0].tag, place[0].attrib) == ("file", {"mode": "ase"})
+        assert place[0].text == str(path)
+
+
+@pytest.mark.parametrize(
+    ("parts", "match"),
+    [
+        ("<positions mode='xyz'> a.xyz </positions>", "starts from <positions>"),
+        ("<velocities mode='thermal'> 300 </velocities>", "i-PI needs a cell"),
+    ],
+)
+def test_an_input_that_has_no_place_for_a_start_says_so(tmp_path, parts, match):
+    with pytest.raises(ConfigError, match=match):
+        put(initialize(parts), xyz(tmp_path / "a.xyz", ""))
+
+
 @pytest.mark.parametrize("mode", ["pdb", "chk"])
 def test_the_cell_of_another_format_is_read_by_i_pi_from_there(tmp_path, mode):
     root = initialize(f"<file mode='{mode}'> old </file>")

@@ -9,12 +9,14 @@ from flexcalc import files
 from flexcalc.analysis.accuracy import Binning, accuracy
 from flexcalc.analysis.study import study
 from flexcalc.dataset import Dataset, Provenance
+from flexcalc.domain import Domain
 from flexcalc.files import plumed
 from flexcalc.geometry import Coordinate
 from flexcalc.methods.bias import Axis
 from flexcalc.methods.path import interpolate, match_endpoints
 from flexcalc.potential import Evaluation
 from flexcalc.reports import write_report
+from flexcalc.results.domain_errors import DomainErrors
 from flexcalc.results.free_energy import FreeEnergyProfile, FreeEnergySurface
 from flexcalc.store import FolderStore, Store
 from tests.reports.benchmark_folder import benchmark
@@ -102,13 +104,18 @@ def evaluate(folder, rng, models=1):
             data.forces + rng.normal(scale=noise, size=data.forces.shape),
         )
         one = accuracy(data, prediction, by=Binning(coordinates=coordinates), rng=rng, resamples=50)
-        found.append({"model": f"model-{index}.flex", **one.to_dict()})
+        distances = rng.uniform(0.5, 1.2, len(data))
+        domain = Domain(1.0, (0.6, 0.9), (0.01 * (1 + index), 0.02 * (1 + index)))
+        off = np.sqrt(np.mean((prediction.forces - data.forces) ** 2, axis=(1, 2)))
+        by_domain = DomainErrors.of(domain, distances, off).to_dict()
+        found.append({"model": f"model-{index}.flex", **one.to_dict(), **by_domain})
         np.savez(
             folder / f"parity-{index}.npz",
             energies_reference=data.energies,
             energies_predicted=prediction.energies,
             forces_reference=data.forces,
             forces_predicted=prediction.forces,
+            distances=distances,
         )
     found[0]["warnings"] = ["the slope smells of <kcal/mol>"]
     (folder / "errors.json").write_text(json.dumps(found))
@@ -218,6 +225,7 @@ def umbrella(folder, rng, coordinates=1):
     samples = plumed.WindowSamples(
         np.repeat(np.arange(60.0), windows),
         values.reshape(-1, coordinates),
+        np.zeros(60 * windows),
         np.full(60 * windows, 300.0),
         np.tile(np.arange(windows), 60),
     )

@@ -180,6 +180,46 @@ def test_a_running_demo_says_so_and_shows_its_finished_parts(run_of):
     assert "in progress or was interrupted" in page.text
 
 
+def with_results(folder, **more):
+    path = folder / "results.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | more))
+    return Page(page_of(folder)).text
+
+
+def test_i_pis_replicas_at_several_temperatures_have_no_common_mean(run_of):
+    folder = run_of("ipi")
+    assert "dashed: the mean" in with_results(folder)
+    ensembles = {"ensembles_K": [300.0, 520.0], "ensembles_mean_K": [301.5, 498.7]}
+    text = with_results(folder, **ensembles, ensembles_error_K=[4.4, 7.7])
+    assert "dashed: the mean" not in text
+    assert "By ensemble" in text
+    for shown in ("300", "520", "301.5", "498.7", "4.4", "7.7"):
+        assert shown in text
+    assert "301.5" in with_results(folder, **ensembles, ensembles_error_K=None)  # earlier versions
+
+
+def test_i_pis_quantum_nuclei_are_told_apart_from_their_temperature(run_of):
+    folder = run_of("ipi")
+    assert "Quantum nuclei" not in with_results(folder, temperature_mean_K=299.5)
+    text = with_results(
+        folder,
+        beads=16,
+        quantum_kinetic_mean_eV=1.1253,
+        quantum_kinetic_error_eV=0.0042,
+        classical_kinetic_eV=0.38778,
+        gyration_mean_A=0.177,
+    )
+    for shown in ("Quantum nuclei", "of 16 beads", "1.1253", "0.0042", "0.38778", "0.177"):
+        assert shown in text
+    assert "mean temperature of the ring polymers" in text
+
+
+def test_i_pis_clients_that_failed_are_in_the_report(run_of):
+    folder = run_of("ipi")
+    assert "clients failed" not in with_results(folder, clients=3, clients_lost=0)
+    assert "2 of 3 clients failed" in with_results(folder, clients_lost=2)
+
+
 def test_a_damaged_file_is_named_on_the_page(run_of):
     folder = run_of("evaluate")
     (folder / "parity-0.npz").write_bytes(b"no archive")

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+from html import escape
 
 import pytest
 
@@ -92,3 +93,32 @@ def test_the_browser_test_would_notice_an_error_and_a_lost_picture(page_of_run, 
     assert any("lost" in text for text in verdict["troubles"])
     assert "CONSOLE" in log
     assert not all(picture["loaded"] for picture in verdict["pictures"])
+
+
+PHONE = """<pre id="verdict"></pre><script>
+addEventListener("load", () => {
+  const page = document.querySelector("iframe").contentDocument, root = page.documentElement;
+  page.querySelectorAll("details").forEach((one) => { one.open = true; });
+  const loose = [...page.querySelectorAll("table, svg, pre")].filter((one) => {
+    const right = one.getBoundingClientRect().right;
+    return right > root.clientWidth + 1 && !one.closest(".scroll, pre");
+  });
+  document.getElementById("verdict").textContent = JSON.stringify({
+    wide: root.clientWidth, overflow: root.scrollWidth - root.clientWidth,
+    loose: loose.map((one) => one.textContent.trim().slice(0, 40)),
+    tables: page.querySelectorAll("table").length,
+  });
+});
+</script>"""
+
+
+def test_nothing_sticks_out_of_the_page_on_a_phone(page_of_run, tmp_path):
+    """390 pixels wide, in a frame, as a window of a browser cannot be as narrow."""
+    frame = "width: 390px; height: 800px; border: 0"
+    page = f'<iframe style="{frame}" srcdoc="{escape(page_of_run("demo"))}"></iframe>'
+    content = f"<!DOCTYPE html><html><head></head><body>{page}</body></html>"
+    verdict, _ = browse(content, tmp_path, look=PHONE)
+    assert verdict["wide"] >= 370
+    assert verdict["tables"] >= 10
+    assert verdict["overflow"] <= 0
+    assert verdict["loose"] == []

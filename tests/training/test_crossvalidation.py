@@ -34,7 +34,7 @@ class Constant(TrainedPotential):
     def evaluate(self, positions):
         return Evaluation(np.zeros(len(positions)), np.full(positions.shape, self.force * KCAL_MOL))
 
-    def save(self, folder):
+    def content(self):
         raise NotImplementedError
 
 

@@ -31,7 +31,7 @@ class Constant(TrainedPotential):
             np.full(len(positions), self.energy), np.full(positions.shape, self.force)
         )
 
-    def save(self, folder):
+    def content(self):
         raise NotImplementedError
 
 

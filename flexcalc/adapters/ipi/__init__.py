@@ -5,6 +5,7 @@ surface   a potential as i-PI sees it, in atomic units; also under the driver in
 client    the socket, and `serve`
 inputs    i-PI's input files
 start     replacement of the starting file, and its cell
+geometry  the geometry that an input starts from, as i-PI reads it
 safety    inputs that need trust
 launcher  `launch`: i-PI and its clients for one input, from start to end
 processes its worker processes, and their socket
@@ -12,6 +13,8 @@ child     main program of the worker processes
 """
 
 from flexcalc.adapters.ipi.client import Server, serve
+from flexcalc.adapters.ipi.geometry import check_start
+from flexcalc.adapters.ipi.geometry import read as read_geometry
 from flexcalc.adapters.ipi.launcher import Launch, Outcome, launch
 
-__all__ = ["Launch", "Outcome", "Server", "launch", "serve"]
+__all__ = ["Launch", "Outcome", "Server", "check_start", "launch", "read_geometry", "serve"]

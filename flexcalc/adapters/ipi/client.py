@@ -16,6 +16,7 @@ import numpy as np
 
 from flexcalc.adapters.ipi.surface import Surface
 from flexcalc.adapters.ipi.wire import Conversation
+from flexcalc.adapters.watch import DomainWatch
 from flexcalc.errors import ConfigError, MoleculeError, ServerLostError
 from flexcalc.fields import Address
 from flexcalc.models.bonding import check_order
@@ -62,8 +63,11 @@ def serve(
     *,
     trust: bool = False,
     log: Callable[[str], None] = complain,
+    distances: Path | str | None = None,
 ) -> int:
-    """Serve a potential to an i-PI server until it sends EXIT.
+    """Serve a potential to an i-PI server until it sends EXIT, or to ASE's until it disconnects.
+
+    A line is logged when a geometry is first outside the training data of a model.
 
     Args:
         potential: surface of the molecule, or the address of one.
@@ -72,6 +76,8 @@ def serve(
         server: where i-PI listens.
         trust: open files that can only be read by running code they contain.
         log: called with single lines.
+        distances: table that distances to the training data are appended to, for a model that
+            knows them: the columns `request`, `row` and `distance` without a header.
 
     Returns:
         The number of geometries evaluated.
@@ -79,7 +85,8 @@ def serve(
     Raises:
         MoleculeError: the atoms are not the potential's molecule, or i-PI's first frame is not.
         ConfigError: the socket's name, host or port cannot be used.
-        ServerLostError: no connection, or the server disconnected or timed out.
+        ServerLostError: no connection, or the server timed out or disconnected; that of ASE
+            (`SocketIOCalculator`) sends no EXIT, and may disconnect once it has its forces.
         ProtocolError: the server broke the protocol.
         ShapeError, NonFiniteError: the potential gave a result that must not be sent.
     """
@@ -89,7 +96,7 @@ def serve(
     numbers, template = molecule(atoms)
     potential = _bound(potential, numbers, trust)
     check_order(potential, template[None], "the molecule as i-PI has it")
-    surface = Surface(potential, template)
+    surface = Surface(potential, template, _DistanceLog(potential, log, distances))
     conversation = Conversation(surface, len(numbers))
     if server.unix is not None:
         name = socket_path(server.unix, server.socket_prefix)
@@ -101,10 +108,58 @@ def serve(
     with connection:
         log(f"connected to i-PI at {name}")
         line = Line(connection, name, server.timeout_s)
-        while (reply := conversation.turn(line.receive)) is not None:
-            line.send(reply)
-    log(f"i-PI at {name} said EXIT after {surface.evaluations} evaluations")
+        end = _answer_until_the_end(conversation, line)
+    log(f"{end} after {surface.evaluations} evaluations")
     return surface.evaluations
+
+
+def _answer_until_the_end(conversation: Conversation, line: Line) -> str:
+    """Answer messages until the server wants no more; returns how it said so."""
+    while not (conversation.may_be_over and line.is_closed()):
+        reply = conversation.turn(line.receive)
+        if reply is None:
+            return f"i-PI at {line.name} said EXIT"
+        line.send(reply)
+    return f"ASE at {line.name} closed the socket"
+
+
+MEASURED_EVERY = 11
+"""Force requests between two measurements of the distance to the training data. Beads come in
+turn: their number is seldom a multiple of this one, so that each is measured in its turn."""
+
+
+class _DistanceLog:
+    """Measures the distance to the training data at some of the force requests.
+
+    Args:
+        potential: that is served.
+        log: called with one line when a geometry is first outside.
+        path: table that distances are appended to; None for none.
+    """
+
+    def __init__(self, potential: Potential, log: Callable[[str], None], path: Path | str | None):
+        self.watch, self.log, self.path = DomainWatch(potential, MEASURED_EVERY), log, path
+        self.told = False
+
+    def __call__(self, frames: np.ndarray) -> None:
+        """Take note of the frames (batch, atoms, 3) in angstrom of a request."""
+        found, domain = self.watch(frames), self.watch.domain
+        if found is None or domain is None:
+            return
+        request = self.watch.calls
+        if self.path is not None:
+            lines = [f"{request},{row},{value!r}\n" for row, value in enumerate(found.tolist())]
+            with open(self.path, "a", encoding="ascii") as table:
+                table.write("".join(lines))
+        if self.watch.outside and not self.told:
+            self.told = True
+            row = int(found.argmax())
+            frame = f", row {row} of {len(found)}" if len(found) > 1 else ""
+            self.log(
+                f"warning: at force request {request}{frame} the geometry is outside the training "
+                f"data of the model: its distance is {found[row]:.2f}, the limit "
+                f"{domain.limit:.2f}; forces are not supported by the training data there"
+            )
 
 
 class Line:
@@ -131,17 +186,30 @@ class Line:
         view, done = memoryview(buffer), 0
         deadline = time.monotonic() + self.timeout_s
         while done < count:
-            try:
-                self.connection.settimeout(max(1e-3, deadline - time.monotonic()))
-                got = self.connection.recv_into(view[done:])
-            except TimeoutError:
-                raise self._silent() from None
-            except OSError as error:
-                raise self._lost(error.strerror) from None
+            got = self._receive_into(view[done:], deadline)
             if not got:
-                raise self._lost("it closed the socket without EXIT (ASE's server always does)")
+                raise self._lost("it closed the socket without EXIT")
             done += got
         return bytes(buffer)
+
+    def is_closed(self) -> bool:
+        """Wait for the next message; True where the server has closed the socket instead.
+
+        Raises:
+            ServerLostError: the server broke the connection or fell silent.
+        """
+        deadline = time.monotonic() + self.timeout_s
+        return not self._receive_into(memoryview(bytearray(1)), deadline, socket.MSG_PEEK)
+
+    def _receive_into(self, view: memoryview, deadline: float, flags: int = 0) -> int:
+        """Receive some bytes; returns their number, 0 where the server has closed the socket."""
+        try:
+            self.connection.settimeout(max(1e-3, deadline - time.monotonic()))
+            return self.connection.recv_into(view, 0, flags)
+        except TimeoutError:
+            raise self._silent() from None
+        except OSError as error:
+            raise self._lost(error.strerror) from None
 
     def send(self, data: bytes) -> None:
         """Send all bytes.

@@ -37,11 +37,21 @@ LABEL = re.compile(r"[\w$@#%.+{}-]+")
 WILDCARDS = re.compile(r"[*?\[\]]")
 MAX_DEPTH = 100
 
+DYNAMICS = {"dynamics", "constrained_dynamics", "driven_dynamics", "multi"}
 PATH_MOTIONS = {"neb", "string"}
 """Motions whose beads are the images of a path."""
-SCALAR_PROPERTIES = "step, time{femtosecond}, temperature{kelvin}, potential{ase}, conserved{ase}"
-ENSEMBLE = "ensemble_temperature{kelvin}"
-"""Requested too if there are several systems, which may exchange it."""
+SCALAR_PROPERTIES = {
+    "step": "step",
+    "time_fs": "time{femtosecond}",
+    "temperature_K": "temperature{kelvin}",
+    "potential_eV": "potential{ase}",
+    "conserved_eV": "conserved{ase}",
+}
+"""Columns of scalars, and the properties of i-PI that they are."""
+QUANTUM = {"quantum_kinetic_eV": "kinetic_cv{ase}", "gyration_A": "r_gyration{ase}"}
+"""Requested too in the dynamics of a ring polymer."""
+ENSEMBLE = {"ensemble_K": "ensemble_temperature{kelvin}"}
+"""Requested too of a ring polymer, and if there are several systems, which may exchange it."""
 
 
 @dataclass(frozen=True)
@@ -126,13 +136,18 @@ def check_output_prefix(root: Element, name: str) -> None:
 
 def systems(root: Element) -> list[str]:
     """The prefix of each system, in i-PI's order; empty for one that has none."""
+    return [system.get("prefix", "").strip() for system in system_elements(root)]
+
+
+def system_elements(root: Element) -> list[Element]:
+    """The `<system>` elements in i-PI's order, with instances in place of a template."""
     found = []
     for child in root:
         if child.tag == "system":
             found.append(child)
         elif child.tag == "system_template":
             found += instances(child)
-    return [system.get("prefix", "").strip() for system in found]
+    return found
 
 
 def instances(template: Element) -> list[Element]:
@@ -142,8 +157,8 @@ def instances(template: Element) -> list[Element]:
         ConfigError: text that would change more than text, or lists of different lengths.
         FileFormatError: the result is not XML.
     """
-    labels = _words(template.findtext("labels"))
-    values = [_words(instance.text) for instance in template.findall("instance")]
+    labels = entries(template.findtext("labels"))
+    values = [entries(instance.text) for instance in template.findall("instance")]
     body = template.find("template")
     systems = [] if body is None else list(body)
     if len(systems) != 1 or any(len(words) != len(labels) for words in values):
@@ -186,6 +201,27 @@ def is_path(root: Element) -> bool:
     return any(motion.get("mode") in PATH_MOTIONS for motion in root.iter("motion"))
 
 
+def beads(root: Element) -> int:
+    """Number of beads; the most of any system.
+
+    Raises:
+        ConfigError: not an integer.
+    """
+    found = [1]
+    for system in system_elements(root):
+        for element in system.iter():
+            if element.tag in ("initialize", "beads") and (count := element.get("nbeads")):
+                found.append(_count(count, "nbeads"))
+    return max(found)
+
+
+def ring_polymer(root: Element) -> bool:
+    """Whether the beads are ring polymers of distinguishable nuclei that move by dynamics."""
+    modes = {motion.get("mode", "").strip() for motion in root.iter("motion")}
+    bosons = any((element.text or "").strip() for element in root.iter("bosons"))
+    return beads(root) > 1 and bool(modes) and modes <= DYNAMICS and not bosons
+
+
 def images(restart: Element) -> np.ndarray:
     """Positions of all beads (beads, atoms, 3) in angstrom, from a RESTART of i-PI.
 
@@ -193,10 +229,19 @@ def images(restart: Element) -> np.ndarray:
         FileFormatError: it has no beads.
     """
     beads = restart.find("system/beads")
+    if beads is None:
+        raise FileFormatError("RESTART: not a checkpoint of i-PI: it has no <beads>")
+    return positions(beads)
+
+
+def positions(beads: Element) -> np.ndarray:
+    """Positions (beads, atoms, 3) in angstrom of the `<beads>` of a RESTART of i-PI.
+
+    Raises:
+        FileFormatError: not as many numbers as it says.
+    """
     try:
-        if beads is None:
-            raise ValueError("it has no <beads>")
-        values = np.array(_words(beads.findtext("q")), dtype=float)
+        values = np.array(entries(beads.findtext("q")), dtype=float)
         return BOHR * values.reshape(int(beads.get("nbeads", "")), int(beads.get("natoms", "")), 3)
     except ValueError as error:
         raise FileFormatError(f"RESTART: not a checkpoint of i-PI: {error}") from None
@@ -217,14 +262,21 @@ def set_start(root: Element, start: Path, mode: str = "ase") -> None:
     """Set the starting geometry, which i-PI reads in the given mode.
 
     Raises:
-        ConfigError: the input does not start from a file, or the path is not allowed in XML.
+        ConfigError: the input has no `<file>`, or the path is not allowed in XML.
     """
     files = [file for place in root.iter("initialize") for file in place.findall("file")]
     if not files:
-        raise ConfigError("the i-PI input has no <file> in <initialize> to put the start into")
+        raise ConfigError("the i-PI input has no <initialize> to put the start into")
     for file in files:
         file.attrib = {"mode": mode}
         _put(file, str(Path(start).resolve()))
+
+
+def file_element(path: Path) -> Element:
+    """A `<file>` that i-PI reads by ASE."""
+    element = Element("file", {"mode": "ase"})
+    _put(element, str(Path(path).resolve()))
+    return element
 
 
 def reading_mode(element: Element) -> str | None:
@@ -292,8 +344,13 @@ def add_outputs(root: Element, stride: int, forces_of: int | None) -> None:
     """
     root.set("floatformat", FULL_DIGITS)
     output = _child(root, "output")
-    several = len(systems(root)) > 1
-    wanted = {SCALARS: f"{SCALAR_PROPERTIES}, {ENSEMBLE}" if several else SCALAR_PROPERTIES}
+    columns = dict(SCALAR_PROPERTIES)
+    quantum = ring_polymer(root)
+    if quantum:
+        columns |= QUANTUM
+    if quantum or len(systems(root)) > 1:
+        columns |= ENSEMBLE
+    wanted = {SCALARS: ", ".join(columns.values())}
     if forces_of is not None:
         wanted[FORCES] = ", ".join(
             [
@@ -307,6 +364,24 @@ def add_outputs(root: Element, stride: int, forces_of: int | None) -> None:
         element = ElementTree.SubElement(output, "properties", filename=filename)
         element.set("stride", str(stride))
         element.text = f"[ {properties} ]"
+
+
+def scalar_columns(root: Element) -> list[str]:
+    """Names of the columns of the scalars that `add_outputs` has added to an input.
+
+    Raises:
+        FileFormatError: the input has none, or others.
+    """
+    names = {asked: name for name, asked in (SCALAR_PROPERTIES | QUANTUM | ENSEMBLE).items()}
+    try:
+        return [names[word] for word in entries(_scalars_of(root).text)]
+    except (KeyError, StopIteration):
+        raise FileFormatError("input.xml: expected the outputs that flexcalc adds") from None
+
+
+def _scalars_of(root: Element) -> Element:
+    found = root.iterfind("output/properties")
+    return next(element for element in found if element.get("filename") == SCALARS)
 
 
 def set_socket_prefix(root: Element, prefix: str) -> None:
@@ -361,10 +436,11 @@ def _without_steps(root: Element) -> bytes:
     for element in copy.iterfind("output/*"):
         if element.get("filename", "").startswith(SCALARS):
             element.attrib.pop("stride", None)
+            element.text = None  # other versions of flexcalc request other columns
     return ElementTree.canonicalize(ElementTree.tostring(copy), strip_text=True).encode()
 
 
-def _words(text: str | None) -> list[str]:
+def entries(text: str | None) -> list[str]:
     """The entries of a list of i-PI, as in [ a, b ]; it takes quotation marks off them."""
     listed = LIST.search(text or "")
     words = (listed[1] if listed else text or "").split(",")
@@ -385,9 +461,12 @@ def _text(element: Element, tag: str, default: str) -> str:
 
 
 def _whole_number(element: Element, tag: str, default: str, name: str) -> int:
-    text = _text(element, tag, default)
-    if not text.isdecimal() or len(text) > 12:
-        raise ConfigError(f"{name}: {tag}: expected a whole number, found {text[:40]!r}")
+    return _count(_text(element, tag, default), f"{name}: {tag}")
+
+
+def _count(text: str, what: str) -> int:
+    if not text.strip().isdecimal() or len(text) > 12:
+        raise ConfigError(f"{what}: expected a whole number, found {text[:40]!r}")
     return int(text)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -35,11 +35,15 @@ if TYPE_CHECKING:
 POLL_S = 0.05
 PATIENCE_S = 1.0
 """Time that a client in this process waits for i-PI before it checks whether to go on waiting."""
+QUIET_S = 2.0
+"""Time without output after which i-PI's log is searched for `DEAF`."""
+DEAF = b"Exception in thread poll_"
+"""In the log of an i-PI that no longer talks to any client, because the death of one in the middle
+of an answer has ended its thread (i-PI 3.3.1)."""
 MAX_LINES = 2000
 """Approximate number of lines of scalars in a run."""
 Job = Mapping[str, JSON] | ThreadClient
 """Settings of a client process, or a client in this process."""
-COLUMNS = ("step", "time_fs", "temperature_K", "potential_eV", "conserved_eV", "ensemble_K")
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,19 +52,26 @@ class Outcome:
 
     Args:
         scalars: columns `step`, `time_fs`, `temperature_K`, `potential_eV` and `conserved_eV`,
-            each (lines,). With beads the potential is their mean. With several systems also
-            `ensemble_K`, the current temperature of the ensemble of each, and `replica`, its index.
+            each (lines,). With beads the temperature is that of the ring polymer, the potential
+            the mean of the beads, and there are `quantum_kinetic_eV`, by the centroid-virial
+            estimator, and `gyration_A`, the mean radius of gyration of the ring polymers. With
+            beads or several systems also `ensemble_K`, the current temperature of the ensemble of
+            each; with several `replica`, its index.
+        beads: number of beads of the ring polymers, 1 for classical nuclei.
         images: (images, atoms, 3) in angstrom of the final path of a path search; None otherwise.
         force_difference_max_relative: largest difference between a force component that i-PI
             received and the direct call's, over the largest force; None unless asked for.
         energy_difference_max_relative: the same of the energies.
+        clients_lost: number of clients that failed while i-PI went on with the others.
         seconds: wall time of the run.
     """
 
     scalars: dict[str, np.ndarray]
+    beads: int
     images: np.ndarray | None
     force_difference_max_relative: float | None
     energy_difference_max_relative: float | None
+    clients_lost: int
     seconds: float
 
 
@@ -78,6 +89,7 @@ class Launch:
             that can run code, such as a Python file (`safety`).
         allow_remote: let i-PI listen on an address that other machines can reach.
         timeout_s: timeout for the next line of output.
+        distances: table that clients append distances to the training data to; see `serve`.
     """
 
     clients: int = 1
@@ -87,6 +99,7 @@ class Launch:
     trust: bool = False
     allow_remote: bool = False
     timeout_s: float = 600.0
+    distances: Path | None = None
 
 
 def launch(
@@ -96,12 +109,15 @@ def launch(
     folder: Path | str,
     options: Launch = Launch(),
     progress: Progress = silent,
+    warn: Callable[[str], None] = complain,
 ) -> Outcome:
     """Run i-PI on one input together with its clients.
 
+    i-PI goes on if some of several clients fail, and repeats their calculations by the others.
+
     i-PI runs in `folder` and writes its own outputs, logs and RESTART there. However the run ends
-    (normally, by Ctrl-C, by a crash of i-PI, of a client or of this process), no process is left,
-    and its unix socket is removed.
+    (normally, by Ctrl-C, by a crash of i-PI, of all clients or of this process), no process is
+    left, and its unix socket is removed.
 
     Args:
         input_file: i-PI's XML with one `<ffsocket>`, or with an `<ffdirect>` and no client.
@@ -111,13 +127,14 @@ def launch(
         folder: run folder; must exist.
         options: all others.
         progress: called with completed steps, total steps, and the temperature.
+        warn: called with single lines, such as that a client has failed.
 
     Raises:
         InputError: the input, the potential or the molecule cannot be used; or another run
             uses the same socket name.
         ProtocolError: i-PI crashed or stopped early.
         ServerLostError: i-PI timed out.
-        FlexcalcError: a client failed; the message is its own.
+        FlexcalcError: all clients failed; the message is that of the last.
     """
     if find_spec("ipi") is None:
         raise MissingExtraError("ipi", "ipi")
@@ -135,27 +152,28 @@ def launch(
     safety.check(root, input_file, folder, options.trust)
     safety.check_folder(folder, options.trust)
     with _listener(root, str(input_file), folder, options) as (server, keep):
-        path = _input_in(folder, root, len(numbers), options.trust)
+        path, lost = _input_in(folder, root, len(numbers), options.trust), 0
         if path is not None:
             jobs: list[Job] = []
             if server is not None and isinstance(potential, str):
-                client = _client(potential, numbers, positions, server, options.trust)
+                client = _client(potential, numbers, positions, server, options)
                 jobs = [client] * options.clients
             elif server is not None and options.clients:
-                jobs = [ThreadClient(partial(_answer, surface, positions, server))]
-            _run(path, keep, jobs, root, options.timeout_s, progress)
+                jobs = [ThreadClient(partial(_answer, surface, positions, server, options))]
+            lost = _run(path, keep, jobs, root, options.timeout_s, progress, warn)
     resume.clear(root, folder)
     scalars = _scalars(root, folder)
+    beads = inputs.beads(root) if inputs.ring_polymer(root) else 1
     images = inputs.images(inputs.load(folder / resume.RESTART)) if inputs.is_path(root) else None
     force = energy = None
     if options.compare:
         rows = np.concatenate(_of_each_system(root, folder, inputs.FORCES))
         force, energy = _differences(surface, rows)
-    return Outcome(scalars, images, force, energy, time.monotonic() - begun)
+    return Outcome(scalars, beads, images, force, energy, lost, time.monotonic() - begun)
 
 
 def _client(
-    address: Address, numbers: np.ndarray, positions: np.ndarray, server: Server, trust: bool
+    address: Address, numbers: np.ndarray, positions: np.ndarray, server: Server, options: Launch
 ) -> Mapping[str, JSON]:
     """The job of a client process (`child`)."""
     return {
@@ -163,12 +181,15 @@ def _client(
         "address": address,
         "numbers": numbers.tolist(),
         "positions": positions.tolist(),
-        "trust": trust,
+        "trust": options.trust,
         "server": asdict(server),
+        "distances": None if options.distances is None else str(options.distances),
     }
 
 
-def _answer(potential: Potential, positions: np.ndarray, server: Server, stopped: Event) -> None:
+def _answer(
+    potential: Potential, positions: np.ndarray, server: Server, options: Launch, stopped: Event
+) -> None:
     """Serve a potential of this process to its i-PI.
 
     Raises:
@@ -181,7 +202,7 @@ def _answer(potential: Potential, positions: np.ndarray, server: Server, stopped
     said: list[str] = []  # the first line is that it has connected
     while True:
         try:
-            serve(potential, atoms, server, log=said.append)
+            serve(potential, atoms, server, log=said.append, distances=options.distances)
         except ServerLostError:
             if said or stopped.is_set():
                 raise
@@ -275,8 +296,13 @@ def _run(
     root: Element,
     timeout_s: float,
     progress: Progress,
-) -> None:
-    """Run i-PI on a prepared file with its clients; all processes have ended on return."""
+    warn: Callable[[str], None],
+) -> int:
+    """Run i-PI on a prepared file with its clients; all processes have ended on return.
+
+    Returns:
+        The number of clients that failed.
+    """
     folder = path.parent
     with ExitStack() as stack:
         threads = [stack.enter_context(one) for one in clients if isinstance(one, ThreadClient)]
@@ -287,34 +313,71 @@ def _run(
             for number, job in enumerate(clients)
             if isinstance(job, Mapping)
         ]
-        _watch(server, [*threads, *workers], root, timeout_s, progress)
+        crew = Clients([*threads, *workers], warn)
+        _watch(server, crew, root, timeout_s, progress)
+        return crew.lost
+
+
+class Clients:
+    """The clients of a run, of which some may fail as long as one is left.
+
+    Args:
+        clients: all of them.
+        warn: called with a line about each that fails and is not the last.
+    """
+
+    def __init__(self, clients: Sequence[Worker | ThreadClient], warn: Callable[[str], None]):
+        self.total, self.left, self.warn = len(clients), list(clients), warn
+
+    @property
+    def lost(self) -> int:
+        """Number of clients that have failed."""
+        return self.total - len(self.left)
+
+    def check(self) -> None:
+        """Take note of clients that have failed.
+
+        Raises:
+            FlexcalcError: the error of the last client, if none is left.
+        """
+        failed = [client for client in self.left if client.code]
+        self.left = [client for client in self.left if client not in failed]
+        if failed and not self.left:
+            raise failed[-1].failure()
+        for client in failed:
+            self.warn(
+                f"{client.failure()} (i-PI goes on with {len(self.left)} of {self.total} clients)"
+            )
 
 
 def _watch(
     server: Worker,
-    clients: Sequence[Worker | ThreadClient],
+    clients: Clients,
     root: Element,
     timeout_s: float,
     progress: Progress,
 ) -> None:
-    """Monitor i-PI and its clients until i-PI has finished, or until one of them fails.
+    """Monitor i-PI and its clients until i-PI has finished, or until it or all clients fail.
 
     Raises:
         ProtocolError, ServerLostError: i-PI stopped early, crashed or timed out.
-        FlexcalcError: the error of a client.
+        FlexcalcError: the error of the last client.
     """
     first = inputs.systems(root)[0]
     scalars = inputs.output_file(root, server.log.parent, inputs.SCALARS, first)
     steps = inputs.total_steps(root, "input.xml")
     size, changed = -1, time.monotonic()
     while server.code is None:
-        for client in clients:
-            if client.code:
-                raise client.failure()
+        clients.check()
         found = scalars.stat().st_size if scalars.exists() else 0
         if found != size:
             size, changed = found, time.monotonic()
             _report(scalars, steps, progress)
+        elif clients.lost and time.monotonic() - changed > QUIET_S and server.said(DEAF):
+            raise ProtocolError(
+                f"i-PI lost its connection to all clients when one of them died; see {server.log}; "
+                "start the same command again to resume the run from its newest checkpoint"
+            )
         elif time.monotonic() - changed > timeout_s:
             raise ServerLostError(
                 f"i-PI wrote nothing for {timeout_s:g} s; see {server.log}, "
@@ -344,9 +407,12 @@ def _of_each_system(root: Element, folder: Path, name: str) -> list[np.ndarray]:
 
 def _scalars(root: Element, folder: Path) -> dict[str, np.ndarray]:
     """The columns of `Outcome.scalars`; with several systems one line of each in turn."""
+    names = inputs.scalar_columns(inputs.load(folder / "input.xml"))  # as the run was begun
     tables = np.stack(_of_each_system(root, folder, inputs.SCALARS), axis=1)
     lines, systems, columns = tables.shape
-    named = dict(zip(COLUMNS[:columns], tables.reshape(-1, columns).T, strict=True))
+    if columns != len(names):
+        raise ProtocolError(f"{folder}: expected {len(names)} columns of scalars, found {columns}")
+    named = dict(zip(names, tables.reshape(-1, columns).T, strict=True))
     if systems > 1:
         named["replica"] = np.tile(np.arange(systems), lines)
     return named

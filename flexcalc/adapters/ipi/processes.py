@@ -86,9 +86,16 @@ class Worker:
         with suppress(BrokenPipeError):
             self.lifeline.close()
 
+    def said(self, text: bytes) -> bool:
+        """Whether it has written this."""
+        return text in self._output()
+
+    def _output(self) -> bytes:
+        return self.log.read_bytes()[self._begins :]
+
     def failure(self) -> FlexcalcError:
         """The error for its exit code and the last line of its log."""
-        lines = self.log.read_bytes()[self._begins :].decode(errors="replace").splitlines()
+        lines = self._output().decode(errors="replace").splitlines()
         last = next((line.strip() for line in reversed(lines) if line.strip()), "nothing")
         kind = FAILURES.get(self.code or 0)
         if self.role == "client" and kind and last.startswith("flexcalc: "):

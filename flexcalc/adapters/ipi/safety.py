@@ -106,11 +106,24 @@ def check(root: Element, name: object, folder: Path, trust: bool) -> None:
         risk = None if trust else _risk(element)
         if element.tag == "ffplumed" and not trust and not risk:
             risk = _risk_of_plumed(element, name, folder)
-        if risk:
-            raise ConfigError(
-                f"{name}: {risk}; if you trust where this input comes from, say so: trust = true "
-                "in the run file, --trust, or trust=True in Python"
-            )
+        _refuse(risk, name)
+
+
+def check_element(element: Element, name: object, trust: bool) -> None:
+    """Make sure that an element, whose path is absolute, has i-PI read nothing that needs trust.
+
+    Raises:
+        ConfigError, FileFormatError: as `check`.
+    """
+    _refuse(None if trust else _risk(element), name)
+
+
+def _refuse(risk: str | None, name: object) -> None:
+    if risk:
+        raise ConfigError(
+            f"{name}: {risk}; if you trust where this input comes from, say so: trust = true "
+            "in the run file, --trust, or trust=True in Python"
+        )
 
 
 def _elements(root: Element) -> Iterator[Element]:

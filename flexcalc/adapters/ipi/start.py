@@ -33,6 +33,8 @@ ANGSTROM = {"angstrom", "ase"}
 def put(root: Element, start: Path, folder: Path, log: Callable[[str], None]) -> None:
     """Let an input start from another file, with the same cell.
 
+    The file stands for every `<file>` in `<initialize>`, or becomes the first element there.
+
     i-PI takes the cell from the last that has one: a `<file>` by its comment, or a `<cell>`. The
     start's own comes before that of the file it stands for.
 
@@ -43,14 +45,21 @@ def put(root: Element, start: Path, folder: Path, log: Callable[[str], None]) ->
         log: takes a line about units that the input does not say.
 
     Raises:
-        ConfigError: no cell anywhere, units that contradict, or no file to stand for.
+        ConfigError: no cell anywhere, units that contradict, or no place for the file.
         FileFormatError: a file cannot be read.
     """
-    comment = _comment(start)
+    comment = comment_of(start)
     told = POSITIONS.search(comment)
     for system in root.iter("system"):
         place = system.find("initialize")
-        if place is not None and place.find("file") is not None:
+        if place is not None and place.find("positions") is not None:
+            raise ConfigError(
+                "the i-PI input starts from <positions>; remove it to start from START"
+            )
+        if place is not None and place.find("file") is None:
+            place.insert(0, inputs.file_element(start))
+            _add_cell(system, place, start, folder)
+        elif place is not None:
             if told is None:
                 _check_units(place.findall("file"), start, folder, log)
             _add_cell(system, place, start, folder)
@@ -60,7 +69,7 @@ def put(root: Element, start: Path, folder: Path, log: Callable[[str], None]) ->
 
 def declares_units(path: Path) -> bool:
     """Whether a file states the unit of its positions in i-PI's way, which i-PI then heeds."""
-    return POSITIONS.search(_comment(path)) is not None
+    return POSITIONS.search(comment_of(path)) is not None
 
 
 def _check_units(
@@ -92,7 +101,7 @@ def _add_cell(system: Element, place: Element, start: Path, folder: Path) -> Non
     """
     tags = [element.tag for element in place]
     last = len(tags) - 1 - tags[::-1].index("file")
-    if "cell" in tags[last:] or LATTICE.search(_comment(start)):
+    if "cell" in tags[last:] or LATTICE.search(comment_of(start)):
         return
     before = place[: last + 1]
     same = [file for file in before if file.tag == "file" and _same(start, folder, file)]
@@ -126,7 +135,7 @@ def _cell_of(path: Path, mode: str | None, unit: str | None) -> Element | None:
     """
     if mode in ("pdb", "chk"):
         return _element(mode, unit if mode == "pdb" else None, str(path.resolve()))
-    comment = _comment(path)
+    comment = comment_of(path)
     lattice, cell, told = (pattern.search(comment) for pattern in (LATTICE, CELL, CELL_UNIT))
     if mode == "ase":
         return _sides(_numbers(lattice[1], 9, path), "ase") if lattice else None
@@ -181,7 +190,7 @@ def _numbers(text: str, count: int, path: Path) -> np.ndarray:
     return numbers
 
 
-def _comment(path: Path) -> str:
+def comment_of(path: Path) -> str:
     """The second line of a file; empty if it has none."""
     try:
         with open_regular(path, None) as stream:

@@ -7,7 +7,7 @@ digits, so a file that is to agree to more asks i-PI for the unit `ase`: `potent
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -32,12 +32,18 @@ class Surface:
     Args:
         potential: surface of the molecule, in eV and angstrom.
         template: positions (atoms, 3) in angstrom of the molecule as the potential numbers it.
+        observe: called with the frames (batch, atoms, 3) in angstrom of each request.
 
     The first frame is compared with the template before any force leaves (see `check_frame`).
     """
 
-    def __init__(self, potential: Potential, template: np.ndarray):
-        self.potential = potential
+    def __init__(
+        self,
+        potential: Potential,
+        template: np.ndarray,
+        observe: Callable[[np.ndarray], None] | None = None,
+    ):
+        self.potential, self.observe = potential, observe
         self.template = np.asarray(template, dtype=np.float64)
         self.requests = 0
         self.evaluations = 0
@@ -63,6 +69,8 @@ class Surface:
             count = _distinct(frames)
             evaluation = check(self.potential(frames[:count]), frames[:count])
             self.evaluations += count
+            if self.observe is not None:
+                self.observe(frames[:count])
             answer = Answer(
                 energies=evaluation.energies / HARTREE,
                 forces=evaluation.forces * (BOHR / HARTREE),

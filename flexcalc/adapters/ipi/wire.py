@@ -7,6 +7,8 @@
     GETFORCE             ->   FORCEREADY answer
     EXIT                 ->
 
+ASE's server never sends EXIT: it closes the socket after it has fetched its last forces.
+
 Every word is 12 bytes. i-PI 3.3 sends POSDATA and GETFORCE in one piece and may announce
 `batch_size:N` in INIT; from then on POSDATA carries N frames in another layout. Numbers are
 native int32 and float64 in bohr and hartree; a cell holds its vectors as columns.
@@ -32,6 +34,8 @@ WORD_BYTES = 12
 LONGEST_INIT = 65536
 LARGEST_BATCH = 4096
 FARTHEST_BOHR = 1e6
+ASE_INIT = b"\0"
+"""Text of the INIT of ASE's server; i-PI never sends this one."""
 
 
 class Word(Enum):
@@ -44,10 +48,17 @@ class Word(Enum):
 
 @dataclass(frozen=True)
 class Init:
-    """The server's greeting: a bead index, and the batch size it announced (1 for none)."""
+    """The server's greeting.
+
+    Args:
+        bead: index of a bead.
+        batch: the batch size it announced, 1 for none.
+        from_ase: whether the server is ASE's.
+    """
 
     bead: int
     batch: int
+    from_ase: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +93,10 @@ Evaluate = Callable[[np.ndarray, np.ndarray], Answer]
 class Conversation:
     """The client's side of the protocol, one message at a time.
 
+    Frames are evaluated when the server asks for the state or the forces, and not before: i-PI
+    sends positions and GETFORCE in one piece, and if a client is killed that has read only half of
+    it, the connection is reset, which i-PI 3.3.1 does not survive; it survives a closed one.
+
     Args:
         evaluate: maps cells (batch, 3, 3) and positions (batch, atoms, 3) in bohr to an Answer.
         atoms: number of atoms of the molecule.
@@ -91,7 +106,12 @@ class Conversation:
         self.evaluate = evaluate
         self.atoms = atoms
         self.batch: int | None = None
+        self.frames: Frames | None = None
         self.answer: Answer | None = None
+        self.from_ase = False
+        self.may_be_over = False
+        """Whether the server may close the socket now instead of sending a message: that of ASE,
+        once it has fetched the forces that it asked for."""
 
     def turn(self, receive: Receive) -> bytes | None:
         """Read one message and return the bytes to send back, or None after EXIT.
@@ -105,23 +125,36 @@ class Conversation:
         if message is Word.STATUS:
             return self._status()
         if isinstance(message, Init):
-            if self.answer is not None:
+            if self._is_busy():
                 raise ProtocolError("i-PI sent INIT before it fetched the forces")
-            self.batch = message.batch
+            self.batch, self.from_ase = message.batch, message.from_ase
             return b""
         if isinstance(message, Frames):
-            if self.batch is None or self.answer is not None:
+            if self.batch is None or self._is_busy():
                 raise ProtocolError("i-PI sent POSDATA although the client was not ready")
-            self.answer = self.evaluate(message.cells, message.positions)
+            self.may_be_over = False
+            self.frames = message
             return b""
+        self._evaluate()
         if self.answer is None:
             raise ProtocolError("i-PI sent GETFORCE before any positions")
         answer, self.answer = self.answer, None
+        self.may_be_over = self.from_ase
         return pack(answer)
+
+    def _is_busy(self) -> bool:
+        return self.frames is not None or self.answer is not None
+
+    def _evaluate(self) -> None:
+        """Evaluate the frames that wait for it."""
+        frames, self.frames = self.frames, None
+        if frames is not None:
+            self.answer = self.evaluate(frames.cells, frames.positions)
 
     def _status(self) -> bytes:
         if self.batch is None:
             return _word("NEEDINIT")
+        self._evaluate()
         return _word("READY" if self.answer is None else "HAVEDATA")
 
 
@@ -173,13 +206,13 @@ def _read_init(receive: Receive) -> Init:
     bead, length = _integer(receive), _integer(receive)
     if not 0 <= length <= LONGEST_INIT:
         raise ProtocolError(f"i-PI announced an INIT text of {length} bytes")
-    text = receive(length).decode(errors="replace")
+    text = receive(length)
     batch = 1
-    for item in text.split(","):
+    for item in text.decode(errors="replace").split(","):
         key, _, value = item.partition(":")
         if key.strip() == "batch_size":
             batch = _batch_size(value.strip())
-    return Init(bead, batch)
+    return Init(bead, batch, from_ase=text == ASE_INIT)
 
 
 def _batch_size(text: str) -> int:

@@ -57,6 +57,12 @@ class Integrator:
         """Number of frozen degrees of freedom, for the temperature."""
         return 0 if self.rigid_motion == "free" else rigid_freedom(len(numbers))
 
+    @property
+    def energy_relaxation_fs(self) -> float | None:
+        """Time in fs in which a thermostat lets the energy of a molecule forget its start, about;
+        None without one."""
+        return None
+
     def kinetic_energy(self, momenta: np.ndarray, numbers: np.ndarray) -> np.ndarray:
         """Kinetic energies (batch,) in eV of momenta (batch, atoms, 3), with these masses."""
         return kinetic_energy(momenta, numbers, self.masses)

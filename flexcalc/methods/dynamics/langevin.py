@@ -39,6 +39,11 @@ class Langevin(Bath):
         """Number of frozen degrees of freedom, for the temperature."""
         return rigid_freedom(len(numbers)) if self.rigid_motion == "removed" else 0
 
+    @property
+    def energy_relaxation_fs(self) -> float:
+        """See `Integrator`: the kinetic energy, half of all, is damped at twice the friction."""
+        return 1e3 / self.friction_per_ps
+
     def apply_thermostat(
         self, state: DynamicsState, momenta: np.ndarray, numbers: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

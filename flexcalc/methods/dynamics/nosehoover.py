@@ -47,6 +47,11 @@ class NoseHoover(Bath):
     relaxation_fs: Femtoseconds = 50.0
     """Relaxation time of the thermostat chain, in femtoseconds."""
 
+    @property
+    def energy_relaxation_fs(self) -> float:
+        """See `Integrator`: without noise, it takes several oscillations of the chain."""
+        return 10 * self.relaxation_fs
+
     def init(self, potential: Potential, positions: np.ndarray, rng: Generator) -> DynamicsState:
         """Start replicas, and their chains, with thermal momenta; see `Integrator.init`."""
         state = super().init(potential, positions, rng)

@@ -40,6 +40,11 @@ class Rescaling(Bath):
     relaxation_fs: Femtoseconds = 100.0
     """Relaxation time of the kinetic energy, in femtoseconds."""
 
+    @property
+    def energy_relaxation_fs(self) -> float:
+        """See `Integrator`: the kinetic energy is half of the energy."""
+        return 2 * self.relaxation_fs
+
     def apply_thermostat(
         self, state: DynamicsState, momenta: np.ndarray, numbers: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -2,6 +2,7 @@
 driven coordinates."""
 
 from flexcalc.methods.path.chain import PathState, improved_tangents, neighbour_steps
+from flexcalc.methods.path.divergence import DIVERGED, DivergenceGuard
 from flexcalc.methods.path.interpolation import (
     PairTargets,
     interpolate,
@@ -16,7 +17,9 @@ from flexcalc.methods.path.string import String
 PathMethod = NEB | String | Scan
 
 __all__ = [
+    "DIVERGED",
     "NEB",
+    "DivergenceGuard",
     "PairTargets",
     "PathMethod",
     "PathState",

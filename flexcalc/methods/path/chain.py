@@ -181,7 +181,15 @@ class Chain(ABC):
         return state
 
     def _with_forces(self, state: PathState) -> PathState:
-        """The state with the forces on its inner images, and their residuals."""
+        """The state with the forces on its inner images, and their residuals.
+
+        Of a path that diverges they overflow, which the guard of the search says.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self._forced(state)
+
+    def _forced(self, state: PathState) -> PathState:
+        """See `_with_forces`."""
         energies = state.evaluation.energies
         ahead, behind = neighbour_steps(state.images, self.align)
         tangent = improved_tangents(ahead, behind, energies)

@@ -21,6 +21,7 @@ from flexcalc.models.gap.fitting import Sigmas, frames_of, run, sparse_counts, s
 from flexcalc.models.gap.potential import GAPPotential
 from flexcalc.models.gap.quip import require_quippy
 from flexcalc.models.gap.xml import LARGEST
+from flexcalc.models.training_set import read_training_set
 from flexcalc.progress import Progress, silent
 from flexcalc.storage import read_file
 
@@ -191,15 +192,17 @@ class GAP:
             MissingExtraError: quippy-ase is not installed.
         """
         folder = Path(folder)
-        facts, _ = read_model(folder, cls.name)
+        facts, arrays = read_model(folder, cls.name)
         names = [name for name in facts["files"] if not name.endswith(".safetensors")]
-        return GAPPotential(
+        potential = GAPPotential(
             numbers=np.array(facts["numbers"]),
             files={name: read_file(folder / name, LARGEST) for name in names},
             facts=facts,
             init_args=str(facts.get("init_args", "")),
             where=folder,
         )
+        potential.training_set = read_training_set(folder, potential.numbers, arrays)
+        return potential
 
     def _check(self, train: Dataset, validation: Dataset | None) -> None:
         """Refuse datasets that cannot be used for training, before any work."""

@@ -12,11 +12,12 @@ import numpy as np
 
 from flexcalc.models.facts import ModelFacts
 from flexcalc.models.family import TrainedPotential
-from flexcalc.models.folder import ModelContent, write_model
+from flexcalc.models.folder import ModelContent
 from flexcalc.models.gap.native import energies
 from flexcalc.models.gap.quip import Quip, require_quippy
 from flexcalc.models.gap.terms import Energies
 from flexcalc.models.gap.xml import MAIN, check_elements, check_files
+from flexcalc.models.training_set import training_set_arrays
 from flexcalc.potential import Evaluation
 from flexcalc.storage import write_bytes
 
@@ -76,22 +77,15 @@ class GAPPotential(TrainedPotential):
         """
         return self._opened()(positions)
 
-    def save(self, folder: Path) -> None:
-        """Write the model as a folder.
-
-        Raises:
-            InputError: the destination exists and is no model folder.
-        """
-        write_model(
-            folder,
-            ModelContent(
-                family="gap",
-                numbers=self.numbers,
-                hyperparameters=self.facts.get("hyperparameters", {}),
-                arrays={},
-                facts=self.facts | ({"init_args": self.init_args} if self.init_args else {}),
-                files=self.files,
-            ),
+    def content(self) -> ModelContent:
+        """See `TrainedPotential.content`."""
+        return ModelContent(
+            family="gap",
+            numbers=self.numbers,
+            hyperparameters=self.facts.get("hyperparameters", {}),
+            arrays=training_set_arrays(self),
+            facts=self.facts | ({"init_args": self.init_args} if self.init_args else {}),
+            files=self.files,
         )
 
     def _opened(self) -> Energies | Quip:

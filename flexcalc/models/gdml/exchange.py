@@ -110,16 +110,17 @@ def is_model(path: Path) -> bool:
         return "R_desc" in archive or "Rt_desc" in archive
 
 
-def write_npz(potential: GDMLPotential, path: Path) -> None:
+def write_npz(potential: GDMLPotential, path: Path, *, overwrite: bool = True) -> None:
     """Write a model that `sgdml.predict.GDMLPredict` reads, in eV and angstrom.
 
     Args:
         potential: the model.
         path: the file, replaced whole.
+        overwrite: replace another file too, not only an earlier copy of this model.
 
     Raises:
         InputError: the model has another descriptor than all inverse distances, which is all
-            that sgdml knows.
+            that sgdml knows; or another file is there.
     """
     if potential.descriptor.arrays():
         raise InputError(
@@ -130,10 +131,7 @@ def write_npz(potential: GDMLPotential, path: Path) -> None:
     group, size = order.shape
     linear = (order + size * np.arange(group)[:, None]).ravel(order="F")
     facts = potential.facts
-    stream = io.BytesIO()
-    np.savez_compressed(
-        stream,
-        allow_pickle=False,
+    arrays = dict(
         type=np.array("m"),
         code_version=np.array("1.0.3"),
         dataset_name=np.array("flexcalc"),
@@ -152,7 +150,26 @@ def write_npz(potential: GDMLPotential, path: Path) -> None:
         e_unit=np.array("eV"),
         r_unit=np.array("Ang"),
     )
+    if not overwrite and path.exists() and not _holds(path, arrays):
+        raise InputError(
+            f"{path}: holds something else; choose another name, remove it, or replace it by "
+            "--overwrite (overwrite=True)"
+        )
+    stream = io.BytesIO()
+    np.savez_compressed(stream, allow_pickle=False, **arrays)
     atomic_write(Path(path), stream.getvalue())
+
+
+def _holds(path: Path, arrays: Mapping[str, np.ndarray]) -> bool:
+    """Whether a file has these very arrays."""
+    try:
+        with Archive(path) as archive:
+            return archive.members.keys() == arrays.keys() and all(
+                np.array_equal(archive.array(name, "biufSU"), value)
+                for name, value in arrays.items()
+            )
+    except FileFormatError:
+        return False
 
 
 def _check_kind(path: Path, archive: Archive) -> None:

@@ -13,6 +13,7 @@ from numpy.random import Generator
 from flexcalc.dataset import Dataset
 from flexcalc.errors import ConfigError, InputError
 from flexcalc.fields import Count, Fraction, Natural, NonNegative, Percentile, Positive
+from flexcalc.files.label_check import coherent
 from flexcalc.models.facts import FeatureRow, ModelFacts, Row
 from flexcalc.models.family import ALONE, TrainedPotential, announce, check_sets, errors
 from flexcalc.models.gdml import reduction
@@ -322,7 +323,8 @@ class SGDML:
         spread = np.linspace(0, len(train) - 1, min(DIAGNOSED, len(train))).astype(int)
         some = train[np.unique(spread)]
         model = self._of_forces(descriptor, group, some)
-        return diagnosis(some.labels()[0], model(some.positions).energies)
+        energies = model(some.positions).energies
+        return diagnosis(some.labels()[0], energies, lambda: coherent(train))
 
     def _trained(
         self,
@@ -377,7 +379,8 @@ class SGDML:
         offsets = [(0.0 if alone else sets[name].energies) - found[name].energies for name in used]
         shift = float(np.mean(np.concatenate(offsets)))
         if train.energies is not None and self.energies != "fitted":
-            suspicion = diagnosis(train.energies, found["training"].energies)
+            energies = found["training"].energies
+            suspicion = diagnosis(train.energies, energies, lambda: coherent(train))
         notes = (group.warning, *trained.facts["warnings"], suspicion, ALONE if alone else None)
         facts: ModelFacts = {
             "hyperparameters": _plain(self),

@@ -11,10 +11,11 @@ from typing import Any, cast
 
 import numpy as np
 
+from flexcalc.domain import Domain
 from flexcalc.errors import FileFormatError
-from flexcalc.models.facts import ModelFacts
+from flexcalc.models.facts import ModelFacts, domain_in
 from flexcalc.models.family import TrainedPotential
-from flexcalc.models.folder import ModelContent, check_arrays, read_model, write_model
+from flexcalc.models.folder import ModelContent, check_arrays, read_model
 from flexcalc.models.gdml.contraction import Contraction
 from flexcalc.models.gdml.descriptor import Descriptor, InverseDistances, from_arrays
 from flexcalc.models.gdml.engine import PROCESSOR, Engine, engine
@@ -124,18 +125,26 @@ class GDMLPotential(TrainedPotential):
         """Distances (batch,) of positions (batch, atoms, 3) to the nearest training point.
 
         Distances are those of descriptors, minimal over all permutations, in multiples of the
-        largest nearest-neighbour distance within the training set. None if there is only one point.
+        largest nearest-neighbour distance within the training set. None if all points are the same.
         """
-        if len(self.features) < 2:
+        if self.max_nearest_distance == 0:
             return None
         positions = check_positions(positions, self.numbers)
         features = self.descriptor.linearise(positions).features
         return self._contraction.nearest(features) / self.max_nearest_distance
 
+    @property
+    def domain(self) -> Domain | None:
+        """Where the errors are known; None if all training points are the same."""
+        return domain_in(self.facts) if self.max_nearest_distance > 0 else None
+
     @cached_property
     def max_nearest_distance(self) -> float:
         """The largest nearest-neighbour distance within the training set."""
-        return float(self._contraction.nearest().max())
+        known = self.facts.get("domain", {}).get("unit")
+        if known is not None:
+            return float(known)
+        return float(self._contraction.nearest().max()) if len(self.features) > 1 else 0.0
 
     def contract(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Energies (batch,) in eV and -dE/dx (batch, size) of features (batch, size)."""
@@ -158,29 +167,22 @@ class GDMLPotential(TrainedPotential):
         twin._prepare(engine(device))
         return twin
 
-    def save(self, folder: Path) -> None:
-        """Write the model as a folder.
-
-        Raises:
-            InputError: the destination exists and is no model folder.
-        """
-        write_model(
-            folder,
-            ModelContent(
-                family="sgdml",
-                numbers=self.numbers,
-                hyperparameters=dict(self.facts.get("hyperparameters", {})) | {"sigma": self.sigma},
-                arrays={
-                    "permutations": self.permutations,
-                    "features": self.features,
-                    "coefficients": self.coefficients,
-                    "scale": np.array(self.scale),
-                    "constant": np.array(self.constant),
-                    **({} if self.energies is None else {"energies": self.energies}),
-                    **self.descriptor.arrays(),
-                },
-                facts=self.facts,
-            ),
+    def content(self) -> ModelContent:
+        """See `TrainedPotential.content`."""
+        return ModelContent(
+            family="sgdml",
+            numbers=self.numbers,
+            hyperparameters=dict(self.facts.get("hyperparameters", {})) | {"sigma": self.sigma},
+            arrays={
+                "permutations": self.permutations,
+                "features": self.features,
+                "coefficients": self.coefficients,
+                "scale": np.array(self.scale),
+                "constant": np.array(self.constant),
+                **({} if self.energies is None else {"energies": self.energies}),
+                **self.descriptor.arrays(),
+            },
+            facts=self.facts,
         )
 
 

@@ -10,15 +10,29 @@ import numpy as np
 from scipy.optimize import nnls
 
 from flexcalc.dataset import Dataset
+from flexcalc.domain import Domain, domain_of
 from flexcalc.errors import FileFormatError, InputError
 from flexcalc.geometry import Coordinate
 from flexcalc.models.facts import ModelFacts
-from flexcalc.models.family import TrainedPotential, saves_of
-from flexcalc.models.folder import ModelContent, check_arrays, read_members, read_model, write_model
+from flexcalc.models.family import TrainedPotential, domain_with_parts, model_sha256, saves_of
+from flexcalc.models.folder import (
+    ModelContent,
+    check_arrays,
+    joint_sha256,
+    read_members,
+    read_model,
+)
 from flexcalc.models.gdml.descriptor import InverseDistances
 from flexcalc.models.mixture.features import CoordinateFeatures, Terms
 from flexcalc.models.mixture.gate import Gate
-from flexcalc.potential import Evaluation, Potential, check_molecule, largest_distance
+from flexcalc.models.training_set import read_training_set, training_set_arrays
+from flexcalc.potential import (
+    Evaluation,
+    Potential,
+    check_molecule,
+    first_domain,
+    largest_distance,
+)
 
 MEMBER, BACKGROUND = "region", "background"
 """How the names of the folders inside begin."""
@@ -139,9 +153,13 @@ class MixturePotential(TrainedPotential):
             yield number, rows, Evaluation(energies, forces, deviation)
 
     def distance(self, positions: np.ndarray) -> np.ndarray | None:
-        """Largest distance (batch,) of the backgrounds, or weighted mean of the members'
-        distances."""
-        found = largest_distance(self.backgrounds, positions)
+        """Distances (batch,) from the training set.
+
+        Its own, the largest that a background knows, or the weighted mean of the members'.
+        """
+        found = super().distance(positions)
+        if found is None:
+            found = largest_distance(self.backgrounds, positions)
         if found is not None:
             return found
         weights = self.gate(positions).weights
@@ -155,33 +173,45 @@ class MixturePotential(TrainedPotential):
                 total[rows] += weights[rows, number] * found
         return total
 
-    def save(self, folder: Path) -> None:
-        """Write one model folder that contains the members' folders.
+    @property
+    def domain(self) -> Domain | None:
+        """See `domain_with_parts`; None where a geometry may have no distance."""
+        backgrounds = first_domain(self.backgrounds) is not None
+        members = all(domain_of(member) is not None for member in self.members)
+        if self.training_set is None and not backgrounds and not members:
+            return None
+        return domain_with_parts(self, (*self.backgrounds, *self.members))
+
+    def content(self) -> ModelContent:
+        """See `TrainedPotential.content`.
 
         Raises:
-            InputError: a member is not a trained model; or the destination is not a model folder.
+            InputError: a member is not a trained model.
         """
         parts = {f"{MEMBER}-{number}.flex": one for number, one in enumerate(self.members)}
         for number, one in enumerate(self.backgrounds):
             parts[f"{BACKGROUND}-{number}.flex"] = one
         terms = self.gate.terms
         named = terms.coordinates if isinstance(terms, CoordinateFeatures) else ()
-        write_model(
-            folder,
-            ModelContent(
-                family=self.name,
-                numbers=self.numbers,
-                hyperparameters=self.facts["hyperparameters"],
-                arrays={
-                    "slopes": self.gate.slopes,
-                    "offsets": self.gate.offsets,
-                    "constants": self.constants,
-                    "shares": self.shares,
-                },
-                facts=self.facts | {"gate": [one.label for one in named]},
-                members=saves_of(parts, self.name),
-            ),
+        return ModelContent(
+            family=self.name,
+            numbers=self.numbers,
+            hyperparameters=self.facts["hyperparameters"],
+            arrays={
+                "slopes": self.gate.slopes,
+                "offsets": self.gate.offsets,
+                "constants": self.constants,
+                "shares": self.shares,
+                **training_set_arrays(self),
+            },
+            facts=self.facts | {"gate": [one.label for one in named]},
+            members=saves_of(parts, self.name),
         )
+
+    def sha256(self) -> str:
+        """See `TrainedPotential.sha256`."""
+        parts = map(model_sha256, (*self.members, *self.backgrounds))
+        return joint_sha256(self.content().sha256(), *parts)
 
     @classmethod
     def load(cls, folder: Path, loader: Callable[[Path], Potential]) -> MixturePotential:
@@ -217,7 +247,7 @@ class MixturePotential(TrainedPotential):
         }
         check_arrays(folder, arrays, expected)
         gate = Gate(terms, arrays["slopes"], arrays["offsets"])
-        return cls(
+        mixture = cls(
             [loader(path) for path in members],
             gate,
             arrays["constants"],
@@ -225,6 +255,8 @@ class MixturePotential(TrainedPotential):
             arrays["shares"],
             facts,
         )
+        mixture.training_set = read_training_set(folder, mixture.numbers, arrays)
+        return mixture
 
 
 def align_energies(mixture: MixturePotential, data: Dataset) -> np.ndarray:

@@ -14,8 +14,9 @@ from torch import nn
 from flexcalc.errors import FileFormatError, InputError
 from flexcalc.models.facts import ModelFacts
 from flexcalc.models.family import TrainedPotential
-from flexcalc.models.folder import ModelContent, write_model
+from flexcalc.models.folder import ModelContent
 from flexcalc.models.networks.recording import Replayed
+from flexcalc.models.training_set import TrainingSet, read_training_set, training_set_arrays
 from flexcalc.potential import Evaluation
 from flexcalc.threads import cores, each
 
@@ -188,23 +189,23 @@ class NetworkPotential(TrainedPotential):
         family = replace(cast(Any, self.family), **changes)
         network = built(family, self.numbers)
         network.load_state_dict(self._weights)
-        return type(self)(family, self.numbers, network, self.constant, self.scale, self.facts)
+        twin = type(self)(family, self.numbers, network, self.constant, self.scale, self.facts)
+        twin.training_set = self.training_set
+        return twin
 
-    def save(self, folder: Path) -> None:
-        """Write the model as a folder."""
-        write_model(
-            folder,
-            ModelContent(
-                family=self.family.name,
-                numbers=self.numbers,
-                hyperparameters=asdict(self.family),
-                arrays={
-                    "constant": np.array(self.constant),
-                    "scale": np.array(self.scale),
-                    **{f"network.{key}": value.numpy() for key, value in self._weights.items()},
-                },
-                facts=self.facts,
-            ),
+    def content(self) -> ModelContent:
+        """See `TrainedPotential.content`."""
+        return ModelContent(
+            family=self.family.name,
+            numbers=self.numbers,
+            hyperparameters=asdict(self.family),
+            arrays={
+                "constant": np.array(self.constant),
+                "scale": np.array(self.scale),
+                **{f"network.{key}": value.numpy() for key, value in self._weights.items()},
+                **training_set_arrays(self),
+            },
+            facts=self.facts,
         )
 
     @classmethod
@@ -234,12 +235,20 @@ class NetworkPotential(TrainedPotential):
         except (RuntimeError, LookupError, TypeError, ValueError, AttributeError) as error:
             reason = " ".join(str(error).split())
             raise FileFormatError(f"{folder}: weights do not fit the network: {reason}") from None
-        return cls(family, numbers, network, constant, scale, facts)
+        potential = cls(family, numbers, network, constant, scale, facts)
+        potential.training_set = read_training_set(folder, numbers, arrays)
+        return potential
 
     def __getstate__(self) -> _State:
         """State for copies: the weights, without compiled functions."""
         return _State(
-            self.family, self.numbers, self._weights, self.constant, self.scale, self.facts
+            self.family,
+            self.numbers,
+            self._weights,
+            self.constant,
+            self.scale,
+            self.facts,
+            self.training_set,
         )
 
     def __setstate__(self, state: _State) -> None:
@@ -248,6 +257,7 @@ class NetworkPotential(TrainedPotential):
         self.__init__(  # type: ignore[misc]
             state.family, state.numbers, network, state.constant, state.scale, state.facts
         )
+        self.training_set = state.training_set
 
 
 class _State(NamedTuple):
@@ -259,3 +269,4 @@ class _State(NamedTuple):
     constant: float
     scale: float
     facts: ModelFacts
+    training_set: TrainingSet | None

@@ -270,9 +270,9 @@ class Trainer:
 
     def _note(self) -> str:
         row = self.curve[-1]
-        told = f"F {row['force_mae_kcal_mol_A']:.3f} kcal/mol/A  "
+        told = f"F {row['force_mae_kcal_mol_A']:.3f} kcal/mol/A, "
         if not self.alone:
-            told += f"E {row['energy_mae_kcal_mol']:.3f} kcal/mol  "
+            told += f"E {row['energy_mae_kcal_mol']:.3f} kcal/mol, "
         return f"{told}step {self.rate:.1e}"
 
     def _run(self) -> str:

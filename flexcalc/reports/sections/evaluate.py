@@ -12,8 +12,19 @@ from flexcalc.analysis.accuracy import Errors as QuantityErrors
 from flexcalc.display import figures, html, molecule
 from flexcalc.display.numbers import NONE, between, counted, number
 from flexcalc.reports import facts
+from flexcalc.reports.exports import Columns, columns_of
 from flexcalc.reports.folder import RunFolder
-from flexcalc.results.errors import ERRORS, PARITY, WORST, Errors
+from flexcalc.results.domain_errors import DomainErrors
+from flexcalc.results.errors import (
+    ERRORS,
+    PARITY,
+    TRAINING,
+    UNSEEN,
+    VALIDATION,
+    WORST,
+    Errors,
+    repeated_text,
+)
 from flexcalc.store import Store
 from flexcalc.units import KCAL_MOL, MEV
 
@@ -32,6 +43,14 @@ LAWS = {
     "net_torque": "Largest net torque of any frame",
 }
 """Single values of `Accuracy`."""
+UNITS_OF = {"A": "Å", "degrees": "degrees"}
+"""Units of coordinates, as the page shows them."""
+USES = {
+    TRAINING: "trained on",
+    VALIDATION: "chose hyperparameters",
+    UNSEEN: "unseen",
+}
+"""What frames were to a model."""
 MOST_PICTURES = 6
 
 
@@ -43,11 +62,13 @@ def body(folder: RunFolder) -> str:
     if len(models) == 1:
         result = Errors.from_damaged(dict(rows[0]) | folder.results, Store())
     intro = (
-        "Predictions on labelled frames that the model was not trained on. Force errors are "
-        "means over the three Cartesian components of every atom; the other convention in use, "
-        "the mean length of an atom's error vector, gives values about twice as large."
+        f"{_frames_text(models)} Force errors are means over the three Cartesian components of "
+        "every atom; the other convention in use, the mean length of an atom's error vector, "
+        "gives values about twice as large."
     )
     parts = [html.paragraph(intro, "lead"), facts.cards(result, folder)]
+    if result.repeated_frames:
+        parts.append(html.notes([repeated_text(result.repeated_frames, result.frames)]))
     if len(models) > 1:
         parts.append(_comparison(models))
     count = max(len(models), len(list(folder.path.glob(PARITY.format("*")))))
@@ -56,10 +77,27 @@ def body(folder: RunFolder) -> str:
         if count > 1:
             parts.append(html.heading(_name(errors, index)))
         parts.append(_model(folder, index, errors))
+    folder.tables |= _tables(models)
     parts.append(_worst(folder, models[0].accuracy.worst if models else ()))
     if not count:
         parts.append(html.paragraph("There are no errors yet."))
     return "".join(parts)
+
+
+def _frames_text(models: Sequence[Errors]) -> str:
+    """Text about what the frames were to the models, as far as it is known."""
+    what = "model" if len(models) < 2 else "models"
+    known = [one for one in models if one.trained_on is not None]
+    if not known:
+        return "Predictions on labelled frames."
+    if any(one.trained_on or one.validated_on for one in known):
+        return f"Predictions on labelled frames, some of which were used to train the {what}."
+    if len(known) < len(models):
+        return (
+            "Predictions on labelled frames that were not used to train the models, where those "
+            "know their frames."
+        )
+    return f"Predictions on labelled frames that were not used to train the {what}."
 
 
 def _rows(content: Any) -> list[Mapping[str, Any]]:
@@ -70,6 +108,24 @@ def _rows(content: Any) -> list[Mapping[str, Any]]:
         named = {str(name): one for name, one in content.items() if isinstance(one, dict)}
         return [{"model": name} | one for name, one in named.items()]
     return [one for one in content if isinstance(one, dict)] if isinstance(content, list) else []
+
+
+def _tables(models: Sequence[Errors]) -> dict[str, Columns]:
+    """What is exported: a row for each model, and one for each of its regions."""
+    rows = [{one.key: one.value for one in errors.figures()} for errors in models]
+    regions = [
+        {"model": _name(errors, index), "coordinate": block.coordinate.label, **_flat(region)}
+        for index, errors in enumerate(models)
+        for block in errors.regions
+        for region in sorted(block.bins, key=lambda one: one.low)
+    ]
+    found = {"models": rows, "regions": regions}
+    return {name: columns_of(table) for name, table in found.items() if table}
+
+
+def _flat(region: Region) -> dict[str, Any]:
+    """A region and its errors, without their intervals."""
+    return {key: one for key, one in region.to_dict().items() if not isinstance(one, list | tuple)}
 
 
 def _name(errors: Errors, index: int) -> str:
@@ -104,7 +160,10 @@ def _model(folder: RunFolder, index: int, errors: Errors) -> str:
     parts = [html.notes(errors.warnings)]
     if any(getattr(found, name) is not None for name in QUANTITIES):
         parts.append(_errors_table(errors))
+    if errors.by_use:
+        parts.append(_uses(errors))
     parts.append(_parities(folder, index, errors))
+    parts.append(_by_distance(folder, index, errors.domain))
     for number_of, block in enumerate(errors.regions):
         parts.append(_regions(block, f"evaluate-{index}-regions-{number_of}"))
     if errors.elements:
@@ -123,6 +182,21 @@ def _errors_table(errors: Errors) -> str:
         rows = [(title, *_cells(one, unit)) for title, one in known.items() if one is not None]
         tables.append(html.table(("", "MAE", "RMSE", "largest"), rows, caption.format(units)))
     return tables[0] + html.details("The same in meV and meV/Å", tables[1]) + _laws(errors)
+
+
+def _uses(errors: Errors) -> str:
+    """Errors on frames of the training and on unseen ones apart."""
+    rows = [
+        (USES[use], number(one.frames), *_mae_and_rmse(one.force), *_mae_and_rmse(one.energy))
+        for use, one in errors.by_use.items()
+    ]
+    head = ("frames", "number", "force MAE", "force RMSE", "energy MAE", "energy RMSE")
+    caption = (
+        "Frames found among the training and validation frames of the model by their geometry, "
+        "and all others. Only errors on unseen frames tell what to expect of new geometries. In "
+        "kcal/mol/Å and kcal/mol."
+    )
+    return html.table(head, rows, caption)
 
 
 def _cells(errors: QuantityErrors, unit: float) -> tuple[str, str, str]:
@@ -162,10 +236,25 @@ def _parities(folder: RunFolder, index: int, errors: Errors) -> str:
         if pair is None:
             continue
         name = f"evaluate-{index}-{what}"
+        folder.tables[f"parity-{index}-{what}"] = _parity_table(what, *pair)
         title = f"Predicted against reference {what}"
         svg = figures.parity(what, *pair).svg(name, title)
         pictures.append(html.figure(svg, _parity_caption(what, pair[0].size, errors)))
     return html.figures(*pictures)
+
+
+def _parity_table(what: str, reference: np.ndarray, predicted: np.ndarray) -> Columns:
+    """A row for each energy or force component, as predicted and by the reference."""
+    places = np.indices(reference.shape).reshape(reference.ndim, -1)
+    columns: dict[str, Any] = dict(zip(("frame", "atom", "component"), places, strict=False))
+    if "component" in columns and reference.shape[-1] == 3:
+        columns["component"] = np.array(["x", "y", "z"])[columns["component"]]
+    unit = "energy_eV" if what == "energies" else "force_eV_A"
+    return {
+        **columns,
+        f"reference_{unit}": reference.ravel(),
+        f"predicted_{unit}": predicted.ravel(),
+    }
 
 
 def _pair(arrays: Mapping[str, np.ndarray], what: str) -> tuple[np.ndarray, np.ndarray] | None:
@@ -190,6 +279,35 @@ def _parity_caption(what: str, points: int, errors: Errors) -> str:
     return words
 
 
+def _by_distance(folder: RunFolder, index: int, domain: DomainErrors | None) -> str:
+    """Force errors against the distance to the training set."""
+    arrays = folder.arrays(PARITY.format(index)) or {}
+    pair, distances = _pair(arrays, "forces"), arrays.get("distances")
+    if pair is None or distances is None or domain is None:
+        return ""
+    if distances.shape != pair[0].shape[:1] or not np.isfinite(distances).all():
+        return ""
+    errors = np.sqrt(((pair[1] - pair[0]) ** 2).mean(axis=(1, 2)))
+    knots = domain.knots or (), domain.errors_eV_A or ()
+    if len(knots[0]) != len(knots[1]):
+        knots = (), ()
+    svg = figures.errors_by_distance(
+        distances.astype(float), errors, (np.array(knots[0]), np.array(knots[1])), domain.limit
+    ).svg(f"evaluate-{index}-distances", "Force error by distance to the training set")
+    caption = (
+        "Force RMSE of each frame by its distance to the nearest training point, in multiples of "
+        "the largest nearest-neighbour distance within the training set. Dashed the limit of the "
+        "model's domain; the line is the error that its validation frames let expect."
+    )
+    found = [
+        (one.label, number(float(one.value)), one.unit.replace("/A", "/Å"))
+        for one in domain.figures()
+    ]
+    table = html.table(("", "", "unit"), found)
+    drawn = html.figures(html.figure(svg, caption, table))
+    return html.heading("Distance to the training set") + drawn
+
+
 def _regions(block: Regions, name: str) -> str:
     bins = sorted(block.bins, key=lambda one: one.low)
     if not bins:
@@ -201,26 +319,35 @@ def _regions(block: Regions, name: str) -> str:
     edges = np.array([bins[0].low, *(one.high for one in bins)], dtype=float)
     population = np.array([one.population for one in bins])
     label = block.coordinate.label
-    unit_of = "Å" if block.coordinate.unit == "A" else "degrees"
+    unit_of = UNITS_OF.get(block.coordinate.unit, "")
+    names = [one.name for one in bins] if all(one.name for one in bins) else []
+    per = "kcal mol⁻¹ Å⁻¹" if forces else "kcal mol⁻¹"
+    axis = f"{label} / {unit_of}" if unit_of else label
     svg = figures.errors_by_region(
-        edges, error, population, (f"{label} / {unit_of}", f"{quantity} RMSE")
+        edges, error, population, (axis, f"{quantity} RMSE\n/ {per}"), names
     ).svg(name, f"{quantity.capitalize()} error by {label}")
-    caption = f"{quantity.capitalize()} RMSE in {unit} and number of frames, by bins of {label}."
+    by = label if names else f"bins of {label}"
+    caption = f"{quantity.capitalize()} RMSE in {unit} and number of frames, by {by}."
     if np.isfinite(error).any():
         at = int(np.nanargmax(error))
         worst = bins[at]
         caption += (
-            f" Worst: {number(float(worst.low))} to {number(float(worst.high))} {unit_of}, "
+            f" Worst: {_extent(worst)}{f' {unit_of}' if unit_of else ''}, "
             f"{number(float(error[at]))} {unit} over {counted(worst.population, 'frame')}."
         )
     table = _regions_table(sorted(bins, key=badness, reverse=True))
     return html.heading(f"Errors by {label}") + html.figure(svg, caption, table, wide=True)
 
 
+def _extent(region: Region) -> str:
+    """The edges of a bin, or the value of a tag."""
+    return region.name or f"{number(float(region.low))} to {number(float(region.high))}"
+
+
 def _regions_table(bins: Sequence[Region]) -> str:
     rows = [
         (
-            f"{number(float(one.low))} to {number(float(one.high))}",
+            _extent(one),
             number(one.population),
             *_mae_and_rmse(one.force),
             *_mae_and_rmse(one.energy),

@@ -8,14 +8,16 @@ from dataclasses import replace
 import numpy as np
 
 from flexcalc.dataset import Dataset
-from flexcalc.display import figures, html
+from flexcalc.display import atoms, figures, html, molecule
 from flexcalc.display.numbers import fixed, number
+from flexcalc.geometry import Structure
 from flexcalc.reports import facts
 from flexcalc.reports.folder import RunFolder
-from flexcalc.results.labels import Labels
+from flexcalc.results.labels import CONFORMERS, Labels
 from flexcalc.units import KCAL_MOL
 
 TITLE = "Reference data"
+MOST_PICTURES = 24
 
 
 def body(folder: RunFolder) -> str:
@@ -31,13 +33,51 @@ def body(folder: RunFolder) -> str:
         "Calculations that failed, did not converge or gave no finite number are in quarantine, "
         "each with its reason."
     )
-    parts = [html.paragraph(intro, "lead"), facts.cards(result, folder)]
+    parts = [html.paragraph(intro, "lead"), facts.cards(result, folder), _conformers(folder)]
     if labels is None:
         parts.append(_waiting(folder))
     elif labels.energies is not None:
         parts.append(_energies(labels))
+    if labels is not None and len(labels):
+        shown = Structure.of(labels.numbers, labels.positions)
+        parts += [html.heading("Atoms"), atoms.section(shown, "label-atoms")]
     parts.append(_quarantine(folder))
     return "".join(parts)
+
+
+def _conformers(folder: RunFolder) -> str:
+    """Pictures of the conformers of a SMILES, with their energies."""
+    frames = folder.frames(CONFORMERS)
+    if frames is None or frames.energies is None:
+        return ""
+    above = (frames.energies - frames.energies.min()) / KCAL_MOL
+    names = frames.tags.get("start", np.arange(len(frames))).astype(str)
+    folder.tables["conformers"] = {
+        "conformer": names,
+        "energy_kcal_mol": above,
+        "energy_eV": frames.energies,
+    }
+    shown = frames[:MOST_PICTURES]
+    view = molecule.look(shown.numbers, shown.positions)
+    tiles = [
+        (
+            molecule.picture(view, index, f"conformer-{index}", f"The molecule as {names[index]}"),
+            names[index],
+            f"{fixed(float(above[index]), 2)} kcal/mol",
+        )
+        for index in range(len(shown))
+    ]
+    left_out = len(frames) - len(shown)
+    caption = (
+        "The conformers, relaxed on the reference, lowest first, with their energies relative to "
+        f"the lowest. They are in {CONFORMERS}"
+        f"{f', with {left_out} more that are not shown' if left_out else ''}."
+    )
+    table = html.table(
+        ("conformer", "energy, kcal/mol"),
+        [(name, fixed(float(one), 3)) for name, one in zip(names, above, strict=True)],
+    )
+    return html.heading("Conformers") + html.figure(html.film(tiles), caption, table)
 
 
 def _waiting(folder: RunFolder) -> str:

@@ -13,6 +13,7 @@ from flexcalc.display.figures import MOST_TRACES
 from flexcalc.display.numbers import number
 from flexcalc.reports import facts
 from flexcalc.reports.folder import RunFolder
+from flexcalc.results.coverage import DISTANCES, Coverage
 from flexcalc.results.trajectory import Trajectory
 from flexcalc.units import MEV
 
@@ -88,6 +89,8 @@ def body(folder: RunFolder) -> str:
     if found and result.replicas is None:
         result = replace(result, replicas=found.replicas)
     parts = [html.paragraph(intro, "lead"), facts.cards(result, folder)]
+    parts.append(html.notes(result.warnings or ()))
+    parts.append(facts.coverage_note(result.coverage))
     parts.append(_stopped(folder))
     if (folder.path / "plumed.dat").exists():
         biased = (
@@ -98,6 +101,7 @@ def body(folder: RunFolder) -> str:
         parts.append(html.paragraph(biased))
     if found:
         parts.append(pictures(found, "md"))
+        parts.append(_distances(folder, result.coverage))
         parts.append(_table(found, folder))
     else:
         parts.append(html.paragraph("No step has been written yet."))
@@ -219,14 +223,18 @@ class _Sums:
         )
 
 
-def pictures(found: Scalars, name: str) -> str:
+def pictures(found: Scalars, name: str, several_baths: str = "") -> str:
     """Temperature, potential energy and conserved energy over time.
 
     Args:
         found: what scalars.csv says.
         name: prefix of ids.
+        several_baths: where replicas have different temperatures, which have no common mean, a
+            sentence that says so.
     """
-    traces, lines, mean = found.traces, found.shown, found.mean_K
+    traces, lines = found.traces, found.shown
+    mean = None if several_baths else found.mean_K
+    level = several_baths or f"dashed: the mean, {number(mean, 4)} K"
     time = [trace.time_fs for trace in traces]
     kelvin = [trace.temperature_K for trace in traces]
     potential = [trace.potential_eV for trace in traces]
@@ -239,7 +247,7 @@ def pictures(found: Scalars, name: str) -> str:
     temperature = drawn(
         "temperature",
         figures.temperature(time, kelvin, mean),
-        f"Kinetic temperature in K, {lines}; dashed: the mean, {number(mean, 4)} K.",
+        f"Kinetic temperature in K, {lines}; {level}.",
     )
     energy = drawn(
         "potential",
@@ -254,6 +262,32 @@ def pictures(found: Scalars, name: str) -> str:
         f"at most {number(found.largest_change_eV / MEV)} meV.",
     )
     return html.figures(temperature, energy) + total
+
+
+def _distances(folder: RunFolder, coverage: Coverage | None) -> str:
+    """The distance to the training data over time; nothing for a potential without a domain."""
+    if coverage is None or coverage.limit is None:
+        return ""
+    columns = ("time_fs", "replica", "distance")
+    blocks = [
+        np.stack([block[name] for name in columns])
+        for block in folder.blocks(DISTANCES, *columns)
+        if all(np.isfinite(block[name]).all() for name in columns)
+    ]
+    if not blocks:
+        return ""
+    time, replica, distance = np.concatenate(blocks, axis=1)
+    replicas = np.unique(replica)
+    lines = [replica == which for which in replicas[plots.thinned(len(replicas), MOST_TRACES)]]
+    drawing = figures.training_distance(
+        [time[line] for line in lines], [distance[line] for line in lines], coverage.limit
+    )
+    caption = (
+        "Distance of each replica to the nearest training point of the model, in multiples of the "
+        "largest nearest-neighbour distance within the training set; dashed: the limit "
+        f"{number(coverage.limit)}, beyond which errors are not known."
+    )
+    return html.figure(drawing.svg("md-distance", "Distance to the training data"), caption)
 
 
 def _table(found: Scalars, folder: RunFolder) -> str:

@@ -13,6 +13,7 @@ from flexcalc.display.numbers import NONE, fixed, number
 from flexcalc.display.viewer import viewer
 from flexcalc.errors import InputError
 from flexcalc.reports import facts
+from flexcalc.reports.exports import Columns, columns_of
 from flexcalc.reports.folder import RunFolder
 from flexcalc.results.path import Path
 from flexcalc.units import KCAL_MOL
@@ -59,6 +60,24 @@ def body(runs: Mapping[str, RunFolder]) -> str:
         )
         parts.append(html.heading(name) + html.figure(shown, "Drag to rotate."))
     return "".join(parts)
+
+
+def tables(runs: Mapping[str, RunFolder]) -> dict[str, Columns]:
+    """What is exported: a row for each path."""
+    found = {name: facts.typed(Path, run) for name, run in runs.items()}
+    rows = [
+        {
+            "path": name,
+            "method": one.method,
+            "converged": one.converged,
+            "images": one.image_count,
+            "barrier_kcal_mol": one.barrier_kcal_mol,
+            "barrier_back_kcal_mol": one.barrier_back_kcal_mol,
+            "barrier_reference_kcal_mol": one.barrier_reference_kcal_mol,
+        }
+        for name, one in found.items()
+    ]
+    return {"paths": columns_of(rows)}
 
 
 def _above(path: Dataset) -> np.ndarray:

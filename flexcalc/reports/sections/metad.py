@@ -10,6 +10,7 @@ from flexcalc.display.numbers import fixed, number
 from flexcalc.errors import FileFormatError
 from flexcalc.files import plumed
 from flexcalc.reports import facts
+from flexcalc.reports.exports import Columns
 from flexcalc.reports.folder import RunFolder
 from flexcalc.results.free_energy import MOST_ROWS, FreeEnergySurface, ways_of
 from flexcalc.units import KCAL_MOL, KJ_MOL
@@ -27,6 +28,8 @@ def body(folder: RunFolder) -> str:
     )
     result = facts.typed(FreeEnergySurface, folder)
     parts = [html.paragraph(intro, "lead"), facts.cards(result, folder)]
+    parts.append(html.notes(result.warnings or ()))
+    parts.append(facts.coverage_note(result.coverage))
     line = result.verdict_line
     if line is not None:
         driven = result.verdict == "driven"
@@ -34,6 +37,7 @@ def body(folder: RunFolder) -> str:
     drawn = _drawn(folder)
     samples = _table(folder, "COLVAR", "walker")
     if drawn is not None:
+        folder.tables |= {"free-energy": _nodes(drawn), "basins": _basins_table(drawn)}
         parts.append(_surface(result, drawn, samples))
         parts.append(_basins(drawn))
     else:
@@ -92,6 +96,21 @@ def _surface(
     if len(drawn.nodes) == 3:
         caption += f" {drawn.labels[2].partition(' /')[0]} is integrated out."
     return html.figure(svg, caption, wide=True)
+
+
+def _nodes(drawn: Surface) -> Columns:
+    """What is exported of the surface: a row for each node."""
+    return free_energy.table_of(drawn.nodes, drawn.labels, drawn.surface, drawn.errors)
+
+
+def _basins_table(drawn: Surface) -> Columns:
+    """What is exported of the basins: a row for each."""
+    last = drawn.differences[-1] if len(drawn.differences) else np.zeros(len(drawn.minima))
+    return {
+        "basin": np.arange(1, len(drawn.minima) + 1),
+        **dict(zip(drawn.labels, drawn.minima.T, strict=True)),
+        "free_energy_kcal_mol": last,
+    }
 
 
 def _basins(drawn: Surface) -> str:

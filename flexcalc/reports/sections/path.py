@@ -9,9 +9,11 @@ from flexcalc.display import figures, html, molecule
 from flexcalc.display.numbers import fixed, number
 from flexcalc.display.viewer import viewer
 from flexcalc.reports import facts
+from flexcalc.reports.exports import Columns
 from flexcalc.reports.folder import RunFolder
 from flexcalc.reports.rows import dicts
 from flexcalc.reports.sections import saddle
+from flexcalc.results.coverage import outside_of
 from flexcalc.results.path import ROUNDS, Path
 from flexcalc.store import Store
 from flexcalc.units import KCAL_MOL
@@ -36,11 +38,14 @@ def body(folder: RunFolder) -> str:
     if relabelled is not None:
         intro += " The energies of the images were then computed with the reference method."
     parts = [html.paragraph(intro, "lead"), facts.cards(result, folder)]
+    parts.append(html.notes(result.warnings or ()))
+    parts.append(facts.coverage_note(result.coverage))
     if result.converged is False:
         advice = result.advice or "run on with more steps"
         parts.append(html.notes([f"The search ended before the path converged: {advice}."]))
     if images is not None:
-        parts.append(drawn(images, relabelled))
+        folder.tables["profile"] = _export(images, _fitting(relabelled, images))
+        parts.append(drawn(images, relabelled, outside_of(result.coverage, images)))
     parts += [_rounds(folder), _convergence(folder)]
     if images is None:
         parts.append(html.paragraph("There is no path yet."))
@@ -49,9 +54,19 @@ def body(folder: RunFolder) -> str:
     return "".join(parts)
 
 
-def drawn(images: Dataset, relabelled: Dataset | None = None) -> str:
-    """The profile of a path, and its images, as HTML; with the reference's energies if given."""
-    parts = [] if images.energies is None else [_profile(images, _fitting(relabelled, images))]
+def drawn(
+    images: Dataset, relabelled: Dataset | None = None, outside: np.ndarray | None = None
+) -> str:
+    """The profile of a path, and its images, as HTML.
+
+    Args:
+        images: with the energies of the model.
+        relabelled: the same with the energies of the reference, if there is one.
+        outside: (images,) whether each is outside the domain of the model; None if unknown.
+    """
+    parts = []
+    if images.energies is not None:
+        parts.append(_profile(images, _fitting(relabelled, images), outside))
     return "".join([*parts, _pictures(images)])
 
 
@@ -74,20 +89,26 @@ def _above(energies: np.ndarray) -> np.ndarray:
     return (energies - energies[0]) / KCAL_MOL
 
 
-def _profile(images: Dataset, reference: np.ndarray | None) -> str:
+def _profile(
+    images: Dataset, reference: np.ndarray | None, outside: np.ndarray | None = None
+) -> str:
     along, model = _along(images), _above(np.asarray(images.energies))
     above = None if reference is None else _above(reference)
-    drawing = figures.energy_profile(along, np.asarray(images.energies), reference)
+    drawing = figures.energy_profile(along, np.asarray(images.energies), reference, outside)
     svg = drawing.svg("path-profile", "Energy along the path")
+    distances = None if outside is None else images.tags["distance"]
     rows = []
     for index in range(len(images)):
         row = [str(index), fixed(along[index], 3), fixed(model[index], 3)]
         if above is not None:
             difference = model[index] - above[index]
             row += [fixed(above[index], 3), fixed(difference, 3, sign=True)]
+        if distances is not None:
+            row.append(fixed(float(distances[index]), 2))
         rows.append(row)
     head = ["image", "length, Å", "model"]
     head += [] if above is None else ["reference", "difference"]
+    head += [] if distances is None else ["distance"]
     caption = "Energies relative to the first image, in kcal/mol; the points are numbered by image."
     if above is not None:
         worst = float(np.abs(model - above).max())
@@ -96,8 +117,20 @@ def _profile(images: Dataset, reference: np.ndarray | None) -> str:
             f"in kcal/mol. Largest difference: {number(worst)} kcal/mol. The lines are guides to "
             "the eye."
         )
+    if outside is not None and outside.any():
+        caption += " Hollow points on shaded ground are outside the training data of the model."
     drawn = html.figure(svg, caption, html.table(head, rows), wide=True)
     return drawn + _barriers(model, above)
+
+
+def _export(images: Dataset, reference: np.ndarray | None) -> Columns:
+    """The profile for tables/profile.csv."""
+    columns = {"image": np.arange(len(images)), "length_A": _along(images)}
+    if images.energies is not None:
+        columns["energy_kcal_mol"] = _above(images.energies)
+    if reference is not None:
+        columns["reference_energy_kcal_mol"] = _above(reference)
+    return columns
 
 
 def _barriers(model: np.ndarray, reference: np.ndarray | None) -> str:

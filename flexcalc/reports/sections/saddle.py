@@ -30,8 +30,10 @@ def body(folder: RunFolder) -> str:
     )
     result = facts.typed(Saddle, folder)
     parts = [html.paragraph(intro, "lead"), html.cards(result.cards())]
+    parts.append(html.notes(result.warnings or ()))
     if result.first_order is False:
         parts.append(html.notes([_complaint(result)]))
+    parts.append(facts.coverage_note(result.coverage))
     parts += [_connected(result), _mode(folder), _descent(folder), _frequencies(folder)]
     parts.append(_rates(folder, result))
     return "".join(parts)

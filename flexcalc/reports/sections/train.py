@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from flexcalc.display import html, plots, training
-from flexcalc.display.numbers import NONE, number
+from flexcalc.display.numbers import NONE, duration, number
 from flexcalc.display.rows import columns
 from flexcalc.display.training import (
     ENERGY_SPREAD,
@@ -22,6 +22,7 @@ from flexcalc.display.training import (
     SIGMA,
 )
 from flexcalc.reports import facts
+from flexcalc.reports.exports import columns_of
 from flexcalc.reports.folder import RunFolder
 from flexcalc.reports.rows import column, dicts, listed
 from flexcalc.reports.sections import features
@@ -38,8 +39,10 @@ def body(folder: RunFolder) -> str:
         "not used for training."
     )
     result = facts.typed(Training, folder)
-    parts = [html.paragraph(intro, "lead"), facts.cards(result, folder)]
+    warned = _warnings(folder, result.fits)
+    parts = [html.paragraph(intro, "lead"), facts.cards(result, folder), html.notes(warned)]
     if result.others:
+        folder.tables["models"] = columns_of([TrainedModel.to_dict(one) for one in result.fits])
         parts.append(_comparison(result.fits))
     # The first family's tables have no name of their own: table.json, then table-gap.json.
     suffixes = ["", *sorted(path.stem[5:] for path in folder.path.glob("table-*.json"))]
@@ -50,6 +53,13 @@ def body(folder: RunFolder) -> str:
     return "".join(parts)
 
 
+def _warnings(folder: RunFolder, trained: Sequence[TrainedModel]) -> list[str]:
+    """What the models warn of, each once."""
+    known = [folder.json(f"{one.file}/model.json") for one in trained if one.file]
+    texts = [text for one in known if isinstance(one, dict) for text in listed(one.get("warnings"))]
+    return list(dict.fromkeys(text for text in texts if isinstance(text, str)))
+
+
 def _comparison(trained: Sequence[TrainedModel]) -> str:
     rows = [
         (
@@ -57,11 +67,16 @@ def _comparison(trained: Sequence[TrainedModel]) -> str:
             number(one.training_points),
             number(one.force_rmse_kcal_mol_A),
             number(one.energy_rmse_kcal_mol),
+            NONE if one.training_seconds is None else duration(one.training_seconds),
+            NONE if one.call_ms is None else f"{number(one.call_ms)} ms",
         )
         for one in trained
     ]
-    head = ("model", "training points", "force RMSE", "energy RMSE")
-    caption = "Errors on the same validation points, in kcal/mol/Å and kcal/mol."
+    head = ("model", "training points", "force RMSE", "energy RMSE", "training", "time per call")
+    caption = (
+        "Errors on the same validation points, in kcal/mol/Å and kcal/mol; wall time of the "
+        "training with its search of hyperparameters, and of evaluating one geometry."
+    )
     return html.table(head, rows, caption)
 
 

@@ -11,6 +11,7 @@ from flexcalc.display import free_energy, html
 from flexcalc.display.numbers import fixed, number
 from flexcalc.errors import FileFormatError
 from flexcalc.reports import facts
+from flexcalc.reports.exports import Columns
 from flexcalc.reports.folder import RunFolder
 from flexcalc.results.free_energy import FreeEnergyProfile
 from flexcalc.units import KCAL_MOL
@@ -31,12 +32,15 @@ def body(folder: RunFolder) -> str:
     )
     result = facts.typed(FreeEnergyProfile, folder)
     parts = [html.paragraph(intro, "lead"), facts.cards(result, folder)]
+    parts.append(html.notes(result.warnings or ()))
+    parts.append(facts.coverage_note(result.coverage))
     if result.warning:
         parts.append(html.notes([f"{result.warning[0].upper()}{result.warning[1:]}."]))
     found = _arrays(folder)
     if found is None:
         parts.append(html.paragraph("There is no profile yet."))
         return "".join(parts)
+    folder.tables |= {"free-energy": _free_energy(found), "windows": _windows(found)}
     parts.append(_profile(found))
     parts.append(html.figures(_histograms(found), _overlaps(found)))
     parts.append(_table(found))
@@ -71,6 +75,29 @@ def _profile(found: Arrays) -> str:
         f"{number(largest)} kcal/mol. Empty regions were not sampled."
     )
     return html.figure(svg, caption, wide=True)
+
+
+def _free_energy(found: Arrays) -> Columns:
+    """The profile or surface: a row for each bin."""
+    free, errors = found["profile"] / KCAL_MOL, found["errors"] / KCAL_MOL
+    nodes = [found[f"nodes_{n}"] for n in range(free.ndim)]
+    labels = [free_energy.axis_label(found, n) for n in range(free.ndim)]
+    return free_energy.table_of(nodes, labels, np.where(np.isfinite(free), free, np.nan), errors)
+
+
+def _windows(found: Arrays) -> Columns:
+    """A row for each window."""
+    of_axes = {}
+    for n, name in enumerate(found["coordinates"].tolist()):
+        for key, word in (("centres", "centre"), ("means", "mean"), ("spreads", "spread")):
+            of_axes[f"{word} of {name}"] = found[key][:, n]
+    return {
+        "window": np.arange(len(found["centres"])),
+        **of_axes,
+        "samples": found["samples"],
+        "statistical_inefficiency": found["inefficiency"],
+        "free_energy_kcal_mol": found["free_energies"] / KCAL_MOL,
+    }
 
 
 def _histograms(found: Arrays) -> str:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from flexcalc.config import PathSearch
 from flexcalc.results.path import Path
 from flexcalc.store import Store
+from flexcalc.tasks.coverage import warn_of
 from flexcalc.tasks.path.equivalents import write_equivalents
 from flexcalc.tasks.path.job import FoundPath, PathJob, open_job
 from flexcalc.tasks.path.refinement import plan_refinement, refine
@@ -45,6 +46,7 @@ def path(options: PathSearch, store: Store) -> Path:
         return _with_symmetry(Path.from_dict(found, store), options)
     atom_map = job.fitting.said(store)
     result = _search(job, store) if plan is None else refine(job, store, plan, _search)
+    warn_of(store, result.coverage)
     return replace(result, atom_map=atom_map)
 
 

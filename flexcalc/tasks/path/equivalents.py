@@ -6,10 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from flexcalc.dataset import Dataset, Provenance
+from flexcalc.dataset import Dataset
 from flexcalc.geometry import equivalents, labellings
 from flexcalc.masses import of_frames
-from flexcalc.registry import name_of
 from flexcalc.results.path import EQUIVALENTS, Path
 from flexcalc.tasks.path.job import FoundPath, PathJob
 
@@ -45,7 +44,7 @@ def write_equivalents(job: PathJob, found: FoundPath, result: Path) -> Path:
         labels.energies,
         labels.forces,
         tags,
-        Provenance(level=name_of(job.options.model)),
+        job.provenance,
         of_frames(job.options.descent.masses, len(paths) * images),
     )
     store.put(EQUIVALENTS, data)

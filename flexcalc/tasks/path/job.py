@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +19,9 @@ from flexcalc.potential import Evaluation, Potential, check_molecule
 from flexcalc.registry import open_potential
 from flexcalc.tasks.molecule import electrons_of, following, source_of, with_masses
 from flexcalc.tasks.ordering import Ordered, ordered
+from flexcalc.tasks.provenance import labels_by
+
+NO_TAGS: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,16 +44,34 @@ class PathJob:
     end: Dataset | None
     fitting: Ordered
 
-    def labelled(self, level: str, images: np.ndarray, labels: Evaluation) -> Dataset:
-        """Images (images, atoms, 3) of a path with their labels by a level of theory."""
-        tags = {"image": np.arange(len(images)), "coordinate": path_length(images)}
+    @property
+    def provenance(self) -> Provenance:
+        """Of the labels of the potential."""
+        return labels_by(self.options.model, self.potential)
+
+    def labelled(
+        self,
+        provenance: Provenance,
+        images: np.ndarray,
+        labels: Evaluation,
+        more: Mapping[str, Any] = NO_TAGS,
+    ) -> Dataset:
+        """Images (images, atoms, 3) of a path with their labels.
+
+        Args:
+            provenance: of the labels.
+            images: in angstrom.
+            labels: energies and forces.
+            more: further tags (images,).
+        """
+        tags = {"image": np.arange(len(images)), "coordinate": path_length(images), **more}
         return Dataset(
             self.potential.numbers,
             images,
             labels.energies,
             labels.forces,
             tags,
-            Provenance(level=level),
+            provenance,
             of_frames(self.options.descent.masses, len(images)),
         )
 

@@ -13,6 +13,7 @@ from flexcalc.dataset import Dataset, concatenate
 from flexcalc.errors import InputError
 from flexcalc.models.bonding import with_bonding
 from flexcalc.models.family import TrainedPotential
+from flexcalc.models.frames import with_frames
 from flexcalc.potential import Potential, check_molecule
 from flexcalc.registry import load, name_of
 from flexcalc.results.path import (
@@ -192,6 +193,7 @@ def _retrained(
         rng = np.random.default_rng([job.options.seed, number])
         with store.bar(f"train round {number}") as progress, training_warnings(store.warn):
             trained = with_bonding(plan.fit(training, plan.validation, rng, progress), training)
+        with_frames(trained, training, plan.validation)
         trained.save(place)
         model = trained
     return replace(job, options=replace(job.options, model=name), potential=model)

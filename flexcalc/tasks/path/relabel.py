@@ -6,10 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 
+from flexcalc.analysis.plausibility import no_barrier
 from flexcalc.potential import in_batches
 from flexcalc.registry import name_of
 from flexcalc.results.path import RELABELLED, Path
+from flexcalc.tasks.coverage import judged_by_reference
 from flexcalc.tasks.path.job import FoundPath, PathJob
+from flexcalc.tasks.plausible import warned
+from flexcalc.tasks.provenance import labels_by
 from flexcalc.units import KCAL_MOL
 
 
@@ -21,7 +25,8 @@ def relabel(job: PathJob, found: FoundPath, result: Path) -> Path:
     level = name_of(job.options.relabel)
     with store.bar("relabel") as progress:
         labels = in_batches(job.reference, found.images, progress, size=1)
-    store.put(RELABELLED, job.labelled(level, found.images, labels))
+    provenance = labels_by(job.options.relabel, job.reference)
+    store.put(RELABELLED, job.labelled(provenance, found.images, labels))
     ours = (found.labels.energies - found.labels.energies[0]) / KCAL_MOL
     theirs = (labels.energies - labels.energies[0]) / KCAL_MOL
     barrier, error = float(theirs.max()), float(ours.max() - theirs.max())
@@ -32,6 +37,8 @@ def relabel(job: PathJob, found: FoundPath, result: Path) -> Path:
         barrier_reference_kcal_mol=barrier,
         barrier_error_kcal_mol=error,
         reaction_energy_reference_kcal_mol=float(theirs[-1]),
+        warnings=result.warnings + warned(store, no_barrier(labels.energies, f"by {level}")),
+        coverage=judged_by_reference(result.coverage, error, float(ours[-1] - theirs[-1])),
         profile_rmse_kcal_mol=float(np.sqrt(np.mean((ours - theirs) ** 2))),
         profile_max_error_kcal_mol=float(abs(ours - theirs).max()),
         worst_image=worst,

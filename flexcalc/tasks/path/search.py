@@ -8,16 +8,29 @@ from typing import Any
 
 import numpy as np
 
+from flexcalc.analysis import plausibility
+from flexcalc.errors import GuardError
+from flexcalc.files.tables import csv_blocks
 from flexcalc.geometry import align_consecutive, is_degenerate
 from flexcalc.masses import ISOTOPE_AMU, atomic_masses
-from flexcalc.methods.iterate import Checkpoint, Recorder, Setup, run
-from flexcalc.methods.path import PathState, ScanState, path_length
+from flexcalc.methods.iterate import Checkpoint, Recorder, Setup, iterate, run
+from flexcalc.methods.path import (
+    DIVERGED,
+    DivergenceGuard,
+    PathState,
+    ScanState,
+    path_length,
+)
 from flexcalc.methods.relax import relax
+from flexcalc.models.energies import training_energies
+from flexcalc.potential import distances_of
 from flexcalc.registry import name_of
 from flexcalc.results.path import CONVERGENCE, PATH, Path
 from flexcalc.store import Store
+from flexcalc.tasks.coverage import coverage_of_path
 from flexcalc.tasks.molecule import isotopes_in
 from flexcalc.tasks.path.job import FoundPath, PathJob
+from flexcalc.tasks.plausible import warned
 from flexcalc.units import KCAL_MOL
 
 State = PathState | ScanState
@@ -36,23 +49,30 @@ def search(job: PathJob, store: Store) -> tuple[FoundPath, Path]:
             "the end is matched to the start whatever the masses of identical atoms: see in "
             "path.xyz that the isotopes are where they should be"
         )
-    first, degenerate = _first(job)
+    with store.bar("path ends"):
+        first, degenerate, moved = _first(job)
     if degenerate:
         store.say(
             "the ends differ only by a permutation of identical atoms: a degenerate rearrangement, "
             "the order of atoms is kept"
         )
-    state = _iterate(job, store, first)
+    state, diverged = _iterate(job, store, first)
     images = align_consecutive(state.images)
     found = FoundPath(images, job.potential(images))
-    store.put(PATH, job.labelled(name_of(job.options.model), images, found.labels))
+    distances = distances_of(job.potential, images)
+    tags = {} if distances is None else {"distance": distances}
+    store.put(PATH, job.labelled(job.provenance, images, found.labels, tags))
+    coverage = coverage_of_path(job.potential, distances)
     result = replace(
         _result(job, store, state, found),
+        coverage=coverage,
         isotopes=isotopes,
         degenerate=None if job.end is None else degenerate,
+        warnings=warned(store, moved, diverged, _implausible(job, found, degenerate)),
     )
+    note = "" if coverage is None or job.reference is not None else coverage.note("barrier")
     store.say(
-        f"barrier on the model {result.barrier_kcal_mol:.3f} kcal/mol, "
+        f"barrier on the model {result.barrier_kcal_mol:.3f} kcal/mol{note}, "
         f"{'converged' if result.converged else 'NOT CONVERGED'} in {state.step} steps"
     )
     if result.advice is not None:
@@ -66,25 +86,69 @@ def _unlike(numbers: np.ndarray, masses: Sequence[float]) -> bool:
     return any(np.ptp(own[numbers == number]) > ISOTOPE_AMU for number in np.unique(numbers))
 
 
-def _iterate(job: PathJob, store: Store, first: np.ndarray) -> State:
-    """The path method's last state, from its checkpoint if there is one."""
+def _implausible(job: PathJob, found: FoundPath, degenerate: bool) -> list[str]:
+    """What to warn of in a path."""
+    numbers, images, energies = job.potential.numbers, found.images, found.labels.energies
+    known = training_energies(job.potential)
+    same = []
+    if job.end is not None or job.options.method.takes_path:
+        same = plausibility.identical_ends(numbers, images[0], images[-1], degenerate=degenerate)
+    return [
+        *(same or plausibility.no_barrier(energies, "on the model")),
+        *plausibility.below_training(energies, len(numbers), known, "the path"),
+    ]
+
+
+def _iterate(job: PathJob, store: Store, first: np.ndarray) -> tuple[State, list[str]]:
+    """The path method's last state, from its checkpoint if there is one, and what to warn of.
+
+    Of a search that diverges it is the state with the smallest force.
+
+    Raises:
+        GuardError: the search diverges, and no path that it came by is one of a molecule.
+    """
     options, method = job.options, _method(job)
     recorder = Recorder(store.lines(CONVERGENCE), 1, _convergence_line)
-    rng = np.random.default_rng(options.seed)
-    with store.bar("path") as progress:
+    checkpoint = Checkpoint(
+        store, "path.checkpoint", np.random.default_rng(options.seed), [recorder]
+    )
+    guard = DivergenceGuard(len(job.potential.numbers))
+    setup = Setup(job.potential, first, [guard])
+    try:
+        with store.bar("path") as progress:
 
-        def watch(state: State) -> None:
-            note = f"barrier {state.barrier() / KCAL_MOL:.2f} kcal/mol"
-            progress(state.step, options.steps, f"{note}, force {state.residual:.3f} eV/A")
+            def watch(state: State) -> None:
+                note = f"barrier {state.barrier() / KCAL_MOL:.2f} kcal/mol"
+                progress(state.step, options.steps, f"{note}, force {state.residual:.3f} eV/A")
 
-        return run(
-            method,
-            Setup(job.potential, first),
-            method.state,
-            steps=options.steps,
-            checkpoint=Checkpoint(store, "path.checkpoint", rng, [recorder]),
-            observers=[watch],
-        )
+            state = run(
+                method,
+                setup,
+                method.state,
+                steps=options.steps,
+                checkpoint=checkpoint,
+                observers=[watch],
+            )
+        guard.check_last(state)
+        return state, []
+    except GuardError as error:
+        if error.reason != DIVERGED or not recorder.log.size:
+            raise
+        state = _best(job, store, first)
+        guard.check_last(state)
+        return state, [
+            f"{error}; the path of step {state.step}, which had the smallest force, is kept, and "
+            "its barrier is not converged"
+        ]
+
+
+def _best(job: PathJob, store: Store, first: np.ndarray) -> State:
+    """The state of a search with the smallest force, which is found again from its start."""
+    blocks = csv_blocks(store.stream(CONVERGENCE))
+    forces = np.concatenate([block["force_eV_A"] for block in blocks])
+    method, rng = _method(job), np.random.default_rng(job.options.seed)
+    state = method.init(job.potential, first, rng)
+    return iterate(method, job.potential, state, steps=int(forces.argmin()), rng=rng)
 
 
 def _method(job: PathJob) -> Any:
@@ -92,8 +156,9 @@ def _method(job: PathJob) -> Any:
     return job.options.method
 
 
-def _first(job: PathJob) -> tuple[np.ndarray, bool]:
-    """Where the method starts from, and whether its ends differ by their labels alone.
+def _first(job: PathJob) -> tuple[np.ndarray, bool, list[str]]:
+    """Where the method starts from, whether its ends differ by their labels alone, and what to
+    warn of.
 
     The ends are relaxed if that is wanted.
 
@@ -105,14 +170,19 @@ def _first(job: PathJob) -> tuple[np.ndarray, bool]:
     if job.end is not None:
         ends.append(job.end.positions[-1])
     elif options.method.takes_path:
-        return options.method.first(numbers, job.start.positions, None), False
-    positions = np.stack(ends)
+        return options.method.first(numbers, job.start.positions, None), False, []
+    given = positions = np.stack(ends)
     if options.relax_ends:
-        positions = relax(job.potential, positions).positions
+        positions = relax(job.potential, given).positions
+    moved = [
+        message
+        for before, after, name in zip(given, positions, ("start", "end"), strict=False)
+        for message in plausibility.moved_end(numbers, before, after, name)
+    ]
     if len(ends) == 1:
-        return options.method.first(numbers, positions, None), False
+        return options.method.first(numbers, positions, None), False, moved
     first = options.method.first(numbers, positions[:1], positions[1])
-    return first, is_degenerate(numbers, positions[0], positions[1])
+    return first, is_degenerate(numbers, positions[0], positions[1]), moved
 
 
 def _convergence_line(state: State) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +12,6 @@ from flexcalc.masses import of_frames
 from flexcalc.methods.irc import IRCState
 from flexcalc.methods.iterate import Checkpoint, Setup, StartedWith, run
 from flexcalc.methods.relax import relax
-from flexcalc.potential import Potential
 from flexcalc.results.saddle import DESCENT, MINIMA
 from flexcalc.store import Store
 from flexcalc.tasks.saddle.endpoints import Endpoint, identify_endpoints
@@ -55,7 +53,7 @@ def descend(
     )
     store.put(DESCENT, _coordinate(job, state, forward))
     found = np.stack([one.positions for one in endpoints])
-    store.put(MINIMA, labelled(job.potential, found, job.own_masses))
+    store.put(MINIMA, labelled(job, found))
     return endpoints
 
 
@@ -90,11 +88,11 @@ def _coordinate(job: SaddleJob, state: IRCState, forward: int) -> Dataset:
     points = align_consecutive(np.concatenate([p[::-1], q[1:]]))
     energies, arcs = np.concatenate([e[::-1], f[1:]]), np.concatenate([a[::-1], b[1:]])
     own = of_frames(job.own_masses, len(points))
-    return Dataset(job.numbers, points, energies, None, {"arc": arcs}, masses=own)
+    return Dataset(job.numbers, points, energies, None, {"arc": arcs}, job.provenance, own)
 
 
-def labelled(potential: Potential, positions: np.ndarray, masses: Sequence[float]) -> Dataset:
-    """Geometries (frames, atoms, 3) with the labels of a potential; masses may be empty."""
-    found = potential(positions)
-    own = of_frames(masses, len(positions))
-    return Dataset(potential.numbers, positions, found.energies, found.forces, masses=own)
+def labelled(job: SaddleJob, positions: np.ndarray) -> Dataset:
+    """Geometries (frames, atoms, 3) with the labels of the potential."""
+    found = job.potential(positions)
+    own = of_frames(job.own_masses, len(positions))
+    return Dataset(job.numbers, positions, found.energies, found.forces, {}, job.provenance, own)

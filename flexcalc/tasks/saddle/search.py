@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from flexcalc.analysis import plausibility
 from flexcalc.analysis.rates import StationaryPoint
 from flexcalc.config import PathSearch, SaddleSearch
 from flexcalc.config.commands import SaddleAndRates
-from flexcalc.dataset import Dataset
-from flexcalc.geometry import align, align_consecutive, is_degenerate
+from flexcalc.dataset import Dataset, Provenance
+from flexcalc.geometry import align_consecutive, is_degenerate
 from flexcalc.masses import atomic_masses, of_frames
 from flexcalc.methods.hessian import Vibrations, hessian, vibrations
 from flexcalc.methods.iterate import Checkpoint, Recorder, Setup, StartedWith, run
 from flexcalc.methods.saddle import SaddleState
+from flexcalc.models.energies import training_energies
 from flexcalc.potential import Potential, in_batches
 from flexcalc.registry import name_of
 from flexcalc.results.rates import SIDES
@@ -28,6 +31,9 @@ from flexcalc.results.saddle import (
     Saddle,
 )
 from flexcalc.store import Store
+from flexcalc.tasks.coverage import coverage_of_saddle, judged_by_reference, warn_of
+from flexcalc.tasks.plausible import warned
+from flexcalc.tasks.provenance import labels_by
 from flexcalc.tasks.saddle.descent import descend, labelled
 from flexcalc.tasks.saddle.endpoints import Endpoint, Guess
 from flexcalc.tasks.saddle.rates import with_rates
@@ -38,11 +44,6 @@ PUSHES = 3
 
 PUSH_A = 0.1
 """Longest move of an atom in such a push, in angstrom."""
-
-
-FAR_A = 0.5
-"""Distance of a saddle from its guess beyond which it may be another one: the highest image of a
-converged path is within a few tenths of an angstrom."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +68,11 @@ class SaddleJob:
     def numbers(self) -> np.ndarray:
         """Atomic numbers (atoms,)."""
         return self.potential.numbers
+
+    @property
+    def provenance(self) -> Provenance:
+        """Of the labels of the potential."""
+        return labels_by(self.options.model, self.potential)
 
     @property
     def own_masses(self) -> tuple[float, ...]:
@@ -127,19 +133,16 @@ def find_saddle(job: SaddleJob, store: Store) -> Saddle:
     Every part that is finished is kept, and not repeated when a run is resumed.
     """
     refined = _first_order(job, store)
-    store.put(SADDLE, labelled(job.potential, refined.positions[None], job.own_masses))
+    store.put(SADDLE, labelled(job, refined.positions[None]))
     saddle = _of_refined(job, store, refined)
+    places = {"saddle": refined.positions}
     store.say(_verdict(saddle))
-    distance = _rmsd(refined.positions, job.guess.positions)
-    if distance > FAR_A:
-        store.warn(
-            f"the search ended {distance:.2f} A (RMSD) from the guess, so that this may be the "
-            "saddle of another reaction; compare its barrier with that of the path"
-        )
+    saddle = replace(saddle, warnings=warned(store, _implausible(job, refined)))
     if saddle.imaginary_modes and saddle.converged:
         film = _film(job, refined)
         store.put(MODE, film)
         endpoints = descend(job, store, refined.positions, refined.hessian)
+        places |= {"start": endpoints[0].positions, "end": endpoints[1].positions}
         saddle = _with_barriers(saddle, job, endpoints, refined.energy)
         points = _stationary_points(job, store, refined, endpoints)
         frequencies = {side: one.vibrations.frequencies_cm for side, one in points.items()}
@@ -148,13 +151,29 @@ def find_saddle(job: SaddleJob, store: Store) -> Saddle:
             saddle = _relabelled(saddle, job, job.reference, points)
         if saddle.first_order:
             saddle = with_rates(saddle, job.options, points)
-    return saddle
+    return _covered(saddle, job, places)
 
 
-def _rmsd(positions: np.ndarray, target: np.ndarray) -> float:
-    """Root-mean-square distance of the atoms (atoms, 3) in angstrom, best superposition."""
-    aligned = align(positions[None], target)[0]
-    return float(np.sqrt(((aligned - target) ** 2).sum(axis=1).mean()))
+def _covered(saddle: Saddle, job: SaddleJob, places: Mapping[str, np.ndarray]) -> Saddle:
+    """The saddle with its distance to the training data, and that of its minima; warns if far."""
+    coverage = coverage_of_saddle(job.potential, places)
+    errors = saddle.barrier_error_kcal_mol, saddle.barrier_back_error_kcal_mol
+    if errors[0] is not None and errors[1] is not None:
+        coverage = judged_by_reference(coverage, errors[0], errors[1])
+    warn_of(saddle.store, coverage)
+    return replace(saddle, coverage=coverage)
+
+
+def _implausible(job: SaddleJob, refined: Refined) -> list[str]:
+    """What to warn of in a refined guess."""
+    guess, known = job.guess.positions, training_energies(job.potential)
+    energy, atoms = refined.energy, len(job.numbers)
+    begin = float(job.potential(guess[None]).energies[0])
+    return [
+        *plausibility.implausible_saddle(refined.positions, guess, energy, begin),
+        *plausibility.below_training([energy], atoms, known, "the saddle"),
+        *plausibility.above_training(energy, atoms, known, "the saddle"),
+    ]
 
 
 def _of_refined(job: SaddleJob, store: Store, refined: Refined) -> Saddle:
@@ -259,8 +278,16 @@ def _with_barriers(
         f"the saddle joins {start.describe()} and {end.describe()}; it is "
         f"{forth:.2f} and {back:.2f} kcal/mol above them"
     )
+    known = training_energies(job.potential)
+    energies = [one.energy for one in endpoints]
+    warnings = warned(
+        store,
+        plausibility.negative_barrier(forth * KCAL_MOL, back * KCAL_MOL, "on the model"),
+        plausibility.below_training(energies, len(job.numbers), known, "the minima of the saddle"),
+    )
     return replace(
         saddle,
+        warnings=saddle.warnings + warnings,
         barrier_kcal_mol=forth,
         irc_start_is=start.name,
         irc_start_rmsd_A=start.rmsd_A,
@@ -299,15 +326,20 @@ def _relabelled(
     with store.bar("relabel saddle") as progress:
         found = in_batches(reference, positions, progress, size=1)
     own = of_frames(job.own_masses, len(positions))
-    data = Dataset(job.numbers, positions, found.energies, found.forces, masses=own)
+    by = labels_by(job.options.relabel, reference)
+    data = Dataset(job.numbers, positions, found.energies, found.forces, {}, by, own)
     store.put(STATIONARY, data)
     ours = job.potential(positions)
     start, top, end = found.energies / KCAL_MOL
     model = ours.energies / KCAL_MOL
     error = float(model[1] - model[0] - (top - start))
     store.say(f"error of the barrier at the saddle {error:+.3f}")
+    level = f"by {name_of(job.options.relabel)}"
+    forth, back = (found.energies[1] - found.energies[[0, 2]]).tolist()
+    warnings = warned(store, plausibility.negative_barrier(forth, back, level))
     return replace(
         saddle,
+        warnings=saddle.warnings + warnings,
         barrier_reference_kcal_mol=float(top - start),
         barrier_error_kcal_mol=error,
         barrier_back_reference_kcal_mol=float(top - end),

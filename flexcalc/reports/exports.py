@@ -1,0 +1,86 @@
+"""What is taken away from a report: its plots as files for a paper, its tables as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flexcalc.display.drawing import Drawing
+from flexcalc.errors import InputError
+from flexcalc.storage import atomic_write
+
+FIGURES, TABLES = "figures", "tables"
+"""Folders in a run folder."""
+
+MOST_ROWS = 200_000
+"""Rows of a table that is exported; of a longer one the run folder has the arrays."""
+
+Columns = Mapping[str, Sequence[Any] | np.ndarray]
+"""Columns (rows,) of numbers and texts by their heads; None and not-a-number are empty cells."""
+
+
+def write_figures(folder: Path, drawings: Mapping[str, Drawing]) -> None:
+    """Write figures/NAME.svg and figures/NAME.pdf, in the size of a journal's column.
+
+    Args:
+        folder: of the run.
+        drawings: by name.
+
+    Raises:
+        InputError: they cannot be written.
+    """
+    for name, drawing in drawings.items():
+        for suffix, content in drawing.files().items():
+            _write(folder, FIGURES, f"{name}.{suffix}", content)
+
+
+def write_tables(folder: Path, tables: Mapping[str, Columns]) -> None:
+    """Write tables/NAME.csv.
+
+    Args:
+        folder: of the run.
+        tables: by name; those with more than `MOST_ROWS` rows are left out.
+
+    Raises:
+        InputError: they cannot be written.
+    """
+    for name, columns in tables.items():
+        if len(next(iter(columns.values()), ())) <= MOST_ROWS:
+            _write(folder, TABLES, f"{name}.csv", csv_text(columns).encode())
+
+
+def csv_text(columns: Columns) -> str:
+    """Columns as CSV with a header; numbers have all their digits."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    plain = [np.asarray(one).tolist() for one in columns.values()]
+    writer.writerows([_cell(value) for value in row] for row in zip(*plain, strict=True))
+    return text.getvalue()
+
+
+def columns_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Columns of rows, which need not all have the same keys."""
+    keys = dict.fromkeys(key for row in rows for key in row)
+    return {key: [row.get(key) for row in rows] for key in keys}
+
+
+def _cell(value: Any) -> Any:
+    return "" if value is None or (isinstance(value, float) and math.isnan(value)) else value
+
+
+def _write(folder: Path, part: str, name: str, content: bytes) -> None:
+    place = folder / part
+    if not place.resolve().is_relative_to(folder.resolve()):
+        raise InputError(f"{place}: is a link that leads out of the folder; remove it")
+    try:
+        place.mkdir(exist_ok=True)
+        atomic_write(place / name, content)
+    except OSError as error:
+        raise InputError(f"{place / name}: cannot be written: {error.strerror}") from None
