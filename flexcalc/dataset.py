@@ -44,7 +44,8 @@ class Provenance:
 
     def columns(self) -> dict[str, str]:
         """What every frame in a file says of its labels; nothing where nothing is known."""
-        level = {} if self.level == "unknown" else {"level": self.level}
+        text = self.level if self.level.isprintable() else repr(self.level)[1:-1]
+        level = {} if self.level == "unknown" else {"level": text}
         return level | ({"model_sha256": self.model_sha256} if self.model_sha256 else {})
 
 

@@ -136,7 +136,7 @@ REQUIRED = {
     "metad": {"model": "m.flex", "start": "a.xyz", "coordinate": ["distance 0 1"]},
     "umbrella": {"model": "m.flex", "start": "a.xyz", "coordinate": ["distance 0 1"]},
     "serve": {"model": "m.flex", "start": "a.xyz"},
-    "ipi": {"input": "i.xml", "model": "m.flex", "start": "a.xyz"},
+    "ipi": {"input": "i.xml", "model": "m.flex"},
     "demo": {},
     "benchmark": {
         "reference": "xtb:GFN2-xTB",
@@ -368,7 +368,7 @@ COMPLAINTS = [
     (["md", "--step", "3"], "no such option: --step; did you mean --steps?"),
     (["md", "--steps"], "option '--steps' requires an argument; see flexcalc"),
     (["--zzz"], "no such option: --zzz; see flexcalc --help"),
-    (["init"], "init: expected --examples, or the name of a command: demo, label, train"),
+    (["init"], "init: expected COMMAND or --examplesf a command: demo, label, train"),
     (["info"], "missing argument 'PLACE'; see flexcalc info --help"),
     (["init", "info"], "init: no TOML for 'info'; expected one of demo, label, train"),
     (["md", "a", "b", "c"], "'c' is one word too many; expected MODEL START"),

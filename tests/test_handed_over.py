@@ -329,6 +329,7 @@ BY_THEMSELVES = {
     "flexcalc/storage.py": "the one place",
     "flexcalc/cli.py": "os.devnull",
     "flexcalc/adapters/ipi/child.py": "the input that the launcher has just written",
+    "flexcalc/adapters/ipi/client.py": "distances.csv, which several clients append to",
     "flexcalc/adapters/ipi/geometry.py": "a checked file, for i-PI's readers, which ask its name",
     "flexcalc/adapters/ipi/launcher.py": "what i-PI has just written",
     "flexcalc/adapters/ipi/processes.py": "the log of a process of ours, and its lock",

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from flexcalc import cli
+from tests.systems import GEOMETRY, Springs
 
 pytestmark = pytest.mark.inputs
 
@@ -47,13 +48,14 @@ def npz(**arrays):
 def water(**changes):
     """An sGDML dataset of twenty frames of water as npz, with changes; None leaves out."""
     rng = np.random.default_rng(0)
-    frames = np.array([[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]]) + np.zeros((20, 1, 1))
+    frames = GEOMETRY + 0.05 * rng.standard_normal((20, 3, 3))
+    labels = Springs()(frames)
     arrays = {
         "type": "d",
         "z": np.array([8, 1, 1], dtype=np.uint8),
-        "R": frames + 0.05 * rng.standard_normal(frames.shape),
-        "E": rng.standard_normal(20),
-        "F": rng.standard_normal(frames.shape),
+        "R": frames,
+        "E": labels.energies,
+        "F": labels.forces,
         "e_unit": "eV",
         "r_unit": "Ang",
     }

@@ -16,7 +16,7 @@ import signal
 import struct
 import time
 import zipfile
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -179,7 +179,8 @@ def command(*words):
             code = end.code or 0
         lines = capfd.readouterr().err.splitlines()
         assert code in (0, 2), (code, lines)
-        assert len(lines) == (code != 0), lines
+        doubts = [line for line in lines if line.startswith("flexcalc: warning: ")]
+        assert len(lines) - len(doubts) == (code != 0), lines
         assert all(line.isprintable() for line in lines)
         return code == 0
 
@@ -240,9 +241,11 @@ def open_ipi():
 
 
 def resume_dynamics():
-    with AppendLog(Path("a"), whole_lines) as first, AppendLog(Path("b"), whole_lines) as second:
-        first.size = second.size = 10**6  # as long as any checkpoint may want them
-        recorders = [Recorder(log, 1, lambda state: b"") for log in (first, second)]
+    with ExitStack() as open_logs:
+        logs = [open_logs.enter_context(AppendLog(Path(name), whole_lines)) for name in "abc"]
+        for log in logs:
+            log.size = 10**6  # as long as any checkpoint may want them
+        recorders = [Recorder(log, 1, lambda state: b"") for log in logs]
         Checkpoint(
             FolderStore("run"), "md.checkpoint", np.random.default_rng(0), recorders
         ).restore(DynamicsState)

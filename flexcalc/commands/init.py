@@ -31,7 +31,7 @@ def init(options: Init) -> str:
         readme = copies[0].with_name("README.md")
         return f"{copies[0].parent}: {len(copies)} files; {readme} says what each is for"
     if options.command is None or options.examples:
-        raise InputError(f"init: expected --examples, or the name of a command: {known}")
+        raise InputError(f"init: expected COMMAND or --examples; commands with a file: {known}")
     if options.command not in COMMANDS:
         raise InputError(f"init: no TOML for {options.command!r}; expected one of {known}")
     return template(COMMANDS[options.command], options.command)

@@ -257,7 +257,7 @@ def _slope(
     told = pairs[np.abs(expected[pairs]) > 1e-3 * np.abs(expected).max()]
     expected, change, count = expected[told], change[told], len(told)
     first = int(np.floor((count - DEVIATIONS * np.sqrt(count)) / 2))
-    if first < 0 or min(expected.std(), change.std()) == 0:
+    if count < FEWEST or first < 0 or min(expected.std(), change.std()) == 0:
         return None, False
     rank = abs(float(np.corrcoef(_ranks(expected), _ranks(change))[0, 1]))
     related = np.tanh(np.arctanh(RELATED) - DEVIATIONS / np.sqrt(count - 3))

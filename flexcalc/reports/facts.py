@@ -30,7 +30,7 @@ def cards(result: Result, run: RunFolder) -> str:
 
 def coverage_note(coverage: Coverage | None) -> str:
     """A note on a run that left the training data of its model; nothing for others."""
-    if coverage is None or not coverage.left:
+    if coverage is None or not coverage.left or not coverage.is_whole():
         return ""
     return html.notes([f"{coverage.summary()}."])
 

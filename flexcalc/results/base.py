@@ -125,17 +125,19 @@ class Figures:
     def from_damaged(cls, found: Mapping[str, Any], store: Store) -> Self:
         """The object of a results.json of any version, or of one that is damaged.
 
-        A figure that is missing, or whose value is not of its type, is None; nothing is raised.
+        A figure that is missing, or whose value is not of its type, is None, and a list of warnings
+        is empty; nothing is raised.
         """
         return cls(**cls._sound_values(found, store))
 
     @classmethod
     def _sound_values(cls, found: Mapping[str, Any], store: Store) -> Mapping[str, Any]:
-        """Values of the fields by name, None for what is missing or not of its type."""
+        """Values of the fields by name, as `from_damaged` has them."""
         values, hints = {}, get_type_hints(cls)
         for item, key in _declared(cls):
             value = _frozen(found.get(key))
-            values[item.name] = value if _fits(value, hints[item.name]) else None
+            missing = () if item.default == () else None
+            values[item.name] = value if _fits(value, hints[item.name]) else missing
         for item in _parts(cls):
             kind, own = item.metadata["part"], _keys_of_part(item, found)
             if any(key in own for _, key in _declared(kind)):
@@ -207,7 +209,8 @@ class Result(Figures):
     def from_damaged(cls, found: Mapping[str, Any], store: Store) -> Self:
         """The result of a results.json of any version, or of one that is damaged.
 
-        A figure that is missing, or whose value is not of its type, is None; nothing is raised.
+        A figure that is missing, or whose value is not of its type, is None, and a list of warnings
+        is empty; nothing is raised.
         """
         return cls(store=store, **cls._sound_values(found, store))
 

@@ -87,6 +87,10 @@ class Coverage(Figures):
             expected_error_eV_A=expected_error(domain, float(distances.max())),
         )
 
+    def is_whole(self) -> bool:
+        """Whether the distances are known: not in a damaged results.json."""
+        return None not in (self.limit, self.largest_distance, self.share_outside)
+
     def is_doubtful(self, result: str) -> bool:
         """Whether a result is supported neither by the training data nor by a reference."""
         return result in (self.unsupported or ()) and not self.supported_by_reference

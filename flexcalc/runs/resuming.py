@@ -82,7 +82,8 @@ def check_same(path: Path, text: str, config: Any) -> None:
 def input_hashes(config: Any) -> dict[str, str]:
     """SHA-256 of the files and model folders that options name, by their place in run.toml.
 
-    References and objects have none; PLUMED's input is compared by the run itself.
+    References and objects have none, nor scripts of ASE calculators, which may be mended; PLUMED's
+    input is compared by the run itself.
     """
     found = {}
     for option in options(config.__class__):
@@ -90,7 +91,7 @@ def input_hashes(config: Any) -> dict[str, str]:
         if option.name not in PLACES - {"plumed"} or option.choices:
             continue
         for one in value if isinstance(value, list | tuple) else (value,):
-            if not isinstance(one, str | Path):
+            if not isinstance(one, str | Path) or str(one).startswith("ase:"):
                 continue
             place = str(files.split_frames(one)[0])
             digest = content_sha256(place)

@@ -21,7 +21,10 @@ def labels_by(given: PotentialLike, potential: Potential) -> Provenance:
         given: its address, or an object.
         potential: opened from that.
     """
-    return Provenance(level=name_of(given), model_sha256=model_sha256(potential))
+    level, digest = name_of(given), model_sha256(potential)
+    if digest and not level.startswith(COMMITTEE):
+        level = Path(level).name  # wherever the folder lies, the labels are the same
+    return Provenance(level=level, model_sha256=digest)
 
 
 def warn_of_model_labels(data: Dataset, store: Store, so: str) -> None:

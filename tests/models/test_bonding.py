@@ -10,6 +10,7 @@ from ase import Atoms
 
 import flexcalc
 from flexcalc.adapters.ase import OrderWarning
+from flexcalc.adapters.watch import DomainWarning
 from flexcalc.dataset import Dataset
 from flexcalc.errors import FileFormatError, InputError
 from flexcalc.models.bonding import FACT, MAX_KINDS, check_order, judged, with_bonding
@@ -178,6 +179,7 @@ def test_the_calculator_warns_once_and_lets_a_bond_break(ethanol, folder):
         atoms.get_potential_energy()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.simplefilter("ignore", DomainWarning)
         atoms.rattle(0.01)
         atoms.get_potential_energy()
         right = Atoms(ethanol.numbers, ethanol.positions[0])

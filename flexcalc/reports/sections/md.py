@@ -89,7 +89,7 @@ def body(folder: RunFolder) -> str:
     if found and result.replicas is None:
         result = replace(result, replicas=found.replicas)
     parts = [html.paragraph(intro, "lead"), facts.cards(result, folder)]
-    parts.append(html.notes(result.warnings or ()))
+    parts.append(html.notes(result.warnings))
     parts.append(facts.coverage_note(result.coverage))
     parts.append(_stopped(folder))
     if (folder.path / "plumed.dat").exists():

@@ -28,7 +28,7 @@ def body(folder: RunFolder) -> str:
     )
     result = facts.typed(FreeEnergySurface, folder)
     parts = [html.paragraph(intro, "lead"), facts.cards(result, folder)]
-    parts.append(html.notes(result.warnings or ()))
+    parts.append(html.notes(result.warnings))
     parts.append(facts.coverage_note(result.coverage))
     line = result.verdict_line
     if line is not None:

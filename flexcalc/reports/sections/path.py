@@ -38,7 +38,7 @@ def body(folder: RunFolder) -> str:
     if relabelled is not None:
         intro += " The energies of the images were then computed with the reference method."
     parts = [html.paragraph(intro, "lead"), facts.cards(result, folder)]
-    parts.append(html.notes(result.warnings or ()))
+    parts.append(html.notes(result.warnings))
     parts.append(facts.coverage_note(result.coverage))
     if result.converged is False:
         advice = result.advice or "run on with more steps"

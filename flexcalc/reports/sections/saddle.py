@@ -30,7 +30,7 @@ def body(folder: RunFolder) -> str:
     )
     result = facts.typed(Saddle, folder)
     parts = [html.paragraph(intro, "lead"), html.cards(result.cards())]
-    parts.append(html.notes(result.warnings or ()))
+    parts.append(html.notes(result.warnings))
     if result.first_order is False:
         parts.append(html.notes([_complaint(result)]))
     parts.append(facts.coverage_note(result.coverage))

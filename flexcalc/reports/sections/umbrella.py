@@ -32,7 +32,7 @@ def body(folder: RunFolder) -> str:
     )
     result = facts.typed(FreeEnergyProfile, folder)
     parts = [html.paragraph(intro, "lead"), facts.cards(result, folder)]
-    parts.append(html.notes(result.warnings or ()))
+    parts.append(html.notes(result.warnings))
     parts.append(facts.coverage_note(result.coverage))
     if result.warning:
         parts.append(html.notes([f"{result.warning[0].upper()}{result.warning[1:]}."]))
