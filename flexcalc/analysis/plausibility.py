@@ -35,8 +35,12 @@ SETTLED, BLUR = 5.0, 1.5
 """Relaxation times of the thermostat that are left out of the mean temperature, at most the first
 half of the run; and the factor by which those times may be longer than they are thought to be."""
 
-SIGMAS = 5.0
+SIGMAS = 4.0
 """Standard errors by which a mean temperature may miss that of the bath."""
+
+START = 0.5
+"""Share of the bath's temperature by which a run may start colder or hotter: one that starts at a
+minimum has half of it left when potential and kinetic energy are equal."""
 
 SHARE, COLD = 0.03, 0.02
 """Shares of the temperature by which the mean may differ besides: always, and by which it may be
@@ -281,7 +285,7 @@ def mean_temperature(
     independent = replicas * min(records, max(1.0, span / (2 * relaxation_fs)))
     size = np.sqrt((targets_K[settled] ** 2).mean())
     error = size * np.sqrt(2 / freedom / independent)
-    left = bath[0] * np.exp(-time_fs[settled] / (BLUR * relaxation_fs)).mean()
+    left = START * bath[0] * np.exp(-time_fs[settled] / (BLUR * relaxation_fs)).mean()
     delay = followed[settled].mean() - asked
     granted = SIGMAS * error + SHARE * asked + left + 0.5 * abs(delay)
     off = found - (asked + delay)

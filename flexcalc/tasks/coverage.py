@@ -211,22 +211,31 @@ def _intervals(points: np.ndarray, chosen: np.ndarray) -> str:
     return ", ".join(f"{points[run[0]]:.4g} to {points[run[-1]]:.4g}" for run in runs)
 
 
-def coverage_of_path(potential: Potential, distances: np.ndarray | None) -> Coverage | None:
+def coverage_of_path(
+    potential: Potential,
+    distances: np.ndarray | None,
+    strayed: Mapping[str, np.ndarray] | None = None,
+) -> Coverage | None:
     """Coverage of the images of a path, and which of its energies are not supported.
 
     Args:
         potential: of the path.
         distances: (images,), None without a domain.
+        strayed: ends (atoms, 3) by name as they were given, from which relaxation led to another
+            minimum. One that is outside was asked for, and the model does not know it.
     """
     domain = domain_of(potential)
     if domain is None or distances is None:
         return None
     outside = ~domain.contains(distances)
+    given = {name: distances_of(potential, end[None]) for name, end in (strayed or {}).items()}
+    lost = {name: one for name, one in given.items() if not domain.contains(one)[0]}
     # An image outside may be the top in truth, whichever is highest on the model.
-    anywhere, ends = bool(outside.any()), bool(outside[[0, -1]].any())
+    anywhere, ends = bool(lost) or bool(outside.any()), bool(lost) or bool(outside[[0, -1]].any())
     doubts = {"barrier": anywhere, "barrier back": anywhere, "reaction energy": ends}
-    where = named_rows("images", np.flatnonzero(outside), len(outside))
-    found = Coverage.of_geometries(domain, distances, where)
+    images = named_rows("images", np.flatnonzero(outside), len(outside))
+    where = ", ".join([*([images] if images else []), *(f"the {name} as given" for name in lost)])
+    found = Coverage.of_geometries(domain, np.append(distances, list(lost.values())), where or None)
     return replace(found, unsupported=_chosen(doubts))
 
 

@@ -20,6 +20,7 @@ from ipi_springs import GLYCINE, Springs
 
 from flexcalc.adapters.ipi import Launch, inputs, launch, resume
 from flexcalc.adapters.ipi.child import closed_by_reset
+from flexcalc.adapters.ipi.client import MEASURED_EVERY
 from flexcalc.adapters.ipi.launcher import DEAF, Clients, _watch
 from flexcalc.adapters.ipi.processes import owned_socket, private_folder
 from flexcalc.errors import (
@@ -104,6 +105,19 @@ def assert_nothing_runs(folder, within_s=15.0):
     assert list(private_folder().glob("ipi_*[!k]")) == []  # sockets; .lock files may stay
 
 
+def assert_distances(path, steps):
+    """Distances to the training data at some of the requests; none of springs, which have none."""
+    if steps is None:
+        assert not path.exists()
+        return
+    request, row, distance = np.loadtxt(path, delimiter=",", ndmin=2).T
+    assert request[0] == 1
+    assert np.all(np.diff(request) == MEASURED_EVERY)
+    assert abs(len(request) - steps / MEASURED_EVERY) <= 2
+    assert not row.any()
+    assert np.all((distance > 0) & (distance < 10))
+
+
 @pytest.mark.parametrize(
     ("name", "steps", "clients"),
     [
@@ -123,9 +137,10 @@ def test_the_shipped_inputs_run(tmp_path, model, name, steps, clients):
         model if name == "ipi-nvt" else ADDRESS,
         GLYCINE,
         tmp_path,
-        Launch(steps=steps, clients=clients, compare=True),
+        Launch(steps=steps, clients=clients, compare=True, distances=tmp_path / "distances.csv"),
         progress=lambda *state: seen.append(state),
     )
+    assert_distances(tmp_path / "distances.csv", steps if name == "ipi-nvt" else None)
     assert outcome.force_difference_max_relative < 1e-11
     assert outcome.energy_difference_max_relative < 1e-11
     assert outcome.scalars["step"].tolist() == list(range(steps + 1))

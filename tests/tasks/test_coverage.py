@@ -72,6 +72,16 @@ def test_a_barrier_is_supported_only_if_all_images_are_inside(distances, unsuppo
     assert coverage_of_path(KnownUpTo(), np.array(distances)).unsupported == unsupported
 
 
+def test_an_end_outside_that_relaxes_into_the_domain_was_asked_for_and_is_not_supported():
+    inside, known = np.array([0.5, 0.8, 0.5]), KnownUpTo(1.2)
+    found = coverage_of_path(known, inside, {"end": stretched(2.4).positions})
+    assert found.left
+    assert found.where == "the end as given"
+    assert found.largest_distance == pytest.approx(2.0)
+    assert found.unsupported == ("barrier", "barrier back", "reaction energy")
+    assert not coverage_of_path(known, inside, {"end": stretched(1.1).positions}).left
+
+
 def test_a_path_inside_says_so_without_a_warning():
     result = path(KnownUpTo(1.5))
     assert not result.coverage.left

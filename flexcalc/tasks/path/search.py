@@ -50,7 +50,7 @@ def search(job: PathJob, store: Store) -> tuple[FoundPath, Path]:
             "path.xyz that the isotopes are where they should be"
         )
     with store.bar("path ends"):
-        first, degenerate, moved = _first(job)
+        first, degenerate, moved, strayed = _first(job)
     if degenerate:
         store.say(
             "the ends differ only by a permutation of identical atoms: a degenerate rearrangement, "
@@ -62,7 +62,7 @@ def search(job: PathJob, store: Store) -> tuple[FoundPath, Path]:
     distances = distances_of(job.potential, images)
     tags = {} if distances is None else {"distance": distances}
     store.put(PATH, job.labelled(job.provenance, images, found.labels, tags))
-    coverage = coverage_of_path(job.potential, distances)
+    coverage = coverage_of_path(job.potential, distances, strayed)
     result = replace(
         _result(job, store, state, found),
         coverage=coverage,
@@ -156,9 +156,9 @@ def _method(job: PathJob) -> Any:
     return job.options.method
 
 
-def _first(job: PathJob) -> tuple[np.ndarray, bool, list[str]]:
-    """Where the method starts from, whether its ends differ by their labels alone, and what to
-    warn of.
+def _first(job: PathJob) -> tuple[np.ndarray, bool, list[str], dict[str, np.ndarray]]:
+    """Where the method starts from, whether its ends differ by their labels alone, what to warn
+    of, and the given ends (atoms, 3) by name from which relaxation led to another minimum.
 
     The ends are relaxed if that is wanted.
 
@@ -170,19 +170,20 @@ def _first(job: PathJob) -> tuple[np.ndarray, bool, list[str]]:
     if job.end is not None:
         ends.append(job.end.positions[-1])
     elif options.method.takes_path:
-        return options.method.first(numbers, job.start.positions, None), False, []
+        return options.method.first(numbers, job.start.positions, None), False, [], {}
     given = positions = np.stack(ends)
     if options.relax_ends:
         positions = relax(job.potential, given).positions
-    moved = [
-        message
-        for before, after, name in zip(given, positions, ("start", "end"), strict=False)
-        for message in plausibility.moved_end(numbers, before, after, name)
-    ]
+    moved, strayed = [], {}
+    for before, after, name in zip(given, positions, ("start", "end"), strict=False):
+        found = plausibility.moved_end(numbers, before, after, name)
+        moved += found
+        if found:
+            strayed[name] = before
     if len(ends) == 1:
-        return options.method.first(numbers, positions, None), False, moved
+        return options.method.first(numbers, positions, None), False, moved, strayed
     first = options.method.first(numbers, positions[:1], positions[1])
-    return first, is_degenerate(numbers, positions[0], positions[1]), moved
+    return first, is_degenerate(numbers, positions[0], positions[1]), moved, strayed
 
 
 def _convergence_line(state: State) -> bytes:
