@@ -368,7 +368,7 @@ COMPLAINTS = [
     (["md", "--step", "3"], "no such option: --step; did you mean --steps?"),
     (["md", "--steps"], "option '--steps' requires an argument; see flexcalc"),
     (["--zzz"], "no such option: --zzz; see flexcalc --help"),
-    (["init"], "init: expected COMMAND or --examplesf a command: demo, label, train"),
+    (["init"], "init: expected COMMAND or --examples; commands with a file: demo, label, train"),
     (["info"], "missing argument 'PLACE'; see flexcalc info --help"),
     (["init", "info"], "init: no TOML for 'info'; expected one of demo, label, train"),
     (["md", "a", "b", "c"], "'c' is one word too many; expected MODEL START"),

@@ -17,7 +17,7 @@ DISTANCES = "distances.csv"
 
 NOT_SUPPORTED = "not supported by the training data"
 
-TOLERATED_SHARE = 0.005
+TOLERATED_SHARE = 0.02
 """Share of the frames of dynamics that may be outside: the limit is that of almost all frames that
 the model is good for, not of every one."""
 TOLERATED_EXCESS = 1.5

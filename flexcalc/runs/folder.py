@@ -84,11 +84,13 @@ class RunFolder(FolderStore):
         text = f"# flexcalc {self.command}\n{to_toml(options)}"
         check_same(self.folder / "run.toml", text, options)
         inputs = input_hashes(options)
-        check_inputs(self.folder, inputs)
+        changed = check_inputs(self.folder, inputs)
         self._check_target(overwrite)
         places = (self.folder, *self.folder.parents)
         self._new = [place for place in places if not os.path.lexists(place)]
         self._held.enter_context(run_folder(self.folder))
+        for warning in changed:
+            self.warn(warning)
         finished = None if again else finished_results(self.folder, text, options)
         if finished is None:
             (self.folder / RESULTS).unlink(missing_ok=True)

@@ -82,8 +82,7 @@ def check_same(path: Path, text: str, config: Any) -> None:
 def input_hashes(config: Any) -> dict[str, str]:
     """SHA-256 of the files and model folders that options name, by their place in run.toml.
 
-    References and objects have none, nor scripts of ASE calculators, which may be mended; PLUMED's
-    input is compared by the run itself.
+    References and objects have none; PLUMED's input is compared by the run itself.
     """
     found = {}
     for option in options(config.__class__):
@@ -91,7 +90,7 @@ def input_hashes(config: Any) -> dict[str, str]:
         if option.name not in PLACES - {"plumed"} or option.choices:
             continue
         for one in value if isinstance(value, list | tuple) else (value,):
-            if not isinstance(one, str | Path) or str(one).startswith("ase:"):
+            if not isinstance(one, str | Path):
                 continue
             place = str(files.split_frames(one)[0])
             digest = content_sha256(place)
@@ -100,27 +99,40 @@ def input_hashes(config: Any) -> dict[str, str]:
     return found
 
 
-def check_inputs(folder: Path, now: Mapping[str, str]) -> None:
+def check_inputs(folder: Path, now: Mapping[str, str]) -> list[str]:
     """Refuse a folder whose run had other contents in its input files.
 
-    Runs of earlier versions did not note them.
+    Runs of earlier versions did not note them. The script of an ASE calculator may be mended while
+    its run waits.
 
     Args:
         folder: of the run.
         now: see `input_hashes`.
+
+    Returns:
+        What to warn of.
     """
     try:
         before = read_json(folder / INPUTS)
     except FileNotFoundError:
-        return
+        return []
     except (OSError, FileFormatError) as error:
         raise InputError(f"{error}; choose another --output") from None
+    warnings = []
     for place, digest in now.items():
-        if isinstance(before, dict) and before.get(place, digest) != digest:
+        if not isinstance(before, dict) or before.get(place, digest) == digest:
+            continue
+        if place.startswith("ase:"):
+            warnings.append(
+                f"{folder}: {place} has been changed since the run began; what was computed before "
+                "is kept (choose another --output to compute it anew)"
+            )
+        else:
             raise InputError(
                 f"{folder}: holds a run with an earlier content of {place}, which has been "
                 "replaced since; choose another --output, or put the earlier one back"
             )
+    return warnings
 
 
 def _difference(before: Any, now: Any, place: str = "") -> tuple[str, Any, Any]:

@@ -229,7 +229,11 @@ def coverage_of_path(
         return None
     outside = ~domain.contains(distances)
     given = {name: distances_of(potential, end[None]) for name, end in (strayed or {}).items()}
-    lost = {name: one for name, one in given.items() if not domain.contains(one)[0]}
+    lost = {
+        name: float(one[0])
+        for name, one in given.items()
+        if one is not None and not domain.contains(one)[0]
+    }
     # An image outside may be the top in truth, whichever is highest on the model.
     anywhere, ends = bool(lost) or bool(outside.any()), bool(lost) or bool(outside[[0, -1]].any())
     doubts = {"barrier": anywhere, "barrier back": anywhere, "reaction energy": ends}

@@ -9,6 +9,7 @@ import pytest
 import flexcalc
 from flexcalc.errors import InputError
 from flexcalc.models.folder import FACTS
+from flexcalc.store import FlexcalcWarning
 from tests.systems import springs
 
 TRAIN = {"points": 20, "validation_points": 10, "symmetry": False}
@@ -76,7 +77,7 @@ def test_a_run_is_not_resumed_with_another_start_or_dataset_of_the_same_name(mod
 
 
 @pytest.mark.data
-def test_a_committee_and_a_script_are_compared_too(here):
+def test_a_committee_is_compared_too_and_a_script_may_be_mended(here):
     for name in ("a", "b"):
         flexcalc.train(springs(60), **TRAIN, sigma=4.0).save(f"{name}.flex")
     flexcalc.evaluate("committee:a.flex,b.flex", "water.xyz", output="both")
@@ -85,10 +86,11 @@ def test_a_committee_and_a_script_are_compared_too(here):
         flexcalc.evaluate("committee:a.flex,b.flex", "water.xyz", output="both")
     script = "from ase.calculators.emt import EMT\n\ndef make():\n    return EMT()\n"
     Path("calc.py").write_text(script)
-    flexcalc.evaluate("ase:calc.py:make", "water.xyz", output="script")
+    before = flexcalc.evaluate("ase:calc.py:make", "water.xyz", output="script")
     Path("calc.py").write_text(script + "# changed\n")
-    with pytest.raises(InputError, match=r"earlier content of ase:.*calc\.py:make"):
-        flexcalc.evaluate("ase:calc.py:make", "water.xyz", output="script")
+    with pytest.warns(FlexcalcWarning, match=r"ase:.*calc\.py:make has been changed since the run"):
+        after = flexcalc.evaluate("ase:calc.py:make", "water.xyz", output="script")
+    assert after.forces.rmse == pytest.approx(before.forces.rmse, rel=1e-12)
 
 
 @pytest.mark.data

@@ -244,7 +244,7 @@ def test_report_says_that_a_run_left_the_data(tmp_path):
 
 def test_a_few_frames_just_outside_do_not_count_as_leaving_the_data():
     assert not left_by(Domain(1.0), 0.004, 1.1)
-    assert left_by(Domain(1.0), 0.02, 1.1)
+    assert left_by(Domain(1.0), 0.03, 1.1)
     assert left_by(Domain(1.0), 0.001, 1.8)
 
 
