@@ -323,12 +323,14 @@ def exploded(
         targets_K: (records, replicas) of the bath, or of the first momenta.
         freedom: degrees of freedom of a replica.
     """
-    from scipy.stats import chi2
+    from scipy.special import gammainccinv
 
     if not len(temperatures_K):
         return []
+    # The temperature over its mean is distributed as chi squared over its degrees of freedom.
+    hottest = 2 * gammainccinv(freedom / 2, RARE) / freedom
     usual = np.maximum(np.maximum(targets_K, temperatures_K[0]), ROOM_K)
-    bad = temperatures_K > EXPLODED * usual * chi2.isf(RARE, freedom) / freedom
+    bad = temperatures_K > EXPLODED * usual * hottest
     if not bad.any():
         return []
     replicas = np.flatnonzero(bad.any(axis=0))

@@ -16,7 +16,7 @@ import numpy as np
 
 from flexcalc.dataset import Dataset
 from flexcalc.files.units import energy_unit, force_unit, length_unit
-from flexcalc.geometry.graph import bonded_pairs, covalent_lengths
+from flexcalc.geometry.graph import bond_graphs, covalent_lengths
 from flexcalc.geometry.matching import is_isomorphic
 from flexcalc.geometry.stiffness import (
     NONMETALS,
@@ -425,10 +425,7 @@ def _of_torque(data: Dataset) -> str | None:
 def _of_order(data: Dataset) -> str | None:
     """The line about frames whose identical atoms stand in another order than those of most."""
     rows = _spread(len(data), MOST_ORDERED)
-    patterns, which = np.unique(
-        bonded_pairs(data.numbers, data.positions[rows]), axis=0, return_inverse=True
-    )
-    which = which.ravel()
+    patterns, which = bond_graphs(data.numbers, data.positions[rows])
     counts = np.bincount(which)
     usual = int(counts.argmax())
     first = data.positions[rows[np.flatnonzero(which == usual)[0]]]

@@ -8,11 +8,11 @@ are permuted. Rounding of coordinates in files changes them little, other geomet
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
+
+from flexcalc.geometry.graph import pair_lengths
 
 POWERS = 4
 """Powers of the wave of each distance; each gives two numbers."""
@@ -31,8 +31,8 @@ SAME_OF_FEW = {2: 1e-9, 3: 1e-5}
 """The same for molecules of two and three atoms, whose frames have one and three distances alone
 and come close by chance."""
 
-CHUNK = 1 << 22
-"""Distances that are computed at once."""
+CHUNK, PAIRS = 1 << 22, 1 << 20
+"""Distances, and pairs of fingerprints, that are computed at once."""
 
 
 def fingerprints(numbers: np.ndarray, positions: np.ndarray) -> np.ndarray:
@@ -50,8 +50,7 @@ def fingerprints(numbers: np.ndarray, positions: np.ndarray) -> np.ndarray:
     rows = max(1, CHUNK // max(len(first), 1))
     for begin in range(0, len(positions), rows):
         chunk = positions[begin : begin + rows]
-        apart = np.linalg.norm(chunk[:, first] - chunk[:, second], axis=-1)
-        wave = np.exp(1j * WAVE * apart)
+        wave = np.exp(1j * WAVE * pair_lengths(chunk, first, second))
         power = np.ones_like(wave)
         for index in range(POWERS):
             power = power * wave
@@ -86,10 +85,10 @@ def count_repeated(numbers: np.ndarray, positions: np.ndarray) -> int:
 
 def known(prints: np.ndarray, others: np.ndarray, within: float) -> np.ndarray:
     """Whether each fingerprint (frames, 8) is that of one of the others (any, 8); (frames,)."""
-    if not len(prints) or not len(others):
-        return np.zeros(len(prints), dtype=bool)
-    distance, _ = cKDTree(others).query(prints, p=np.inf, distance_upper_bound=within)
-    return np.isfinite(distance)
+    found = np.zeros(len(prints), dtype=bool)
+    for rows, _ in _close(prints, others, within):
+        found[rows] = True
+    return found
 
 
 def first_alike(prints: np.ndarray, within: float) -> np.ndarray:
@@ -101,11 +100,49 @@ def first_alike(prints: np.ndarray, within: float) -> np.ndarray:
     """
     # Many copies of one geometry are put together first, so that pairs remain few.
     rounded, which = np.unique(np.round(prints / within), axis=0, return_inverse=True)
-    pairs = cKDTree(rounded).query_pairs(1.5, p=np.inf, output_type="ndarray")
-    size = len(rounded)
-    graph = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(size, size))
-    _, groups = connected_components(graph, directed=False)
-    group = groups[which.ravel()]
+    pairs = [np.stack(pair) for pair in _close(rounded, rounded, 1.5)] or [np.zeros((2, 0), int)]
+    group = _groups(len(rounded), np.concatenate(pairs, axis=1))[which.ravel()]
     first = np.full(len(prints), len(prints))
     np.minimum.at(first, group, np.arange(len(prints)))
     return first[group]
+
+
+def _close(
+    prints: np.ndarray, others: np.ndarray, within: float
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Pairs of rows of two sets of fingerprints, all numbers of which differ by less than `within`.
+
+    Candidates are close in the number that varies most. (Importing scipy's trees takes longer than
+    a short run.)
+
+    Returns:
+        Rows of the first and of the second, (pairs,) each, some at a time.
+    """
+    if not len(prints) or not len(others):
+        return
+    column = int(np.ptp(others, axis=0).argmax())
+    order = np.argsort(others[:, column], kind="stable")
+    ordered = others[order, column]
+    begin = np.searchsorted(ordered, prints[:, column] - within, "left")
+    count = np.searchsorted(ordered, prints[:, column] + within, "right") - begin
+    parts = np.searchsorted(np.cumsum(count), range(PAIRS, int(count.sum()), PAIRS))
+    for chunk in np.split(np.arange(len(prints)), parts):
+        counts = count[chunk]
+        rows = np.repeat(chunk, counts)
+        offsets = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+        found = order[begin[rows] + offsets]
+        near = (np.abs(prints[rows] - others[found]) < within).all(axis=1)
+        yield rows[near], found[near]
+
+
+def _groups(size: int, pairs: np.ndarray) -> np.ndarray:
+    """The smallest of so many rows (size,) that each one is connected to by pairs (2, pairs)."""
+    group = np.arange(size)
+    while True:
+        least = group.copy()
+        np.minimum.at(least, pairs[0], group[pairs[1]])
+        np.minimum.at(least, pairs[1], group[pairs[0]])
+        least = least[least]
+        if (least == group).all():
+            return group
+        group = least

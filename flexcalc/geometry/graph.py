@@ -62,11 +62,29 @@ def bonded_pairs(numbers: np.ndarray, positions: np.ndarray) -> np.ndarray:
     """
     i, j = np.triu_indices(len(numbers), 1)
     longest = BOND_STRETCH * covalent_lengths(numbers)[i, j]
-    found = [
-        np.linalg.norm(block[:, i] - block[:, j], axis=-1) < longest
-        for block in np.split(positions, range(FRAMES, len(positions), FRAMES))
-    ]
-    return np.concatenate(found)
+    blocks = np.split(positions, range(FRAMES, len(positions), FRAMES))
+    return np.concatenate([pair_lengths(block, i, j) < longest for block in blocks])
+
+
+def bond_graphs(numbers: np.ndarray, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct bond graphs of frames (frames, atoms, 3) in angstrom.
+
+    Returns:
+        Graphs (kinds, pairs) of bool, see `bonded_pairs`, and the kind of each frame (frames,).
+    """
+    bonded = bonded_pairs(numbers, positions)
+    kinds: dict[bytes, int] = {}  # much faster than numpy's own distinct rows
+    which = np.array(
+        [kinds.setdefault(row.tobytes(), len(kinds)) for row in np.packbits(bonded, axis=1)], int
+    )
+    first = np.searchsorted(np.maximum.accumulate(which), range(len(kinds)))
+    return bonded[first], which
+
+
+def pair_lengths(positions: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:
+    """Distances (frames, pairs) of the atoms i and j (pairs,) of geometries (frames, atoms, 3)."""
+    apart = positions[:, i] - positions[:, j]
+    return np.sqrt(np.einsum("fpx,fpx->fp", apart, apart))
 
 
 def covalent_lengths(numbers: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ import numpy as np
 from flexcalc.dataset import Dataset
 from flexcalc.errors import FileFormatError, InputError
 from flexcalc.geometry import is_isomorphic, match_atoms
-from flexcalc.geometry.graph import bonded_pairs
+from flexcalc.geometry.graph import bond_graphs, bonded_pairs
 from flexcalc.models.energies import energies_of
 from flexcalc.models.family import TrainedPotential
 from flexcalc.potential import Potential
@@ -55,8 +55,8 @@ def _kinds(numbers: np.ndarray, positions: np.ndarray) -> Kinds:
     """
     if not len(positions):
         return []
-    patterns, which = np.unique(bonded_pairs(numbers, positions), axis=0, return_inverse=True)
-    rows = [np.flatnonzero(which.ravel() == kind) for kind in range(len(patterns))]
+    patterns, which = bond_graphs(numbers, positions)
+    rows = [np.flatnonzero(which == kind) for kind in range(len(patterns))]
     order = sorted(range(len(rows)), key=lambda kind: (-len(rows[kind]), rows[kind][0]))
     return [(patterns[kind], rows[kind]) for kind in order]
 

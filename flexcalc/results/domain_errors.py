@@ -7,6 +7,7 @@ from typing import Self
 
 import numpy as np
 
+from flexcalc.analysis.ranks import rank_correlation
 from flexcalc.domain import Domain
 from flexcalc.results.base import Figures, figure
 from flexcalc.units import KCAL_MOL
@@ -110,8 +111,6 @@ def _rms(errors_eV_A: np.ndarray | None, frames: np.ndarray) -> float | None:
 
 def _rank_correlation(distances: np.ndarray, errors_eV_A: np.ndarray | None) -> float | None:
     """Spearman's; None where one of them does not vary."""
-    from scipy.stats import spearmanr
-
     if errors_eV_A is None or np.ptp(distances) == 0 or np.ptp(errors_eV_A) == 0:
         return None
-    return float(spearmanr(distances, errors_eV_A).statistic)
+    return rank_correlation(distances, errors_eV_A)
