@@ -34,7 +34,7 @@ def learn(options: Learn, store: Store) -> Learning:
         (30, 1)
 
     Sources: committees in active learning, Schran, Brezina and Marsalek, J. Chem. Phys. 153, 104105
-    (2020), doi:10.1063/5.0016004; selection of batches, Holzmueller et al., J. Mach. Learn. Res. 24,
-    164 (2023), arXiv:2203.09410.
+    (2020), doi:10.1063/5.0016004; selection of batches, Holzmueller et al., J. Mach. Learn. Res.
+    24, 164 (2023), arXiv:2203.09410.
     """
     return task.learn(options, store)

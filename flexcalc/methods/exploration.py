@@ -8,6 +8,7 @@ import numpy as np
 
 from flexcalc.methods.crash import KINDS, Crash, Fault
 from flexcalc.methods.dynamics import DynamicsState
+from flexcalc.potential import Evaluation
 
 UNSURE = len(KINDS)
 """Kind of an end that is no failure: the model does not know the region."""
@@ -29,12 +30,16 @@ class Exploration(Crash):
 
     def further_faults(self, moving: DynamicsState) -> list[Fault]:
         """Replicas whose deviation exceeds the bound."""
-        found = rms_deviation(moving.evaluation.deviation)
-        if found is None:
-            return []
+        found = deviation_of(moving.evaluation)
         return [Fault(int(row), UNSURE) for row in np.flatnonzero(found > self.max_deviation_eV_A)]
 
 
-def rms_deviation(deviation: np.ndarray | None) -> np.ndarray | None:
-    """Root mean square (batch,) over the atoms of deviations (batch, atoms) of the forces."""
-    return None if deviation is None else np.sqrt((deviation**2).mean(axis=1))
+def deviation_of(evaluation: Evaluation) -> np.ndarray:
+    """Root mean square (batch,) over the atoms of the deviation of a committee's forces, eV/A.
+
+    Raises:
+        ValueError: the potential is no committee.
+    """
+    if evaluation.deviation is None:
+        raise ValueError("expected the evaluation of a committee")
+    return np.sqrt((evaluation.deviation**2).mean(axis=1))

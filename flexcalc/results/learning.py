@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -19,17 +19,23 @@ from flexcalc.models.family import TrainedPotential
 from flexcalc.potential import Evaluation
 from flexcalc.registry import load
 from flexcalc.results.base import Result, figure, frame_of_rows
-from flexcalc.storage import JSON
+from flexcalc.results.benchmark_rows import Row
 
 MODEL, LABELS, ROUNDS = "model.flex", "labels.xyz", "rounds.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class LearnRound:
+class LearnRound(Row):
     """A round: the model before its labels were trained on, judged on those labels.
 
     Errors of the random frames are unbiased for what the model's own dynamics visits.
     """
+
+    stage: ClassVar[str] = "rounds"
+    needed: ClassVar[tuple[str, ...]] = (
+        *("labels", "training_points", "validation_points"),
+        *("force_rmse_kcal_mol_A", "energy_rmse_kcal_mol"),
+    )
 
     round: int
     training_points: int
@@ -110,7 +116,7 @@ class Learning(Result):
     @property
     def rounds(self) -> tuple[LearnRound, ...]:
         """The rounds, the first after the first labels."""
-        return tuple(LearnRound(**row) for row in self.store.get(ROUNDS) or ())
+        return tuple(LearnRound.from_dict(row) for row in self.store.get(ROUNDS) or ())
 
     @cached_property
     def model(self) -> TrainedPotential:
@@ -130,7 +136,7 @@ class Learning(Result):
 
     def to_frame(self) -> Any:
         """A pandas table with a row for each round."""
-        return frame_of_rows([asdict(one) for one in self.rounds])
+        return frame_of_rows([one.to_dict() for one in self.rounds])
 
     def first_geometry(self) -> Dataset | None:
         """The first labelled frame."""
@@ -138,7 +144,7 @@ class Learning(Result):
 
     def drawing(self) -> Drawing | None:
         """Errors on random new frames against the number of labels."""
-        return curve([asdict(one) for one in self.rounds])
+        return curve(self.rounds)
 
     def summary(self) -> str:
         """The learning in one line."""
@@ -183,13 +189,13 @@ class Learning(Result):
 TrainedPotential.register(Learning)
 
 
-def curve(rows: list[Mapping[str, JSON]]) -> Drawing | None:
+def curve(rounds: Sequence[LearnRound]) -> Drawing | None:
     """Errors of rounds against the number of labels; None without rounds."""
-    if not rows:
+    if not rounds:
         return None
-    spent = np.array([row["training_points"] + row["validation_points"] for row in rows], float)
+    spent = np.array([row.training_points + row.validation_points for row in rounds], float)
     errors = {
-        "force RMSE, kcal/mol/A": np.array([row["force_rmse_kcal_mol_A"] for row in rows], float),
-        "energy RMSE, kcal/mol": np.array([row["energy_rmse_kcal_mol"] for row in rows], float),
+        "force RMSE, kcal/mol/A": np.array([row.force_rmse_kcal_mol_A for row in rounds]),
+        "energy RMSE, kcal/mol": np.array([row.energy_rmse_kcal_mol for row in rounds]),
     }
     return figures.learning_curve(spent, errors)

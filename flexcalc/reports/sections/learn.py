@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from flexcalc.display import html
-from flexcalc.display.numbers import fixed, number
-from flexcalc.display.rows import dicts
-from flexcalc.reports import facts
+from flexcalc.display.numbers import number
+from flexcalc.reports import facts, rows
 from flexcalc.reports.folder import RunFolder
-from flexcalc.results.learning import Learning, curve
+from flexcalc.results.learning import Learning, LearnRound, curve
 
 TITLE = "Learning"
 COLUMNS = {
@@ -24,9 +23,6 @@ COLUMNS = {
     "failed_replicas": "failed",
 }
 """Keys of the rounds and the heads of their columns."""
-WHOLE = frozenset(
-    ("round", "labels", "training_points", "complete_replicas", "unsure_replicas")
-) | {"failed_replicas"}
 
 
 def body(folder: RunFolder) -> str:
@@ -39,8 +35,8 @@ def body(folder: RunFolder) -> str:
     )
     result = facts.typed(Learning, folder)
     parts = [html.paragraph(intro, "lead"), facts.cards(result, folder)]
-    rows = dicts(folder.json("rounds.json"))
-    drawing = curve(rows)
+    rounds = rows.read(folder, LearnRound)
+    drawing = curve(rounds)
     if drawing is None:
         parts.append(html.paragraph("No round is complete yet."))
         return "".join(parts)
@@ -50,7 +46,7 @@ def body(folder: RunFolder) -> str:
         "not seen, against the number of labels it knew."
     )
     parts.append(html.figure(svg, caption, wide=True))
-    cells = [[_cell(key, row.get(key)) for key in COLUMNS] for row in rows]
+    cells = [[number(getattr(row, key)) for key in COLUMNS] for row in rounds]
     caption = (
         "Errors in kcal/mol and kcal/mol/Å. Error over deviation is the scale of the uncertainty; "
         "the rank correlation is that of deviation and error over the frames of the round. The "
@@ -58,9 +54,3 @@ def body(folder: RunFolder) -> str:
     )
     parts.append(html.heading("By round") + html.table(tuple(COLUMNS.values()), cells, caption))
     return "".join(parts)
-
-
-def _cell(key: str, value: object) -> str:
-    if value is None:
-        return "–"
-    return number(value) if key in WHOLE else fixed(value, 2)

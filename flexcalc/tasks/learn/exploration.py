@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.random import Generator
 from flexcalc.dataset import Dataset
 from flexcalc.geometry.torsions import Torsion
 from flexcalc.methods.crash import KINDS, CrashState, CrashTest, Replicas
-from flexcalc.methods.exploration import UNSURE, Exploration, rms_deviation
+from flexcalc.methods.exploration import UNSURE, Exploration, deviation_of
 from flexcalc.methods.guard import DistanceGuard
 from flexcalc.methods.iterate import Checkpoint, Recorder, Setup, run
 from flexcalc.methods.sampling import Place, Thermal, sample_dynamics
@@ -137,21 +138,21 @@ def features(positions: np.ndarray) -> np.ndarray:
     return 1.0 / pair_distances(positions)
 
 
-def _frames_of(method: Exploration):
+def _frames_of(method: Exploration) -> Callable[[CrashState], Dataset]:
     numbers, replicas = method.numbers, method.replicas
 
     def render(state: CrashState) -> Dataset:
         tags = {
             "replica": state.alive,
             "temperature_K": replicas.temperature_K[state.alive],
-            DEVIATION: rms_deviation(state.moving.evaluation.deviation),
+            DEVIATION: deviation_of(state.moving.evaluation),
         }
         return Dataset(numbers, state.moving.positions, tags=tags)
 
     return render
 
 
-def _watcher(method: Exploration, progress: Progress):
+def _watcher(method: Exploration, progress: Progress) -> Callable[[CrashState], None]:
     total = len(method.replicas.positions)
 
     def tell(state: CrashState) -> None:

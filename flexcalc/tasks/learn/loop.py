@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from typing import Any, cast
 
 import numpy as np
 from scipy.stats import spearmanr
@@ -10,7 +11,7 @@ from scipy.stats import spearmanr
 from flexcalc.config import Learn
 from flexcalc.dataset import Dataset, concatenate
 from flexcalc.labelling import QUARANTINE
-from flexcalc.methods.exploration import rms_deviation
+from flexcalc.methods.exploration import deviation_of
 from flexcalc.models.family import Family, TrainedPotential
 from flexcalc.potential import Evaluation
 from flexcalc.registry import load, make_family
@@ -104,7 +105,7 @@ class _Loop:
             labelled = self._round(number, labelled)
             number += 1
         self.store.put(LABELS, labelled.data)
-        self.store.put(ROUNDS, [asdict(row) for row in self.rows])
+        self.store.put(ROUNDS, [row.to_dict() for row in self.rows])
         self.store.say(f"training the final model on {len(labelled.data)} frames")
         model, family = self._fitted(labelled.everything, self.store, number, self.family)
         self.store.put(MODEL, model)
@@ -138,10 +139,10 @@ class _Loop:
         after = _Labelled(concatenate(before.data, data), before.spent + len(data) + failed)
         if row is None:
             found = self._judged(number, model(data.positions), data, explored, before, after)
-            part.put(ROW, asdict(found))
+            part.put(ROW, found.to_dict())
             self.store.say(found.described())
         else:
-            found = LearnRound(**row)
+            found = LearnRound.from_dict(row)
         self.rows.append(found)
         return after
 
@@ -151,10 +152,10 @@ class _Loop:
         if not place.exists():
             model, self.family = self._fitted(labelled.sets, part, number)
             model.save(place)
-            part.put(FAMILY, [self.family.name, asdict(self.family)])
+            part.put(FAMILY, [self.family.name, asdict(cast(Any, self.family))])
         name, hyperparameters = part.get(FAMILY)
         self.family = make_family(name, hyperparameters)
-        return load(place, trust=self.options.trust)
+        return cast(TrainedPotential, load(place, trust=self.options.trust))
 
     def _fitted(
         self, sets: Sets, part: Store, number: int, family: Family | None = None
@@ -210,7 +211,7 @@ class _Loop:
         """Errors of a model on the labels of its round, which it has not seen."""
         energies, forces = data.labels()
         squares = ((found.forces - forces) ** 2).sum(axis=2).mean(axis=1)
-        deviations = rms_deviation(found.deviation)
+        deviations = deviation_of(found)
         random = data.tags[PURPOSE] == RANDOM
         sets, ends = before.sets, explored.ends
         correlation = None
@@ -219,7 +220,7 @@ class _Loop:
         return LearnRound(
             round=number,
             training_points=len(sets.train),
-            validation_points=len(sets.validation),
+            validation_points=0 if sets.validation is None else len(sets.validation),
             labels=after.spent,
             force_rmse_kcal_mol_A=_force_rmse(squares[random]),
             energy_rmse_kcal_mol=_rms((found.energies - energies)[random]) / KCAL_MOL,
@@ -244,7 +245,7 @@ class _Loop:
 
     def _result(self, labelled: _Labelled, model: TrainedPotential, family: Family) -> Learning:
         last = self.rows[-1] if self.rows else None
-        return Learning(
+        result = Learning(
             store=self.store,
             reference=self.job.level,
             family=family.name,
@@ -254,11 +255,16 @@ class _Loop:
             quarantined=labelled.spent - len(labelled.data),
             round_count=len(self.rows),
             targets_reached=self._reached(),
-            force_rmse_kcal_mol_A=last and last.force_rmse_kcal_mol_A,
-            energy_rmse_kcal_mol=last and last.energy_rmse_kcal_mol,
-            error_over_deviation=last and last.error_over_deviation,
-            complete_share=last and last.complete_replicas / self.options.replicas,
             trained=model,
+        )
+        if last is None:
+            return result
+        return replace(
+            result,
+            force_rmse_kcal_mol_A=last.force_rmse_kcal_mol_A,
+            energy_rmse_kcal_mol=last.energy_rmse_kcal_mol,
+            error_over_deviation=last.error_over_deviation,
+            complete_share=last.complete_replicas / self.options.replicas,
         )
 
 
