@@ -52,6 +52,7 @@ _HOMES = {
     "init": "flexcalc.commands.init",
     "ipi": "flexcalc.commands.ipi",
     "label": "flexcalc.commands.label",
+    "learn": "flexcalc.commands.learn",
     "load": "flexcalc.registry",
     "md": "flexcalc.commands.md",
     "metad": "flexcalc.commands.metad",

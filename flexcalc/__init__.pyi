@@ -59,6 +59,7 @@ from flexcalc.results.free_energy import FreeEnergyProfile
 from flexcalc.results.free_energy import FreeEnergySurface
 from flexcalc.results.ipi import IpiRun
 from flexcalc.results.labels import Labels
+from flexcalc.results.learning import Learning
 from flexcalc.results.path import Path as PathResult
 from flexcalc.results.saddle import Saddle
 from flexcalc.results.training import Training
@@ -74,7 +75,7 @@ GeometryLike: TypeAlias = Geometries | Sequence[Geometries]
 PotentialLike: TypeAlias = str | Path | Potential | BaseCalculator
 
 __version__: str
-__all__ = ['AsIs', 'Calculator', 'Committee', 'Dataset', 'Displaced', 'Evaluation', 'FIRE', 'FlexcalcError', 'Guards', 'IRC', 'LBFGS', 'Langevin', 'NEB', 'NVE', 'NoseHoover', 'PlainHills', 'Potential', 'RFO', 'Rescaling', 'Scan', 'String', 'Sum', 'Thermal', 'WellTempered', 'benchmark', 'demo', 'evaluate', 'export', 'info', 'init', 'ipi', 'label', 'load', 'md', 'metad', 'path', 'read', 'report', 'saddle', 'serve', 'train', 'umbrella', 'write']
+__all__ = ['AsIs', 'Calculator', 'Committee', 'Dataset', 'Displaced', 'Evaluation', 'FIRE', 'FlexcalcError', 'Guards', 'IRC', 'LBFGS', 'Langevin', 'NEB', 'NVE', 'NoseHoover', 'PlainHills', 'Potential', 'RFO', 'Rescaling', 'Scan', 'String', 'Sum', 'Thermal', 'WellTempered', 'benchmark', 'demo', 'evaluate', 'export', 'info', 'init', 'ipi', 'label', 'learn', 'load', 'md', 'metad', 'path', 'read', 'report', 'saddle', 'serve', 'train', 'umbrella', 'write']
 
 def benchmark(
     *,
@@ -582,6 +583,133 @@ def label(
 
     Source: frames of dynamics are kept an autocorrelation time apart, Chodera et al., J. Chem.
     Theory Comput. 3, 26 (2007), doi:10.1021/ct0502864.
+    """
+
+def learn(
+    starts: GeometryLike | Sequence[GeometryLike],
+    *,
+    reference: PotentialLike,
+    budget: int = 200,
+    first: int = 40,
+    batch: int = 20,
+    random_share: float = 0.25,
+    family: Family | str | Sequence[Family | str] = ...,
+    baseline: PotentialLike | None = None,
+    committee: int = 4,
+    sampler: PotentialLike | None = None,
+    conformers: int = 10,
+    temperatures_K: float | Sequence[float] = (300.0, 500.0, 800.0),
+    replicas: int = 24,
+    time_ps: float = 2.0,
+    timestep_fs: float = 0.5,
+    force_target_kcal_mol_A: float = 1.0,
+    energy_target_kcal_mol: float = 0.5,
+    patience: int = 2,
+    timeout_s: float = 3600.0,
+    seed: int = 0,
+    trust: bool = False,
+    workers: int = 1,
+    scheduler: str | Mapping[str, Any] | None = None,
+    worker_wait_s: float = 86400.0,
+    allow_remote: bool = False,
+    output: Path | str | None = None,
+    progress: bool = True,
+    sigma: float | None = ...,
+    sigmas: float | Sequence[float] = ...,
+    regularization: float = ...,
+    regularizations: float | Sequence[float] = ...,
+    symmetry: bool = ...,
+    generators: str | Sequence[str] = ...,
+    max_permutations: int = ...,
+    descriptor: Literal['extended', 'distances'] = ...,
+    angle_weight: float = ...,
+    dihedral_weight: float = ...,
+    features: Literal['all', 'reduced'] = ...,
+    ranking: Literal['importance', 'distance'] = ...,
+    percentiles: float | Sequence[float] = ...,
+    reduction_tolerance: float = ...,
+    kept: int | Sequence[int] = ...,
+    metric: Literal['plain', 'learned'] = ...,
+    energies: Literal['fitted', 'labelled', 'training'] = ...,
+    solver: Literal['auto', 'exact', 'iterative'] = ...,
+    columns: int | None = ...,
+    tolerance: float = ...,
+    device: Literal['cpu', 'cuda', 'auto'] = ...,
+    **section_options: Any,
+) -> Learning:
+    """Learn a force field of a molecule by itself: explore, label where unsure, train, repeat.
+
+    A first set of geometries is sampled and labelled. Then every round trains a committee, runs
+    replicas of dynamics on it at several temperatures and with rotatable bonds turned at random,
+    and labels a batch of what they visited: a share at random, which tests the model, the others
+    where the models of the committee differ and the geometries are new. It ends when the errors
+    on random new frames have stayed below the targets, or when the budget is spent.
+
+    Args:
+        starts: Starting geometries: files, all frames of which are used, or smiles:TEXT for
+            conformers.
+        reference: Method that gives energies and forces, such as xtb:GFN2-xTB or
+            dft:PBE-D4/def2-SVP.
+        budget: Maximum number of reference calculations.
+        first: Number of reference calculations before the first model.
+        batch: Number of reference calculations per round.
+        random_share: Share of each batch that is drawn at random from the exploration: the
+            unbiased test of the model of the round, and from then on validation frames.
+        family: Model family to train, with its hyperparameters.
+            One of 'sgdml', 'schnet', 'painn', 'bpnn', 'so3net', 'mace', 'gap', 'gap-study',
+            'mixture'; its own options may stand here too.
+        baseline: Baseline for delta learning, such as xtb:GFN2-xTB.
+        committee: Models of the committee whose spread estimates the uncertainty.
+        sampler: Potential that the first geometries are sampled on; by default the reference,
+            or GFN2-xTB for a dft: reference.
+        conformers: Maximum number of conformers of a smiles: start, lowest energy first.
+        temperatures_K: Temperatures of the exploration, in kelvin, distributed over the
+            replicas in turn.
+        replicas: Number of replicas of the exploration; every second one starts with its
+            rotatable bonds turned at random.
+        time_ps: Length of the exploration of a round, in picoseconds.
+        timestep_fs: Timestep of the exploration, in femtoseconds.
+        force_target_kcal_mol_A: Stop when the force RMSE on geometries that the model has not
+            seen stays below this.
+        energy_target_kcal_mol: Stop when the energy error (RMSE about its mean) there stays
+            below this as well.
+        patience: Number of rounds in a row that must reach both targets.
+        timeout_s: Timeout for one label, in seconds.
+        seed: Seed of all random numbers.
+        trust: Open model files that can only be read by running code they contain.
+        workers: Number of worker processes that label or train in parallel on this machine,
+            with one thread each.
+        scheduler: Dask scheduler (tcp://HOST:PORT), or a table for a job queue, such as
+            {cluster = "SLURM", jobs = 2, cores = 8, memory = "16GB", queue = "short", walltime
+            = "04:00:00"}. Required are cluster, cores and memory; any other keyword of
+            dask-jobqueue's class is accepted. The jobs connect to this machine: set host =
+            "127.0.0.1" if they all run on it; otherwise set allow_remote, and tls = true or
+            {ca_file = "", cert = "", key = ""} to authenticate them.
+        worker_wait_s: Timeout for a worker of `scheduler` to connect, in seconds; the same
+            command resumes.
+        allow_remote: Let other machines connect to the Dask scheduler; without TLS, any can run
+            code here.
+        output: Folder that everything is kept in; an unfinished run in it is resumed. Without
+            it nothing is written.
+        progress: Show a progress bar, on a terminal or in a notebook.
+
+    Returns:
+        The model with all labels and a row for each round; it can be used as a potential.
+
+    Example:
+        >>> import flexcalc as fx
+        >>> from ase.build import molecule
+        >>> from ase.calculators.emt import EMT
+        >>> learned = fx.learn(
+        ...     molecule("H2O"), reference=EMT(), budget=30, first=20, batch=10, replicas=4,
+        ...     time_ps=0.05, sigma=10.0,
+        ... )
+        >>> learned.labels, learned.round_count
+        (30, 1)
+
+    Sources: committees in active learning, Schran, Brezina and Marsalek, J. Chem. Phys. 153, 104105
+    (2020), doi:10.1063/5.0016004; selection of batches, Holzmueller et al., J. Mach. Learn. Res.
+    24, 164 (2023), arXiv:2203.09410.
     """
 
 def md(

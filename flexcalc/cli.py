@@ -43,6 +43,7 @@ RUNS = {
     "md": "Run molecular dynamics of many replicas.",
     "metad": "Run metadynamics for a free-energy surface.",
     "umbrella": "Run umbrella sampling for a free-energy profile.",
+    "learn": "Learn a force field by itself: explore, label where unsure, train, repeat.",
     "benchmark": "Compare model families on one flexible molecule.",
     "ipi": "Start i-PI and its clients for one i-PI input.",
     "serve": "Serve a potential to a running i-PI.",

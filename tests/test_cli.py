@@ -129,6 +129,7 @@ def test_overview_imports_nothing_heavy():
 REQUIRED = {
     "label": {"reference": "xtb:GFN2-xTB", "starts": ["a.xyz"]},
     "train": {"dataset": "a.xyz"},
+    "learn": {"starts": ["a.xyz"], "reference": "xtb:GFN2-xTB"},
     "evaluate": {"models": ["m.flex"], "dataset": "a.xyz"},
     "path": {"model": "m.flex", "start": "a.xyz"},
     "saddle": {"model": "m.flex", "guess": "a.xyz"},

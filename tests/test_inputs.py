@@ -26,6 +26,10 @@ RUNS = {
         # Fitted energies round at 1e-11 of the forces, and differently in batches of beads.
         *["--sigmas", "10", "--learning-curve", "10", "--energies", "labelled"],
     ],
+    "learn.toml": [
+        *["learn", "--budget", "34", "--first", "24", "--batch", "10", "--committee", "2"],
+        *["--replicas", "4", "--time-ps", "0.02", "--conformers", "2", "--workers", "2"],
+    ],
     "evaluate.toml": ["evaluate", "--bins", "4", "--frames", "20"],
     "path.toml": ["path", "--images", "5", "--steps", "3"],
     "md.toml": ["md", "--steps", "20"],
@@ -190,6 +194,13 @@ def test_md_writes_a_frame_of_every_replica(here):
 def test_metad_leaves_hills_of_every_walker(here):
     assert run("metad.toml")["hills"] == 8 * 4
     assert len(np.loadtxt("metad/HILLS")) == 8 * 4
+
+
+def test_learn_spends_its_budget_and_no_more(here):
+    results = run("learn.toml")
+    assert 30 <= results["labels"] + results["quarantined"] <= 34
+    assert len(flexcalc.read("learn/labels.xyz")) == results["labels"]
+    assert Path("learn/model.flex/model.json").exists()
 
 
 def test_umbrella_samples_every_window(here):

@@ -15,6 +15,7 @@ from flexcalc.config.commands import (
     Train,
     UmbrellaSampling,
 )
+from flexcalc.config.learn import Learn
 from flexcalc.config.options import Flag, every_flag, flags, options
 from flexcalc.config.reading import from_values, load, positional_values
 from flexcalc.config.tools import TOOLS, Export, Info, Init, Report
@@ -32,6 +33,7 @@ __all__ = [
     "Init",
     "Ipi",
     "Label",
+    "Learn",
     "Md",
     "Mechanism",
     "Metad",

@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar
 
 from flexcalc.analysis.rates import LowModes
 from flexcalc.config.benchmark import Benchmark
+from flexcalc.config.learn import Learn
 from flexcalc.config.shared import (
     WORKER_OPTIONS,
     Command,
@@ -443,6 +444,7 @@ COMMANDS: dict[str, type[Command]] = {
     "umbrella": UmbrellaSampling,
     "serve": Serve,
     "ipi": Ipi,
+    "learn": Learn,
     "benchmark": Benchmark,
 }
 """Config dataclass of each command, by name."""

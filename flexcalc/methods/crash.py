@@ -218,7 +218,7 @@ class Crash:
         """
         after, rows, faults = self._advance(potential, state, rng)
         guard = self._guard(state.alive[rows])
-        for fault in faults_of(guard, after.positions):
+        for fault in (*faults_of(guard, after.positions), *self.further_faults(after)):
             faults.append(fault._replace(row=int(rows[fault.row])))
         if not faults:
             return replace(state, step=after.step, moving=after)
@@ -241,6 +241,10 @@ class Crash:
             atoms,
             before,
         )
+
+    def further_faults(self, moving: DynamicsState) -> list[Fault]:
+        """Failures of replicas, apart from those by distances between atoms."""
+        return []
 
     def _advance(
         self, potential: Potential, state: CrashState, rng: Generator

@@ -21,6 +21,7 @@ from flexcalc.reports.sections import (
     evaluate,
     ipi,
     label,
+    learn,
     md,
     mechanisms,
     metad,
@@ -43,6 +44,7 @@ SECTIONS: Mapping[str, ModuleType] = {
     "metad": metad,
     "umbrella": umbrella,
     "ipi": ipi,
+    "learn": learn,
     "benchmark": benchmark,
 }
 LEADS = {
@@ -59,6 +61,7 @@ LEADS = {
     "transition.",
     "umbrella": "Umbrella sampling: a free-energy profile with standard errors, and the overlap "
     "of its windows.",
+    "learn": "A force field that was learned from its own exploration.",
     "ipi": "The model as a client of i-PI.",
     "benchmark": "Models of all families compared on one flexible molecule, by the protocol of "
     "Vassilev-Galindo and others (arXiv:2103.01103).",

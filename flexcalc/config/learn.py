@@ -1,0 +1,74 @@
+"""The options of `flexcalc learn`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+from flexcalc.config.shared import WORKER_OPTIONS, OpensPotentials, RunsOnWorkers
+from flexcalc.fields import (
+    FAMILY,
+    Batch,
+    Count,
+    Fraction,
+    GeometryLike,
+    Members,
+    Natural,
+    Picoseconds,
+    Positive,
+    PotentialLike,
+    Seconds,
+    Timestep,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learn(RunsOnWorkers, OpensPotentials):
+    """Learn a force field of a molecule by itself: explore, label where unsure, train, repeat."""
+
+    positional: ClassVar[tuple[str, ...]] = ("*starts",)
+    changeable: ClassVar[tuple[str, ...]] = (*WORKER_OPTIONS, "timeout_s")
+
+    starts: tuple[GeometryLike, ...]
+    """Starting geometries: files, all frames of which are used, or smiles:TEXT for conformers."""
+    reference: PotentialLike
+    """Method that gives energies and forces, such as xtb:GFN2-xTB or dft:PBE-D4/def2-SVP."""
+    budget: Count = 200
+    """Maximum number of reference calculations."""
+    first: Count = 40
+    """Number of reference calculations before the first model."""
+    batch: Count = 20
+    """Number of reference calculations per round."""
+    random_share: Fraction = 0.25
+    """Share of each batch that is drawn at random from the exploration: the unbiased test of the
+    model of the round, and from then on validation frames."""
+    family: Annotated[tuple[Any, ...], FAMILY] = ("sgdml",)
+    """Model family to train, with its hyperparameters."""
+    baseline: PotentialLike | None = None
+    """Baseline for delta learning, such as xtb:GFN2-xTB."""
+    committee: Members = 4
+    """Models of the committee whose spread estimates the uncertainty."""
+    sampler: PotentialLike | None = None
+    """Potential that the first geometries are sampled on; by default the reference, or GFN2-xTB
+    for a dft: reference."""
+    conformers: Batch = 10
+    """Maximum number of conformers of a smiles: start, lowest energy first."""
+    temperatures_K: tuple[Positive, ...] = (300.0, 500.0, 800.0)
+    """Temperatures of the exploration, in kelvin, distributed over the replicas in turn."""
+    replicas: Batch = 24
+    """Number of replicas of the exploration; every second one starts with its rotatable bonds
+    turned at random."""
+    time_ps: Picoseconds = 2.0
+    """Length of the exploration of a round, in picoseconds."""
+    timestep_fs: Timestep = 0.5
+    """Timestep of the exploration, in femtoseconds."""
+    force_target_kcal_mol_A: Positive = 1.0
+    """Stop when the force RMSE on geometries that the model has not seen stays below this."""
+    energy_target_kcal_mol: Positive = 0.5
+    """Stop when the energy error (RMSE about its mean) there stays below this as well."""
+    patience: Count = 2
+    """Number of rounds in a row that must reach both targets."""
+    timeout_s: Seconds = 3600.0
+    """Timeout for one label, in seconds."""
+    seed: Natural = 0
+    """Seed of all random numbers."""

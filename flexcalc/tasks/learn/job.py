@@ -1,0 +1,133 @@
+"""What all rounds of the learning share: options, start geometries and opened potentials."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from flexcalc.config import Label, Learn
+from flexcalc.dataset import Dataset
+from flexcalc.errors import InputError
+from flexcalc.fields import PotentialLike
+from flexcalc.geometry.torsions import Torsion, torsions
+from flexcalc.labelling.pool import sendable
+from flexcalc.methods.sampling import AsIs
+from flexcalc.models.delta import check_baseline
+from flexcalc.models.family import check_family
+from flexcalc.potential import Potential
+from flexcalc.registry import name_of, open_potential
+from flexcalc.store import Store
+from flexcalc.tasks.baseline import Baseline, open_baseline
+from flexcalc.tasks.label import default_sampler, label
+from flexcalc.tasks.molecule import common_masses, following
+from flexcalc.tasks.starts import Start, frames_of, read_starts, start_geometries
+
+PURPOSE, UNSURE, RANDOM, FIRST = "purpose", "unsure", "random", "first"
+"""The tag of a labelled frame that says why it was chosen, and its values."""
+
+
+@dataclass(frozen=True, eq=False)
+class LearnJob:
+    """The learning to be done, with all input read and checked.
+
+    Args:
+        options: with charge and multiplicity that the starts state.
+        reference: its address, or a copy of an object that worker processes can have.
+        starts: starts as they were given.
+        sampler: potential that the first geometries are sampled on.
+        sampler_name: its address, or the class of one that was given as an object.
+        baseline: potential that the model is added to, or None.
+    """
+
+    options: Learn
+    reference: PotentialLike
+    starts: list[Start]
+    sampler: Potential
+    sampler_name: str
+    baseline: Baseline | None
+
+    @property
+    def numbers(self) -> np.ndarray:
+        """Atomic numbers (atoms,)."""
+        return self.starts[0].numbers
+
+    @property
+    def level(self) -> str:
+        """Name of the reference."""
+        return name_of(self.options.reference)
+
+    def labelling(self, starts: Dataset | None = None) -> Label:
+        """Options that label geometries as they are, or those of the starts themselves."""
+        options = self.options
+        return Label(
+            reference=self.reference,
+            starts=options.starts if starts is None else (starts,),
+            samples=(AsIs(),),
+            sampler=options.sampler,
+            conformers=options.conformers,
+            timeout_s=options.timeout_s,
+            seed=options.seed,
+            trust=options.trust,
+            workers=options.workers,
+            scheduler=options.scheduler,
+            worker_wait_s=options.worker_wait_s,
+            allow_remote=options.allow_remote,
+        )
+
+    def geometries(self, store: Store) -> Dataset:
+        """The start geometries; conformers of a SMILES are relaxed on the sampler."""
+        return start_geometries(self.labelling(), store, self.starts, self.sampler)
+
+    def rotors(self, known: Dataset) -> list[Torsion]:
+        """Rotatable bonds of the molecule."""
+        return torsions(self.numbers, known.positions[0])
+
+    def labels(self, geometries: Dataset, store: Store) -> Dataset:
+        """Geometries with labels of the reference and their tags; those without one are left out.
+
+        Raises:
+            LabelError: none of them could be labelled.
+        """
+        found = label(self.labelling(geometries), store).dataset
+        rows = found.tags["index"].astype(int)
+        own = {name: values[rows] for name, values in geometries.tags.items()}
+        return replace(found, tags=own)
+
+
+def prepared(options: Learn) -> LearnJob:
+    """Read the starts, open the potentials, and check everything.
+
+    Raises:
+        InputError: something cannot be used.
+    """
+    if len(options.family) != 1:
+        raise InputError(f"family: expected one, found {len(options.family)}")
+    if options.first > options.budget:
+        raise InputError(
+            f"first: expected at most budget = {options.budget}, found {options.first}"
+        )
+    if options.committee < 2:
+        raise InputError(
+            "committee: expected at least 2 models, as their spread is the uncertainty, found 1"
+        )
+    if options.first < 2 * options.committee:
+        raise InputError(
+            f"first: expected at least {2 * options.committee}, two per model of the committee, "
+            f"found {options.first}"
+        )
+    starts = read_starts(options.starts)
+    common_masses(*frames_of(starts))
+    for start in starts:
+        options = following(options, start.electrons)
+    numbers = starts[0].numbers
+    given = options.reference
+    reference = given if isinstance(given, str) else sendable(given)
+    check_family(options.family[0], numbers)
+    chosen = options.sampler or default_sampler(given, options.workers)
+    sampler = open_potential(chosen, numbers, trust=options.trust)
+    baseline = open_baseline(options.baseline, numbers, options.trust)
+    if baseline is not None:
+        check_baseline(baseline.potential, baseline.facts["baseline"])
+    options.worker_options.check()
+    return LearnJob(options, reference, starts, sampler, name_of(chosen), baseline)

@@ -1,0 +1,282 @@
+"""The loop: explore on the model, label where it is unsure, judge, train again."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any, cast
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from flexcalc.config import Learn
+from flexcalc.dataset import Dataset, concatenate
+from flexcalc.labelling import QUARANTINE
+from flexcalc.methods.exploration import deviation_of
+from flexcalc.models.family import Family, TrainedPotential
+from flexcalc.potential import Evaluation
+from flexcalc.registry import load, make_family
+from flexcalc.results.learning import LABELS, MODEL, ROUNDS, Learning, LearnRound
+from flexcalc.store import UNFINISHED, Store
+from flexcalc.tasks.learn.exploration import (
+    DEVIATION,
+    Explored,
+    explore,
+    features,
+    first_geometries,
+)
+from flexcalc.tasks.learn.job import PURPOSE, RANDOM, UNSURE, LearnJob, prepared
+from flexcalc.tasks.learn.model import fit_model
+from flexcalc.training.acquisition import choose_batch
+from flexcalc.training.tuning import Sets
+from flexcalc.units import KCAL_MOL
+
+CHOSEN, ROW, FAMILY = "chosen.xyz", "round.json", "family.json"
+STOP_AT = 5.0
+"""Multiple of the force target; a replica ends where the expected error exceeds it."""
+
+
+def round_name(number: int) -> str:
+    """The part of a store that holds a round."""
+    return f"round-{number}"
+
+
+def learn(options: Learn, store: Store) -> Learning:
+    """Learn a force field; a second call resumes it.
+
+    Each round has a part `round-N` of the store with its model, exploration and labels. All
+    labels are in labels.xyz, the rounds in rounds.json, the final model in model.flex.
+
+    Raises:
+        InputError: a start, the reference or the family cannot be used; nothing is written.
+        LabelError: the reference labels no geometry of a round.
+    """
+    job = prepared(options)
+    found = store.begin(options)
+    if found is not None:
+        store.deliver(found["model"])
+        return Learning.from_dict(found, store)
+    return _Loop(job, store).run()
+
+
+@dataclass(frozen=True, eq=False)
+class _Labelled:
+    """All frames that are labelled, and the number of reference calculations.
+
+    Args:
+        data: with the tags `round` and `purpose`.
+        spent: reference calculations, failed ones included.
+    """
+
+    data: Dataset
+    spent: int
+
+    @property
+    def sets(self) -> Sets:
+        """Frames to train on, and those drawn at random, which choose hyperparameters."""
+        random = self.data.tags[PURPOSE] == RANDOM
+        validation = self.data[np.flatnonzero(random)]
+        return Sets(_bare(self.data[np.flatnonzero(~random)]), _bare(validation))
+
+    @property
+    def everything(self) -> Sets:
+        """All frames to train on, and none to choose by."""
+        return Sets(_bare(self.data), None)
+
+
+class _Loop:
+    """A learning that goes on.
+
+    Args:
+        job: of the learning.
+        store: keeps the rounds.
+    """
+
+    def __init__(self, job: LearnJob, store: Store):
+        self.job, self.store, self.options = job, store, job.options
+        self.rows: list[LearnRound] = []
+        self.family: Family | None = None
+
+    def run(self) -> Learning:
+        """Go through the rounds, and train the final model."""
+        starts = self.job.geometries(self.store)
+        labelled = self._first(starts)
+        number = 1
+        while labelled.spent < self.options.budget and not self._reached():
+            labelled = self._round(number, labelled)
+            number += 1
+        self.store.put(LABELS, labelled.data)
+        self.store.put(ROUNDS, [row.to_dict() for row in self.rows])
+        self.store.say(f"training the final model on {len(labelled.data)} frames")
+        model, family = self._fitted(labelled.everything, self.store, number, self.family)
+        self.store.put(MODEL, model)
+        self.store.deliver(MODEL)
+        return self._result(labelled, model, family)
+
+    def _first(self, starts: Dataset) -> _Labelled:
+        """The labels before the first model; a share of them, drawn at random, is validation."""
+        part = self.store.within(round_name(0))
+        chosen = part.get(CHOSEN)
+        if chosen is None:
+            chosen = first_geometries(self.job, starts, part)
+            rng = np.random.default_rng([self.options.seed, 0, 1])
+            judged = rng.permutation(len(chosen)) < round(self.options.random_share * len(chosen))
+            chosen = replace(chosen, tags={PURPOSE: np.where(judged, RANDOM, "first")})
+            part.put(CHOSEN, chosen)
+        data, failed = self._labels(0, chosen, part)
+        return _Labelled(data, len(data) + failed)
+
+    def _round(self, number: int, before: _Labelled) -> _Labelled:
+        """A round: its labels are added to those before, and its row to the rows."""
+        part = self.store.within(round_name(number))
+        row = part.get(ROW)
+        model = self._model(number, before, part)
+        explored = self._explored(number, model, before, part)
+        chosen = part.get(CHOSEN)
+        if chosen is None:
+            chosen = self._chosen(number, explored, before)
+            part.put(CHOSEN, chosen)
+        data, failed = self._labels(number, chosen, part)
+        after = _Labelled(concatenate(before.data, data), before.spent + len(data) + failed)
+        if row is None:
+            found = self._judged(number, model(data.positions), data, explored, before, after)
+            part.put(ROW, found.to_dict())
+            self.store.say(found.described())
+        else:
+            found = LearnRound.from_dict(row)
+        self.rows.append(found)
+        return after
+
+    def _model(self, number: int, labelled: _Labelled, part: Store) -> TrainedPotential:
+        """The model of a round, which is read if it was trained before."""
+        place = part.place(MODEL)
+        if not place.exists():
+            model, self.family = self._fitted(labelled.sets, part, number)
+            model.save(place)
+            part.put(FAMILY, [self.family.name, asdict(cast(Any, self.family))])
+        name, hyperparameters = part.get(FAMILY)
+        self.family = make_family(name, hyperparameters)
+        return cast(TrainedPotential, load(place, trust=self.options.trust))
+
+    def _fitted(
+        self, sets: Sets, part: Store, number: int, family: Family | None = None
+    ) -> tuple[TrainedPotential, Family]:
+        rng = np.random.default_rng([self.options.seed, number, 2])
+        found = fit_model(self.job, sets, part, rng, family)
+        part.remove(f"{UNFINISHED}/training")
+        return found
+
+    def _explored(
+        self, number: int, model: TrainedPotential, labelled: _Labelled, part: Store
+    ) -> Explored:
+        scale = self.rows[-1].error_over_deviation if self.rows else 1.0
+        bound = STOP_AT * np.sqrt(3) * self.options.force_target_kcal_mol_A * KCAL_MOL
+        rng = np.random.default_rng([self.options.seed, number, 3])
+        return explore(self.job, model, labelled.data, bound / max(scale, 0.1), part, rng)
+
+    def _chosen(self, number: int, explored: Explored, labelled: _Labelled) -> Dataset:
+        """Geometries to label: some at random, the others uncertain and different."""
+        options, frames = self.options, explored.frames
+        count = min(options.batch, options.budget - labelled.spent, len(frames))
+        rng = np.random.default_rng([options.seed, number, 4])
+        random = rng.choice(len(frames), max(1, round(options.random_share * count)), replace=False)
+        others = np.setdiff1d(np.arange(len(frames)), random)
+        known = np.concatenate([labelled.data.positions, frames.positions[random]])
+        best = choose_batch(
+            features(frames.positions[others]),
+            frames.tags[DEVIATION][others],
+            features(known),
+            count - len(random),
+        )
+        rows = np.concatenate([random, others[best]])
+        purpose = np.array([RANDOM] * len(random) + [UNSURE] * len(best))
+        return Dataset(frames.numbers, frames.positions[rows], tags={PURPOSE: purpose})
+
+    def _labels(self, number: int, chosen: Dataset, part: Store) -> tuple[Dataset, int]:
+        """The labelled frames of a round, and the number of those that could not be labelled."""
+        inner = part.within("label")
+        data = self.job.labels(chosen, inner)
+        tags = {PURPOSE: data.tags[PURPOSE], "round": np.full(len(data), number)}
+        failed = inner.get(QUARANTINE)
+        return replace(data, tags=tags), 0 if failed is None else len(failed)
+
+    def _judged(
+        self,
+        number: int,
+        found: Evaluation,
+        data: Dataset,
+        explored: Explored,
+        before: _Labelled,
+        after: _Labelled,
+    ) -> LearnRound:
+        """Errors of a model on the labels of its round, which it has not seen."""
+        energies, forces = data.labels()
+        squares = ((found.forces - forces) ** 2).sum(axis=2).mean(axis=1)
+        deviations = deviation_of(found)
+        random = data.tags[PURPOSE] == RANDOM
+        sets, ends = before.sets, explored.ends
+        correlation = None
+        if len(data) > 2 and np.ptp(deviations) > 0 and np.ptp(squares) > 0:
+            correlation = float(spearmanr(deviations, squares).statistic)
+        return LearnRound(
+            round=number,
+            training_points=len(sets.train),
+            validation_points=0 if sets.validation is None else len(sets.validation),
+            labels=after.spent,
+            force_rmse_kcal_mol_A=_force_rmse(squares[random]),
+            energy_rmse_kcal_mol=_rms((found.energies - energies)[random]) / KCAL_MOL,
+            unsure_force_rmse_kcal_mol_A=_force_rmse(squares[~random]) if any(~random) else None,
+            error_over_deviation=float(
+                np.sqrt(squares.mean() / max(float((deviations**2).mean()), 1e-30))
+            ),
+            rank_correlation=correlation,
+            complete_replicas=ends.count(""),
+            unsure_replicas=ends.count(UNSURE),
+            failed_replicas=len(ends) - ends.count("") - ends.count(UNSURE),
+        )
+
+    def _reached(self) -> bool:
+        """Whether the last rounds have reached both targets."""
+        last = self.rows[-self.options.patience :]
+        return len(last) == self.options.patience and all(
+            row.force_rmse_kcal_mol_A <= self.options.force_target_kcal_mol_A
+            and row.energy_rmse_kcal_mol <= self.options.energy_target_kcal_mol
+            for row in last
+        )
+
+    def _result(self, labelled: _Labelled, model: TrainedPotential, family: Family) -> Learning:
+        last = self.rows[-1] if self.rows else None
+        result = Learning(
+            store=self.store,
+            reference=self.job.level,
+            family=family.name,
+            baseline=None if self.job.baseline is None else self.job.baseline.name,
+            file=MODEL,
+            labels=len(labelled.data),
+            quarantined=labelled.spent - len(labelled.data),
+            round_count=len(self.rows),
+            targets_reached=self._reached(),
+            trained=model,
+        )
+        if last is None:
+            return result
+        return replace(
+            result,
+            force_rmse_kcal_mol_A=last.force_rmse_kcal_mol_A,
+            energy_rmse_kcal_mol=last.energy_rmse_kcal_mol,
+            error_over_deviation=last.error_over_deviation,
+            complete_share=last.complete_replicas / self.options.replicas,
+        )
+
+
+def _bare(data: Dataset) -> Dataset:
+    """Frames and labels without tags."""
+    return Dataset(data.numbers, data.positions, *data.labels(), provenance=data.provenance)
+
+
+def _rms(values: np.ndarray) -> float:
+    return float(np.sqrt((values**2).mean()))
+
+
+def _force_rmse(squares: np.ndarray) -> float:
+    """RMSE of force components in kcal/mol/A from mean squared lengths (frames,) in eV/A."""
+    return float(np.sqrt(squares.mean() / 3)) / KCAL_MOL

@@ -1,0 +1,59 @@
+"""The model of a round: hyperparameters chosen on validation frames, then a committee."""
+
+from __future__ import annotations
+
+from numpy.random import Generator
+
+from flexcalc.models.bonding import with_bonding
+from flexcalc.models.delta import DeltaModel
+from flexcalc.models.facts import ModelFacts
+from flexcalc.models.family import Family, TrainedPotential
+from flexcalc.store import Store
+from flexcalc.tasks.baseline import subtract
+from flexcalc.tasks.learn.job import LearnJob
+from flexcalc.tasks.train import training_warnings
+from flexcalc.training.checkpoints import Checkpoints
+from flexcalc.training.committee import fit_committee
+from flexcalc.training.tuning import Sets, fit_best
+
+
+def fit_model(
+    job: LearnJob, sets: Sets, store: Store, rng: Generator, family: Family | None = None
+) -> tuple[TrainedPotential, Family]:
+    """Train a committee, and return it with the family whose hyperparameters it has.
+
+    Args:
+        job: of the learning.
+        sets: frames to train on, and frames that choose the hyperparameters.
+        store: keeps the checkpoints.
+        rng: seeds the training.
+        family: with hyperparameters already chosen; by default validation frames choose them.
+    """
+    train, validation = sets
+    if job.baseline is not None:
+        train = subtract(train, job.baseline)
+        validation = None if validation is None else subtract(validation, job.baseline)
+    steps = Checkpoints(store.unfinished("training"))
+    with store.bar("train") as progress, training_warnings(store.warn):
+        if family is None:
+            found = fit_best(
+                job.options.family[0], train, validation, rng, progress, steps.within("search")
+            )
+            family = found.family
+        above = fit_committee(
+            family,
+            Sets(train, validation if validation is not None else train[:0]),
+            job.options.committee,
+            rng,
+            progress,
+            steps.within("committee"),
+        )
+    model: TrainedPotential = above
+    if job.baseline is not None:
+        facts: ModelFacts = {
+            "training_sha256": sets.train.sha256(),
+            "level": job.level,
+            **job.baseline.facts,
+        }
+        model = DeltaModel(job.baseline.potential, above, facts)
+    return with_bonding(model, sets.train), family

@@ -1,0 +1,144 @@
+"""Learning by itself: rounds of exploration and labels, a budget, and exact resumption."""
+
+import json
+from importlib import import_module
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.calculators.emt import EMT
+
+import flexcalc as fx
+from flexcalc.errors import InputError
+from flexcalc.results.learning import Learning
+from flexcalc.tasks.learn.job import PURPOSE, RANDOM
+from flexcalc.units import KCAL_MOL
+from tests.systems import GEOMETRY, WATER
+
+SHORT = {
+    "reference": "ase:ase.calculators.emt:EMT",
+    "budget": 30,
+    "first": 14,
+    "batch": 8,
+    "replicas": 4,
+    "committee": 2,
+    "time_ps": 0.02,
+    "sigma": 10.0,
+    "temperatures_K": (300.0, 600.0),
+    "energy_target_kcal_mol": 1e-9,
+    "workers": 1,
+    "progress": False,
+}
+
+
+def water():
+    return Atoms(WATER, GEOMETRY)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A learning in a folder, from start to end."""
+    folder = tmp_path_factory.mktemp("learn") / "whole"
+    return folder, fx.learn(water(), **SHORT, output=folder)
+
+
+def test_the_budget_is_spent_and_kept_to(whole):
+    folder, found = whole
+    assert (found.labels, found.round_count, found.targets_reached) == (30, 2, False)
+    assert len(found.dataset) == 30
+    assert [row.labels for row in found.rounds] == [22, 30]
+    assert sorted(set(found.dataset.tags["round"].tolist())) == [0, 1, 2]
+    assert "the budget is spent" in found.summary()
+    results = json.loads((folder / "results.json").read_text())
+    assert Learning.from_dict(results, found.store).summary() == found.summary()
+    assert "Learning" in (folder / "report.html").read_text()
+
+
+def test_the_model_is_a_potential_of_the_molecule_and_knows_its_doubt(whole):
+    _, found = whole
+    reference = fx.load(SHORT["reference"], WATER)
+    positions = found.dataset.positions
+    ours, theirs = found(positions), reference(positions)
+    assert np.sqrt(np.mean((ours.forces - theirs.forces) ** 2)) < 0.05
+    assert ours.deviation.shape == (30, 3)
+
+
+def test_errors_of_a_round_are_those_on_labels_that_its_model_had_not_seen(whole):
+    folder, found = whole
+    model = fx.load(folder / "round-2/model.flex")
+    data = found.dataset
+    rows = (data.tags["round"] == 2) & (data.tags[PURPOSE] == RANDOM)
+    fresh = data[np.flatnonzero(rows)]
+    off = model(fresh.positions).forces - fresh.forces
+
+    rmse = np.sqrt(np.mean(off**2)) / KCAL_MOL
+    assert found.rounds[1].force_rmse_kcal_mol_A == pytest.approx(rmse)
+    assert found.rounds[1].training_points + found.rounds[1].validation_points == 22
+
+
+def test_targets_that_are_reached_end_it(tmp_path):
+    easy = SHORT | {"energy_target_kcal_mol": 1e3, "budget": 60}
+    found = fx.learn(water(), **easy)
+    assert (found.targets_reached, found.round_count, found.labels) == (True, 2, 30)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"first": 40}, "first: expected at most budget = 30"),
+        ({"committee": 1}, "committee: expected at least 2"),
+        ({"committee": 8}, "first: expected at least 16"),
+        ({"reference": "xtc:GFN2-xTB"}, "did you mean xtb"),
+    ],
+)
+def test_what_cannot_be_learned_is_refused_before_anything_is_written(change, match, tmp_path):
+    with pytest.raises(InputError, match=match):
+        fx.learn(water(), **SHORT | change, output=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_calculator_object_labels_and_is_not_changed():
+    found = fx.learn(water(), **SHORT | {"reference": EMT(), "budget": 14})
+    assert (found.labels, found.round_count) == (14, 0)
+    assert found.reference == "python:EMT"
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("where", "calls"),
+    [
+        ("loop.first_geometries", 1),
+        ("job.label", 1),
+        ("loop.fit_model", 1),
+        ("loop.explore", 1),
+        ("job.label", 2),
+        ("loop.fit_model", 2),
+        ("job.label", 3),
+        ("loop.fit_model", 3),
+    ],
+)
+def test_a_learning_that_was_interrupted_ends_as_the_undisturbed_one(
+    where, calls, whole, tmp_path, monkeypatch
+):
+    """Stopped after the so many-th call of a part, whose result is on disk or lost with it."""
+    place = f"flexcalc.tasks.learn.{where}"
+    module, name = place.rsplit(".", 1)
+    original = getattr(import_module(module), name)
+    counted = []
+
+    def interrupted(*given, **options):
+        found = original(*given, **options)
+        counted.append(name)
+        if len(counted) == calls:
+            raise KeyboardInterrupt
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(place, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            fx.learn(water(), **SHORT, output=tmp_path / "run")
+    found = fx.learn(water(), **SHORT, output=tmp_path / "run")
+    folder, undisturbed = whole
+    for one in ("labels.xyz", "rounds.json"):
+        assert (tmp_path / "run" / one).read_bytes() == (folder / one).read_bytes()
+    assert found.model.sha256() == undisturbed.model.sha256()
