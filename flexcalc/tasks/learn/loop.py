@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, cast
 
 import numpy as np
-from scipy.stats import spearmanr
 
+from flexcalc.analysis.ranks import rank_correlation
 from flexcalc.config import Learn
 from flexcalc.dataset import Dataset, concatenate
 from flexcalc.labelling import QUARANTINE
@@ -216,7 +216,7 @@ class _Loop:
         sets, ends = before.sets, explored.ends
         correlation = None
         if len(data) > 2 and np.ptp(deviations) > 0 and np.ptp(squares) > 0:
-            correlation = float(spearmanr(deviations, squares).statistic)
+            correlation = rank_correlation(deviations, squares)
         return LearnRound(
             round=number,
             training_points=len(sets.train),
