@@ -10,7 +10,7 @@ from ase.calculators.emt import EMT
 
 import flexcalc as fx
 from flexcalc.errors import InputError
-from flexcalc.results.learning import Learning
+from flexcalc.results.learning import Learning, LearnRound, verdict_of
 from flexcalc.tasks.learn.job import PURPOSE, RANDOM
 from flexcalc.units import KCAL_MOL
 from tests.systems import GEOMETRY, WATER
@@ -142,3 +142,58 @@ def test_a_learning_that_was_interrupted_ends_as_the_undisturbed_one(
     for one in ("labels.xyz", "rounds.json"):
         assert (tmp_path / "run" / one).read_bytes() == (folder / one).read_bytes()
     assert found.model.sha256() == undisturbed.model.sha256()
+
+
+def judged(complete, replicas=(8, 8, 8)):
+    """A round with so many complete replicas at 300, 500 and 800 K."""
+    return LearnRound(
+        round=3,
+        training_points=80,
+        validation_points=20,
+        labels=120,
+        force_rmse_kcal_mol_A=0.8,
+        energy_rmse_kcal_mol=0.2,
+        unsure_force_rmse_kcal_mol_A=None,
+        error_over_deviation=1.2,
+        rank_correlation=None,
+        complete_replicas=sum(complete),
+        unsure_replicas=sum(replicas) - sum(complete),
+        failed_replicas=0,
+        temperatures_K=(300.0, 500.0, 800.0),
+        replicas_by_temperature=replicas,
+        complete_by_temperature=complete,
+    )
+
+
+@pytest.mark.parametrize(
+    ("complete", "reached", "verdict", "kelvin"),
+    [
+        ((8, 8, 8), True, "trust it for dynamics of some 2 ps up to 800 K", 800),
+        (
+            (8, 8, 5),
+            True,
+            "trust it for dynamics of some 2 ps up to 500 K, not beyond (of its replicas 3 of 8 at "
+            "800 K ended early)",
+            500,
+        ),
+        ((7, 8, 8), True, "DO NOT TRUST IT in dynamics: of its replicas 1 of 8 at 300 K", None),
+        ((8, 8, 8), False, "DO NOT TRUST IT YET: its errors on new geometries are above", 800),
+    ],
+)
+def test_the_verdict_says_what_the_last_round_shows(complete, reached, verdict, kelvin):
+    last = judged(complete)
+    assert verdict_of(last, 2.0, reached=reached).startswith(verdict)
+    assert last.holds_up_to_K == kelvin
+
+
+def test_without_a_round_nothing_is_judged():
+    assert verdict_of(None, 2.0, reached=False).startswith("NOT JUDGED")
+
+
+def test_the_verdict_stands_in_the_results_and_the_report(whole):
+    folder, found = whole
+    assert found.verdict.startswith("DO NOT TRUST IT YET")
+    assert found.verdict in found.summary()
+    assert "DO NOT TRUST IT YET" in (folder / "report.html").read_text()
+    assert sum(found.rounds[0].replicas_by_temperature) == SHORT["replicas"]
+    assert sum(found.rounds[0].complete_by_temperature) == found.rounds[0].complete_replicas

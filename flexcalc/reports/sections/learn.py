@@ -35,6 +35,8 @@ def body(folder: RunFolder) -> str:
     )
     result = facts.typed(Learning, folder)
     parts = [html.paragraph(intro, "lead"), facts.cards(result, folder)]
+    if result.verdict:
+        parts.append(html.notes([f"{result.verdict[:1].upper()}{result.verdict[1:]}."]))
     rounds = rows.read(folder, LearnRound)
     drawing = curve(rounds)
     if drawing is None:

@@ -81,10 +81,12 @@ class Explored:
     Args:
         frames: (frames, atoms, 3) with the tags deviation_rms_eV_A, temperature_K and replica.
         ends: (replicas,) of text, why a replica ended early; empty for a complete one.
+        temperatures_K: (replicas,).
     """
 
     frames: Dataset
     ends: tuple[str, ...]
+    temperatures_K: np.ndarray
 
 
 def explore(
@@ -130,7 +132,7 @@ def explore(
             observers=[_watcher(method, progress)],
         )
     ends = tuple(_end(int(kind)) for kind in state.kind)
-    return Explored(store.get(EXPLORED), ends)
+    return Explored(store.get(EXPLORED), ends, kelvin)
 
 
 def features(positions: np.ndarray) -> np.ndarray:

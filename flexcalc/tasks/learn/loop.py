@@ -15,7 +15,7 @@ from flexcalc.methods.exploration import deviation_of
 from flexcalc.models.family import Family, TrainedPotential
 from flexcalc.potential import Evaluation
 from flexcalc.registry import load, make_family
-from flexcalc.results.learning import LABELS, MODEL, ROUNDS, Learning, LearnRound
+from flexcalc.results.learning import LABELS, MODEL, ROUNDS, Learning, LearnRound, verdict_of
 from flexcalc.store import UNFINISHED, Store
 from flexcalc.tasks.learn.exploration import (
     DEVIATION,
@@ -232,6 +232,7 @@ class _Loop:
             complete_replicas=ends.count(""),
             unsure_replicas=ends.count(UNSURE),
             failed_replicas=len(ends) - ends.count("") - ends.count(UNSURE),
+            **_by_temperature(explored),
         )
 
     def _reached(self) -> bool:
@@ -255,6 +256,7 @@ class _Loop:
             quarantined=labelled.spent - len(labelled.data),
             round_count=len(self.rows),
             targets_reached=self._reached(),
+            verdict=verdict_of(last, self.options.time_ps, reached=self._reached()),
             trained=model,
         )
         if last is None:
@@ -265,7 +267,19 @@ class _Loop:
             energy_rmse_kcal_mol=last.energy_rmse_kcal_mol,
             error_over_deviation=last.error_over_deviation,
             complete_share=last.complete_replicas / self.options.replicas,
+            trusted_up_to_K=last.holds_up_to_K if result.targets_reached else None,
         )
+
+
+def _by_temperature(explored: Explored) -> dict[str, Any]:
+    """Replicas at each temperature, and the complete ones, as a round has them."""
+    kelvin, which = np.unique(explored.temperatures_K, return_inverse=True)
+    complete = [not end for end in explored.ends]
+    return {
+        "temperatures_K": tuple(kelvin.tolist()),
+        "replicas_by_temperature": tuple(np.bincount(which).tolist()),
+        "complete_by_temperature": tuple(np.bincount(which, complete).astype(int).tolist()),
+    }
 
 
 def _bare(data: Dataset) -> Dataset:
