@@ -30,6 +30,8 @@ PER_POINT = 5
 """Sampled geometries for each of the first ones to be labelled."""
 FRAMES_PER_REPLICA = 40
 """Frames of each replica that are recorded."""
+MIN_CONTACT = 0.6
+"""Distance of two atoms in sums of covalent radii at which they meet."""
 ATTEMPTS = 50
 """Attempts to turn rotatable bonds without a close contact."""
 
@@ -64,7 +66,7 @@ def turn(
     geometry is returned as it is.
     """
     origin = positions[rng.integers(len(positions))]
-    guard = DistanceGuard.around(numbers, origin[None], 0.6, keep_bonds=True)
+    guard = DistanceGuard.around(numbers, origin[None], MIN_CONTACT, keep_bonds=True)
     for _ in range(ATTEMPTS):
         found = origin
         for bond in bonds:
