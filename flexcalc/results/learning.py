@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -60,6 +60,40 @@ class LearnRound(Row):
     """Replicas that ended where the model was unsure."""
     failed_replicas: int
     """Replicas that ended with a broken bond, a close contact or worse."""
+    temperatures_K: tuple[float, ...] = ()
+    """Temperatures of the exploration, ascending, in kelvin."""
+    replicas_by_temperature: tuple[int, ...] = ()
+    """Replicas at each of them."""
+    complete_by_temperature: tuple[int, ...] = ()
+    """Of these, the ones that reached the end of the exploration."""
+
+    @property
+    def holds_up_to_K(self) -> float | None:
+        """The highest temperature at which, as below it, all replicas were complete; or None."""
+        held = None
+        for kelvin, complete, count in self._by_temperature():
+            if complete < count:
+                return held
+            held = kelvin
+        return held
+
+    @property
+    def ended_early(self) -> tuple[str, ...]:
+        """For each temperature at which replicas ended early, how many did."""
+        return tuple(
+            f"{count - complete} of {count} at {kelvin:g} K"
+            for kelvin, complete, count in self._by_temperature()
+            if complete < count
+        )
+
+    def _by_temperature(self) -> Iterator[tuple[float, int, int]]:
+        """Temperature, complete replicas, and all of them."""
+        return zip(
+            self.temperatures_K,
+            self.complete_by_temperature,
+            self.replicas_by_temperature,
+            strict=False,
+        )
 
     def described(self) -> str:
         """The round in one line."""
@@ -110,6 +144,11 @@ class Learning(Result):
     """Scale of the uncertainty in the last round."""
     complete_share: float | None = figure("share of complete replicas", default=None)
     """Replicas of the last exploration that reached its end, as a share of all."""
+    trusted_up_to_K: float | None = figure("trusted up to", "K", default=None)
+    """Highest temperature at which, as below it, all replicas of the last exploration reached its
+    end, in kelvin; None where the targets were not reached, or where some ended at each."""
+    verdict: str | None = figure("verdict", default=None)
+    """What the model may be used for and what not, as far as its rounds show."""
 
     trained: TrainedPotential | None = field(default=None)
 
@@ -155,7 +194,7 @@ class Learning(Result):
                 f": force RMSE {self.force_rmse_kcal_mol_A:.3f} kcal/mol/A, energy RMSE "
                 f"{self.energy_rmse_kcal_mol:.3f} kcal/mol on random new frames"
             )
-        return line
+        return line if self.verdict is None else f"{line}; {self.verdict}"
 
     # As the model
 
@@ -187,6 +226,27 @@ class Learning(Result):
 
 
 TrainedPotential.register(Learning)
+
+
+def verdict_of(last: LearnRound | None, time_ps: float, *, reached: bool) -> str:
+    """What a model may be used for, as far as its last round shows.
+
+    Args:
+        last: the last round; None without any.
+        time_ps: length of the exploration.
+        reached: whether the errors stayed below their targets.
+    """
+    if last is None:
+        return "NOT JUDGED: the labels did not suffice for a round"
+    early = f"{', '.join(last.ended_early)} ended early" if last.ended_early else ""
+    if not reached:
+        why = "its errors on new geometries are above the targets"
+        return f"DO NOT TRUST IT YET: {why}{early and f'; of its replicas {early}'}"
+    kelvin = last.holds_up_to_K
+    if kelvin is None:
+        return f"DO NOT TRUST IT in dynamics: of its replicas {early}"
+    beyond = f", not beyond (of its replicas {early})" if early else ""
+    return f"trust it for dynamics of some {time_ps:g} ps up to {kelvin:g} K{beyond}"
 
 
 def curve(rounds: Sequence[LearnRound]) -> Drawing | None:

@@ -1,16 +1,26 @@
 """Learning by itself: rounds of exploration and labels, a budget, and exact resumption."""
 
 import json
+from dataclasses import replace
 from importlib import import_module
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.build import molecule
 from ase.calculators.emt import EMT
 
 import flexcalc as fx
+from flexcalc.dataset import Dataset
 from flexcalc.errors import InputError
-from flexcalc.results.learning import Learning
+from flexcalc.geometry.torsions import torsions
+from flexcalc.potential import CheckedPotential
+from flexcalc.results.learning import Learning, LearnRound, verdict_of
+from flexcalc.store import Store
+from flexcalc.tasks.learn import bands
+from flexcalc.tasks.learn.bands import distinct_minima, explore_bands
+from flexcalc.tasks.learn.exploration import DEVIATION
 from flexcalc.tasks.learn.job import PURPOSE, RANDOM
 from flexcalc.units import KCAL_MOL
 from tests.systems import GEOMETRY, WATER
@@ -142,3 +152,102 @@ def test_a_learning_that_was_interrupted_ends_as_the_undisturbed_one(
     for one in ("labels.xyz", "rounds.json"):
         assert (tmp_path / "run" / one).read_bytes() == (folder / one).read_bytes()
     assert found.model.sha256() == undisturbed.model.sha256()
+
+
+def judged(complete, replicas=(8, 8, 8)):
+    """A round with so many complete replicas at 300, 500 and 800 K."""
+    return LearnRound(
+        round=3,
+        training_points=80,
+        validation_points=20,
+        labels=120,
+        force_rmse_kcal_mol_A=0.8,
+        energy_rmse_kcal_mol=0.2,
+        unsure_force_rmse_kcal_mol_A=None,
+        error_over_deviation=1.2,
+        rank_correlation=None,
+        complete_replicas=sum(complete),
+        unsure_replicas=sum(replicas) - sum(complete),
+        failed_replicas=0,
+        temperatures_K=(300.0, 500.0, 800.0),
+        replicas_by_temperature=replicas,
+        complete_by_temperature=complete,
+    )
+
+
+@pytest.mark.parametrize(
+    ("complete", "reached", "verdict", "kelvin"),
+    [
+        ((8, 8, 8), True, "trust it for dynamics of some 2 ps up to 800 K", 800),
+        (
+            (8, 8, 5),
+            True,
+            "trust it for dynamics of some 2 ps up to 500 K, not beyond (of its replicas 3 of 8 at "
+            "800 K ended early)",
+            500,
+        ),
+        ((7, 8, 8), True, "DO NOT TRUST IT in dynamics: of its replicas 1 of 8 at 300 K", None),
+        ((8, 8, 8), False, "DO NOT TRUST IT YET: its errors on new geometries are above", 800),
+    ],
+)
+def test_the_verdict_says_what_the_last_round_shows(complete, reached, verdict, kelvin):
+    last = judged(complete)
+    assert verdict_of(last, 2.0, reached=reached).startswith(verdict)
+    assert last.holds_up_to_K == kelvin
+
+
+def test_without_a_round_nothing_is_judged():
+    assert verdict_of(None, 2.0, reached=False).startswith("NOT JUDGED")
+
+
+def test_the_verdict_stands_in_the_results_and_the_report(whole):
+    folder, found = whole
+    assert found.verdict.startswith("DO NOT TRUST IT YET")
+    assert found.verdict in found.summary()
+    assert "DO NOT TRUST IT YET" in (folder / "report.html").read_text()
+    assert sum(found.rounds[0].replicas_by_temperature) == SHORT["replicas"]
+    assert sum(found.rounds[0].complete_by_temperature) == found.rounds[0].complete_replicas
+
+
+class Doubtful(CheckedPotential):
+    """GFN2-xTB with a deviation, as a committee has one."""
+
+    def __init__(self, numbers):
+        self.numbers = np.array(numbers)
+        self.surface = fx.load("xtb:GFN2-xTB", self.numbers)
+
+    def evaluate(self, positions):
+        return replace(self.surface(positions), deviation=np.ones(positions.shape[:2]))
+
+
+@pytest.fixture(scope="module")
+def ethanol():
+    """Ethanol, whose hydroxyl group has three minima: anti, and two gauche that are mirrored."""
+    atoms = molecule("CH3CH2OH")
+    [bond] = torsions(atoms.numbers, atoms.positions)
+    turned = [bond.turned(atoms.positions, np.radians(angle)) for angle in (0, 120, -120, 10)]
+    return Dataset(atoms.numbers, np.stack(turned))
+
+
+def test_minima_are_found_once_each_and_bands_lead_over_the_tops_between_them(ethanol):
+    model, numbers = Doubtful(ethanol.numbers), ethanol.numbers
+    minima = distinct_minima(numbers, model, ethanol.positions)
+    assert len(minima) == 3
+    store, job = Store(), SimpleNamespace(numbers=numbers)
+    images = explore_bands(job, model, ethanol, store, np.random.default_rng(0))
+    assert len(images) == 3 * (bands.IMAGES - 2)
+    assert (images.tags[DEVIATION] == 1).all()
+    lowest = model(minima).energies.min()
+    heights = model(images.positions).energies.reshape(3, -1) - lowest
+    assert (heights.max(axis=1) > 0.03).all()  # eV; 1 kcal/mol is 0.043
+    assert heights.max() < 0.2
+    again = explore_bands(job, None, ethanol, store, np.random.default_rng(1))
+    np.testing.assert_array_equal(again.positions, images.positions)
+
+
+def test_one_minimum_has_no_bands(ethanol):
+    one = ethanol[np.array([0, 3])]
+    job = SimpleNamespace(numbers=ethanol.numbers)
+    model = Doubtful(ethanol.numbers)
+    found = explore_bands(job, model, one, Store(), np.random.default_rng(0))
+    assert (len(found), found.tags[DEVIATION].shape) == (0, (0,))

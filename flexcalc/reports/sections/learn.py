@@ -29,12 +29,15 @@ def body(folder: RunFolder) -> str:
     """The section as HTML."""
     intro = (
         "In every round a committee explores with replicas of dynamics at several temperatures, "
-        "every second one with its rotatable bonds turned at random. A batch of the visited "
-        "geometries is labelled: some drawn at random, which judge the model before it has seen "
+        "every second one with its rotatable bonds turned at random, and with bands between the "
+        "minima that it has. A batch of the visited geometries is labelled: some of the dynamics "
+        "drawn at random, which judge the model before it has seen "
         "them, and the others where the models of the committee differ and the geometry is new."
     )
     result = facts.typed(Learning, folder)
     parts = [html.paragraph(intro, "lead"), facts.cards(result, folder)]
+    if result.verdict:
+        parts.append(html.notes([f"{result.verdict[:1].upper()}{result.verdict[1:]}."]))
     rounds = rows.read(folder, LearnRound)
     drawing = curve(rounds)
     if drawing is None:

@@ -30,6 +30,8 @@ PER_POINT = 5
 """Sampled geometries for each of the first ones to be labelled."""
 FRAMES_PER_REPLICA = 40
 """Frames of each replica that are recorded."""
+MIN_CONTACT = 0.6
+"""Distance of two atoms in sums of covalent radii at which they meet."""
 ATTEMPTS = 50
 """Attempts to turn rotatable bonds without a close contact."""
 
@@ -64,7 +66,7 @@ def turn(
     geometry is returned as it is.
     """
     origin = positions[rng.integers(len(positions))]
-    guard = DistanceGuard.around(numbers, origin[None], 0.6, keep_bonds=True)
+    guard = DistanceGuard.around(numbers, origin[None], MIN_CONTACT, keep_bonds=True)
     for _ in range(ATTEMPTS):
         found = origin
         for bond in bonds:
@@ -81,10 +83,12 @@ class Explored:
     Args:
         frames: (frames, atoms, 3) with the tags deviation_rms_eV_A, temperature_K and replica.
         ends: (replicas,) of text, why a replica ended early; empty for a complete one.
+        temperatures_K: (replicas,).
     """
 
     frames: Dataset
     ends: tuple[str, ...]
+    temperatures_K: np.ndarray
 
 
 def explore(
@@ -130,7 +134,7 @@ def explore(
             observers=[_watcher(method, progress)],
         )
     ends = tuple(_end(int(kind)) for kind in state.kind)
-    return Explored(store.get(EXPLORED), ends)
+    return Explored(store.get(EXPLORED), ends, kelvin)
 
 
 def features(positions: np.ndarray) -> np.ndarray:

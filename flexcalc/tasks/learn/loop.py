@@ -15,8 +15,9 @@ from flexcalc.methods.exploration import deviation_of
 from flexcalc.models.family import Family, TrainedPotential
 from flexcalc.potential import Evaluation
 from flexcalc.registry import load, make_family
-from flexcalc.results.learning import LABELS, MODEL, ROUNDS, Learning, LearnRound
+from flexcalc.results.learning import LABELS, MODEL, ROUNDS, Learning, LearnRound, verdict_of
 from flexcalc.store import UNFINISHED, Store
+from flexcalc.tasks.learn.bands import explore_bands
 from flexcalc.tasks.learn.exploration import (
     DEVIATION,
     Explored,
@@ -24,7 +25,7 @@ from flexcalc.tasks.learn.exploration import (
     features,
     first_geometries,
 )
-from flexcalc.tasks.learn.job import PURPOSE, RANDOM, UNSURE, LearnJob, prepared
+from flexcalc.tasks.learn.job import BAND, PURPOSE, RANDOM, UNSURE, LearnJob, prepared
 from flexcalc.tasks.learn.model import fit_model
 from flexcalc.training.acquisition import choose_batch
 from flexcalc.training.tuning import Sets
@@ -133,7 +134,9 @@ class _Loop:
         explored = self._explored(number, model, before, part)
         chosen = part.get(CHOSEN)
         if chosen is None:
-            chosen = self._chosen(number, explored, before)
+            rng = np.random.default_rng([self.options.seed, number, 5])
+            bands = explore_bands(self.job, model, before.data, part, rng)
+            chosen = self._chosen(number, explored, bands, before)
             part.put(CHOSEN, chosen)
         data, failed = self._labels(number, chosen, part)
         after = _Labelled(concatenate(before.data, data), before.spent + len(data) + failed)
@@ -173,23 +176,25 @@ class _Loop:
         rng = np.random.default_rng([self.options.seed, number, 3])
         return explore(self.job, model, labelled.data, bound / max(scale, 0.1), part, rng)
 
-    def _chosen(self, number: int, explored: Explored, labelled: _Labelled) -> Dataset:
-        """Geometries to label: some at random, the others uncertain and different."""
+    def _chosen(
+        self, number: int, explored: Explored, bands: Dataset, labelled: _Labelled
+    ) -> Dataset:
+        """Geometries to label: some of the dynamics at random, the others uncertain and different,
+        from the dynamics and the bands."""
         options, frames = self.options, explored.frames
-        count = min(options.batch, options.budget - labelled.spent, len(frames))
+        count = min(options.batch, options.budget - labelled.spent, len(frames) + len(bands))
         rng = np.random.default_rng([options.seed, number, 4])
-        random = rng.choice(len(frames), max(1, round(options.random_share * count)), replace=False)
+        tests = min(max(1, round(options.random_share * count)), len(frames))
+        random = rng.choice(len(frames), tests, replace=False)
         others = np.setdiff1d(np.arange(len(frames)), random)
+        pool = np.concatenate([frames.positions[others], bands.positions])
+        doubts = np.concatenate([frames.tags[DEVIATION][others], bands.tags[DEVIATION]])
         known = np.concatenate([labelled.data.positions, frames.positions[random]])
-        best = choose_batch(
-            features(frames.positions[others]),
-            frames.tags[DEVIATION][others],
-            features(known),
-            count - len(random),
-        )
-        rows = np.concatenate([random, others[best]])
-        purpose = np.array([RANDOM] * len(random) + [UNSURE] * len(best))
-        return Dataset(frames.numbers, frames.positions[rows], tags={PURPOSE: purpose})
+        best = choose_batch(features(pool), doubts, features(known), count - len(random))
+        positions = np.concatenate([frames.positions[random], pool[best]])
+        why = np.where(best < len(others), UNSURE, BAND)
+        purpose = np.concatenate([np.full(len(random), RANDOM), why])
+        return Dataset(frames.numbers, positions, tags={PURPOSE: purpose})
 
     def _labels(self, number: int, chosen: Dataset, part: Store) -> tuple[Dataset, int]:
         """The labelled frames of a round, and the number of those that could not be labelled."""
@@ -232,6 +237,7 @@ class _Loop:
             complete_replicas=ends.count(""),
             unsure_replicas=ends.count(UNSURE),
             failed_replicas=len(ends) - ends.count("") - ends.count(UNSURE),
+            **_by_temperature(explored),
         )
 
     def _reached(self) -> bool:
@@ -255,6 +261,7 @@ class _Loop:
             quarantined=labelled.spent - len(labelled.data),
             round_count=len(self.rows),
             targets_reached=self._reached(),
+            verdict=verdict_of(last, self.options.time_ps, reached=self._reached()),
             trained=model,
         )
         if last is None:
@@ -265,7 +272,19 @@ class _Loop:
             energy_rmse_kcal_mol=last.energy_rmse_kcal_mol,
             error_over_deviation=last.error_over_deviation,
             complete_share=last.complete_replicas / self.options.replicas,
+            trusted_up_to_K=last.holds_up_to_K if result.targets_reached else None,
         )
+
+
+def _by_temperature(explored: Explored) -> dict[str, Any]:
+    """Replicas at each temperature, and the complete ones, as a round has them."""
+    kelvin, which = np.unique(explored.temperatures_K, return_inverse=True)
+    complete = [not end for end in explored.ends]
+    return {
+        "temperatures_K": tuple(kelvin.tolist()),
+        "replicas_by_temperature": tuple(np.bincount(which).tolist()),
+        "complete_by_temperature": tuple(np.bincount(which, complete).astype(int).tolist()),
+    }
 
 
 def _bare(data: Dataset) -> Dataset:
