@@ -641,8 +641,9 @@ def learn(
 
     A first set of geometries is sampled and labelled. Then every round trains a committee, runs
     replicas of dynamics on it at several temperatures and with rotatable bonds turned at random,
-    and labels a batch of what they visited: a share at random, which tests the model, the others
-    where the models of the committee differ and the geometries are new. It ends when the errors
+    searches bands between the minima that it has, and labels a batch of what was visited: a share
+    of the dynamics at random, which tests the model, the others where the models of the committee
+    differ and the geometries are new. It ends when the errors
     on random new frames have stayed below the targets, or when the budget is spent.
 
     Args:

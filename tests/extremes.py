@@ -52,6 +52,11 @@ IMPORTED = (
 BASES: dict[str, dict[str, Any]] = {
     "label": {"reference": "water.flex", "starts": ["start.xyz"], "samples": [FEW]},
     "train": {"dataset": "water.xyz", "points": 8, "validation_points": 4},
+    "learn": {
+        **{"reference": "water.flex", "starts": ["start.xyz"], "workers": 1},
+        **{"budget": 14, "first": 10, "batch": 4, "committee": 2, "replicas": 2, "time_ps": 5e-3},
+        "family": [{"kind": "sgdml", "sigmas": [5.0], "symmetry": False}],
+    },
     "evaluate": {"models": ["water.flex"], "dataset": "water.xyz"},
     "path": {
         **{"model": "water.flex", "start": "start.xyz", "end": "end.xyz", "steps": 2},

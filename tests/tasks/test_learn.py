@@ -96,6 +96,7 @@ def test_targets_that_are_reached_end_it(tmp_path):
     ("change", "match"),
     [
         ({"first": 40}, "first: expected at most budget = 30"),
+        ({"temperatures_K": ()}, "temperatures_K: expected at least one"),
         ({"committee": 1}, "committee: expected at least 2"),
         ({"committee": 8}, "first: expected at least 16"),
         ({"reference": "xtc:GFN2-xTB"}, "did you mean xtb"),

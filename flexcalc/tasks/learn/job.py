@@ -103,6 +103,8 @@ def prepared(options: Learn) -> LearnJob:
     """
     if len(options.family) != 1:
         raise InputError(f"family: expected one, found {len(options.family)}")
+    if not options.temperatures_K:
+        raise InputError("temperatures_K: expected at least one temperature, found none")
     if options.first > options.budget:
         raise InputError(
             f"first: expected at most budget = {options.budget}, found {options.first}"
