@@ -238,17 +238,18 @@ def test_warnings_of_gap_fit_are_told():
 
 
 def test_ctrl_c_ends_gap_fit(water, monkeypatch):
+    """A fit that does not end by itself, as a small one may before Ctrl-C arrives."""
     started = []
     popen = fitting.subprocess.Popen
 
-    def watched(*args, **options):
-        started.append(popen(*args, **options))
+    def endless(command, **options):
+        started.append(popen(["sh", "-c", '"$@"; sleep 600', "sh", *command], **options))
         return started[-1]
 
     def interrupt(*step):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(fitting.subprocess, "Popen", watched)
+    monkeypatch.setattr(fitting.subprocess, "Popen", endless)
     with pytest.raises(KeyboardInterrupt):
         SMALL.fit(water[:10], None, np.random.default_rng(0), interrupt)
     assert started[0].returncode == -signal.SIGKILL
