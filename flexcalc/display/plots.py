@@ -442,7 +442,7 @@ def surface(
     axes.set(xlabel=labels[0], ylabel=labels[1], xlim=extent[:2], ylim=extent[2:])
     axes.grid(visible=False)
     if len(paths) > 1 or (outside is not None and outside.any()):
-        legend(axes, 8, share=0.8)  # beside the scale of colours
+        legend(axes, 8, share=0.8)  # next to the colour bar
 
 
 def _walkers(index: int, count: int) -> str:

@@ -125,7 +125,7 @@ def check_inputs(folder: Path, now: Mapping[str, str]) -> list[str]:
         if place.startswith("ase:"):
             warnings.append(
                 f"{folder}: {place} has been changed since the run began; what was computed before "
-                "is kept (choose another --output to compute it anew)"
+                "is kept (choose another --output to compute it again)"
             )
         else:
             raise InputError(

@@ -25,7 +25,7 @@ from flexcalc.storage import check_regular
 from flexcalc.units import BOHR
 
 SAME_A = 1e-3
-"""Largest distance of an atom between geometries that are the same but for rounding."""
+"""Largest distance of an atom between geometries that differ only by rounding."""
 HYDROGEN = {"D": 1, "T": 1}
 
 
