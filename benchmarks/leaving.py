@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from domain import in_order
 
 import flexcalc as fx
 from flexcalc.dataset import Dataset
-from flexcalc.geometry import Coordinate, match_atoms
+from flexcalc.geometry import Coordinate
 
 TURN = "dihedral 3 4 6 7"
 """Psi of alanine dipeptide."""
@@ -42,14 +43,6 @@ def said(what: str, run: Callable[[], Any]) -> bool:
     for one in caught:
         print(f"    {one.category.__name__}: {one.message}", flush=True)
     return bool(caught)
-
-
-def in_order(data: Dataset, like: Dataset) -> Dataset:
-    """The frames of a set with their atoms in the order of another set."""
-    rows = [np.flatnonzero(data.numbers == number) for number in dict.fromkeys(like.numbers)]
-    order = np.concatenate(rows)
-    order = order[match_atoms(like.numbers, data.positions[0, order], like.positions[0])]
-    return Dataset(like.numbers, data.positions[:, order])
 
 
 def azobenzene(folder: Path) -> None:

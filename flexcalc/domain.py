@@ -7,6 +7,10 @@ from typing import Any
 
 import numpy as np
 
+TOLERATED_SHARE = 0.02
+"""Share of frames that may be outside: the limit is that of almost all frames of the kind that a
+model was trained on, not of every one."""
+
 
 @dataclass(frozen=True)
 class Domain:

@@ -25,6 +25,7 @@ from flexcalc.geometry.stiffness import (
     stretching,
     usual_constants,
 )
+from flexcalc.ranks import rank_correlation
 from flexcalc.units import HARTREE
 
 FEWEST = 10
@@ -259,16 +260,12 @@ def _slope(
     first = int(np.floor((count - DEVIATIONS * np.sqrt(count)) / 2))
     if count < FEWEST or first < 0 or min(expected.std(), change.std()) == 0:
         return None, False
-    rank = abs(float(np.corrcoef(_ranks(expected), _ranks(change))[0, 1]))
+    rank = abs(rank_correlation(expected, change) or 0.0)
     related = np.tanh(np.arctanh(RELATED) - DEVIATIONS / np.sqrt(count - 3))
     if abs(np.corrcoef(expected, change)[0, 1]) < LEAST_SLOPE_CORRELATION:
         return None, bool(rank < related)
     ratios = np.sort(change / expected)
     return Slope(float(np.median(ratios)), float(ratios[first]), float(ratios[-1 - first])), False
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    return np.argsort(np.argsort(values))
 
 
 def _total(numbers: np.ndarray, energies: np.ndarray, read: str) -> str | None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from flexcalc.methods.crash import KINDS, Crash, Fault
 from flexcalc.methods.dynamics import DynamicsState
+from flexcalc.methods.guard import rms_deviation
 from flexcalc.potential import Evaluation
 
 UNSURE = len(KINDS)
@@ -42,4 +43,4 @@ def deviation_of(evaluation: Evaluation) -> np.ndarray:
     """
     if evaluation.deviation is None:
         raise ValueError("expected the evaluation of a committee")
-    return np.sqrt((evaluation.deviation**2).mean(axis=1))
+    return rms_deviation(evaluation.deviation)

@@ -289,6 +289,11 @@ class TemperatureGuard:
             raise stop(state, "temperature spike", bad, row, what)
 
 
+def rms_deviation(deviation: np.ndarray) -> np.ndarray:
+    """Root mean square (batch,) over the atoms of a committee's deviations (batch, atoms)."""
+    return np.sqrt((deviation**2).mean(axis=1))
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DeviationGuard:
     """Stops if the members of a committee disagree about the forces.
@@ -312,7 +317,7 @@ class DeviationGuard:
         deviation = state.evaluation.deviation
         if deviation is None:
             return
-        largest, rms = deviation.max(axis=1), np.sqrt((deviation**2).mean(axis=1))
+        largest, rms = deviation.max(axis=1), rms_deviation(deviation)
         for values, bound, option in (
             (largest, self.max_deviation_eV_A, "max_deviation_eV_A"),
             (rms, self.max_rms_deviation_eV_A, "max_rms_deviation_eV_A"),

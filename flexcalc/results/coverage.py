@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 
 from flexcalc.dataset import Dataset
-from flexcalc.domain import Domain
+from flexcalc.domain import TOLERATED_SHARE, Domain
 from flexcalc.results.base import Figures, figure
 
 DISTANCES = "distances.csv"
@@ -17,9 +17,6 @@ DISTANCES = "distances.csv"
 
 NOT_SUPPORTED = "not supported by the training data"
 
-TOLERATED_SHARE = 0.02
-"""Share of the frames of dynamics that may be outside: the limit is that of almost all frames that
-the model is good for, not of every one."""
 TOLERATED_EXCESS = 1.5
 """Multiple of the limit beyond which a single frame of dynamics counts."""
 

@@ -7,14 +7,10 @@ from typing import Self
 
 import numpy as np
 
-from flexcalc.analysis.ranks import rank_correlation
-from flexcalc.domain import Domain
+from flexcalc.domain import TOLERATED_SHARE, Domain
+from flexcalc.ranks import rank_correlation
 from flexcalc.results.base import Figures, figure
 from flexcalc.units import KCAL_MOL
-
-TOLERATED_SHARE = 0.02
-"""Share of frames outside that is not mentioned: the limit is that of almost all frames of the
-kind that a model was trained on, not of every one."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
@@ -80,7 +76,9 @@ class DomainErrors(Figures):
             inside_kcal_mol_A=_rms(errors_eV_A, inside),
             outside_kcal_mol_A=_rms(errors_eV_A, ~inside),
             expected_kcal_mol_A=_rms(expected, np.ones(len(distances), dtype=bool)),
-            rank_correlation=_rank_correlation(distances, errors_eV_A),
+            rank_correlation=None
+            if errors_eV_A is None
+            else rank_correlation(distances, errors_eV_A),
             knots=domain.distances,
             errors_eV_A=domain.errors_eV_A,
         )
@@ -107,10 +105,3 @@ def _rms(errors_eV_A: np.ndarray | None, frames: np.ndarray) -> float | None:
     if errors_eV_A is None or not frames.any():
         return None
     return float(np.sqrt(np.mean(errors_eV_A[frames] ** 2)) / KCAL_MOL)
-
-
-def _rank_correlation(distances: np.ndarray, errors_eV_A: np.ndarray | None) -> float | None:
-    """Spearman's; None where one of them does not vary."""
-    if errors_eV_A is None or np.ptp(distances) == 0 or np.ptp(errors_eV_A) == 0:
-        return None
-    return rank_correlation(distances, errors_eV_A)

@@ -7,6 +7,7 @@ from numpy.random import Generator
 from numpy.typing import ArrayLike
 
 from flexcalc.dataset import Dataset
+from flexcalc.geometry.graph import pair_lengths
 
 GEOMETRIES, ENERGIES = 10, 5
 """Clusters by geometry, and of each by energy."""
@@ -45,7 +46,7 @@ def cluster(data: Dataset, rng: Generator) -> np.ndarray:
 def pair_distances(positions: np.ndarray) -> np.ndarray:
     """Distances (frames, pairs) in angstrom of positions (frames, atoms, 3), each pair once."""
     i, j = np.triu_indices(positions.shape[1], 1)
-    return np.linalg.norm(positions[:, i] - positions[:, j], axis=-1)
+    return pair_lengths(positions, i, j)
 
 
 def ward(features: np.ndarray, count: int, rng: Generator) -> np.ndarray:

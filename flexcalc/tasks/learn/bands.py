@@ -110,4 +110,4 @@ def _whole(numbers: np.ndarray, positions: np.ndarray) -> np.ndarray:
     if not len(positions):
         return np.zeros(0, dtype=bool)
     guard = DistanceGuard.around(numbers, positions[:1], MIN_CONTACT, keep_bonds=False)
-    return np.array([not guard.outside(one[None])[0].any() for one in positions])
+    return np.logical_not(guard.outside(positions)[0].any(axis=(1, 2)))

@@ -7,13 +7,13 @@ from typing import Any, cast
 
 import numpy as np
 
-from flexcalc.analysis.ranks import rank_correlation
 from flexcalc.config import Learn
 from flexcalc.dataset import Dataset, concatenate
 from flexcalc.labelling import QUARANTINE
 from flexcalc.methods.exploration import deviation_of
 from flexcalc.models.family import Family, TrainedPotential
 from flexcalc.potential import Evaluation
+from flexcalc.ranks import rank_correlation
 from flexcalc.registry import load, make_family
 from flexcalc.results.learning import LABELS, MODEL, ROUNDS, Learning, LearnRound, verdict_of
 from flexcalc.store import UNFINISHED, Store
@@ -219,9 +219,6 @@ class _Loop:
         deviations = deviation_of(found)
         random = data.tags[PURPOSE] == RANDOM
         sets, ends = before.sets, explored.ends
-        correlation = None
-        if len(data) > 2 and np.ptp(deviations) > 0 and np.ptp(squares) > 0:
-            correlation = rank_correlation(deviations, squares)
         return LearnRound(
             round=number,
             training_points=len(sets.train),
@@ -233,7 +230,7 @@ class _Loop:
             error_over_deviation=float(
                 np.sqrt(squares.mean() / max(float((deviations**2).mean()), 1e-30))
             ),
-            rank_correlation=correlation,
+            rank_correlation=rank_correlation(deviations, squares) if len(data) > 2 else None,
             complete_replicas=ends.count(""),
             unsure_replicas=ends.count(UNSURE),
             failed_replicas=len(ends) - ends.count("") - ends.count(UNSURE),

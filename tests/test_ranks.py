@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from flexcalc.analysis.ranks import rank_correlation
+from flexcalc.ranks import rank_correlation
 
 
 @pytest.mark.parametrize("ties", [False, True])
@@ -17,4 +17,4 @@ def test_it_is_spearmans(ties, rng):
 
 
 def test_a_series_that_does_not_vary_has_none():
-    assert np.isnan(rank_correlation(np.ones(3), np.arange(3)))
+    assert rank_correlation(np.ones(3), np.arange(3)) is None
