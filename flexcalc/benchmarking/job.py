@@ -25,7 +25,7 @@ from flexcalc.models.family import check_family
 from flexcalc.parallel.workers import WorkerOptions
 from flexcalc.potential import Potential, check_molecule
 from flexcalc.registry import open_potential
-from flexcalc.results.benchmark_rows import Row
+from flexcalc.results.rows import Row
 from flexcalc.store import Store
 
 JOINT = "joint"

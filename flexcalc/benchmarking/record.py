@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 from flexcalc.benchmarking.job import BenchmarkJob, Fit, word
-from flexcalc.results.benchmark_rows import Row, keyed
+from flexcalc.results.rows import Row, keyed
 from flexcalc.store import Store
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from flexcalc.display.rows import column, dicts, finite, listed, numbers
 from flexcalc.reports.folder import RunFolder
-from flexcalc.results.benchmark_rows import Row as BenchmarkRow
+from flexcalc.results.rows import Row
 
 __all__ = ["column", "dicts", "finite", "floats", "grouped", "largest", "listed", "numbers", "read"]
 
@@ -20,7 +20,7 @@ def floats(values: Iterable[float | None]) -> np.ndarray:
     return np.array([math.nan if value is None else value for value in values], dtype=float)
 
 
-def read[R: BenchmarkRow](run: RunFolder, kind: type[R]) -> list[R]:
+def read[R: Row](run: RunFolder, kind: type[R]) -> list[R]:
     """The rows of a stage's JSON file that have what is needed; a missing file has no rows.
 
     A line of `run.problems` says how many rows are left out.

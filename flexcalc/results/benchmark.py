@@ -10,7 +10,8 @@ from typing import Any, ClassVar, Self
 from flexcalc import files
 from flexcalc.dataset import Dataset
 from flexcalc.results.base import Figure, Result, data_frame, figure
-from flexcalc.results.benchmark_rows import ROWS, Row
+from flexcalc.results.benchmark_rows import ROWS
+from flexcalc.results.rows import Row
 from flexcalc.store import Store
 
 BARRIER = "barrier_{}_kcal_mol"

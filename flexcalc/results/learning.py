@@ -19,7 +19,7 @@ from flexcalc.models.family import TrainedPotential
 from flexcalc.potential import Evaluation
 from flexcalc.registry import load
 from flexcalc.results.base import Result, figure, frame_of_rows
-from flexcalc.results.benchmark_rows import Row
+from flexcalc.results.rows import Row
 
 MODEL, LABELS, ROUNDS = "model.flex", "labels.xyz", "rounds.json"
 
