@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any, ClassVar, cast
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from flexcalc.dataset import Dataset
 from flexcalc.display import figures
 from flexcalc.display.drawing import Drawing
-from flexcalc.models.facts import ModelFacts
 from flexcalc.models.family import TrainedPotential
-from flexcalc.potential import Evaluation
 from flexcalc.registry import load
+from flexcalc.results.as_model import ActsAsModel
 from flexcalc.results.base import Result, figure, frame_of_rows
 from flexcalc.results.rows import Row
 
@@ -107,7 +104,7 @@ class LearnRound(Row):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
-class Learning(Result):
+class Learning(Result, ActsAsModel):
     """A force field that was learned, its labels, and how it got better.
 
     Can be used in place of its model: called with positions, saved, or handed to a `Calculator`.
@@ -195,34 +192,6 @@ class Learning(Result):
                 f"{self.energy_rmse_kcal_mol:.3f} kcal/mol on random new frames"
             )
         return line if self.verdict is None else f"{line}; {self.verdict}"
-
-    # As the model
-
-    @property
-    def numbers(self) -> np.ndarray:
-        """Atomic numbers (atoms,) of the molecule."""
-        return self.model.numbers
-
-    @property
-    def facts(self) -> ModelFacts:
-        """The facts of the model; see `TrainedPotential`."""
-        return self.model.facts
-
-    def __call__(self, positions: ArrayLike) -> Evaluation:
-        """Evaluate a batch (batch, atoms, 3) in angstrom."""
-        return self.model(positions)
-
-    def evaluate(self, positions: np.ndarray) -> Evaluation:
-        """Evaluate positions that have been checked."""
-        return self.model.evaluate(positions)
-
-    def distance(self, positions: np.ndarray) -> np.ndarray | None:
-        """See `CheckedPotential.distance`."""
-        return self.model.distance(positions)
-
-    def save(self, folder: Path | str) -> None:
-        """Write the model as a folder, such as NAME.flex."""
-        self.model.save(Path(folder))
 
 
 TrainedPotential.register(Learning)

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, Self, cast, get_args
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from flexcalc.dataset import Dataset
 from flexcalc.display import numbers, training
@@ -17,11 +15,10 @@ from flexcalc.display.drawing import Drawing
 from flexcalc.display.rows import dicts
 from flexcalc.display.training import SIGMA
 from flexcalc.errors import InputError
-from flexcalc.models.facts import ModelFacts, Row
+from flexcalc.models.facts import Row
 from flexcalc.models.family import TrainedPotential
-from flexcalc.models.folder import ModelContent
-from flexcalc.potential import Evaluation
 from flexcalc.registry import load
+from flexcalc.results.as_model import ActsAsModel
 from flexcalc.results.base import Figure, Result, figure, frame_of_rows, is_sound, labels_of
 from flexcalc.storage import JSON
 from flexcalc.store import Store
@@ -252,7 +249,7 @@ class TrainedModel(Result):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
-class Training(TrainedModel):
+class Training(TrainedModel, ActsAsModel):
     """Models of one or several families, trained on the same split of a dataset.
 
     The figures are those of the first model, and the training can be used in its place: called
@@ -353,40 +350,6 @@ class Training(TrainedModel):
     def potential(self) -> TrainedPotential:
         """The first model."""
         return self.model
-
-    @property
-    def numbers(self) -> np.ndarray:
-        """Atomic numbers (atoms,) of the molecule."""
-        return self.model.numbers
-
-    @property
-    def facts(self) -> ModelFacts:
-        """The facts of the first model; see `TrainedPotential`."""
-        return self.model.facts
-
-    def __call__(self, positions: ArrayLike) -> Evaluation:
-        """Evaluate a batch (batch, atoms, 3) in angstrom with the first model."""
-        return self.model(positions)
-
-    def evaluate(self, positions: np.ndarray) -> Evaluation:
-        """Evaluate positions that have been checked with the first model."""
-        return self.model.evaluate(positions)
-
-    def distance(self, positions: np.ndarray) -> np.ndarray | None:
-        """See `CheckedPotential.distance`."""
-        return self.model.distance(positions)
-
-    def content(self) -> ModelContent:
-        """What the folder of the first model holds."""
-        return self.model.content()
-
-    def save(self, folder: Path | str, *, overwrite: bool = False) -> None:
-        """Write the first model as a folder; see `TrainedPotential.save`."""
-        self.model.save(Path(folder), overwrite=overwrite)
-
-    def sha256(self) -> str:
-        """See `TrainedPotential.sha256`."""
-        return self.model.sha256()
 
 
 TrainedPotential.register(Training)

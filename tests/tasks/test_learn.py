@@ -252,3 +252,14 @@ def test_one_minimum_has_no_bands(ethanol):
     model = Doubtful(ethanol.numbers)
     found = explore_bands(job, model, one, Store(), np.random.default_rng(0))
     assert (len(found), found.tags[DEVIATION].shape) == (0, (0,))
+
+
+def test_the_learned_model_knows_its_frames_its_domain_and_can_be_saved(whole, tmp_path):
+    _, found = whole
+    judged = fx.evaluate(found, found.dataset, progress=False)
+    assert judged.trained_on == len(found.dataset)
+    assert found.domain is not None
+    assert found.distance(found.dataset.positions[:2]) is not None
+    found.save(tmp_path / "m.flex")
+    found.save(tmp_path / "m.flex", overwrite=True)
+    assert fx.load(tmp_path / "m.flex").sha256() == found.sha256()

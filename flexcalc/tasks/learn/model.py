@@ -8,10 +8,12 @@ from flexcalc.models.bonding import with_bonding
 from flexcalc.models.delta import DeltaModel
 from flexcalc.models.facts import ModelFacts
 from flexcalc.models.family import Family, TrainedPotential
+from flexcalc.models.frames import with_frames
 from flexcalc.store import Store
 from flexcalc.tasks.baseline import subtract
 from flexcalc.tasks.learn.job import LearnJob
 from flexcalc.tasks.train import training_warnings
+from flexcalc.training.calibration import with_domain
 from flexcalc.training.checkpoints import Checkpoints
 from flexcalc.training.committee import fit_committee
 from flexcalc.training.tuning import Sets, fit_best
@@ -48,6 +50,7 @@ def fit_model(
             progress,
             steps.within("committee"),
         )
+        with_domain(above, train, validation, rng)
     model: TrainedPotential = above
     if job.baseline is not None:
         facts: ModelFacts = {
@@ -56,4 +59,6 @@ def fit_model(
             **job.baseline.facts,
         }
         model = DeltaModel(job.baseline.potential, above, facts)
-    return with_bonding(model, sets.train), family
+    with_bonding(model, sets.train)
+    with_frames(model, sets.train, sets.validation)
+    return model, family
