@@ -344,8 +344,6 @@ class Training(TrainedModel, ActsAsModel):
             raise InputError(f"rows: expected one of {known}, found {rows!r}")
         return frame_of_rows([TrainedModel.to_dict(fit) for fit in self.fits])
 
-    # As the first potential
-
     @property
     def potential(self) -> TrainedPotential:
         """The first model."""
