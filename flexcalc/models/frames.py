@@ -84,8 +84,8 @@ class Use:
     validation: np.ndarray
 
 
-def use_of(potential: Potential, positions: np.ndarray) -> Use | None:
-    """What frames (frames, atoms, 3) in angstrom were to a model; None where it is not known.
+def use_of(potential: Potential, prints: np.ndarray) -> Use | None:
+    """What frames of these fingerprints (frames, 8) were to a model; None where it is not known.
 
     Raises:
         FileFormatError: see `used_frames`.
@@ -93,6 +93,6 @@ def use_of(potential: Potential, positions: np.ndarray) -> Use | None:
     used = used_frames(potential)
     if used is None:
         return None
-    prints, within = fingerprints(potential.numbers, positions), tolerance(potential.numbers)
+    within = tolerance(potential.numbers)
     training, validation = (known(prints, others, within) for others in used)
     return Use(training, validation & ~training)

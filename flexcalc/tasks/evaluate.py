@@ -13,7 +13,7 @@ from flexcalc.domain import Domain, domain_of
 from flexcalc.errors import FileFormatError, InputError
 from flexcalc.files.frames import is_tag
 from flexcalc.geometry import Coordinate
-from flexcalc.geometry.fingerprint import count_repeated
+from flexcalc.geometry.fingerprint import fingerprints, first_alike, repeats, tolerance
 from flexcalc.geometry.named import LINEAR_DEGREES
 from flexcalc.models.frames import Use, use_of
 from flexcalc.potential import Evaluation, distances_of, in_batches
@@ -65,11 +65,9 @@ def evaluate(options: Evaluate, store: Store) -> Errors:
         ordered(potential, data, source, options.map_atoms, most=True) for potential in potentials
     ]
     check_not_its_own(data, source, options.models, potentials)
-    uses = [
-        use_of(potential, fitting.data.positions)
-        for potential, fitting in zip(potentials, fittings, strict=True)
-    ]
-    repeated = count_repeated(data.numbers, data.positions)
+    prints = fingerprints(data.numbers, data.positions)
+    uses = [use_of(potential, prints) for potential in potentials]
+    repeated = repeats(first_alike(prints, tolerance(data.numbers)))
     found = store.begin(options)
     if found is not None:
         return Errors.from_dict(found, store)
