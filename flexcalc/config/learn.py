@@ -55,9 +55,15 @@ class Learn(RunsOnWorkers, OpensPotentials):
     """Maximum number of conformers of a smiles: start, lowest energy first."""
     temperatures_K: tuple[Positive, ...] = (300.0, 500.0, 800.0)
     """Temperatures of the exploration, in kelvin, distributed over the replicas in turn."""
+    coordinate: tuple[str, ...] = ()
+    """Coordinates that replicas are driven along besides the rotatable dihedrals, such as
+    'dihedral 3 4 6 7' of a double bond."""
     replicas: Batch = 24
-    """Number of replicas of the exploration; every second one starts with its rotatable bonds
-    turned at random."""
+    """Number of replicas of the exploration. A third starts with its rotatable bonds turned at
+    random, another third is driven to random values of rotatable dihedrals and coordinates."""
+    max_energy_kcal_mol: Positive = 20.0
+    """Energy above the lowest labelled geometry, thermal motion not counted, up to which geometries
+    are labelled; to be raised for barriers above it."""
     time_ps: Picoseconds = 2.0
     """Length of the exploration of a round, in picoseconds."""
     timestep_fs: Timestep = 0.5

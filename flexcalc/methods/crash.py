@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Protocol
 
 import numpy as np
 from numpy.random import Generator
@@ -30,7 +30,7 @@ from flexcalc.fields import (
     Timestep,
 )
 from flexcalc.geometry.graph import covalent_lengths
-from flexcalc.methods.dynamics import NVE, DynamicsState, Integrator, Langevin
+from flexcalc.methods.dynamics import NVE, DynamicsState, Langevin
 from flexcalc.methods.guard import DistanceGuard
 from flexcalc.potential import Evaluation, Potential
 
@@ -126,6 +126,16 @@ class Replicas(NamedTuple):
     temperature_K: np.ndarray
     start: np.ndarray
     positions: np.ndarray
+
+
+class Moves(Protocol):
+    """What moves replicas; see `Integrator`."""
+
+    def init(
+        self, potential: Potential, positions: np.ndarray, rng: Generator
+    ) -> DynamicsState: ...
+
+    def step(self, potential: Potential, state: DynamicsState, rng: Generator) -> DynamicsState: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -294,7 +304,7 @@ class Crash:
             raise error
         return found
 
-    def _dynamics(self, who: np.ndarray, step: int) -> Integrator:
+    def _dynamics(self, who: np.ndarray, step: int) -> Moves:
         """The dynamics of replicas (rows,) in the step after `step` steps."""
         if step >= self.test.steps:
             return NVE(timestep_fs=self.test.timestep_fs, rigid_motion="free")

@@ -88,7 +88,7 @@ class Springs(CheckedPotential):
     Args:
         numbers: (atoms,) atomic numbers.
         lines: of the d coordinates.
-        centres: (batch, d) of the restraints.
+        centres: (batch, d) of the restraints; not-a-number where a row has none.
     """
 
     def __init__(self, numbers: np.ndarray, lines: Sequence[Line], centres: np.ndarray):
@@ -105,7 +105,7 @@ class Springs(CheckedPotential):
         energies, forces = np.zeros(len(positions)), np.zeros(positions.shape)
         for n, line in enumerate(self.lines):
             values, gradients = line.coordinate.measure(positions)
-            gaps = line.gaps(values, self.centres[:, n])
+            gaps = np.nan_to_num(line.gaps(values, self.centres[:, n]))
             energies += line.kappa / 2 * gaps**2
             forces -= (line.kappa * gaps)[:, None, None] * gradients
         return Evaluation(energies, forces)

@@ -28,9 +28,9 @@ from flexcalc.results.coverage import DISTANCES, Coverage, expected_error, left_
 from flexcalc.storage import read_file
 from flexcalc.store import Store
 
-LEAST_STEPS = 20
-"""Minimum number of steps between two records of distances: with sGDML a distance costs about a
-quarter of an evaluation, so that records cost at most about 1 % of a run."""
+LEAST_STEPS = 50
+"""Minimum number of steps between two records of distances: with sGDML a distance and its line cost
+about half an evaluation of one geometry, so that records cost about 1 % of a run."""
 
 CONFIRMED_KCAL_MOL = 1.0
 """Error up to which a reference confirms an energy difference: chemical accuracy."""

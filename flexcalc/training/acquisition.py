@@ -1,23 +1,22 @@
-"""Choice of the geometries to label next: uncertain, and different from each other."""
+"""Choice of the geometries to label next: uncertain, different from each other, and typical."""
 
 from __future__ import annotations
 
 import numpy as np
 
-POOL = 5
-"""Candidates for each geometry that is chosen: the most uncertain ones."""
-
 
 def choose_batch(
     features: np.ndarray, uncertainties: np.ndarray, known: np.ndarray, count: int
 ) -> np.ndarray:
-    """Choose candidates that are uncertain and far from each other and from known points.
+    """Choose candidates that stand for many others that are uncertain and far from known points.
 
-    The most uncertain candidates make a pool, from which the one farthest from all known and
-    chosen points is taken repeatedly (maximum-distance selection).
+    Candidates form clusters around the nearest known or chosen point. From the cluster with the
+    largest sum of squared distances, each times the squared uncertainty, the candidate with the
+    largest term is taken, repeatedly (largest-cluster maximum-distance selection). So a region that
+    dynamics visits often is chosen from more often than one that it visits once.
 
     Source: Holzmueller, Zaverkin, Kaestner and Steinwart, J. Mach. Learn. Res. 24, 164 (2023),
-    arXiv:2203.09410.
+    arXiv:2203.09410; there without uncertainties.
 
     Args:
         features: (candidates, size).
@@ -28,22 +27,28 @@ def choose_batch(
     Returns:
         Indices (chosen,) in the order in which they were chosen.
     """
-    order = np.argsort(-uncertainties, kind="stable")
-    pool = order[: POOL * count]
-    nearest = np.full(len(pool), np.inf)
-    for point in known:
-        nearest = np.minimum(nearest, _squares(features[pool], point))
+    weights = uncertainties**2
+    nearest = np.full(len(features), np.inf)
+    owner = np.zeros(len(features), dtype=int)
+
+    def divide(number: int, point: np.ndarray) -> None:
+        """Give candidates that a point is nearest to its cluster."""
+        apart = features - point
+        squares = np.einsum("rs,rs->r", apart, apart)
+        owner[squares < nearest] = number
+        np.minimum(nearest, squares, out=nearest)
+
+    for number, point in enumerate(known):
+        divide(number, point)
+    free = np.ones(len(features), dtype=bool)
     taken: list[int] = []
-    while len(taken) < min(count, len(pool)):
+    while len(taken) < min(count, len(features)):
         # With nothing known the most uncertain candidate comes first.
-        best = int(np.argmax(nearest))
+        terms = weights * np.where(np.isfinite(nearest), nearest, 1.0)
+        sizes = np.bincount(owner, terms * free)
+        members = free & (owner == sizes.argmax())
+        best = int(np.argmax(np.where(members if members.any() else free, terms, -1.0)))
         taken.append(best)
-        nearest = np.minimum(nearest, _squares(features[pool], features[pool[best]]))
-        nearest[taken] = -1.0
-    return pool[taken]
-
-
-def _squares(features: np.ndarray, point: np.ndarray) -> np.ndarray:
-    """Squared distances (rows,) of features (rows, size) from a point (size,)."""
-    apart = features - point
-    return np.einsum("rs,rs->r", apart, apart)
+        free[best] = False
+        divide(len(known) + len(taken), features[best])
+    return np.array(taken, dtype=int)

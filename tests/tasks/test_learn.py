@@ -13,12 +13,13 @@ from ase.calculators.emt import EMT
 
 import flexcalc as fx
 from flexcalc.dataset import Dataset
-from flexcalc.errors import InputError
+from flexcalc.errors import FlexcalcError, InputError
+from flexcalc.geometry import Coordinate
 from flexcalc.geometry.torsions import torsions
 from flexcalc.potential import CheckedPotential
 from flexcalc.results.learning import Learning, LearnRound, verdict_of
 from flexcalc.store import Store
-from flexcalc.tasks.learn import bands
+from flexcalc.tasks.learn import bands, exploration
 from flexcalc.tasks.learn.bands import distinct_minima, explore_bands
 from flexcalc.tasks.learn.exploration import DEVIATION
 from flexcalc.tasks.learn.job import PURPOSE, RANDOM
@@ -263,3 +264,60 @@ def test_the_learned_model_knows_its_frames_its_domain_and_can_be_saved(whole, t
     found.save(tmp_path / "m.flex")
     found.save(tmp_path / "m.flex", overwrite=True)
     assert fx.load(tmp_path / "m.flex").sha256() == found.sha256()
+
+
+def test_driven_replicas_reach_their_targets_and_are_not_counted_in_the_verdict(tmp_path):
+    found = fx.learn(
+        molecule("CH3CH2OH"),
+        **SHORT | {"budget": 20, "first": 14, "batch": 6, "replicas": 12, "time_ps": 0.4},
+        force_target_kcal_mol_A=1e3,
+        coordinate=("angle 0 1 2",),
+        output=tmp_path / "run",
+    )
+    (row,) = found.rounds
+    assert sum(row.replicas_by_temperature) == 8  # every third of 12 is driven
+    assert row.complete_replicas + row.unsure_replicas + row.failed_replicas == 12
+
+
+def test_a_drive_pulls_in_the_first_half_and_holds_in_the_second(rng):
+    place = molecule("CH3CH2OH")
+    hydroxyl = Coordinate("dihedral", torsions(place.numbers, place.positions)[0].atoms)
+    (line,) = exploration.driven_lines([hydroxyl], place.positions[None])
+    known = np.repeat(place.positions[None], 4, axis=0)
+    starts = known[:3].copy()
+    drive = exploration.drive_of((), (line,), known, starts, np.array([1]), rng)
+    assert np.isnan(drive.targets[[0, 2]]).all()
+    target, begun = drive.targets[1, 0], hydroxyl.values(known[:1])[0]
+    who = np.array([0, 1])
+    middle = begun + (target - begun - 360 * np.round((target - begun) / 360)) / 2
+    for share, centre in ((0.0, begun), (0.25, middle), (0.5, target), (1.0, target)):
+        springs = drive.springs(place.numbers, who, share)
+        away = (springs.centres[1, 0] - centre + 180) % 360 - 180
+        assert away == pytest.approx(0, abs=1e-9)
+        assert np.isnan(springs.centres[0, 0])
+    found = springs(starts[:2])
+    assert (found.energies[0], np.abs(found.forces[0]).max()) == (0, 0)
+    assert found.energies[1] == pytest.approx(line.kappa / 2 * line.gaps(begun, target) ** 2)
+
+
+def test_targets_of_a_coordinate_that_is_no_dihedral_go_a_little_beyond_what_is_known(rng):
+    known = np.repeat(molecule("CH3CH2OH").positions[None], 3, axis=0)
+    known[1, 0] += 0.2
+    bond = Coordinate("distance", (0, 1))
+    values = bond.values(known)
+    (line,) = exploration.driven_lines([bond], known)
+    low, high = line.centres
+    assert low < values.min()
+    assert values.max() < high
+    assert high - low < np.ptp(values) + 0.4
+
+
+@pytest.mark.parametrize(
+    ("texts", "said"), [(("dihedral 0 1 2 9",), "atom 9"), (("distance 0 1",) * 2, "twice")]
+)
+def test_a_coordinate_that_cannot_be_used_is_refused_before_anything_is_written(
+    tmp_path, texts, said
+):
+    with pytest.raises(FlexcalcError, match=said):
+        fx.learn(water(), **SHORT, coordinate=texts, output=tmp_path / "run")
+    assert not (tmp_path / "run").exists()

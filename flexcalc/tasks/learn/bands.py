@@ -33,7 +33,7 @@ def explore_bands(
     """Inner images of bands between minima of a model, with the tag deviation_rms_eV_A.
 
     Minima are relaxed from labelled frames; bands join those that are closest in energy order, each
-    with the next ones. A band along which atoms meet is left out.
+    with the next ones. Images in which atoms meet, or that are too high, are left out.
 
     Args:
         job: of the learning.
@@ -45,7 +45,8 @@ def explore_bands(
     found = store.get(BANDS)
     if found is not None:
         return found
-    frames = rng.choice(len(known), min(CANDIDATES, len(known)), replace=False)
+    low = job.low(known)
+    frames = rng.choice(low, min(CANDIDATES, len(low)), replace=False)
     with store.bar("bands") as progress:
         minima = distinct_minima(job.numbers, model, known.positions[frames])
         pairs = _pairs(len(minima), rng)
@@ -55,7 +56,11 @@ def explore_bands(
             images.append(_band(job.numbers, model, minima[one], minima[other], rng))
     positions = np.concatenate(images)
     kept = positions[_whole(job.numbers, positions)]
-    deviation = deviation_of(model(kept)) if len(kept) else np.zeros(0)
+    deviation = np.zeros(0)
+    if len(kept):
+        found = model(kept)
+        low = found.energies <= known.labels()[0].min() + job.ceiling_eV(0.0)
+        kept, deviation = kept[low], deviation_of(found)[low]
     data = Dataset(job.numbers, kept, tags={DEVIATION: deviation})
     if len(data):
         store.put(BANDS, data)

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.random import Generator
 
 from flexcalc.dataset import Dataset
+from flexcalc.geometry import Coordinate
 from flexcalc.geometry.torsions import Torsion
 from flexcalc.methods.crash import KINDS, CrashState, CrashTest, Replicas
-from flexcalc.methods.exploration import UNSURE, Exploration, deviation_of
+from flexcalc.methods.exploration import UNSURE, Drive, Exploration, deviation_of
 from flexcalc.methods.guard import DistanceGuard
 from flexcalc.methods.iterate import Checkpoint, Recorder, Setup, run
 from flexcalc.methods.sampling import Place, Thermal, sample_dynamics
+from flexcalc.methods.umbrella import SPACINGS, Line
 from flexcalc.potential import Potential
 from flexcalc.progress import Progress
 from flexcalc.store import Store
 from flexcalc.tasks.learn.job import LearnJob
+from flexcalc.training.acquisition import choose_batch
 from flexcalc.training.clusters import pair_distances
-from flexcalc.training.selection import choose
+from flexcalc.units import KB
 
 EXPLORED = "explored.xyz"
-DEVIATION = "deviation_rms_eV_A"
+DEVIATION, ENERGY = "deviation_rms_eV_A", "model_energy_eV"
 HOT_K = 600.0
 """Temperature of the first sampling, in kelvin."""
 PER_POINT = 5
@@ -32,14 +35,24 @@ FRAMES_PER_REPLICA = 40
 """Frames of each replica that are recorded."""
 MIN_CONTACT = 0.6
 """Distance of two atoms in sums of covalent radii at which they meet."""
+EARLY = 0.1
+"""Share of the exploration in which a replica is still near its start, which is labelled."""
 ATTEMPTS = 50
 """Attempts to turn rotatable bonds without a close contact."""
+FREE, TURNED, DRIVEN = 0, 1, 2
+"""Kinds of replicas, a third each."""
+HELD_AT_K = 500.0
+"""Temperature in kelvin at which a replica that is held spreads by a third of two spacings of
+umbrella sampling, such as 10 degrees of a dihedral."""
+WIDTHS, WIDER = 10, 2
+"""Widths of the range of a coordinate without a default spacing, and widths that targets go beyond
+the range of the known frames."""
 
 
 def first_geometries(job: LearnJob, starts: Dataset, store: Store) -> Dataset:
     """The starts, geometries with turned bonds, and hot dynamics from both on the sampler.
 
-    They are as different from each other as can be (farthest-point selection).
+    They are different from each other (see `choose_batch`).
     """
     options, rng = job.options, np.random.default_rng([job.options.seed, 0])
     bonds = list(job.rotors(starts))
@@ -52,9 +65,10 @@ def first_geometries(job: LearnJob, starts: Dataset, store: Store) -> Dataset:
         sampled = sample_dynamics(
             how, job.sampler, origins, rng, Place(store, "sampling", progress)
         )
-    pool = Dataset(job.numbers, np.concatenate([starts.positions, sampled.positions]))
-    chosen = choose("farthest", pool, min(options.first, len(pool)), rng)
-    return Dataset(job.numbers, pool.positions[chosen])
+    pool = np.concatenate([starts.positions, sampled.positions])
+    alike = np.ones(len(pool))
+    chosen = choose_batch(features(pool), alike, features(pool[:0]), options.first)
+    return Dataset(job.numbers, pool[chosen])
 
 
 def turn(
@@ -84,17 +98,19 @@ class Explored:
         frames: (frames, atoms, 3) with the tags deviation_rms_eV_A, temperature_K and replica.
         ends: (replicas,) of text, why a replica ended early; empty for a complete one.
         temperatures_K: (replicas,).
+        driven: (replicas,) whether they were driven along coordinates.
     """
 
     frames: Dataset
     ends: tuple[str, ...]
     temperatures_K: np.ndarray
+    driven: np.ndarray
 
 
 def explore(
     job: LearnJob, model: Potential, known: Dataset, bound_eV_A: float, store: Store, rng: Generator
 ) -> Explored:
-    """Run replicas on the model from known geometries, and from such with turned bonds.
+    """Run replicas on the model: from known geometries, from such with turned bonds, and driven.
 
     Args:
         job: of the learning.
@@ -112,15 +128,28 @@ def explore(
         timestep_fs=options.timestep_fs,
         nve_ps=0.0,
     )
-    bonds = list(job.rotors(known))
-    starts = known.positions[rng.choice(len(known), options.replicas)]
-    if bonds:
-        turned = [turn(job.numbers, known.positions, bonds, rng) for _ in starts[1::2]]
-        starts[1::2] = np.reshape(turned, starts[1::2].shape)
     who = np.arange(options.replicas)
-    kelvin = np.array(options.temperatures_K)[who % len(options.temperatures_K)]
+    heat, kind = who % len(options.temperatures_K), who // len(options.temperatures_K) % 3
+    kelvin = np.array(options.temperatures_K)[heat]
+    low = known[job.low(known)].positions
+    starts = low[rng.choice(len(low), options.replicas)]
+    bonds = list(job.rotors(known))
+    if bonds:
+        for row in np.flatnonzero(kind == TURNED):
+            starts[row] = turn(job.numbers, low, bonds, rng)
+    named, turning = (
+        driven_lines(some, known.positions) for some in (job.coordinates, job.turning(known))
+    )
+    drive = None
+    if named or turning:
+        rows = np.flatnonzero(kind == DRIVEN)
+        drive = drive_of(named, turning, low, starts, rows, rng)
     method = Exploration(
-        test, job.numbers, Replicas(who, kelvin, who, starts), max_deviation_eV_A=bound_eV_A
+        test,
+        job.numbers,
+        Replicas(who, kelvin, who, starts),
+        max_deviation_eV_A=bound_eV_A,
+        drive=drive,
     )
     every = max(1, test.steps // FRAMES_PER_REPLICA)
     recorder = Recorder(store.frames(EXPLORED), every, _frames_of(method))
@@ -134,7 +163,72 @@ def explore(
             observers=[_watcher(method, progress)],
         )
     ends = tuple(_end(int(kind)) for kind in state.kind)
-    return Explored(store.get(EXPLORED), ends, kelvin)
+    driven = np.zeros(len(who), bool) if drive is None else np.isfinite(drive.targets).any(axis=1)
+    frames = store.get(EXPLORED)
+    return Explored(frames[_of_interest(job, frames, known)], ends, kelvin, driven)
+
+
+def _of_interest(job: LearnJob, frames: Dataset, known: Dataset) -> np.ndarray:
+    """Rows of explored frames that are worth a label: neither near their start nor too high."""
+    tags = frames.tags
+    high = tags[ENERGY] > known.labels()[0].min() + job.ceiling_eV(tags["temperature_K"])
+    early = tags["time_ps"] < EARLY * job.options.time_ps
+    rows = np.flatnonzero(~high & ~early)
+    return rows if len(rows) else np.flatnonzero(~high) if not high.all() else np.arange(len(high))
+
+
+def driven_lines(coordinates: Sequence[Coordinate], positions: np.ndarray) -> tuple[Line, ...]:
+    """Coordinates that replicas can be driven along, with force constants and ranges of targets.
+
+    The range is the whole circle of a dihedral, and a little more than that of the known frames
+    (frames, atoms, 3) of another coordinate, so that it grows from round to round.
+    """
+    lines = []
+    for coordinate in coordinates:
+        values = coordinate.values(positions)
+        low, high = float(values.min()), float(values.max())
+        width = SPACINGS.get(coordinate.kind, (high - low) / WIDTHS) / 1.5
+        if coordinate.periodic:
+            low, high = -180.0, 180.0
+        else:
+            low, high = low - WIDER * width, high + WIDER * width
+        if width > 0:
+            kappa = KB * HELD_AT_K / width**2
+            lines.append(Line(coordinate, np.array([low, high]), kappa, coordinate.periodic))
+    return tuple(lines)
+
+
+def drive_of(
+    named: tuple[Line, ...],
+    turning: tuple[Line, ...],
+    known: np.ndarray,
+    starts: np.ndarray,
+    rows: np.ndarray,
+    rng: Generator,
+) -> Drive:
+    """Targets of driven replicas, each along one or two coordinates; their starts are changed.
+
+    Args:
+        named: coordinates that the user names; each replica is driven along one of them.
+        turning: rotatable dihedrals; it is driven along one of them too, or two without the others.
+        known: (frames, atoms, 3) of labelled frames; the one nearest to the targets is the start.
+        starts: (replicas, atoms, 3), those of the driven rows are replaced.
+        rows: (driven,) of int.
+        rng: draws coordinates and targets.
+    """
+    lines = (*named, *turning)
+    values = np.stack([line.coordinate.values(known) for line in lines], axis=1)
+    targets = np.full((len(starts), len(lines)), np.nan)
+    for row in rows:
+        first, others = rng.permutation(len(named)), rng.permutation(len(turning))
+        along = np.concatenate([first[:1], len(named) + others])[:2]
+        apart = np.zeros(len(known))
+        for n in along:
+            targets[row, n] = rng.uniform(*lines[n].centres)
+            apart += lines[n].kappa * lines[n].gaps(values[:, n], targets[row, n]) ** 2
+        starts[row] = known[apart.argmin()]
+    begun = np.stack([line.coordinate.values(starts) for line in lines], axis=1)
+    return Drive(lines, begun, targets)
 
 
 def features(positions: np.ndarray) -> np.ndarray:
@@ -149,7 +243,9 @@ def _frames_of(method: Exploration) -> Callable[[CrashState], Dataset]:
         tags = {
             "replica": state.alive,
             "temperature_K": replicas.temperature_K[state.alive],
+            "time_ps": np.full(len(state.alive), state.step * method.test.timestep_fs / 1000),
             DEVIATION: deviation_of(state.moving.evaluation),
+            ENERGY: method.energies(state),
         }
         return Dataset(numbers, state.moving.positions, tags=tags)
 

@@ -10,6 +10,7 @@ from flexcalc.config import Label, Learn
 from flexcalc.dataset import Dataset
 from flexcalc.errors import InputError
 from flexcalc.fields import PotentialLike
+from flexcalc.geometry import Coordinate
 from flexcalc.geometry.torsions import Torsion, torsions
 from flexcalc.labelling.pool import sendable
 from flexcalc.methods.sampling import AsIs
@@ -21,10 +22,14 @@ from flexcalc.store import Store
 from flexcalc.tasks.baseline import Baseline, open_baseline
 from flexcalc.tasks.label import default_sampler, label
 from flexcalc.tasks.molecule import common_masses, following
+from flexcalc.tasks.motion import biased_coordinates
 from flexcalc.tasks.starts import Start, frames_of, read_starts, start_geometries
+from flexcalc.units import KB, KCAL_MOL
 
 PURPOSE, UNSURE, BAND, RANDOM, FIRST = "purpose", "unsure", "band", "random", "first"
 """The tag of a labelled frame that says why it was chosen, and its values."""
+SPREADS = 3.0
+"""Standard deviations of the thermal energy that count as thermal motion."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +43,7 @@ class LearnJob:
         sampler: potential that the first geometries are sampled on.
         sampler_name: its address, or the class of one that was given as an object.
         baseline: potential that the model is added to, or None.
+        coordinates: that the user wants replicas driven along.
     """
 
     options: Learn
@@ -46,6 +52,7 @@ class LearnJob:
     sampler: Potential
     sampler_name: str
     baseline: Baseline | None
+    coordinates: list[Coordinate]
 
     @property
     def numbers(self) -> np.ndarray:
@@ -56,6 +63,23 @@ class LearnJob:
     def level(self) -> str:
         """Name of the reference."""
         return name_of(self.options.reference)
+
+    def ceiling_eV(self, temperature_K: np.ndarray | float) -> np.ndarray:
+        """Energy above the lowest label up to which geometries at a temperature are of interest.
+
+        To the option is added the mean potential energy of harmonic vibrations, and `SPREADS` of
+        its standard deviations.
+        """
+        modes = max(3 * len(self.numbers) - 6, 1) / 2
+        thermal = (modes + SPREADS * np.sqrt(modes)) * KB * np.asarray(temperature_K)
+        return self.options.max_energy_kcal_mol * KCAL_MOL + thermal
+
+    def low(self, known: Dataset) -> np.ndarray:
+        """Rows of labelled frames to start from: those that are not too high."""
+        energies = known.labels()[0]
+        return np.flatnonzero(
+            energies <= energies.min() + self.ceiling_eV(max(self.options.temperatures_K))
+        )
 
     def labelling(self, starts: Dataset | None = None) -> Label:
         """Options that label geometries as they are, or those of the starts themselves."""
@@ -82,6 +106,11 @@ class LearnJob:
     def rotors(self, known: Dataset) -> list[Torsion]:
         """Rotatable bonds of the molecule."""
         return torsions(self.numbers, known.positions[0])
+
+    def turning(self, known: Dataset) -> list[Coordinate]:
+        """Rotatable dihedrals that the user does not name."""
+        found = [Coordinate("dihedral", bond.atoms) for bond in self.rotors(known)]
+        return [one for one in found if one not in self.coordinates]
 
     def labels(self, geometries: Dataset, store: Store) -> Dataset:
         """Geometries with labels of the reference and their tags; those without one are left out.
@@ -131,5 +160,8 @@ def prepared(options: Learn) -> LearnJob:
     baseline = open_baseline(options.baseline, numbers, options.trust)
     if baseline is not None:
         check_baseline(baseline.potential, baseline.facts["baseline"])
+    coordinates = biased_coordinates(options.coordinate, trust=options.trust)
+    for one in coordinates:
+        one.check(len(numbers))
     options.worker_options.check()
-    return LearnJob(options, reference, starts, sampler, name_of(chosen), baseline)
+    return LearnJob(options, reference, starts, sampler, name_of(chosen), baseline, coordinates)

@@ -32,8 +32,9 @@ from flexcalc.training.tuning import Sets
 from flexcalc.units import KCAL_MOL
 
 CHOSEN, ROW, FAMILY = "chosen.xyz", "round.json", "family.json"
-STOP_AT = 5.0
-"""Multiple of the force target; a replica ends where the expected error exceeds it."""
+STOP_AT, STOP_AT_TYPICAL = 5.0, 3.0
+"""A replica ends where the expected error exceeds this multiple of the force target, and the
+deviation that multiple of the one on the validation frames: early models are unsure everywhere."""
 
 
 def round_name(number: int) -> str:
@@ -173,8 +174,13 @@ class _Loop:
     ) -> Explored:
         scale = self.rows[-1].error_over_deviation if self.rows else 1.0
         bound = STOP_AT * np.sqrt(3) * self.options.force_target_kcal_mol_A * KCAL_MOL
+        bound /= max(scale, 0.1)
+        validation = labelled.sets.validation
+        if validation is not None and len(validation):
+            typical = _rms(deviation_of(model(validation.positions)))
+            bound = max(bound, STOP_AT_TYPICAL * typical)
         rng = np.random.default_rng([self.options.seed, number, 3])
-        return explore(self.job, model, labelled.data, bound / max(scale, 0.1), part, rng)
+        return explore(self.job, model, labelled.data, bound, part, rng)
 
     def _chosen(
         self, number: int, explored: Explored, bands: Dataset, labelled: _Labelled
@@ -274,9 +280,10 @@ class _Loop:
 
 
 def _by_temperature(explored: Explored) -> dict[str, Any]:
-    """Replicas at each temperature, and the complete ones, as a round has them."""
-    kelvin, which = np.unique(explored.temperatures_K, return_inverse=True)
-    complete = [not end for end in explored.ends]
+    """Replicas that are not driven at each temperature, and the complete ones of them."""
+    free = np.flatnonzero(~explored.driven)
+    kelvin, which = np.unique(explored.temperatures_K[free], return_inverse=True)
+    complete = [not explored.ends[replica] for replica in free]
     return {
         "temperatures_K": tuple(kelvin.tolist()),
         "replicas_by_temperature": tuple(np.bincount(which).tolist()),
