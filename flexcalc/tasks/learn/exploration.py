@@ -17,12 +17,12 @@ from flexcalc.methods.iterate import Checkpoint, Recorder, Setup, run
 from flexcalc.methods.sampling import Place, Thermal, sample_dynamics
 from flexcalc.potential import Potential
 from flexcalc.progress import Progress
+from flexcalc.results.learning import EXPLORED
 from flexcalc.store import Store
 from flexcalc.tasks.learn.job import LearnJob
 from flexcalc.training.clusters import pair_distances
 from flexcalc.training.selection import choose
 
-EXPLORED = "explored.xyz"
 DEVIATION = "deviation_rms_eV_A"
 HOT_K = 600.0
 """Temperature of the first sampling, in kelvin."""

@@ -23,9 +23,6 @@ from flexcalc.tasks.label import default_sampler, label
 from flexcalc.tasks.molecule import common_masses, following
 from flexcalc.tasks.starts import Start, frames_of, read_starts, start_geometries
 
-PURPOSE, UNSURE, BAND, RANDOM, FIRST = "purpose", "unsure", "band", "random", "first"
-"""The tag of a labelled frame that says why it was chosen, and its values."""
-
 
 @dataclass(frozen=True, eq=False)
 class LearnJob:
