@@ -13,8 +13,8 @@ from flexcalc.analysis.calibration import (
 def test_the_scale_is_the_median_ratio_of_the_latest_three_rounds():
     rounds = np.array([1, 1, 2, 2, 3, 4, 4])
     deviations = np.array([1.0, 1.0, 2.0, 1.0, 4.0, 0.5, 1.0])
-    errors = np.array([90.0, 90.0, 3.0, 2.5, 4.0, 1.0, 1e4])
-    # Ratios of rounds 2 to 4: 1, 1.5, 2, 2.5 and an outlier.
+    errors = np.array([90.0, 90.0, 1.0, 0.6, 8.0, 1.5, 1e4])
+    # Ratios of rounds 2 to 4: 0.5, 0.6, 2, 3 and an outlier.
     assert deviation_scale(rounds, deviations, errors) == 2.0
 
 
