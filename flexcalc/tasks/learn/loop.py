@@ -62,7 +62,8 @@ def learn(options: Learn, store: Store) -> Learning:
     """Learn a force field; a second call resumes it.
 
     Each round has a part `round-N` of the store with its model, exploration and labels. All
-    labels are in labels.xyz, the rounds in rounds.json, the final model in model.flex.
+    labels are in labels.xyz, the rounds in rounds.json, predicted and true errors in
+    calibration.json, the final model in model.flex.
 
     Raises:
         InputError: a start, the reference or the family cannot be used; nothing is written.
