@@ -2,23 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast, get_args
 
 import numpy as np
 
+from flexcalc.analysis.dihedrals import DihedralMap
 from flexcalc.dataset import Dataset
-from flexcalc.display import figures
+from flexcalc.display import figures, learning
 from flexcalc.display.drawing import Drawing
+from flexcalc.errors import InputError
 from flexcalc.models.family import TrainedPotential
 from flexcalc.registry import load
 from flexcalc.results.as_model import ActsAsModel
-from flexcalc.results.base import Result, figure, frame_of_rows
+from flexcalc.results.base import Result, figure, frame_of_rows, part
+from flexcalc.results.calibration import (
+    BAND,
+    CALIBRATION,
+    FIRST,
+    PURPOSE,
+    RANDOM,
+    UNSURE,
+    Calibration,
+    JudgedFrame,
+    calibration_drawing,
+)
 from flexcalc.results.rows import Row
 
-MODEL, LABELS, ROUNDS = "model.flex", "labels.xyz", "rounds.json"
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MODEL, LABELS, ROUNDS, EXPLORED = "model.flex", "labels.xyz", "rounds.json", "explored.xyz"
+Quantity = Literal["errors", "calibration", "dihedrals"]
+Table = Literal["rounds", "frames"]
+
+
+def round_name(number: int) -> str:
+    """The part of a store that holds a round."""
+    return f"round-{number}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,9 +71,9 @@ class LearnRound(Row):
     unsure_force_rmse_kcal_mol_A: float | None
     """On the frames that were chosen because the model was unsure, in kcal/mol/angstrom."""
     error_over_deviation: float
-    """Force error over the committee's deviation: the scale of the uncertainty."""
+    """Median over the frames of the round of force error over the committee's deviation."""
     rank_correlation: float | None
-    """Spearman's correlation of deviation and force error over the frames of the round."""
+    """Spearman's correlation of predicted and true force error over the frames of the round."""
     complete_replicas: int
     """Replicas of the exploration that reached its end."""
     unsure_replicas: int
@@ -63,6 +86,11 @@ class LearnRound(Row):
     """Replicas at each of them."""
     complete_by_temperature: tuple[int, ...] = ()
     """Of these, the ones that reached the end of the exploration."""
+    scale: float | None = None
+    """Factor from deviations to predicted errors, by the rounds before."""
+    confident_half_large_errors: float | None = None
+    """Of the half of the frames with the lowest predicted errors, the share whose true force error
+    exceeds twice the target."""
 
     @property
     def holds_up_to_K(self) -> float | None:
@@ -114,6 +142,7 @@ class Learning(Result, ActsAsModel):
     headline: ClassVar[tuple[str, ...]] = (
         *("reference", "labels", "round_count", "targets_reached"),
         *("force_rmse_kcal_mol_A", "energy_rmse_kcal_mol", "error_over_deviation"),
+        *("share_within_factor_2", "confident_half_large_errors"),
     )
 
     reference: str = figure("reference")
@@ -138,7 +167,8 @@ class Learning(Result, ActsAsModel):
     energy_rmse_kcal_mol: float | None = figure("energy RMSE", "kcal/mol", default=None)
     """Likewise for energies, in kcal/mol."""
     error_over_deviation: float | None = figure("force error over deviation", default=None)
-    """Scale of the uncertainty in the last round."""
+    """Factor from a deviation of the committee to the force error that it lets expect: the median
+    of their ratios over the frames of the latest rounds."""
     complete_share: float | None = figure("share of complete replicas", default=None)
     """Replicas of the last exploration that reached its end, as a share of all."""
     trusted_up_to_K: float | None = figure("trusted up to", "K", default=None)
@@ -147,12 +177,23 @@ class Learning(Result, ActsAsModel):
     verdict: str | None = figure("verdict", default=None)
     """What the model may be used for and what not, as far as its rounds show."""
 
+    calibration: Calibration | None = part(Calibration)
+    """How reliable predicted force errors are, on the new frames of all rounds; None without
+    rounds."""
+    random_calibration: Calibration | None = part(Calibration, prefix="random_")
+    """Likewise on those drawn at random alone; None where they are few."""
+
     trained: TrainedPotential | None = field(default=None)
 
     @property
     def rounds(self) -> tuple[LearnRound, ...]:
         """The rounds, the first after the first labels."""
         return tuple(LearnRound.from_dict(row) for row in self.store.get(ROUNDS) or ())
+
+    @property
+    def frames(self) -> tuple[JudgedFrame, ...]:
+        """Predicted and true force errors of the new frames of each round."""
+        return tuple(JudgedFrame.from_dict(row) for row in self.store.get(CALIBRATION) or ())
 
     @cached_property
     def model(self) -> TrainedPotential:
@@ -170,17 +211,62 @@ class Learning(Result, ActsAsModel):
         """All labelled frames, with the tags `round` and `purpose`."""
         return self.store.get(LABELS)
 
-    def to_frame(self) -> Any:
-        """A pandas table with a row for each round."""
-        return frame_of_rows([one.to_dict() for one in self.rounds])
+    def to_frame(self, rows: Table = "rounds") -> Any:
+        """A pandas table.
+
+        Args:
+            rows: a row for each of the "rounds", or for each of the "frames" that judged them,
+                with its predicted and true force error.
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+            InputError: there is no such table.
+        """
+        if rows not in get_args(Table):
+            raise InputError(f"rows: expected one of {', '.join(get_args(Table))}, found {rows!r}")
+        found: Sequence[Row] = self.rounds if rows == "rounds" else self.frames
+        return frame_of_rows([one.to_dict() for one in found])
 
     def first_geometry(self) -> Dataset | None:
         """The first labelled frame."""
         return self.store.first(LABELS)
 
-    def drawing(self) -> Drawing | None:
-        """Errors on random new frames against the number of labels."""
+    def plot(self, axes: Axes | None = None, quantity: Quantity = "errors") -> Axes:
+        """Draw the errors on random new frames against the number of labels, or another quantity.
+
+        Args:
+            axes: of matplotlib; those of a new figure by default.
+            quantity: "errors", "calibration" for predicted against true force errors of new
+                frames, or "dihedrals" for a map of explored and labelled geometries.
+
+        Returns:
+            The axes.
+
+        Raises:
+            InputError: there is nothing to draw.
+        """
+        drawing = self.drawing(quantity)
+        if drawing is None:
+            raise InputError(f"quantity: this learning has no {quantity} to plot")
+        return drawing.on(axes)
+
+    def drawing(self, quantity: Quantity = "errors") -> Drawing | None:
+        """See `plot`."""
+        if quantity not in get_args(Quantity):
+            known = ", ".join(get_args(Quantity))
+            raise InputError(f"quantity: expected one of {known}, found {quantity!r}")
+        if quantity == "calibration":
+            return calibration_drawing(self.frames)
+        if quantity == "dihedrals":
+            found = self.dihedrals
+            return None if found is None else dihedral_drawing(found, self.dataset)
         return curve(self.rounds)
+
+    @cached_property
+    def dihedrals(self) -> DihedralMap | None:
+        """Rotatable dihedrals of labelled and explored geometries; None of a rigid molecule."""
+        stores = (self.store.within(round_name(row.round)) for row in self.rounds)
+        return dihedral_map(self.dataset, (one.get(EXPLORED) for one in stores))
 
     def summary(self) -> str:
         """The learning in one line."""
@@ -228,3 +314,30 @@ def curve(rounds: Sequence[LearnRound]) -> Drawing | None:
         "energy RMSE, kcal/mol": np.array([row.energy_rmse_kcal_mol for row in rounds]),
     }
     return figures.learning_curve(spent, errors)
+
+
+def dihedral_map(labelled: Dataset, explored: Iterable[Dataset | None]) -> DihedralMap | None:
+    """Rotatable dihedrals of labelled and explored frames; None of a rigid molecule.
+
+    Args:
+        labelled: at least one frame.
+        explored: of each round, None where there are none; other molecules are left out.
+    """
+    same = (
+        one.positions
+        for one in explored
+        if one is not None and np.array_equal(one.numbers, labelled.numbers)
+    )
+    return DihedralMap.of(labelled.numbers, labelled.positions, same)
+
+
+def dihedral_drawing(found: DihedralMap, labelled: Dataset) -> Drawing:
+    """A map of explored geometries, and of labelled ones by the reason why they were chosen."""
+    purpose = labelled.tags[PURPOSE]
+    groups = {
+        one: found.labelled[purpose == one]
+        for one in (RANDOM, UNSURE, BAND, FIRST)
+        if (purpose == one).any()
+    }
+    labels = [f"{one.label} / {one.unit}" for one in found.drawn]
+    return learning.dihedral_map(found.explored, groups, labels)

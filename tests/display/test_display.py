@@ -15,7 +15,7 @@ from ase.calculators.emt import EMT
 from matplotlib.figure import Figure
 
 import flexcalc
-from flexcalc.display import figures
+from flexcalc.display import figures, learning
 from flexcalc.errors import FileFormatError, InputError, MissingExtraError
 from flexcalc.results.base import Result, Stop, _all_declared, figure, labels_of
 from flexcalc.results.errors import Errors
@@ -258,6 +258,9 @@ def drawings():
         "temperature": figures.temperature([x], [y], 0.5),
         "potential": figures.potential_energy([x, x], [y, y]),
         "conserved": figures.conserved_energy([x], [y]),
+        "calibration": learning.calibration({"random frames": (y, 0 * y)}, 2.0),
+        "dihedral": learning.dihedral_map(x[:, None], {"first": y[:, None]}, ["dihedral"]),
+        "dihedrals": learning.dihedral_map(np.zeros((0, 2)), {}, ["dihedral 0", "dihedral 1"]),
     }
 
 
@@ -269,3 +272,26 @@ def test_every_figure_is_drawn_on_axes_and_as_svg(name):
     svg = drawing.svg(name, "A title")
     assert svg.startswith('<svg class="plot"')
     assert f'id="{name}-title"' in svg
+
+
+def test_a_map_of_dihedrals_has_the_first_one_on_its_horizontal_axis():
+    explored = np.array([[101.0, -99.0], [102.0, -98.0], [-180.0, 180.0]])
+    groups = {"random": np.array([[10.0, 20.0]])}
+    axes = learning.dihedral_map(explored, groups, ["first", "second"]).on(Figure().add_subplot())
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("first", "second")
+    density = axes.images[0].get_array()
+    seen = np.argwhere(~np.ma.getmaskarray(np.ma.masked_invalid(density)))
+    # Rows from below, cells of 5 degrees: -99 is in the 17th from -180, 101 in the 57th.
+    assert seen.tolist() == [[16, 56], [71, 0]]
+    assert density[16, 56] == pytest.approx(np.log(3))
+    assert axes.lines[0].get_xydata().tolist() == [[10, 20]]
+
+
+def test_the_band_of_a_calibration_lies_between_half_and_twice_the_prediction():
+    pair = np.array([1.0, 4.0]), np.array([2.0, 3.0])
+    axes = learning.calibration({"frames": pair}, 2.0).on(Figure().add_subplot())
+    x, y = axes.collections[0].get_paths()[0].vertices.T
+    assert {round(ratio, 9) for ratio in y / x} == {0.5, 2.0}
+    diagonal, points = axes.lines
+    np.testing.assert_array_equal(*diagonal.get_xydata().T)
+    np.testing.assert_array_equal(points.get_xydata().T, pair)

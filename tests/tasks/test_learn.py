@@ -10,19 +10,24 @@ import pytest
 from ase import Atoms
 from ase.build import molecule
 from ase.calculators.emt import EMT
+from matplotlib.figure import Figure
+from scipy.stats import spearmanr
 
 import flexcalc as fx
+from flexcalc.config import Learn
 from flexcalc.dataset import Dataset
 from flexcalc.errors import FlexcalcError, InputError
+from flexcalc.files import write as files_write
 from flexcalc.geometry import Coordinate
 from flexcalc.geometry.torsions import torsions
 from flexcalc.potential import CheckedPotential
+from flexcalc.reports import write_report
+from flexcalc.results.calibration import PURPOSE, RANDOM, JudgedFrame
 from flexcalc.results.learning import Learning, LearnRound, verdict_of
-from flexcalc.store import Store
-from flexcalc.tasks.learn import bands, exploration
+from flexcalc.store import FolderStore, Store
+from flexcalc.tasks.learn import bands, exploration, loop
 from flexcalc.tasks.learn.bands import distinct_minima, explore_bands
 from flexcalc.tasks.learn.exploration import DEVIATION
-from flexcalc.tasks.learn.job import PURPOSE, RANDOM
 from flexcalc.units import KCAL_MOL
 from tests.systems import GEOMETRY, WATER
 
@@ -151,7 +156,7 @@ def test_a_learning_that_was_interrupted_ends_as_the_undisturbed_one(
             fx.learn(water(), **SHORT, output=tmp_path / "run")
     found = fx.learn(water(), **SHORT, output=tmp_path / "run")
     folder, undisturbed = whole
-    for one in ("labels.xyz", "rounds.json"):
+    for one in ("labels.xyz", "rounds.json", "calibration.json"):
         assert (tmp_path / "run" / one).read_bytes() == (folder / one).read_bytes()
     assert found.model.sha256() == undisturbed.model.sha256()
 
@@ -321,3 +326,180 @@ def test_a_coordinate_that_cannot_be_used_is_refused_before_anything_is_written(
     with pytest.raises(FlexcalcError, match=said):
         fx.learn(water(), **SHORT, coordinate=texts, output=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def rmse(values, axis):
+    return np.sqrt((values**2).mean(axis=axis)) / KCAL_MOL
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_predicted_and_true_errors_are_those_of_the_model_before_the_labels(number, whole):
+    folder, found = whole
+    model = fx.load(folder / f"round-{number}/model.flex")
+    data = found.dataset[np.flatnonzero(found.dataset.tags["round"] == number)]
+    forces = np.stack([one(data.positions).forces for one in model.members])
+    errors = rmse(forces.mean(axis=0) - data.forces, (1, 2))
+    deviations = rmse(forces.std(axis=0, ddof=1), (1, 2))
+
+    frames = [frame for frame in found.frames if frame.round == number]
+    assert [frame.purpose for frame in frames] == data.tags[PURPOSE].tolist()
+    assert [frame.error_kcal_mol_A for frame in frames] == pytest.approx(errors)
+    assert [frame.deviation_kcal_mol_A for frame in frames] == pytest.approx(deviations)
+    earlier = [
+        frame.error_kcal_mol_A / frame.deviation_kcal_mol_A
+        for frame in found.frames
+        if frame.round < number
+    ]
+    scale = np.median(earlier) if earlier else 1.0
+    assert found.rounds[number - 1].scale == pytest.approx(scale)
+    predicted = [frame.predicted_error_kcal_mol_A for frame in frames]
+    assert predicted == pytest.approx(scale * deviations)
+    ratio = np.median(errors / deviations)
+    assert found.rounds[number - 1].error_over_deviation == pytest.approx(ratio)
+
+
+def test_figures_of_the_predicted_errors_are_those_of_its_frames(whole):
+    folder, found = whole
+    predicted = np.array([frame.predicted_error_kcal_mol_A for frame in found.frames])
+    errors = np.array([frame.error_kcal_mol_A for frame in found.frames])
+    target = Learn(reference="", starts=("",)).force_target_kcal_mol_A
+    sure = np.argsort(predicted)[:8]
+    results = json.loads((folder / "results.json").read_text())
+    assert results["judged_frames"] == len(errors) == 16
+    assert results["rank_correlation"] == pytest.approx(spearmanr(predicted, errors)[0])
+    assert results["confident_half_large_errors"] == np.mean(errors[sure] > 2 * target)
+    within = np.abs(np.log2(predicted / errors)) <= 1
+    assert results["share_within_factor_2"] == within.mean()
+    deviations = [frame.deviation_kcal_mol_A for frame in found.frames]
+    assert results["error_over_deviation"] == pytest.approx(np.median(errors / deviations))
+    # Four random frames are too few for figures of their own.
+    assert sum(frame.purpose == RANDOM for frame in found.frames) < 10
+    assert found.random_calibration is None
+    for row in found.rounds:
+        of_round = np.array([frame.round == row.round for frame in found.frames])
+        expected = spearmanr(predicted[of_round], errors[of_round])[0]
+        assert row.rank_correlation == pytest.approx(expected)
+
+
+def judged_frame(number, deviation, error, purpose=RANDOM):
+    return JudgedFrame(
+        round=number,
+        purpose=purpose,
+        deviation_kcal_mol_A=deviation,
+        predicted_error_kcal_mol_A=2 * deviation,
+        error_kcal_mol_A=error,
+    )
+
+
+@pytest.mark.parametrize(("error", "scale"), [(None, 1.0), (3.0, 3.0), (1e-3, 0.1)])
+def test_replicas_end_where_the_scaled_deviation_exceeds_five_times_the_target(
+    error, scale, monkeypatch
+):
+    options = Learn(reference="", starts=("",), force_target_kcal_mol_A=0.7)
+    going = loop._Loop(SimpleNamespace(options=options), Store())
+    # Rounds before the latest three do not count, nor does a single outlier.
+    going.frames = [] if error is None else [judged_frame(n, 1.0, error) for n in (2, 3, 4)]
+    going.frames += [] if error is None else [judged_frame(1, 1.0, 50.0)] * 9
+    monkeypatch.setattr(loop, "explore", lambda job, model, known, bound, store, rng: bound)
+    bound = going._explored(5, None, SimpleNamespace(data=None), Store())
+    per_component = bound / np.sqrt(3) / KCAL_MOL
+    assert scale * per_component == pytest.approx(5 * 0.7)
+
+
+def test_random_frames_have_figures_of_their_own_where_they_are_enough():
+    rng = np.random.default_rng(0)
+    errors = rng.lognormal(size=(2, 12))
+    random = [judged_frame(1, one / 2, other) for one, other in errors.T]
+    chosen = [judged_frame(1, 1.0, 9.0, "unsure")] * 30
+    going = loop._Loop(
+        SimpleNamespace(options=Learn(reference="", starts=("",)), level="", baseline=None),
+        Store(),
+    )
+    going.rows, going.frames = [judged((8, 8, 8))], [*random, *chosen]
+    labelled = SimpleNamespace(data=range(42), spent=42)
+    found = going._result(labelled, None, SimpleNamespace(name="sgdml"))
+    assert (found.calibration.judged_frames, found.random_calibration.judged_frames) == (42, 12)
+    expected = spearmanr(*errors)[0]
+    assert found.random_calibration.rank_correlation == pytest.approx(expected)
+    assert found.to_dict()["random_rank_correlation"] == pytest.approx(expected)
+
+
+def test_predicted_errors_can_be_drawn_and_taken_as_a_table(whole):
+    folder, found = whole
+    axes = found.plot(Figure().add_subplot(), "calibration")
+    drawn = {line.get_label(): line.get_xydata() for line in axes.lines}
+    for name, is_random in (("random frames", True), ("chosen frames", False)):
+        pairs = [
+            (frame.predicted_error_kcal_mol_A, frame.error_kcal_mol_A)
+            for frame in found.frames
+            if (frame.purpose == RANDOM) == is_random
+        ]
+        np.testing.assert_allclose(drawn[name], pairs)
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+    assert len(found.to_frame()) == 2
+    table = found.to_frame("frames")
+    assert table["error_kcal_mol_A"].tolist() == [one.error_kcal_mol_A for one in found.frames]
+    exported = (folder / "tables/calibration.csv").read_text().splitlines()
+    assert exported == table.to_csv(index=False).splitlines()
+    assert (folder / "figures/learn-calibration.pdf").exists()
+    assert "the deviation of the committee times a scale" in (folder / "report.html").read_text()
+
+
+def test_what_cannot_be_drawn_is_refused(whole):
+    _, found = whole
+    with pytest.raises(InputError, match="this learning has no dihedrals to plot"):
+        found.plot(quantity="dihedrals")
+    with pytest.raises(InputError, match="expected one of errors, calibration, dihedrals"):
+        found.plot(quantity="forces")
+    with pytest.raises(InputError, match="expected one of rounds, frames"):
+        found.to_frame("minima")
+
+
+@pytest.fixture
+def explored_ethanol(ethanol, tmp_path):
+    """A learning in a folder that has two rounds of exploration of ethanol."""
+    store = FolderStore(tmp_path)
+    purpose = np.array(["first", "random", "unsure", "band"])
+    store.put("labels.xyz", replace(ethanol, tags={PURPOSE: purpose, "round": np.arange(4)}))
+    rows = [replace(judged((8, 8, 8)), round=number).to_dict() for number in (1, 2)]
+    store.put("rounds.json", rows)
+    [bond] = torsions(ethanol.numbers, ethanol.positions[0])
+    for number, angles in ((1, (0, 5)), (2, (40, 80, 120))):
+        frames = [bond.turned(ethanol.positions[0], np.radians(angle)) for angle in angles]
+        store.within(f"round-{number}").put(
+            "explored.xyz", Dataset(ethanol.numbers, np.array(frames))
+        )
+    store.put("results.json", {"command": "learn"})
+    write_report(tmp_path)
+    return tmp_path, Learning.from_damaged({}, store), bond.atoms
+
+
+def test_explored_dihedrals_are_drawn_with_the_labels_in_them(explored_ethanol, ethanol):
+    folder, found, atoms = explored_ethanol
+    name = f"dihedral {' '.join(map(str, atoms))} / degrees"
+    labelled = [Atoms(ethanol.numbers, one).get_dihedral(*atoms) for one in ethanol.positions]
+    start = labelled[0]
+    explored = np.array([start, start + 5, start + 40, start + 80, start + 120])
+
+    rows = (folder / "tables/dihedrals-explored.csv").read_text().splitlines()
+    assert rows[0] == name
+    np.testing.assert_allclose((np.array(rows[1:], float) - explored + 180) % 360, 180, atol=1e-6)
+    axes = found.plot(Figure().add_subplot(), "dihedrals")
+    assert axes.get_xlabel() == name
+    assert axes.get_xticks().tolist() == list(range(-180, 181, 60))
+    assert sum(bar.get_height() for bar in axes.patches) == 5
+    drawn = {line.get_label(): line.get_xdata()[0] for line in axes.lines}
+    for purpose, value in zip(("first", "random", "unsure", "band"), labelled, strict=True):
+        assert (drawn[purpose] - value + 180) % 360 == pytest.approx(180)
+    cells = len(np.unique(np.floor((explored % 360) / 30)))
+    page = (folder / "report.html").read_text()
+    assert f"has reached {100 * cells / 12:.0f} % of a grid of 30 degrees" in page
+    assert "5 explored frames of all rounds" in page
+
+
+def test_a_report_is_written_of_a_learning_whose_exploration_is_damaged(explored_ethanol):
+    folder, _, _ = explored_ethanol
+    (folder / "round-1/explored.xyz").write_text("no frames\n")
+    files_write(folder / "round-2/explored.xyz", Dataset(WATER, GEOMETRY[None]))
+    write_report(folder)
+    assert "of 0 explored frames" in (folder / "report.html").read_text()

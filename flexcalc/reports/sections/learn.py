@@ -1,12 +1,30 @@
-"""A force field that was learned: errors against labels, and what ended the exploration."""
+"""A force field that was learned: errors, how well they are predicted, and what was explored."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from flexcalc.analysis.dihedrals import CELL_DEGREES
 from flexcalc.display import html
-from flexcalc.display.numbers import number
+from flexcalc.display.numbers import NONE, counted, number
 from flexcalc.reports import facts, rows
+from flexcalc.reports.exports import columns_of
 from flexcalc.reports.folder import RunFolder
-from flexcalc.results.learning import Learning, LearnRound, curve
+from flexcalc.results.calibration import (
+    PURPOSE,
+    JudgedFrame,
+    calibration_drawing,
+)
+from flexcalc.results.learning import (
+    EXPLORED,
+    LABELS,
+    Learning,
+    LearnRound,
+    curve,
+    dihedral_drawing,
+    dihedral_map,
+    round_name,
+)
 
 TITLE = "Learning"
 COLUMNS = {
@@ -18,11 +36,19 @@ COLUMNS = {
     "unsure_force_rmse_kcal_mol_A": "force RMSE where unsure",
     "error_over_deviation": "error over deviation",
     "rank_correlation": "rank correlation",
+    "confident_half_large_errors": "large, confident half",
     "complete_replicas": "complete",
     "unsure_replicas": "unsure",
     "failed_replicas": "failed",
 }
 """Keys of the rounds and the heads of their columns."""
+RELIABILITY = {
+    "judged_frames": "number",
+    "share_within_factor_2": "within a factor of 2",
+    "rank_correlation": "rank correlation",
+    "confident_half_large_errors": "large errors in the confident half",
+}
+"""Figures of `Calibration` and the heads of their columns."""
 
 
 def body(folder: RunFolder) -> str:
@@ -51,9 +77,86 @@ def body(folder: RunFolder) -> str:
     parts.append(html.figure(svg, caption, wide=True))
     cells = [[number(getattr(row, key)) for key in COLUMNS] for row in rounds]
     caption = (
-        "Errors in kcal/mol and kcal/mol/Å. Error over deviation is the scale of the uncertainty; "
-        "the rank correlation is that of deviation and error over the frames of the round. The "
-        "last three columns count replicas."
+        "Errors in kcal/mol and kcal/mol/Å. Error over deviation is the median over the frames of "
+        "the round, and the rank correlation that of predicted and true force error. The confident "
+        "half are the frames of the round with the lowest predicted errors; of these, the share "
+        "whose true error exceeds twice the force target. The last three columns count replicas."
     )
     parts.append(html.heading("By round") + html.table(tuple(COLUMNS.values()), cells, caption))
+    drawn = html.figures(_calibration(folder, result), _dihedrals(folder, rounds))
+    if drawn:
+        parts.append(html.heading("Predicted errors and explored dihedrals") + drawn)
+    parts.append(_reliability(result))
     return "".join(parts)
+
+
+def _calibration(folder: RunFolder, result: Learning) -> str:
+    """Predicted against true force errors; nothing of a run that has none."""
+    frames = rows.read(folder, JudgedFrame)
+    drawing = calibration_drawing(frames)
+    if drawing is None:
+        return ""
+    folder.tables["calibration"] = columns_of([frame.to_dict() for frame in frames])
+    svg = drawing.svg("learn-calibration", "Predicted against true force error")
+    caption = (
+        "Force RMSE of each new frame, true and as predicted before its label was known. The "
+        "prediction is the deviation of the committee times a scale: the median of error over "
+        "deviation in up to three rounds before, 1 in the first round. Above the line the error "
+        "is larger than predicted. Random frames are what the dynamics visits; the others were "
+        "chosen because the deviation was large."
+    )
+    if result.error_over_deviation is not None:
+        caption += f" Scale after the last round: {number(result.error_over_deviation)}."
+    if result.calibration is not None:
+        share = _percent(result.calibration.share_within_factor_2)
+        caption += f" Of all frames, {share} have between half and twice the predicted error."
+    return html.figure(svg, caption)
+
+
+def _reliability(result: Learning) -> str:
+    """How reliable predicted errors are, as a table."""
+    known = {"all": result.calibration, "random": result.random_calibration}
+    cells = [
+        (name, *(number(getattr(found, key)) for key in RELIABILITY))
+        for name, found in known.items()
+        if found is not None
+    ]
+    caption = (
+        "How reliable predicted force errors are, over all rounds: the share of frames whose true "
+        "error is between half and twice the predicted one; Spearman's rank correlation of both; "
+        "and, of the half of the frames with the lowest predicted errors, the share whose true "
+        "error exceeds twice the force target."
+    )
+    return html.table(("frames", *RELIABILITY.values()), cells, caption) if cells else ""
+
+
+def _dihedrals(folder: RunFolder, rounds: Sequence[LearnRound]) -> str:
+    """Explored and labelled geometries over rotatable dihedrals; nothing of a rigid molecule."""
+    labelled = folder.frames(LABELS)
+    if labelled is None or PURPOSE not in labelled.tags:
+        return ""
+    names = (f"{round_name(row.round)}/{EXPLORED}" for row in rounds)
+    found = dihedral_map(labelled, (folder.frames(name) for name in names))
+    if found is None:
+        return ""
+    drawn = [f"{one.label} / {one.unit}" for one in found.drawn]
+    purpose = {PURPOSE: labelled.tags[PURPOSE]}
+    folder.tables["dihedrals-labelled"] = purpose | dict(zip(drawn, found.labelled.T, strict=True))
+    folder.tables["dihedrals-explored"] = dict(zip(drawn, found.explored.T, strict=True))
+    svg = dihedral_drawing(found, labelled).svg("learn-dihedrals", "Explored dihedrals")
+    caption = (
+        f"Dihedrals of {counted(len(found.explored), 'explored frame')} of all rounds (shaded) and "
+        "of the labelled geometries (marks), coloured by why they were labelled. The exploration "
+        f"has reached {_percent(found.reached_share)} of a grid of {CELL_DEGREES} degrees, not all "
+        "of which a molecule can reach without close contacts."
+    )
+    if len(found.rotatable) > len(found.drawn):
+        caption += (
+            f" Rotatable: {', '.join(one.label for one in found.rotatable)}; drawn are the two "
+            "whose labelled values spread most."
+        )
+    return html.figure(svg, caption)
+
+
+def _percent(share: float | None) -> str:
+    return NONE if share is None else f"{100 * share:.0f} %"

@@ -19,13 +19,13 @@ from flexcalc.methods.sampling import Place, Thermal, sample_dynamics
 from flexcalc.methods.umbrella import SPACINGS, Line
 from flexcalc.potential import Potential
 from flexcalc.progress import Progress
+from flexcalc.results.learning import EXPLORED
 from flexcalc.store import Store
 from flexcalc.tasks.learn.job import LearnJob
 from flexcalc.training.acquisition import choose_batch
 from flexcalc.training.clusters import pair_distances
 from flexcalc.units import KB
 
-EXPLORED = "explored.xyz"
 DEVIATION, ENERGY = "deviation_rms_eV_A", "model_energy_eV"
 HOT_K = 600.0
 """Temperature of the first sampling, in kelvin."""

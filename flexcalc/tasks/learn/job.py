@@ -26,8 +26,6 @@ from flexcalc.tasks.motion import biased_coordinates
 from flexcalc.tasks.starts import Start, frames_of, read_starts, start_geometries
 from flexcalc.units import KB, KCAL_MOL
 
-PURPOSE, UNSURE, BAND, RANDOM, FIRST = "purpose", "unsure", "band", "random", "first"
-"""The tag of a labelled frame that says why it was chosen, and its values."""
 SPREADS = 3.0
 """Standard deviations of the thermal energy that count as thermal motion."""
 

@@ -13,9 +13,29 @@ from flexcalc.labelling import QUARANTINE
 from flexcalc.methods.exploration import deviation_of
 from flexcalc.models.family import Family, TrainedPotential
 from flexcalc.potential import Evaluation
-from flexcalc.ranks import rank_correlation
 from flexcalc.registry import load, make_family
-from flexcalc.results.learning import LABELS, MODEL, ROUNDS, Learning, LearnRound, verdict_of
+from flexcalc.results.calibration import (
+    BAND,
+    CALIBRATION,
+    ENOUGH,
+    FIRST,
+    PURPOSE,
+    RANDOM,
+    UNSURE,
+    Calibration,
+    JudgedFrame,
+    random_frames,
+    scale_of,
+)
+from flexcalc.results.learning import (
+    LABELS,
+    MODEL,
+    ROUNDS,
+    Learning,
+    LearnRound,
+    round_name,
+    verdict_of,
+)
 from flexcalc.store import UNFINISHED, Store
 from flexcalc.tasks.learn.bands import explore_bands
 from flexcalc.tasks.learn.exploration import (
@@ -25,7 +45,8 @@ from flexcalc.tasks.learn.exploration import (
     features,
     first_geometries,
 )
-from flexcalc.tasks.learn.job import BAND, PURPOSE, RANDOM, UNSURE, LearnJob, prepared
+from flexcalc.tasks.learn.job import LearnJob, prepared
+from flexcalc.tasks.learn.judgement import judged_frames
 from flexcalc.tasks.learn.model import fit_model
 from flexcalc.training.acquisition import choose_batch
 from flexcalc.training.tuning import Sets
@@ -35,18 +56,16 @@ CHOSEN, ROW, FAMILY = "chosen.xyz", "round.json", "family.json"
 STOP_AT, STOP_AT_TYPICAL = 5.0, 3.0
 """A replica ends where the expected error exceeds this multiple of the force target, and the
 deviation that multiple of the one on the validation frames: early models are unsure everywhere."""
-
-
-def round_name(number: int) -> str:
-    """The part of a store that holds a round."""
-    return f"round-{number}"
+SMALLEST_SCALE = 0.1
+"""Scale of the deviation that the end of a replica relies on at least."""
 
 
 def learn(options: Learn, store: Store) -> Learning:
     """Learn a force field; a second call resumes it.
 
     Each round has a part `round-N` of the store with its model, exploration and labels. All
-    labels are in labels.xyz, the rounds in rounds.json, the final model in model.flex.
+    labels are in labels.xyz, the rounds in rounds.json, predicted and true errors in
+    calibration.json, the final model in model.flex.
 
     Raises:
         InputError: a start, the reference or the family cannot be used; nothing is written.
@@ -96,6 +115,7 @@ class _Loop:
     def __init__(self, job: LearnJob, store: Store):
         self.job, self.store, self.options = job, store, job.options
         self.rows: list[LearnRound] = []
+        self.frames: list[JudgedFrame] = []
         self.family: Family | None = None
 
     def run(self) -> Learning:
@@ -108,6 +128,7 @@ class _Loop:
             number += 1
         self.store.put(LABELS, labelled.data)
         self.store.put(ROUNDS, [row.to_dict() for row in self.rows])
+        self.store.put(CALIBRATION, [frame.to_dict() for frame in self.frames])
         self.store.say(f"training the final model on {len(labelled.data)} frames")
         model, family = self._fitted(labelled.everything, self.store, number, self.family)
         self.store.put(MODEL, model)
@@ -122,7 +143,7 @@ class _Loop:
             chosen = first_geometries(self.job, starts, part)
             rng = np.random.default_rng([self.options.seed, 0, 1])
             judged = rng.permutation(len(chosen)) < round(self.options.random_share * len(chosen))
-            chosen = replace(chosen, tags={PURPOSE: np.where(judged, RANDOM, "first")})
+            chosen = replace(chosen, tags={PURPOSE: np.where(judged, RANDOM, FIRST)})
             part.put(CHOSEN, chosen)
         data, failed = self._labels(0, chosen, part)
         return _Labelled(data, len(data) + failed)
@@ -130,7 +151,7 @@ class _Loop:
     def _round(self, number: int, before: _Labelled) -> _Labelled:
         """A round: its labels are added to those before, and its row to the rows."""
         part = self.store.within(round_name(number))
-        row = part.get(ROW)
+        row, kept = part.get(ROW), part.get(CALIBRATION)
         model = self._model(number, before, part)
         explored = self._explored(number, model, before, part)
         chosen = part.get(CHOSEN)
@@ -141,13 +162,18 @@ class _Loop:
             part.put(CHOSEN, chosen)
         data, failed = self._labels(number, chosen, part)
         after = _Labelled(concatenate(before.data, data), before.spent + len(data) + failed)
-        if row is None:
-            found = self._judged(number, model(data.positions), data, explored, before, after)
+        if row is None or kept is None:
+            evaluation = model(data.positions)
+            frames = judged_frames(number, evaluation, data, scale_of(self.frames))
+            part.put(CALIBRATION, [frame.to_dict() for frame in frames])
+            found = self._judged(number, evaluation, data, frames, explored, before, after)
             part.put(ROW, found.to_dict())
             self.store.say(found.described())
         else:
+            frames = [JudgedFrame.from_dict(frame) for frame in kept]
             found = LearnRound.from_dict(row)
         self.rows.append(found)
+        self.frames += frames
         return after
 
     def _model(self, number: int, labelled: _Labelled, part: Store) -> TrainedPotential:
@@ -172,9 +198,8 @@ class _Loop:
     def _explored(
         self, number: int, model: TrainedPotential, labelled: _Labelled, part: Store
     ) -> Explored:
-        scale = self.rows[-1].error_over_deviation if self.rows else 1.0
         bound = STOP_AT * np.sqrt(3) * self.options.force_target_kcal_mol_A * KCAL_MOL
-        bound /= max(scale, 0.1)
+        bound /= max(scale_of(self.frames), SMALLEST_SCALE)
         validation = labelled.sets.validation
         if validation is not None and len(validation):
             typical = _rms(deviation_of(model(validation.positions)))
@@ -215,6 +240,7 @@ class _Loop:
         number: int,
         found: Evaluation,
         data: Dataset,
+        frames: list[JudgedFrame],
         explored: Explored,
         before: _Labelled,
         after: _Labelled,
@@ -222,9 +248,9 @@ class _Loop:
         """Errors of a model on the labels of its round, which it has not seen."""
         energies, forces = data.labels()
         squares = ((found.forces - forces) ** 2).sum(axis=2).mean(axis=1)
-        deviations = deviation_of(found)
         random = data.tags[PURPOSE] == RANDOM
         sets, ends = before.sets, explored.ends
+        calibration = self._calibration(frames)
         return LearnRound(
             round=number,
             training_points=len(sets.train),
@@ -233,15 +259,18 @@ class _Loop:
             force_rmse_kcal_mol_A=_force_rmse(squares[random]),
             energy_rmse_kcal_mol=_rms((found.energies - energies)[random]) / KCAL_MOL,
             unsure_force_rmse_kcal_mol_A=_force_rmse(squares[~random]) if any(~random) else None,
-            error_over_deviation=float(
-                np.sqrt(squares.mean() / max(float((deviations**2).mean()), 1e-30))
-            ),
-            rank_correlation=rank_correlation(deviations, squares) if len(data) > 2 else None,
+            error_over_deviation=scale_of(frames),
+            scale=scale_of(self.frames),
+            rank_correlation=calibration.rank_correlation,
+            confident_half_large_errors=calibration.confident_half_large_errors,
             complete_replicas=ends.count(""),
             unsure_replicas=ends.count(UNSURE),
             failed_replicas=len(ends) - ends.count("") - ends.count(UNSURE),
             **_by_temperature(explored),
         )
+
+    def _calibration(self, frames: list[JudgedFrame]) -> Calibration:
+        return Calibration.of(frames, self.options.force_target_kcal_mol_A)
 
     def _reached(self) -> bool:
         """Whether the last rounds have reached both targets."""
@@ -269,11 +298,14 @@ class _Loop:
         )
         if last is None:
             return result
+        random = random_frames(self.frames)
         return replace(
             result,
             force_rmse_kcal_mol_A=last.force_rmse_kcal_mol_A,
             energy_rmse_kcal_mol=last.energy_rmse_kcal_mol,
-            error_over_deviation=last.error_over_deviation,
+            error_over_deviation=scale_of(self.frames),
+            calibration=self._calibration(self.frames),
+            random_calibration=self._calibration(random) if len(random) >= ENOUGH else None,
             complete_share=last.complete_replicas / self.options.replicas,
             trusted_up_to_K=last.holds_up_to_K if result.targets_reached else None,
         )
