@@ -5,7 +5,7 @@
 Learns the molecule on GFN2-xTB, and trains the same family on as many labels of dynamics at 500 K
 from the lowest conformers. Both models are then tried on
 
-- independent dynamics of the reference at 500 K, 8 replicas from its minima: force RMSE of all
+- independent dynamics of the reference at 500 K from all its minima: force RMSE of all
   frames, and in the worst region of the two dihedrals (60-degree squares with at least 10 frames);
 - the barriers between neighbouring minima, each found on the model and on the reference by itself;
 - dynamics at 500 K, 1 ns in all: how many replicas stop, and why;
@@ -20,6 +20,7 @@ import argparse
 import json
 import time
 import warnings
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,8 @@ from flexcalc.benchmarking.survival import measure_survival
 from flexcalc.dataset import Dataset
 from flexcalc.errors import FlexcalcError
 from flexcalc.geometry import Coordinate, largest_move, match_atoms
+from flexcalc.geometry.graph import bond_graphs
+from flexcalc.geometry.torsions import torsions
 from flexcalc.methods.conformers import conformers, molecule
 from flexcalc.methods.crash import CrashTest
 from flexcalc.methods.relax import relax
@@ -43,7 +46,8 @@ DIHEDRALS = {
     "alanine": ("dihedral 1 3 4 6", "dihedral 3 4 6 8"),
 }
 """N-C-C=O and H-O-C=O; phi and psi."""
-WINDOW_KCAL_MOL, SAME_A = 6.0, 0.3
+WINDOW_KCAL_MOL, SAME_A, TURN = 6.0, 0.3, 60.0
+"""Of minima; a larger move of an atom makes another one; degrees by which bonds are turned."""
 REGION, FEWEST = 60.0, 10
 """Width of a region in degrees, and frames that it must have."""
 
@@ -59,17 +63,31 @@ def same(numbers, one, other) -> float:
 
 
 def minima_of(reference, smiles: str, path: Path) -> Dataset:
-    """Conformers within the window, mirror images once."""
+    """Conformers and what they relax to with all bonds turned, within the window.
+
+    Mirror images count once. RDKit alone keeps to Z acids.
+    """
     if path.exists():
         return fx.read(path)
     found = conformers(smiles, reference, 40, 0)
-    low = found.energies - found.energies.min() < WINDOW_KCAL_MOL * KCAL_MOL
+    numbers, places = found.numbers, list(found.positions)
+    bonds = torsions(numbers, places[0])
+    for angles in product(np.radians(np.arange(0, 360, TURN)), repeat=len(bonds)):
+        place = places[0]
+        for bond, angle in zip(bonds, angles, strict=True):
+            place = bond.turned(place, angle)
+        state = relax(reference, place[None], force_tolerance_eV_A=0.005, steps=500)
+        places.append(state.positions[0])
+    places = np.stack(places)
+    energies = reference(places).energies
+    bonded = {graph.tobytes() for graph in bond_graphs(numbers, found.positions)}
     kept: list[int] = []
-    for row in np.flatnonzero(low):
-        place = found.positions[row]
-        if all(same(found.numbers, place, found.positions[old]) > SAME_A for old in kept):
+    for row in np.argsort(energies):
+        whole = bond_graphs(numbers, places[row][None])[0].tobytes() in bonded
+        low = energies[row] - energies.min() < WINDOW_KCAL_MOL * KCAL_MOL
+        if whole and low and all(same(numbers, places[row], places[old]) > SAME_A for old in kept):
             kept.append(int(row))
-    minima = Dataset(found.numbers, found.positions[kept], found.energies[kept])
+    minima = Dataset(numbers, places[kept], energies[kept])
     fx.write(path, minima)
     return minima
 
