@@ -15,8 +15,9 @@ from flexcalc.display.drawing import Drawing
 from flexcalc.models.family import TrainedPotential
 from flexcalc.registry import load
 from flexcalc.results.as_model import ActsAsModel
-from flexcalc.results.base import Result, figure, frame_of_rows
+from flexcalc.results.base import Result, figure, frame_of_rows, part
 from flexcalc.results.rows import Row
+from flexcalc.results.stationary import LearnedBarrier, LearnedMinimum, PointsChecked
 
 MODEL, LABELS, ROUNDS = "model.flex", "labels.xyz", "rounds.json"
 
@@ -114,6 +115,7 @@ class Learning(Result, ActsAsModel):
     headline: ClassVar[tuple[str, ...]] = (
         *("reference", "labels", "round_count", "targets_reached"),
         *("force_rmse_kcal_mol_A", "energy_rmse_kcal_mol", "error_over_deviation"),
+        *("barriers_compared", "largest_barrier_error_kcal_mol"),
     )
 
     reference: str = figure("reference")
@@ -145,7 +147,10 @@ class Learning(Result, ActsAsModel):
     """Highest temperature at which, as below it, all replicas of the last exploration reached its
     end, in kelvin; None where the targets were not reached, or where some ended at each."""
     verdict: str | None = figure("verdict", default=None)
-    """What the model may be used for and what not, as far as its rounds show."""
+    """What the model may be used for and what not, as far as its rounds, and the reference at its
+    minima and barriers, show."""
+    points: PointsChecked | None = part(PointsChecked)
+    """Minima and barriers of the final model, compared with the reference; None without checks."""
 
     trained: TrainedPotential | None = field(default=None)
 
@@ -153,6 +158,18 @@ class Learning(Result, ActsAsModel):
     def rounds(self) -> tuple[LearnRound, ...]:
         """The rounds, the first after the first labels."""
         return tuple(LearnRound.from_dict(row) for row in self.store.get(ROUNDS) or ())
+
+    @property
+    def minima(self) -> tuple[LearnedMinimum, ...]:
+        """The minima of the final model, lowest first."""
+        found = self.store.get(f"{LearnedMinimum.stage}.json")
+        return tuple(LearnedMinimum.from_dict(row) for row in found or ())
+
+    @property
+    def barriers(self) -> tuple[LearnedBarrier, ...]:
+        """The barriers between them, lowest saddle first."""
+        found = self.store.get(f"{LearnedBarrier.stage}.json")
+        return tuple(LearnedBarrier.from_dict(row) for row in found or ())
 
     @cached_property
     def model(self) -> TrainedPotential:

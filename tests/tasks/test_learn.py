@@ -27,9 +27,10 @@ from tests.systems import GEOMETRY, WATER
 
 SHORT = {
     "reference": "ase:ase.calculators.emt:EMT",
-    "budget": 30,
+    "budget": 32,
     "first": 14,
     "batch": 8,
+    "checks": 2,
     "replicas": 4,
     "committee": 2,
     "time_ps": 0.02,
@@ -58,6 +59,7 @@ def test_the_budget_is_spent_and_kept_to(whole):
     assert len(found.dataset) == 30
     assert [row.labels for row in found.rounds] == [22, 30]
     assert sorted(set(found.dataset.tags["round"].tolist())) == [0, 1, 2]
+    assert 1 <= found.points.checks <= 2
     assert "the budget is spent" in found.summary()
     results = json.loads((folder / "results.json").read_text())
     assert Learning.from_dict(results, found.store).summary() == found.summary()
@@ -95,7 +97,7 @@ def test_targets_that_are_reached_end_it(tmp_path):
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"first": 40}, "first: expected at most budget = 30"),
+        ({"first": 40}, "first: expected at most budget - checks = 32 - 2 = 30"),
         ({"temperatures_K": ()}, "temperatures_K: expected at least one"),
         ({"committee": 1}, "committee: expected at least 2"),
         ({"committee": 8}, "first: expected at least 16"),
@@ -109,9 +111,10 @@ def test_what_cannot_be_learned_is_refused_before_anything_is_written(change, ma
 
 
 def test_a_calculator_object_labels_and_is_not_changed():
-    found = fx.learn(water(), **SHORT | {"reference": EMT(), "budget": 14})
+    found = fx.learn(water(), **SHORT | {"reference": EMT(), "budget": 14, "checks": 0})
     assert (found.labels, found.round_count) == (14, 0)
     assert found.reference == "python:EMT"
+    assert (found.points, found.minima) == (None, ())
 
 
 @pytest.mark.data
@@ -126,6 +129,9 @@ def test_a_calculator_object_labels_and_is_not_changed():
         ("loop.fit_model", 2),
         ("job.label", 3),
         ("loop.fit_model", 3),
+        ("stationary.relax_rows", 1),
+        ("job.label", 4),
+        ("checks.points_checked", 1),
     ],
 )
 def test_a_learning_that_was_interrupted_ends_as_the_undisturbed_one(
@@ -150,9 +156,23 @@ def test_a_learning_that_was_interrupted_ends_as_the_undisturbed_one(
             fx.learn(water(), **SHORT, output=tmp_path / "run")
     found = fx.learn(water(), **SHORT, output=tmp_path / "run")
     folder, undisturbed = whole
-    for one in ("labels.xyz", "rounds.json"):
+    for one in ("labels.xyz", "rounds.json", "stationary.xyz", "minima.json", "barriers.json"):
         assert (tmp_path / "run" / one).read_bytes() == (folder / one).read_bytes()
     assert found.model.sha256() == undisturbed.model.sha256()
+
+
+def test_the_minimum_of_the_model_is_one_of_the_reference_and_was_not_trained_on(whole):
+    folder, found = whole
+    [minimum, *_] = found.minima
+    [place, *_] = found.store.get("stationary.xyz").positions
+    reference = fx.load(SHORT["reference"], WATER)
+    force = np.linalg.norm(reference(place[None]).forces[0], axis=1).max() / KCAL_MOL
+    assert minimum.reference_force_kcal_mol_A == pytest.approx(force)
+    assert np.linalg.norm(found(place[None]).forces[0], axis=1).max() < 0.01
+    assert np.abs(found.dataset.positions - place).max(axis=(1, 2)).min() > 1e-6
+    assert found.points.verdict() in found.verdict
+    assert "Minima and barriers" in (folder / "report.html").read_text()
+    assert (folder / "tables/minima.csv").exists()
 
 
 def judged(complete, replicas=(8, 8, 8)):

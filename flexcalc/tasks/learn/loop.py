@@ -16,8 +16,10 @@ from flexcalc.potential import Evaluation
 from flexcalc.ranks import rank_correlation
 from flexcalc.registry import load, make_family
 from flexcalc.results.learning import LABELS, MODEL, ROUNDS, Learning, LearnRound, verdict_of
+from flexcalc.results.stationary import PointsChecked
 from flexcalc.store import UNFINISHED, Store
 from flexcalc.tasks.learn.bands import explore_bands
+from flexcalc.tasks.learn.checks import check_points
 from flexcalc.tasks.learn.exploration import (
     DEVIATION,
     Explored,
@@ -45,7 +47,8 @@ def learn(options: Learn, store: Store) -> Learning:
     """Learn a force field; a second call resumes it.
 
     Each round has a part `round-N` of the store with its model, exploration and labels. All
-    labels are in labels.xyz, the rounds in rounds.json, the final model in model.flex.
+    labels are in labels.xyz, the rounds in rounds.json, the final model in model.flex. Its minima
+    and barriers are compared with the reference at the end (`checks`).
 
     Raises:
         InputError: a start, the reference or the family cannot be used; nothing is written.
@@ -102,16 +105,16 @@ class _Loop:
         starts = self.job.geometries(self.store)
         labelled = self._first(starts)
         number = 1
-        while labelled.spent < self.options.budget and not self._reached():
+        while labelled.spent < self.options.budget_of_rounds and not self._reached():
             labelled = self._round(number, labelled)
             number += 1
         self.store.put(LABELS, labelled.data)
         self.store.put(ROUNDS, [row.to_dict() for row in self.rows])
         self.store.say(f"training the final model on {len(labelled.data)} frames")
-        model, family = self._fitted(labelled.everything, self.store, number, self.family)
-        self.store.put(MODEL, model)
+        model = self._model(number, labelled.everything, self.store, self.family)
         self.store.deliver(MODEL)
-        return self._result(labelled, model, family)
+        points = check_points(self.job, model, starts, labelled.data, self.store)
+        return self._result(labelled, model, points)
 
     def _first(self, starts: Dataset) -> _Labelled:
         """The labels before the first model; a share of them, drawn at random, is validation."""
@@ -130,7 +133,7 @@ class _Loop:
         """A round: its labels are added to those before, and its row to the rows."""
         part = self.store.within(round_name(number))
         row = part.get(ROW)
-        model = self._model(number, before, part)
+        model = self._model(number, before.sets, part)
         explored = self._explored(number, model, before, part)
         chosen = part.get(CHOSEN)
         if chosen is None:
@@ -149,13 +152,15 @@ class _Loop:
         self.rows.append(found)
         return after
 
-    def _model(self, number: int, labelled: _Labelled, part: Store) -> TrainedPotential:
-        """The model of a round, which is read if it was trained before."""
+    def _model(
+        self, number: int, sets: Sets, part: Store, family: Family | None = None
+    ) -> TrainedPotential:
+        """The model of a round, or the final one, which is read if it was trained before."""
         place = part.place(MODEL)
         if not place.exists():
-            model, self.family = self._fitted(labelled.sets, part, number)
-            model.save(place)
+            model, self.family = self._fitted(sets, part, number, family)
             part.put(FAMILY, [self.family.name, asdict(cast(Any, self.family))])
+            model.save(place)
         name, hyperparameters = part.get(FAMILY)
         self.family = make_family(name, hyperparameters)
         return cast(TrainedPotential, load(place, trust=self.options.trust))
@@ -182,7 +187,8 @@ class _Loop:
         """Geometries to label: some of the dynamics at random, the others uncertain and different,
         from the dynamics and the bands."""
         options, frames = self.options, explored.frames
-        count = min(options.batch, options.budget - labelled.spent, len(frames) + len(bands))
+        left = options.budget_of_rounds - labelled.spent
+        count = min(options.batch, left, len(frames) + len(bands))
         rng = np.random.default_rng([options.seed, number, 4])
         tests = min(max(1, round(options.random_share * count)), len(frames))
         random = rng.choice(len(frames), tests, replace=False)
@@ -246,19 +252,23 @@ class _Loop:
             for row in last
         )
 
-    def _result(self, labelled: _Labelled, model: TrainedPotential, family: Family) -> Learning:
+    def _result(
+        self, labelled: _Labelled, model: TrainedPotential, points: PointsChecked | None
+    ) -> Learning:
         last = self.rows[-1] if self.rows else None
+        verdict = verdict_of(last, self.options.time_ps, reached=self._reached())
         result = Learning(
             store=self.store,
             reference=self.job.level,
-            family=family.name,
+            family=self.options.family[0].name,
             baseline=None if self.job.baseline is None else self.job.baseline.name,
             file=MODEL,
             labels=len(labelled.data),
             quarantined=labelled.spent - len(labelled.data),
             round_count=len(self.rows),
             targets_reached=self._reached(),
-            verdict=verdict_of(last, self.options.time_ps, reached=self._reached()),
+            verdict=verdict if points is None else f"{verdict}; {points.verdict()}",
+            points=points,
             trained=model,
         )
         if last is None:
