@@ -6,6 +6,7 @@ from flexcalc.display import html
 from flexcalc.display.numbers import number
 from flexcalc.reports import facts, rows
 from flexcalc.reports.folder import RunFolder
+from flexcalc.reports.sections import stationary
 from flexcalc.results.learning import Learning, LearnRound, curve
 
 TITLE = "Learning"
@@ -42,7 +43,7 @@ def body(folder: RunFolder) -> str:
     drawing = curve(rounds)
     if drawing is None:
         parts.append(html.paragraph("No round is complete yet."))
-        return "".join(parts)
+        return "".join(parts) + stationary.body(folder)
     svg = drawing.svg("learn-curve", "Errors on random new frames against labels")
     caption = (
         "Errors of the model of each round on random frames of its own exploration, which it had "
@@ -56,4 +57,5 @@ def body(folder: RunFolder) -> str:
         "last three columns count replicas."
     )
     parts.append(html.heading("By round") + html.table(tuple(COLUMNS.values()), cells, caption))
+    parts.append(stationary.body(folder))
     return "".join(parts)
