@@ -592,6 +592,7 @@ def learn(
     budget: int = 200,
     first: int = 40,
     batch: int = 20,
+    checks: int = 20,
     random_share: float = 0.25,
     family: Family | str | Sequence[Family | str] = ...,
     baseline: PotentialLike | None = None,
@@ -644,7 +645,9 @@ def learn(
     searches bands between the minima that it has, and labels a batch of what was visited: a share
     of the dynamics at random, which tests the model, the others where the models of the committee
     differ and the geometries are new. It ends when the errors
-    on random new frames have stayed below the targets, or when the budget is spent.
+    on random new frames have stayed below the targets, or when the budget is spent. At last the
+    minima of the final model and the barriers between them are searched, and compared with the
+    reference, of which a part of the budget is kept for that.
 
     Args:
         starts: Starting geometries: files, all frames of which are used, or smiles:TEXT for
@@ -654,6 +657,8 @@ def learn(
         budget: Maximum number of reference calculations.
         first: Number of reference calculations before the first model.
         batch: Number of reference calculations per round.
+        checks: Number of reference calculations that check minima and barriers of the final
+            model; part of the budget, 0 for none.
         random_share: Share of each batch that is drawn at random from the exploration: the
             unbiased test of the model of the round, and from then on validation frames.
         family: Model family to train, with its hyperparameters.
@@ -695,15 +700,16 @@ def learn(
         progress: Show a progress bar, on a terminal or in a notebook.
 
     Returns:
-        The model with all labels and a row for each round; it can be used as a potential.
+        The model with all labels and a row for each round, minimum and barrier; it can be used as
+        a potential.
 
     Example:
         >>> import flexcalc as fx
         >>> from ase.build import molecule
         >>> from ase.calculators.emt import EMT
         >>> learned = fx.learn(
-        ...     molecule("H2O"), reference=EMT(), budget=30, first=20, batch=10, replicas=4,
-        ...     time_ps=0.05, sigma=10.0,
+        ...     molecule("H2O"), reference=EMT(), budget=32, checks=2, first=20, batch=10,
+        ...     replicas=4, time_ps=0.05, sigma=10.0,
         ... )
         >>> learned.labels, learned.round_count
         (30, 1)

@@ -27,8 +27,9 @@ RUNS = {
         *["--sigmas", "10", "--learning-curve", "10", "--energies", "labelled"],
     ],
     "learn.toml": [
-        *["learn", "--budget", "34", "--first", "24", "--batch", "10", "--committee", "2"],
-        *["--replicas", "4", "--time-ps", "0.02", "--conformers", "2", "--workers", "2"],
+        *["learn", "--budget", "38", "--checks", "4", "--first", "24", "--batch", "10"],
+        *["--committee", "2", "--replicas", "4", "--time-ps", "0.02", "--conformers", "2"],
+        *["--workers", "2"],
     ],
     "evaluate.toml": ["evaluate", "--bins", "4", "--frames", "20"],
     "path.toml": ["path", "--images", "5", "--steps", "3"],

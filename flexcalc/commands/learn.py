@@ -18,18 +18,21 @@ def learn(options: Learn, store: Store) -> Learning:
     searches bands between the minima that it has, and labels a batch of what was visited: a share
     of the dynamics at random, which tests the model, the others where the models of the committee
     differ and the geometries are new. It ends when the errors
-    on random new frames have stayed below the targets, or when the budget is spent.
+    on random new frames have stayed below the targets, or when the budget is spent. At last the
+    minima of the final model and the barriers between them are searched, and compared with the
+    reference, of which a part of the budget is kept for that.
 
     Returns:
-        The model with all labels and a row for each round; it can be used as a potential.
+        The model with all labels and a row for each round, minimum and barrier; it can be used as
+        a potential.
 
     Example:
         >>> import flexcalc as fx
         >>> from ase.build import molecule
         >>> from ase.calculators.emt import EMT
         >>> learned = fx.learn(
-        ...     molecule("H2O"), reference=EMT(), budget=30, first=20, batch=10, replicas=4,
-        ...     time_ps=0.05, sigma=10.0,
+        ...     molecule("H2O"), reference=EMT(), budget=32, checks=2, first=20, batch=10,
+        ...     replicas=4, time_ps=0.05, sigma=10.0,
         ... )
         >>> learned.labels, learned.round_count
         (30, 1)

@@ -39,6 +39,9 @@ class Learn(RunsOnWorkers, OpensPotentials):
     """Number of reference calculations before the first model."""
     batch: Count = 20
     """Number of reference calculations per round."""
+    checks: Natural = 20
+    """Number of reference calculations that check minima and barriers of the final model; part of
+    the budget, 0 for none."""
     random_share: Fraction = 0.25
     """Share of each batch that is drawn at random from the exploration: the unbiased test of the
     model of the round, and from then on validation frames."""
@@ -78,3 +81,8 @@ class Learn(RunsOnWorkers, OpensPotentials):
     """Timeout for one label, in seconds."""
     seed: Natural = 0
     """Seed of all random numbers."""
+
+    @property
+    def budget_of_rounds(self) -> int:
+        """Maximum number of reference calculations without those that check the final model."""
+        return self.budget - self.checks

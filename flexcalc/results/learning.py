@@ -30,6 +30,7 @@ from flexcalc.results.calibration import (
     calibration_drawing,
 )
 from flexcalc.results.rows import Row
+from flexcalc.results.stationary import LearnedBarrier, LearnedMinimum, PointsChecked
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -143,6 +144,7 @@ class Learning(Result, ActsAsModel):
         *("reference", "labels", "round_count", "targets_reached"),
         *("force_rmse_kcal_mol_A", "energy_rmse_kcal_mol", "error_over_deviation"),
         *("share_within_factor_2", "confident_half_large_errors"),
+        *("barriers_compared", "largest_barrier_error_kcal_mol"),
     )
 
     reference: str = figure("reference")
@@ -175,7 +177,10 @@ class Learning(Result, ActsAsModel):
     """Highest temperature at which, as below it, all replicas of the last exploration reached its
     end, in kelvin; None where the targets were not reached, or where some ended at each."""
     verdict: str | None = figure("verdict", default=None)
-    """What the model may be used for and what not, as far as its rounds show."""
+    """What the model may be used for and what not, as far as its rounds, and the reference at its
+    minima and barriers, show."""
+    points: PointsChecked | None = part(PointsChecked)
+    """Minima and barriers of the final model, compared with the reference; None without checks."""
 
     calibration: Calibration | None = part(Calibration)
     """How reliable predicted force errors are, on the new frames of all rounds; None without
@@ -194,6 +199,18 @@ class Learning(Result, ActsAsModel):
     def frames(self) -> tuple[JudgedFrame, ...]:
         """Predicted and true force errors of the new frames of each round."""
         return tuple(JudgedFrame.from_dict(row) for row in self.store.get(CALIBRATION) or ())
+
+    @property
+    def minima(self) -> tuple[LearnedMinimum, ...]:
+        """The minima of the final model, lowest first."""
+        found = self.store.get(f"{LearnedMinimum.stage}.json")
+        return tuple(LearnedMinimum.from_dict(row) for row in found or ())
+
+    @property
+    def barriers(self) -> tuple[LearnedBarrier, ...]:
+        """The barriers between them, lowest saddle first."""
+        found = self.store.get(f"{LearnedBarrier.stage}.json")
+        return tuple(LearnedBarrier.from_dict(row) for row in found or ())
 
     @cached_property
     def model(self) -> TrainedPotential:

@@ -28,14 +28,17 @@ from flexcalc.store import FolderStore, Store
 from flexcalc.tasks.learn import bands, exploration, loop
 from flexcalc.tasks.learn.bands import distinct_minima, explore_bands
 from flexcalc.tasks.learn.exploration import DEVIATION
+from flexcalc.tasks.learn.job import LearnJob
+from flexcalc.training.tuning import Sets
 from flexcalc.units import KCAL_MOL
 from tests.systems import GEOMETRY, WATER
 
 SHORT = {
     "reference": "ase:ase.calculators.emt:EMT",
-    "budget": 30,
+    "budget": 32,
     "first": 14,
     "batch": 8,
+    "checks": 2,
     "replicas": 4,
     "committee": 2,
     "time_ps": 0.02,
@@ -64,6 +67,7 @@ def test_the_budget_is_spent_and_kept_to(whole):
     assert len(found.dataset) == 30
     assert [row.labels for row in found.rounds] == [22, 30]
     assert sorted(set(found.dataset.tags["round"].tolist())) == [0, 1, 2]
+    assert 1 <= found.points.checks <= 2
     assert "the budget is spent" in found.summary()
     results = json.loads((folder / "results.json").read_text())
     assert Learning.from_dict(results, found.store).summary() == found.summary()
@@ -101,7 +105,7 @@ def test_targets_that_are_reached_end_it(tmp_path):
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"first": 40}, "first: expected at most budget = 30"),
+        ({"first": 40}, "first: expected at most budget - checks = 32 - 2 = 30"),
         ({"temperatures_K": ()}, "temperatures_K: expected at least one"),
         ({"committee": 1}, "committee: expected at least 2"),
         ({"committee": 8}, "first: expected at least 16"),
@@ -115,9 +119,10 @@ def test_what_cannot_be_learned_is_refused_before_anything_is_written(change, ma
 
 
 def test_a_calculator_object_labels_and_is_not_changed():
-    found = fx.learn(water(), **SHORT | {"reference": EMT(), "budget": 14})
+    found = fx.learn(water(), **SHORT | {"reference": EMT(), "budget": 14, "checks": 0})
     assert (found.labels, found.round_count) == (14, 0)
     assert found.reference == "python:EMT"
+    assert (found.points, found.minima) == (None, ())
 
 
 @pytest.mark.data
@@ -132,6 +137,9 @@ def test_a_calculator_object_labels_and_is_not_changed():
         ("loop.fit_model", 2),
         ("job.label", 3),
         ("loop.fit_model", 3),
+        ("stationary.relax_rows", 1),
+        ("job.label", 4),
+        ("checks.points_checked", 1),
     ],
 )
 def test_a_learning_that_was_interrupted_ends_as_the_undisturbed_one(
@@ -156,9 +164,24 @@ def test_a_learning_that_was_interrupted_ends_as_the_undisturbed_one(
             fx.learn(water(), **SHORT, output=tmp_path / "run")
     found = fx.learn(water(), **SHORT, output=tmp_path / "run")
     folder, undisturbed = whole
-    for one in ("labels.xyz", "rounds.json", "calibration.json"):
+    files = ("labels.xyz", "rounds.json", "calibration.json")
+    for one in (*files, "stationary.xyz", "minima.json", "barriers.json"):
         assert (tmp_path / "run" / one).read_bytes() == (folder / one).read_bytes()
     assert found.model.sha256() == undisturbed.model.sha256()
+
+
+def test_the_minimum_of_the_model_is_one_of_the_reference_and_was_not_trained_on(whole):
+    folder, found = whole
+    [minimum, *_] = found.minima
+    [place, *_] = found.store.get("stationary.xyz").positions
+    reference = fx.load(SHORT["reference"], WATER)
+    force = np.linalg.norm(reference(place[None]).forces[0], axis=1).max() / KCAL_MOL
+    assert minimum.reference_force_kcal_mol_A == pytest.approx(force)
+    assert np.linalg.norm(found(place[None]).forces[0], axis=1).max() < 0.01
+    assert np.abs(found.dataset.positions - place).max(axis=(1, 2)).min() > 1e-6
+    assert found.points.verdict() in found.verdict
+    assert "Minima and barriers" in (folder / "report.html").read_text()
+    assert (folder / "tables/minima.csv").exists()
 
 
 def judged(complete, replicas=(8, 8, 8)):
@@ -227,20 +250,27 @@ class Doubtful(CheckedPotential):
         return replace(self.surface(positions), deviation=np.ones(positions.shape[:2]))
 
 
+def job_of(numbers, sampler):
+    options, start = Learn(reference="", starts=("",)), SimpleNamespace(numbers=numbers)
+    return LearnJob(options, "", [start], sampler, "", None, [])
+
+
 @pytest.fixture(scope="module")
 def ethanol():
     """Ethanol, whose hydroxyl group has three minima: anti, and two gauche that are mirrored."""
     atoms = molecule("CH3CH2OH")
     [bond] = torsions(atoms.numbers, atoms.positions)
     turned = [bond.turned(atoms.positions, np.radians(angle)) for angle in (0, 120, -120, 10)]
-    return Dataset(atoms.numbers, np.stack(turned))
+    positions = np.stack(turned)
+    found = fx.load("xtb:GFN2-xTB", atoms.numbers)(positions)
+    return Dataset(atoms.numbers, positions, found.energies, found.forces)
 
 
 def test_minima_are_found_once_each_and_bands_lead_over_the_tops_between_them(ethanol):
     model, numbers = Doubtful(ethanol.numbers), ethanol.numbers
     minima = distinct_minima(numbers, model, ethanol.positions)
     assert len(minima) == 3
-    store, job = Store(), SimpleNamespace(numbers=numbers)
+    store, job = Store(), job_of(numbers, model)
     images = explore_bands(job, model, ethanol, store, np.random.default_rng(0))
     assert len(images) == 3 * (bands.IMAGES - 2)
     assert (images.tags[DEVIATION] == 1).all()
@@ -254,8 +284,8 @@ def test_minima_are_found_once_each_and_bands_lead_over_the_tops_between_them(et
 
 def test_one_minimum_has_no_bands(ethanol):
     one = ethanol[np.array([0, 3])]
-    job = SimpleNamespace(numbers=ethanol.numbers)
     model = Doubtful(ethanol.numbers)
+    job = job_of(ethanol.numbers, model)
     found = explore_bands(job, model, one, Store(), np.random.default_rng(0))
     assert (len(found), found.tags[DEVIATION].shape) == (0, (0,))
 
@@ -401,7 +431,7 @@ def test_replicas_end_where_the_scaled_deviation_exceeds_five_times_the_target(
     going.frames = [] if error is None else [judged_frame(n, 1.0, error) for n in (2, 3, 4)]
     going.frames += [] if error is None else [judged_frame(1, 1.0, 50.0)] * 9
     monkeypatch.setattr(loop, "explore", lambda job, model, known, bound, store, rng: bound)
-    bound = going._explored(5, None, SimpleNamespace(data=None), Store())
+    bound = going._explored(5, None, SimpleNamespace(data=None, sets=Sets(None, None)), Store())
     per_component = bound / np.sqrt(3) / KCAL_MOL
     assert scale * per_component == pytest.approx(5 * 0.7)
 
@@ -417,7 +447,8 @@ def test_random_frames_have_figures_of_their_own_where_they_are_enough():
     )
     going.rows, going.frames = [judged((8, 8, 8))], [*random, *chosen]
     labelled = SimpleNamespace(data=range(42), spent=42)
-    found = going._result(labelled, None, SimpleNamespace(name="sgdml"))
+    going.family = SimpleNamespace(name="sgdml")
+    found = going._result(labelled, None, None)
     assert (found.calibration.judged_frames, found.random_calibration.judged_frames) == (42, 12)
     expected = spearmanr(*errors)[0]
     assert found.random_calibration.rank_correlation == pytest.approx(expected)

@@ -10,6 +10,7 @@ from flexcalc.display.numbers import NONE, counted, number
 from flexcalc.reports import facts, rows
 from flexcalc.reports.exports import columns_of
 from flexcalc.reports.folder import RunFolder
+from flexcalc.reports.sections import stationary
 from flexcalc.results.calibration import (
     PURPOSE,
     JudgedFrame,
@@ -68,7 +69,7 @@ def body(folder: RunFolder) -> str:
     drawing = curve(rounds)
     if drawing is None:
         parts.append(html.paragraph("No round is complete yet."))
-        return "".join(parts)
+        return "".join(parts) + stationary.body(folder)
     svg = drawing.svg("learn-curve", "Errors on random new frames against labels")
     caption = (
         "Errors of the model of each round on random frames of its own exploration, which it had "
@@ -87,6 +88,7 @@ def body(folder: RunFolder) -> str:
     if drawn:
         parts.append(html.heading("Predicted errors and explored dihedrals") + drawn)
     parts.append(_reliability(result))
+    parts.append(stationary.body(folder))
     return "".join(parts)
 
 

@@ -132,9 +132,10 @@ def prepared(options: Learn) -> LearnJob:
         raise InputError(f"family: expected one, found {len(options.family)}")
     if not options.temperatures_K:
         raise InputError("temperatures_K: expected at least one temperature, found none")
-    if options.first > options.budget:
+    if options.first > options.budget_of_rounds:
         raise InputError(
-            f"first: expected at most budget = {options.budget}, found {options.first}"
+            f"first: expected at most budget - checks = {options.budget} - {options.checks} = "
+            f"{options.budget_of_rounds}, found {options.first}"
         )
     if options.committee < 2:
         raise InputError(

@@ -36,8 +36,10 @@ from flexcalc.results.learning import (
     round_name,
     verdict_of,
 )
+from flexcalc.results.stationary import PointsChecked
 from flexcalc.store import UNFINISHED, Store
 from flexcalc.tasks.learn.bands import explore_bands
+from flexcalc.tasks.learn.checks import check_points
 from flexcalc.tasks.learn.exploration import (
     DEVIATION,
     Explored,
@@ -65,7 +67,8 @@ def learn(options: Learn, store: Store) -> Learning:
 
     Each round has a part `round-N` of the store with its model, exploration and labels. All
     labels are in labels.xyz, the rounds in rounds.json, predicted and true errors in
-    calibration.json, the final model in model.flex.
+    calibration.json, the final model in model.flex. Its minima and barriers are compared with the
+    reference at the end (`checks`).
 
     Raises:
         InputError: a start, the reference or the family cannot be used; nothing is written.
@@ -123,17 +126,19 @@ class _Loop:
         starts = self.job.geometries(self.store)
         labelled = self._first(starts)
         number = 1
-        while labelled.spent < self.options.budget and not self._reached():
+        while labelled.spent < self.options.budget_of_rounds and not self._reached():
             labelled = self._round(number, labelled)
             number += 1
         self.store.put(LABELS, labelled.data)
         self.store.put(ROUNDS, [row.to_dict() for row in self.rows])
         self.store.put(CALIBRATION, [frame.to_dict() for frame in self.frames])
         self.store.say(f"training the final model on {len(labelled.data)} frames")
-        model, family = self._fitted(labelled.everything, self.store, number, self.family)
-        self.store.put(MODEL, model)
+        # Without a round nothing has chosen hyperparameters yet: the random frames do.
+        sets = labelled.everything if self.rows else labelled.sets
+        model = self._model(number, sets, self.store, self.family)
         self.store.deliver(MODEL)
-        return self._result(labelled, model, family)
+        points = check_points(self.job, model, starts, labelled.data, self.store)
+        return self._result(labelled, model, points)
 
     def _first(self, starts: Dataset) -> _Labelled:
         """The labels before the first model; a share of them, drawn at random, is validation."""
@@ -152,7 +157,7 @@ class _Loop:
         """A round: its labels are added to those before, and its row to the rows."""
         part = self.store.within(round_name(number))
         row, kept = part.get(ROW), part.get(CALIBRATION)
-        model = self._model(number, before, part)
+        model = self._model(number, before.sets, part)
         explored = self._explored(number, model, before, part)
         chosen = part.get(CHOSEN)
         if chosen is None:
@@ -176,13 +181,15 @@ class _Loop:
         self.frames += frames
         return after
 
-    def _model(self, number: int, labelled: _Labelled, part: Store) -> TrainedPotential:
-        """The model of a round, which is read if it was trained before."""
+    def _model(
+        self, number: int, sets: Sets, part: Store, family: Family | None = None
+    ) -> TrainedPotential:
+        """The model of a round, or the final one, which is read if it was trained before."""
         place = part.place(MODEL)
         if not place.exists():
-            model, self.family = self._fitted(labelled.sets, part, number)
-            model.save(place)
+            model, self.family = self._fitted(sets, part, number, family)
             part.put(FAMILY, [self.family.name, asdict(cast(Any, self.family))])
+            model.save(place)
         name, hyperparameters = part.get(FAMILY)
         self.family = make_family(name, hyperparameters)
         return cast(TrainedPotential, load(place, trust=self.options.trust))
@@ -213,7 +220,8 @@ class _Loop:
         """Geometries to label: some of the dynamics at random, the others uncertain and different,
         from the dynamics and the bands."""
         options, frames = self.options, explored.frames
-        count = min(options.batch, options.budget - labelled.spent, len(frames) + len(bands))
+        left = options.budget_of_rounds - labelled.spent
+        count = min(options.batch, left, len(frames) + len(bands))
         rng = np.random.default_rng([options.seed, number, 4])
         tests = min(max(1, round(options.random_share * count)), len(frames))
         random = rng.choice(len(frames), tests, replace=False)
@@ -281,19 +289,23 @@ class _Loop:
             for row in last
         )
 
-    def _result(self, labelled: _Labelled, model: TrainedPotential, family: Family) -> Learning:
+    def _result(
+        self, labelled: _Labelled, model: TrainedPotential, points: PointsChecked | None
+    ) -> Learning:
         last = self.rows[-1] if self.rows else None
+        verdict = verdict_of(last, self.options.time_ps, reached=self._reached())
         result = Learning(
             store=self.store,
             reference=self.job.level,
-            family=family.name,
+            family=cast(Family, self.family).name,
             baseline=None if self.job.baseline is None else self.job.baseline.name,
             file=MODEL,
             labels=len(labelled.data),
             quarantined=labelled.spent - len(labelled.data),
             round_count=len(self.rows),
             targets_reached=self._reached(),
-            verdict=verdict_of(last, self.options.time_ps, reached=self._reached()),
+            verdict=verdict if points is None else f"{verdict}; {points.verdict()}",
+            points=points,
             trained=model,
         )
         if last is None:

@@ -1,0 +1,355 @@
+"""The minima of a model and the saddles between them, from short searches in large batches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.random import Generator
+
+from flexcalc.dataset import Dataset
+from flexcalc.geometry import align_consecutive
+from flexcalc.geometry.matching import is_isomorphic
+from flexcalc.methods.hessian import hessian, vibrations
+from flexcalc.methods.iterate import iterate
+from flexcalc.methods.path import NEB
+from flexcalc.methods.saddle import RFO
+from flexcalc.potential import Potential
+from flexcalc.store import Store
+from flexcalc.tasks.learn.bands import (
+    distinct,
+    is_same,
+    relax_rows,
+    search_band,
+    separation,
+    surviving,
+)
+from flexcalc.units import KCAL_MOL
+
+POINTS = "points.npz"
+"""The stationary points that were found, in the store of the search."""
+LOWEST, RANDOM = 40, 40
+"""Labelled geometries that are relaxed: those lowest in energy, and some of the others."""
+WINDOW_EV = 10 * KCAL_MOL
+"""Minima that are higher above the lowest labelled geometry are left out."""
+MINIMA, PAIRS, GUESSES = 12, 15, 20
+"""Maximum numbers of minima, mirror images counted once, of bands, and of guesses of saddles."""
+BAND = NEB(images=9, force_tolerance_eV_A=0.1)
+BAND_STEPS = 80
+REFINEMENT = RFO(saddle_force_eV_A=0.005, hessian_every=0)
+"""Restarted with new Hessians every few steps, for the guesses alone that are not converged."""
+RESTARTS, REFINEMENT_STEPS = 6, 8
+MINIMUM_FORCE_EV_A = 0.002
+PUSH_A = 0.1
+"""Longest move of an atom along an imaginary mode, from where both sides are relaxed."""
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """Minima and saddles of a model.
+
+    Args:
+        minima: (minima, atoms, 3) in angstrom, lowest first; mirror images are there once.
+        minima_eV: (minima,) energies of the model.
+        saddles: (saddles, atoms, 3) of first order, lowest first.
+        saddles_eV: (saddles,).
+        ends: (saddles, 2) of int, the minima, or their mirror images, on both sides.
+        imaginary_cm: (saddles,) absolute imaginary frequencies, in cm^-1.
+        relaxations: (2,) of int, labelled geometries that were relaxed to find the minima, and
+            those that ended with other bonds than a start, or on whose way the model failed.
+    """
+
+    minima: np.ndarray
+    minima_eV: np.ndarray
+    saddles: np.ndarray
+    saddles_eV: np.ndarray
+    ends: np.ndarray
+    imaginary_cm: np.ndarray
+    relaxations: np.ndarray
+
+    @property
+    def lower(self) -> np.ndarray:
+        """The lower one (saddles,) of the minima of each saddle: they are in order of energy."""
+        return self.ends.min(axis=1)
+
+    @property
+    def barriers_eV(self) -> np.ndarray:
+        """Energies (saddles,) above the lower minimum."""
+        return self.saddles_eV - self.minima_eV[self.lower]
+
+
+@dataclass(frozen=True, eq=False)
+class PointSearch:
+    """A search of the stationary points of a model.
+
+    Args:
+        model: surface.
+        starts: (starts, atoms, 3) in angstrom, with all bondings that minima may have.
+        masses: (atoms,) in amu.
+        store: keeps what is found, which a second search reads.
+    """
+
+    model: Potential
+    starts: np.ndarray
+    masses: np.ndarray
+    store: Store
+
+    @property
+    def numbers(self) -> np.ndarray:
+        """Atomic numbers (atoms,)."""
+        return self.model.numbers
+
+    def run(self, known: Dataset, rng: Generator) -> Points:
+        """Minima relaxed from labelled geometries, and saddles from bands between them.
+
+        Args:
+            known: labelled frames.
+            rng: draws some of those that are relaxed.
+        """
+        found = self.store.get(POINTS)
+        if found is None:
+            first = self._minima(known, rng)
+            minima = first["minima"]
+            found = self._points(minima, *self._guesses(minima))
+            found |= {"relaxations": first["relaxations"]}
+            self.store.put(POINTS, found)
+        return Points(**found)
+
+    def _minima(self, known: Dataset, rng: Generator) -> Mapping[str, np.ndarray]:
+        """Distinct minima (minima, atoms, 3) within the window, lowest first, and `relaxations`
+        as in `Points`."""
+        kept = self.store.get("minima.npz")
+        if kept is not None:
+            return kept
+        energies, _ = known.labels()
+        highest_eV = float(energies.min()) + WINDOW_EV
+        order = np.argsort(energies, kind="stable")
+        others = rng.permutation(order[LOWEST:])[:RANDOM]
+        starts = known.positions[np.concatenate([order[:LOWEST], others])]
+        with self.store.bar("minima") as progress:
+            progress(0, 3, f"{len(starts)} geometries")
+            rough = self._relaxed(starts)
+            broken = len(starts) - len(rough[0])
+            progress(1, 3, f"{len(rough[0])} relaxed")
+            fine, _ = self._relaxed(self._lowest(*rough, highest_eV), MINIMUM_FORCE_EV_A)
+            progress(2, 3, f"{len(fine)} minima")
+            found = self._relaxed(self._off_saddles(fine), MINIMUM_FORCE_EV_A)
+        kept = {
+            "minima": self._lowest(*found, highest_eV),
+            "relaxations": np.array([len(starts), broken]),
+        }
+        self.store.put("minima.npz", kept)
+        return kept
+
+    def _relaxed(
+        self, positions: np.ndarray, force_tolerance_eV_A: float = 0.01
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Relaxed geometries (relaxed, atoms, 3) with the bonds of a start, and energies."""
+
+        def relaxed(given: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            places, energies = relax_rows(self.model, given, force_tolerance_eV_A)
+            intact = self._intact(places)
+            return places[intact], energies[intact]
+
+        places, energies = surviving(relaxed, positions) or (positions[:0], np.zeros(0))
+        return places, energies
+
+    def _lowest(self, positions: np.ndarray, energies: np.ndarray, highest_eV: float) -> np.ndarray:
+        """The distinct minima below an energy, lowest first, not too many of them."""
+        kept = [
+            row for row in distinct(self.numbers, positions, energies) if energies[row] < highest_eV
+        ]
+        minima = positions[kept]
+        return minima[self._groups(minima) < MINIMA]
+
+    def _groups(self, minima: np.ndarray) -> np.ndarray:
+        """Consecutive numbers (minima,) that mirror images share."""
+        groups: list[int] = []
+        for row, place in enumerate(minima):
+            twin = [
+                groups[old]
+                for old in range(row)
+                if is_same(self.numbers, place, minima[old], mirror=True)
+            ]
+            groups.append(twin[0] if twin else len(set(groups)))
+        return np.array(groups, dtype=int)
+
+    def _off_saddles(self, positions: np.ndarray) -> np.ndarray:
+        """Relaxed geometries; those at a saddle are replaced by both of its sides."""
+        found = surviving(self._modes, positions, np.arange(len(positions)))
+        if found is None:
+            return positions
+        _, orders, modes, rows = found
+        at_saddle = rows[orders > 0]
+        pushes = PUSH_A * modes[orders > 0]
+        sides = [positions[at_saddle] + pushes, positions[at_saddle] - pushes]
+        return np.concatenate([np.delete(positions, at_saddle, axis=0), *sides])
+
+    def _modes(self, positions: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Lowest frequencies (batch,) in cm^-1, numbers of imaginary ones (batch,), and lowest
+        modes (batch, atoms, 3), scaled to a longest move of 1; and the rows."""
+        found = [
+            vibrations(place, curved, self.masses)
+            for place, curved in zip(positions, hessian(self.model, positions), strict=True)
+        ]
+        modes = np.array([one.modes[0] for one in found])
+        longest = np.sqrt((modes**2).sum(axis=2)).max(axis=1)
+        return (
+            np.array([one.frequencies_cm[0] for one in found]),
+            np.array([one.imaginary() for one in found]),
+            modes / longest[:, None, None],
+            rows,
+        )
+
+    def _guesses(self, minima: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The tops of bands between minima that are near each other, lowest first, and the
+        tangents there; both (guesses, atoms, 3)."""
+        apart = np.zeros((len(minima), len(minima)))
+        for i, j in combinations(range(len(minima)), 2):
+            apart[i, j] = apart[j, i] = separation(self.numbers, minima[i], minima[j])
+        pairs = nearest_pairs(apart, self._groups(minima), PAIRS)
+        empty = np.zeros((0, *self.numbers.shape, 3))
+        tops = [(np.zeros(0), empty, empty)]
+        with self.store.bar("barriers: bands") as progress:
+            for done, (one, other) in enumerate(pairs):
+                progress(done, len(pairs), f"{len(minima)} minima")
+                tops.append(self._tops(minima[one], minima[other], f"band-{one}-{other}.npz"))
+        energies, guesses, tangents = (np.concatenate(one) for one in zip(*tops, strict=True))
+        lowest = np.argsort(energies, kind="stable")[:GUESSES]
+        return guesses[lowest], tangents[lowest]
+
+    def _tops(
+        self, start: np.ndarray, end: np.ndarray, name: str
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Energies, positions and tangents of the highest images of a band."""
+        kept = self.store.get(name)
+        if kept is None:
+            state = search_band(BAND, self.model, start, end, BAND_STEPS)
+            if state is None:
+                images, energies = np.stack([start, end]), np.zeros(2)
+            else:
+                images, energies = align_consecutive(state.images), state.evaluation.energies
+            kept = {"images": images, "energies": energies}
+            self.store.put(name, kept)
+        images, energies = kept["images"], kept["energies"]
+        inner = energies[1:-1]
+        tops = 1 + np.flatnonzero((inner > energies[:-2]) & (inner >= energies[2:]))
+        return energies[tops], images[tops], images[tops + 1] - images[tops - 1]
+
+    def _points(
+        self, minima: np.ndarray, guesses: np.ndarray, tangents: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """The guesses refined to saddles, with the minima on both sides, some of them new; arrays
+        as in `Points`."""
+        saddles, imaginary, modes = self._saddles(guesses, tangents)
+        with self.store.bar("barriers: ends") as progress:
+            progress(0, 1, f"{len(saddles)} saddles")
+            found = surviving(self._sides, saddles, modes, np.arange(len(saddles)))
+        sides, rows = found or (np.zeros((0, 2, *saddles.shape[1:])), np.zeros(0, dtype=int))
+        flat = sides.reshape(-1, *saddles.shape[1:])
+        places = np.concatenate([minima, flat[self._intact(flat)]])
+        energies = self.model(places).energies if len(places) else np.zeros(0)
+        kept = distinct(self.numbers, places, energies, mirror=True)
+        ends = np.array(
+            [[self._which(side, places[kept]) for side in pair] for pair in sides], dtype=int
+        ).reshape(-1, 2)
+        known = (ends >= 0).all(axis=1)
+        heights = self.model(saddles).energies if len(saddles) else np.zeros(0)
+        return {
+            "minima": places[kept],
+            "minima_eV": energies[kept],
+            "saddles": saddles[rows[known]],
+            "saddles_eV": heights[rows[known]],
+            "ends": ends[known],
+            "imaginary_cm": imaginary[rows[known]],
+        }
+
+    def _intact(self, positions: np.ndarray) -> np.ndarray:
+        """Whether geometries (frames, atoms, 3) have the bonds of one of the starts; (frames,)."""
+        return np.array(
+            [
+                any(is_isomorphic(self.numbers, place, start) for start in self.starts)
+                for place in positions
+            ],
+            dtype=bool,
+        )
+
+    def _which(self, place: np.ndarray, minima: np.ndarray) -> int:
+        """Index of the minimum that a geometry or its mirror image is; -1 for none."""
+        for index, minimum in enumerate(minima):
+            if is_same(self.numbers, place, minimum, mirror=True):
+                return index
+        return -1
+
+    def _sides(
+        self, saddles: np.ndarray, modes: np.ndarray, rows: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The relaxed geometries (saddles, 2, atoms, 3) on both sides; and the rows."""
+        pushed = np.stack([saddles + PUSH_A * modes, saddles - PUSH_A * modes], axis=1)
+        flat = pushed.reshape(-1, *saddles.shape[1:])
+        relaxed, _ = relax_rows(self.model, flat, MINIMUM_FORCE_EV_A)
+        return relaxed.reshape(pushed.shape), rows
+
+    def _saddles(
+        self, guesses: np.ndarray, tangents: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Distinct saddles of first order (saddles, atoms, 3), lowest first, with their imaginary
+        frequencies and modes."""
+        done = [guesses[:0]]
+        with self.store.bar("barriers: saddles") as progress:
+            for restart in range(RESTARTS):
+                progress(restart, RESTARTS, f"{len(guesses)} left")
+                found = surviving(self._refined, guesses, tangents)
+                if found is None:
+                    break
+                places, modes, converged = found
+                done.append(places[converged])
+                guesses, tangents = places[~converged], modes[~converged]
+            saddles = np.concatenate(done)
+            found = surviving(self._modes, saddles, np.arange(len(saddles)))
+        if found is None:
+            return saddles[:0], np.zeros(0), saddles[:0]
+        frequencies, orders, modes, rows = found
+        first = orders == 1
+        saddles, frequencies, modes = saddles[rows[first]], frequencies[first], modes[first]
+        energies = self.model(saddles).energies if len(saddles) else np.zeros(0)
+        kept = distinct(self.numbers, saddles, energies, mirror=True)
+        return saddles[kept], -frequencies[kept], modes[kept]
+
+    def _refined(
+        self, guesses: np.ndarray, tangents: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Positions after some steps, the modes that are climbed, and which are converged."""
+        rng = np.random.default_rng(0)  # which the search does not use
+        state = REFINEMENT.init(self.model, guesses, rng, tangents)
+        state = iterate(REFINEMENT, self.model, state, steps=REFINEMENT_STEPS, rng=rng)
+        converged = state.largest_forces() < REFINEMENT.saddle_force_eV_A
+        return state.positions, state.modes, converged
+
+
+def nearest_pairs(distances: np.ndarray, groups: np.ndarray, most: int) -> list[tuple[int, int]]:
+    """Pairs of minima to search barriers between: near ones, which connect all, first.
+
+    Args:
+        distances: (minima, minima) from each other.
+        groups: (minima,) of int; mirror images share one. Two groups, and a group with itself,
+            are joined by the nearest of their pairs alone: the others are its mirror images.
+        most: maximum number of pairs.
+    """
+    nearest: dict[tuple[int, int], tuple[float, int, int]] = {}
+    for i, j in combinations(range(len(distances)), 2):
+        key = (int(min(groups[i], groups[j])), int(max(groups[i], groups[j])))
+        found = (float(distances[i, j]), i, j)
+        nearest[key] = min(found, nearest.get(key, found))
+    part = {int(group): {int(group)} for group in groups}
+    joining, further = [], []
+    for (one, other), (_, i, j) in sorted(nearest.items(), key=lambda item: item[1]):
+        if part[one] is part[other]:
+            further.append((i, j))
+            continue
+        joining.append((i, j))
+        joined = part[one] | part[other]
+        part |= dict.fromkeys(joined, joined)
+    return (joining + further)[:most]
