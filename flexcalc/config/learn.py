@@ -47,8 +47,9 @@ class Learn(RunsOnWorkers, OpensPotentials):
     model of the round, and from then on validation frames."""
     family: Annotated[tuple[Any, ...], FAMILY] = ("sgdml",)
     """Model family to train, with its hyperparameters."""
-    baseline: PotentialLike | None = None
-    """Baseline for delta learning, such as xtb:GFN2-xTB."""
+    baseline: PotentialLike = "auto"
+    """Baseline for delta learning, such as xtb:GFN2-xTB. "auto" is GFN2-xTB for a dft: reference
+    and none otherwise; "none" is none."""
     committee: Members = 4
     """Models of the committee whose spread estimates the uncertainty."""
     sampler: PotentialLike | None = None

@@ -169,13 +169,19 @@ def _workers(options: Label) -> Workers:
     )
 
 
+def cheap_surface(reference: PotentialLike) -> str | None:
+    """GFN2-xTB with the charge and multiplicity of a dft: address; None for other potentials."""
+    if not isinstance(reference, str) or not reference.startswith("dft:"):
+        return None
+    known = {k: v for k, v in electron_options(reference).items() if v is not None}
+    return with_options("xtb:GFN2-xTB", known)
+
+
 def default_sampler(reference: PotentialLike, workers: int) -> PotentialLike:
     """The reference itself; for DFT, too slow to sample with, GFN2-xTB."""
     if not isinstance(reference, str):
         return reference
-    if reference.startswith("dft:"):
-        known = {k: v for k, v in electron_options(reference).items() if v is not None}
-        reference = with_options("xtb:GFN2-xTB", known)
+    reference = cheap_surface(reference) or reference
     options = parse_qsl(reference.partition("?")[2])
     if reference.startswith("xtb:") and {name for name, _ in options} <= {"charge", "multiplicity"}:
         # The workers' cores are free while the sampling goes on, and which geometries come out

@@ -11,7 +11,7 @@ def choose_batch(
     """Choose candidates that stand for many others that are uncertain and far from known points.
 
     Candidates form clusters around the nearest known or chosen point. From the cluster with the
-    largest sum of squared distances, each times the squared uncertainty, the candidate with the
+    largest sum of squared distances, each times the uncertainty, the candidate with the
     largest term is taken, repeatedly (largest-cluster maximum-distance selection). So a region that
     dynamics visits often is chosen from more often than one that it visits once.
 
@@ -27,7 +27,6 @@ def choose_batch(
     Returns:
         Indices (chosen,) in the order in which they were chosen.
     """
-    weights = uncertainties**2
     nearest = np.full(len(features), np.inf)
     owner = np.zeros(len(features), dtype=int)
 
@@ -44,7 +43,7 @@ def choose_batch(
     taken: list[int] = []
     while len(taken) < min(count, len(features)):
         # With nothing known the most uncertain candidate comes first.
-        terms = weights * np.where(np.isfinite(nearest), nearest, 1.0)
+        terms = uncertainties * np.where(np.isfinite(nearest), nearest, 1.0)
         sizes = np.bincount(owner, terms * free)
         members = free & (owner == sizes.argmax())
         best = int(np.argmax(np.where(members if members.any() else free, terms, -1.0)))

@@ -29,7 +29,7 @@ from flexcalc.units import KB
 DEVIATION, ENERGY = "deviation_rms_eV_A", "model_energy_eV"
 HOT_K = 600.0
 """Temperature of the first sampling, in kelvin."""
-PER_POINT = 5
+PER_POINT = 3
 """Sampled geometries for each of the first ones to be labelled."""
 FRAMES_PER_REPLICA = 40
 """Frames of each replica that are recorded."""

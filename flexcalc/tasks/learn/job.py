@@ -20,7 +20,7 @@ from flexcalc.potential import Potential
 from flexcalc.registry import name_of, open_potential
 from flexcalc.store import Store
 from flexcalc.tasks.baseline import Baseline, open_baseline
-from flexcalc.tasks.label import default_sampler, label
+from flexcalc.tasks.label import cheap_surface, default_sampler, label
 from flexcalc.tasks.molecule import common_masses, following
 from flexcalc.tasks.motion import biased_coordinates
 from flexcalc.tasks.starts import Start, frames_of, read_starts, start_geometries
@@ -156,7 +156,7 @@ def prepared(options: Learn) -> LearnJob:
     check_family(options.family[0], numbers)
     chosen = options.sampler or default_sampler(given, options.workers)
     sampler = open_potential(chosen, numbers, trust=options.trust)
-    baseline = open_baseline(options.baseline, numbers, options.trust)
+    baseline = open_baseline(_baseline(options), numbers, options.trust)
     if baseline is not None:
         check_baseline(baseline.potential, baseline.facts["baseline"])
     coordinates = biased_coordinates(options.coordinate, trust=options.trust)
@@ -164,3 +164,12 @@ def prepared(options: Learn) -> LearnJob:
         one.check(len(numbers))
     options.worker_options.check()
     return LearnJob(options, reference, starts, sampler, name_of(chosen), baseline, coordinates)
+
+
+def _baseline(options: Learn) -> PotentialLike | None:
+    """What the option stands for."""
+    if not isinstance(options.baseline, str):
+        return options.baseline
+    if options.baseline == "auto":
+        return cheap_surface(options.reference)
+    return None if options.baseline == "none" else options.baseline

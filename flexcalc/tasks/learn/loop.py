@@ -58,6 +58,9 @@ CHOSEN, ROW, FAMILY = "chosen.xyz", "round.json", "family.json"
 STOP_AT, STOP_AT_TYPICAL = 5.0, 3.0
 """A replica ends where the expected error exceeds this multiple of the force target, and the
 deviation that multiple of the one on the validation frames: early models are unsure everywhere."""
+CANDIDATES = 3
+"""Explored frames, drawn at random, for each that is chosen. Of all frames the choice would be of
+the hottest ones: with 200 points of glycine the force RMSE at 500 K is then a fifth larger."""
 SMALLEST_SCALE = 0.1
 """Scale of the deviation that the end of a replica relies on at least."""
 
@@ -226,6 +229,7 @@ class _Loop:
         tests = min(max(1, round(options.random_share * count)), len(frames))
         random = rng.choice(len(frames), tests, replace=False)
         others = np.setdiff1d(np.arange(len(frames)), random)
+        others = rng.permutation(others)[: CANDIDATES * (count - tests)]
         pool = np.concatenate([frames.positions[others], bands.positions])
         doubts = np.concatenate([frames.tags[DEVIATION][others], bands.tags[DEVIATION]])
         known = np.concatenate([labelled.data.positions, frames.positions[random]])
