@@ -534,3 +534,15 @@ def test_a_report_is_written_of_a_learning_whose_exploration_is_damaged(explored
     files_write(folder / "round-2/explored.xyz", Dataset(WATER, GEOMETRY[None]))
     write_report(folder)
     assert "of 0 explored frames" in (folder / "report.html").read_text()
+
+
+def test_hyperparameters_are_chosen_again_where_the_training_set_has_grown(monkeypatch):
+    real, seen = loop.fit_model, []
+
+    def spy(job, sets, store, rng, family=None):
+        seen.append((len(sets.train), family is None))
+        return real(job, sets, store, rng, family)
+
+    monkeypatch.setattr(loop, "fit_model", spy)
+    fx.learn(water(), **SHORT | {"budget": 38, "checks": 0, "random_share": 0.25})
+    assert seen == [(10, True), (16, True), (22, False), (38, False)]
