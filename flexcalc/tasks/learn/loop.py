@@ -49,7 +49,7 @@ from flexcalc.tasks.learn.exploration import (
 )
 from flexcalc.tasks.learn.job import LearnJob, prepared
 from flexcalc.tasks.learn.judgement import judged_frames
-from flexcalc.tasks.learn.model import fit_model
+from flexcalc.tasks.learn.model import SEARCHED, fit_model
 from flexcalc.training.acquisition import choose_batch
 from flexcalc.training.tuning import Sets
 from flexcalc.units import KCAL_MOL
@@ -195,10 +195,10 @@ class _Loop:
         """
         place = part.place(MODEL)
         if not place.exists():
-            if self.family is None or (
-                sets.validation is not None and len(sets.train) >= GROWN * self.chosen_with
-            ):
-                self.family, self.chosen_with = None, len(sets.train)
+            points = min(len(sets.train), SEARCHED)
+            grown = sets.validation is not None and points >= GROWN * self.chosen_with
+            if self.family is None or grown:
+                self.family, self.chosen_with = None, points
             model, family = self._fitted(sets, part, number, self.family)
             hyperparameters = asdict(cast(Any, family))
             part.put(FAMILY, [family.name, hyperparameters, self.chosen_with])

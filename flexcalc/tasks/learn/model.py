@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from numpy.random import Generator
 
 from flexcalc.models.bonding import with_bonding
@@ -18,6 +19,10 @@ from flexcalc.training.checkpoints import Checkpoints
 from flexcalc.training.committee import fit_committee
 from flexcalc.training.tuning import Sets, fit_best
 
+SEARCHED = 150
+"""Training points, drawn at random, with which hyperparameters are chosen at most: the best ones
+hardly depend on their number, and a kernel model takes the third power of it."""
+
 
 def fit_model(
     job: LearnJob, sets: Sets, store: Store, rng: Generator, family: Family | None = None
@@ -29,7 +34,8 @@ def fit_model(
         sets: frames to train on, and frames that choose the hyperparameters.
         store: keeps the checkpoints.
         rng: seeds the training.
-        family: with hyperparameters already chosen; by default validation frames choose them.
+        family: with hyperparameters already chosen; by default validation frames choose them, for
+            models of at most `SEARCHED` training points.
     """
     train, validation = sets
     if job.baseline is not None:
@@ -38,8 +44,9 @@ def fit_model(
     steps = Checkpoints(store.unfinished("training"))
     with store.bar("train") as progress, training_warnings(store.warn):
         if family is None:
+            some = train[np.sort(rng.permutation(len(train))[:SEARCHED])]
             found = fit_best(
-                job.options.family[0], train, validation, rng, progress, steps.within("search")
+                job.options.family[0], some, validation, rng, progress, steps.within("search")
             )
             family = found.family
         above = fit_committee(
