@@ -97,7 +97,8 @@ def test_errors_of_a_round_are_those_on_labels_that_its_model_had_not_seen(whole
 
 
 def test_targets_that_are_reached_end_it(tmp_path):
-    easy = SHORT | {"energy_target_kcal_mol": 1e3, "budget": 60}
+    targets = {"energy_target_kcal_mol": 1e3, "force_target_kcal_mol_A": 1e3}
+    easy = SHORT | targets | {"budget": 60}
     found = fx.learn(water(), **easy)
     assert (found.targets_reached, found.round_count, found.labels) == (True, 2, 30)
 

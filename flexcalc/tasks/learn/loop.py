@@ -63,6 +63,9 @@ CANDIDATES = 3
 the hottest ones: with 200 points of glycine the force RMSE at 500 K is then a fifth larger."""
 GROWN = 1.4
 """Growth of the training set from which hyperparameters are chosen again."""
+BAND_SHARE = 0.2
+"""Share of a batch that is chosen from the bands: the way over barriers is rarely visited, and its
+energies are those that count."""
 SMALLEST_SCALE = 0.1
 """Scale of the deviation that the end of a replica relies on at least."""
 
@@ -230,23 +233,27 @@ class _Loop:
     def _chosen(
         self, number: int, explored: Explored, bands: Dataset, labelled: _Labelled
     ) -> Dataset:
-        """Geometries to label: some of the dynamics at random, the others uncertain and different,
-        from the dynamics and the bands."""
+        """Geometries to label: some of the dynamics at random, a share of the bands, and uncertain
+        and different ones of the dynamics."""
         options, frames = self.options, explored.frames
         left = options.budget_of_rounds - labelled.spent
         count = min(options.batch, left, len(frames) + len(bands))
         rng = np.random.default_rng([options.seed, number, 4])
         tests = min(max(1, round(options.random_share * count)), len(frames))
-        random = rng.choice(len(frames), tests, replace=False)
-        others = np.setdiff1d(np.arange(len(frames)), random)
-        others = rng.permutation(others)[: CANDIDATES * (count - tests)]
-        pool = np.concatenate([frames.positions[others], bands.positions])
-        doubts = np.concatenate([frames.tags[DEVIATION][others], bands.tags[DEVIATION]])
-        known = np.concatenate([labelled.data.positions, frames.positions[random]])
-        best = choose_batch(features(pool), doubts, features(known), count - len(random))
-        positions = np.concatenate([frames.positions[random], pool[best]])
-        why = np.where(best < len(others), UNSURE, BAND)
-        purpose = np.concatenate([np.full(len(random), RANDOM), why])
+        random, others = np.split(rng.permutation(len(frames)), [tests])
+        on_bands = min(
+            max(round(BAND_SHARE * count), count - len(frames)), len(bands), count - tests
+        )
+        others = others[: CANDIDATES * (count - tests - on_bands)]
+        positions, purpose = frames.positions[random], np.full(tests, RANDOM)
+        for some, many, why in ((bands, on_bands, BAND), (frames[others], count, UNSURE)):
+            known = features(np.concatenate([labelled.data.positions, positions]))
+            doubts = some.tags[DEVIATION]
+            best = choose_batch(
+                features(some.positions), doubts, known, min(many, count - len(positions))
+            )
+            positions = np.concatenate([positions, some.positions[best]])
+            purpose = np.concatenate([purpose, np.full(len(best), why)])
         return Dataset(frames.numbers, positions, tags={PURPOSE: purpose})
 
     def _labels(self, number: int, chosen: Dataset, part: Store) -> tuple[Dataset, int]:
