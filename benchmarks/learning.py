@@ -231,7 +231,8 @@ def main() -> None:
                 temperatures_K=(500.0,), seeds=replicas, time_ps=1000 * options.ns / replicas,
                 nve_ps=0.0, relabelled_frames=60,
             ),
-            address=address, starts=str(shared / "minima.xyz"), coordinates=DIHEDRALS[options.molecule],
+            address=address, starts=str(shared / "minima.xyz"),
+            coordinates=DIHEDRALS[options.molecule],
             folder=folder / f"crash-{name}", seed=1,
         )  # fmt: skip
         run_test(subject)

@@ -14,8 +14,9 @@ import pytest
 
 import flexcalc
 from flexcalc.cli import main
-from flexcalc.config import COMMANDS, load
+from flexcalc.config import COMMANDS, Learn, load
 from flexcalc.geometry import Coordinate
+from flexcalc.tasks.learn.job import prepared
 from tests.systems import INPUTS
 
 SAMPLING = ["--equilibration-fs", "20", "--spacing-fs", "4", "--patience", "1"]
@@ -62,11 +63,13 @@ BENCHMARKS = {
     for molecule in ("glycine", "azobenzene")
     for size in ("", "-small")
 }
+LEARNINGS = {f"learn-{name}.toml" for name in ("glycine-dft", "alanine-dipeptide", "azobenzene")}
 ELSEWHERE = {
     *("serve.toml", "ipi-nvt.xml", "demo.toml", "label-fhi-aims.toml", "fhi_aims.py"),
     "saddle.toml",
     *MECHANISMS,
     *BENCHMARKS,
+    *LEARNINGS,
 }
 """Files with a test of their own below."""
 
@@ -195,6 +198,23 @@ def test_md_writes_a_frame_of_every_replica(here):
 def test_metad_leaves_hills_of_every_walker(here):
     assert run("metad.toml")["hills"] == 8 * 4
     assert len(np.loadtxt("metad/HILLS")) == 8 * 4
+
+
+@pytest.mark.parametrize("name", sorted(LEARNINGS))
+def test_further_learnings_name_a_molecule_and_a_reference_that_can_be_used(name, here):
+    job = prepared(load(Learn, Path("inputs", name)))
+    assert [one.label for one in job.coordinates] == list(job.options.coordinate)
+    assert (job.baseline is None) == ("dft" not in name)
+    top = (INPUTS / name).read_text().split("\n\n")[0]
+    assert f"flexcalc learn inputs/{name} --output {output_of(name)}" in top
+
+
+def test_the_coordinate_of_azobenzene_is_the_dihedral_of_its_double_bond(here):
+    (text,) = prepared(load(Learn, Path("inputs/learn-azobenzene.toml"))).options.coordinate
+    ends = [flexcalc.read(f"inputs/azobenzene-{one}.xyz") for one in ("trans", "cis")]
+    trans, cis = (abs(Coordinate.parse(text).values(end.positions)[0]) for end in ends)
+    assert trans > 170
+    assert cis < 20
 
 
 def test_learn_spends_its_budget_and_no_more(here):
