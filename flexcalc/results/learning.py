@@ -13,6 +13,7 @@ from flexcalc.analysis.dihedrals import DihedralMap
 from flexcalc.dataset import Dataset
 from flexcalc.display import figures, learning
 from flexcalc.display.drawing import Drawing
+from flexcalc.display.numbers import counted
 from flexcalc.errors import InputError
 from flexcalc.models.family import TrainedPotential
 from flexcalc.registry import load
@@ -288,7 +289,7 @@ class Learning(Result, ActsAsModel):
     def summary(self) -> str:
         """The learning in one line."""
         why = "targets reached" if self.targets_reached else "the budget is spent"
-        line = f"{self.labels} labels in {self.round_count} rounds, {why}"
+        line = f"{self.labels} labels in {counted(self.round_count, 'round')}, {why}"
         if self.force_rmse_kcal_mol_A is not None:
             line += (
                 f": force RMSE {self.force_rmse_kcal_mol_A:.3f} kcal/mol/A, energy RMSE "
@@ -312,7 +313,11 @@ def verdict_of(last: LearnRound | None, time_ps: float, *, reached: bool) -> str
         return "NOT JUDGED: the labels did not suffice for a round"
     early = f"{', '.join(last.ended_early)} ended early" if last.ended_early else ""
     if not reached:
-        why = "its errors on new geometries are above the targets"
+        why = (
+            f"its errors on new geometries are above the targets (force RMSE "
+            f"{last.force_rmse_kcal_mol_A:.2f} kcal/mol/A, energy RMSE "
+            f"{last.energy_rmse_kcal_mol:.2f} kcal/mol)"
+        )
         return f"DO NOT TRUST IT YET: {why}{early and f'; of its replicas {early}'}"
     kelvin = last.holds_up_to_K
     if kelvin is None:
