@@ -1,6 +1,6 @@
 """`flexcalc learn` killed at random moments, beside one that is left alone; run by hand.
 
-    python benchmarks/killed.py learn inputs/learn.toml --kills 20 --output OUTPUT
+    python benchmarks/killed.py --kills 20 --output OUTPUT -- learn inputs/learn.toml
 
 The command is run once undisturbed in OUTPUT/whole, and then in OUTPUT/killed, where it gets
 SIGKILL at random moments and is started again, until it has been killed so often and ends. Prints
@@ -30,8 +30,9 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("words", nargs="+")
+    parser.add_argument("words", nargs=argparse.REMAINDER, help="-- COMMAND WORDS...")
     options = parser.parse_args()
+    options.words = [word for word in options.words if word != "--"]
     rng = random.Random(options.seed)
     whole, killed = options.output / "whole", options.output / "killed"
     begun = time.perf_counter()

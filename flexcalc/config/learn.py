@@ -40,8 +40,8 @@ class Learn(RunsOnWorkers, OpensPotentials):
     batch: Count = 20
     """Number of reference calculations per round."""
     checks: Natural = 20
-    """Number of reference calculations that check minima and barriers of the final model; part of
-    the budget, 0 for none."""
+    """Number of reference calculations that check minima and barriers at the end, before the final
+    model is trained on them too; part of the budget, 0 for none."""
     random_share: Fraction = 0.25
     """Share of each batch that is drawn at random from the exploration: the unbiased test of the
     model of the round, and from then on validation frames."""

@@ -21,7 +21,8 @@ from flexcalc.results.base import Figures, figure
 from flexcalc.results.rows import Row
 
 CALIBRATION = "calibration.json"
-PURPOSE, UNSURE, BAND, RANDOM, FIRST = "purpose", "unsure", "band", "random", "first"
+PURPOSE = "purpose"
+UNSURE, BAND, RANDOM, FIRST, CHECK = "unsure", "band", "random", "first", "check"
 """The tag of a labelled frame that says why it was chosen, and its values."""
 ENOUGH = 10
 """Random frames from which on they have figures of their own."""

@@ -22,6 +22,7 @@ from flexcalc.results.base import Result, figure, frame_of_rows, part
 from flexcalc.results.calibration import (
     BAND,
     CALIBRATION,
+    CHECK,
     FIRST,
     PURPOSE,
     RANDOM,
@@ -358,7 +359,7 @@ def dihedral_drawing(found: DihedralMap, labelled: Dataset) -> Drawing:
     purpose = labelled.tags[PURPOSE]
     groups = {
         one: found.labelled[purpose == one]
-        for one in (RANDOM, UNSURE, BAND, FIRST)
+        for one in (RANDOM, UNSURE, BAND, CHECK, FIRST)
         if (purpose == one).any()
     }
     labels = [f"{one.label} / {one.unit}" for one in found.drawn]

@@ -63,10 +63,11 @@ def whole(tmp_path_factory):
 
 def test_the_budget_is_spent_and_kept_to(whole):
     folder, found = whole
-    assert (found.labels, found.round_count, found.targets_reached) == (30, 2, False)
-    assert len(found.dataset) == 30
+    # Of the two checks, water has one minimum to spend on.
+    assert (found.labels, found.round_count, found.targets_reached) == (31, 2, False)
+    assert len(found.dataset) == 31
     assert [row.labels for row in found.rounds] == [22, 30]
-    assert sorted(set(found.dataset.tags["round"].tolist())) == [0, 1, 2]
+    assert sorted(set(found.dataset.tags["round"].tolist())) == [0, 1, 2, 3]
     assert 1 <= found.points.checks <= 2
     assert "the budget is spent" in found.summary()
     results = json.loads((folder / "results.json").read_text())
@@ -80,7 +81,7 @@ def test_the_model_is_a_potential_of_the_molecule_and_knows_its_doubt(whole):
     positions = found.dataset.positions
     ours, theirs = found(positions), reference(positions)
     assert np.sqrt(np.mean((ours.forces - theirs.forces) ** 2)) < 0.05
-    assert ours.deviation.shape == (30, 3)
+    assert ours.deviation.shape == (31, 3)
 
 
 def test_errors_of_a_round_are_those_on_labels_that_its_model_had_not_seen(whole):
@@ -100,7 +101,7 @@ def test_targets_that_are_reached_end_it(tmp_path):
     targets = {"energy_target_kcal_mol": 1e3, "force_target_kcal_mol_A": 1e3}
     easy = SHORT | targets | {"budget": 60}
     found = fx.learn(water(), **easy)
-    assert (found.targets_reached, found.round_count, found.labels) == (True, 2, 30)
+    assert (found.targets_reached, found.round_count, found.labels) == (True, 2, 31)
 
 
 @pytest.mark.parametrize(
@@ -171,15 +172,21 @@ def test_a_learning_that_was_interrupted_ends_as_the_undisturbed_one(
     assert found.model.sha256() == undisturbed.model.sha256()
 
 
-def test_the_minimum_of_the_model_is_one_of_the_reference_and_was_not_trained_on(whole):
+def test_the_minimum_is_checked_before_it_is_trained_on(whole):
     folder, found = whole
     [minimum, *_] = found.minima
     [place, *_] = found.store.get("stationary.xyz").positions
-    reference = fx.load(SHORT["reference"], WATER)
+    reference, before = (
+        fx.load(SHORT["reference"], WATER),
+        fx.load(folder / "stationary/model.flex"),
+    )
     force = np.linalg.norm(reference(place[None]).forces[0], axis=1).max() / KCAL_MOL
     assert minimum.reference_force_kcal_mol_A == pytest.approx(force)
-    assert np.linalg.norm(found(place[None]).forces[0], axis=1).max() < 0.01
-    assert np.abs(found.dataset.positions - place).max(axis=(1, 2)).min() > 1e-6
+    assert np.linalg.norm(before(place[None]).forces[0], axis=1).max() < 0.01
+    data = found.dataset
+    is_check = data.tags[PURPOSE] == "check"
+    assert (data.positions[is_check] == place).all()
+    assert before.facts["training_sha256"] != found.model.facts["training_sha256"]
     assert found.points.verdict() in found.verdict
     assert "Minima and barriers" in (folder / "report.html").read_text()
     assert (folder / "tables/minima.csv").exists()

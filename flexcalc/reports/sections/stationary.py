@@ -32,8 +32,9 @@ def body(folder: RunFolder) -> str:
         if found:
             folder.tables[name] = columns_of([row.to_dict() for row in found])
     intro = (
-        "Minima of the final model, and saddles between them, from searches on the model. The "
-        "reference was calculated at these geometries, which the model was not trained on. "
+        "Minima of the model, and saddles between them, from searches on the model. The reference "
+        "was calculated at these geometries, which the model had not been trained on; the final "
+        "model has been since, so that its errors there are smaller. "
         f"A relative energy holds where it differs by at most {HOLDS_KCAL_MOL:g} kcal/mol. A force "
         "of the reference is zero where it has its own stationary point. Mirror images, which "
         "have the same energy, are listed once."

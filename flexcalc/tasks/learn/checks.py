@@ -1,4 +1,4 @@
-"""Minima and barriers of the final model, compared with the reference."""
+"""Minima and barriers of a model, compared with the reference."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ from flexcalc.tasks.molecule import common_masses
 from flexcalc.tasks.starts import frames_of
 from flexcalc.units import KCAL_MOL
 
-PART = "stationary"
-"""The part of the store with the search and the labelling."""
+CHECKS = "stationary"
+"""The part of the store with the model that is checked, the search and the labelling."""
 
 
 def check_points(
     job: LearnJob, model: Potential, starts: Dataset, known: Dataset, store: Store
-) -> PointsChecked | None:
-    """Find minima and barriers of a model, and label them; None where no checks are wanted.
+) -> PointsChecked:
+    """Find minima and barriers of a model, and label them.
 
     Keeps minima.json and barriers.json, and what is labelled in stationary.xyz.
 
     Args:
         job: of the learning.
-        model: final one.
+        model: that was trained on none of them.
         starts: start geometries, whose bonds the minima have.
         known: labelled frames.
         store: of the learning.
@@ -48,9 +48,7 @@ def check_points(
         WorkerError, LabelError: nobody labels any more. That the reference fails for all points
             is no error.
     """
-    if not job.options.checks:
-        return None
-    part = store.within(PART)
+    part = store.within(CHECKS)
     masses = atomic_masses(job.numbers, common_masses(*frames_of(job.starts)))
     rng = np.random.default_rng([job.options.seed, 0, 6])
     points = PointSearch(model, starts.positions, masses, part).run(known, rng)

@@ -17,6 +17,7 @@ from flexcalc.registry import load, make_family
 from flexcalc.results.calibration import (
     BAND,
     CALIBRATION,
+    CHECK,
     ENOUGH,
     FIRST,
     PURPOSE,
@@ -36,10 +37,10 @@ from flexcalc.results.learning import (
     round_name,
     verdict_of,
 )
-from flexcalc.results.stationary import PointsChecked
+from flexcalc.results.stationary import STATIONARY, PointsChecked
 from flexcalc.store import UNFINISHED, Store
 from flexcalc.tasks.learn.bands import explore_bands
-from flexcalc.tasks.learn.checks import check_points
+from flexcalc.tasks.learn.checks import CHECKS, check_points
 from flexcalc.tasks.learn.exploration import (
     DEVIATION,
     Explored,
@@ -75,8 +76,8 @@ def learn(options: Learn, store: Store) -> Learning:
 
     Each round has a part `round-N` of the store with its model, exploration and labels. All
     labels are in labels.xyz, the rounds in rounds.json, predicted and true errors in
-    calibration.json, the final model in model.flex. Its minima and barriers are compared with the
-    reference at the end (`checks`).
+    calibration.json. Minima and barriers of the last model but one are compared with the reference
+    (`checks`), the final model, in model.flex, is trained on these labels too.
 
     Raises:
         InputError: a start, the reference or the family cannot be used; nothing is written.
@@ -139,16 +140,32 @@ class _Loop:
         while labelled.spent < self.options.budget_of_rounds and not self._reached():
             labelled = self._round(number, labelled)
             number += 1
-        self.store.put(LABELS, labelled.data)
         self.store.put(ROUNDS, [row.to_dict() for row in self.rows])
         self.store.put(CALIBRATION, [frame.to_dict() for frame in self.frames])
+        points = None
+        if self.options.checks:
+            self.store.say(f"training on {len(labelled.data)} frames")
+            model = self._model(number, self._last(labelled), self.store.within(CHECKS))
+            points = check_points(self.job, model, starts, labelled.data, self.store)
+            labelled = self._with_checks(labelled, number, points.checks)
+        self.store.put(LABELS, labelled.data)
         self.store.say(f"training the final model on {len(labelled.data)} frames")
-        # Without a round nothing has chosen hyperparameters yet: the random frames do.
-        sets = labelled.everything if self.rows else labelled.sets
-        model = self._model(number, sets, self.store)
+        model = self._model(number + 1, self._last(labelled), self.store)
         self.store.deliver(MODEL)
-        points = check_points(self.job, model, starts, labelled.data, self.store)
         return self._result(labelled, model, points)
+
+    def _last(self, labelled: _Labelled) -> Sets:
+        """What the last models are trained on: everything, if hyperparameters are chosen."""
+        return labelled.sets if self.family is None else labelled.everything
+
+    def _with_checks(self, labelled: _Labelled, number: int, count: int) -> _Labelled:
+        """With the minima and saddles, of which so many were to be labelled."""
+        found = self.store.get(STATIONARY)
+        data = labelled.data
+        if found is not None:
+            tags = {PURPOSE: np.full(len(found), CHECK), "round": np.full(len(found), number)}
+            data = concatenate(data, replace(found, tags=tags))
+        return _Labelled(data, labelled.spent + count)
 
     def _first(self, starts: Dataset) -> _Labelled:
         """The labels before the first model; a share of them, drawn at random, is validation."""
