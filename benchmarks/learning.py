@@ -30,8 +30,7 @@ from flexcalc.benchmarking.endurance import Subject, run_test
 from flexcalc.benchmarking.survival import measure_survival
 from flexcalc.dataset import Dataset
 from flexcalc.errors import FlexcalcError
-from flexcalc.geometry import Coordinate, largest_move, match_atoms
-from flexcalc.geometry.graph import bond_graphs
+from flexcalc.geometry import Coordinate, is_isomorphic, largest_move, match_atoms
 from flexcalc.geometry.torsions import torsions
 from flexcalc.methods.conformers import conformers, molecule
 from flexcalc.methods.crash import CrashTest
@@ -78,14 +77,26 @@ def minima_of(reference, smiles: str, path: Path) -> Dataset:
             place = bond.turned(place, angle)
         state = relax(reference, place[None], force_tolerance_eV_A=0.005, steps=500)
         places.append(state.positions[0])
-    places = np.stack(places)
+    # Relaxed geometries that keep a plane may be saddles: they are shaken and relaxed again.
+    rng = np.random.default_rng(0)
+    loose = np.stack(places)
+    energies = reference(loose).energies
+    low = loose[energies < energies.min() + 1.5 * WINDOW_KCAL_MOL * KCAL_MOL]
+    shaken = low + rng.normal(scale=0.05, size=low.shape)
+    places = np.concatenate(
+        [
+            relax(reference, one[None], force_tolerance_eV_A=0.002, steps=1000).positions
+            for one in shaken
+        ]
+    )
     energies = reference(places).energies
-    bonded = {graph.tobytes() for graph in bond_graphs(numbers, found.positions)}
     kept: list[int] = []
     for row in np.argsort(energies):
-        whole = bond_graphs(numbers, places[row][None])[0].tobytes() in bonded
-        low = energies[row] - energies.min() < WINDOW_KCAL_MOL * KCAL_MOL
-        if whole and low and all(same(numbers, places[row], places[old]) > SAME_A for old in kept):
+        if energies[row] - energies.min() > WINDOW_KCAL_MOL * KCAL_MOL:
+            break
+        if is_isomorphic(numbers, places[row], places[0]) and all(
+            same(numbers, places[row], places[old]) > SAME_A for old in kept
+        ):
             kept.append(int(row))
     minima = Dataset(numbers, places[kept], energies[kept])
     fx.write(path, minima)
