@@ -595,12 +595,14 @@ def learn(
     checks: int = 20,
     random_share: float = 0.25,
     family: Family | str | Sequence[Family | str] = ...,
-    baseline: PotentialLike | None = None,
+    baseline: PotentialLike = 'auto',
     committee: int = 4,
     sampler: PotentialLike | None = None,
     conformers: int = 10,
     temperatures_K: float | Sequence[float] = (300.0, 500.0, 800.0),
+    coordinate: str | Sequence[str] = (),
     replicas: int = 24,
+    max_energy_kcal_mol: float = 20.0,
     time_ps: float = 2.0,
     timestep_fs: float = 0.5,
     force_target_kcal_mol_A: float = 1.0,
@@ -641,13 +643,12 @@ def learn(
     """Learn a force field of a molecule by itself: explore, label where unsure, train, repeat.
 
     A first set of geometries is sampled and labelled. Then every round trains a committee, runs
-    replicas of dynamics on it at several temperatures and with rotatable bonds turned at random,
-    searches bands between the minima that it has, and labels a batch of what was visited: a share
-    of the dynamics at random, which tests the model, the others where the models of the committee
-    differ and the geometries are new. It ends when the errors
-    on random new frames have stayed below the targets, or when the budget is spent. At last the
-    minima of the final model and the barriers between them are searched, and compared with the
-    reference, of which a part of the budget is kept for that.
+    replicas of dynamics on it (at several temperatures, some with rotatable bonds turned at random,
+    some driven along coordinates), searches bands between the minima that it has, and labels a
+    batch of what was visited: a share of the dynamics at random, which tests the model, the others
+    where the models of the committee differ and the geometries are new. It ends when the errors on
+    random new frames have stayed below the targets, or when the budget is spent. The last labels
+    check minima and barriers, and then the final model is trained on all.
 
     Args:
         starts: Starting geometries: files, all frames of which are used, or smiles:TEXT for
@@ -657,22 +658,28 @@ def learn(
         budget: Maximum number of reference calculations.
         first: Number of reference calculations before the first model.
         batch: Number of reference calculations per round.
-        checks: Number of reference calculations that check minima and barriers of the final
-            model; part of the budget, 0 for none.
+        checks: Number of reference calculations that check minima and barriers at the end,
+            before the final model is trained on them too; part of the budget, 0 for none.
         random_share: Share of each batch that is drawn at random from the exploration: the
             unbiased test of the model of the round, and from then on validation frames.
         family: Model family to train, with its hyperparameters.
             One of 'sgdml', 'schnet', 'painn', 'bpnn', 'so3net', 'mace', 'gap', 'gap-study',
             'mixture'; its own options may stand here too.
-        baseline: Baseline for delta learning, such as xtb:GFN2-xTB.
+        baseline: Baseline for delta learning, such as xtb:GFN2-xTB. "auto" is GFN2-xTB for a
+            dft: reference and none otherwise; "none" is none.
         committee: Models of the committee whose spread estimates the uncertainty.
         sampler: Potential that the first geometries are sampled on; by default the reference,
             or GFN2-xTB for a dft: reference.
         conformers: Maximum number of conformers of a smiles: start, lowest energy first.
         temperatures_K: Temperatures of the exploration, in kelvin, distributed over the
             replicas in turn.
-        replicas: Number of replicas of the exploration; every second one starts with its
-            rotatable bonds turned at random.
+        coordinate: Coordinates that replicas are driven along besides the rotatable dihedrals,
+            such as 'dihedral 3 4 6 7' of a double bond.
+        replicas: Number of replicas of the exploration. A third starts with its rotatable bonds
+            turned at random, another third is driven to random values of rotatable dihedrals
+            and coordinates.
+        max_energy_kcal_mol: Energy above the lowest labelled geometry, thermal motion not
+            counted, up to which geometries are labelled; to be raised for barriers above it.
         time_ps: Length of the exploration of a round, in picoseconds.
         timestep_fs: Timestep of the exploration, in femtoseconds.
         force_target_kcal_mol_A: Stop when the force RMSE on geometries that the model has not
@@ -712,7 +719,7 @@ def learn(
         ...     replicas=4, time_ps=0.05, sigma=10.0,
         ... )
         >>> learned.labels, learned.round_count
-        (30, 1)
+        (31, 1)
 
     Sources: committees in active learning, Schran, Brezina and Marsalek, J. Chem. Phys. 153, 104105
     (2020), doi:10.1063/5.0016004; selection of batches, Holzmueller et al., J. Mach. Learn. Res.

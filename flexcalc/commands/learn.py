@@ -14,13 +14,12 @@ def learn(options: Learn, store: Store) -> Learning:
     """Learn a force field of a molecule by itself: explore, label where unsure, train, repeat.
 
     A first set of geometries is sampled and labelled. Then every round trains a committee, runs
-    replicas of dynamics on it at several temperatures and with rotatable bonds turned at random,
-    searches bands between the minima that it has, and labels a batch of what was visited: a share
-    of the dynamics at random, which tests the model, the others where the models of the committee
-    differ and the geometries are new. It ends when the errors
-    on random new frames have stayed below the targets, or when the budget is spent. At last the
-    minima of the final model and the barriers between them are searched, and compared with the
-    reference, of which a part of the budget is kept for that.
+    replicas of dynamics on it (at several temperatures, some with rotatable bonds turned at random,
+    some driven along coordinates), searches bands between the minima that it has, and labels a
+    batch of what was visited: a share of the dynamics at random, which tests the model, the others
+    where the models of the committee differ and the geometries are new. It ends when the errors on
+    random new frames have stayed below the targets, or when the budget is spent. The last labels
+    check minima and barriers, and then the final model is trained on all.
 
     Returns:
         The model with all labels and a row for each round, minimum and barrier; it can be used as
@@ -35,7 +34,7 @@ def learn(options: Learn, store: Store) -> Learning:
         ...     replicas=4, time_ps=0.05, sigma=10.0,
         ... )
         >>> learned.labels, learned.round_count
-        (30, 1)
+        (31, 1)
 
     Sources: committees in active learning, Schran, Brezina and Marsalek, J. Chem. Phys. 153, 104105
     (2020), doi:10.1063/5.0016004; selection of batches, Holzmueller et al., J. Mach. Learn. Res.
