@@ -590,9 +590,9 @@ def learn(
     *,
     reference: PotentialLike,
     budget: int = 200,
-    first: int = 40,
-    batch: int = 20,
-    checks: int = 20,
+    first: int | None = None,
+    batch: int | None = None,
+    checks: int | None = None,
     random_share: float = 0.25,
     family: Family | str | Sequence[Family | str] = ...,
     baseline: PotentialLike = 'auto',
@@ -656,10 +656,12 @@ def learn(
         reference: Method that gives energies and forces, such as xtb:GFN2-xTB or
             dft:PBE-D4/def2-SVP.
         budget: Maximum number of reference calculations.
-        first: Number of reference calculations before the first model.
-        batch: Number of reference calculations per round.
+        first: Number of reference calculations before the first model; by default a fifth of
+            the budget, and two per model of the committee at least.
+        batch: Number of reference calculations per round; by default a tenth of the budget.
         checks: Number of reference calculations that check minima and barriers at the end,
-            before the final model is trained on them too; part of the budget, 0 for none.
+            before the final model is trained on them too; 0 for none, by default a tenth of the
+            budget.
         random_share: Share of each batch that is drawn at random from the exploration: the
             unbiased test of the model of the round, and from then on validation frames.
         family: Model family to train, with its hyperparameters.
@@ -686,7 +688,8 @@ def learn(
             seen stays below this.
         energy_target_kcal_mol: Stop when the energy error (RMSE about its mean) there stays
             below this as well.
-        patience: Number of rounds in a row that must reach both targets.
+        patience: Number of rounds in a row, with ten random frames in all, that must reach both
+            targets.
         timeout_s: Timeout for one label, in seconds.
         seed: Seed of all random numbers.
         trust: Open model files that can only be read by running code they contain.

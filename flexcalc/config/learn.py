@@ -35,13 +35,14 @@ class Learn(RunsOnWorkers, OpensPotentials):
     """Method that gives energies and forces, such as xtb:GFN2-xTB or dft:PBE-D4/def2-SVP."""
     budget: Count = 200
     """Maximum number of reference calculations."""
-    first: Count = 40
-    """Number of reference calculations before the first model."""
-    batch: Count = 20
-    """Number of reference calculations per round."""
-    checks: Natural = 20
+    first: Count | None = None
+    """Number of reference calculations before the first model; by default a fifth of the budget,
+    and two per model of the committee at least."""
+    batch: Count | None = None
+    """Number of reference calculations per round; by default a tenth of the budget."""
+    checks: Natural | None = None
     """Number of reference calculations that check minima and barriers at the end, before the final
-    model is trained on them too; part of the budget, 0 for none."""
+    model is trained on them too; 0 for none, by default a tenth of the budget."""
     random_share: Fraction = 0.25
     """Share of each batch that is drawn at random from the exploration: the unbiased test of the
     model of the round, and from then on validation frames."""
@@ -77,13 +78,28 @@ class Learn(RunsOnWorkers, OpensPotentials):
     energy_target_kcal_mol: Positive = 0.5
     """Stop when the energy error (RMSE about its mean) there stays below this as well."""
     patience: Count = 2
-    """Number of rounds in a row that must reach both targets."""
+    """Number of rounds in a row, with ten random frames in all, that must reach both targets."""
     timeout_s: Seconds = 3600.0
     """Timeout for one label, in seconds."""
     seed: Natural = 0
     """Seed of all random numbers."""
 
     @property
+    def first_count(self) -> int:
+        """Reference calculations before the first model."""
+        return max(self.budget // 5, 2 * self.committee) if self.first is None else self.first
+
+    @property
+    def batch_count(self) -> int:
+        """Reference calculations per round."""
+        return max(self.budget // 10, 1) if self.batch is None else self.batch
+
+    @property
+    def check_count(self) -> int:
+        """Reference calculations that check minima and barriers."""
+        return self.budget // 10 if self.checks is None else self.checks
+
+    @property
     def budget_of_rounds(self) -> int:
-        """Maximum number of reference calculations without those that check the final model."""
-        return self.budget - self.checks
+        """Maximum number of reference calculations without those that check the model."""
+        return self.budget - self.check_count

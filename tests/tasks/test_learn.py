@@ -97,11 +97,13 @@ def test_errors_of_a_round_are_those_on_labels_that_its_model_had_not_seen(whole
     assert found.rounds[1].training_points + found.rounds[1].validation_points == 22
 
 
-def test_targets_that_are_reached_end_it(tmp_path):
+@pytest.mark.parametrize(("share", "rounds"), [(0.75, 2), (0.25, 5)])
+def test_targets_that_are_reached_end_it_when_enough_frames_have_tested_them(share, rounds):
+    """Two rounds at least, with ten random frames in all."""
     targets = {"energy_target_kcal_mol": 1e3, "force_target_kcal_mol_A": 1e3}
-    easy = SHORT | targets | {"budget": 60}
-    found = fx.learn(water(), **easy)
-    assert (found.targets_reached, found.round_count, found.labels) == (True, 2, 31)
+    found = fx.learn(water(), **SHORT | targets | {"budget": 60, "random_share": share})
+    assert (found.targets_reached, found.round_count) == (True, rounds)
+    assert found.labels == 14 + 8 * rounds + 1
 
 
 @pytest.mark.parametrize(
@@ -109,6 +111,7 @@ def test_targets_that_are_reached_end_it(tmp_path):
     [
         ({"first": 40}, "first: expected at most budget - checks = 32 - 2 = 30"),
         ({"temperatures_K": ()}, "temperatures_K: expected at least one"),
+        ({"first": None, "checks": None, "budget": 3}, "budget: expected at least 4"),
         ({"committee": 1}, "committee: expected at least 2"),
         ({"committee": 8}, "first: expected at least 16"),
         ({"reference": "xtc:GFN2-xTB"}, "did you mean xtb"),

@@ -56,10 +56,12 @@ def first_geometries(job: LearnJob, starts: Dataset, store: Store) -> Dataset:
     """
     options, rng = job.options, np.random.default_rng([job.options.seed, 0])
     bonds = list(job.rotors(starts))
-    turned = [turn(job.numbers, starts.positions, bonds, rng) for _ in range(options.first // 4)]
+    turned = [
+        turn(job.numbers, starts.positions, bonds, rng) for _ in range(options.first_count // 4)
+    ]
     origins = Dataset(job.numbers, np.concatenate([starts.positions, *[t[None] for t in turned]]))
     how = Thermal(
-        frames=PER_POINT * options.first, temperature_K=HOT_K, timestep_fs=options.timestep_fs
+        frames=PER_POINT * options.first_count, temperature_K=HOT_K, timestep_fs=options.timestep_fs
     )
     with store.bar("first geometries") as progress:
         sampled = sample_dynamics(
@@ -67,7 +69,7 @@ def first_geometries(job: LearnJob, starts: Dataset, store: Store) -> Dataset:
         )
     pool = np.concatenate([starts.positions, sampled.positions])
     alike = np.ones(len(pool))
-    chosen = choose_batch(features(pool), alike, features(pool[:0]), options.first)
+    chosen = choose_batch(features(pool), alike, features(pool[:0]), options.first_count)
     return Dataset(job.numbers, pool[chosen])
 
 

@@ -132,19 +132,24 @@ def prepared(options: Learn) -> LearnJob:
         raise InputError(f"family: expected one, found {len(options.family)}")
     if not options.temperatures_K:
         raise InputError("temperatures_K: expected at least one temperature, found none")
-    if options.first > options.budget_of_rounds:
+    if options.first is None and options.first_count > options.budget_of_rounds:
         raise InputError(
-            f"first: expected at most budget - checks = {options.budget} - {options.checks} = "
-            f"{options.budget_of_rounds}, found {options.first}"
+            f"budget: expected at least {options.first_count + options.check_count}, two labels "
+            f"per model of the committee and those of the checks, found {options.budget}"
+        )
+    if options.first_count > options.budget_of_rounds:
+        raise InputError(
+            f"first: expected at most budget - checks = {options.budget} - {options.check_count} = "
+            f"{options.budget_of_rounds}, found {options.first_count}"
         )
     if options.committee < 2:
         raise InputError(
             "committee: expected at least 2 models, as their spread is the uncertainty, found 1"
         )
-    if options.first < 2 * options.committee:
+    if options.first_count < 2 * options.committee:
         raise InputError(
             f"first: expected at least {2 * options.committee}, two per model of the committee, "
-            f"found {options.first}"
+            f"found {options.first_count}"
         )
     starts = read_starts(options.starts)
     common_masses(*frames_of(starts))

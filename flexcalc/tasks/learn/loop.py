@@ -143,7 +143,7 @@ class _Loop:
         self.store.put(ROUNDS, [row.to_dict() for row in self.rows])
         self.store.put(CALIBRATION, [frame.to_dict() for frame in self.frames])
         points = None
-        if self.options.checks:
+        if self.options.check_count:
             self.store.say(f"training on {len(labelled.data)} frames")
             model = self._model(number, self._last(labelled), self.store.within(CHECKS))
             points = check_points(self.job, model, starts, labelled.data, self.store)
@@ -254,7 +254,7 @@ class _Loop:
         and different ones of the dynamics."""
         options, frames = self.options, explored.frames
         left = options.budget_of_rounds - labelled.spent
-        count = min(options.batch, left, len(frames) + len(bands))
+        count = min(options.batch_count, left, len(frames) + len(bands))
         rng = np.random.default_rng([options.seed, number, 4])
         tests = min(max(1, round(options.random_share * count)), len(frames))
         random, others = np.split(rng.permutation(len(frames)), [tests])
@@ -319,13 +319,18 @@ class _Loop:
         return Calibration.of(frames, self.options.force_target_kcal_mol_A)
 
     def _reached(self) -> bool:
-        """Whether the last rounds have reached both targets."""
-        last = self.rows[-self.options.patience :]
-        return len(last) == self.options.patience and all(
-            row.force_rmse_kcal_mol_A <= self.options.force_target_kcal_mol_A
-            and row.energy_rmse_kcal_mol <= self.options.energy_target_kcal_mol
-            for row in last
-        )
+        """Whether the last rounds, with enough random frames in all, have reached both targets."""
+        tested = 0
+        for count, row in enumerate(reversed(self.rows), 1):
+            if (
+                row.force_rmse_kcal_mol_A > self.options.force_target_kcal_mol_A
+                or row.energy_rmse_kcal_mol > self.options.energy_target_kcal_mol
+            ):
+                return False
+            tested += sum(frame.round == row.round for frame in random_frames(self.frames))
+            if count >= self.options.patience and tested >= ENOUGH:
+                return True
+        return False
 
     def _result(
         self, labelled: _Labelled, model: TrainedPotential, points: PointsChecked | None
