@@ -39,7 +39,7 @@ from flexcalc.registry import open_potential
 from flexcalc.units import KCAL_MOL
 
 REFERENCE = "xtb:GFN2-xTB"
-SMILES = {"glycine": "NCC(=O)O", "alanine": "CC(=O)NC(C)C(=O)NC"}
+SMILES = {"glycine": "NCC(=O)O", "alanine": "CC(=O)N[C@@H](C)C(=O)NC"}
 DIHEDRALS = {
     "glycine": ("dihedral 0 1 2 3", "dihedral 9 4 2 3"),
     "alanine": ("dihedral 1 3 4 6", "dihedral 3 4 6 8"),

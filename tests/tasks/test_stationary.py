@@ -79,10 +79,10 @@ def frames(potential, degrees=(20, 50, 75, -60, -110, 140, 170, -160)):
     return Dataset(PEROXIDE, positions, found.energies, found.forces)
 
 
-def search(model, known, store=None):
+def search(model, known, store=None, ceiling_eV=np.inf):
     masses = atomic_masses(model.numbers)
     where = Store() if store is None else store
-    return PointSearch(model, known.positions[:1], masses, where).run(
+    return PointSearch(model, known.positions[:1], masses, ceiling_eV, where).run(
         known, np.random.default_rng(0)
     )
 
@@ -106,6 +106,15 @@ def test_all_minima_and_barriers_are_found_once_and_have_their_heights(points):
     np.testing.assert_allclose(points.barriers_eV / KCAL_MOL, heights, atol=1e-3)
     assert [sorted(pair) for pair in points.ends.tolist()] == [[0, 1], [1, 1]]
     assert points.relaxations.tolist() == [8, 0]
+
+
+def test_barriers_above_the_ceiling_are_left_out(points):
+    known = frames(Torsion())
+    between = points.saddles_eV.mean() - known.energies.min()  # the ceiling is above this
+    found = search(Torsion(), known, ceiling_eV=between)
+    assert len(found.saddles) == 1
+    np.testing.assert_allclose(found.saddles_eV, points.saddles_eV[:1], atol=1e-6)
+    assert len(found.minima) == len(points.minima)
 
 
 def test_a_search_that_was_interrupted_ends_as_the_undisturbed_one(points, tmp_path, monkeypatch):
@@ -204,7 +213,8 @@ def job_with(reference, checks=20, fails=()):
 
     return SimpleNamespace(
         numbers=reference.numbers,
-        options=SimpleNamespace(checks=checks, seed=0),
+        options=SimpleNamespace(check_count=checks, seed=0),
+        ceiling_eV=lambda temperature_K: 1.0,
         starts=read_starts((frames(Torsion())[:1],)),
         labels=labels,
     )

@@ -51,7 +51,8 @@ def check_points(
     part = store.within(CHECKS)
     masses = atomic_masses(job.numbers, common_masses(*frames_of(job.starts)))
     rng = np.random.default_rng([job.options.seed, 0, 6])
-    points = PointSearch(model, starts.positions, masses, part).run(known, rng)
+    ceiling_eV = float(job.ceiling_eV(0.0))
+    points = PointSearch(model, starts.positions, masses, ceiling_eV, part).run(known, rng)
     minima, saddles = affordable(points, job.options.check_count)
     labels = _labels(job, _chosen(job.numbers, points, minima, saddles), part)
     if labels is not None:

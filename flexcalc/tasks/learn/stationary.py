@@ -88,12 +88,14 @@ class PointSearch:
         model: surface.
         starts: (starts, atoms, 3) in angstrom, with all bondings that minima may have.
         masses: (atoms,) in amu.
+        ceiling_eV: energy above the lowest labelled geometry up to which saddles are of interest.
         store: keeps what is found, which a second search reads.
     """
 
     model: Potential
     starts: np.ndarray
     masses: np.ndarray
+    ceiling_eV: float
     store: Store
 
     @property
@@ -112,7 +114,8 @@ class PointSearch:
         if found is None:
             first = self._minima(known, rng)
             minima = first["minima"]
-            found = self._points(minima, *self._guesses(minima))
+            highest_eV = float(known.labels()[0].min()) + self.ceiling_eV
+            found = self._points(minima, *self._guesses(minima, highest_eV + WINDOW_EV), highest_eV)
             found |= {"relaxations": first["relaxations"]}
             self.store.put(POINTS, found)
         return Points(**found)
@@ -203,9 +206,9 @@ class PointSearch:
             rows,
         )
 
-    def _guesses(self, minima: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The tops of bands between minima that are near each other, lowest first, and the
-        tangents there; both (guesses, atoms, 3)."""
+    def _guesses(self, minima: np.ndarray, highest_eV: float) -> tuple[np.ndarray, np.ndarray]:
+        """The tops of bands between minima that are near each other, below an energy and lowest
+        first, and the tangents there; both (guesses, atoms, 3)."""
         apart = np.zeros((len(minima), len(minima)))
         for i, j in combinations(range(len(minima)), 2):
             apart[i, j] = apart[j, i] = separation(self.numbers, minima[i], minima[j])
@@ -217,7 +220,7 @@ class PointSearch:
                 progress(done, len(pairs), f"{len(minima)} minima")
                 tops.append(self._tops(minima[one], minima[other], f"band-{one}-{other}.npz"))
         energies, guesses, tangents = (np.concatenate(one) for one in zip(*tops, strict=True))
-        lowest = np.argsort(energies, kind="stable")[:GUESSES]
+        lowest = np.argsort(energies, kind="stable")[: (energies < highest_eV).sum()][:GUESSES]
         return guesses[lowest], tangents[lowest]
 
     def _tops(
@@ -239,11 +242,11 @@ class PointSearch:
         return energies[tops], images[tops], images[tops + 1] - images[tops - 1]
 
     def _points(
-        self, minima: np.ndarray, guesses: np.ndarray, tangents: np.ndarray
+        self, minima: np.ndarray, guesses: np.ndarray, tangents: np.ndarray, highest_eV: float
     ) -> dict[str, np.ndarray]:
-        """The guesses refined to saddles, with the minima on both sides, some of them new; arrays
-        as in `Points`."""
-        saddles, imaginary, modes = self._saddles(guesses, tangents)
+        """The guesses refined to saddles below an energy, with the minima on both sides, some of
+        them new; arrays as in `Points`."""
+        saddles, imaginary, modes = self._saddles(guesses, tangents, highest_eV)
         with self.store.bar("barriers: ends") as progress:
             progress(0, 1, f"{len(saddles)} saddles")
             found = surviving(self._sides, saddles, modes, np.arange(len(saddles)))
@@ -293,10 +296,10 @@ class PointSearch:
         return relaxed.reshape(pushed.shape), rows
 
     def _saddles(
-        self, guesses: np.ndarray, tangents: np.ndarray
+        self, guesses: np.ndarray, tangents: np.ndarray, highest_eV: float
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Distinct saddles of first order (saddles, atoms, 3), lowest first, with their imaginary
-        frequencies and modes."""
+        """Distinct saddles of first order (saddles, atoms, 3) below an energy, lowest first, with
+        their imaginary frequencies and modes."""
         done = [guesses[:0]]
         with self.store.bar("barriers: saddles") as progress:
             for restart in range(RESTARTS):
@@ -315,7 +318,11 @@ class PointSearch:
         first = orders == 1
         saddles, frequencies, modes = saddles[rows[first]], frequencies[first], modes[first]
         energies = self.model(saddles).energies if len(saddles) else np.zeros(0)
-        kept = distinct(self.numbers, saddles, energies, mirror=True)
+        kept = [
+            row
+            for row in distinct(self.numbers, saddles, energies, mirror=True)
+            if energies[row] <= highest_eV
+        ]
         return saddles[kept], -frequencies[kept], modes[kept]
 
     def _refined(
