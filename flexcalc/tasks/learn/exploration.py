@@ -39,8 +39,8 @@ EARLY = 0.1
 """Share of the exploration in which a replica is still near its start, which is labelled."""
 ATTEMPTS = 50
 """Attempts to turn rotatable bonds without a close contact."""
-FREE, TURNED, DRIVEN = 0, 1, 2
-"""Kinds of replicas, a third each."""
+FREE, TURNED, DRIVEN = range(3)
+"""Kinds of replicas, a third each at every temperature."""
 HELD_AT_K = 500.0
 """Temperature in kelvin at which a replica that is held spreads by a third of two spacings of
 umbrella sampling, such as 10 degrees of a dihedral."""
@@ -131,8 +131,8 @@ def explore(
         nve_ps=0.0,
     )
     who = np.arange(options.replicas)
-    heat, kind = who % len(options.temperatures_K), who // len(options.temperatures_K) % 3
-    kelvin = np.array(options.temperatures_K)[heat]
+    turns, heat = np.divmod(who, len(options.temperatures_K))
+    kelvin, kind = np.array(options.temperatures_K)[heat], (turns + heat) % 3
     low = known[job.low(known)].positions
     starts = low[rng.choice(len(low), options.replicas)]
     bonds = list(job.rotors(known))
