@@ -32,8 +32,10 @@ from flexcalc.dataset import Dataset
 from flexcalc.errors import FlexcalcError
 from flexcalc.geometry import Coordinate, is_isomorphic, largest_move, match_atoms
 from flexcalc.geometry.torsions import torsions
+from flexcalc.masses import atomic_masses
 from flexcalc.methods.conformers import conformers, molecule
 from flexcalc.methods.crash import CrashTest
+from flexcalc.methods.hessian import hessian, vibrations
 from flexcalc.methods.relax import relax
 from flexcalc.registry import open_potential
 from flexcalc.units import KCAL_MOL
@@ -61,6 +63,12 @@ def same(numbers, one, other) -> float:
     return min(largest_move(one[match_atoms(numbers, one, to)], to) for to in (other, mirrored))
 
 
+def curved(potential, place: np.ndarray):
+    """Vibrations of a geometry (atoms, 3)."""
+    matrix = hessian(potential, place[None])[0]
+    return vibrations(place, matrix, atomic_masses(potential.numbers))
+
+
 def minima_of(reference, smiles: str, path: Path) -> Dataset:
     """Conformers and what they relax to with all bonds turned, within the window.
 
@@ -77,25 +85,17 @@ def minima_of(reference, smiles: str, path: Path) -> Dataset:
             place = bond.turned(place, angle)
         state = relax(reference, place[None], force_tolerance_eV_A=0.005, steps=500)
         places.append(state.positions[0])
-    # Relaxed geometries that keep a plane may be saddles: they are shaken and relaxed again.
-    rng = np.random.default_rng(0)
-    loose = np.stack(places)
-    energies = reference(loose).energies
-    low = loose[energies < energies.min() + 1.5 * WINDOW_KCAL_MOL * KCAL_MOL]
-    shaken = low + rng.normal(scale=0.05, size=low.shape)
-    places = np.concatenate(
-        [
-            relax(reference, one[None], force_tolerance_eV_A=0.002, steps=1000).positions
-            for one in shaken
-        ]
-    )
+    places = np.stack(places)
     energies = reference(places).energies
     kept: list[int] = []
     for row in np.argsort(energies):
         if energies[row] - energies.min() > WINDOW_KCAL_MOL * KCAL_MOL:
             break
-        if is_isomorphic(numbers, places[row], places[0]) and all(
-            same(numbers, places[row], places[old]) > SAME_A for old in kept
+        # Geometries that keep a plane when they are relaxed may be saddles.
+        if (
+            is_isomorphic(numbers, places[row], places[0])
+            and all(same(numbers, places[row], places[old]) > SAME_A for old in kept)
+            and not curved(reference, places[row]).imaginary()
         ):
             kept.append(int(row))
     minima = Dataset(numbers, places[kept], energies[kept])
