@@ -26,7 +26,7 @@ from flexcalc.training.acquisition import choose_batch
 from flexcalc.training.clusters import pair_distances
 from flexcalc.units import KB
 
-DEVIATION, ENERGY = "deviation_rms_eV_A", "model_energy_eV"
+DEVIATION, ENERGY = "deviation_rms_eV_A", "model_eV"
 HOT_K = 600.0
 """Temperature of the first sampling, in kelvin."""
 PER_POINT = 3
