@@ -54,7 +54,7 @@ BASES: dict[str, dict[str, Any]] = {
     "train": {"dataset": "water.xyz", "points": 8, "validation_points": 4},
     "learn": {
         **{"reference": "water.flex", "starts": ["start.xyz"], "workers": 1},
-        **{"budget": 16, "checks": 2, "first": 10, "batch": 4, "committee": 2},
+        **{"budget": 14, "checks": 0, "first": 10, "batch": 4, "committee": 2},
         **{"replicas": 2, "time_ps": 5e-3},
         "family": [{"kind": "sgdml", "sigmas": [5.0], "symmetry": False}],
     },

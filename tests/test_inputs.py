@@ -219,7 +219,7 @@ def test_the_coordinate_of_azobenzene_is_the_dihedral_of_its_double_bond(here):
 
 def test_learn_spends_its_budget_and_no_more(here):
     results = run("learn.toml")
-    assert 30 <= results["labels"] + results["quarantined"] <= 34
+    assert 30 <= results["labels"] + results["quarantined"] <= 38
     assert len(flexcalc.read("learn/labels.xyz")) == results["labels"]
     assert Path("learn/model.flex/model.json").exists()
 
