@@ -70,7 +70,7 @@ class Exploration(Crash):
 
     Args:
         max_deviation_eV_A: bound on the root mean square over the atoms of the deviation of the
-            forces, in eV/angstrom.
+            forces, in eV/angstrom; infinite for a potential that is no committee.
         drive: pulls some of the replicas along coordinates.
     """
 
@@ -92,7 +92,9 @@ class Exploration(Crash):
         return found - springs(state.moving.positions).energies
 
     def further_faults(self, moving: DynamicsState) -> list[Fault]:
-        """Replicas whose deviation exceeds the bound."""
+        """Replicas whose deviation exceeds the bound; without a bound the potential has none."""
+        if np.isinf(self.max_deviation_eV_A):
+            return []
         found = deviation_of(moving.evaluation)
         return [Fault(int(row), UNSURE) for row in np.flatnonzero(found > self.max_deviation_eV_A)]
 

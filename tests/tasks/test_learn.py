@@ -27,7 +27,7 @@ from flexcalc.results.learning import Learning, LearnRound, verdict_of
 from flexcalc.store import FolderStore, Store
 from flexcalc.tasks.learn import bands, exploration, loop
 from flexcalc.tasks.learn.bands import distinct_minima, explore_bands
-from flexcalc.tasks.learn.exploration import DEVIATION
+from flexcalc.tasks.learn.exploration import DEVIATION, first_geometries
 from flexcalc.tasks.learn.job import LearnJob
 from flexcalc.training.tuning import Sets
 from flexcalc.units import KCAL_MOL
@@ -557,3 +557,23 @@ def test_hyperparameters_are_chosen_again_where_the_training_set_has_grown(monke
     monkeypatch.setattr(loop, "fit_model", spy)
     fx.learn(water(), **SHORT | {"budget": 38, "checks": 0, "random_share": 0.25})
     assert seen == [(10, True), (16, True), (22, False), (38, False)]
+
+
+def test_the_first_geometries_are_driven_along_a_named_coordinate(ethanol, tmp_path, monkeypatch):
+    monkeypatch.setattr(exploration, "DRIVEN_AT_FIRST", 6)
+    monkeypatch.setattr(exploration, "DRIVEN_PS", 0.2)
+    place = ethanol[:1]
+    (bond,) = torsions(place.numbers, place.positions[0])
+    named = Coordinate("dihedral", bond.atoms)
+    job = job_of(place.numbers, Doubtful(place.numbers).surface)
+    job = replace(job, options=replace(job.options, first=16), coordinates=[named])
+    found = first_geometries(job, place, FolderStore(tmp_path))
+    driven = named.values(fx.read(tmp_path / "driven.xyz").positions)
+    assert np.ptp(driven) > 180
+    assert len(found) == 16
+    assert (
+        np.abs(found.positions[:, None] - fx.read(tmp_path / "driven.xyz").positions[None]).max(
+            axis=(2, 3)
+        )
+        < 1e-6
+    ).any()  # some of those are chosen

@@ -39,6 +39,9 @@ EARLY = 0.1
 """Share of the exploration in which a replica is still near its start, which is labelled."""
 ATTEMPTS = 50
 """Attempts to turn rotatable bonds without a close contact."""
+DRIVEN_FRAMES = "driven.xyz"
+DRIVEN_AT_FIRST, DRIVEN_PS = 12, 0.5
+"""Replicas that are driven on the sampler, and for how long: it takes milliseconds a step."""
 FREE, TURNED, DRIVEN = range(3)
 """Kinds of replicas, a third each at every temperature."""
 HELD_AT_K = 500.0
@@ -52,7 +55,8 @@ the range of the known frames."""
 def first_geometries(job: LearnJob, starts: Dataset, store: Store) -> Dataset:
     """The starts, geometries with turned bonds, and hot dynamics from both on the sampler.
 
-    They are different from each other (see `choose_batch`).
+    If the user names coordinates, replicas are driven along them on the sampler too. They are
+    different from each other (see `choose_batch`).
     """
     options, rng = job.options, np.random.default_rng([job.options.seed, 0])
     bonds = list(job.rotors(starts))
@@ -67,10 +71,48 @@ def first_geometries(job: LearnJob, starts: Dataset, store: Store) -> Dataset:
         sampled = sample_dynamics(
             how, job.sampler, origins, rng, Place(store, "sampling", progress)
         )
-    pool = np.concatenate([starts.positions, sampled.positions])
+    driven = _driven_on_sampler(job, starts.positions, store)
+    pool = np.concatenate([starts.positions, sampled.positions, driven])
     alike = np.ones(len(pool))
     chosen = choose_batch(features(pool), alike, features(pool[:0]), options.first_count)
     return Dataset(job.numbers, pool[chosen])
+
+
+def _driven_on_sampler(job: LearnJob, starts: np.ndarray, store: Store) -> np.ndarray:
+    """Geometries (frames, atoms, 3) of replicas that are driven along the user's coordinates."""
+    rng = np.random.default_rng([job.options.seed, 0, 7])
+    lines = driven_lines(job.coordinates, starts)
+    if not lines:
+        return starts[:0]
+    who = np.arange(DRIVEN_AT_FIRST)
+    test = CrashTest(
+        temperatures_K=(HELD_AT_K,),
+        seeds=len(who),
+        time_ps=DRIVEN_PS,
+        timestep_fs=job.options.timestep_fs,
+        nve_ps=0.0,
+    )
+    places = starts[rng.choice(len(starts), len(who))]
+    drive = drive_of(lines, (), starts, places, who, rng)
+    replicas = Replicas(who, np.full(len(who), HELD_AT_K), who, places)
+    method = Exploration(test, job.numbers, replicas, drive=drive)
+
+    def render(state: CrashState) -> Dataset:
+        return Dataset(job.numbers, state.moving.positions)
+
+    every = max(1, test.steps // FRAMES_PER_REPLICA)
+    recorder = Recorder(store.frames(DRIVEN_FRAMES), every, render)
+    with store.bar("first geometries, driven") as progress:
+        run(
+            method,
+            Setup(job.sampler, places),
+            CrashState,
+            steps=method.steps,
+            checkpoint=Checkpoint(store, "driven.checkpoint", rng, [recorder]),
+            observers=[_watcher(method, progress)],
+        )
+    found: np.ndarray = store.get(DRIVEN_FRAMES).positions
+    return found
 
 
 def turn(
