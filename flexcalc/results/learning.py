@@ -314,11 +314,7 @@ def verdict_of(last: LearnRound | None, time_ps: float, *, reached: bool) -> str
         return "NOT JUDGED: the labels did not suffice for a round"
     early = f"{', '.join(last.ended_early)} ended early" if last.ended_early else ""
     if not reached:
-        why = (
-            f"its errors on new geometries are above the targets (force RMSE "
-            f"{last.force_rmse_kcal_mol_A:.2f} kcal/mol/A, energy RMSE "
-            f"{last.energy_rmse_kcal_mol:.2f} kcal/mol)"
-        )
+        why = "its errors on new geometries have not stayed below the targets for long enough"
         return f"DO NOT TRUST IT YET: {why}{early and f'; of its replicas {early}'}"
     kelvin = last.holds_up_to_K
     if kelvin is None:

@@ -41,8 +41,8 @@ def explore_bands(
 ) -> Dataset:
     """Inner images of bands between minima of a model, with the tag deviation_rms_eV_A.
 
-    Minima are relaxed from labelled frames; bands join those that are closest in energy order, each
-    with the next ones. Images in which atoms meet, or that are too high, are left out.
+    Minima are relaxed from labelled frames; bands join some pairs of them, drawn at random. Images
+    in which atoms meet, or that are too high, are left out.
 
     Args:
         job: of the learning.

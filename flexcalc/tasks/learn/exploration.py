@@ -100,17 +100,10 @@ def _driven_on_sampler(job: LearnJob, starts: np.ndarray, store: Store) -> np.nd
     def render(state: CrashState) -> Dataset:
         return Dataset(job.numbers, state.moving.positions)
 
-    every = max(1, test.steps // FRAMES_PER_REPLICA)
-    recorder = Recorder(store.frames(DRIVEN_FRAMES), every, render)
+    setup, recorder = Setup(job.sampler, places), _recorder(method, store, DRIVEN_FRAMES, render)
+    checkpoint = Checkpoint(store, "driven.checkpoint", rng, [recorder])
     with store.bar("first geometries, driven") as progress:
-        run(
-            method,
-            Setup(job.sampler, places),
-            CrashState,
-            steps=method.steps,
-            checkpoint=Checkpoint(store, "driven.checkpoint", rng, [recorder]),
-            observers=[_watcher(method, progress)],
-        )
+        _run(method, setup, checkpoint, progress)
     found: np.ndarray = store.get(DRIVEN_FRAMES).positions
     return found
 
@@ -195,17 +188,10 @@ def explore(
         max_deviation_eV_A=bound_eV_A,
         drive=drive,
     )
-    every = max(1, test.steps // FRAMES_PER_REPLICA)
-    recorder = Recorder(store.frames(EXPLORED), every, _frames_of(method))
+    setup, recorder = Setup(model, starts), _recorder(method, store, EXPLORED, _frames_of(method))
+    checkpoint = Checkpoint(store, "explore.checkpoint", rng, [recorder])
     with store.bar("explore") as progress:
-        state = run(
-            method,
-            Setup(model, starts),
-            CrashState,
-            steps=method.steps,
-            checkpoint=Checkpoint(store, "explore.checkpoint", rng, [recorder]),
-            observers=[_watcher(method, progress)],
-        )
+        state = _run(method, setup, checkpoint, progress)
     ends = tuple(_end(int(kind)) for kind in state.kind)
     driven = np.zeros(len(who), bool) if drive is None else np.isfinite(drive.targets).any(axis=1)
     frames = store.get(EXPLORED)
@@ -213,12 +199,17 @@ def explore(
 
 
 def _of_interest(job: LearnJob, frames: Dataset, known: Dataset) -> np.ndarray:
-    """Rows of explored frames that are worth a label: neither near their start nor too high."""
+    """Rows of explored frames that are worth a label: neither near their start nor too high.
+
+    Where all are one of the two, the early ones will do, and after them the high ones.
+    """
     tags = frames.tags
     high = tags[ENERGY] > known.labels()[0].min() + job.ceiling_eV(tags["temperature_K"])
     early = tags["time_ps"] < EARLY * job.options.time_ps
-    rows = np.flatnonzero(~high & ~early)
-    return rows if len(rows) else np.flatnonzero(~high) if not high.all() else np.arange(len(high))
+    for usable in (~high & ~early, ~high):
+        if usable.any():
+            return np.flatnonzero(usable)
+    return np.arange(len(frames))
 
 
 def driven_lines(coordinates: Sequence[Coordinate], positions: np.ndarray) -> tuple[Line, ...]:
@@ -278,6 +269,27 @@ def drive_of(
 def features(positions: np.ndarray) -> np.ndarray:
     """Inverse distances (frames, pairs) of geometries (frames, atoms, 3), in 1/angstrom."""
     return 1.0 / pair_distances(positions)
+
+
+def _recorder(
+    method: Exploration, store: Store, name: str, render: Callable[[CrashState], Dataset]
+) -> Recorder:
+    """Of the frames of all replicas, some dozens of each."""
+    return Recorder(store.frames(name), max(1, method.steps // FRAMES_PER_REPLICA), render)
+
+
+def _run(
+    method: Exploration, setup: Setup, checkpoint: Checkpoint, progress: Progress
+) -> CrashState:
+    """Run all replicas to their ends."""
+    return run(
+        method,
+        setup,
+        CrashState,
+        steps=method.steps,
+        checkpoint=checkpoint,
+        observers=[_watcher(method, progress)],
+    )
 
 
 def _frames_of(method: Exploration) -> Callable[[CrashState], Dataset]:
