@@ -389,7 +389,7 @@ def _plainly(message: str, found: Any) -> str:
         wrong_side = float(found) <= 0
     except (TypeError, ValueError, OverflowError):
         return message
-    return re.sub(r"more than \S+e-\d+", "more than 0", message) if wrong_side else message
+    return re.sub(r"more than (\S+e-\d+|0\.0{9,}1)", "more than 0", message) if wrong_side else message
 
 
 WORDS = (
