@@ -28,10 +28,10 @@ from flexcalc.store import FolderStore, Store
 from flexcalc.tasks.learn import bands, exploration, loop
 from flexcalc.tasks.learn.bands import distinct_minima, explore_bands
 from flexcalc.tasks.learn.exploration import DEVIATION, first_geometries
-from flexcalc.tasks.learn.job import LearnJob
+from flexcalc.tasks.learn.job import LearnJob, bends_within
 from flexcalc.training.tuning import Sets
 from flexcalc.units import KB, KCAL_MOL
-from tests.systems import GEOMETRY, WATER
+from tests.systems import GEOMETRY, INPUTS, WATER
 
 SHORT = {
     "reference": "ase:ase.calculators.emt:EMT",
@@ -268,7 +268,7 @@ class Doubtful(CheckedPotential):
 
 def job_of(numbers, sampler):
     options, start = Learn(reference="", starts=("",)), SimpleNamespace(numbers=numbers)
-    return LearnJob(options, "", [start], sampler, "", None, [])
+    return LearnJob(options, "", [start], sampler, "", None, [], [])
 
 
 @pytest.fixture(scope="module")
@@ -610,3 +610,19 @@ def test_the_first_geometries_are_driven_along_a_named_coordinate(ethanol, tmp_p
         )
         < 1e-6
     ).any()  # some of those are chosen
+
+
+def test_nitrogens_of_a_double_bond_that_is_named_are_bent_too():
+    place = fx.read(INPUTS / "azobenzene-trans.xyz")
+    turn, bends = Coordinate("dihedral", (5, 6, 7, 8)), [(5, 6, 7), (6, 7, 8)]
+    found = bends_within([turn], place.numbers, place.positions[0])
+    assert [(one.kind, one.atoms) for one in found] == [("angle", atoms) for atoms in bends]
+    named = [turn, found[0]]
+    assert bends_within(named, place.numbers, place.positions[0]) == [found[1]]
+    (line, _) = exploration.driven_lines(found, place.positions, 50.0, straight=True)
+    assert line.centres[1] == pytest.approx(180 - 5.0 / 1.5)
+    # The dihedral of a hydroxyl turns by itself, and carbons have more than two bonds.
+    ethanol = molecule("CH3CH2OH")
+    for bond in torsions(ethanol.numbers, ethanol.positions):
+        turning = [Coordinate("dihedral", bond.atoms)]
+        assert not bends_within(turning, ethanol.numbers, ethanol.positions)

@@ -81,7 +81,7 @@ def first_geometries(job: LearnJob, starts: Dataset, store: Store) -> Dataset:
 def _driven_on_sampler(job: LearnJob, starts: np.ndarray, store: Store) -> np.ndarray:
     """Geometries (frames, atoms, 3) of replicas that are driven along the user's coordinates."""
     rng = np.random.default_rng([job.options.seed, 0, 7])
-    lines = driven_lines(job.coordinates, starts, job.options.max_energy_kcal_mol)
+    lines = named_lines(job, starts)
     if not lines:
         return starts[:0]
     who = np.arange(DRIVEN_AT_FIRST)
@@ -174,7 +174,7 @@ def explore(
     if bonds:
         for row in np.flatnonzero(kind == TURNED):
             starts[row] = turn(job.numbers, low, bonds, rng)
-    named = driven_lines(job.coordinates, known.positions, options.max_energy_kcal_mol)
+    named = named_lines(job, known.positions)
     turning = driven_lines(job.turning(known), known.positions)
     drive = None
     if named or turning:
@@ -211,8 +211,24 @@ def _of_interest(job: LearnJob, frames: Dataset, known: Dataset) -> np.ndarray:
     return np.arange(len(frames))
 
 
+def named_lines(job: LearnJob, positions: np.ndarray) -> tuple[Line, ...]:
+    """The user's coordinates and the bends within them, to drive replicas along.
+
+    Args:
+        job: of the learning.
+        positions: (frames, atoms, 3) of the known frames.
+    """
+    climb = job.options.max_energy_kcal_mol
+    bends = driven_lines(job.bends, positions, climb, straight=True)
+    return (*driven_lines(job.coordinates, positions, climb), *bends)
+
+
 def driven_lines(
-    coordinates: Sequence[Coordinate], positions: np.ndarray, climb_kcal_mol: float = 0.0
+    coordinates: Sequence[Coordinate],
+    positions: np.ndarray,
+    climb_kcal_mol: float = 0.0,
+    *,
+    straight: bool = False,
 ) -> tuple[Line, ...]:
     """Coordinates that replicas can be driven along, with force constants and ranges of targets.
 
@@ -224,6 +240,7 @@ def driven_lines(
         positions: (frames, atoms, 3) of the known frames.
         climb_kcal_mol: height of a barrier over the quarter of a circle, such as that of a double
             bond, on whose steepest slope a dihedral is held within its width.
+        straight: whether angles may be bent until they are almost straight.
     """
     lines = []
     for coordinate in coordinates:
@@ -234,6 +251,8 @@ def driven_lines(
             low, high = -180.0, 180.0
         else:
             low, high = low - WIDER * width, high + WIDER * width
+            if straight:
+                high = 180.0 - width
         if width > 0:
             kappa = KB * HELD_AT_K / width**2
             if coordinate.periodic:  # climb * sin^2, which is steepest halfway

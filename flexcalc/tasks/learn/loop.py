@@ -263,8 +263,9 @@ class _Loop:
         on_bands = min(
             max(round(BAND_SHARE * count), count - len(frames)), len(bands), count - tests
         )
-        if self.job.coordinates:
-            others = others[evenly(self.job.coordinates, frames.positions[others], rng)]
+        along = [*self.job.coordinates, *self.job.bends]
+        if along:
+            others = others[evenly(along, frames.positions[others], rng)]
         others = others[: CANDIDATES * (count - tests - on_bands)]
         positions, purpose = frames.positions[random], np.full(tests, RANDOM)
         for some, many, why in ((bands, on_bands, BAND), (frames[others], count, UNSURE)):
