@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from flexcalc.display import html
+from flexcalc.display import font, html
 from flexcalc.display.numbers import superscript
 from flexcalc.display.palette import LIGHT
 
@@ -86,6 +86,8 @@ _COLUMN_RC: dict[Any, Any] = {
     "lines.linewidth": 1.2,
     "lines.markersize": 3.5,
     "pdf.fonttype": 42,
+    # Matplotlib takes the maximum number of glyphs in one font of a PDF from this setting.
+    "ps.fonttype": 42,
 }
 """What differs from the page in a figure for a column; its fonts are embedded in a PDF."""
 
@@ -99,7 +101,9 @@ def house_style(column: bool = False) -> Iterator[None]:
     """
     import matplotlib
 
-    with matplotlib.rc_context(_RC | _COLUMN_RC if column else _RC):
+    font.register()
+    families = {"font.sans-serif": font.with_small(matplotlib.rcParams["font.sans-serif"])}
+    with matplotlib.rc_context(_RC | families | (_COLUMN_RC if column else {})):
         yield
 
 
@@ -119,6 +123,8 @@ def saved(figure: Figure, *suffixes: str) -> dict[str, bytes]:
         undated = {"CreationDate": None} if suffix == "pdf" else {"Date": None}
         figure.savefig(buffer, format=suffix, metadata={**undated, "Creator": "flexcalc"})
         found[suffix] = buffer.getvalue()
+        if suffix == "svg":  # programs that open it have the complete font, if any
+            found[suffix] = found[suffix].replace(f"'{font.SMALL}', ".encode(), b"")
     return found
 
 
