@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from flexcalc.display import font, html
 from flexcalc.display.numbers import superscript
 from flexcalc.display.palette import LIGHT
@@ -152,13 +154,19 @@ def lay_out(figure: Figure) -> None:
     engine = figure.get_layout_engine()
     if engine is None:
         return
-    for _ in range(ROUNDS if any(axes.child_axes for axes in figure.axes) else 1):
+    nested = any(axes.child_axes for axes in figure.axes)
+    for _ in range(ROUNDS if nested else 1):
+        before = [axes.bbox.extents for axes in figure.axes]
         engine.execute(figure)
+        moved = [axes.bbox.extents - old for axes, old in zip(figure.axes, before, strict=True)]
+        if abs(np.array(moved)).max() < 1:
+            break
     figure.set_layout_engine("none")  # saving would lay it out again
 
 
 ROUNDS = 4
-"""Rounds of the layout of axes that hang on others."""
+"""Maximum number of rounds of the layout of axes that hang on others; it ends when no axes move by
+a pixel."""
 
 
 def legend(axes: Axes, columns: int = 4, share: float = 1.0) -> None:

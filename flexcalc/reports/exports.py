@@ -60,8 +60,7 @@ def csv_text(columns: Columns) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
-    plain = [np.asarray(one).tolist() for one in columns.values()]
-    writer.writerows([_cell(value) for value in row] for row in zip(*plain, strict=True))
+    writer.writerows(zip(*map(_cells, columns.values()), strict=True))
     return text.getvalue()
 
 
@@ -69,6 +68,13 @@ def columns_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     """Columns of rows, which need not all have the same keys."""
     keys = dict.fromkeys(key for row in rows for key in row)
     return {key: [row.get(key) for row in rows] for key in keys}
+
+
+def _cells(column: Sequence[Any] | np.ndarray) -> list[Any]:
+    array = np.asarray(column)
+    if array.dtype.kind != "O" and not (array.dtype.kind == "f" and np.isnan(array).any()):
+        return array.tolist()
+    return [_cell(value) for value in array.tolist()]
 
 
 def _cell(value: Any) -> Any:
