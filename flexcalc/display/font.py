@@ -24,7 +24,8 @@ FILES = ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf")
 """Where the small fonts are, and the names of the files, which are matplotlib's too."""
 
 LETTERS = (
-    "".join(map(chr, (*range(0x20, 0x7F), *range(0xA0, 0x100), *range(0x391, 0x3CA))))
+    "".join(map(chr, (*range(0x20, 0x7F), *range(0xA0, 0x100))))
+    + "ΑΒΓΔΕΖΗΘΙΚΛΜΝΞΟΠΡΣΤΥΦΧΨΩαβγδεζηθικλμνξοπρςστυφχψω"
     + "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻₀₁₂₃₄₅₆₇₈₉"
     + "−·×√±≤≥≈∞∆→←–—‘’“”…‡†‰"
 )
@@ -43,12 +44,12 @@ def register() -> None:
         fontManager.addfont(FOLDER / name)
 
 
-def with_small(families: list[str]) -> list[str]:
-    """Families of fonts, with the small one before the complete one."""
-    if SMALL in families or COMPLETE not in families:
-        return families
-    place = families.index(COMPLETE)
-    return [*families[:place], SMALL, *families[place:]]
+def families() -> list[str]:
+    """The families of matplotlib's `font.family`: a user who has chosen a font gets that one."""
+    import matplotlib
+
+    chosen = matplotlib.rcParams["font.sans-serif"]
+    return [SMALL, "sans-serif"] if chosen[:1] == [COMPLETE] else ["sans-serif"]
 
 
 def make(folder: Path) -> None:

@@ -30,7 +30,6 @@ WIDE = (8.6, 3.6)
 _RC: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "flexcalc",
-    "font.family": "sans-serif",
     "font.size": 10.5,
     # A label may come from a file, and a dollar sign in it is no formula.
     "text.parse_math": False,
@@ -67,20 +66,24 @@ _RC: dict[Any, Any] = {
 
 
 COLUMN_IN = 3.3
-"""Width of a journal's column in inches."""
+"""Width of a journal's column in inches, in which texts are as large relative to a figure as in one
+of `SMALL` width."""
 FLATTEST = 0.7
 """Least height of a figure over its width in a column, where text takes more of the room."""
+
+AXES = "#1c2328"
+"""Colour of the labels of axes in a column, next to that of ink; on a page they are muted."""
 
 _COLUMN_RC: dict[Any, Any] = {
     "font.size": 8,
     "axes.labelsize": 8,
-    "axes.labelcolor": LIGHT["ink"],
+    "axes.labelcolor": AXES,
     "axes.labelpad": 3,
     "axes.linewidth": 0.6,
     "figure.facecolor": "white",
     "grid.linewidth": 0.6,
-    "xtick.color": LIGHT["ink"],
-    "ytick.color": LIGHT["ink"],
+    "xtick.color": AXES,
+    "ytick.color": AXES,
     "xtick.labelsize": 7,
     "ytick.labelsize": 7,
     "xtick.major.size": 2.5,
@@ -104,8 +107,8 @@ def house_style(column: bool = False) -> Iterator[None]:
     import matplotlib
 
     font.register()
-    families = {"font.sans-serif": font.with_small(matplotlib.rcParams["font.sans-serif"])}
-    with matplotlib.rc_context(_RC | families | (_COLUMN_RC if column else {})):
+    family = {"font.family": font.families()}
+    with matplotlib.rc_context(_RC | family | (_COLUMN_RC if column else {})):
         yield
 
 
@@ -114,20 +117,23 @@ def column_size(size: tuple[float, float]) -> tuple[float, float]:
     return COLUMN_IN, COLUMN_IN * max(size[1] / size[0], FLATTEST)
 
 
-def saved(figure: Figure, *suffixes: str) -> dict[str, bytes]:
-    """The figure as files, by suffix: svg, whose text stays text, or pdf.
+def is_small(size: tuple[float, float]) -> bool:
+    """Whether a figure is the same on a page as in a column, only enlarged."""
+    return size[0] == SMALL[0] and size[1] >= SMALL[1]
+
+
+def saved(figure: Figure, suffix: str) -> bytes:
+    """The figure as a file: svg, whose text stays text, or pdf.
 
     To be called within `house_style`. The same figure gives the same bytes.
     """
-    found = {}
-    for suffix in suffixes:
-        buffer = io.BytesIO()
-        undated = {"CreationDate": None} if suffix == "pdf" else {"Date": None}
-        figure.savefig(buffer, format=suffix, metadata={**undated, "Creator": "flexcalc"})
-        found[suffix] = buffer.getvalue()
-        if suffix == "svg":  # programs that open it have the complete font, if any
-            found[suffix] = found[suffix].replace(f"'{font.SMALL}', ".encode(), b"")
-    return found
+    buffer = io.BytesIO()
+    undated = {"CreationDate": None} if suffix == "pdf" else {"Date": None}
+    figure.savefig(buffer, format=suffix, metadata={**undated, "Creator": "flexcalc"})
+    if suffix == "pdf":
+        return buffer.getvalue()
+    # Programs that open it have the complete font, if any.
+    return buffer.getvalue().replace(f"'{font.SMALL}', ".encode(), b"")
 
 
 def new_figure(size: tuple[float, float] = SMALL) -> tuple[Figure, Axes]:
@@ -216,24 +222,22 @@ def log_axis(axes: Axes, which: str) -> None:
     axis.set_tick_params(which="minor", size=0)
 
 
-def inlined(figure: Figure, name: str, title: str) -> str:
-    """The figure as SVG for a page.
+def inlined(file: bytes, name: str, title: str) -> str:
+    """An SVG file as SVG for a page.
 
     Args:
-        figure: drawn within `house_style`.
+        file: of `saved`.
         name: prefix of all ids, unique in the page.
         title: what a screen reader says.
     """
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    svg = buffer.getvalue()
+    svg = file.decode()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'\bid="', f'id="{name}-', svg)
     svg = re.sub(r'(xlink:)?href="#', f'href="#{name}-', svg).replace("xlink:href", "href")
     svg = svg.replace("url(#", f"url(#{name}-")
     svg = re.sub(r"font-family: [^;\"]*;?", "", svg)
-    for variable, colour in LIGHT.items():
+    for variable, colour in (*LIGHT.items(), ("muted", AXES)):
         svg = svg.replace(colour, f"var(--{variable})")
     # In a data address the line breaks are noise; elsewhere they only cost bytes.
     svg = re.sub(r"\s*\n\s*", " ", svg)

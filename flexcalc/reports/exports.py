@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from flexcalc.display.drawing import Drawing
 from flexcalc.errors import InputError
 from flexcalc.storage import atomic_write
 
@@ -25,18 +24,18 @@ Columns = Mapping[str, Sequence[Any] | np.ndarray]
 """Columns (rows,) of numbers and texts by their heads; None and not-a-number are empty cells."""
 
 
-def write_figures(folder: Path, drawings: Mapping[str, Drawing]) -> None:
+def write_figures(folder: Path, figures: Mapping[str, Mapping[str, bytes]]) -> None:
     """Write figures/NAME.svg and figures/NAME.pdf, in the size of a journal's column.
 
     Args:
         folder: of the run.
-        drawings: by name.
+        figures: by name, content by suffix (`Drawing.files`).
 
     Raises:
         InputError: they cannot be written.
     """
-    for name, drawing in drawings.items():
-        for suffix, content in drawing.files().items():
+    for name, files in figures.items():
+        for suffix, content in files.items():
             _write(folder, FIGURES, f"{name}.{suffix}", content)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -70,20 +71,18 @@ def write_report(folder: Path, *, exports: bool = True) -> Path:
     """
     folder = Path(folder)
     runs = mechanisms.path_runs(folder)
-    with collected() as drawings:
-        if len(runs) > 1 and not _has_run(folder):
-            page, tables, of_steps = _comparison(folder, runs), mechanisms.tables(runs), False
-        else:
-            run = RunFolder(folder)
-            page, tables, of_steps = _page(run), run.tables, run.command == "demo"
+    run = None if len(runs) > 1 and not _has_run(folder) else RunFolder(folder)
+    exports = exports and (run is None or run.command != "demo")
+    with collected() if exports else nullcontext({}) as figures:
+        page = _comparison(folder, runs) if run is None else _page(run)
     target = folder / "report.html"
     try:
         atomic_write(target, page)
     except OSError as error:
         raise InputError(f"{target}: cannot be written: {error.strerror}") from None
-    if exports and not of_steps:
-        write_figures(folder, drawings)
-        write_tables(folder, tables)
+    if exports:
+        write_figures(folder, figures)
+        write_tables(folder, mechanisms.tables(runs) if run is None else run.tables)
     return target
 
 
