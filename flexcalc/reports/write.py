@@ -14,6 +14,7 @@ from flexcalc.display import html, molecule
 from flexcalc.display.drawing import collected
 from flexcalc.display.numbers import formula as lowered
 from flexcalc.errors import InputError
+from flexcalc.memory import without_collector
 from flexcalc.potential import formula
 from flexcalc.reports import facts
 from flexcalc.reports.exports import write_figures, write_tables
@@ -73,7 +74,7 @@ def write_report(folder: Path, *, exports: bool = True) -> Path:
     runs = mechanisms.path_runs(folder)
     run = None if len(runs) > 1 and not _has_run(folder) else RunFolder(folder)
     exports = exports and (run is None or run.command != "demo")
-    with collected() if exports else nullcontext({}) as figures:
+    with without_collector(), collected() if exports else nullcontext({}) as figures:
         page = _comparison(folder, runs) if run is None else _page(run)
     target = folder / "report.html"
     try:
