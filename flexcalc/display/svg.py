@@ -162,12 +162,16 @@ def lay_out(figure: Figure) -> None:
         return
     nested = any(axes.child_axes for axes in figure.axes)
     for _ in range(ROUNDS if nested else 1):
-        before = [axes.bbox.extents for axes in figure.axes]
+        before = _places(figure)
         engine.execute(figure)
-        moved = [axes.bbox.extents - old for axes, old in zip(figure.axes, before, strict=True)]
-        if abs(np.array(moved)).max() < 1:
+        if np.abs(_places(figure) - before).max(initial=0) < 1:
             break
     figure.set_layout_engine("none")  # saving would lay it out again
+
+
+def _places(figure: Figure) -> np.ndarray:
+    """Edges of the axes in pixels, (axes, 4)."""
+    return np.array([axes.bbox.extents for axes in figure.axes])
 
 
 ROUNDS = 4

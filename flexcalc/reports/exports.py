@@ -24,12 +24,16 @@ Columns = Mapping[str, Sequence[Any] | np.ndarray]
 """Columns (rows,) of numbers and texts by their heads; None and not-a-number are empty cells."""
 
 
-def write_figures(folder: Path, figures: Mapping[str, Mapping[str, bytes]]) -> None:
+Figures = Mapping[str, Mapping[str, bytes]]
+"""Figures by name, each as content by suffix (`Drawing.files`)."""
+
+
+def write_figures(folder: Path, figures: Figures) -> None:
     """Write figures/NAME.svg and figures/NAME.pdf, in the size of a journal's column.
 
     Args:
         folder: of the run.
-        figures: by name, content by suffix (`Drawing.files`).
+        figures: to be written.
 
     Raises:
         InputError: they cannot be written.

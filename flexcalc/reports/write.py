@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +17,7 @@ from flexcalc.errors import InputError
 from flexcalc.memory import without_collector
 from flexcalc.potential import formula
 from flexcalc.reports import facts
-from flexcalc.reports.exports import write_figures, write_tables
+from flexcalc.reports.exports import Figures, write_figures, write_tables
 from flexcalc.reports.folder import COMMANDS, RunFolder
 from flexcalc.reports.sections import mechanisms
 from flexcalc.storage import atomic_write
@@ -74,7 +74,8 @@ def write_report(folder: Path, *, exports: bool = True) -> Path:
     runs = mechanisms.path_runs(folder)
     run = None if len(runs) > 1 and not _has_run(folder) else RunFolder(folder)
     exports = exports and (run is None or run.command != "demo")
-    with without_collector(), collected() if exports else nullcontext({}) as figures:
+    collecting: AbstractContextManager[Figures] = collected() if exports else nullcontext({})
+    with without_collector(), collecting as figures:
         page = _comparison(folder, runs) if run is None else _page(run)
     target = folder / "report.html"
     try:
