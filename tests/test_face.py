@@ -48,7 +48,7 @@ def test_the_command_line_has_these_commands_and_no_others():
 
 
 def test_the_help_of_an_option_is_the_text_under_it_wherever_its_class_stands():
-    @dataclass
+    @dataclass(frozen=True, kw_only=True)
     class Inner(Guards):
         number: int = 1
         """How many."""
