@@ -327,7 +327,7 @@ def exploded(
         return []
     usual = np.maximum(np.maximum(targets_K, temperatures_K[0]), ROOM_K)
     if not (temperatures_K > EXPLODED * usual).any():
-        return []  # without the import of scipy.special, which takes as long as a plot
+        return []  # without the import of scipy.special, which takes longer than all checks
     from scipy.special import gammainccinv
 
     # The temperature over its mean is distributed as chi squared over its degrees of freedom.

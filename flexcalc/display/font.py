@@ -1,7 +1,6 @@
 """The font of figures: DejaVu Sans, matplotlib's own, with the few letters that they need.
 
-To embed the complete font in a PDF takes longer than all else that is done for a figure, as it has
-6000 glyphs. Letters that the small one lacks come from the complete one, letter by letter.
+To embed the complete font in a PDF takes several times as long, as it has 6000 glyphs. Letters that the small one lacks come from the complete one, letter by letter.
 
     python -m flexcalc.display.font
 
