@@ -62,7 +62,8 @@ def geometry_bytes(count: int, atoms: int, copies: int) -> int:
 def without_collector() -> Iterator[None]:
     """No garbage is collected in a block that makes many objects that stay, as imports do.
 
-    The collector would walk through them again and again, which takes a twentieth of a short command.
+    The collector would walk through them again and again, which takes a twentieth of a short
+    command.
     """
     enabled = gc.isenabled()
     gc.disable()

@@ -1,6 +1,7 @@
 """The font of figures: DejaVu Sans, matplotlib's own, with the few letters that they need.
 
-To embed the complete font in a PDF takes several times as long, as it has 6000 glyphs. Letters that the small one lacks come from the complete one, letter by letter.
+To embed the complete font in a PDF takes several times as long, as it has 6000 glyphs. Letters that
+the small one lacks come from the complete one, letter by letter.
 
     python -m flexcalc.display.font
 
