@@ -7,6 +7,7 @@ including typer's own, become one line and an exit code in one place.
 from __future__ import annotations
 
 import difflib
+import gc
 import inspect
 import os
 import sys
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, get_args, g
 import typer
 from typer.core import TyperCommand
 
+from flexcalc.memory import without_collector
 from flexcalc.printing import complain, say
 
 if TYPE_CHECKING:
@@ -171,13 +173,14 @@ def run_command_of(name: str, words: Sequence[str]) -> Callable[..., Work]:
         }
 
         def work() -> None:
-            chosen = configured(name, arguments, overrides)
+            with without_collector():
+                chosen, function = configured(name, arguments, overrides), function_of(name)
             if name in FOLDERLESS:
-                function_of(name).task(chosen)
+                function.task(chosen)
             else:
                 from flexcalc.commands.face import run_command
 
-                run_command(function_of(name), chosen, folder[0], echo=say)
+                run_command(function, chosen, folder[0], echo=say)
 
         return work
 
@@ -301,9 +304,11 @@ def main(words: Sequence[str] | None = None) -> None:
     """Run the command line; errors are one line, and the exit code says what kind."""
     from flexcalc.errors import FlexcalcError
 
+    own_process = words is None
     words = list(sys.argv[1:] if words is None else words)
     try:
-        work = parsed(words or ["--help"])
+        with without_collector():
+            work = parsed(words or ["--help"])
         with warnings.catch_warnings():
             warnings.showwarning = show_warning
             work()
@@ -323,6 +328,9 @@ def main(words: Sequence[str] | None = None) -> None:
         if not of_memory(error):
             raise
         fail(f"out of memory{memory_here()}: {error or 'an allocation failed'}; {LESS}", 1)
+    finally:
+        if own_process:
+            gc.freeze()  # the collections of Python's end would walk through all objects
 
 
 STDOUT = "standard output"

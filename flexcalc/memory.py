@@ -1,8 +1,11 @@
-"""Available memory, and checks before large allocations."""
+"""Available memory, checks before large allocations, and pauses of the garbage collector."""
 
 from __future__ import annotations
 
+import gc
 import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from flexcalc.errors import InputError
@@ -53,3 +56,19 @@ def require_memory(needed: int, what: str, remedy: str) -> None:
 def geometry_bytes(count: int, atoms: int, copies: int) -> int:
     """Bytes of `copies` arrays (count, atoms, 3) in double precision."""
     return 24 * count * atoms * copies
+
+
+@contextmanager
+def without_collector() -> Iterator[None]:
+    """No garbage is collected in a block that makes many objects that stay, as imports do.
+
+    The collector would walk through them again and again, which takes a twentieth of a short
+    command.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 
 from flexcalc.errors import AddressError, FileFormatError, InputError
 from flexcalc.fields import FAMILY, Address, PotentialLike
+from flexcalc.memory import without_collector
 from flexcalc.models.foreign import require_trust
 from flexcalc.potential import Potential, check_molecule
 from flexcalc.query import read_options
@@ -433,7 +434,8 @@ def _siblings(path: Path) -> list[Path]:
 def import_object(name: str) -> Any:
     """Import an object by `module:name`."""
     module, attribute = name.split(":")
-    return getattr(import_module(module), attribute)
+    with without_collector():
+        return getattr(import_module(module), attribute)
 
 
 def _hint(name: str, known: Iterable[str]) -> str:

@@ -1,6 +1,7 @@
 """Fixtures of several test files: labelled water and ethanol, a model of water, a command line."""
 
 import tempfile
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
@@ -26,7 +27,7 @@ from tests.systems import (
 def without_figures(request, monkeypatch):
     """Runs write no figures/NAME.svg and .pdf, which takes longer than most tests."""
     if "with_figures" not in request.fixturenames:
-        monkeypatch.setattr(write, "write_figures", lambda folder, drawings: None)
+        monkeypatch.setattr(write, "collected", lambda: nullcontext({}))
 
 
 @pytest.fixture

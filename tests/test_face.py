@@ -8,7 +8,7 @@ import sys
 import threading
 import warnings
 import xml.etree.ElementTree
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from flexcalc.config import COMMANDS, TOOLS, options
 from flexcalc.dataset import Dataset
 from flexcalc.errors import ConfigError, FileFormatError, InputError, ProtocolError
 from flexcalc.files import write
+from flexcalc.methods.guard import Guards
 from flexcalc.methods.iterate import Checkpoint
 from flexcalc.potential import CheckedPotential
 from flexcalc.registry import make_family
@@ -44,6 +45,19 @@ def plain(text):
 def test_the_command_line_has_these_commands_and_no_others():
     assert cli.RUNS.keys() == COMMANDS.keys()
     assert cli.TOOLS.keys() == TOOLS.keys()
+
+
+def test_the_help_of_an_option_is_the_text_under_it_wherever_its_class_stands():
+    @dataclass(frozen=True, kw_only=True)
+    class Inner(Guards):
+        number: int = 1
+        """How many."""
+
+    texts = {option.name: option.help for option in options(Inner)}
+    assert texts["number"] == "How many."
+    guards = {option.name: option.help for option in options(Guards)}
+    assert all(guards.values())
+    assert texts == {"number": "How many."} | guards
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

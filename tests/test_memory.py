@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import resource
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 
 from flexcalc import memory
 from flexcalc.errors import InputError
+from flexcalc.memory import without_collector
 
 
 @pytest.mark.guard
@@ -79,3 +81,14 @@ def test_a_mixture_without_a_number_of_regions_is_refused(here, run, capsys):
     assert run("train", "run.toml", "--output", "out") == 2
     assert "region_numbers: expected at least one number" in capsys.readouterr().err
     assert not Path("out").exists()
+
+
+def test_a_pause_of_the_collector_leaves_it_as_it_was():
+    try:
+        for enabled in (True, False):
+            (gc.enable if enabled else gc.disable)()
+            with without_collector():
+                assert not gc.isenabled()
+            assert gc.isenabled() == enabled
+    finally:
+        gc.enable()

@@ -323,13 +323,15 @@ def exploded(
         targets_K: (records, replicas) of the bath, or of the first momenta.
         freedom: degrees of freedom of a replica.
     """
-    from scipy.special import gammainccinv
-
     if not len(temperatures_K):
         return []
+    usual = np.maximum(np.maximum(targets_K, temperatures_K[0]), ROOM_K)
+    if not (temperatures_K > EXPLODED * usual).any():
+        return []  # without the import of scipy.special, which takes longer than all checks
+    from scipy.special import gammainccinv
+
     # The temperature over its mean is distributed as chi squared over its degrees of freedom.
     hottest = 2 * gammainccinv(freedom / 2, RARE) / freedom
-    usual = np.maximum(np.maximum(targets_K, temperatures_K[0]), ROOM_K)
     bad = temperatures_K > EXPLODED * usual * hottest
     if not bad.any():
         return []

@@ -15,8 +15,7 @@ from typing import Any
 
 from flexcalc.commands.annotations import Default, Words, type_of
 from flexcalc.config import from_values, options
-from flexcalc.config.methods import paragraph
-from flexcalc.config.options import Option
+from flexcalc.config.options import Option, paragraph
 from flexcalc.config.reading import Table
 from flexcalc.dataset import Dataset
 from flexcalc.errors import ConfigError, GuardError

@@ -7,10 +7,9 @@ texts are declared once, under their fields.
 from __future__ import annotations
 
 import inspect
-import textwrap
 from typing import Any
 
-from flexcalc.config.options import options
+from flexcalc.config.options import options, paragraph
 from flexcalc.methods.dynamics import NVE, Langevin, NoseHoover, Rescaling
 from flexcalc.methods.guard import Guards
 from flexcalc.methods.irc import IRC
@@ -40,12 +39,6 @@ def documented(method: Any) -> str:
             kinds = " | ".join(sorted({kind.__name__ for kind in option.choices.values()}))
             lines += paragraph("", f"One of {kinds}.")
     return "\n".join(lines) + mark + source + "\n"
-
-
-def paragraph(name: str, text: str) -> list[str]:
-    """An entry of an "Args:" list, wrapped; further text of the last one where name is empty."""
-    first = f"    {name}: {text}" if name else f"        {text}"
-    return textwrap.wrap(first, 92, subsequent_indent="        ", break_on_hyphens=False)
 
 
 for method in METHODS:

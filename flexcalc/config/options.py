@@ -9,6 +9,7 @@ import ast
 import inspect
 import os
 import re
+import sys
 import textwrap
 import types
 import typing
@@ -125,8 +126,7 @@ def field_texts(config: type) -> dict[str, str]:
     """The string literal under each field of a dataclass and its bases, on one line."""
     texts: dict[str, str] = {}
     for cls in reversed([cls for cls in config.__mro__ if is_dataclass(cls)]):
-        tree = ast.parse(textwrap.dedent(inspect.getsource(cls)))
-        for above, below in pairwise(typing.cast(ast.ClassDef, tree.body[0]).body):
+        for above, below in pairwise(_definition(cls).body):
             if (
                 isinstance(above, ast.AnnAssign)
                 and isinstance(above.target, ast.Name)
@@ -135,6 +135,31 @@ def field_texts(config: type) -> dict[str, str]:
             ):
                 texts[above.target.id] = " ".join(str(below.value.value).split())
     return texts
+
+
+def paragraph(name: str, text: str) -> list[str]:
+    """An entry of an "Args:" list, wrapped; further text of the last one where name is empty."""
+    first = f"    {name}: {text}" if name else f"        {text}"
+    return textwrap.wrap(first, 92, subsequent_indent="        ", break_on_hyphens=False)
+
+
+def _definition(cls: type) -> ast.ClassDef:
+    """The source of a class; quickly where it is one of a module's, as all of ours are."""
+    found = _definitions(cls.__module__).get(cls.__qualname__)
+    if found is None:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(cls)))
+        found = typing.cast(ast.ClassDef, tree.body[0])
+    return found
+
+
+@cache
+def _definitions(module: str) -> dict[str, ast.ClassDef]:
+    """The classes of a module by name; none where it has no file, as in a notebook."""
+    try:
+        tree = ast.parse(inspect.getsource(sys.modules[module]))
+    except (OSError, TypeError, KeyError):
+        return {}
+    return {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
 
 
 def located(option: Option, value: Any, folder: Path) -> Any:

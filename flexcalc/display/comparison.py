@@ -14,7 +14,8 @@ import numpy as np
 
 from flexcalc.display.drawing import Drawing, drawing
 from flexcalc.display.palette import LIGHT
-from flexcalc.display.plots import shades, smooth
+from flexcalc.display.plots import shades
+from flexcalc.display.smoothing import smooth
 from flexcalc.display.styles import LineStyle
 from flexcalc.display.svg import SMALL, log_axis
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -15,6 +15,7 @@ from flexcalc.display.svg import (
     column_size,
     house_style,
     inlined,
+    is_small,
     lay_out,
     new_figure,
     saved,
@@ -59,36 +60,41 @@ class Drawing:
 
     def files(self) -> dict[str, bytes]:
         """The figure for a column of a journal: content by suffix, svg and pdf."""
-        with house_style(column=True):
-            figure, axes = new_figure(column_size(self.size))
-            self.draw(axes)
-            lay_out(figure)
-            return saved(figure, "svg", "pdf")
+        return self._saved(column=True, suffixes=("svg", "pdf"))
 
     def svg(self, name: str, title: str) -> str:
-        """The figure as SVG for a page; `collected` takes note of it.
+        """The figure as SVG for a page, and as files where these are `collected`.
+
+        A small figure is drawn once for both.
 
         Args:
             name: prefix of all ids, unique in the page.
             title: what a screen reader says.
         """
+        files: Mapping[str, bytes] = {}
         collection = _COLLECTION.get()
         if collection is not None:
-            collection[name] = self
-        with house_style():
-            figure, axes = new_figure(self.size)
+            files = collection[name] = self.files()
+        small = is_small(self.size)
+        file = files.get("svg") if small else None
+        return inlined(file or self._saved(column=small)["svg"], name, title)
+
+    def _saved(self, column: bool, suffixes: Sequence[str] = ("svg",)) -> dict[str, bytes]:
+        """The figure in its size in a column, or on a page: content by suffix."""
+        with house_style(column):
+            figure, axes = new_figure(column_size(self.size) if column else self.size)
             self.draw(axes)
             lay_out(figure)
-            return inlined(figure, name, title)
+            return {suffix: saved(figure, suffix) for suffix in suffixes}
 
 
-_COLLECTION: ContextVar[dict[str, Drawing] | None] = ContextVar("drawings", default=None)
+_COLLECTION: ContextVar[dict[str, Mapping[str, bytes]] | None] = ContextVar("files", default=None)
 
 
 @contextmanager
-def collected() -> Iterator[Mapping[str, Drawing]]:
-    """The drawings that become SVG of a page within this block, by their names."""
-    found: dict[str, Drawing] = {}
+def collected() -> Iterator[Mapping[str, Mapping[str, bytes]]]:
+    """The `files` of the drawings that become SVG of a page within this block, by their names."""
+    found: dict[str, Mapping[str, bytes]] = {}
     token = _COLLECTION.set(found)
     try:
         yield found

@@ -9,6 +9,7 @@ import numpy as np
 
 from flexcalc.display.drawing import drawing
 from flexcalc.display.palette import LIGHT, SERIES, series
+from flexcalc.display.smoothing import smooth
 from flexcalc.display.svg import (
     SMALL,
     WIDE,
@@ -313,16 +314,6 @@ def profiles(axes: Axes, energies: Mapping[str, np.ndarray]) -> None:
     axes.margins(x=0.03, y=0.08)
     axes.set(xlabel="share of the way", ylabel="energy / kcal mol⁻¹")
     legend(axes)
-
-
-def smooth(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A curve through points that does not overshoot them, to guide the eye."""
-    from scipy.interpolate import PchipInterpolator
-
-    if len(x) < 3 or np.any(np.diff(x) <= 0):
-        return x, y
-    fine = np.linspace(x[0], x[-1], 200)
-    return fine, PchipInterpolator(x, y)(fine)
 
 
 @drawing()

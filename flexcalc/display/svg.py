@@ -13,7 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from flexcalc.display import html
+import numpy as np
+
+from flexcalc.display import font, html
 from flexcalc.display.numbers import superscript
 from flexcalc.display.palette import LIGHT
 
@@ -28,7 +30,6 @@ WIDE = (8.6, 3.6)
 _RC: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "flexcalc",
-    "font.family": "sans-serif",
     "font.size": 10.5,
     # A label may come from a file, and a dollar sign in it is no formula.
     "text.parse_math": False,
@@ -65,20 +66,24 @@ _RC: dict[Any, Any] = {
 
 
 COLUMN_IN = 3.3
-"""Width of a journal's column in inches."""
+"""Width of a journal's column in inches, in which texts are as large relative to a figure as in one
+of `SMALL` width."""
 FLATTEST = 0.7
 """Least height of a figure over its width in a column, where text takes more of the room."""
+
+AXES = "#1c2328"
+"""Colour of the labels of axes in a column, next to that of ink; on a page they are muted."""
 
 _COLUMN_RC: dict[Any, Any] = {
     "font.size": 8,
     "axes.labelsize": 8,
-    "axes.labelcolor": LIGHT["ink"],
+    "axes.labelcolor": AXES,
     "axes.labelpad": 3,
     "axes.linewidth": 0.6,
     "figure.facecolor": "white",
     "grid.linewidth": 0.6,
-    "xtick.color": LIGHT["ink"],
-    "ytick.color": LIGHT["ink"],
+    "xtick.color": AXES,
+    "ytick.color": AXES,
     "xtick.labelsize": 7,
     "ytick.labelsize": 7,
     "xtick.major.size": 2.5,
@@ -86,6 +91,8 @@ _COLUMN_RC: dict[Any, Any] = {
     "lines.linewidth": 1.2,
     "lines.markersize": 3.5,
     "pdf.fonttype": 42,
+    # Matplotlib takes the maximum number of glyphs in one font of a PDF from this setting.
+    "ps.fonttype": 42,
 }
 """What differs from the page in a figure for a column; its fonts are embedded in a PDF."""
 
@@ -99,7 +106,9 @@ def house_style(column: bool = False) -> Iterator[None]:
     """
     import matplotlib
 
-    with matplotlib.rc_context(_RC | _COLUMN_RC if column else _RC):
+    font.register()
+    family = {"font.family": font.families()}
+    with matplotlib.rc_context(_RC | family | (_COLUMN_RC if column else {})):
         yield
 
 
@@ -108,18 +117,23 @@ def column_size(size: tuple[float, float]) -> tuple[float, float]:
     return COLUMN_IN, COLUMN_IN * max(size[1] / size[0], FLATTEST)
 
 
-def saved(figure: Figure, *suffixes: str) -> dict[str, bytes]:
-    """The figure as files, by suffix: svg, whose text stays text, or pdf.
+def is_small(size: tuple[float, float]) -> bool:
+    """Whether a figure is the same on a page as in a column, only enlarged."""
+    return size[0] == SMALL[0] and size[1] >= SMALL[1]
+
+
+def saved(figure: Figure, suffix: str) -> bytes:
+    """The figure as a file: svg, whose text stays text, or pdf.
 
     To be called within `house_style`. The same figure gives the same bytes.
     """
-    found = {}
-    for suffix in suffixes:
-        buffer = io.BytesIO()
-        undated = {"CreationDate": None} if suffix == "pdf" else {"Date": None}
-        figure.savefig(buffer, format=suffix, metadata={**undated, "Creator": "flexcalc"})
-        found[suffix] = buffer.getvalue()
-    return found
+    buffer = io.BytesIO()
+    undated = {"CreationDate": None} if suffix == "pdf" else {"Date": None}
+    figure.savefig(buffer, format=suffix, metadata={**undated, "Creator": "flexcalc"})
+    if suffix == "pdf":
+        return buffer.getvalue()
+    # Programs that open it have the complete font, if any.
+    return buffer.getvalue().replace(f"'{font.SMALL}', ".encode(), b"")
 
 
 def new_figure(size: tuple[float, float] = SMALL) -> tuple[Figure, Axes]:
@@ -146,13 +160,23 @@ def lay_out(figure: Figure) -> None:
     engine = figure.get_layout_engine()
     if engine is None:
         return
-    for _ in range(ROUNDS if any(axes.child_axes for axes in figure.axes) else 1):
+    nested = any(axes.child_axes for axes in figure.axes)
+    for _ in range(ROUNDS if nested else 1):
+        before = _places(figure)
         engine.execute(figure)
+        if np.abs(_places(figure) - before).max(initial=0) < 1:
+            break
     figure.set_layout_engine("none")  # saving would lay it out again
 
 
+def _places(figure: Figure) -> np.ndarray:
+    """Edges of the axes in pixels, (axes, 4)."""
+    return np.array([axes.bbox.extents for axes in figure.axes])
+
+
 ROUNDS = 4
-"""Rounds of the layout of axes that hang on others."""
+"""Maximum number of rounds of the layout of axes that hang on others; it ends when no axes move by
+a pixel."""
 
 
 def legend(axes: Axes, columns: int = 4, share: float = 1.0) -> None:
@@ -202,24 +226,22 @@ def log_axis(axes: Axes, which: str) -> None:
     axis.set_tick_params(which="minor", size=0)
 
 
-def inlined(figure: Figure, name: str, title: str) -> str:
-    """The figure as SVG for a page.
+def inlined(file: bytes, name: str, title: str) -> str:
+    """An SVG file as SVG for a page.
 
     Args:
-        figure: drawn within `house_style`.
+        file: of `saved`.
         name: prefix of all ids, unique in the page.
         title: what a screen reader says.
     """
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    svg = buffer.getvalue()
+    svg = file.decode()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'\bid="', f'id="{name}-', svg)
     svg = re.sub(r'(xlink:)?href="#', f'href="#{name}-', svg).replace("xlink:href", "href")
     svg = svg.replace("url(#", f"url(#{name}-")
     svg = re.sub(r"font-family: [^;\"]*;?", "", svg)
-    for variable, colour in LIGHT.items():
+    for variable, colour in (*LIGHT.items(), ("muted", AXES)):
         svg = svg.replace(colour, f"var(--{variable})")
     # In a data address the line breaks are noise; elsewhere they only cost bytes.
     svg = re.sub(r"\s*\n\s*", " ", svg)

@@ -124,4 +124,4 @@ def _text(match: re.Match[str]) -> tuple[str, bool]:
 
 
 def _unescaped(text: str) -> str:
-    return re.sub(r"\\(.)", r"\1", text)
+    return re.sub(r"\\(.)", r"\1", text) if "\\" in text else text

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from flexcalc.display.drawing import Drawing
 from flexcalc.errors import InputError
 from flexcalc.storage import atomic_write
 
@@ -25,18 +24,22 @@ Columns = Mapping[str, Sequence[Any] | np.ndarray]
 """Columns (rows,) of numbers and texts by their heads; None and not-a-number are empty cells."""
 
 
-def write_figures(folder: Path, drawings: Mapping[str, Drawing]) -> None:
+Figures = Mapping[str, Mapping[str, bytes]]
+"""Figures by name, each as content by suffix (`Drawing.files`)."""
+
+
+def write_figures(folder: Path, figures: Figures) -> None:
     """Write figures/NAME.svg and figures/NAME.pdf, in the size of a journal's column.
 
     Args:
         folder: of the run.
-        drawings: by name.
+        figures: to be written.
 
     Raises:
         InputError: they cannot be written.
     """
-    for name, drawing in drawings.items():
-        for suffix, content in drawing.files().items():
+    for name, files in figures.items():
+        for suffix, content in files.items():
             _write(folder, FIGURES, f"{name}.{suffix}", content)
 
 
@@ -60,8 +63,7 @@ def csv_text(columns: Columns) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
-    plain = [np.asarray(one).tolist() for one in columns.values()]
-    writer.writerows([_cell(value) for value in row] for row in zip(*plain, strict=True))
+    writer.writerows(zip(*map(_cells, columns.values()), strict=True))
     return text.getvalue()
 
 
@@ -69,6 +71,13 @@ def columns_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     """Columns of rows, which need not all have the same keys."""
     keys = dict.fromkeys(key for row in rows for key in row)
     return {key: [row.get(key) for row in rows] for key in keys}
+
+
+def _cells(column: Sequence[Any] | np.ndarray) -> list[Any]:
+    array = np.asarray(column)
+    if array.dtype.kind != "O" and not (array.dtype.kind == "f" and np.isnan(array).any()):
+        return array.tolist()
+    return [_cell(value) for value in array.tolist()]
 
 
 def _cell(value: Any) -> Any:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
@@ -12,41 +14,14 @@ from flexcalc.display import html, molecule
 from flexcalc.display.drawing import collected
 from flexcalc.display.numbers import formula as lowered
 from flexcalc.errors import InputError
+from flexcalc.memory import without_collector
 from flexcalc.potential import formula
 from flexcalc.reports import facts
-from flexcalc.reports.exports import write_figures, write_tables
+from flexcalc.reports.exports import Figures, write_figures, write_tables
 from flexcalc.reports.folder import COMMANDS, RunFolder
-from flexcalc.reports.sections import (
-    benchmark,
-    evaluate,
-    ipi,
-    label,
-    learn,
-    md,
-    mechanisms,
-    metad,
-    path,
-    saddle,
-    train,
-    umbrella,
-)
-from flexcalc.results.benchmark import BenchmarkResult
-from flexcalc.results.demo import DemoRun
+from flexcalc.reports.sections import mechanisms
 from flexcalc.storage import atomic_write
 
-SECTIONS: Mapping[str, ModuleType] = {
-    "label": label,
-    "train": train,
-    "evaluate": evaluate,
-    "path": path,
-    "saddle": saddle,
-    "md": md,
-    "metad": metad,
-    "umbrella": umbrella,
-    "ipi": ipi,
-    "learn": learn,
-    "benchmark": benchmark,
-}
 LEADS = {
     "demo": "From a molecule to a validated force field: reference data, training, errors on "
     "held-out frames, a transition path compared with the reference, molecular dynamics, and the "
@@ -66,6 +41,8 @@ LEADS = {
     "benchmark": "Models of all families compared on one flexible molecule, by the protocol of "
     "Vassilev-Galindo and others (arXiv:2103.01103).",
 }
+"""What each command does; its section is the module of its name in `sections`, imported when it is
+asked for."""
 FACES = (
     *("path.xyz", "saddle.xyz", "worst.xyz", "labels.xyz", "geometries.xyz", "minima.xyz"),
     *("trajectory.xyz", "heldout.xyz"),
@@ -95,20 +72,19 @@ def write_report(folder: Path, *, exports: bool = True) -> Path:
     """
     folder = Path(folder)
     runs = mechanisms.path_runs(folder)
-    with collected() as drawings:
-        if len(runs) > 1 and not _has_run(folder):
-            page, tables, of_steps = _comparison(folder, runs), mechanisms.tables(runs), False
-        else:
-            run = RunFolder(folder)
-            page, tables, of_steps = _page(run), run.tables, run.command == "demo"
+    run = None if len(runs) > 1 and not _has_run(folder) else RunFolder(folder)
+    exports = exports and (run is None or run.command != "demo")
+    collecting: AbstractContextManager[Figures] = collected() if exports else nullcontext({})
+    with without_collector(), collecting as figures:
+        page = _comparison(folder, runs) if run is None else _page(run)
     target = folder / "report.html"
     try:
         atomic_write(target, page)
     except OSError as error:
         raise InputError(f"{target}: cannot be written: {error.strerror}") from None
-    if exports and not of_steps:
-        write_figures(folder, drawings)
-        write_tables(folder, tables)
+    if exports:
+        write_figures(folder, figures)
+        write_tables(folder, mechanisms.tables(runs) if run is None else run.tables)
     return target
 
 
@@ -150,7 +126,7 @@ def _title(run: RunFolder) -> str:
 def _head(run: RunFolder, parts: Mapping[str, RunFolder]) -> str:
     face = _face(parts)
     name = run.path.resolve().name if face is None else lowered(formula(face.numbers))
-    title = facts.typed(BenchmarkResult, run).title or facts.typed(DemoRun, run).molecule
+    title = _given_name(run)
     name = f"{title.capitalize()}, {name}" if title and face is not None else name
     words = (
         f'<div><p class="kind">flexcalc {html.text(run.command)}</p><h1>{html.text(name)}</h1>'
@@ -163,11 +139,26 @@ def _head(run: RunFolder, parts: Mapping[str, RunFolder]) -> str:
         picture = f'<div class="molecule">{drawn}</div>'
     links = ""
     if len(parts) > 1:
-        links = html.links([(one, SECTIONS[one].TITLE) for one in parts])
+        links = html.links([(one, _module(one).TITLE) for one in parts])
     headline = ""
     if run.command == "demo":
+        from flexcalc.results.demo import DemoRun
+
         headline = facts.cards(facts.typed(DemoRun, run), run)
     return f'<div class="masthead">{words}{picture}</div>{headline}{links}'
+
+
+def _given_name(run: RunFolder) -> str | None:
+    """What the user calls the molecule, if that is known."""
+    if run.command == "benchmark":
+        from flexcalc.results.benchmark import BenchmarkResult
+
+        return facts.typed(BenchmarkResult, run).title
+    if run.command == "demo":
+        from flexcalc.results.demo import DemoRun
+
+        return facts.typed(DemoRun, run).molecule
+    return None
 
 
 def _face(parts: Mapping[str, RunFolder]) -> Dataset | None:
@@ -180,8 +171,12 @@ def _face(parts: Mapping[str, RunFolder]) -> Dataset | None:
     return None
 
 
+def _module(command: str) -> ModuleType:
+    return import_module(f"flexcalc.reports.sections.{command}")
+
+
 def _section(command: str, part: RunFolder) -> str:
-    module = SECTIONS[command]
+    module = _module(command)
     body = module.body(part)
     # A file that is read twice is complained about once.
     complaints = html.notes(dict.fromkeys(part.problems))

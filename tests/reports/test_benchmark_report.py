@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from flexcalc.display import comparison, copying, drawing, styles
+from flexcalc.display.svg import house_style, new_figure
 from flexcalc.reports import write_report
 from flexcalc.reports.folder import RunFolder
 from flexcalc.reports.rows import read
@@ -68,7 +69,14 @@ def blank(monkeypatch):
 def drawn(monkeypatch):
     """The figures of the comparisons as matplotlib has them, by name."""
     found = {}
-    monkeypatch.setattr(drawing, "inlined", lambda figure, name, _: found.setdefault(name, figure))
+
+    def svg(self, name, _):
+        with house_style():
+            found[name], axes = new_figure(self.size)
+            self.draw(axes)
+        return ""
+
+    monkeypatch.setattr(drawing.Drawing, "svg", svg)
     return found
 
 

@@ -58,10 +58,20 @@ def test_a_plot_for_a_column_changes_no_plot_of_the_page():
 
 def test_drawings_are_collected_where_a_page_is_made_of_them():
     with collected() as found:
-        shown = profile()
-        shown.svg("path-profile", "A profile")
+        profile().svg("path-profile", "A profile")
     profile().svg("another", "A profile")
-    assert found == {"path-profile": shown}
+    assert found == {"path-profile": profile().files()}
+
+
+def test_a_small_figure_of_the_page_is_that_of_the_column_and_a_wide_one_is_not():
+    small = plots.histogram({"frames": np.arange(9.0)}, "energy")
+    for drawing, width in ((small, 3.3), (profile(), 8.6)):
+        with collected() as found:
+            page = drawing.svg("name", "A title")
+        assert found["name"] == drawing.files()
+        assert page == drawing.svg("name", "A title")
+        box = re.search(r'viewBox="0 0 ([\d.]+) ', page)
+        assert float(box[1]) == pytest.approx(width * POINTS)
 
 
 def laid_out(drawing, column):
@@ -124,7 +134,7 @@ def test_a_folder_that_leads_elsewhere_is_refused(tmp_path):
         write_tables(run, {"models": {"model": ["a"]}})
     (run / "figures").symlink_to(other)
     with pytest.raises(InputError, match="leads out of the folder"):
-        write_figures(run, {"profile": profile()})
+        write_figures(run, {"profile": {"svg": b"<svg/>"}})
     assert list(other.iterdir()) == []
 
 

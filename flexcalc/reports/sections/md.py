@@ -287,7 +287,8 @@ def _distances(folder: RunFolder, coverage: Coverage | None) -> str:
         "largest nearest-neighbour distance within the training set; dashed: the limit "
         f"{number(coverage.limit)}, beyond which errors are not known."
     )
-    return html.figure(drawing.svg("md-distance", "Distance to the training data"), caption)
+    svg = drawing.svg("md-distance", "Distance to the training data")
+    return html.figures(html.figure(svg, caption))
 
 
 def _table(found: Scalars, folder: RunFolder) -> str:
