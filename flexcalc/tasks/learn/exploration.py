@@ -39,6 +39,10 @@ EARLY = 0.1
 """Share of the exploration in which a replica is still near its start, which is labelled."""
 ATTEMPTS = 50
 """Attempts to turn rotatable bonds without a close contact."""
+CANDIDATES = 3
+"""Explored frames for each that is chosen, drawn at random, or evenly along the user's coordinates.
+Of all frames the choice would be of the hottest ones: with 160 points of glycine the force RMSE at
+500 K is then a seventh larger."""
 DRIVEN_FRAMES = "driven.xyz"
 DRIVEN_AT_FIRST, DRIVEN_PS = 12, 0.5
 """Replicas that are driven on the sampler, and for how long: it takes milliseconds a step."""
@@ -55,8 +59,8 @@ the range of the known frames."""
 def first_geometries(job: LearnJob, starts: Dataset, store: Store) -> Dataset:
     """The starts, geometries with turned bonds, and hot dynamics from both on the sampler.
 
-    If the user names coordinates, replicas are driven along them on the sampler too. They are
-    different from each other (see `choose_batch`).
+    If the user names coordinates, replicas are driven along them on the sampler too, and candidates
+    are drawn evenly along them. The chosen ones are different from each other (see `choose_batch`).
     """
     options, rng = job.options, np.random.default_rng([job.options.seed, 0])
     bonds = list(job.rotors(starts))
@@ -73,6 +77,9 @@ def first_geometries(job: LearnJob, starts: Dataset, store: Store) -> Dataset:
         )
     driven = _driven_on_sampler(job, starts.positions, store)
     pool = np.concatenate([starts.positions, sampled.positions, driven])
+    if job.along:
+        count = len(starts) + CANDIDATES * options.first_count
+        pool = pool[evenly(job.along, pool, rng)[:count]]
     alike = np.ones(len(pool))
     chosen = choose_batch(features(pool), alike, features(pool[:0]), options.first_count)
     return Dataset(job.numbers, pool[chosen])

@@ -63,6 +63,11 @@ class LearnJob:
         return self.starts[0].numbers
 
     @property
+    def along(self) -> list[Coordinate]:
+        """Coordinates along which labels are distributed evenly; none if the user names none."""
+        return [*self.coordinates, *self.bends]
+
+    @property
     def level(self) -> str:
         """Name of the reference."""
         return name_of(self.options.reference)
