@@ -605,6 +605,7 @@ def learn(
     max_energy_kcal_mol: float = 20.0,
     time_ps: float = 2.0,
     timestep_fs: float = 0.5,
+    crash_test_ns: float | None = None,
     force_target_kcal_mol_A: float = 1.0,
     energy_target_kcal_mol: float = 0.5,
     patience: int = 2,
@@ -684,6 +685,9 @@ def learn(
             counted, up to which geometries are labelled; to be raised for barriers above it.
         time_ps: Length of the exploration of a round, in picoseconds.
         timestep_fs: Timestep of the exploration, in femtoseconds.
+        crash_test_ns: Dynamics of the final model from its minima at the temperatures of the
+            exploration, in nanoseconds, all replicas together; 0 for none, by default as much
+            as in four rounds.
         force_target_kcal_mol_A: Stop when the force RMSE on geometries that the model has not
             seen stays below this.
         energy_target_kcal_mol: Stop when the energy error (RMSE about its mean) there stays

@@ -14,12 +14,17 @@ from flexcalc.fields import (
     GeometryLike,
     Members,
     Natural,
+    NonNegativeNanoseconds,
     Picoseconds,
     Positive,
     PotentialLike,
     Seconds,
     Timestep,
 )
+
+CRASH_ROUNDS = 4
+"""Length of the crash test by default, in lengths of the exploration of a round: it then costs
+less than the rounds do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +78,9 @@ class Learn(RunsOnWorkers, OpensPotentials):
     """Length of the exploration of a round, in picoseconds."""
     timestep_fs: Timestep = 0.5
     """Timestep of the exploration, in femtoseconds."""
+    crash_test_ns: NonNegativeNanoseconds | None = None
+    """Dynamics of the final model from its minima at the temperatures of the exploration, in
+    nanoseconds, all replicas together; 0 for none, by default as much as in four rounds."""
     force_target_kcal_mol_A: Positive = 1.0
     """Stop when the force RMSE on geometries that the model has not seen stays below this."""
     energy_target_kcal_mol: Positive = 0.5
@@ -98,6 +106,13 @@ class Learn(RunsOnWorkers, OpensPotentials):
     def check_count(self) -> int:
         """Reference calculations that check minima and barriers."""
         return self.budget // 10 if self.checks is None else self.checks
+
+    @property
+    def crash_ns(self) -> float:
+        """Length of the crash test of all replicas together, in nanoseconds."""
+        if self.crash_test_ns is None:
+            return CRASH_ROUNDS * self.replicas * self.time_ps * 1e-3
+        return self.crash_test_ns
 
     @property
     def budget_of_rounds(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast, get_args
@@ -30,6 +30,14 @@ from flexcalc.results.calibration import (
     Calibration,
     JudgedFrame,
     calibration_drawing,
+)
+from flexcalc.results.crash import (
+    CrashedAt,
+    CrashTested,
+    Kept,
+    crash_verdict,
+    lasted_up_to_K,
+    lost_replicas,
 )
 from flexcalc.results.rows import Row
 from flexcalc.results.stationary import LearnedBarrier, LearnedMinimum, PointsChecked
@@ -98,30 +106,21 @@ class LearnRound(Row):
     @property
     def holds_up_to_K(self) -> float | None:
         """The highest temperature at which, as below it, all replicas were complete; or None."""
-        held = None
-        for kelvin, complete, count in self._by_temperature():
-            if complete < count:
-                return held
-            held = kelvin
-        return held
+        return lasted_up_to_K(self._by_temperature())
 
     @property
     def ended_early(self) -> tuple[str, ...]:
         """For each temperature at which replicas ended early, how many did."""
-        return tuple(
-            f"{count - complete} of {count} at {kelvin:g} K"
-            for kelvin, complete, count in self._by_temperature()
-            if complete < count
-        )
+        return lost_replicas(self._by_temperature())
 
-    def _by_temperature(self) -> Iterator[tuple[float, int, int]]:
-        """Temperature, complete replicas, and all of them."""
-        return zip(
+    def _by_temperature(self) -> list[Kept]:
+        """Replicas at each temperature, and the complete ones of them."""
+        columns = (
             self.temperatures_K,
             self.complete_by_temperature,
             self.replicas_by_temperature,
-            strict=False,
         )
+        return [Kept(*row) for row in zip(*columns, strict=False)]
 
     def described(self) -> str:
         """The round in one line."""
@@ -176,11 +175,15 @@ class Learning(Result, ActsAsModel):
     complete_share: float | None = figure("share of complete replicas", default=None)
     """Replicas of the last exploration that reached its end, as a share of all."""
     trusted_up_to_K: float | None = figure("trusted up to", "K", default=None)
-    """Highest temperature at which, as below it, all replicas of the last exploration reached its
-    end, in kelvin; None where the targets were not reached, or where some ended at each."""
+    """Highest temperature at which, as below it, all replicas of the last exploration and of the
+    crash test reached the end, in kelvin; None where the targets were not reached, or where some
+    ended at each."""
     verdict: str | None = figure("verdict", default=None)
-    """What the model may be used for and what not, as far as its rounds, and the reference at its
-    minima and barriers, show."""
+    """What the model may be used for and what not, as far as its rounds, its crash test, and the
+    reference at its minima and barriers show."""
+    crash: CrashTested | None = part(CrashTested)
+    """Dynamics of the final model from its minima; None without a crash test, or where the model
+    has no minimum."""
     points: PointsChecked | None = part(PointsChecked)
     """Minima and barriers of the final model, compared with the reference; None without checks."""
 
@@ -201,6 +204,12 @@ class Learning(Result, ActsAsModel):
     def frames(self) -> tuple[JudgedFrame, ...]:
         """Predicted and true force errors of the new frames of each round."""
         return tuple(JudgedFrame.from_dict(row) for row in self.store.get(CALIBRATION) or ())
+
+    @property
+    def crash_rows(self) -> tuple[CrashedAt, ...]:
+        """The crash test by temperature."""
+        found = self.store.get(f"{CrashedAt.stage}.json")
+        return tuple(CrashedAt.from_dict(row) for row in found or ())
 
     @property
     def minima(self) -> tuple[LearnedMinimum, ...]:
@@ -302,25 +311,47 @@ class Learning(Result, ActsAsModel):
 TrainedPotential.register(Learning)
 
 
-def verdict_of(last: LearnRound | None, time_ps: float, *, reached: bool) -> str:
-    """What a model may be used for, as far as its last round shows.
+def verdict_of(
+    last: LearnRound | None,
+    time_ps: float,
+    *,
+    reached: bool,
+    crash: Sequence[CrashedAt] | None = None,
+) -> str:
+    """What a model may be used for, as far as its last round and its crash test show.
 
     Args:
         last: the last round; None without any.
         time_ps: length of the exploration.
         reached: whether the errors stayed below their targets.
+        crash: the crash test by temperature; None where none was made.
     """
+    tested = "" if crash is None else f"; {crash_verdict(crash)}"
     if last is None:
-        return "NOT JUDGED: the labels did not suffice for a round"
-    early = f"{', '.join(last.ended_early)} ended early" if last.ended_early else ""
+        return f"NOT JUDGED: the labels did not suffice for a round{tested}"
+    reasons = []
+    if last.ended_early:
+        reasons.append(f"of its replicas {', '.join(last.ended_early)} ended early")
     if not reached:
         why = "its errors on new geometries have not stayed below the targets for long enough"
-        return f"DO NOT TRUST IT YET: {why}{early and f'; of its replicas {early}'}"
-    kelvin = last.holds_up_to_K
+        return f"DO NOT TRUST IT YET: {'; '.join((why, *reasons))}{tested}"
+    kelvin = trusted_up_to_K(last, crash)
+    if any(row.failures for row in crash or ()):
+        reasons.append("replicas of the crash test failed")
     if kelvin is None:
-        return f"DO NOT TRUST IT in dynamics: of its replicas {early}"
-    beyond = f", not beyond (of its replicas {early})" if early else ""
-    return f"trust it for dynamics of some {time_ps:g} ps up to {kelvin:g} K{beyond}"
+        why = "; ".join(reasons) or "it has no minimum to start from"
+        return f"DO NOT TRUST IT in dynamics: {why}{tested}"
+    beyond = f", not beyond ({'; '.join(reasons)})" if reasons else ""
+    return f"trust it for dynamics of some {time_ps:g} ps up to {kelvin:g} K{beyond}{tested}"
+
+
+def trusted_up_to_K(last: LearnRound, crash: Sequence[CrashedAt] | None) -> float | None:
+    """Highest temperature that the last round and the crash test, where there is one, carry."""
+    limits = [last.holds_up_to_K]
+    if crash is not None:
+        limits.append(lasted_up_to_K(row.kept for row in crash))
+    known = [limit for limit in limits if limit is not None]
+    return min(known) if len(known) == len(limits) else None
 
 
 def curve(rounds: Sequence[LearnRound]) -> Drawing | None:

@@ -145,6 +145,8 @@ def test_a_calculator_object_labels_and_is_not_changed():
         ("stationary.relax_rows", 1),
         ("job.label", 4),
         ("checks.points_checked", 1),
+        ("crash.relax_rows", 1),
+        ("crash.run_replicas", 1),
     ],
 )
 def test_a_learning_that_was_interrupted_ends_as_the_undisturbed_one(
@@ -170,7 +172,7 @@ def test_a_learning_that_was_interrupted_ends_as_the_undisturbed_one(
     found = fx.learn(water(), **SHORT, output=tmp_path / "run")
     folder, undisturbed = whole
     files = ("labels.xyz", "rounds.json", "calibration.json")
-    for one in (*files, "stationary.xyz", "minima.json", "barriers.json"):
+    for one in (*files, "stationary.xyz", "minima.json", "barriers.json", "crash.json"):
         assert (tmp_path / "run" / one).read_bytes() == (folder / one).read_bytes()
     assert found.model.sha256() == undisturbed.model.sha256()
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from flexcalc.analysis.dihedrals import CELL_DEGREES
 from flexcalc.display import html
-from flexcalc.display.numbers import NONE, counted, number
+from flexcalc.display.numbers import NONE, counted, fixed, number
 from flexcalc.reports import facts, rows
 from flexcalc.reports.exports import columns_of
 from flexcalc.reports.folder import RunFolder
@@ -16,6 +16,7 @@ from flexcalc.results.calibration import (
     JudgedFrame,
     calibration_drawing,
 )
+from flexcalc.results.crash import CONFIDENCE, CrashedAt
 from flexcalc.results.learning import (
     EXPLORED,
     LABELS,
@@ -69,7 +70,7 @@ def body(folder: RunFolder) -> str:
     drawing = curve(rounds)
     if drawing is None:
         parts.append(html.paragraph("No round is complete yet."))
-        return "".join(parts) + stationary.body(folder)
+        return "".join(parts) + stationary.body(folder) + _crash(folder)
     svg = drawing.svg("learn-curve", "Errors on random new frames against labels")
     caption = (
         "Errors of the model of each round on random frames of its own exploration, which it had "
@@ -89,6 +90,7 @@ def body(folder: RunFolder) -> str:
         parts.append(html.heading("Predicted errors and explored dihedrals") + drawn)
     parts.append(_reliability(result))
     parts.append(stationary.body(folder))
+    parts.append(_crash(folder))
     return "".join(parts)
 
 
@@ -130,6 +132,40 @@ def _reliability(result: Learning) -> str:
         "error exceeds twice the force target."
     )
     return html.table(("frames", *RELIABILITY.values()), cells, caption) if cells else ""
+
+
+def _crash(folder: RunFolder) -> str:
+    """How many replicas of the crash test stayed intact; nothing where there was none."""
+    found = rows.read(folder, CrashedAt)
+    if not found:
+        return ""
+    folder.tables["crash"] = columns_of([row.to_dict() for row in found])
+    intro = (
+        "Dynamics of the final model from its minima. A replica fails where a bond breaks or "
+        "forms, where atoms come too close, or where the model gives no finite number. That it "
+        "stays intact does not show that its forces are right: that is what the errors on random "
+        "new frames are for."
+    )
+    cells = [
+        (
+            fixed(row.temperature_K, 0),
+            str(row.replicas),
+            str(row.intact_replicas),
+            number(row.time_ns),
+            number(row.most_failures_per_ns),
+            row.described() or NONE,
+        )
+        for row in found
+    ]
+    caption = (
+        "Temperatures in kelvin, times of all replicas together in nanoseconds. The last but one "
+        f"column is the largest rate that these figures leave possible, with {100 * CONFIDENCE:.0f}"
+        " % confidence: 3 divided by the time where no replica failed. The last geometry before "
+        "each failure is in crash/failed.xyz."
+    )
+    head = ("temperature", "replicas", "intact", "time", "failures per ns at most", "failures")
+    table = html.table(head, cells, caption)
+    return html.heading("Crash test") + html.paragraph(intro) + table
 
 
 def _dihedrals(folder: RunFolder, rounds: Sequence[LearnRound]) -> str:

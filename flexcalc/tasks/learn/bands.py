@@ -10,7 +10,12 @@ from numpy.random import Generator
 
 from flexcalc.dataset import Dataset
 from flexcalc.errors import InputError, LabelError, NonFiniteError
-from flexcalc.geometry.matching import SAME_MINIMUM_A, largest_move, match_atoms
+from flexcalc.geometry.matching import (
+    SAME_MINIMUM_A,
+    is_isomorphic,
+    largest_move,
+    match_atoms,
+)
 from flexcalc.methods.exploration import deviation_of
 from flexcalc.methods.guard import DistanceGuard
 from flexcalc.methods.iterate import iterate
@@ -123,6 +128,13 @@ def is_same(
 def separation(numbers: np.ndarray, place: np.ndarray, other: np.ndarray) -> float:
     """Largest move of an atom, in angstrom, between geometries (atoms, 3) that are matched."""
     return largest_move(place[match_atoms(numbers, place, other)], other)
+
+
+def have_bonds_of(numbers: np.ndarray, positions: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Whether geometries (frames, atoms, 3) have the bonds of one of the starts
+    (starts, atoms, 3); (frames,)."""
+    intact = [any(is_isomorphic(numbers, place, start) for start in starts) for place in positions]
+    return np.array(intact, dtype=bool)
 
 
 def surviving(

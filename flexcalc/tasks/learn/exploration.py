@@ -11,14 +11,13 @@ from numpy.random import Generator
 from flexcalc.dataset import Dataset
 from flexcalc.geometry import Coordinate
 from flexcalc.geometry.torsions import Torsion
-from flexcalc.methods.crash import KINDS, CrashState, CrashTest, Replicas
+from flexcalc.methods.crash import KINDS, CrashState, CrashTest, Replicas, run_replicas
 from flexcalc.methods.exploration import UNSURE, Drive, Exploration, deviation_of
 from flexcalc.methods.guard import DistanceGuard
-from flexcalc.methods.iterate import Checkpoint, Recorder, Setup, run
+from flexcalc.methods.iterate import Checkpoint, Recorder, Setup
 from flexcalc.methods.sampling import Place, Thermal, sample_dynamics
 from flexcalc.methods.umbrella import SPACINGS, Line
 from flexcalc.potential import Potential
-from flexcalc.progress import Progress
 from flexcalc.results.learning import EXPLORED
 from flexcalc.store import Store
 from flexcalc.tasks.learn.job import LearnJob
@@ -103,7 +102,7 @@ def _driven_on_sampler(job: LearnJob, starts: np.ndarray, store: Store) -> np.nd
     setup, recorder = Setup(job.sampler, places), _recorder(method, store, DRIVEN_FRAMES, render)
     checkpoint = Checkpoint(store, "driven.checkpoint", rng, [recorder])
     with store.bar("first geometries, driven") as progress:
-        _run(method, setup, checkpoint, progress)
+        run_replicas(method, setup, checkpoint, progress)
     found: np.ndarray = store.get(DRIVEN_FRAMES).positions
     return found
 
@@ -191,7 +190,7 @@ def explore(
     setup, recorder = Setup(model, starts), _recorder(method, store, EXPLORED, _frames_of(method))
     checkpoint = Checkpoint(store, "explore.checkpoint", rng, [recorder])
     with store.bar("explore") as progress:
-        state = _run(method, setup, checkpoint, progress)
+        state = run_replicas(method, setup, checkpoint, progress)
     ends = tuple(_end(int(kind)) for kind in state.kind)
     driven = np.zeros(len(who), bool) if drive is None else np.isfinite(drive.targets).any(axis=1)
     frames = store.get(EXPLORED)
@@ -278,20 +277,6 @@ def _recorder(
     return Recorder(store.frames(name), max(1, method.steps // FRAMES_PER_REPLICA), render)
 
 
-def _run(
-    method: Exploration, setup: Setup, checkpoint: Checkpoint, progress: Progress
-) -> CrashState:
-    """Run all replicas to their ends."""
-    return run(
-        method,
-        setup,
-        CrashState,
-        steps=method.steps,
-        checkpoint=checkpoint,
-        observers=[_watcher(method, progress)],
-    )
-
-
 def _frames_of(method: Exploration) -> Callable[[CrashState], Dataset]:
     numbers, replicas = method.numbers, method.replicas
 
@@ -306,16 +291,6 @@ def _frames_of(method: Exploration) -> Callable[[CrashState], Dataset]:
         return Dataset(numbers, state.moving.positions, tags=tags)
 
     return render
-
-
-def _watcher(method: Exploration, progress: Progress) -> Callable[[CrashState], None]:
-    total = len(method.replicas.positions)
-
-    def tell(state: CrashState) -> None:
-        if state.step % 10 == 0:
-            progress(state.step, method.steps, f"{len(state.alive)} of {total} replicas")
-
-    return tell
 
 
 def _end(kind: int) -> str:

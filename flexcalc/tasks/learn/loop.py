@@ -28,6 +28,7 @@ from flexcalc.results.calibration import (
     random_frames,
     scale_of,
 )
+from flexcalc.results.crash import CrashedAt, CrashTested
 from flexcalc.results.learning import (
     LABELS,
     MODEL,
@@ -35,12 +36,14 @@ from flexcalc.results.learning import (
     Learning,
     LearnRound,
     round_name,
+    trusted_up_to_K,
     verdict_of,
 )
 from flexcalc.results.stationary import STATIONARY, PointsChecked
 from flexcalc.store import UNFINISHED, Store
 from flexcalc.tasks.learn.bands import explore_bands
 from flexcalc.tasks.learn.checks import CHECKS, check_points
+from flexcalc.tasks.learn.crash import crash_test
 from flexcalc.tasks.learn.exploration import (
     DEVIATION,
     Explored,
@@ -77,7 +80,8 @@ def learn(options: Learn, store: Store) -> Learning:
     Each round has a part `round-N` of the store with its model, exploration and labels. All
     labels are in labels.xyz, the rounds in rounds.json, predicted and true errors in
     calibration.json. Minima and barriers of the last model but one are compared with the reference
-    (`checks`), the final model, in model.flex, is trained on these labels too.
+    (`checks`), the final model, in model.flex, is trained on these labels too. A crash test runs
+    dynamics of it, by temperature in crash.json.
 
     Raises:
         InputError: a start, the reference or the family cannot be used; nothing is written.
@@ -151,8 +155,11 @@ class _Loop:
         self.store.put(LABELS, labelled.data)
         self.store.say(f"training the final model on {len(labelled.data)} frames")
         model = self._model(number + 1, self._last(labelled), self.store)
+        crash = None
+        if self.options.crash_ns:
+            crash = crash_test(self.job, model, starts, labelled.data, self.store)
         self.store.deliver(MODEL)
-        return self._result(labelled, model, points)
+        return self._result(labelled, model, points, crash)
 
     def _last(self, labelled: _Labelled) -> Sets:
         """What the last models are trained on: everything, if hyperparameters are chosen."""
@@ -333,10 +340,14 @@ class _Loop:
         return False
 
     def _result(
-        self, labelled: _Labelled, model: TrainedPotential, points: PointsChecked | None
+        self,
+        labelled: _Labelled,
+        model: TrainedPotential,
+        points: PointsChecked | None,
+        crash: list[CrashedAt] | None = None,
     ) -> Learning:
         last, reached = self.rows[-1] if self.rows else None, self._reached()
-        verdict = verdict_of(last, self.options.time_ps, reached=reached)
+        verdict = verdict_of(last, self.options.time_ps, reached=reached, crash=crash)
         result = Learning(
             store=self.store,
             reference=self.job.level,
@@ -348,6 +359,7 @@ class _Loop:
             round_count=len(self.rows),
             targets_reached=reached,
             verdict=verdict if points is None else f"{verdict}; {points.verdict()}",
+            crash=CrashTested.of(crash) if crash else None,
             points=points,
             trained=model,
         )
@@ -362,7 +374,7 @@ class _Loop:
             calibration=self._calibration(self.frames),
             random_calibration=self._calibration(random) if len(random) >= ENOUGH else None,
             complete_share=last.complete_replicas / self.options.replicas,
-            trusted_up_to_K=last.holds_up_to_K if reached else None,
+            trusted_up_to_K=trusted_up_to_K(last, crash) if reached else None,
         )
 
 
