@@ -590,6 +590,7 @@ def learn(
     *,
     reference: PotentialLike,
     budget: int = 200,
+    dataset: GeometryLike | None = None,
     first: int | None = None,
     batch: int | None = None,
     checks: int | None = None,
@@ -649,7 +650,8 @@ def learn(
     batch of what was visited: a share of the dynamics at random, which tests the model, the others
     where the models of the committee differ and the geometries are new. It ends when the errors on
     random new frames have stayed below the targets, or when the budget is spent. The last labels
-    check minima and barriers, and then the final model is trained on all.
+    check minima and barriers, and then the final model is trained on all. A crash test runs its
+    dynamics from its minima.
 
     Args:
         starts: Starting geometries: files, all frames of which are used, or smiles:TEXT for
@@ -657,8 +659,11 @@ def learn(
         reference: Method that gives energies and forces, such as xtb:GFN2-xTB or
             dft:PBE-D4/def2-SVP.
         budget: Maximum number of reference calculations.
-        first: Number of reference calculations before the first model; by default a fifth of
-            the budget, and two per model of the committee at least.
+        dataset: Frames that the reference has labelled already, such as labels.xyz of an
+            earlier run: the learning starts with them, and they do not count towards the
+            budget.
+        first: Number of labels before the first model, those of `dataset` included; by default
+            a fifth of the budget, and two per model of the committee at least.
         batch: Number of reference calculations per round; by default a tenth of the budget.
         checks: Number of reference calculations that check minima and barriers at the end,
             before the final model is trained on them too; 0 for none, by default a tenth of the

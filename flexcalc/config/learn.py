@@ -40,9 +40,12 @@ class Learn(RunsOnWorkers, OpensPotentials):
     """Method that gives energies and forces, such as xtb:GFN2-xTB or dft:PBE-D4/def2-SVP."""
     budget: Count = 200
     """Maximum number of reference calculations."""
+    dataset: GeometryLike | None = None
+    """Frames that the reference has labelled already, such as labels.xyz of an earlier run: the
+    learning starts with them, and they do not count towards the budget."""
     first: Count | None = None
-    """Number of reference calculations before the first model; by default a fifth of the budget,
-    and two per model of the committee at least."""
+    """Number of labels before the first model, those of `dataset` included; by default a fifth of
+    the budget, and two per model of the committee at least."""
     batch: Count | None = None
     """Number of reference calculations per round; by default a tenth of the budget."""
     checks: Natural | None = None
@@ -94,7 +97,7 @@ class Learn(RunsOnWorkers, OpensPotentials):
 
     @property
     def first_count(self) -> int:
-        """Reference calculations before the first model."""
+        """Labels before the first model."""
         return max(self.budget // 5, 2 * self.committee) if self.first is None else self.first
 
     @property

@@ -24,6 +24,7 @@ from flexcalc.results.calibration import (
     CALIBRATION,
     CHECK,
     FIRST,
+    KNOWN,
     PURPOSE,
     RANDOM,
     UNSURE,
@@ -158,6 +159,8 @@ class Learning(Result, ActsAsModel):
     """Folder of the model in the run folder."""
     labels: int = figure("labelled frames")
     """Frames with labels, all of which the final model is trained on."""
+    known_labels: int = figure("labels known before", default=0)
+    """Frames of `dataset` among them, which do not count towards the budget."""
     quarantined: int = figure("frames in quarantine")
     """Geometries that the reference gave no label for; they count towards the budget."""
     round_count: int = figure("rounds", key="rounds")
@@ -299,7 +302,8 @@ class Learning(Result, ActsAsModel):
     def summary(self) -> str:
         """The learning in one line."""
         why = "targets reached" if self.targets_reached else "the budget is spent"
-        line = f"{self.labels} labels in {counted(self.round_count, 'round')}, {why}"
+        known = f" ({self.known_labels} known before)" if self.known_labels else ""
+        line = f"{self.labels} labels{known} in {counted(self.round_count, 'round')}, {why}"
         if self.force_rmse_kcal_mol_A is not None:
             line += (
                 f": force RMSE {self.force_rmse_kcal_mol_A:.3f} kcal/mol/A, energy RMSE "
@@ -386,7 +390,7 @@ def dihedral_drawing(found: DihedralMap, labelled: Dataset) -> Drawing:
     purpose = labelled.tags[PURPOSE]
     groups = {
         one: found.labelled[purpose == one]
-        for one in (RANDOM, UNSURE, BAND, CHECK, FIRST)
+        for one in (RANDOM, UNSURE, BAND, CHECK, FIRST, KNOWN)
         if (purpose == one).any()
     }
     labels = [f"{one.label} / {one.unit}" for one in found.drawn]

@@ -55,16 +55,14 @@ def first_geometries(job: LearnJob, starts: Dataset, store: Store) -> Dataset:
     """The starts, geometries with turned bonds, and hot dynamics from both on the sampler.
 
     If the user names coordinates, replicas are driven along them on the sampler too. They are
-    different from each other (see `choose_batch`).
+    different from each other and from labels that are known already (see `choose_batch`).
     """
     options, rng = job.options, np.random.default_rng([job.options.seed, 0])
     bonds = list(job.rotors(starts))
-    turned = [
-        turn(job.numbers, starts.positions, bonds, rng) for _ in range(options.first_count // 4)
-    ]
+    turned = [turn(job.numbers, starts.positions, bonds, rng) for _ in range(job.first_count // 4)]
     origins = Dataset(job.numbers, np.concatenate([starts.positions, *[t[None] for t in turned]]))
     how = Thermal(
-        frames=PER_POINT * options.first_count, temperature_K=HOT_K, timestep_fs=options.timestep_fs
+        frames=PER_POINT * job.first_count, temperature_K=HOT_K, timestep_fs=options.timestep_fs
     )
     with store.bar("first geometries") as progress:
         sampled = sample_dynamics(
@@ -73,7 +71,8 @@ def first_geometries(job: LearnJob, starts: Dataset, store: Store) -> Dataset:
     driven = _driven_on_sampler(job, starts.positions, store)
     pool = np.concatenate([starts.positions, sampled.positions, driven])
     alike = np.ones(len(pool))
-    chosen = choose_batch(features(pool), alike, features(pool[:0]), options.first_count)
+    known = pool[:0] if job.known is None else job.known.positions
+    chosen = choose_batch(features(pool), alike, features(known), job.first_count)
     return Dataset(job.numbers, pool[chosen])
 
 

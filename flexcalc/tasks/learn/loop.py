@@ -176,6 +176,11 @@ class _Loop:
 
     def _first(self, starts: Dataset) -> _Labelled:
         """The labels before the first model; a share of them, drawn at random, is validation."""
+        known = self.job.known
+        if known is not None:
+            self.store.say(f"{len(known)} labels of {known.provenance.source}")
+            if not self.job.first_count:
+                return _Labelled(known, 0)
         part = self.store.within(round_name(0))
         chosen = part.get(CHOSEN)
         if chosen is None:
@@ -185,7 +190,7 @@ class _Loop:
             chosen = replace(chosen, tags={PURPOSE: np.where(judged, RANDOM, FIRST)})
             part.put(CHOSEN, chosen)
         data, failed = self._labels(0, chosen, part)
-        return _Labelled(data, len(data) + failed)
+        return _Labelled(data if known is None else concatenate(known, data), len(data) + failed)
 
     def _round(self, number: int, before: _Labelled) -> _Labelled:
         """A round: its labels are added to those before, and its row to the rows."""
@@ -347,6 +352,7 @@ class _Loop:
         crash: list[CrashedAt] | None = None,
     ) -> Learning:
         last, reached = self.rows[-1] if self.rows else None, self._reached()
+        known = 0 if self.job.known is None else len(self.job.known)
         verdict = verdict_of(last, self.options.time_ps, reached=reached, crash=crash)
         result = Learning(
             store=self.store,
@@ -355,7 +361,8 @@ class _Loop:
             baseline=None if self.job.baseline is None else self.job.baseline.name,
             file=MODEL,
             labels=len(labelled.data),
-            quarantined=labelled.spent - len(labelled.data),
+            known_labels=known,
+            quarantined=labelled.spent - (len(labelled.data) - known),
             round_count=len(self.rows),
             targets_reached=reached,
             verdict=verdict if points is None else f"{verdict}; {points.verdict()}",
