@@ -609,6 +609,8 @@ def learn(
     crash_test_ns: float | None = None,
     force_target_kcal_mol_A: float = 1.0,
     energy_target_kcal_mol: float = 0.5,
+    stops_per_ns_target: float | None = None,
+    barrier_target_kcal_mol: float | None = None,
     patience: int = 2,
     timeout_s: float = 3600.0,
     seed: int = 0,
@@ -692,12 +694,18 @@ def learn(
         timestep_fs: Timestep of the exploration, in femtoseconds.
         crash_test_ns: Dynamics of the final model from its minima at the temperatures of the
             exploration, in nanoseconds, all replicas together; 0 for none, by default as much
-            as in four rounds.
+            as in two rounds.
         force_target_kcal_mol_A: Stop when the force RMSE on geometries that the model has not
             seen stays below this.
         energy_target_kcal_mol: Stop when the energy error (RMSE about its mean) there stays
             below this as well.
-        patience: Number of rounds in a row, with ten random frames in all, that must reach both
+        stops_per_ns_target: Stop only if at most so many replicas per nanosecond end early as
+            well, where the model is unsure or fails; driven replicas do not count. By default
+            they are not asked for.
+        barrier_target_kcal_mol: Stop only if the error of barriers stays below this as well, in
+            kcal/mol: that of the tops of bands, which are then the first of the bands to be
+            labelled. By default it is not asked for.
+        patience: Number of rounds in a row, with ten random frames in all, that must reach all
             targets.
         timeout_s: Timeout for one label, in seconds.
         seed: Seed of all random numbers.

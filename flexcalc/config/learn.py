@@ -14,6 +14,7 @@ from flexcalc.fields import (
     GeometryLike,
     Members,
     Natural,
+    NonNegative,
     NonNegativeNanoseconds,
     Picoseconds,
     Positive,
@@ -22,7 +23,7 @@ from flexcalc.fields import (
     Timestep,
 )
 
-CRASH_ROUNDS = 4
+CRASH_ROUNDS = 2
 """Length of the crash test by default, in lengths of the exploration of a round: it then costs
 less than the rounds do."""
 
@@ -83,13 +84,19 @@ class Learn(RunsOnWorkers, OpensPotentials):
     """Timestep of the exploration, in femtoseconds."""
     crash_test_ns: NonNegativeNanoseconds | None = None
     """Dynamics of the final model from its minima at the temperatures of the exploration, in
-    nanoseconds, all replicas together; 0 for none, by default as much as in four rounds."""
+    nanoseconds, all replicas together; 0 for none, by default as much as in two rounds."""
     force_target_kcal_mol_A: Positive = 1.0
     """Stop when the force RMSE on geometries that the model has not seen stays below this."""
     energy_target_kcal_mol: Positive = 0.5
     """Stop when the energy error (RMSE about its mean) there stays below this as well."""
+    stops_per_ns_target: NonNegative | None = None
+    """Stop only if at most so many replicas per nanosecond end early as well, where the model is
+    unsure or fails; driven replicas do not count. By default they are not asked for."""
+    barrier_target_kcal_mol: Positive | None = None
+    """Stop only if the error of barriers stays below this as well, in kcal/mol: that of the tops of
+    bands, which are then the first of the bands to be labelled. By default it is not asked for."""
     patience: Count = 2
-    """Number of rounds in a row, with ten random frames in all, that must reach both targets."""
+    """Number of rounds in a row, with ten random frames in all, that must reach all targets."""
     timeout_s: Seconds = 3600.0
     """Timeout for one label, in seconds."""
     seed: Natural = 0

@@ -163,6 +163,11 @@ class CrashState:
     atoms: np.ndarray
     before: np.ndarray
 
+    @property
+    def steps_taken(self) -> np.ndarray:
+        """Steps (replicas,) of each, up to its failure."""
+        return np.where(self.failed_step < 0, self.step, self.failed_step)
+
 
 class Fault(NamedTuple):
     """A failure of a row of a batch: an index into KINDS, and atoms or -1."""

@@ -42,6 +42,7 @@ from flexcalc.results.crash import (
 )
 from flexcalc.results.rows import Row
 from flexcalc.results.stationary import LearnedBarrier, LearnedMinimum, PointsChecked
+from flexcalc.results.targets import Targets
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -98,6 +99,13 @@ class LearnRound(Row):
     """Replicas at each of them."""
     complete_by_temperature: tuple[int, ...] = ()
     """Of these, the ones that reached the end of the exploration."""
+    explored_ns: float | None = None
+    """Dynamics of the replicas that are not driven, each up to its end, in nanoseconds."""
+    stops_per_ns: float | None = None
+    """Of these, the ones that ended early, divided by that time."""
+    barrier_error_kcal_mol: float | None = None
+    """Largest error of the energy of a labelled top of a band, above the lowest labelled geometry;
+    None where no top was labelled."""
     scale: float | None = None
     """Factor from deviations to predicted errors, by the rounds before."""
     confident_half_large_errors: float | None = None
@@ -166,7 +174,7 @@ class Learning(Result, ActsAsModel):
     round_count: int = figure("rounds", key="rounds")
     """Number of rounds of exploration."""
     targets_reached: bool = figure("targets reached")
-    """Whether both errors stayed below their targets; otherwise the budget was spent."""
+    """Whether all targets were held; otherwise the budget was spent."""
     force_rmse_kcal_mol_A: float | None = figure("force RMSE", "kcal/mol/A", default=None)
     """Of the model of the last round on random new frames of its own dynamics, in
     kcal/mol/angstrom; None without rounds."""
@@ -175,6 +183,13 @@ class Learning(Result, ActsAsModel):
     error_over_deviation: float | None = figure("force error over deviation", default=None)
     """Factor from a deviation of the committee to the force error that it lets expect: the median
     of their ratios over the frames of the latest rounds."""
+    stops_per_ns: float | None = figure("replicas that ended early", "1/ns", default=None)
+    """In the last round, of those that were not driven."""
+    barrier_error_kcal_mol: float | None = figure(
+        "error of tops of bands", "kcal/mol", default=None
+    )
+    """Largest one of the last round, before these labels were trained on; None where there is
+    none."""
     complete_share: float | None = figure("share of complete replicas", default=None)
     """Replicas of the last exploration that reached its end, as a share of all."""
     trusted_up_to_K: float | None = figure("trusted up to", "K", default=None)
@@ -321,23 +336,29 @@ def verdict_of(
     *,
     reached: bool,
     crash: Sequence[CrashedAt] | None = None,
+    targets: Targets | None = None,
 ) -> str:
     """What a model may be used for, as far as its last round and its crash test show.
 
     Args:
         last: the last round; None without any.
         time_ps: length of the exploration.
-        reached: whether the errors stayed below their targets.
+        reached: whether the rounds have held their targets.
         crash: the crash test by temperature; None where none was made.
+        targets: that were asked for.
     """
     tested = "" if crash is None else f"; {crash_verdict(crash)}"
     if last is None:
         return f"NOT JUDGED: the labels did not suffice for a round{tested}"
+    further = "" if targets is None else targets.verdict(last)
+    tested = f"; {further}{tested}" if further else tested
     reasons = []
     if last.ended_early:
         reasons.append(f"of its replicas {', '.join(last.ended_early)} ended early")
     if not reached:
         why = "its errors on new geometries have not stayed below the targets for long enough"
+        if targets is not None and targets.goes_further:
+            why = "its rounds have not held all targets for long enough"
         return f"DO NOT TRUST IT YET: {'; '.join((why, *reasons))}{tested}"
     kelvin = trusted_up_to_K(last, crash)
     if any(row.failures for row in crash or ()):

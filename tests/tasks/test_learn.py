@@ -296,6 +296,9 @@ def test_minima_are_found_once_each_and_bands_lead_over_the_tops_between_them(et
     heights = model(images.positions).energies.reshape(3, -1) - lowest
     assert (heights.max(axis=1) > 0.03).all()  # eV; 1 kcal/mol is 0.043
     assert heights.max() < 0.2
+    tops = images.tags[bands.TOP].reshape(3, -1)
+    assert tops.sum(axis=1).tolist() == [1, 1, 1]
+    assert (tops.argmax(axis=1) == heights.argmax(axis=1)).all()
     again = explore_bands(job, None, ethanol, store, np.random.default_rng(1))
     np.testing.assert_array_equal(again.positions, images.positions)
 
@@ -448,7 +451,7 @@ def test_replicas_end_where_the_scaled_deviation_exceeds_five_times_the_target(
     # Rounds before the latest three do not count, nor does a single outlier.
     going.frames = [] if error is None else [judged_frame(n, 1.0, error) for n in (2, 3, 4)]
     going.frames += [] if error is None else [judged_frame(1, 1.0, 50.0)] * 9
-    monkeypatch.setattr(loop, "explore", lambda job, model, known, bound, store, rng: bound)
+    monkeypatch.setattr(loop, "explore", lambda *given: given[3])
     bound = going._explored(5, None, SimpleNamespace(data=None, sets=Sets(None, None)), Store())
     per_component = bound / np.sqrt(3) / KCAL_MOL
     assert scale * per_component == pytest.approx(5 * 0.7)
@@ -460,7 +463,9 @@ def test_random_frames_have_figures_of_their_own_where_they_are_enough():
     random = [judged_frame(1, one / 2, other) for one, other in errors.T]
     chosen = [judged_frame(1, 1.0, 9.0, "unsure")] * 30
     going = loop._Loop(
-        SimpleNamespace(options=Learn(reference="", starts=("",)), level="", baseline=None),
+        SimpleNamespace(
+            options=Learn(reference="", starts=("",)), level="", baseline=None, known=None
+        ),
         Store(),
     )
     going.rows, going.frames = [judged((8, 8, 8))], [*random, *chosen]

@@ -196,8 +196,8 @@ def test_figures_of_the_crash_test_are_those_of_its_rows(intact, kelvin):
 def test_a_learning_ends_with_a_crash_test_in_results_and_report(tmp_path):
     small = SHORT | {"budget": 14, "checks": 0}
     found = fx.learn(water(), **small, output=tmp_path / "run")
-    # By default four rounds of four replicas, 0.02 ps each.
-    assert found.crash.crash_ns == pytest.approx(4 * 4 * 0.02e-3)
+    # By default two rounds of four replicas, 0.02 ps each.
+    assert found.crash.crash_ns == pytest.approx(2 * 4 * 0.02e-3)
     assert [row.temperature_K for row in found.crash_rows] == [300.0, 600.0]
     assert [row.replicas for row in found.crash_rows] == [2, 2]
     assert crash_verdict(found.crash_rows) in found.verdict

@@ -42,6 +42,8 @@ COLUMNS = {
     "complete_replicas": "complete",
     "unsure_replicas": "unsure",
     "failed_replicas": "failed",
+    "stops_per_ns": "ended early per ns",
+    "barrier_error_kcal_mol": "error of barriers",
 }
 """Keys of the rounds and the heads of their columns."""
 RELIABILITY = {
@@ -82,7 +84,10 @@ def body(folder: RunFolder) -> str:
         "Errors in kcal/mol and kcal/mol/Å. Error over deviation is the median over the frames of "
         "the round, and the rank correlation that of predicted and true force error. The confident "
         "half are the frames of the round with the lowest predicted errors; of these, the share "
-        "whose true error exceeds twice the force target. The last three columns count replicas."
+        "whose true error exceeds twice the force target. Complete, unsure and failed count "
+        "replicas; of those that are not driven, the next column has how many ended early per "
+        "nanosecond. The error "
+        "of barriers is the largest one of the tops of bands that were labelled in the round."
     )
     parts.append(html.heading("By round") + html.table(tuple(COLUMNS.values()), cells, caption))
     drawn = html.figures(_calibration(folder, result), _dihedrals(folder, rounds))

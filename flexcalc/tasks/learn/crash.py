@@ -116,8 +116,7 @@ def crash_rows(method: Crash, state: CrashState) -> list[CrashedAt]:
         method: the test, without a part that has no thermostat.
         state: its last one.
     """
-    steps = np.where(state.failed_step < 0, method.steps, state.failed_step)
-    rows = []
+    steps, rows = state.steps_taken, []
     for kelvin in np.unique(method.replicas.temperature_K):
         own = method.replicas.temperature_K == kelvin
         failed = own & (state.failed_step >= 0)

@@ -134,12 +134,14 @@ class Explored:
         ends: (replicas,) of text, why a replica ended early; empty for a complete one.
         temperatures_K: (replicas,).
         driven: (replicas,) whether they were driven along coordinates.
+        times_ps: (replicas,) of their dynamics.
     """
 
     frames: Dataset
     ends: tuple[str, ...]
     temperatures_K: np.ndarray
     driven: np.ndarray
+    times_ps: np.ndarray
 
 
 def explore(
@@ -193,7 +195,8 @@ def explore(
     ends = tuple(_end(int(kind)) for kind in state.kind)
     driven = np.zeros(len(who), bool) if drive is None else np.isfinite(drive.targets).any(axis=1)
     frames = store.get(EXPLORED)
-    return Explored(frames[_of_interest(job, frames, known)], ends, kelvin, driven)
+    times_ps = state.steps_taken * options.timestep_fs / 1000
+    return Explored(frames[_of_interest(job, frames, known)], ends, kelvin, driven, times_ps)
 
 
 def _of_interest(job: LearnJob, frames: Dataset, known: Dataset) -> np.ndarray:

@@ -40,8 +40,9 @@ from flexcalc.results.learning import (
     verdict_of,
 )
 from flexcalc.results.stationary import STATIONARY, PointsChecked
+from flexcalc.results.targets import Targets
 from flexcalc.store import UNFINISHED, Store
-from flexcalc.tasks.learn.bands import explore_bands
+from flexcalc.tasks.learn.bands import TOP, explore_bands
 from flexcalc.tasks.learn.checks import CHECKS, check_points
 from flexcalc.tasks.learn.crash import crash_test
 from flexcalc.tasks.learn.exploration import (
@@ -52,7 +53,13 @@ from flexcalc.tasks.learn.exploration import (
     first_geometries,
 )
 from flexcalc.tasks.learn.job import LearnJob, prepared
-from flexcalc.tasks.learn.judgement import judged_frames
+from flexcalc.tasks.learn.judgement import (
+    barrier_error,
+    by_temperature,
+    force_rmse,
+    judged_frames,
+    rms,
+)
 from flexcalc.tasks.learn.model import SEARCHED, fit_model
 from flexcalc.training.acquisition import choose_batch
 from flexcalc.training.tuning import Sets
@@ -205,12 +212,13 @@ class _Loop:
             chosen = self._chosen(number, explored, bands, before)
             part.put(CHOSEN, chosen)
         data, failed = self._labels(number, chosen, part)
-        after = _Labelled(concatenate(before.data, data), before.spent + len(data) + failed)
+        added = replace(data, tags={name: data.tags[name] for name in (PURPOSE, "round")})
+        after = _Labelled(concatenate(before.data, added), before.spent + len(data) + failed)
         if row is None or kept is None:
             evaluation = model(data.positions)
             frames = judged_frames(number, evaluation, data, scale_of(self.frames))
             part.put(CALIBRATION, [frame.to_dict() for frame in frames])
-            found = self._judged(number, evaluation, data, frames, explored, before, after)
+            found = self._judged(number, model, evaluation, data, frames, explored, before, after)
             part.put(ROW, found.to_dict())
             self.store.say(found.described())
         else:
@@ -254,7 +262,7 @@ class _Loop:
         bound /= max(scale_of(self.frames), SMALLEST_SCALE)
         validation = labelled.sets.validation
         if validation is not None and len(validation):
-            typical = _rms(deviation_of(model(validation.positions)))
+            typical = rms(deviation_of(model(validation.positions)))
             bound = max(bound, STOP_AT_TYPICAL * typical)
         rng = np.random.default_rng([self.options.seed, number, 3])
         return explore(self.job, model, labelled.data, bound, part, rng)
@@ -275,7 +283,8 @@ class _Loop:
         )
         others = others[: CANDIDATES * (count - tests - on_bands)]
         positions, purpose = frames.positions[random], np.full(tests, RANDOM)
-        for some, many, why in ((bands, on_bands, BAND), (frames[others], count, UNSURE)):
+        top = np.zeros(tests, bool)
+        for some, many, why in (*self._of_bands(bands, on_bands), (frames[others], count, UNSURE)):
             known = features(np.concatenate([labelled.data.positions, positions]))
             doubts = some.tags[DEVIATION]
             best = choose_batch(
@@ -283,19 +292,32 @@ class _Loop:
             )
             positions = np.concatenate([positions, some.positions[best]])
             purpose = np.concatenate([purpose, np.full(len(best), why)])
-        return Dataset(frames.numbers, positions, tags={PURPOSE: purpose})
+            highest = some.tags[TOP][best] if TOP in some.tags else np.zeros(len(best), bool)
+            top = np.concatenate([top, highest])
+        return Dataset(frames.numbers, positions, tags={PURPOSE: purpose, TOP: top})
+
+    def _of_bands(self, bands: Dataset, count: int) -> list[tuple[Dataset, int, str]]:
+        """What so many geometries of the bands are chosen from: first the tops, if the error of
+        barriers is a target."""
+        if self.options.barrier_target_kcal_mol is None or TOP not in bands.tags:
+            return [(bands, count, BAND)]
+        top = bands.tags[TOP]
+        tops = min(count, int(top.sum()))
+        return [(bands[top], tops, BAND), (bands[~top], count - tops, BAND)]
 
     def _labels(self, number: int, chosen: Dataset, part: Store) -> tuple[Dataset, int]:
         """The labelled frames of a round, and the number of those that could not be labelled."""
         inner = part.within("label")
         data = self.job.labels(chosen, inner)
-        tags = {PURPOSE: data.tags[PURPOSE], "round": np.full(len(data), number)}
+        tags = {name: data.tags[name] for name in (PURPOSE, TOP) if name in data.tags}
+        tags["round"] = np.full(len(data), number)
         failed = inner.get(QUARANTINE)
         return replace(data, tags=tags), 0 if failed is None else len(failed)
 
     def _judged(
         self,
         number: int,
+        model: TrainedPotential,
         found: Evaluation,
         data: Dataset,
         frames: list[JudgedFrame],
@@ -314,9 +336,9 @@ class _Loop:
             training_points=len(sets.train),
             validation_points=0 if sets.validation is None else len(sets.validation),
             labels=after.spent,
-            force_rmse_kcal_mol_A=_force_rmse(squares[random]),
-            energy_rmse_kcal_mol=_rms((found.energies - energies)[random]) / KCAL_MOL,
-            unsure_force_rmse_kcal_mol_A=_force_rmse(squares[~random]) if any(~random) else None,
+            force_rmse_kcal_mol_A=force_rmse(squares[random]),
+            energy_rmse_kcal_mol=rms((found.energies - energies)[random]) / KCAL_MOL,
+            unsure_force_rmse_kcal_mol_A=force_rmse(squares[~random]) if any(~random) else None,
             error_over_deviation=scale_of(frames),
             scale=scale_of(self.frames),
             rank_correlation=calibration.rank_correlation,
@@ -324,25 +346,32 @@ class _Loop:
             complete_replicas=ends.count(""),
             unsure_replicas=ends.count(UNSURE),
             failed_replicas=len(ends) - ends.count("") - ends.count(UNSURE),
-            **_by_temperature(explored),
+            barrier_error_kcal_mol=barrier_error(model, found, data, before.data),
+            **by_temperature(explored),
         )
 
     def _calibration(self, frames: list[JudgedFrame]) -> Calibration:
         return Calibration.of(frames, self.options.force_target_kcal_mol_A)
 
     def _reached(self) -> bool:
-        """Whether the last rounds, with enough random frames in all, have reached both targets."""
+        """Whether the last rounds, with enough random frames in all, have reached all targets."""
         tested = 0
         for count, row in enumerate(reversed(self.rows), 1):
-            if (
-                row.force_rmse_kcal_mol_A > self.options.force_target_kcal_mol_A
-                or row.energy_rmse_kcal_mol > self.options.energy_target_kcal_mol
-            ):
+            if not self._targets.held(row):
                 return False
             tested += sum(frame.round == row.round for frame in random_frames(self.frames))
             if count >= self.options.patience and tested >= ENOUGH:
                 return True
         return False
+
+    @property
+    def _targets(self) -> Targets:
+        return Targets(
+            force_kcal_mol_A=self.options.force_target_kcal_mol_A,
+            energy_kcal_mol=self.options.energy_target_kcal_mol,
+            stops_per_ns=self.options.stops_per_ns_target,
+            barrier_kcal_mol=self.options.barrier_target_kcal_mol,
+        )
 
     def _result(
         self,
@@ -353,7 +382,9 @@ class _Loop:
     ) -> Learning:
         last, reached = self.rows[-1] if self.rows else None, self._reached()
         known = 0 if self.job.known is None else len(self.job.known)
-        verdict = verdict_of(last, self.options.time_ps, reached=reached, crash=crash)
+        verdict = verdict_of(
+            last, self.options.time_ps, reached=reached, crash=crash, targets=self._targets
+        )
         result = Learning(
             store=self.store,
             reference=self.job.level,
@@ -378,6 +409,8 @@ class _Loop:
             force_rmse_kcal_mol_A=last.force_rmse_kcal_mol_A,
             energy_rmse_kcal_mol=last.energy_rmse_kcal_mol,
             error_over_deviation=scale_of(self.frames),
+            stops_per_ns=last.stops_per_ns,
+            barrier_error_kcal_mol=last.barrier_error_kcal_mol,
             calibration=self._calibration(self.frames),
             random_calibration=self._calibration(random) if len(random) >= ENOUGH else None,
             complete_share=last.complete_replicas / self.options.replicas,
@@ -385,27 +418,6 @@ class _Loop:
         )
 
 
-def _by_temperature(explored: Explored) -> dict[str, Any]:
-    """Replicas that are not driven at each temperature, and the complete ones of them."""
-    free = np.flatnonzero(~explored.driven)
-    kelvin, which = np.unique(explored.temperatures_K[free], return_inverse=True)
-    complete = [not explored.ends[replica] for replica in free]
-    return {
-        "temperatures_K": tuple(kelvin.tolist()),
-        "replicas_by_temperature": tuple(np.bincount(which).tolist()),
-        "complete_by_temperature": tuple(np.bincount(which, complete).astype(int).tolist()),
-    }
-
-
 def _bare(data: Dataset) -> Dataset:
     """Frames and labels without tags."""
     return Dataset(data.numbers, data.positions, *data.labels(), provenance=data.provenance)
-
-
-def _rms(values: np.ndarray) -> float:
-    return float(np.sqrt((values**2).mean()))
-
-
-def _force_rmse(squares: np.ndarray) -> float:
-    """RMSE of force components in kcal/mol/A from mean squared lengths (frames,) in eV/A."""
-    return float(np.sqrt(squares.mean() / 3)) / KCAL_MOL
