@@ -606,6 +606,7 @@ def learn(
     max_energy_kcal_mol: float = 20.0,
     time_ps: float = 2.0,
     timestep_fs: float = 0.5,
+    overlap: bool = False,
     crash_test_ns: float | None = None,
     force_target_kcal_mol_A: float = 1.0,
     energy_target_kcal_mol: float = 0.5,
@@ -692,6 +693,9 @@ def learn(
             counted, up to which geometries are labelled; to be raised for barriers above it.
         time_ps: Length of the exploration of a round, in picoseconds.
         timestep_fs: Timestep of the exploration, in femtoseconds.
+        overlap: Explore for the next round while the labels of a round are calculated, on the
+            model at hand, which has not been trained on them: for an expensive reference that
+            other cores calculate.
         crash_test_ns: Dynamics of the final model from its minima at the temperatures of the
             exploration, in nanoseconds, all replicas together; 0 for none, by default as much
             as in two rounds.

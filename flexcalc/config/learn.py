@@ -82,6 +82,9 @@ class Learn(RunsOnWorkers, OpensPotentials):
     """Length of the exploration of a round, in picoseconds."""
     timestep_fs: Timestep = 0.5
     """Timestep of the exploration, in femtoseconds."""
+    overlap: bool = False
+    """Explore for the next round while the labels of a round are calculated, on the model at hand,
+    which has not been trained on them: for an expensive reference that other cores calculate."""
     crash_test_ns: NonNegativeNanoseconds | None = None
     """Dynamics of the final model from its minima at the temperatures of the exploration, in
     nanoseconds, all replicas together; 0 for none, by default as much as in two rounds."""

@@ -86,10 +86,12 @@ def body(folder: RunFolder) -> str:
         "half are the frames of the round with the lowest predicted errors; of these, the share "
         "whose true error exceeds twice the force target. Complete, unsure and failed count "
         "replicas; of those that are not driven, the next column has how many ended early per "
-        "nanosecond. The error "
-        "of barriers is the largest one of the tops of bands that were labelled in the round."
+        "nanosecond. The error of barriers is the largest one of the tops of bands that were "
+        "labelled in the round."
     )
-    parts.append(html.heading("By round") + html.table(tuple(COLUMNS.values()), cells, caption))
+    parts.append(
+        html.heading("By round") + html.table(tuple(COLUMNS.values()), cells, caption, dense=True)
+    )
     drawn = html.figures(_calibration(folder, result), _dihedrals(folder, rounds))
     if drawn:
         parts.append(html.heading("Predicted errors and explored dihedrals") + drawn)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.random import Generator
@@ -17,7 +18,8 @@ from flexcalc.methods.guard import DistanceGuard
 from flexcalc.methods.iterate import Checkpoint, Recorder, Setup
 from flexcalc.methods.sampling import Place, Thermal, sample_dynamics
 from flexcalc.methods.umbrella import SPACINGS, Line
-from flexcalc.potential import Potential
+from flexcalc.potential import Potential, in_batches
+from flexcalc.progress import Progress, silent
 from flexcalc.results.learning import EXPLORED
 from flexcalc.store import Store
 from flexcalc.tasks.learn.job import LearnJob
@@ -143,9 +145,21 @@ class Explored:
     driven: np.ndarray
     times_ps: np.ndarray
 
+    def doubted_by(self, model: Potential) -> Explored:
+        """The same frames with the deviations of another committee."""
+        found = in_batches(model, self.frames.positions, silent)
+        tags = {**self.frames.tags, DEVIATION: deviation_of(found)}
+        return replace(self, frames=replace(self.frames, tags=tags))
+
 
 def explore(
-    job: LearnJob, model: Potential, known: Dataset, bound_eV_A: float, store: Store, rng: Generator
+    job: LearnJob,
+    model: Potential,
+    known: Dataset,
+    bound_eV_A: float,
+    store: Store,
+    rng: Generator,
+    progress: Progress | None = None,
 ) -> Explored:
     """Run replicas on the model: from known geometries, from such with turned bonds, and driven.
 
@@ -156,6 +170,7 @@ def explore(
         bound_eV_A: deviation beyond which a replica ends.
         store: keeps the frames and the checkpoint.
         rng: draws the starts.
+        progress: is called often; by default there is a progress bar.
     """
     options = job.options
     test = CrashTest(
@@ -190,8 +205,8 @@ def explore(
     )
     setup, recorder = Setup(model, starts), _recorder(method, store, EXPLORED, _frames_of(method))
     checkpoint = Checkpoint(store, "explore.checkpoint", rng, [recorder])
-    with store.bar("explore") as progress:
-        state = run_replicas(method, setup, checkpoint, progress)
+    with store.bar("explore") if progress is None else nullcontext(progress) as told:
+        state = run_replicas(method, setup, checkpoint, told)
     ends = tuple(_end(int(kind)) for kind in state.kind)
     driven = np.zeros(len(who), bool) if drive is None else np.isfinite(drive.targets).any(axis=1)
     frames = store.get(EXPLORED)

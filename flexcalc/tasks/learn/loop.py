@@ -12,7 +12,9 @@ from flexcalc.dataset import Dataset, concatenate
 from flexcalc.labelling import QUARANTINE
 from flexcalc.methods.exploration import deviation_of
 from flexcalc.models.family import Family, TrainedPotential
+from flexcalc.parallel.alongside import alongside
 from flexcalc.potential import Evaluation
+from flexcalc.progress import Progress
 from flexcalc.registry import load, make_family
 from flexcalc.results.calibration import (
     BAND,
@@ -142,6 +144,8 @@ class _Loop:
         self.family: Family | None = None
         self.chosen_with = 0
         """Training points with which the hyperparameters of the family were chosen."""
+        self.ahead: Explored | None = None
+        """What the model of the last round has explored for the next one, with `overlap`."""
 
     def run(self) -> Learning:
         """Go through the rounds, and train the final model."""
@@ -204,14 +208,17 @@ class _Loop:
         part = self.store.within(round_name(number))
         row, kept = part.get(ROW), part.get(CALIBRATION)
         model = self._model(number, before.sets, part)
-        explored = self._explored(number, model, before, part)
+        if self.ahead is None:
+            explored = self._explored(number, model, before, part)
+        else:
+            explored = self.ahead.doubted_by(model)
         chosen = part.get(CHOSEN)
         if chosen is None:
             rng = np.random.default_rng([self.options.seed, number, 5])
             bands = explore_bands(self.job, model, before.data, part, rng)
             chosen = self._chosen(number, explored, bands, before)
             part.put(CHOSEN, chosen)
-        data, failed = self._labels(number, chosen, part)
+        data, failed = self._labels_and_ahead(number, model, before, chosen, part)
         added = replace(data, tags={name: data.tags[name] for name in (PURPOSE, "round")})
         after = _Labelled(concatenate(before.data, added), before.spent + len(data) + failed)
         if row is None or kept is None:
@@ -255,8 +262,32 @@ class _Loop:
         part.remove(f"{UNFINISHED}/training")
         return found
 
+    def _labels_and_ahead(
+        self, number: int, model: TrainedPotential, before: _Labelled, chosen: Dataset, part: Store
+    ) -> tuple[Dataset, int]:
+        """The labels of a round, see `_labels`; with `overlap`, and if there may be a next round,
+        what is explored for it meanwhile is kept in `ahead`.
+
+        Both are the same however long they take, so that a resumed learning makes the same choices.
+        """
+        spent = before.spent + len(chosen)
+        if not self.options.overlap or spent >= self.options.budget_of_rounds:
+            self.ahead = None
+            return self._labels(number, chosen, part)
+        following = self.store.within(round_name(number + 1))
+        found, self.ahead = alongside(
+            lambda: self._labels(number, chosen, part),
+            lambda told: self._explored(number + 1, model, before, following, told),
+        )
+        return found
+
     def _explored(
-        self, number: int, model: TrainedPotential, labelled: _Labelled, part: Store
+        self,
+        number: int,
+        model: TrainedPotential,
+        labelled: _Labelled,
+        part: Store,
+        progress: Progress | None = None,
     ) -> Explored:
         bound = STOP_AT * np.sqrt(3) * self.options.force_target_kcal_mol_A * KCAL_MOL
         bound /= max(scale_of(self.frames), SMALLEST_SCALE)
@@ -265,7 +296,7 @@ class _Loop:
             typical = rms(deviation_of(model(validation.positions)))
             bound = max(bound, STOP_AT_TYPICAL * typical)
         rng = np.random.default_rng([self.options.seed, number, 3])
-        return explore(self.job, model, labelled.data, bound, part, rng)
+        return explore(self.job, model, labelled.data, bound, part, rng, progress)
 
     def _chosen(
         self, number: int, explored: Explored, bands: Dataset, labelled: _Labelled
