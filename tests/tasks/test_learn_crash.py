@@ -208,6 +208,13 @@ def test_a_learning_ends_with_a_crash_test_in_results_and_report(tmp_path):
     assert "Crash test" in page
     assert "failures per ns at most" in page
     assert (tmp_path / "run/tables/crash.csv").exists()
+    rows = [row.to_dict() for row in at((8, 7, 5))]
+    (tmp_path / "run/crash.json").write_text(json.dumps(rows))
+    write_report(tmp_path / "run")
+    assert "3 bond broken" in (tmp_path / "run/report.html").read_text()
+    table = (tmp_path / "run/tables/crash.csv").read_text().splitlines()
+    assert table[0] == "temperature_K,replicas,intact_replicas,time_ns,failures"
+    assert table[3] == "800.0,8,5,0.08,3 bond broken"
     (tmp_path / "run/crash.json").write_text('[{"temperature_K": "hot"}]')
     write_report(tmp_path / "run")
     assert "crash.json: 1 of 1 rows lack" in (tmp_path / "run/report.html").read_text()

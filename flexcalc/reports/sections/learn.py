@@ -37,13 +37,13 @@ COLUMNS = {
     "energy_rmse_kcal_mol": "energy RMSE",
     "unsure_force_rmse_kcal_mol_A": "force RMSE where unsure",
     "error_over_deviation": "error over deviation",
-    "rank_correlation": "rank correlation",
+    "rank_correlation": "rank corr.",
     "confident_half_large_errors": "large, confident half",
     "complete_replicas": "complete",
     "unsure_replicas": "unsure",
     "failed_replicas": "failed",
-    "stops_per_ns": "ended early per ns",
-    "barrier_error_kcal_mol": "error of barriers",
+    "stops_per_ns": "early per ns",
+    "barrier_error_kcal_mol": "barrier error",
 }
 """Keys of the rounds and the heads of their columns."""
 RELIABILITY = {
@@ -86,7 +86,7 @@ def body(folder: RunFolder) -> str:
         "half are the frames of the round with the lowest predicted errors; of these, the share "
         "whose true error exceeds twice the force target. Complete, unsure and failed count "
         "replicas; of those that are not driven, the next column has how many ended early per "
-        "nanosecond. The error of barriers is the largest one of the tops of bands that were "
+        "nanosecond. The barrier error is the largest one of the tops of bands that were "
         "labelled in the round."
     )
     parts.append(
@@ -146,7 +146,8 @@ def _crash(folder: RunFolder) -> str:
     found = rows.read(folder, CrashedAt)
     if not found:
         return ""
-    folder.tables["crash"] = columns_of([row.to_dict() for row in found])
+    written = [row.to_dict() | {"failures": row.described()} for row in found]
+    folder.tables["crash"] = columns_of(written)
     intro = (
         "Dynamics of the final model from its minima. A replica fails where a bond breaks or "
         "forms, where atoms come too close, or where the model gives no finite number. That it "
