@@ -105,8 +105,9 @@ SETS = {"glycine": glycine, "ethanol": ethanol, "azobenzene": azobenzene}
 
 def row(model, data, typical):
     """Figures of a model on a set."""
-    distances = distances_of(model, data.positions)
-    off = model(data.positions).forces - data.forces
+    found = model(data.positions)
+    distances = distances_of(model, data.positions, found.energies)
+    off = found.forces - data.forces
     errors = np.sqrt(np.mean(off**2, axis=(1, 2)))
     inside, bad = model.domain.contains(distances), errors > BAD * typical
     return {

@@ -1,4 +1,8 @@
-"""How far from its training set the errors of a model are known."""
+"""How far from its training set the errors of a model are known.
+
+A geometry can be close to training points and yet hotter than all of them: every bond a little too
+long. Its energy tells, which distances between geometries do not.
+"""
 
 from __future__ import annotations
 
@@ -24,15 +28,34 @@ class Domain:
         distances: (knots,) increasing; empty for a model that was not calibrated.
         errors_eV_A: (knots,) expected root-mean-square error of the force components at the
             distances, in eV/angstrom; never decreasing.
+        energies_eV: the lowest training energy, and the energy up to which geometries belong to the
+            domain, in eV; None for a model that does not know them.
     """
 
     limit: float = 1.0
     distances: tuple[float, ...] = ()
     errors_eV_A: tuple[float, ...] = ()
+    energies_eV: tuple[float, float] | None = None
 
     def contains(self, distances: np.ndarray) -> np.ndarray:
         """Whether geometries (batch,) at these distances belong to the domain."""
         return distances <= self.limit
+
+    def with_energies(self, distances: np.ndarray, energies_eV: np.ndarray) -> np.ndarray:
+        """Distances (batch,) that are beyond the limit for energies above those of the domain.
+
+        In a harmonic well the distance from the minimum grows with the square root of the energy.
+        So does the distance that an energy stands for: it is the limit where the domain ends.
+
+        Args:
+            distances: (batch,) between geometries.
+            energies_eV: (batch,) of the model, in eV.
+        """
+        if self.energies_eV is None:
+            return distances
+        lowest, end = self.energies_eV
+        reach = np.sqrt(np.maximum((energies_eV - lowest) / (end - lowest), 0))
+        return np.where(reach > 1, np.maximum(distances, self.limit * reach), distances)
 
     def expected_errors(self, distances: np.ndarray) -> np.ndarray | None:
         """Expected errors (batch,) in eV/angstrom; beyond the last knot they are lower bounds.

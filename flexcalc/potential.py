@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -56,9 +56,17 @@ def in_batches(
     return concatenate(parts)
 
 
-def distances_of(potential: Any, positions: np.ndarray, size: int = 256) -> np.ndarray | None:
-    """Distances (frames,) of many geometries (frames, atoms, 3) from the training set of a
-    potential, in batches of `size`; None where it does not know them."""
+def distances_of(
+    potential: Any, positions: np.ndarray, energies_eV: np.ndarray | None = None, size: int = 256
+) -> np.ndarray | None:
+    """Distances (frames,) of many geometries from the training set of a potential.
+
+    Args:
+        potential: any; None is returned for one that does not know distances.
+        positions: (frames, atoms, 3) in angstrom, asked for in batches of `size`.
+        energies_eV: (frames,) of the potential there; with them, geometries whose energy is above
+            those of the domain are outside (`Domain.with_energies`).
+    """
     ask = getattr(potential, "distance", None)
     parts = (
         [ask(positions[start : start + size]) for start in range(0, len(positions), size)]
@@ -66,7 +74,12 @@ def distances_of(potential: Any, positions: np.ndarray, size: int = 256) -> np.n
         else []
     )
     known = [part for part in parts if part is not None]
-    return np.concatenate(known) if known else None
+    if not known:
+        return None
+    distances, domain = np.concatenate(known), domain_of(potential)
+    if domain is None or energies_eV is None:
+        return distances
+    return domain.with_energies(distances, energies_eV)
 
 
 @runtime_checkable
@@ -244,8 +257,9 @@ class Sum(CheckedPotential):
 
     @property
     def domain(self) -> Domain | None:
-        """That of the first term that has one."""
-        return first_domain(self.terms)
+        """That of the first term that has one, but for the energies: they are the sum's."""
+        found = first_domain(self.terms)
+        return None if found is None else replace(found, energies_eV=None)
 
 
 def largest_distance(parts: Iterable[Potential], positions: np.ndarray) -> np.ndarray | None:

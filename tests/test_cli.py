@@ -381,6 +381,7 @@ COMPLAINTS = [
     ),
     (["md", "bad.toml"], "bad.toml: method.timestep: unknown key; did you mean timestep_fs?"),
     (["md", "water.flex", "start.xyz", "--steps", "0"], "--steps: expected at least 1, got '0'"),
+    (["label", "xtb:GFN2", "a.xyz", "--timeout-s", "0"], "--timeout-s: expected more than 0, got"),
     (
         ["md", "water.flex", "start.xyz", "--method", "nve", "--friction-per-ps", "1"],
         "--friction-per-ps: not an option of method nve; it belongs to langevin",

@@ -153,7 +153,8 @@ class Calculator(ASECalculator):
         if self._watch is None or self._watch.potential is not potential:
             self._watch = DomainWatch(potential, MEASURED_EVERY, jumps=True)
         watch, batch = self._watch, positions[None]
-        found = watch.measure(batch) if asked else watch(batch)
+        energies = np.array([self.results["energy"]])
+        found = watch.measure(batch, energies) if asked else watch(batch, energies)
         if found is None or watch.domain is None:
             return
         self.results[DISTANCE] = float(found[0])

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from flexcalc.domain import Domain, domain_of
+from flexcalc.potential import distances_of
 
 JUMP_A = 0.3
 """Move of an atom in angstrom after which a distance is measured in any case."""
@@ -36,17 +37,18 @@ class DomainWatch:
         self.largest = 0.0
         self._last: np.ndarray | None = None
 
-    def __call__(self, positions: np.ndarray) -> np.ndarray | None:
+    def __call__(self, positions: np.ndarray, energies_eV: np.ndarray) -> np.ndarray | None:
         """Distances (batch,) of a batch (batch, atoms, 3) in angstrom, or None: not measured."""
         due = self.calls % self.every == 0 or self._has_jumped(positions)
         self.calls += 1
-        return self.measure(positions) if due else None
+        return self.measure(positions, energies_eV) if due else None
 
-    def measure(self, positions: np.ndarray) -> np.ndarray | None:
-        """Distances (batch,) of a batch; None where the potential has no domain."""
-        if self.domain is None:
+    def measure(self, positions: np.ndarray, energies_eV: np.ndarray) -> np.ndarray | None:
+        """Distances (batch,) of a batch with energies (batch,) in eV; None where the potential has
+        no domain."""
+        found = distances_of(self.potential, positions, energies_eV)
+        if self.domain is None or found is None:
             return None
-        found: np.ndarray = self.potential.distance(positions)
         self._last = positions.copy() if self.jumps else None
         self.measured += len(found)
         self.outside += int((~self.domain.contains(found)).sum())

@@ -389,7 +389,8 @@ def _plainly(message: str, found: Any) -> str:
         wrong_side = float(found) <= 0
     except (TypeError, ValueError, OverflowError):
         return message
-    return re.sub(r"more than \S+e-\d+", "more than 0", message) if wrong_side else message
+    least = r"more than (\S+e-\d+|0\.0{9,}1)"
+    return re.sub(least, "more than 0", message) if wrong_side else message
 
 
 WORDS = (

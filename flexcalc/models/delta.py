@@ -10,6 +10,7 @@ doi:10.1021/acs.jctc.5b00099.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, cast
 
@@ -19,7 +20,7 @@ from numpy.typing import ArrayLike
 from flexcalc.domain import Domain
 from flexcalc.errors import FileFormatError, InputError
 from flexcalc.fields import Address
-from flexcalc.models.facts import ModelFacts
+from flexcalc.models.facts import ModelFacts, energies_in
 from flexcalc.models.family import TrainedPotential, model_sha256
 from flexcalc.models.folder import ModelContent, joint_sha256, read_members, read_model
 from flexcalc.potential import Potential, Sum
@@ -66,8 +67,9 @@ class DeltaModel(Sum, TrainedPotential):
 
     @property
     def domain(self) -> Domain | None:
-        """That of the model."""
-        return self.model.domain
+        """That of the model, with the energies of the sum."""
+        own = self.model.domain
+        return None if own is None else replace(own, energies_eV=energies_in(self.facts))
 
     def content(self) -> ModelContent:
         """See `TrainedPotential.content`.

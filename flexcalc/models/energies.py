@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 
-from flexcalc.errors import FileFormatError
-from flexcalc.models.facts import TrainingEnergies
+from flexcalc.models.facts import ModelFacts, TrainingEnergies, training_energies_in
 from flexcalc.potential import Potential
-
-FACT = "training_energies_eV"
-"""Key of `model.json`."""
 
 
 def energies_of(energies_eV: np.ndarray) -> TrainingEnergies:
@@ -32,18 +30,12 @@ def training_energies(potential: Potential) -> TrainingEnergies | None:
         FileFormatError: the entry of the model folder is invalid.
     """
     facts = getattr(potential, "facts", None)
-    kept = facts.get(FACT) if isinstance(facts, dict) else None
-    if kept is None:
+    own = training_energies_in(cast(ModelFacts, facts)) if isinstance(facts, dict) else None
+    if own is None:
         members = [training_energies(member) for member in getattr(potential, "members", ())]
         known = [member for member in members if member is not None]
         return _together(known) if members and len(known) == len(members) else None
-    try:
-        found = {key: float(kept[key]) for key in TrainingEnergies.__annotations__}
-    except (LookupError, TypeError, ValueError):
-        found = {}
-    if not found or not np.isfinite(list(found.values())).all():
-        raise FileFormatError(f"{FACT} of the model: expected lowest, highest, mean and spread")
-    return TrainingEnergies(**found)  # type: ignore[typeddict-item]
+    return own
 
 
 def _together(known: list[TrainingEnergies]) -> TrainingEnergies:

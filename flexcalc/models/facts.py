@@ -215,14 +215,21 @@ class ModelFacts(BaselineFacts, total=False):
     """Coordinates that define the regions; none for all distances."""
 
 
+ENERGY_STRETCH = 3.0
+"""The domain ends at the mean of the training energies and this multiple of their spread, or at the
+highest one. Less than 1 % of the frames of dynamics at the same temperature are beyond it
+(benchmarks/domain.py)."""
+
+
 def domain_in(facts: ModelFacts) -> Domain:
     """The domain of a model; that of one that was not calibrated where the facts have none.
 
     Raises:
         FileFormatError: the entry of the model folder is invalid.
     """
+    energies = energies_in(facts)
     if "domain" not in facts:
-        return Domain()
+        return Domain(energies_eV=energies)
     try:
         entry = facts["domain"]
         limit, unit = float(entry["limit"]), float(entry.get("unit", 1.0))
@@ -234,7 +241,43 @@ def domain_in(facts: ModelFacts) -> Domain:
         np.isfinite(knots).all() and rising and 0 < limit < np.inf and unit > 0
     ):
         raise FileFormatError(_BAD_DOMAIN)
-    return Domain(limit, tuple(knots[0].tolist()), tuple(knots[1].tolist()))
+    return Domain(limit, tuple(knots[0].tolist()), tuple(knots[1].tolist()), energies)
+
+
+def energies_in(facts: ModelFacts) -> tuple[float, float] | None:
+    """The lowest training energy and the energy at which the domain ends, in eV.
+
+    None for a model that does not know its training energies, or that has one alone.
+
+    Raises:
+        FileFormatError: the entry of the model folder is invalid.
+    """
+    known = training_energies_in(facts)
+    if known is None or known["spread"] == 0:
+        return None
+    end = known["mean"] + ENERGY_STRETCH * known["spread"]
+    return known["lowest"], max(end, known["highest"])
+
+
+def training_energies_in(facts: ModelFacts) -> TrainingEnergies | None:
+    """The training energies of a model; None for one that does not know them.
+
+    Raises:
+        FileFormatError: the entry of the model folder is invalid.
+    """
+    kept = facts.get("training_energies_eV")
+    if kept is None:
+        return None
+    names = TrainingEnergies.__annotations__
+    try:
+        found = {name: float(kept[name]) for name in names}  # type: ignore[literal-required]
+    except (LookupError, TypeError, ValueError):
+        found = {}
+    if not found or not np.isfinite(list(found.values())).all():
+        raise FileFormatError(
+            "training_energies_eV of the model: expected lowest, highest, mean and spread"
+        )
+    return TrainingEnergies(**found)  # type: ignore[typeddict-item]
 
 
 _BAD_DOMAIN = (

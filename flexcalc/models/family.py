@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol, Self, cast, runtime_checkable
 
@@ -18,7 +19,7 @@ from numpy.random import Generator
 from flexcalc.dataset import Dataset
 from flexcalc.domain import Domain
 from flexcalc.errors import ConfigError, FileFormatError, InputError
-from flexcalc.models.facts import ErrorRow, FeatureRow, ModelFacts, domain_in
+from flexcalc.models.facts import ErrorRow, FeatureRow, ModelFacts, domain_in, energies_in
 from flexcalc.models.folder import ModelContent, write_model
 from flexcalc.potential import (
     CheckedPotential,
@@ -95,7 +96,9 @@ def domain_with_parts(model: TrainedPotential, parts: Iterable[Potential]) -> Do
         parts: that it asks for distances where it has no training points of its own.
     """
     if model.training_set is None and "domain" not in model.facts:
-        return first_domain(parts)
+        found = first_domain(parts)
+        own = energies_in(model.facts)
+        return found if found is None or own is None else replace(found, energies_eV=own)
     return domain_in(model.facts)
 
 

@@ -58,7 +58,7 @@ def distance_recorders(
         return []
 
     def render(state: Any) -> bytes:
-        distances = distances_of(potential, state.positions)
+        distances = distances_of(potential, state.positions, state.evaluation.energies)
         columns = [] if values is None else list(values(state.positions).T)
         rows = zip(np.asarray(distances), *columns, strict=True)
         lines = []
@@ -228,7 +228,7 @@ def coverage_of_path(
     if domain is None or distances is None:
         return None
     outside = ~domain.contains(distances)
-    given = {name: distances_of(potential, end[None]) for name, end in (strayed or {}).items()}
+    given = {name: _judged(potential, end[None]) for name, end in (strayed or {}).items()}
     lost = {
         name: float(one[0])
         for name, one in given.items()
@@ -252,7 +252,7 @@ def coverage_of_saddle(
         potential: of the search.
         positions: (atoms, 3) of `saddle`, and of `start` and `end` where there was a descent.
     """
-    distances = distances_of(potential, np.stack(list(positions.values())))
+    distances = _judged(potential, np.stack(list(positions.values())))
     domain = domain_of(potential)
     if domain is None or distances is None:
         return None
@@ -267,6 +267,13 @@ def coverage_of_saddle(
     where = ", ".join(name for name, one in outside.items() if one) or None
     found = Coverage.of_geometries(domain, distances, where)
     return replace(found, unsupported=_chosen(doubts))
+
+
+def _judged(potential: Potential, positions: np.ndarray) -> np.ndarray | None:
+    """Distances (geometries,), with the energies; None without a domain."""
+    if domain_of(potential) is None:
+        return None
+    return distances_of(potential, positions, potential(positions).energies)
 
 
 def judged_by_reference(coverage: Coverage | None, *errors_kcal_mol: float) -> Coverage | None:

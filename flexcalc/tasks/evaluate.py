@@ -91,7 +91,7 @@ def evaluate(options: Evaluate, store: Store) -> Errors:
             worst=options.worst,
         )
         use = uses[index]
-        distances = distances_of(potential, own.positions)
+        distances = distances_of(potential, own.positions, evaluation.energies)
         store.put(PARITY.format(index), _parity(own, evaluation, distances))
         if index == 0:
             store.put(WORST, own[np.array(measured.worst)])

@@ -202,7 +202,8 @@ def _standard_error(series: np.ndarray) -> float:
 
 def _path(options: Ipi, potential: Potential, images: np.ndarray) -> Dataset:
     """The path that i-PI sought, images (images, atoms, 3), with the direct call's labels."""
-    found, distances = potential(images), distances_of(potential, images)
+    found = potential(images)
+    distances = distances_of(potential, images, found.energies)
     tags = {"image": np.arange(len(images)), "coordinate": path_length(images)}
     if distances is not None:
         tags["distance"] = distances

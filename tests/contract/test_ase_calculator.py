@@ -19,6 +19,7 @@ from ase.optimize import BFGS
 
 import flexcalc
 from flexcalc.adapters.watch import DomainWarning
+from flexcalc.domain import Domain
 from flexcalc.errors import AddressError, MoleculeError
 from flexcalc.methods.path import match_endpoints
 from flexcalc.potential import Evaluation
@@ -58,6 +59,21 @@ def test_a_geometry_outside_the_training_data_is_warned_of_once():
         warnings.simplefilter("error")
         atoms.get_potential_energy()
     assert atoms.calc.results["distance"] == pytest.approx(2.0 / 1.2)
+
+
+def test_an_energy_above_those_of_the_training_data_is_outside(monkeypatch):
+    potential = KnownUpTo(1.2)
+    known = potential(water(0.96).positions[None]).energies[0]
+    hot = potential(water(1.1).positions[None]).energies[0]
+    monkeypatch.setattr(KnownUpTo, "domain", Domain(energies_eV=(known - 1.0, (known + hot) / 2)))
+    atoms = water()
+    atoms.calc = flexcalc.Calculator(potential)
+    atoms.get_potential_energy()
+    atoms.positions[1, 0] = 1.1
+    expected = np.sqrt((hot - known + 1.0) / ((hot - known) / 2 + 1.0))
+    with pytest.warns(DomainWarning):
+        assert atoms.calc.get_property("distance", atoms) == pytest.approx(expected)
+    assert expected > 1.1 / 1.2
 
 
 def test_the_distance_is_measured_at_one_call_of_ten_where_atoms_move_little():

@@ -82,6 +82,17 @@ def test_the_first_geometry_outside_the_training_data_is_logged_once(socket_name
     np.testing.assert_allclose(rows[:, 2], [1.0, 1.3, 1.3, 1.3])
 
 
+def test_an_energy_above_those_of_the_training_data_is_outside(socket_name, tmp_path):
+    springs, said, table = Known(), [], tmp_path / "distances.csv"
+    low, high = (springs((springs.rest * s)[None]).energies[0] for s in (1.0, 1.1))
+    springs.domain = Domain(1.2, energies_eV=(low, low + (high - low) / 4))
+    inside, outside = (posdata(springs.rest * scale) + ASK for scale in (1.0, 1.1))
+    job = {"log": said.append, "distances": table}
+    play(springs, socket_name, HELLO, *[inside] * 11, outside, word("EXIT"), **job)
+    assert sum("outside the training data" in line for line in said) == 1
+    np.testing.assert_allclose(np.loadtxt(table, delimiter=",")[:, 2], [1.0, 2.4])
+
+
 @pytest.mark.parametrize("size", [1, 7])
 def test_messages_may_arrive_in_pieces(springs, socket_name, size):
     stream = HELLO + posdata(springs.rest) + ASK + word("EXIT")

@@ -28,10 +28,10 @@ from flexcalc.store import FolderStore, Store
 from flexcalc.tasks.learn import bands, exploration, loop
 from flexcalc.tasks.learn.bands import distinct_minima, explore_bands
 from flexcalc.tasks.learn.exploration import DEVIATION, first_geometries
-from flexcalc.tasks.learn.job import LearnJob
+from flexcalc.tasks.learn.job import LearnJob, bends_within
 from flexcalc.training.tuning import Sets
-from flexcalc.units import KCAL_MOL
-from tests.systems import GEOMETRY, WATER
+from flexcalc.units import KB, KCAL_MOL
+from tests.systems import GEOMETRY, INPUTS, WATER
 
 SHORT = {
     "reference": "ase:ase.calculators.emt:EMT",
@@ -270,7 +270,7 @@ class Doubtful(CheckedPotential):
 
 def job_of(numbers, sampler):
     options, start = Learn(reference="", starts=("",)), SimpleNamespace(numbers=numbers)
-    return LearnJob(options, "", [start], sampler, "", None, [])
+    return LearnJob(options, "", [start], sampler, "", None, [], [])
 
 
 @pytest.fixture(scope="module")
@@ -366,6 +366,34 @@ def test_targets_of_a_coordinate_that_is_no_dihedral_go_a_little_beyond_what_is_
     assert low < values.min()
     assert values.max() < high
     assert high - low < np.ptp(values) + 0.4
+
+
+def test_a_dihedral_is_held_within_its_width_on_the_slope_of_a_barrier():
+    place = molecule("CH3CH2OH")
+    hydroxyl = Coordinate("dihedral", torsions(place.numbers, place.positions)[0].atoms)
+    (line,) = exploration.driven_lines([hydroxyl], place.positions[None], 40.0)
+    (soft,) = exploration.driven_lines([hydroxyl], place.positions[None])
+    angles = np.radians(np.arange(0.0, 180.0))
+    steepest = np.abs(np.gradient(40.0 * KCAL_MOL * np.sin(angles) ** 2)).max()  # per degree
+    assert steepest / line.kappa == pytest.approx(10.0, rel=1e-3)
+    assert steepest / soft.kappa > 60.0
+    (bond,) = exploration.driven_lines(
+        [Coordinate("distance", (0, 1))],
+        place.positions[None] * np.array([1.0, 1.1])[:, None, None],
+        40.0,
+    )
+    assert bond.kappa == pytest.approx(KB * 500.0 / (0.1 / 1.5) ** 2)
+
+
+def test_frames_that_are_rare_along_a_coordinate_come_first(rng):
+    """A thousand frames of a minimum, and ten of the way over the top."""
+    place = molecule("CH3CH2OH")
+    bond = Coordinate("distance", (0, 1))
+    positions = np.repeat(place.positions[None], 1010, axis=0)
+    positions[1000:, 0, 0] += np.linspace(1.0, 2.0, 10)
+    order = exploration.evenly([bond], positions, rng)
+    assert sorted(order) == list(range(1010))
+    assert (order[:12] >= 1000).sum() >= 8
 
 
 @pytest.mark.parametrize(
@@ -589,3 +617,19 @@ def test_the_first_geometries_are_driven_along_a_named_coordinate(ethanol, tmp_p
         )
         < 1e-6
     ).any()  # some of those are chosen
+
+
+def test_nitrogens_of_a_double_bond_that_is_named_are_bent_too():
+    place = fx.read(INPUTS / "azobenzene-trans.xyz")
+    turn, bends = Coordinate("dihedral", (5, 6, 7, 8)), [(5, 6, 7), (6, 7, 8)]
+    found = bends_within([turn], place.numbers, place.positions[0])
+    assert [(one.kind, one.atoms) for one in found] == [("angle", atoms) for atoms in bends]
+    named = [turn, found[0]]
+    assert bends_within(named, place.numbers, place.positions[0]) == [found[1]]
+    (line, _) = exploration.driven_lines(found, place.positions, 50.0, straight=True)
+    assert line.centres[1] == pytest.approx(180 - 5.0 / 1.5)
+    # The dihedral of a hydroxyl turns by itself, and carbons have more than two bonds.
+    ethanol = molecule("CH3CH2OH")
+    for bond in torsions(ethanol.numbers, ethanol.positions):
+        turning = [Coordinate("dihedral", bond.atoms)]
+        assert not bends_within(turning, ethanol.numbers, ethanol.positions)

@@ -35,7 +35,7 @@ OPTIONS = Learn(
 
 def job_of(options=OPTIONS):
     start = SimpleNamespace(numbers=np.array(WATER))
-    return LearnJob(options, "", [start], None, "", None, [])
+    return LearnJob(options, "", [start], None, "", None, [], [])
 
 
 @pytest.fixture(scope="module")

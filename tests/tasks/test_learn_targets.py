@@ -105,7 +105,8 @@ def test_tops_of_bands_are_labelled_first_where_their_error_is_a_target(target, 
     options = Learn(
         reference="", starts=("",), batch=10, budget=200, barrier_target_kcal_mol=target
     )
-    going = loop._Loop(SimpleNamespace(options=options), Store())
+    job = SimpleNamespace(options=options, coordinates=[], bends=[])
+    going = loop._Loop(job, Store())
     rng = np.random.default_rng(0)
 
     def geometries(count):

@@ -1,5 +1,7 @@
 """The domain of trained models: training points that are kept, limits, and expected errors."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from flexcalc.models.delta import DeltaModel
 from flexcalc.models.facts import domain_in
 from flexcalc.models.gdml.descriptor import InverseDistances
 from flexcalc.models.training_set import TrainingSet, farthest
+from flexcalc.potential import Evaluation, Sum, distances_of
 from flexcalc.training.calibration import calibrated, with_domain
 from tests.contract.toy_family import Toy
 from tests.systems import Springs, springs
@@ -147,7 +150,11 @@ def test_training_calibrates_the_model_on_its_validation_frames(tmp_path):
     off = model(frames.positions).forces - frames.forces
     errors = np.sqrt(np.mean(off**2, axis=(1, 2)))
     assert model.facts["domain"]["frames"] == 50
-    assert model.domain == calibrated(model.distance(frames.positions), errors)
+    found = calibrated(model.distance(frames.positions), errors)
+    assert replace(model.domain, energies_eV=None) == found
+    energies = springs(80)[run.split.train].energies
+    end = max(energies.max(), energies.mean() + 3 * energies.std())
+    assert model.domain.energies_eV == pytest.approx((energies.min(), end))
     model.save(tmp_path / "one.flex")
     again = flexcalc.load(tmp_path / "one.flex")
     assert again.domain == model.domain
@@ -168,3 +175,41 @@ def test_training_calibrates_the_model_on_its_validation_frames(tmp_path):
 def test_a_domain_that_makes_no_sense_is_refused(entry):
     with pytest.raises(FileFormatError, match="domain of the model: expected a positive limit"):
         domain_in({"domain": entry})
+
+
+def test_energies_above_those_of_the_domain_are_as_far_as_in_a_harmonic_well():
+    domain = Domain(limit=0.8, energies_eV=(-1.0, 1.0))
+    distances = np.array([0.5, 0.5, 0.5, 2.0, 0.5])
+    found = domain.with_energies(distances, np.array([-3.0, 1.0, 7.0, 7.0, 1.0 + 1e-9]))
+    # Eight times the energy of the limit above the lowest is twice as far.
+    assert found == pytest.approx([0.5, 0.5, 1.6, 2.0, 0.8])
+    assert domain.contains(found).tolist() == [True, True, False, False, False]
+    assert Domain(limit=0.8).with_energies(distances, np.full(5, 1e6)) is distances
+
+
+def test_frames_that_are_close_but_hotter_than_all_training_points_are_outside():
+    model = flexcalc.train(springs(200), points=60, sigma=5.0, symmetry=False).model
+    data = springs(400, seed=7)
+    energies = model(data.positions).energies
+    inside = model.domain.contains(distances_of(model, data.positions, energies))
+    assert inside.mean() > 0.98
+    hot = energies > model.domain.energies_eV[1]
+    assert not inside[hot].any()
+
+
+def test_the_energies_of_a_domain_are_those_of_the_sum_with_a_baseline():
+    class Lifted(Springs):
+        """Half of the labels, and five eV above them."""
+
+        def evaluate(self, positions):
+            found = super().evaluate(positions)
+            return Evaluation(found.energies / 2 + 5.0, found.forces / 2)
+
+    data = springs(80)
+    model = flexcalc.train(data, points=40, sigma=5.0, symmetry=False, baseline=Lifted()).model
+    assert isinstance(model, DeltaModel)
+    lowest, end = model.domain.energies_eV
+    assert data.energies.min() <= lowest < end < data.energies.max() + 1.0
+    # A sum that is no model knows the energies of none.
+    assert model.model.domain.limit == model.domain.limit
+    assert Sum(model, Springs()).domain.energies_eV is None

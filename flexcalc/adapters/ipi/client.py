@@ -141,9 +141,9 @@ class _DistanceLog:
         self.watch, self.log, self.path = DomainWatch(potential, MEASURED_EVERY), log, path
         self.told = False
 
-    def __call__(self, frames: np.ndarray) -> None:
+    def __call__(self, frames: np.ndarray, energies_eV: np.ndarray) -> None:
         """Take note of the frames (batch, atoms, 3) in angstrom of a request."""
-        found, domain = self.watch(frames), self.watch.domain
+        found, domain = self.watch(frames, energies_eV), self.watch.domain
         if found is None or domain is None:
             return
         request = self.watch.calls

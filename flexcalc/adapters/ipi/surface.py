@@ -32,7 +32,8 @@ class Surface:
     Args:
         potential: surface of the molecule, in eV and angstrom.
         template: positions (atoms, 3) in angstrom of the molecule as the potential numbers it.
-        observe: called with the frames (batch, atoms, 3) in angstrom of each request.
+        observe: called with the frames (batch, atoms, 3) in angstrom of each request, and their
+            energies (batch,) in eV.
 
     The first frame is compared with the template before any force leaves (see `check_frame`).
     """
@@ -41,7 +42,7 @@ class Surface:
         self,
         potential: Potential,
         template: np.ndarray,
-        observe: Callable[[np.ndarray], None] | None = None,
+        observe: Callable[[np.ndarray, np.ndarray], None] | None = None,
     ):
         self.potential, self.observe = potential, observe
         self.template = np.asarray(template, dtype=np.float64)
@@ -70,7 +71,7 @@ class Surface:
             evaluation = check(self.potential(frames[:count]), frames[:count])
             self.evaluations += count
             if self.observe is not None:
-                self.observe(frames[:count])
+                self.observe(frames[:count], evaluation.energies)
             answer = Answer(
                 energies=evaluation.energies / HARTREE,
                 forces=evaluation.forces * (BOHR / HARTREE),

@@ -25,7 +25,7 @@ from flexcalc.store import Store
 from flexcalc.tasks.learn.job import LearnJob
 from flexcalc.training.acquisition import choose_batch
 from flexcalc.training.clusters import pair_distances
-from flexcalc.units import KB
+from flexcalc.units import KB, KCAL_MOL
 
 DEVIATION, ENERGY = "deviation_rms_eV_A", "model_eV"
 HOT_K = 600.0
@@ -81,7 +81,7 @@ def first_geometries(job: LearnJob, starts: Dataset, store: Store) -> Dataset:
 def _driven_on_sampler(job: LearnJob, starts: np.ndarray, store: Store) -> np.ndarray:
     """Geometries (frames, atoms, 3) of replicas that are driven along the user's coordinates."""
     rng = np.random.default_rng([job.options.seed, 0, 7])
-    lines = driven_lines(job.coordinates, starts)
+    lines = named_lines(job, starts)
     if not lines:
         return starts[:0]
     who = np.arange(DRIVEN_AT_FIRST)
@@ -189,9 +189,8 @@ def explore(
     if bonds:
         for row in np.flatnonzero(kind == TURNED):
             starts[row] = turn(job.numbers, low, bonds, rng)
-    named, turning = (
-        driven_lines(some, known.positions) for some in (job.coordinates, job.turning(known))
-    )
+    named = named_lines(job, known.positions)
+    turning = driven_lines(job.turning(known), known.positions)
     drive = None
     if named or turning:
         rows = np.flatnonzero(kind == DRIVEN)
@@ -228,11 +227,36 @@ def _of_interest(job: LearnJob, frames: Dataset, known: Dataset) -> np.ndarray:
     return np.arange(len(frames))
 
 
-def driven_lines(coordinates: Sequence[Coordinate], positions: np.ndarray) -> tuple[Line, ...]:
+def named_lines(job: LearnJob, positions: np.ndarray) -> tuple[Line, ...]:
+    """The user's coordinates and the bends within them, to drive replicas along.
+
+    Args:
+        job: of the learning.
+        positions: (frames, atoms, 3) of the known frames.
+    """
+    climb = job.options.max_energy_kcal_mol
+    bends = driven_lines(job.bends, positions, climb, straight=True)
+    return (*driven_lines(job.coordinates, positions, climb), *bends)
+
+
+def driven_lines(
+    coordinates: Sequence[Coordinate],
+    positions: np.ndarray,
+    climb_kcal_mol: float = 0.0,
+    *,
+    straight: bool = False,
+) -> tuple[Line, ...]:
     """Coordinates that replicas can be driven along, with force constants and ranges of targets.
 
-    The range is the whole circle of a dihedral, and a little more than that of the known frames
-    (frames, atoms, 3) of another coordinate, so that it grows from round to round.
+    The range is the whole circle of a dihedral, and a little more than that of the known frames of
+    another coordinate, so that it grows from round to round.
+
+    Args:
+        coordinates: some.
+        positions: (frames, atoms, 3) of the known frames.
+        climb_kcal_mol: height of a barrier over the quarter of a circle, such as that of a double
+            bond, on whose steepest slope a dihedral is held within its width.
+        straight: whether angles may be bent until they are almost straight.
     """
     lines = []
     for coordinate in coordinates:
@@ -243,8 +267,12 @@ def driven_lines(coordinates: Sequence[Coordinate], positions: np.ndarray) -> tu
             low, high = -180.0, 180.0
         else:
             low, high = low - WIDER * width, high + WIDER * width
+            if straight:
+                high = 180.0 - width
         if width > 0:
             kappa = KB * HELD_AT_K / width**2
+            if coordinate.periodic:  # climb * sin^2, which is steepest halfway
+                kappa = max(kappa, np.radians(climb_kcal_mol * KCAL_MOL) / width)
             lines.append(Line(coordinate, np.array([low, high]), kappa, coordinate.periodic))
     return tuple(lines)
 
@@ -280,6 +308,24 @@ def drive_of(
         starts[row] = known[apart.argmin()]
     begun = np.stack([line.coordinate.values(starts) for line in lines], axis=1)
     return Drive(lines, begun, targets)
+
+
+def evenly(coordinates: Sequence[Coordinate], positions: np.ndarray, rng: Generator) -> np.ndarray:
+    """Rows of geometries (frames, atoms, 3) at random, those first that are rare along coordinates.
+
+    Of the first of many rows there are then about as many at all values: dynamics that is driven
+    over a barrier is at its top for moments.
+
+    Source: Efraimidis and Spirakis, Inf. Process. Lett. 97, 181 (2006), for the weighted draw.
+    """
+    weights = np.zeros(len(positions))
+    for coordinate in coordinates:
+        values = coordinate.values(positions)
+        width = SPACINGS.get(coordinate.kind, np.ptp(values) / WIDTHS)
+        places = np.floor((values - values.min()) / width) if width > 0 else np.zeros(len(values))
+        _, which, counts = np.unique(places, return_inverse=True, return_counts=True)
+        weights += 1 / counts[which]
+    return np.argsort(rng.exponential(size=len(positions)) / weights)
 
 
 def features(positions: np.ndarray) -> np.ndarray:

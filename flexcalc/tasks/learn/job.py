@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,6 +13,7 @@ from flexcalc.dataset import Dataset
 from flexcalc.errors import InputError
 from flexcalc.fields import PotentialLike
 from flexcalc.geometry import Coordinate
+from flexcalc.geometry.graph import bonds
 from flexcalc.geometry.torsions import Torsion, torsions
 from flexcalc.labelling.pool import sendable
 from flexcalc.methods.sampling import AsIs
@@ -45,6 +47,8 @@ class LearnJob:
         sampler_name: its address, or the class of one that was given as an object.
         baseline: potential that the model is added to, or None.
         coordinates: that the user wants replicas driven along.
+        bends: angles at atoms with two bonds within dihedrals that do not turn by themselves. A
+            nitrogen of a double bond passes to its other side where it is straight.
         known: frames with labels that there are already, with the tags `purpose` and `round`.
     """
 
@@ -55,6 +59,7 @@ class LearnJob:
     sampler_name: str
     baseline: Baseline | None
     coordinates: list[Coordinate]
+    bends: list[Coordinate]
     known: Dataset | None = None
 
     @property
@@ -184,7 +189,15 @@ def prepared(options: Learn) -> LearnJob:
         one.check(len(numbers))
     options.worker_options.check()
     return LearnJob(
-        options, reference, starts, sampler, name_of(chosen), baseline, coordinates, known
+        options=options,
+        reference=reference,
+        starts=starts,
+        sampler=sampler,
+        sampler_name=name_of(chosen),
+        baseline=baseline,
+        coordinates=coordinates,
+        bends=bends_within(coordinates, numbers, frames_of(starts)[0].positions[0]),
+        known=known,
     )
 
 
@@ -214,6 +227,27 @@ def _known(data: Dataset, options: Learn, numbers: np.ndarray) -> Dataset:
     provenance = replace(data.provenance, level=name_of(options.reference))
     tags = {PURPOSE: np.where(judged, RANDOM, KNOWN), "round": np.zeros(len(data), int)}
     return Dataset(numbers, data.positions, energies, forces, tags, provenance)
+
+
+def bends_within(
+    coordinates: Sequence[Coordinate], numbers: np.ndarray, positions: np.ndarray
+) -> list[Coordinate]:
+    """The angles at atoms with two bonds within dihedrals about bonds that are not rotatable.
+
+    Args:
+        coordinates: dihedrals and others.
+        numbers, positions: (atoms,) and (atoms, 3), a geometry of the molecule.
+    """
+    pairs = bonds(numbers, positions)
+    rotatable = {frozenset(bond.atoms[1:3]) for bond in torsions(numbers, positions)}
+    found: list[Coordinate] = []
+    for one in coordinates:
+        if one.kind == "dihedral" and frozenset(one.atoms[1:3]) not in rotatable:
+            for atoms in (one.atoms[:3], one.atoms[1:]):
+                bend = Coordinate("angle", atoms)
+                if np.sum(pairs == atoms[1]) == 2 and bend not in (*coordinates, *found):
+                    found.append(bend)
+    return found
 
 
 def _baseline(options: Learn) -> PotentialLike | None:

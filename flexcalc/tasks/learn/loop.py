@@ -50,6 +50,7 @@ from flexcalc.tasks.learn.crash import crash_test
 from flexcalc.tasks.learn.exploration import (
     DEVIATION,
     Explored,
+    evenly,
     explore,
     features,
     first_geometries,
@@ -72,8 +73,9 @@ STOP_AT, STOP_AT_TYPICAL = 5.0, 3.0
 """A replica ends where the expected error exceeds this multiple of the force target, and the
 deviation that multiple of the one on the validation frames: early models are unsure everywhere."""
 CANDIDATES = 3
-"""Explored frames, drawn at random, for each that is chosen. Of all frames the choice would be of
-the hottest ones: with 160 points of glycine the force RMSE at 500 K is then a seventh larger."""
+"""Explored frames for each that is chosen, drawn at random, or evenly along the user's coordinates.
+Of all frames the choice would be of the hottest ones: with 160 points of glycine the force RMSE at
+500 K is then a seventh larger."""
 GROWN = 1.4
 """Growth of the training set from which hyperparameters are chosen again."""
 BAND_SHARE = 0.2
@@ -312,6 +314,9 @@ class _Loop:
         on_bands = min(
             max(round(BAND_SHARE * count), count - len(frames)), len(bands), count - tests
         )
+        along = [*self.job.coordinates, *self.job.bends]
+        if along:
+            others = others[evenly(along, frames.positions[others], rng)]
         others = others[: CANDIDATES * (count - tests - on_bands)]
         positions, purpose = frames.positions[random], np.full(tests, RANDOM)
         top = np.zeros(tests, bool)

@@ -59,7 +59,7 @@ def search(job: PathJob, store: Store) -> tuple[FoundPath, Path]:
     state, diverged = _iterate(job, store, first)
     images = align_consecutive(state.images)
     found = FoundPath(images, job.potential(images))
-    distances = distances_of(job.potential, images)
+    distances = distances_of(job.potential, images, found.labels.energies)
     tags = {} if distances is None else {"distance": distances}
     store.put(PATH, job.labelled(job.provenance, images, found.labels, tags))
     coverage = coverage_of_path(job.potential, distances, strayed)
