@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
 import flexcalc as fx
-from flexcalc.config import Learn
+from flexcalc.config import Learn, load
 from flexcalc.dataset import Dataset
 from flexcalc.errors import FlexcalcError, InputError
 from flexcalc.files import write as files_write
@@ -28,7 +28,7 @@ from flexcalc.store import FolderStore, Store
 from flexcalc.tasks.learn import bands, exploration, loop
 from flexcalc.tasks.learn.bands import distinct_minima, explore_bands
 from flexcalc.tasks.learn.exploration import DEVIATION, first_geometries
-from flexcalc.tasks.learn.job import LearnJob, bends_within
+from flexcalc.tasks.learn.job import LearnJob, bends_within, prepared
 from flexcalc.training.tuning import Sets
 from flexcalc.units import KB, KCAL_MOL
 from tests.systems import GEOMETRY, INPUTS, WATER
@@ -633,3 +633,14 @@ def test_nitrogens_of_a_double_bond_that_is_named_are_bent_too():
     for bond in torsions(ethanol.numbers, ethanol.positions):
         turning = [Coordinate("dihedral", bond.atoms)]
         assert not bends_within(turning, ethanol.numbers, ethanol.positions)
+
+
+@pytest.mark.parametrize(
+    ("coordinate", "bends"), [("[]", []), ('["dihedral 0 1 2 3"]', ["angle 0 1 2", "angle 1 2 3"])]
+)
+def test_a_smiles_alone_has_a_geometry_to_find_bends_in(coordinate, bends, tmp_path):
+    run = tmp_path / "run.toml"
+    run.write_text(
+        f'starts = ["smiles:C/N=N/C"]\nreference = "xtb:GFN2-xTB"\ncoordinate = {coordinate}\n'
+    )
+    assert [one.label for one in prepared(load(Learn, run)).bends] == bends

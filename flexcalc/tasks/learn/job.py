@@ -196,7 +196,7 @@ def prepared(options: Learn) -> LearnJob:
         sampler_name=name_of(chosen),
         baseline=baseline,
         coordinates=coordinates,
-        bends=bends_within(coordinates, numbers, frames_of(starts)[0].positions[0]),
+        bends=bends_within(coordinates, numbers, _geometry(starts[0])) if coordinates else [],
         known=known,
     )
 
@@ -227,6 +227,15 @@ def _known(data: Dataset, options: Learn, numbers: np.ndarray) -> Dataset:
     provenance = replace(data.provenance, level=name_of(options.reference))
     tags = {PURPOSE: np.where(judged, RANDOM, KNOWN), "round": np.zeros(len(data), int)}
     return Dataset(numbers, data.positions, energies, forces, tags, provenance)
+
+
+def _geometry(start: Start) -> np.ndarray:
+    """A geometry (atoms, 3) of a start, whose bonds are those of its molecule."""
+    if start.frames is None:
+        from flexcalc.methods.conformers import embedded
+
+        return embedded(start.source.removeprefix(files.SMILES)).positions[0]
+    return start.frames.positions[0]
 
 
 def bends_within(
