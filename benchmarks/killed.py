@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 CODE = "from flexcalc.cli import main; main()"
-FILES = ("labels.xyz", "rounds.json", "stationary.xyz")
+FILES = ("labels.xyz", "rounds.json", "stationary.xyz", "crash.json")
 
 
 def started(words: list[str], output: Path) -> subprocess.Popen:

@@ -590,6 +590,7 @@ def learn(
     *,
     reference: PotentialLike,
     budget: int = 200,
+    dataset: GeometryLike | None = None,
     first: int | None = None,
     batch: int | None = None,
     checks: int | None = None,
@@ -605,8 +606,12 @@ def learn(
     max_energy_kcal_mol: float = 20.0,
     time_ps: float = 2.0,
     timestep_fs: float = 0.5,
+    overlap: bool = False,
+    crash_test_ns: float | None = None,
     force_target_kcal_mol_A: float = 1.0,
     energy_target_kcal_mol: float = 0.5,
+    stops_per_ns_target: float | None = None,
+    barrier_target_kcal_mol: float | None = None,
     patience: int = 2,
     timeout_s: float = 3600.0,
     seed: int = 0,
@@ -648,7 +653,8 @@ def learn(
     batch of what was visited: a share of the dynamics at random, which tests the model, the others
     where the models of the committee differ and the geometries are new. It ends when the errors on
     random new frames have stayed below the targets, or when the budget is spent. The last labels
-    check minima and barriers, and then the final model is trained on all.
+    check minima and barriers, and then the final model is trained on all. A crash test runs its
+    dynamics from its minima.
 
     Args:
         starts: Starting geometries: files, all frames of which are used, or smiles:TEXT for
@@ -656,8 +662,11 @@ def learn(
         reference: Method that gives energies and forces, such as xtb:GFN2-xTB or
             dft:PBE-D4/def2-SVP.
         budget: Maximum number of reference calculations.
-        first: Number of reference calculations before the first model; by default a fifth of
-            the budget, and two per model of the committee at least.
+        dataset: Frames that the reference has labelled already, such as labels.xyz of an
+            earlier run: the learning starts with them, and they do not count towards the
+            budget.
+        first: Number of labels before the first model, those of `dataset` included; by default
+            a fifth of the budget, and two per model of the committee at least.
         batch: Number of reference calculations per round; by default a tenth of the budget.
         checks: Number of reference calculations that check minima and barriers at the end,
             before the final model is trained on them too; 0 for none, by default a tenth of the
@@ -685,11 +694,23 @@ def learn(
             counted, up to which geometries are labelled; to be raised for barriers above it.
         time_ps: Length of the exploration of a round, in picoseconds.
         timestep_fs: Timestep of the exploration, in femtoseconds.
+        overlap: Explore for the next round while the labels of a round are calculated, on the
+            model at hand, which has not been trained on them: for an expensive reference that
+            other cores calculate.
+        crash_test_ns: Dynamics of the final model from its minima at the temperatures of the
+            exploration, in nanoseconds, all replicas together; 0 for none, by default as much
+            as in two rounds.
         force_target_kcal_mol_A: Stop when the force RMSE on geometries that the model has not
             seen stays below this.
         energy_target_kcal_mol: Stop when the energy error (RMSE about its mean) there stays
             below this as well.
-        patience: Number of rounds in a row, with ten random frames in all, that must reach both
+        stops_per_ns_target: Stop only if at most so many replicas per nanosecond end early as
+            well, where the model is unsure or fails; driven replicas do not count. By default
+            they are not asked for.
+        barrier_target_kcal_mol: Stop only if the error of barriers stays below this as well, in
+            kcal/mol: that of the tops of bands, which are then the first of the bands to be
+            labelled. By default it is not asked for.
+        patience: Number of rounds in a row, with ten random frames in all, that must reach all
             targets.
         timeout_s: Timeout for one label, in seconds.
         seed: Seed of all random numbers.

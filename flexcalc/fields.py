@@ -17,6 +17,7 @@ Femtoseconds = Annotated[float, Gt(1e-5), Le(1e9)]
 """A time of dynamics; a microsecond of it takes years."""
 Picoseconds = Annotated[float, Gt(1e-8), Le(1e6)]
 NonNegativeFemtoseconds = Annotated[float, Ge(0), Le(1e9)]
+NonNegativeNanoseconds = Annotated[float, Ge(0), Le(1e3)]
 NonNegativePicoseconds = Annotated[float, Ge(0), Le(1e6)]
 Seconds = Annotated[float, Gt(0), Le(1e8)]
 """A wait, also one in minutes; a system does not wait for centuries."""

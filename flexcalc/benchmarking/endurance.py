@@ -14,9 +14,9 @@ from flexcalc import files
 from flexcalc.dataset import Dataset
 from flexcalc.errors import InputError
 from flexcalc.geometry import Coordinate
-from flexcalc.methods.crash import Crash, CrashState, CrashTest
+from flexcalc.methods.crash import Crash, CrashState, CrashTest, run_replicas
 from flexcalc.methods.dynamics import conserved_energy
-from flexcalc.methods.iterate import Checkpoint, Recorder, Setup, run
+from flexcalc.methods.iterate import Checkpoint, Recorder, Setup
 from flexcalc.potential import Potential
 from flexcalc.progress import Progress, silent
 from flexcalc.registry import open_potential
@@ -97,14 +97,9 @@ def run_test(subject: Subject, progress: Progress = silent) -> CrashState:
             Recorder(store.lines("energies.csv"), ENERGY_EVERY, _energies_of(subject)),
         ]
         rng = np.random.default_rng(subject.seed)
-        return run(
-            method,
-            Setup(subject.potential, method.replicas.positions),
-            CrashState,
-            steps=method.steps,
-            checkpoint=Checkpoint(store, "crash.checkpoint", rng, recorders),
-            observers=[_watcher(method, progress)],
-        )
+        setup = Setup(subject.potential, method.replicas.positions)
+        checkpoint = Checkpoint(store, "crash.checkpoint", rng, recorders)
+        return run_replicas(method, setup, checkpoint, progress)
 
 
 def _check_same(subject: Subject) -> None:
@@ -150,15 +145,6 @@ def _energies_of(subject: Subject) -> Callable[[CrashState], bytes]:
         return "".join(f"{state.step},{who},{float(e)!r}\n" for who, e in rows).encode()
 
     return render
-
-
-def _watcher(method: Crash, progress: Progress) -> Callable[[CrashState], None]:
-    def watch(state: CrashState) -> None:
-        if state.step % 10 == 0:
-            whole, of = len(state.alive), len(state.failed_step)
-            progress(state.step, method.steps, f"{whole} of {of} whole")
-
-    return watch
 
 
 def trajectory(subject: Subject) -> Dataset:

@@ -19,7 +19,8 @@ def learn(options: Learn, store: Store) -> Learning:
     batch of what was visited: a share of the dynamics at random, which tests the model, the others
     where the models of the committee differ and the geometries are new. It ends when the errors on
     random new frames have stayed below the targets, or when the budget is spent. The last labels
-    check minima and barriers, and then the final model is trained on all.
+    check minima and barriers, and then the final model is trained on all. A crash test runs its
+    dynamics from its minima.
 
     Returns:
         The model with all labels and a row for each round, minimum and barrier; it can be used as

@@ -14,12 +14,18 @@ from flexcalc.fields import (
     GeometryLike,
     Members,
     Natural,
+    NonNegative,
+    NonNegativeNanoseconds,
     Picoseconds,
     Positive,
     PotentialLike,
     Seconds,
     Timestep,
 )
+
+CRASH_ROUNDS = 2
+"""Length of the crash test by default, in lengths of the exploration of a round: it then costs
+less than the rounds do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,9 +41,12 @@ class Learn(RunsOnWorkers, OpensPotentials):
     """Method that gives energies and forces, such as xtb:GFN2-xTB or dft:PBE-D4/def2-SVP."""
     budget: Count = 200
     """Maximum number of reference calculations."""
+    dataset: GeometryLike | None = None
+    """Frames that the reference has labelled already, such as labels.xyz of an earlier run: the
+    learning starts with them, and they do not count towards the budget."""
     first: Count | None = None
-    """Number of reference calculations before the first model; by default a fifth of the budget,
-    and two per model of the committee at least."""
+    """Number of labels before the first model, those of `dataset` included; by default a fifth of
+    the budget, and two per model of the committee at least."""
     batch: Count | None = None
     """Number of reference calculations per round; by default a tenth of the budget."""
     checks: Natural | None = None
@@ -74,12 +83,24 @@ class Learn(RunsOnWorkers, OpensPotentials):
     """Length of the exploration of a round, in picoseconds."""
     timestep_fs: Timestep = 0.5
     """Timestep of the exploration, in femtoseconds."""
+    overlap: bool = False
+    """Explore for the next round while the labels of a round are calculated, on the model at hand,
+    which has not been trained on them: for an expensive reference that other cores calculate."""
+    crash_test_ns: NonNegativeNanoseconds | None = None
+    """Dynamics of the final model from its minima at the temperatures of the exploration, in
+    nanoseconds, all replicas together; 0 for none, by default as much as in two rounds."""
     force_target_kcal_mol_A: Positive = 1.0
     """Stop when the force RMSE on geometries that the model has not seen stays below this."""
     energy_target_kcal_mol: Positive = 0.5
     """Stop when the energy error (RMSE about its mean) there stays below this as well."""
+    stops_per_ns_target: NonNegative | None = None
+    """Stop only if at most so many replicas per nanosecond end early as well, where the model is
+    unsure or fails; driven replicas do not count. By default they are not asked for."""
+    barrier_target_kcal_mol: Positive | None = None
+    """Stop only if the error of barriers stays below this as well, in kcal/mol: that of the tops of
+    bands, which are then the first of the bands to be labelled. By default it is not asked for."""
     patience: Count = 2
-    """Number of rounds in a row, with ten random frames in all, that must reach both targets."""
+    """Number of rounds in a row, with ten random frames in all, that must reach all targets."""
     timeout_s: Seconds = 3600.0
     """Timeout for one label, in seconds."""
     seed: Natural = 0
@@ -87,7 +108,7 @@ class Learn(RunsOnWorkers, OpensPotentials):
 
     @property
     def first_count(self) -> int:
-        """Reference calculations before the first model."""
+        """Labels before the first model."""
         return max(self.budget // 5, 2 * self.committee) if self.first is None else self.first
 
     @property
@@ -99,6 +120,13 @@ class Learn(RunsOnWorkers, OpensPotentials):
     def check_count(self) -> int:
         """Reference calculations that check minima and barriers."""
         return self.budget // 10 if self.checks is None else self.checks
+
+    @property
+    def crash_ns(self) -> float:
+        """Length of the crash test of all replicas together, in nanoseconds."""
+        if self.crash_test_ns is None:
+            return CRASH_ROUNDS * self.replicas * self.time_ps * 1e-3
+        return self.crash_test_ns
 
     @property
     def budget_of_rounds(self) -> int:

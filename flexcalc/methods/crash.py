@@ -32,7 +32,9 @@ from flexcalc.fields import (
 from flexcalc.geometry.graph import covalent_lengths
 from flexcalc.methods.dynamics import NVE, DynamicsState, Langevin
 from flexcalc.methods.guard import DistanceGuard
+from flexcalc.methods.iterate import Checkpoint, Setup, run
 from flexcalc.potential import Evaluation, Potential
+from flexcalc.progress import Progress
 
 KINDS = ("bond broken", "bond formed", "contact", "flying atom", "non-finite", "not computed")
 """Kinds of failure. `not computed`: a reference returned no label, such as an SCF that did not
@@ -160,6 +162,11 @@ class CrashState:
     kind: np.ndarray
     atoms: np.ndarray
     before: np.ndarray
+
+    @property
+    def steps_taken(self) -> np.ndarray:
+        """Steps (replicas,) of each, up to its failure."""
+        return np.where(self.failed_step < 0, self.step, self.failed_step)
 
 
 class Fault(NamedTuple):
@@ -338,6 +345,25 @@ def _langevin(
         timestep_fs=timestep_fs,
         friction_per_ps=friction_per_ps,
         replica_temperatures_K=temperatures,
+    )
+
+
+def run_replicas(
+    method: Crash, setup: Setup, checkpoint: Checkpoint, progress: Progress
+) -> CrashState:
+    """Run all replicas to their ends; an interrupted run is resumed.
+
+    Raises:
+        GuardError: the potential is not finite at a start.
+    """
+    total = len(method.replicas.positions)
+
+    def watch(state: CrashState) -> None:
+        if state.step % 10 == 0:
+            progress(state.step, method.steps, f"{len(state.alive)} of {total} replicas")
+
+    return run(
+        method, setup, CrashState, steps=method.steps, checkpoint=checkpoint, observers=[watch]
     )
 
 

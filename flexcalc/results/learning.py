@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast, get_args
@@ -24,6 +24,7 @@ from flexcalc.results.calibration import (
     CALIBRATION,
     CHECK,
     FIRST,
+    KNOWN,
     PURPOSE,
     RANDOM,
     UNSURE,
@@ -31,8 +32,17 @@ from flexcalc.results.calibration import (
     JudgedFrame,
     calibration_drawing,
 )
+from flexcalc.results.crash import (
+    CrashedAt,
+    CrashTested,
+    Kept,
+    crash_verdict,
+    lasted_up_to_K,
+    lost_replicas,
+)
 from flexcalc.results.rows import Row
 from flexcalc.results.stationary import LearnedBarrier, LearnedMinimum, PointsChecked
+from flexcalc.results.targets import Targets
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -89,6 +99,13 @@ class LearnRound(Row):
     """Replicas at each of them."""
     complete_by_temperature: tuple[int, ...] = ()
     """Of these, the ones that reached the end of the exploration."""
+    explored_ns: float | None = None
+    """Dynamics of the replicas that are not driven, each up to its end, in nanoseconds."""
+    stops_per_ns: float | None = None
+    """Of these, the ones that ended early, divided by that time."""
+    barrier_error_kcal_mol: float | None = None
+    """Largest error of the energy of a labelled top of a band, above the lowest labelled geometry;
+    None where no top was labelled."""
     scale: float | None = None
     """Factor from deviations to predicted errors, by the rounds before."""
     confident_half_large_errors: float | None = None
@@ -98,30 +115,21 @@ class LearnRound(Row):
     @property
     def holds_up_to_K(self) -> float | None:
         """The highest temperature at which, as below it, all replicas were complete; or None."""
-        held = None
-        for kelvin, complete, count in self._by_temperature():
-            if complete < count:
-                return held
-            held = kelvin
-        return held
+        return lasted_up_to_K(self._by_temperature())
 
     @property
     def ended_early(self) -> tuple[str, ...]:
         """For each temperature at which replicas ended early, how many did."""
-        return tuple(
-            f"{count - complete} of {count} at {kelvin:g} K"
-            for kelvin, complete, count in self._by_temperature()
-            if complete < count
-        )
+        return lost_replicas(self._by_temperature())
 
-    def _by_temperature(self) -> Iterator[tuple[float, int, int]]:
-        """Temperature, complete replicas, and all of them."""
-        return zip(
+    def _by_temperature(self) -> list[Kept]:
+        """Replicas at each temperature, and the complete ones of them."""
+        columns = (
             self.temperatures_K,
             self.complete_by_temperature,
             self.replicas_by_temperature,
-            strict=False,
         )
+        return [Kept(*row) for row in zip(*columns, strict=False)]
 
     def described(self) -> str:
         """The round in one line."""
@@ -159,12 +167,14 @@ class Learning(Result, ActsAsModel):
     """Folder of the model in the run folder."""
     labels: int = figure("labelled frames")
     """Frames with labels, all of which the final model is trained on."""
+    known_labels: int = figure("labels known before", default=0)
+    """Frames of `dataset` among them, which do not count towards the budget."""
     quarantined: int = figure("frames in quarantine")
     """Geometries that the reference gave no label for; they count towards the budget."""
     round_count: int = figure("rounds", key="rounds")
     """Number of rounds of exploration."""
     targets_reached: bool = figure("targets reached")
-    """Whether both errors stayed below their targets; otherwise the budget was spent."""
+    """Whether all targets were held; otherwise the budget was spent."""
     force_rmse_kcal_mol_A: float | None = figure("force RMSE", "kcal/mol/A", default=None)
     """Of the model of the last round on random new frames of its own dynamics, in
     kcal/mol/angstrom; None without rounds."""
@@ -173,14 +183,25 @@ class Learning(Result, ActsAsModel):
     error_over_deviation: float | None = figure("force error over deviation", default=None)
     """Factor from a deviation of the committee to the force error that it lets expect: the median
     of their ratios over the frames of the latest rounds."""
+    stops_per_ns: float | None = figure("replicas that ended early", "1/ns", default=None)
+    """In the last round, of those that were not driven."""
+    barrier_error_kcal_mol: float | None = figure(
+        "error of tops of bands", "kcal/mol", default=None
+    )
+    """Largest one of the last round, before these labels were trained on; None where there is
+    none."""
     complete_share: float | None = figure("share of complete replicas", default=None)
     """Replicas of the last exploration that reached its end, as a share of all."""
     trusted_up_to_K: float | None = figure("trusted up to", "K", default=None)
-    """Highest temperature at which, as below it, all replicas of the last exploration reached its
-    end, in kelvin; None where the targets were not reached, or where some ended at each."""
+    """Highest temperature at which, as below it, all replicas of the last exploration and of the
+    crash test reached the end, in kelvin; None where the targets were not reached, or where some
+    ended at each."""
     verdict: str | None = figure("verdict", default=None)
-    """What the model may be used for and what not, as far as its rounds, and the reference at its
-    minima and barriers, show."""
+    """What the model may be used for and what not, as far as its rounds, its crash test, and the
+    reference at its minima and barriers show."""
+    crash: CrashTested | None = part(CrashTested)
+    """Dynamics of the final model from its minima; None without a crash test, or where the model
+    has no minimum."""
     points: PointsChecked | None = part(PointsChecked)
     """Minima and barriers of the final model, compared with the reference; None without checks."""
 
@@ -201,6 +222,12 @@ class Learning(Result, ActsAsModel):
     def frames(self) -> tuple[JudgedFrame, ...]:
         """Predicted and true force errors of the new frames of each round."""
         return tuple(JudgedFrame.from_dict(row) for row in self.store.get(CALIBRATION) or ())
+
+    @property
+    def crash_rows(self) -> tuple[CrashedAt, ...]:
+        """The crash test by temperature."""
+        found = self.store.get(f"{CrashedAt.stage}.json")
+        return tuple(CrashedAt.from_dict(row) for row in found or ())
 
     @property
     def minima(self) -> tuple[LearnedMinimum, ...]:
@@ -290,7 +317,8 @@ class Learning(Result, ActsAsModel):
     def summary(self) -> str:
         """The learning in one line."""
         why = "targets reached" if self.targets_reached else "the budget is spent"
-        line = f"{self.labels} labels in {counted(self.round_count, 'round')}, {why}"
+        known = f" ({self.known_labels} known before)" if self.known_labels else ""
+        line = f"{self.labels} labels{known} in {counted(self.round_count, 'round')}, {why}"
         if self.force_rmse_kcal_mol_A is not None:
             line += (
                 f": force RMSE {self.force_rmse_kcal_mol_A:.3f} kcal/mol/A, energy RMSE "
@@ -302,25 +330,53 @@ class Learning(Result, ActsAsModel):
 TrainedPotential.register(Learning)
 
 
-def verdict_of(last: LearnRound | None, time_ps: float, *, reached: bool) -> str:
-    """What a model may be used for, as far as its last round shows.
+def verdict_of(
+    last: LearnRound | None,
+    time_ps: float,
+    *,
+    reached: bool,
+    crash: Sequence[CrashedAt] | None = None,
+    targets: Targets | None = None,
+) -> str:
+    """What a model may be used for, as far as its last round and its crash test show.
 
     Args:
         last: the last round; None without any.
         time_ps: length of the exploration.
-        reached: whether the errors stayed below their targets.
+        reached: whether the rounds have held their targets.
+        crash: the crash test by temperature; None where none was made.
+        targets: that were asked for.
     """
+    tested = "" if crash is None else f"; {crash_verdict(crash)}"
     if last is None:
-        return "NOT JUDGED: the labels did not suffice for a round"
-    early = f"{', '.join(last.ended_early)} ended early" if last.ended_early else ""
+        return f"NOT JUDGED: the labels did not suffice for a round{tested}"
+    further = "" if targets is None else targets.verdict(last)
+    tested = f"; {further}{tested}" if further else tested
+    reasons = []
+    if last.ended_early:
+        reasons.append(f"of its replicas {', '.join(last.ended_early)} ended early")
     if not reached:
         why = "its errors on new geometries have not stayed below the targets for long enough"
-        return f"DO NOT TRUST IT YET: {why}{early and f'; of its replicas {early}'}"
-    kelvin = last.holds_up_to_K
+        if targets is not None and targets.goes_further:
+            why = "its rounds have not held all targets for long enough"
+        return f"DO NOT TRUST IT YET: {'; '.join((why, *reasons))}{tested}"
+    kelvin = trusted_up_to_K(last, crash)
+    if any(row.failures for row in crash or ()):
+        reasons.append("replicas of the crash test failed")
     if kelvin is None:
-        return f"DO NOT TRUST IT in dynamics: of its replicas {early}"
-    beyond = f", not beyond (of its replicas {early})" if early else ""
-    return f"trust it for dynamics of some {time_ps:g} ps up to {kelvin:g} K{beyond}"
+        why = "; ".join(reasons) or "it has no minimum to start from"
+        return f"DO NOT TRUST IT in dynamics: {why}{tested}"
+    beyond = f", not beyond ({'; '.join(reasons)})" if reasons else ""
+    return f"trust it for dynamics of some {time_ps:g} ps up to {kelvin:g} K{beyond}{tested}"
+
+
+def trusted_up_to_K(last: LearnRound, crash: Sequence[CrashedAt] | None) -> float | None:
+    """Highest temperature that the last round and the crash test, where there is one, carry."""
+    limits = [last.holds_up_to_K]
+    if crash is not None:
+        limits.append(lasted_up_to_K(row.kept for row in crash))
+    known = [limit for limit in limits if limit is not None]
+    return min(known) if len(known) == len(limits) else None
 
 
 def curve(rounds: Sequence[LearnRound]) -> Drawing | None:
@@ -355,7 +411,7 @@ def dihedral_drawing(found: DihedralMap, labelled: Dataset) -> Drawing:
     purpose = labelled.tags[PURPOSE]
     groups = {
         one: found.labelled[purpose == one]
-        for one in (RANDOM, UNSURE, BAND, CHECK, FIRST)
+        for one in (RANDOM, UNSURE, BAND, CHECK, FIRST, KNOWN)
         if (purpose == one).any()
     }
     labels = [f"{one.label} / {one.unit}" for one in found.drawn]

@@ -27,6 +27,26 @@ def labels_by(given: PotentialLike, potential: Potential) -> Provenance:
     return Provenance(level=level, model_sha256=digest)
 
 
+def check_same_level(data: Dataset, source: str, option: str, reference: PotentialLike) -> None:
+    """Refuse labels of another level of theory than that of a reference, if their level is known.
+
+    Args:
+        data: with the labels.
+        source: where they come from, for the error.
+        option: name of the option with the reference.
+        reference: its address, or an object.
+
+    Raises:
+        InputError: the levels differ, apart from options of the address.
+    """
+    level, wanted = data.provenance.level, name_of(reference).partition("?")[0]
+    if level != "unknown" and level.partition("?")[0] != wanted:
+        raise InputError(
+            f"{source}: labelled by {level}, not by {option} = {wanted}; labels of two levels "
+            "cannot be trained on together"
+        )
+
+
 def warn_of_model_labels(data: Dataset, store: Store, so: str) -> None:
     """Warn of labels that were made by a trained model, and not by a reference.
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
 import flexcalc as fx
-from flexcalc.config import Learn
+from flexcalc.config import Learn, load
 from flexcalc.dataset import Dataset
 from flexcalc.errors import FlexcalcError, InputError
 from flexcalc.files import write as files_write
@@ -28,7 +28,7 @@ from flexcalc.store import FolderStore, Store
 from flexcalc.tasks.learn import bands, exploration, loop
 from flexcalc.tasks.learn.bands import distinct_minima, explore_bands
 from flexcalc.tasks.learn.exploration import DEVIATION, first_geometries
-from flexcalc.tasks.learn.job import LearnJob, bends_within
+from flexcalc.tasks.learn.job import LearnJob, bends_within, prepared
 from flexcalc.training.tuning import Sets
 from flexcalc.units import KB, KCAL_MOL
 from tests.systems import GEOMETRY, INPUTS, WATER
@@ -145,6 +145,8 @@ def test_a_calculator_object_labels_and_is_not_changed():
         ("stationary.relax_rows", 1),
         ("job.label", 4),
         ("checks.points_checked", 1),
+        ("crash.relax_rows", 1),
+        ("crash.run_replicas", 1),
     ],
 )
 def test_a_learning_that_was_interrupted_ends_as_the_undisturbed_one(
@@ -170,7 +172,7 @@ def test_a_learning_that_was_interrupted_ends_as_the_undisturbed_one(
     found = fx.learn(water(), **SHORT, output=tmp_path / "run")
     folder, undisturbed = whole
     files = ("labels.xyz", "rounds.json", "calibration.json")
-    for one in (*files, "stationary.xyz", "minima.json", "barriers.json"):
+    for one in (*files, "stationary.xyz", "minima.json", "barriers.json", "crash.json"):
         assert (tmp_path / "run" / one).read_bytes() == (folder / one).read_bytes()
     assert found.model.sha256() == undisturbed.model.sha256()
 
@@ -294,6 +296,9 @@ def test_minima_are_found_once_each_and_bands_lead_over_the_tops_between_them(et
     heights = model(images.positions).energies.reshape(3, -1) - lowest
     assert (heights.max(axis=1) > 0.03).all()  # eV; 1 kcal/mol is 0.043
     assert heights.max() < 0.2
+    tops = images.tags[bands.TOP].reshape(3, -1)
+    assert tops.sum(axis=1).tolist() == [1, 1, 1]
+    assert (tops.argmax(axis=1) == heights.argmax(axis=1)).all()
     again = explore_bands(job, None, ethanol, store, np.random.default_rng(1))
     np.testing.assert_array_equal(again.positions, images.positions)
 
@@ -474,7 +479,7 @@ def test_replicas_end_where_the_scaled_deviation_exceeds_five_times_the_target(
     # Rounds before the latest three do not count, nor does a single outlier.
     going.frames = [] if error is None else [judged_frame(n, 1.0, error) for n in (2, 3, 4)]
     going.frames += [] if error is None else [judged_frame(1, 1.0, 50.0)] * 9
-    monkeypatch.setattr(loop, "explore", lambda job, model, known, bound, store, rng: bound)
+    monkeypatch.setattr(loop, "explore", lambda *given: given[3])
     bound = going._explored(5, None, SimpleNamespace(data=None, sets=Sets(None, None)), Store())
     per_component = bound / np.sqrt(3) / KCAL_MOL
     assert scale * per_component == pytest.approx(5 * 0.7)
@@ -486,7 +491,9 @@ def test_random_frames_have_figures_of_their_own_where_they_are_enough():
     random = [judged_frame(1, one / 2, other) for one, other in errors.T]
     chosen = [judged_frame(1, 1.0, 9.0, "unsure")] * 30
     going = loop._Loop(
-        SimpleNamespace(options=Learn(reference="", starts=("",)), level="", baseline=None),
+        SimpleNamespace(
+            options=Learn(reference="", starts=("",)), level="", baseline=None, known=None
+        ),
         Store(),
     )
     going.rows, going.frames = [judged((8, 8, 8))], [*random, *chosen]
@@ -626,3 +633,14 @@ def test_nitrogens_of_a_double_bond_that_is_named_are_bent_too():
     for bond in torsions(ethanol.numbers, ethanol.positions):
         turning = [Coordinate("dihedral", bond.atoms)]
         assert not bends_within(turning, ethanol.numbers, ethanol.positions)
+
+
+@pytest.mark.parametrize(
+    ("coordinate", "bends"), [("[]", []), ('["dihedral 0 1 2 3"]', ["angle 0 1 2", "angle 1 2 3"])]
+)
+def test_a_smiles_alone_has_a_geometry_to_find_bends_in(coordinate, bends, tmp_path):
+    run = tmp_path / "run.toml"
+    run.write_text(
+        f'starts = ["smiles:C/N=N/C"]\nreference = "xtb:GFN2-xTB"\ncoordinate = {coordinate}\n'
+    )
+    assert [one.label for one in prepared(load(Learn, run)).bends] == bends

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from flexcalc.analysis.dihedrals import CELL_DEGREES
 from flexcalc.display import html
-from flexcalc.display.numbers import NONE, counted, number
+from flexcalc.display.numbers import NONE, counted, fixed, number
 from flexcalc.reports import facts, rows
 from flexcalc.reports.exports import columns_of
 from flexcalc.reports.folder import RunFolder
@@ -16,6 +16,7 @@ from flexcalc.results.calibration import (
     JudgedFrame,
     calibration_drawing,
 )
+from flexcalc.results.crash import CONFIDENCE, CrashedAt
 from flexcalc.results.learning import (
     EXPLORED,
     LABELS,
@@ -36,11 +37,13 @@ COLUMNS = {
     "energy_rmse_kcal_mol": "energy RMSE",
     "unsure_force_rmse_kcal_mol_A": "force RMSE where unsure",
     "error_over_deviation": "error over deviation",
-    "rank_correlation": "rank correlation",
+    "rank_correlation": "rank corr.",
     "confident_half_large_errors": "large, confident half",
     "complete_replicas": "complete",
     "unsure_replicas": "unsure",
     "failed_replicas": "failed",
+    "stops_per_ns": "early per ns",
+    "barrier_error_kcal_mol": "barrier error",
 }
 """Keys of the rounds and the heads of their columns."""
 RELIABILITY = {
@@ -69,7 +72,7 @@ def body(folder: RunFolder) -> str:
     drawing = curve(rounds)
     if drawing is None:
         parts.append(html.paragraph("No round is complete yet."))
-        return "".join(parts) + stationary.body(folder)
+        return "".join(parts) + stationary.body(folder) + _crash(folder)
     svg = drawing.svg("learn-curve", "Errors on random new frames against labels")
     caption = (
         "Errors of the model of each round on random frames of its own exploration, which it had "
@@ -81,14 +84,20 @@ def body(folder: RunFolder) -> str:
         "Errors in kcal/mol and kcal/mol/Å. Error over deviation is the median over the frames of "
         "the round, and the rank correlation that of predicted and true force error. The confident "
         "half are the frames of the round with the lowest predicted errors; of these, the share "
-        "whose true error exceeds twice the force target. The last three columns count replicas."
+        "whose true error exceeds twice the force target. Complete, unsure and failed count "
+        "replicas; of those that are not driven, the next column has how many ended early per "
+        "nanosecond. The barrier error is the largest one of the tops of bands that were "
+        "labelled in the round."
     )
-    parts.append(html.heading("By round") + html.table(tuple(COLUMNS.values()), cells, caption))
+    parts.append(
+        html.heading("By round") + html.table(tuple(COLUMNS.values()), cells, caption, dense=True)
+    )
     drawn = html.figures(_calibration(folder, result), _dihedrals(folder, rounds))
     if drawn:
         parts.append(html.heading("Predicted errors and explored dihedrals") + drawn)
     parts.append(_reliability(result))
     parts.append(stationary.body(folder))
+    parts.append(_crash(folder))
     return "".join(parts)
 
 
@@ -130,6 +139,41 @@ def _reliability(result: Learning) -> str:
         "error exceeds twice the force target."
     )
     return html.table(("frames", *RELIABILITY.values()), cells, caption) if cells else ""
+
+
+def _crash(folder: RunFolder) -> str:
+    """How many replicas of the crash test stayed intact; nothing where there was none."""
+    found = rows.read(folder, CrashedAt)
+    if not found:
+        return ""
+    written = [row.to_dict() | {"failures": row.described()} for row in found]
+    folder.tables["crash"] = columns_of(written)
+    intro = (
+        "Dynamics of the final model from its minima. A replica fails where a bond breaks or "
+        "forms, where atoms come too close, or where the model gives no finite number. That it "
+        "stays intact does not show that its forces are right: that is what the errors on random "
+        "new frames are for."
+    )
+    cells = [
+        (
+            fixed(row.temperature_K, 0),
+            str(row.replicas),
+            str(row.intact_replicas),
+            number(row.time_ns),
+            number(row.most_failures_per_ns),
+            row.described() or NONE,
+        )
+        for row in found
+    ]
+    caption = (
+        "Temperatures in kelvin, times of all replicas together in nanoseconds. The last but one "
+        f"column is the largest rate that these figures leave possible, with {100 * CONFIDENCE:.0f}"
+        " % confidence: 3 divided by the time where no replica failed. The last geometry before "
+        "each failure is in crash/failed.xyz."
+    )
+    head = ("temperature", "replicas", "intact", "time", "failures per ns at most", "failures")
+    table = html.table(head, cells, caption)
+    return html.heading("Crash test") + html.paragraph(intro) + table
 
 
 def _dihedrals(folder: RunFolder, rounds: Sequence[LearnRound]) -> str:

@@ -10,7 +10,12 @@ from numpy.random import Generator
 
 from flexcalc.dataset import Dataset
 from flexcalc.errors import InputError, LabelError, NonFiniteError
-from flexcalc.geometry.matching import SAME_MINIMUM_A, largest_move, match_atoms
+from flexcalc.geometry.matching import (
+    SAME_MINIMUM_A,
+    is_isomorphic,
+    largest_move,
+    match_atoms,
+)
 from flexcalc.methods.exploration import deviation_of
 from flexcalc.methods.guard import DistanceGuard
 from flexcalc.methods.iterate import iterate
@@ -22,6 +27,8 @@ from flexcalc.tasks.learn.exploration import DEVIATION, MIN_CONTACT
 from flexcalc.tasks.learn.job import LearnJob
 
 BANDS = "bands.xyz"
+TOP = "top"
+"""Tag of the images: whether one is the highest of its band, the ends included."""
 CANDIDATES = 16
 """Labelled geometries that are relaxed on the model to find its minima."""
 PAIRS = 6
@@ -39,7 +46,7 @@ FAILURES = (InputError, LabelError, NonFiniteError)
 def explore_bands(
     job: LearnJob, model: Potential, known: Dataset, store: Store, rng: Generator
 ) -> Dataset:
-    """Inner images of bands between minima of a model, with the tag deviation_rms_eV_A.
+    """Inner images of bands between minima of a model, with the tags deviation_rms_eV_A and `top`.
 
     Minima are relaxed from labelled frames; bands join some pairs of them, drawn at random. Images
     in which atoms meet, or that are too high, are left out.
@@ -60,20 +67,23 @@ def explore_bands(
     with store.bar("bands") as progress:
         minima = distinct_minima(job.numbers, model, known.positions[frames])
         pairs = _pairs(len(minima), rng)
-        images = [np.zeros((0, *known.positions.shape[1:]))]
+        images, tops = [np.zeros((0, *known.positions.shape[1:]))], [np.zeros(0, bool)]
         for done, (one, other) in enumerate(pairs):
             progress(done, len(pairs), f"{len(minima)} minima")
             state = search_band(method, model, minima[one], minima[other], STEPS)
             if state is not None:
                 images.append(state.images[1:-1])
-    positions = np.concatenate(images)
-    kept = positions[whole(job.numbers, positions)]
+                energies = state.evaluation.energies
+                tops.append(np.arange(1, len(energies) - 1) == energies.argmax())
+    positions, top = np.concatenate(images), np.concatenate(tops)
+    intact = whole(job.numbers, positions)
+    kept, top = positions[intact], top[intact]
     deviation = np.zeros(0)
     if len(kept):
         found = model(kept)
         low = found.energies <= known.labels()[0].min() + job.ceiling_eV(0.0)
-        kept, deviation = kept[low], deviation_of(found)[low]
-    data = Dataset(job.numbers, kept, tags={DEVIATION: deviation})
+        kept, top, deviation = kept[low], top[low], deviation_of(found)[low]
+    data = Dataset(job.numbers, kept, tags={DEVIATION: deviation, TOP: top})
     if len(data):
         store.put(BANDS, data)
     return data
@@ -123,6 +133,13 @@ def is_same(
 def separation(numbers: np.ndarray, place: np.ndarray, other: np.ndarray) -> float:
     """Largest move of an atom, in angstrom, between geometries (atoms, 3) that are matched."""
     return largest_move(place[match_atoms(numbers, place, other)], other)
+
+
+def have_bonds_of(numbers: np.ndarray, positions: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Whether geometries (frames, atoms, 3) have the bonds of one of the starts
+    (starts, atoms, 3); (frames,)."""
+    intact = [any(is_isomorphic(numbers, place, start) for start in starts) for place in positions]
+    return np.array(intact, dtype=bool)
 
 
 def surviving(

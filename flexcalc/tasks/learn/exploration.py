@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.random import Generator
@@ -11,14 +12,14 @@ from numpy.random import Generator
 from flexcalc.dataset import Dataset
 from flexcalc.geometry import Coordinate
 from flexcalc.geometry.torsions import Torsion
-from flexcalc.methods.crash import KINDS, CrashState, CrashTest, Replicas
+from flexcalc.methods.crash import KINDS, CrashState, CrashTest, Replicas, run_replicas
 from flexcalc.methods.exploration import UNSURE, Drive, Exploration, deviation_of
 from flexcalc.methods.guard import DistanceGuard
-from flexcalc.methods.iterate import Checkpoint, Recorder, Setup, run
+from flexcalc.methods.iterate import Checkpoint, Recorder, Setup
 from flexcalc.methods.sampling import Place, Thermal, sample_dynamics
 from flexcalc.methods.umbrella import SPACINGS, Line
-from flexcalc.potential import Potential
-from flexcalc.progress import Progress
+from flexcalc.potential import Potential, in_batches
+from flexcalc.progress import Progress, silent
 from flexcalc.results.learning import EXPLORED
 from flexcalc.store import Store
 from flexcalc.tasks.learn.job import LearnJob
@@ -60,16 +61,15 @@ def first_geometries(job: LearnJob, starts: Dataset, store: Store) -> Dataset:
     """The starts, geometries with turned bonds, and hot dynamics from both on the sampler.
 
     If the user names coordinates, replicas are driven along them on the sampler too, and candidates
-    are drawn evenly along them. The chosen ones are different from each other (see `choose_batch`).
+    are drawn evenly along them. The chosen ones are different from each other, and from labels that
+    are known already (see `choose_batch`).
     """
     options, rng = job.options, np.random.default_rng([job.options.seed, 0])
     bonds = list(job.rotors(starts))
-    turned = [
-        turn(job.numbers, starts.positions, bonds, rng) for _ in range(options.first_count // 4)
-    ]
+    turned = [turn(job.numbers, starts.positions, bonds, rng) for _ in range(job.first_count // 4)]
     origins = Dataset(job.numbers, np.concatenate([starts.positions, *[t[None] for t in turned]]))
     how = Thermal(
-        frames=PER_POINT * options.first_count, temperature_K=HOT_K, timestep_fs=options.timestep_fs
+        frames=PER_POINT * job.first_count, temperature_K=HOT_K, timestep_fs=options.timestep_fs
     )
     with store.bar("first geometries") as progress:
         sampled = sample_dynamics(
@@ -78,10 +78,11 @@ def first_geometries(job: LearnJob, starts: Dataset, store: Store) -> Dataset:
     driven = _driven_on_sampler(job, starts.positions, store)
     pool = np.concatenate([starts.positions, sampled.positions, driven])
     if job.along:
-        count = len(starts) + CANDIDATES * options.first_count
+        count = len(starts) + CANDIDATES * job.first_count
         pool = pool[evenly(job.along, pool, rng)[:count]]
     alike = np.ones(len(pool))
-    chosen = choose_batch(features(pool), alike, features(pool[:0]), options.first_count)
+    known = pool[:0] if job.known is None else job.known.positions
+    chosen = choose_batch(features(pool), alike, features(known), job.first_count)
     return Dataset(job.numbers, pool[chosen])
 
 
@@ -110,7 +111,7 @@ def _driven_on_sampler(job: LearnJob, starts: np.ndarray, store: Store) -> np.nd
     setup, recorder = Setup(job.sampler, places), _recorder(method, store, DRIVEN_FRAMES, render)
     checkpoint = Checkpoint(store, "driven.checkpoint", rng, [recorder])
     with store.bar("first geometries, driven") as progress:
-        _run(method, setup, checkpoint, progress)
+        run_replicas(method, setup, checkpoint, progress)
     found: np.ndarray = store.get(DRIVEN_FRAMES).positions
     return found
 
@@ -143,16 +144,30 @@ class Explored:
         ends: (replicas,) of text, why a replica ended early; empty for a complete one.
         temperatures_K: (replicas,).
         driven: (replicas,) whether they were driven along coordinates.
+        times_ps: (replicas,) of their dynamics.
     """
 
     frames: Dataset
     ends: tuple[str, ...]
     temperatures_K: np.ndarray
     driven: np.ndarray
+    times_ps: np.ndarray
+
+    def doubted_by(self, model: Potential) -> Explored:
+        """The same frames with the deviations of another committee."""
+        found = in_batches(model, self.frames.positions, silent)
+        tags = {**self.frames.tags, DEVIATION: deviation_of(found)}
+        return replace(self, frames=replace(self.frames, tags=tags))
 
 
 def explore(
-    job: LearnJob, model: Potential, known: Dataset, bound_eV_A: float, store: Store, rng: Generator
+    job: LearnJob,
+    model: Potential,
+    known: Dataset,
+    bound_eV_A: float,
+    store: Store,
+    rng: Generator,
+    progress: Progress | None = None,
 ) -> Explored:
     """Run replicas on the model: from known geometries, from such with turned bonds, and driven.
 
@@ -163,6 +178,7 @@ def explore(
         bound_eV_A: deviation beyond which a replica ends.
         store: keeps the frames and the checkpoint.
         rng: draws the starts.
+        progress: is called often; by default there is a progress bar.
     """
     options = job.options
     test = CrashTest(
@@ -196,12 +212,13 @@ def explore(
     )
     setup, recorder = Setup(model, starts), _recorder(method, store, EXPLORED, _frames_of(method))
     checkpoint = Checkpoint(store, "explore.checkpoint", rng, [recorder])
-    with store.bar("explore") as progress:
-        state = _run(method, setup, checkpoint, progress)
+    with store.bar("explore") if progress is None else nullcontext(progress) as told:
+        state = run_replicas(method, setup, checkpoint, told)
     ends = tuple(_end(int(kind)) for kind in state.kind)
     driven = np.zeros(len(who), bool) if drive is None else np.isfinite(drive.targets).any(axis=1)
     frames = store.get(EXPLORED)
-    return Explored(frames[_of_interest(job, frames, known)], ends, kelvin, driven)
+    times_ps = state.steps_taken * options.timestep_fs / 1000
+    return Explored(frames[_of_interest(job, frames, known)], ends, kelvin, driven, times_ps)
 
 
 def _of_interest(job: LearnJob, frames: Dataset, known: Dataset) -> np.ndarray:
@@ -331,20 +348,6 @@ def _recorder(
     return Recorder(store.frames(name), max(1, method.steps // FRAMES_PER_REPLICA), render)
 
 
-def _run(
-    method: Exploration, setup: Setup, checkpoint: Checkpoint, progress: Progress
-) -> CrashState:
-    """Run all replicas to their ends."""
-    return run(
-        method,
-        setup,
-        CrashState,
-        steps=method.steps,
-        checkpoint=checkpoint,
-        observers=[_watcher(method, progress)],
-    )
-
-
 def _frames_of(method: Exploration) -> Callable[[CrashState], Dataset]:
     numbers, replicas = method.numbers, method.replicas
 
@@ -359,16 +362,6 @@ def _frames_of(method: Exploration) -> Callable[[CrashState], Dataset]:
         return Dataset(numbers, state.moving.positions, tags=tags)
 
     return render
-
-
-def _watcher(method: Exploration, progress: Progress) -> Callable[[CrashState], None]:
-    total = len(method.replicas.positions)
-
-    def tell(state: CrashState) -> None:
-        if state.step % 10 == 0:
-            progress(state.step, method.steps, f"{len(state.alive)} of {total} replicas")
-
-    return tell
 
 
 def _end(kind: int) -> str:

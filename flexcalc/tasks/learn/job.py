@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from flexcalc import files
 from flexcalc.config import Label, Learn
 from flexcalc.dataset import Dataset
 from flexcalc.errors import InputError
@@ -18,13 +19,15 @@ from flexcalc.labelling.pool import sendable
 from flexcalc.methods.sampling import AsIs
 from flexcalc.models.delta import check_baseline
 from flexcalc.models.family import check_family
-from flexcalc.potential import Potential
+from flexcalc.potential import Potential, check_molecule
 from flexcalc.registry import name_of, open_potential
+from flexcalc.results.calibration import KNOWN, PURPOSE, RANDOM
 from flexcalc.store import Store
 from flexcalc.tasks.baseline import Baseline, open_baseline
 from flexcalc.tasks.label import cheap_surface, default_sampler, label
-from flexcalc.tasks.molecule import common_masses, following
+from flexcalc.tasks.molecule import common_masses, electrons_of, following, source_of
 from flexcalc.tasks.motion import biased_coordinates
+from flexcalc.tasks.provenance import check_same_level
 from flexcalc.tasks.starts import Start, frames_of, read_starts, start_geometries
 from flexcalc.units import KB, KCAL_MOL
 
@@ -46,6 +49,7 @@ class LearnJob:
         coordinates: that the user wants replicas driven along.
         bends: angles at atoms with two bonds within dihedrals that do not turn by themselves. A
             nitrogen of a double bond passes to its other side where it is straight.
+        known: frames with labels that there are already, with the tags `purpose` and `round`.
     """
 
     options: Learn
@@ -56,6 +60,12 @@ class LearnJob:
     baseline: Baseline | None
     coordinates: list[Coordinate]
     bends: list[Coordinate]
+    known: Dataset | None = None
+
+    @property
+    def first_count(self) -> int:
+        """Reference calculations before the first model."""
+        return _first_count(self.options, self.known)
 
     @property
     def numbers(self) -> np.ndarray:
@@ -142,12 +152,14 @@ def prepared(options: Learn) -> LearnJob:
         raise InputError(f"family: expected one, found {len(options.family)}")
     if not options.temperatures_K:
         raise InputError("temperatures_K: expected at least one temperature, found none")
-    if options.first is None and options.first_count > options.budget_of_rounds:
+    known = None if options.dataset is None else files.read(options.dataset)
+    first_count = _first_count(options, known)
+    if options.first is None and first_count > options.budget_of_rounds:
         raise InputError(
-            f"budget: expected at least {options.first_count + options.check_count}, two labels "
+            f"budget: expected at least {first_count + options.check_count}, two labels "
             f"per model of the committee and those of the checks, found {options.budget}"
         )
-    if options.first_count > options.budget_of_rounds:
+    if first_count > options.budget_of_rounds:
         raise InputError(
             f"first: expected at most budget - checks = {options.budget} - {options.check_count} = "
             f"{options.budget_of_rounds}, found {options.first_count}"
@@ -166,6 +178,9 @@ def prepared(options: Learn) -> LearnJob:
     for start in starts:
         options = following(options, start.electrons)
     numbers = starts[0].numbers
+    if known is not None:
+        options = following(options, electrons_of(known))
+        known = _known(known, options, numbers)
     given = options.reference
     reference = given if isinstance(given, str) else sendable(given)
     check_family(options.family[0], numbers)
@@ -186,8 +201,46 @@ def prepared(options: Learn) -> LearnJob:
         sampler_name=name_of(chosen),
         baseline=baseline,
         coordinates=coordinates,
-        bends=bends_within(coordinates, numbers, frames_of(starts)[0].positions[0]),
+        bends=bends_within(coordinates, numbers, _geometry(starts[0])) if coordinates else [],
+        known=known,
     )
+
+
+def _first_count(options: Learn, known: Dataset | None) -> int:
+    """Reference calculations before the first model, which known labels make fewer."""
+    return max(0, options.first_count - (0 if known is None else len(known)))
+
+
+def _known(data: Dataset, options: Learn, numbers: np.ndarray) -> Dataset:
+    """Labels that there are already, with the tags `purpose` and `round`.
+
+    Frames that an earlier learning drew at random are validation again; of labels without such, a
+    share is drawn.
+
+    Raises:
+        InputError: they are of another molecule or level, or lack energies or forces.
+    """
+    where = source_of(options.dataset)
+    check_molecule(numbers, data.numbers, where)
+    check_same_level(data, where, "reference", options.reference)
+    energies, forces = data.labels()
+    purpose = data.tags.get(PURPOSE)
+    judged = np.zeros(len(data), bool) if purpose is None else purpose.astype(str) == RANDOM
+    if not judged.any():
+        rng = np.random.default_rng([options.seed, 0, 9])
+        judged = rng.permutation(len(data)) < round(options.random_share * len(data))
+    provenance = replace(data.provenance, level=name_of(options.reference))
+    tags = {PURPOSE: np.where(judged, RANDOM, KNOWN), "round": np.zeros(len(data), int)}
+    return Dataset(numbers, data.positions, energies, forces, tags, provenance)
+
+
+def _geometry(start: Start) -> np.ndarray:
+    """A geometry (atoms, 3) of a start, whose bonds are those of its molecule."""
+    if start.frames is None:
+        from flexcalc.methods.conformers import embedded
+
+        return embedded(start.source.removeprefix(files.SMILES)).positions[0]
+    return start.frames.positions[0]
 
 
 def bends_within(

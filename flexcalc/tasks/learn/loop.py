@@ -12,7 +12,9 @@ from flexcalc.dataset import Dataset, concatenate
 from flexcalc.labelling import QUARANTINE
 from flexcalc.methods.exploration import deviation_of
 from flexcalc.models.family import Family, TrainedPotential
+from flexcalc.parallel.alongside import alongside
 from flexcalc.potential import Evaluation
+from flexcalc.progress import Progress
 from flexcalc.registry import load, make_family
 from flexcalc.results.calibration import (
     BAND,
@@ -28,6 +30,7 @@ from flexcalc.results.calibration import (
     random_frames,
     scale_of,
 )
+from flexcalc.results.crash import CrashedAt, CrashTested
 from flexcalc.results.learning import (
     LABELS,
     MODEL,
@@ -35,12 +38,15 @@ from flexcalc.results.learning import (
     Learning,
     LearnRound,
     round_name,
+    trusted_up_to_K,
     verdict_of,
 )
 from flexcalc.results.stationary import STATIONARY, PointsChecked
+from flexcalc.results.targets import Targets
 from flexcalc.store import UNFINISHED, Store
-from flexcalc.tasks.learn.bands import explore_bands
+from flexcalc.tasks.learn.bands import TOP, explore_bands
 from flexcalc.tasks.learn.checks import CHECKS, check_points
+from flexcalc.tasks.learn.crash import crash_test
 from flexcalc.tasks.learn.exploration import (
     CANDIDATES,
     DEVIATION,
@@ -51,7 +57,13 @@ from flexcalc.tasks.learn.exploration import (
     first_geometries,
 )
 from flexcalc.tasks.learn.job import LearnJob, prepared
-from flexcalc.tasks.learn.judgement import judged_frames
+from flexcalc.tasks.learn.judgement import (
+    barrier_error,
+    by_temperature,
+    force_rmse,
+    judged_frames,
+    rms,
+)
 from flexcalc.tasks.learn.model import SEARCHED, fit_model
 from flexcalc.training.acquisition import choose_batch
 from flexcalc.training.tuning import Sets
@@ -76,7 +88,8 @@ def learn(options: Learn, store: Store) -> Learning:
     Each round has a part `round-N` of the store with its model, exploration and labels. All
     labels are in labels.xyz, the rounds in rounds.json, predicted and true errors in
     calibration.json. Minima and barriers of the last model but one are compared with the reference
-    (`checks`), the final model, in model.flex, is trained on these labels too.
+    (`checks`), the final model, in model.flex, is trained on these labels too. A crash test runs
+    dynamics of it, by temperature in crash.json.
 
     Raises:
         InputError: a start, the reference or the family cannot be used; nothing is written.
@@ -130,6 +143,8 @@ class _Loop:
         self.family: Family | None = None
         self.chosen_with = 0
         """Training points with which the hyperparameters of the family were chosen."""
+        self.ahead: Explored | None = None
+        """What the model of the last round has explored for the next one, with `overlap`."""
 
     def run(self) -> Learning:
         """Go through the rounds, and train the final model."""
@@ -150,8 +165,11 @@ class _Loop:
         self.store.put(LABELS, labelled.data)
         self.store.say(f"training the final model on {len(labelled.data)} frames")
         model = self._model(number + 1, self._last(labelled), self.store)
+        crash = None
+        if self.options.crash_ns:
+            crash = crash_test(self.job, model, starts, labelled.data, self.store)
         self.store.deliver(MODEL)
-        return self._result(labelled, model, points)
+        return self._result(labelled, model, points, crash)
 
     def _last(self, labelled: _Labelled) -> Sets:
         """What the last models are trained on: everything, if hyperparameters are chosen."""
@@ -168,6 +186,11 @@ class _Loop:
 
     def _first(self, starts: Dataset) -> _Labelled:
         """The labels before the first model; a share of them, drawn at random, is validation."""
+        known = self.job.known
+        if known is not None:
+            self.store.say(f"{len(known)} labels of {known.provenance.source}")
+            if not self.job.first_count:
+                return _Labelled(known, 0)
         part = self.store.within(round_name(0))
         chosen = part.get(CHOSEN)
         if chosen is None:
@@ -177,27 +200,31 @@ class _Loop:
             chosen = replace(chosen, tags={PURPOSE: np.where(judged, RANDOM, FIRST)})
             part.put(CHOSEN, chosen)
         data, failed = self._labels(0, chosen, part)
-        return _Labelled(data, len(data) + failed)
+        return _Labelled(data if known is None else concatenate(known, data), len(data) + failed)
 
     def _round(self, number: int, before: _Labelled) -> _Labelled:
         """A round: its labels are added to those before, and its row to the rows."""
         part = self.store.within(round_name(number))
         row, kept = part.get(ROW), part.get(CALIBRATION)
         model = self._model(number, before.sets, part)
-        explored = self._explored(number, model, before, part)
+        if self.ahead is None:
+            explored = self._explored(number, model, before, part)
+        else:
+            explored = self.ahead.doubted_by(model)
         chosen = part.get(CHOSEN)
         if chosen is None:
             rng = np.random.default_rng([self.options.seed, number, 5])
             bands = explore_bands(self.job, model, before.data, part, rng)
             chosen = self._chosen(number, explored, bands, before)
             part.put(CHOSEN, chosen)
-        data, failed = self._labels(number, chosen, part)
-        after = _Labelled(concatenate(before.data, data), before.spent + len(data) + failed)
+        data, failed = self._labels_and_ahead(number, model, before, chosen, part)
+        added = replace(data, tags={name: data.tags[name] for name in (PURPOSE, "round")})
+        after = _Labelled(concatenate(before.data, added), before.spent + len(data) + failed)
         if row is None or kept is None:
             evaluation = model(data.positions)
             frames = judged_frames(number, evaluation, data, scale_of(self.frames))
             part.put(CALIBRATION, [frame.to_dict() for frame in frames])
-            found = self._judged(number, evaluation, data, frames, explored, before, after)
+            found = self._judged(number, model, evaluation, data, frames, explored, before, after)
             part.put(ROW, found.to_dict())
             self.store.say(found.described())
         else:
@@ -234,17 +261,41 @@ class _Loop:
         part.remove(f"{UNFINISHED}/training")
         return found
 
+    def _labels_and_ahead(
+        self, number: int, model: TrainedPotential, before: _Labelled, chosen: Dataset, part: Store
+    ) -> tuple[Dataset, int]:
+        """The labels of a round, see `_labels`; with `overlap`, and if there may be a next round,
+        what is explored for it meanwhile is kept in `ahead`.
+
+        Both are the same however long they take, so that a resumed learning makes the same choices.
+        """
+        spent = before.spent + len(chosen)
+        if not self.options.overlap or spent >= self.options.budget_of_rounds:
+            self.ahead = None
+            return self._labels(number, chosen, part)
+        following = self.store.within(round_name(number + 1))
+        found, self.ahead = alongside(
+            lambda: self._labels(number, chosen, part),
+            lambda told: self._explored(number + 1, model, before, following, told),
+        )
+        return found
+
     def _explored(
-        self, number: int, model: TrainedPotential, labelled: _Labelled, part: Store
+        self,
+        number: int,
+        model: TrainedPotential,
+        labelled: _Labelled,
+        part: Store,
+        progress: Progress | None = None,
     ) -> Explored:
         bound = STOP_AT * np.sqrt(3) * self.options.force_target_kcal_mol_A * KCAL_MOL
         bound /= max(scale_of(self.frames), SMALLEST_SCALE)
         validation = labelled.sets.validation
         if validation is not None and len(validation):
-            typical = _rms(deviation_of(model(validation.positions)))
+            typical = rms(deviation_of(model(validation.positions)))
             bound = max(bound, STOP_AT_TYPICAL * typical)
         rng = np.random.default_rng([self.options.seed, number, 3])
-        return explore(self.job, model, labelled.data, bound, part, rng)
+        return explore(self.job, model, labelled.data, bound, part, rng, progress)
 
     def _chosen(
         self, number: int, explored: Explored, bands: Dataset, labelled: _Labelled
@@ -264,7 +315,8 @@ class _Loop:
             others = others[evenly(self.job.along, frames.positions[others], rng)]
         others = others[: CANDIDATES * (count - tests - on_bands)]
         positions, purpose = frames.positions[random], np.full(tests, RANDOM)
-        for some, many, why in ((bands, on_bands, BAND), (frames[others], count, UNSURE)):
+        top = np.zeros(tests, bool)
+        for some, many, why in (*self._of_bands(bands, on_bands), (frames[others], count, UNSURE)):
             known = features(np.concatenate([labelled.data.positions, positions]))
             doubts = some.tags[DEVIATION]
             best = choose_batch(
@@ -272,19 +324,32 @@ class _Loop:
             )
             positions = np.concatenate([positions, some.positions[best]])
             purpose = np.concatenate([purpose, np.full(len(best), why)])
-        return Dataset(frames.numbers, positions, tags={PURPOSE: purpose})
+            highest = some.tags[TOP][best] if TOP in some.tags else np.zeros(len(best), bool)
+            top = np.concatenate([top, highest])
+        return Dataset(frames.numbers, positions, tags={PURPOSE: purpose, TOP: top})
+
+    def _of_bands(self, bands: Dataset, count: int) -> list[tuple[Dataset, int, str]]:
+        """What so many geometries of the bands are chosen from: first the tops, if the error of
+        barriers is a target."""
+        if self.options.barrier_target_kcal_mol is None or TOP not in bands.tags:
+            return [(bands, count, BAND)]
+        top = bands.tags[TOP]
+        tops = min(count, int(top.sum()))
+        return [(bands[top], tops, BAND), (bands[~top], count - tops, BAND)]
 
     def _labels(self, number: int, chosen: Dataset, part: Store) -> tuple[Dataset, int]:
         """The labelled frames of a round, and the number of those that could not be labelled."""
         inner = part.within("label")
         data = self.job.labels(chosen, inner)
-        tags = {PURPOSE: data.tags[PURPOSE], "round": np.full(len(data), number)}
+        tags = {name: data.tags[name] for name in (PURPOSE, TOP) if name in data.tags}
+        tags["round"] = np.full(len(data), number)
         failed = inner.get(QUARANTINE)
         return replace(data, tags=tags), 0 if failed is None else len(failed)
 
     def _judged(
         self,
         number: int,
+        model: TrainedPotential,
         found: Evaluation,
         data: Dataset,
         frames: list[JudgedFrame],
@@ -303,9 +368,9 @@ class _Loop:
             training_points=len(sets.train),
             validation_points=0 if sets.validation is None else len(sets.validation),
             labels=after.spent,
-            force_rmse_kcal_mol_A=_force_rmse(squares[random]),
-            energy_rmse_kcal_mol=_rms((found.energies - energies)[random]) / KCAL_MOL,
-            unsure_force_rmse_kcal_mol_A=_force_rmse(squares[~random]) if any(~random) else None,
+            force_rmse_kcal_mol_A=force_rmse(squares[random]),
+            energy_rmse_kcal_mol=rms((found.energies - energies)[random]) / KCAL_MOL,
+            unsure_force_rmse_kcal_mol_A=force_rmse(squares[~random]) if any(~random) else None,
             error_over_deviation=scale_of(frames),
             scale=scale_of(self.frames),
             rank_correlation=calibration.rank_correlation,
@@ -313,31 +378,45 @@ class _Loop:
             complete_replicas=ends.count(""),
             unsure_replicas=ends.count(UNSURE),
             failed_replicas=len(ends) - ends.count("") - ends.count(UNSURE),
-            **_by_temperature(explored),
+            barrier_error_kcal_mol=barrier_error(model, found, data, before.data),
+            **by_temperature(explored),
         )
 
     def _calibration(self, frames: list[JudgedFrame]) -> Calibration:
         return Calibration.of(frames, self.options.force_target_kcal_mol_A)
 
     def _reached(self) -> bool:
-        """Whether the last rounds, with enough random frames in all, have reached both targets."""
+        """Whether the last rounds, with enough random frames in all, have reached all targets."""
         tested = 0
         for count, row in enumerate(reversed(self.rows), 1):
-            if (
-                row.force_rmse_kcal_mol_A > self.options.force_target_kcal_mol_A
-                or row.energy_rmse_kcal_mol > self.options.energy_target_kcal_mol
-            ):
+            if not self._targets.held(row):
                 return False
             tested += sum(frame.round == row.round for frame in random_frames(self.frames))
             if count >= self.options.patience and tested >= ENOUGH:
                 return True
         return False
 
+    @property
+    def _targets(self) -> Targets:
+        return Targets(
+            force_kcal_mol_A=self.options.force_target_kcal_mol_A,
+            energy_kcal_mol=self.options.energy_target_kcal_mol,
+            stops_per_ns=self.options.stops_per_ns_target,
+            barrier_kcal_mol=self.options.barrier_target_kcal_mol,
+        )
+
     def _result(
-        self, labelled: _Labelled, model: TrainedPotential, points: PointsChecked | None
+        self,
+        labelled: _Labelled,
+        model: TrainedPotential,
+        points: PointsChecked | None,
+        crash: list[CrashedAt] | None = None,
     ) -> Learning:
         last, reached = self.rows[-1] if self.rows else None, self._reached()
-        verdict = verdict_of(last, self.options.time_ps, reached=reached)
+        known = 0 if self.job.known is None else len(self.job.known)
+        verdict = verdict_of(
+            last, self.options.time_ps, reached=reached, crash=crash, targets=self._targets
+        )
         result = Learning(
             store=self.store,
             reference=self.job.level,
@@ -345,10 +424,12 @@ class _Loop:
             baseline=None if self.job.baseline is None else self.job.baseline.name,
             file=MODEL,
             labels=len(labelled.data),
-            quarantined=labelled.spent - len(labelled.data),
+            known_labels=known,
+            quarantined=labelled.spent - (len(labelled.data) - known),
             round_count=len(self.rows),
             targets_reached=reached,
             verdict=verdict if points is None else f"{verdict}; {points.verdict()}",
+            crash=CrashTested.of(crash) if crash else None,
             points=points,
             trained=model,
         )
@@ -360,34 +441,15 @@ class _Loop:
             force_rmse_kcal_mol_A=last.force_rmse_kcal_mol_A,
             energy_rmse_kcal_mol=last.energy_rmse_kcal_mol,
             error_over_deviation=scale_of(self.frames),
+            stops_per_ns=last.stops_per_ns,
+            barrier_error_kcal_mol=last.barrier_error_kcal_mol,
             calibration=self._calibration(self.frames),
             random_calibration=self._calibration(random) if len(random) >= ENOUGH else None,
             complete_share=last.complete_replicas / self.options.replicas,
-            trusted_up_to_K=last.holds_up_to_K if reached else None,
+            trusted_up_to_K=trusted_up_to_K(last, crash) if reached else None,
         )
-
-
-def _by_temperature(explored: Explored) -> dict[str, Any]:
-    """Replicas that are not driven at each temperature, and the complete ones of them."""
-    free = np.flatnonzero(~explored.driven)
-    kelvin, which = np.unique(explored.temperatures_K[free], return_inverse=True)
-    complete = [not explored.ends[replica] for replica in free]
-    return {
-        "temperatures_K": tuple(kelvin.tolist()),
-        "replicas_by_temperature": tuple(np.bincount(which).tolist()),
-        "complete_by_temperature": tuple(np.bincount(which, complete).astype(int).tolist()),
-    }
 
 
 def _bare(data: Dataset) -> Dataset:
     """Frames and labels without tags."""
     return Dataset(data.numbers, data.positions, *data.labels(), provenance=data.provenance)
-
-
-def _rms(values: np.ndarray) -> float:
-    return float(np.sqrt((values**2).mean()))
-
-
-def _force_rmse(squares: np.ndarray) -> float:
-    """RMSE of force components in kcal/mol/A from mean squared lengths (frames,) in eV/A."""
-    return float(np.sqrt(squares.mean() / 3)) / KCAL_MOL

@@ -11,7 +11,6 @@ from numpy.random import Generator
 
 from flexcalc.dataset import Dataset
 from flexcalc.geometry import align_consecutive
-from flexcalc.geometry.matching import is_isomorphic
 from flexcalc.methods.hessian import hessian, vibrations
 from flexcalc.methods.iterate import iterate
 from flexcalc.methods.path import NEB
@@ -20,6 +19,7 @@ from flexcalc.potential import Potential
 from flexcalc.store import Store
 from flexcalc.tasks.learn.bands import (
     distinct,
+    have_bonds_of,
     is_same,
     relax_rows,
     search_band,
@@ -270,14 +270,7 @@ class PointSearch:
         }
 
     def _intact(self, positions: np.ndarray) -> np.ndarray:
-        """Whether geometries (frames, atoms, 3) have the bonds of one of the starts; (frames,)."""
-        return np.array(
-            [
-                any(is_isomorphic(self.numbers, place, start) for start in self.starts)
-                for place in positions
-            ],
-            dtype=bool,
-        )
+        return have_bonds_of(self.numbers, positions, self.starts)
 
     def _which(self, place: np.ndarray, minima: np.ndarray) -> int:
         """Index of the minimum that a geometry or its mirror image is; -1 for none."""

@@ -39,6 +39,7 @@ from flexcalc.storage import JSON
 from flexcalc.store import Store
 from flexcalc.tasks.molecule import source_of
 from flexcalc.tasks.path.job import PathJob
+from flexcalc.tasks.provenance import check_same_level
 from flexcalc.tasks.retrain import Recipe, recipe
 from flexcalc.tasks.train import training_warnings
 from flexcalc.training.selection import choose
@@ -88,12 +89,7 @@ def plan_refinement(options: PathSearch, potential: Potential) -> Refinement:
     fit = recipe(potential, name_of(options.model))
     data, where = files.read(options.dataset), source_of(options.dataset)
     check_molecule(potential.numbers, data.numbers, where)
-    level, wanted = data.provenance.level, name_of(options.relabel).split("?")[0]
-    if level != "unknown" and level.split("?")[0] != wanted:
-        raise InputError(
-            f"{where}: labelled by {level}, not by relabel = {wanted}; labels of two "
-            "levels cannot be trained on together"
-        )
+    check_same_level(data, where, "relabel", options.relabel)
     data.labels()
     facts = potential.facts if isinstance(potential, TrainedPotential) else {}
     points = min(int(facts.get("training_points", len(data))), len(data))
