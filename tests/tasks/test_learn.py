@@ -27,7 +27,7 @@ from flexcalc.results.learning import Learning, LearnRound, verdict_of
 from flexcalc.store import FolderStore, Store
 from flexcalc.tasks.learn import bands, exploration, loop
 from flexcalc.tasks.learn.bands import distinct_minima, explore_bands
-from flexcalc.tasks.learn.exploration import DEVIATION, first_geometries
+from flexcalc.tasks.learn.exploration import DEVIATION, explore, first_geometries
 from flexcalc.tasks.learn.job import LearnJob, bends_within, prepared
 from flexcalc.training.tuning import Sets
 from flexcalc.units import KB, KCAL_MOL
@@ -366,6 +366,34 @@ def test_targets_of_a_coordinate_that_is_no_dihedral_go_a_little_beyond_what_is_
     assert low < values.min()
     assert values.max() < high
     assert high - low < np.ptp(values) + 0.4
+
+
+def test_targets_of_named_coordinates_are_spread_over_their_ranges(rng):
+    place = molecule("CH3CH2OH")
+    turn = Coordinate("dihedral", torsions(place.numbers, place.positions)[0].atoms)
+    known = np.repeat(place.positions[None], 3, axis=0)
+    known[1, 0] += 0.2
+    named = exploration.driven_lines([turn, Coordinate("distance", (0, 1))], known)
+    starts = np.repeat(place.positions[None], 20, axis=0)
+    drive = exploration.drive_of(named, (), known, starts, np.arange(2, 20), rng)
+    assert np.isnan(drive.targets[:2]).all()
+    assert (np.isfinite(drive.targets[2:]).sum(axis=1) == 1).all()
+    for line, targets in zip(named, drive.targets.T, strict=True):
+        low, high = line.centres
+        shares = np.sort((targets[np.isfinite(targets)] - low) / (high - low))
+        assert np.floor(9 * shares).tolist() == list(range(9))
+
+
+def test_geometries_at_which_replicas_end_unsure_are_candidates(ethanol, tmp_path):
+    """However early: there the model needs a label."""
+    job = job_of(ethanol.numbers, None)
+    job = replace(job, options=replace(job.options, replicas=6, time_ps=0.1))
+    model, rng = Doubtful(ethanol.numbers), np.random.default_rng(0)
+    found = explore(job, model, ethanol, 1e-9, FolderStore(tmp_path), rng)
+    assert found.ends == ("unsure",) * 6
+    last = found.frames.tags["replica"].tolist()
+    assert last == list(range(6))
+    assert (found.frames.tags["time_ps"] < 0.01).all()
 
 
 def test_a_dihedral_is_held_within_its_width_on_the_slope_of_a_barrier():

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.random import Generator
 
-from flexcalc.dataset import Dataset
+from flexcalc.dataset import Dataset, concatenate
 from flexcalc.geometry import Coordinate
 from flexcalc.geometry.torsions import Torsion
 from flexcalc.methods.crash import KINDS, CrashState, CrashTest, Replicas, run_replicas
@@ -45,7 +45,7 @@ CANDIDATES = 3
 Of all frames the choice would be of the hottest ones: with 160 points of glycine the force RMSE at
 500 K is then a seventh larger."""
 DRIVEN_FRAMES = "driven.xyz"
-DRIVEN_AT_FIRST, DRIVEN_PS = 12, 0.5
+DRIVEN_AT_FIRST, DRIVEN_PS = 18, 0.5
 """Replicas that are driven on the sampler, and for how long: it takes milliseconds a step."""
 FREE, TURNED, DRIVEN = range(3)
 """Kinds of replicas, a third each at every temperature."""
@@ -140,7 +140,8 @@ class Explored:
     """What the replicas of a round have visited.
 
     Args:
-        frames: (frames, atoms, 3) with the tags deviation_rms_eV_A, temperature_K and replica.
+        frames: (frames, atoms, 3) with the tags deviation_rms_eV_A, model_eV, temperature_K,
+            time_ps and replica; among them the last ones of replicas that ended unsure.
         ends: (replicas,) of text, why a replica ended early; empty for a complete one.
         temperatures_K: (replicas,).
         driven: (replicas,) whether they were driven along coordinates.
@@ -218,17 +219,42 @@ def explore(
     driven = np.zeros(len(who), bool) if drive is None else np.isfinite(drive.targets).any(axis=1)
     frames = store.get(EXPLORED)
     times_ps = state.steps_taken * options.timestep_fs / 1000
-    return Explored(frames[_of_interest(job, frames, known)], ends, kelvin, driven, times_ps)
+    early = frames.tags["time_ps"] < EARLY * options.time_ps
+    unsure = np.flatnonzero(state.kind == UNSURE)
+    if len(unsure):
+        last = _tagged(model, job.numbers, state.before[unsure], unsure, kelvin, times_ps[unsure])
+        frames = concatenate(frames, last)
+    early = np.concatenate([early, np.zeros(len(unsure), dtype=bool)])
+    return Explored(frames[_of_interest(job, frames, early, known)], ends, kelvin, driven, times_ps)
 
 
-def _of_interest(job: LearnJob, frames: Dataset, known: Dataset) -> np.ndarray:
+def _tagged(
+    model: Potential,
+    numbers: np.ndarray,
+    positions: np.ndarray,
+    who: np.ndarray,
+    kelvin: np.ndarray,
+    times_ps: np.ndarray,
+) -> Dataset:
+    """Geometries (frames, atoms, 3) of replicas (frames,) with the tags of explored frames."""
+    found = model(positions)
+    tags = {
+        "replica": who,
+        "temperature_K": kelvin[who],
+        "time_ps": times_ps,
+        DEVIATION: deviation_of(found),
+        ENERGY: found.energies,
+    }
+    return Dataset(numbers, positions, tags=tags)
+
+
+def _of_interest(job: LearnJob, frames: Dataset, early: np.ndarray, known: Dataset) -> np.ndarray:
     """Rows of explored frames that are worth a label: neither near their start nor too high.
 
     Where all are one of the two, the early ones will do, and after them the high ones.
     """
     tags = frames.tags
     high = tags[ENERGY] > known.labels()[0].min() + job.ceiling_eV(tags["temperature_K"])
-    early = tags["time_ps"] < EARLY * job.options.time_ps
     for usable in (~high & ~early, ~high):
         if usable.any():
             return np.flatnonzero(usable)
@@ -296,7 +322,8 @@ def drive_of(
     """Targets of driven replicas, each along one or two coordinates; their starts are changed.
 
     Args:
-        named: coordinates that the user names; each replica is driven along one of them.
+        named: coordinates that the user names; each replica is driven along one of them, to targets
+            that are spread over its range.
         turning: rotatable dihedrals; it is driven along one of them too, or two without the others.
         known: (frames, atoms, 3) of labelled frames; the one nearest to the targets is the start.
         starts: (replicas, atoms, 3), those of the driven rows are replaced.
@@ -306,12 +333,17 @@ def drive_of(
     lines = (*named, *turning)
     values = np.stack([line.coordinate.values(known) for line in lines], axis=1)
     targets = np.full((len(starts), len(lines)), np.nan)
+    of_line = np.array_split(rng.permutation(rows), len(named)) if named else []
+    for n, some in enumerate(of_line):
+        shares = (rng.permutation(len(some)) + rng.uniform(size=len(some))) / max(len(some), 1)
+        low, high = lines[n].centres
+        targets[some, n] = low + shares * (high - low)
     for row in rows:
-        first, others = rng.permutation(len(named)), rng.permutation(len(turning))
-        along = np.concatenate([first[:1], len(named) + others])[:2]
-        apart = np.zeros(len(known))
-        for n in along:
+        others = len(named) + rng.permutation(len(turning))
+        for n in others[: 1 if named else 2]:
             targets[row, n] = rng.uniform(*lines[n].centres)
+        apart = np.zeros(len(known))
+        for n in np.flatnonzero(np.isfinite(targets[row])):
             apart += lines[n].kappa * lines[n].gaps(values[:, n], targets[row, n]) ** 2
         starts[row] = known[apart.argmin()]
     begun = np.stack([line.coordinate.values(starts) for line in lines], axis=1)
