@@ -45,25 +45,35 @@ ENERGY: Final = "energy_rmse_kcal_mol"
 
 
 @dataclass(frozen=True, eq=False)
-class Trial:
-    """A candidate that was trained.
+class Judged:
+    """A candidate that was judged.
 
     Args:
         family: the candidate.
         hyperparameters: those in which the candidates differ.
         errors: on the frames that it was judged by; empty without any.
-        potential: that it was trained into.
     """
 
     family: Family
     hyperparameters: Row
     errors: ErrorRow
-    potential: TrainedPotential
 
     @property
     def row(self) -> Row:
         """Its row of the table of candidates."""
         return joined_row(self.hyperparameters, self.errors)
+
+
+@dataclass(frozen=True, eq=False)
+class Trial(Judged):
+    """A candidate that was trained.
+
+    Args:
+        family, hyperparameters, errors: see `Judged`.
+        potential: that it was trained into.
+    """
+
+    potential: TrainedPotential
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +148,7 @@ def fit_best(
     """
     trials = Trials(family, validation, checkpoints, progress)
     trials.run(train, validation, rng)
-    choice = trials.search.choice()
+    choice = trials.choice()
     announce(choice.potential)
     return choice
 
@@ -154,7 +164,7 @@ def best_row(table: Sequence[Mapping[str, Any]]) -> int:
     return min(good, key=lambda index: table[index][judge])
 
 
-class Search:
+class Search[T: Judged]:
     """Proposes the next candidate of a family: ask for one, train it, tell its errors.
 
     Args:
@@ -174,7 +184,7 @@ class Search:
                 "candidates; keep some frames out of the training, or set the hyperparameters"
             )
         self.groups = _groups(self.candidates)
-        self.trials: list[Trial] = []
+        self.trials: list[T] = []
 
     def ask(self) -> Family | None:
         """The next candidate, given the errors so far; None at the end of the search."""
@@ -196,20 +206,17 @@ class Search:
                 break
         if len(list(told)) == MAX_EXTENSIONS:
             return None
-        further = self._extension(self.trials[self._best()].family)
+        further = self._extension(self.trials[self.best].family)
         return None if further is None or self.is_tried(further) else further
 
-    def tell(self, trial: Trial) -> None:
+    def tell(self, trial: T) -> None:
         """Take note of a candidate that was trained; it need not have been asked for."""
         self.trials.append(trial)
 
-    def choice(self) -> Choice:
-        """The best of the candidates tried; its warnings are in its facts."""
-        best = self._best() if self.judged else 0
-        chosen = Choice(self.trials, best)
-        if self.judged and self.is_at_edge(chosen.family):
-            note_edge(chosen.potential, self.trials[best].hyperparameters, len(self.trials))
-        return chosen
+    @property
+    def best(self) -> int:
+        """Index of the best of the candidates tried."""
+        return best_row([trial.errors for trial in self.trials]) if self.judged else 0
 
     def is_at_edge(self, candidate: Family) -> bool:
         """Whether nothing was tried on one side of a candidate, and something could be."""
@@ -234,9 +241,6 @@ class Search:
             return None
         return self.family.extend_grid(cast(GrowingFamily, candidate))
 
-    def _best(self) -> int:
-        return best_row([trial.errors for trial in self.trials])
-
 
 class Trials:
     """Trains the candidates of a search and judges them.
@@ -258,7 +262,7 @@ class Trials:
         progress: Progress,
     ):
         self.validation = validation if validation is not None and len(validation) else None
-        self.search = Search(family, judged=self.validation is not None)
+        self.search: Search[Trial] = Search(family, judged=self.validation is not None)
         self.checkpoints = checkpoints
         self.progress = _Counter(len(self.search.candidates), progress)
 
@@ -285,6 +289,15 @@ class Trials:
         fit = self._fitter(train, others, rng)
         for candidate in candidates:
             self._try(candidate, fit)
+
+    def choice(self) -> Choice:
+        """The best of the candidates tried; its warnings are in its facts."""
+        search = self.search
+        chosen = Choice(search.trials, search.best)
+        if search.judged and search.is_at_edge(chosen.family):
+            best = search.trials[search.best]
+            note_edge(chosen.potential, best.hyperparameters, len(search.trials))
+        return chosen
 
     def _try(self, candidate: Family, fit: Callable[[Family], TrainedPotential]) -> None:
         """Train and judge one candidate, or take it from the checkpoints."""
