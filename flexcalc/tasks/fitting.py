@@ -67,6 +67,7 @@ class Tables(TypedDict, total=False):
     frames: FoldFrames
     refinement: RefinementRecord
     reduction: ReductionRecord
+    baselines: Sequence[Row]
 
 
 class FittedFigures(TypedDict, total=False):

@@ -153,13 +153,15 @@ def fit_best(
     return choice
 
 
-def best_row(table: Sequence[Mapping[str, Any]]) -> int:
+def best_row(table: Sequence[Mapping[str, Any]], share: float = np.inf) -> int:
     """Index of the row with the lowest energy RMSE of those with force RMSEs as good as the best.
 
-    As good means within AS_GOOD; source: see `fit_best`. Without energies the force decides.
+    As good means within AS_GOOD, and within a share of the best; source: see `fit_best`. Without
+    energies the force decides.
     """
     judge = ENERGY if ENERGY in table[0] else FORCE
-    bound = min(row[FORCE] for row in table) + AS_GOOD
+    best = min(row[FORCE] for row in table)
+    bound = best + min(AS_GOOD, share * best)
     good = [index for index, row in enumerate(table) if row[FORCE] <= bound]
     return min(good, key=lambda index: table[index][judge])
 
@@ -170,13 +172,14 @@ class Search[T: Judged]:
     Args:
         family: its `candidates()` are tried, as `fit_best` says.
         judged: whether there are frames to judge by; needed where there is a choice.
+        share: see `best_row`.
 
     Raises:
         InputError: there are candidates to choose from and no frames to judge by.
     """
 
-    def __init__(self, family: Family, *, judged: bool = True):
-        self.family, self.judged = family, judged
+    def __init__(self, family: Family, *, judged: bool = True, share: float = np.inf):
+        self.family, self.judged, self.share = family, judged, share
         self.candidates = list(family.candidates())
         if not judged and len(self.candidates) > 1:
             raise InputError(
@@ -216,7 +219,9 @@ class Search[T: Judged]:
     @property
     def best(self) -> int:
         """Index of the best of the candidates tried."""
-        return best_row([trial.errors for trial in self.trials]) if self.judged else 0
+        if not self.judged:
+            return 0
+        return best_row([trial.errors for trial in self.trials], self.share)
 
     def is_at_edge(self, candidate: Family) -> bool:
         """Whether nothing was tried on one side of a candidate, and something could be."""
