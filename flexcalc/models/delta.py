@@ -173,7 +173,7 @@ def _checked_terms(folder: Path, rows: Any) -> list[BaselineTerm]:
     good = isinstance(rows, list) and bool(rows)
     for row in rows if good else ():
         good = good and isinstance(row, dict) and isinstance(row.get("address"), str | None)
-        weight = row.get("weight") if good else None
+        weight: Any = row.get("weight") if good else None
         good = good and type(weight) in (int, float) and isfinite(weight)
     if not good:
         raise FileFormatError(f"{folder}: expected baselines with an address and a weight each")
