@@ -29,7 +29,7 @@ MACE = {
     "uracil": (4.4, 25.9),
 }
 """Mean absolute errors with 50 points, in meV and meV/angstrom."""
-ALL = "xtb:GFN2-xTB,xtb:GFN1-xTB,so3lr:"
+ALL = "xtb:GFN2-xTB,xtb:GFN1-xTB,xtb:IPEA1-xTB,so3lr:"
 
 
 def measure(folder, molecule, split, points, baselines):
