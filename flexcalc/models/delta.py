@@ -133,23 +133,23 @@ class DeltaModel(Sum, TrainedPotential):
         inside = _Inside(folder, facts["numbers"], paths, loader)
         if "baselines" in facts:
             rows = _checked_terms(folder, facts["baselines"])
-            terms = [inside.open(TERM.format(index), row) for index, row in enumerate(rows)]
+            terms = [inside.load(TERM.format(index), row) for index, row in enumerate(rows)]
             return cls(WeightedSum(terms, [row["weight"] for row in rows]), model, facts)
         only: BaselineTerm = {"address": address}
         if "baseline_sha256" in facts:
             only["sha256"] = facts["baseline_sha256"]
-        return cls(inside.open(BASELINE, only), model, facts)
+        return cls(inside.load(BASELINE, only), model, facts)
 
 
 class _Inside(NamedTuple):
-    """Opens the baselines of a model folder."""
+    """Loads the baselines of a model folder."""
 
     folder: Path
     numbers: ArrayLike
     paths: Mapping[str, Path]
     loader: MemberLoader
 
-    def open(self, name: str, row: BaselineTerm) -> Potential:
+    def load(self, name: str, row: BaselineTerm) -> Potential:
         """The copy inside the folder, or what the address names."""
         if name in self.paths:
             return self.loader(self.paths[name], self.numbers)

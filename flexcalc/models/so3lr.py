@@ -21,6 +21,7 @@ from flexcalc.errors import AddressError, FileFormatError, MissingExtraError
 from flexcalc.fields import Count
 from flexcalc.potential import CheckedPotential, Evaluation
 from flexcalc.query import read_options
+from flexcalc.storage import open_regular
 
 KNOWN = (1, 6, 7, 8, 9, 15, 16, 17)
 """Atomic numbers that it was trained on."""
@@ -156,8 +157,8 @@ def _model(precision: str) -> Any:
         raise MissingExtraError("so3krates-torch", "so3lr") from None
     path = Path(next(iter(so3krates_torch.__path__))) / "pretrained" / "so3lr" / "so3lr.model"
     try:
-        with safe_globals(_classes()):
-            model = torch.load(path, map_location="cpu", weights_only=True)
+        with open_regular(path) as stream, safe_globals(_classes()):
+            model = torch.load(stream, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises what it likes
         text = str(error).splitlines()[0]
         raise FileFormatError(f"{path}: not the SO3LR of so3krates-torch 0.2: {text}") from None
