@@ -1219,7 +1219,7 @@ def train(
     folds: int = 0,
     train_folds: int | None = None,
     committee: int = 1,
-    baseline: PotentialLike | None = None,
+    baseline: PotentialLike | Sequence[PotentialLike] = (),
     learning_curve: int | Sequence[int] = (),
     overwrite: bool = False,
     seed: int = 0,
@@ -1292,6 +1292,8 @@ def train(
             uncertainty of the forces. 1 for a single model.
         baseline: Baseline for delta learning, such as xtb:GFN2-xTB or dispersion:D4/PBE: the
             difference between labels and baseline is learned, and the model is the sum of both.
+            Of several, a sum with weights that folds of the training points choose; those that
+            do not help are left out.
         learning_curve: Smaller numbers of training points for a learning curve, with the same
             hyperparameters.
         overwrite: Replace another model at the output NAME.flex; without it that is refused.

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, get_args, g
 import typer
 from typer.core import TyperCommand
 
+from flexcalc.fields import POTENTIAL
 from flexcalc.memory import without_collector
 from flexcalc.printing import complain, say
 
@@ -236,7 +237,7 @@ def listed(flag: Any, value: Any) -> Any:
     """The values of a flag that may be repeated; numbers also stand together, as in 50,100."""
     if not isinstance(value, list | tuple):
         return value
-    if flag.chooses or "str" in str(flag.option.annotation):
+    if flag.chooses or flag.option.takes == POTENTIAL or "str" in str(flag.option.annotation):
         return list(value)
     return [part for text in value for part in text.split(",")]
 

@@ -262,6 +262,39 @@ class Sum(CheckedPotential):
         return None if found is None else replace(found, energies_eV=None)
 
 
+class WeightedSum(Sum):
+    """A sum of potentials of one molecule, each multiplied with a number.
+
+    Args:
+        terms: potentials bound to the same numbers.
+        weights: one for each of them.
+
+    Raises:
+        MoleculeError: the terms are not all for one molecule.
+        ShapeError: there is not one weight for each.
+    """
+
+    def __init__(self, terms: Sequence[Potential], weights: Sequence[float]):
+        super().__init__(*terms)
+        if len(terms) != len(weights):
+            raise ShapeError(f"expected {len(terms)} weights, got {len(weights)}")
+        self.weights = tuple(float(weight) for weight in weights)
+
+    def evaluate(self, positions: np.ndarray) -> Evaluation:
+        """Add energies and forces times the weights; deviations add as independent errors."""
+        parts = [
+            (weight, term(positions)) for weight, term in zip(self.weights, self.terms, strict=True)
+        ]
+        spreads = [
+            (weight * part.deviation) ** 2 for weight, part in parts if part.deviation is not None
+        ]
+        return Evaluation(
+            energies=np.sum([weight * part.energies for weight, part in parts], axis=0),
+            forces=np.sum([weight * part.forces for weight, part in parts], axis=0),
+            deviation=np.sqrt(np.sum(spreads, axis=0)) if spreads else None,
+        )
+
+
 def largest_distance(parts: Iterable[Potential], positions: np.ndarray) -> np.ndarray | None:
     """The largest distance (batch,) from their training sets that potentials know, or None.
 

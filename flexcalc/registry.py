@@ -41,9 +41,13 @@ REFERENCES: Mapping[str, str] = {
     "xtb": "flexcalc.references.xtb:XTB",
     "dft": "flexcalc.references.dft:DFT",
     "dispersion": "flexcalc.references.correction:Dispersion",
+    "so3lr": "flexcalc.models.so3lr:SO3LR",
     "ase": "flexcalc.references.external:ASEPotential",
 }
 """Reference methods by the scheme of their address."""
+
+NAMELESS = ("so3lr",)
+"""Reference methods of which there is one only, so that nothing has to follow the colon."""
 
 FOREIGN: Mapping[str, str] = {
     ".npz": "flexcalc.models.gdml.exchange:open_npz",
@@ -69,7 +73,7 @@ COMPOSITES: Mapping[str, str] = {
 COMMITTEE = "committee:"
 """Prefix of the address of a committee; the addresses of its members follow, with commas."""
 
-HARMLESS = re.compile(r"(xtb|dft|dispersion):[^/]*(/[^/]*)?")
+HARMLESS = re.compile(r"(xtb|dft|dispersion|so3lr):[^/]*(/[^/]*)?")
 """Addresses that a model folder may name without `trust`: opening them runs no foreign code and
 reads no files."""
 
@@ -291,7 +295,7 @@ def _open_committee(address: Address, numbers: np.ndarray | None, trust: bool) -
 def _open_reference(address: Address, numbers: np.ndarray | None) -> Potential:
     scheme, rest = address.split(":", 1)
     text, _, query = rest.partition("?")
-    if not text:
+    if not text and scheme not in NAMELESS:
         raise AddressError(f"{address!r}: nothing stands after {scheme}:; expected {EXAMPLES}")
     if numbers is None:
         raise _which_molecule(address)

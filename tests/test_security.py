@@ -31,6 +31,8 @@ TRUSTED = {
     "flexcalc/models/schnetpack/exchange.py": "load_model",
 }
 """The one call of each opener that unpickles; SchNetPack's `load_model` is a torch.load."""
+RESTRICTED = {"flexcalc/models/so3lr.py": "torch.load"}
+"""The one call that reads a pickle with `weights_only`: it makes only the classes it is told."""
 FORBIDDEN_KEYWORDS = {("allow_pickle", "True"), ("shell", "True")}
 
 
@@ -59,13 +61,19 @@ def calls(tree):
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_no_source_unpickles_evaluates_or_starts_a_shell(path):
-    allowed = TRUSTED.get(path.relative_to(ROOT).as_posix())
+    allowed = {**TRUSTED, **RESTRICTED}.get(path.relative_to(ROOT).as_posix())
     found = list(offences(ast.parse(path.read_text())))
     if allowed is None:
         assert found == []
     else:
         assert len(found) == 1
         assert f" {allowed}(" in found[0]
+
+
+@pytest.mark.parametrize("name", RESTRICTED)
+def test_what_is_read_without_trust_is_read_with_weights_only(name):
+    (found,) = offences(ast.parse((ROOT / name).read_text()))
+    assert "weights_only=True" in found
 
 
 @pytest.mark.parametrize("name", TRUSTED)

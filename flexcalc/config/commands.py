@@ -119,9 +119,10 @@ class Train(LabelledFrames, OpensPotentials):
     """Models of a committee, each trained on all but a different part of the points, with the
     hyperparameters selected on all points. Their spread estimates the uncertainty of the
     forces. 1 for a single model."""
-    baseline: PotentialLike | None = None
+    baseline: tuple[PotentialLike, ...] = ()
     """Baseline for delta learning, such as xtb:GFN2-xTB or dispersion:D4/PBE: the difference
-    between labels and baseline is learned, and the model is the sum of both."""
+    between labels and baseline is learned, and the model is the sum of both. Of several, a sum with
+    weights that folds of the training points choose; those that do not help are left out."""
     learning_curve: tuple[Count, ...] = ()
     """Smaller numbers of training points for a learning curve, with the same hyperparameters."""
     overwrite: bool = False

@@ -348,7 +348,7 @@ def _leaf(option: Option, value: Any, place: str, typed: bool) -> Any:
     if option.takes is not None:
         _check_given(option, value, place)
     if option.takes == POTENTIAL:
-        value = _addresses(value)
+        value = _addresses(_several(value) if is_tuple(option.annotation) else value)
     numeric = is_numeric(option.annotation) and not holds_text(option.annotation)
     for entry in value if isinstance(value, list) else [value]:
         loose = isinstance(entry, bool) or (isinstance(entry, str) and not typed)

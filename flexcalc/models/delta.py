@@ -2,7 +2,7 @@
 
 The model folder holds the model and, where the baseline is a trained model itself, a copy of the
 baseline. Any other baseline is stored by its address, with the hash of its file if it is a file, so
-that it cannot change without notice.
+that it cannot change without notice. Of a weighted sum, this is done for each of its terms.
 
 Source: Ramakrishnan, Dral, Rupp, von Lilienfeld, J. Chem. Theory Comput. 11, 2087 (2015),
 doi:10.1021/acs.jctc.5b00099.
@@ -10,9 +10,11 @@ doi:10.1021/acs.jctc.5b00099.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from math import isfinite
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, cast
+from typing import Any, ClassVar, NamedTuple, Protocol, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -20,13 +22,13 @@ from numpy.typing import ArrayLike
 from flexcalc.domain import Domain
 from flexcalc.errors import FileFormatError, InputError
 from flexcalc.fields import Address
-from flexcalc.models.facts import ModelFacts, energies_in
+from flexcalc.models.facts import BaselineTerm, ModelFacts, energies_in
 from flexcalc.models.family import TrainedPotential, model_sha256
 from flexcalc.models.folder import ModelContent, joint_sha256, read_members, read_model
-from flexcalc.potential import Potential, Sum
+from flexcalc.potential import Potential, Sum, WeightedSum
 
-MODEL, BASELINE = "model.flex", "baseline.flex"
-"""Names of the folders inside."""
+MODEL, BASELINE, TERM = "model.flex", "baseline.flex", "baseline-{}.flex"
+"""Names of the folders inside; the last for each term of a weighted sum."""
 
 
 class MemberLoader(Protocol):
@@ -43,10 +45,11 @@ class DeltaModel(Sum, TrainedPotential):
     """The sum of a baseline and a model trained on the difference between labels and baseline.
 
     Args:
-        baseline: any potential.
+        baseline: any potential, or a `WeightedSum` of some.
         model: trained on the labels minus the baseline.
         facts: of the sum; `baseline` is the address of the baseline and `baseline_sha256` the
-            hash of its file. Missing facts are taken from the model's.
+            hash of its file, or `baselines` those of the terms of a weighted sum. Missing facts are
+            taken from the model's.
 
     Raises:
         MoleculeError: they are for different molecules.
@@ -77,10 +80,11 @@ class DeltaModel(Sum, TrainedPotential):
         Raises:
             InputError: the baseline is no trained model and has no address.
         """
-        check_baseline(self.baseline, self.facts.get("baseline"))
         members = {MODEL: self.model.save}
-        if _can_be_saved(self.baseline):
-            members[BASELINE] = cast(TrainedPotential, self.baseline).save
+        for name, potential, address in self._baselines():
+            check_baseline(potential, address)
+            if _can_be_saved(potential):
+                members[name] = cast(TrainedPotential, potential).save
         return ModelContent(
             family=self.name,
             numbers=self.numbers,
@@ -92,8 +96,23 @@ class DeltaModel(Sum, TrainedPotential):
 
     def sha256(self) -> str:
         """See `TrainedPotential.sha256`."""
-        baseline = model_sha256(self.baseline) or str(self.facts.get("baseline"))
-        return joint_sha256(self.name, baseline, self.model.sha256())
+        weights = getattr(self.baseline, "weights", ()) if "baselines" in self.facts else ()
+        baselines = [
+            model_sha256(potential) or str(address) for _, potential, address in self._baselines()
+        ]
+        return joint_sha256(self.name, *baselines, *map(repr, weights), self.model.sha256())
+
+    def _baselines(self) -> list[tuple[str, Potential, str | None]]:
+        """Folder, potential and address of the baseline, or of each term of a weighted sum."""
+        if "baselines" not in self.facts:
+            return [(BASELINE, self.baseline, self.facts.get("baseline"))]
+        terms = cast(WeightedSum, self.baseline).terms
+        return [
+            (TERM.format(index), potential, row.get("address"))
+            for index, (potential, row) in enumerate(
+                zip(terms, self.facts["baselines"], strict=True)
+            )
+        ]
 
     @classmethod
     def load(cls, folder: Path, loader: MemberLoader) -> DeltaModel:
@@ -113,17 +132,54 @@ class DeltaModel(Sum, TrainedPotential):
         model = loader(paths[MODEL], facts["numbers"])
         if not isinstance(model, TrainedPotential):
             raise FileFormatError(f"{paths[MODEL]}: expected a trained model")
-        if BASELINE in paths:
-            return cls(loader(paths[BASELINE], facts["numbers"]), model, facts)
+        inside = _Inside(folder, facts["numbers"], paths, loader)
+        if "baselines" in facts:
+            rows = _checked_terms(folder, facts["baselines"])
+            terms = [inside.load(TERM.format(index), row) for index, row in enumerate(rows)]
+            return cls(WeightedSum(terms, [row["weight"] for row in rows]), model, facts)
+        only: BaselineTerm = {"address": address}
+        if "baseline_sha256" in facts:
+            only["sha256"] = facts["baseline_sha256"]
+        return cls(inside.load(BASELINE, only), model, facts)
+
+
+class _Inside(NamedTuple):
+    """Loads the baselines of a model folder."""
+
+    folder: Path
+    numbers: ArrayLike
+    paths: Mapping[str, Path]
+    loader: MemberLoader
+
+    def load(self, name: str, row: BaselineTerm) -> Potential:
+        """The copy inside the folder, or what the address names."""
+        if name in self.paths:
+            return self.loader(self.paths[name], self.numbers)
+        address, expected = row.get("address"), row.get("sha256")
         if address is None:
-            raise FileFormatError(f"{folder}: expected the folder {BASELINE} or a baseline")
-        expected = facts.get("baseline_sha256")
-        if expected is not None and loader.sha256(address) != expected:
+            raise FileFormatError(f"{self.folder}: expected the folder {name} or a baseline")
+        if expected is not None and self.loader.sha256(address) != expected:
             raise FileFormatError(
-                f"{folder}: its baseline {address} is not the one it was trained on: the file has "
-                "changed or is gone; put it back, or train again"
+                f"{self.folder}: its baseline {address} is not the one it was trained on: the file "
+                "has changed or is gone; put it back, or train again"
             )
-        return cls(loader(address, facts["numbers"]), model, facts)
+        return self.loader(address, self.numbers)
+
+
+def _checked_terms(folder: Path, rows: Any) -> list[BaselineTerm]:
+    """The terms of a weighted sum, as model.json has them.
+
+    Raises:
+        FileFormatError: they are no list of addresses and weights.
+    """
+    good = isinstance(rows, list) and bool(rows)
+    for row in rows if good else ():
+        good = good and isinstance(row, dict) and isinstance(row.get("address"), str | None)
+        weight: Any = row.get("weight") if good else None
+        good = good and type(weight) in (int, float) and isfinite(weight)
+    if not good:
+        raise FileFormatError(f"{folder}: expected baselines with an address and a weight each")
+    return cast(list[BaselineTerm], rows)
 
 
 def check_baseline(baseline: Potential, address: Any) -> None:

@@ -111,13 +111,26 @@ class ReducedTo(TypedDict):
     """Warnings of the training with all features."""
 
 
+class BaselineTerm(TypedDict, total=False):
+    """One of several potentials that a model is added to."""
+
+    address: str | None
+    """None for one that was given as an object."""
+    weight: float
+    """Number that its energies and forces are multiplied with."""
+    sha256: str
+    """Hash of its file, where it has one."""
+
+
 class BaselineFacts(TypedDict, total=False):
     """The potential that a model is added to."""
 
     baseline: str | None
-    """Its address; None for one that was given as an object."""
+    """Its address; None for one that was given as an object. Of several: their sum in words."""
     baseline_sha256: str
     """Hash of its file, where it has one."""
+    baselines: list[BaselineTerm]
+    """Those of a weighted sum."""
 
 
 def baseline_facts(facts: BaselineFacts) -> BaselineFacts:

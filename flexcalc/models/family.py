@@ -174,6 +174,39 @@ class Session[F](Protocol):
 
 
 @runtime_checkable
+class FoldingFamily(SharingFamily, Protocol):
+    """A family that can choose hyperparameters by folds of its training points quickly.
+
+    Its sessions are `FoldingSession`s.
+    """
+
+    @property
+    def folds_at_once(self) -> bool:
+        """Whether it can with the hyperparameters that it has."""
+
+
+@runtime_checkable
+class FoldingSession[F](Session[F], Protocol):
+    """A session that can judge candidates by folds of its training points, without retraining."""
+
+    def left_out(
+        self, candidate: F, folds: Sequence[np.ndarray], others: Sequence[Evaluation] = ()
+    ) -> list[Evaluation] | None:
+        """Predict every training point by the candidate trained on the points of other folds.
+
+        Args:
+            candidate: with all hyperparameters set.
+            folds: indices of the points of each fold; together all points, each once.
+            others: further energies and forces of the training points, to be learned instead of
+                the labels.
+
+        Returns:
+            predictions for all training points, of the labels and of each of `others`; None where
+            the candidate has to be trained for each fold.
+        """
+
+
+@runtime_checkable
 class GrowingFamily(Family, Protocol):
     """A family whose grid of candidates goes on beyond its edges."""
 

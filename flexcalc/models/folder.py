@@ -50,6 +50,7 @@ OWN = (
 
 OF_THE_MODEL = (
     *("family", "numbers", "hyperparameters", "files", "baseline", "baseline_sha256"),
+    "baselines",
     *("gate", "init_args"),
 )
 """Keys of model.json that energies and forces depend on."""

@@ -1,4 +1,4 @@
-"""GFN2-xTB and GFN1-xTB, by tblite or, on request, by xtb-python."""
+"""GFN2-xTB, GFN1-xTB and IPEA1-xTB, by tblite or, on request, by xtb-python."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from flexcalc.query import choice, read_options
 from flexcalc.references.electrons import check_electrons, failed
 from flexcalc.units import BOHR, HARTREE, KB
 
-Method = Literal["GFN2-xTB", "GFN1-xTB"]
+Method = Literal["GFN2-xTB", "GFN1-xTB", "IPEA1-xTB"]
 Backend = Literal["tblite", "xtb-python"]
 HEAVIEST = 86
-"""Both methods have parameters up to radon."""
+"""All methods have parameters up to radon."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,11 +59,13 @@ class XTB(CheckedPotential):
 
     Source: GFN2-xTB: Bannwarth, Ehlert and Grimme, J. Chem. Theory Comput. 15, 1652 (2019),
     doi:10.1021/acs.jctc.8b01176. GFN1-xTB: Grimme, Bannwarth and Shushkov, J. Chem. Theory
-    Comput. 13, 1989 (2017), doi:10.1021/acs.jctc.7b00118.
+    Comput. 13, 1989 (2017), doi:10.1021/acs.jctc.7b00118. IPEA1-xTB, for ionisation potentials and
+    electron affinities: Asgeirsson, Bauer and Grimme, Chem. Sci. 8, 4879 (2017),
+    doi:10.1039/c7sc00601b.
 
     Args:
         numbers: (atoms,) atomic numbers.
-        method: "GFN2-xTB" or "GFN1-xTB".
+        method: "GFN2-xTB", "GFN1-xTB", or "IPEA1-xTB", which tblite has alone.
         options: all others.
 
     Raises:
@@ -86,6 +88,8 @@ class XTB(CheckedPotential):
         self.unpaired = check_electrons(self.numbers, options.charge, options.multiplicity)
         self.options = options
         self.backend = choice(options.backend, get_args(Backend), "xtb: backend")
+        if self.backend == "xtb-python" and self.method == "IPEA1-xTB":
+            raise AddressError("xtb: IPEA1-xTB needs backend=tblite")
         self._require_backend()
 
     @classmethod
@@ -182,7 +186,7 @@ class XTB(CheckedPotential):
 
 def _full(method: str) -> str:
     """`GFN2` is short for `GFN2-xTB`."""
-    return f"{method}-xTB" if str(method).lower() in ("gfn1", "gfn2") else method
+    return f"{method}-xTB" if str(method).lower() in ("gfn1", "gfn2", "ipea1") else method
 
 
 @cache

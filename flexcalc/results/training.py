@@ -70,7 +70,7 @@ class TrainedModel(Result):
         *("family", "baseline", "training_points", "validation_points", SIGMA, "permutations"),
         *("kept_features", "all_features", "committee", "force_error_over_deviation"),
         *("force_rmse_kcal_mol_A", "energy_rmse_kcal_mol", "force_rmse_mean_kcal_mol_A"),
-        *("energy_rmse_mean_kcal_mol", "folds", "refine_rounds"),
+        *("energy_rmse_mean_kcal_mol", "folds", "tuning_folds", "refine_rounds"),
     )
 
     family: str = figure("family")
@@ -93,6 +93,8 @@ class TrainedModel(Result):
     """Folds of the cross-validation."""
     best_fold: int | None = figure("best fold", default=None)
     """Fold whose model was kept."""
+    tuning_folds: int | None = figure("folds that chose the hyperparameters", default=None)
+    """Folds of the training points that chose the hyperparameters, without validation frames."""
     force_rmse_mean_kcal_mol_A: float | None = figure(
         "mean force RMSE of the folds", "kcal/mol/A", default=None
     )
@@ -243,8 +245,15 @@ class TrainedModel(Result):
         line = f"{name}: {self.training_points} training points"
         if self.force_rmse_kcal_mol_A is not None:
             line += f", validation force RMSE {self.force_rmse_kcal_mol_A:.3f} kcal/mol/A"
+        elif self.tuning_folds is not None:
+            line += (
+                f", force RMSE {self.force_rmse_mean_kcal_mol_A:.3f} kcal/mol/A in "
+                f"{self.tuning_folds} folds"
+            )
         if self.energy_rmse_kcal_mol is not None:
             line += f", energy RMSE {self.energy_rmse_kcal_mol:.3f} kcal/mol"
+        elif self.tuning_folds is not None and self.energy_rmse_mean_kcal_mol is not None:
+            line += f", energy RMSE {self.energy_rmse_mean_kcal_mol:.3f} kcal/mol"
         return line
 
 

@@ -1,9 +1,14 @@
-"""Delta learning: the energies and forces of a baseline subtracted, and added to the model."""
+"""Delta learning: the energies and forces of a baseline subtracted, and added to the model.
+
+Of several baselines it is a weighted sum, whose weights folds of the training points choose.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypedDict, cast
 
 import numpy as np
 
@@ -12,16 +17,21 @@ from flexcalc.dataset import Dataset
 from flexcalc.fields import PotentialLike
 from flexcalc.models.bonding import with_bonding
 from flexcalc.models.delta import DeltaModel
-from flexcalc.models.facts import BaselineFacts, ModelFacts
-from flexcalc.models.family import TrainedPotential
-from flexcalc.potential import Potential
+from flexcalc.models.facts import BaselineFacts, BaselineTerm, ModelFacts
+from flexcalc.models.family import Family, FoldingFamily, SharingFamily, TrainedPotential
+from flexcalc.potential import Evaluation, Potential, WeightedSum, concatenate
 from flexcalc.progress import Progress, silent
-from flexcalc.registry import content_sha256, name_of, open_potential
-from flexcalc.tasks.fitting import Fitted, Split
+from flexcalc.progress import part as share
+from flexcalc.registry import content_sha256, make_family, name_of, open_potential
+from flexcalc.tasks.fitting import Fitted, Split, Tables
 from flexcalc.training.checkpoints import NO_CHECKPOINTS, Checkpoints
+from flexcalc.training.weights import Weights, choose_weights
 
 CHUNK = 64
 """Frames of a baseline that are evaluated at once, and kept as one step."""
+
+WEIGHTS_SEED = 0
+"""Seed of the folds that choose weights, which do not depend on what else is drawn."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +49,15 @@ class Baseline:
     facts: BaselineFacts
 
 
+class WeightRow(TypedDict):
+    """A row of baselines.json, for each of several baselines."""
+
+    baseline: str
+    weight: float
+    force_rmse_kcal_mol_A: float
+    """Of a model on this baseline alone, in the folds that chose the weights."""
+
+
 @dataclass(frozen=True, eq=False)
 class Differences:
     """Training data: labels minus the baseline's, for the frames that are needed.
@@ -48,6 +67,8 @@ class Differences:
         split: indices into them.
         frames: (needed,) ascending indices of those frames in the complete dataset.
         baseline: what was subtracted, or None.
+        weights: a row for each of several baselines.
+        said: a line about the weights; empty where there is one baseline, or none.
         complete: the complete dataset, with its own labels.
     """
 
@@ -56,6 +77,8 @@ class Differences:
     frames: np.ndarray
     baseline: Baseline | None
     complete: Dataset
+    weights: Sequence[WeightRow] = ()
+    said: str = ""
 
     def labels(self, frames: np.ndarray) -> Dataset:
         """The differences of some frames, given by their indices in the complete dataset."""
@@ -71,6 +94,8 @@ class Differences:
 
         The model keeps how its training frames are bonded.
         """
+        tables = {"baselines": list(self.weights)} if self.weights else {}
+        fitted = replace(fitted, tables=cast(Tables, {**fitted.tables, **tables}))
         if self.baseline is None:
             with_bonding(fitted.potential, self.complete[fitted.split.train])
             return fitted
@@ -92,6 +117,20 @@ class Differences:
             errors=None,
             figures={**fitted.figures, "baseline": self.baseline.name},
         )
+
+
+def open_baselines(
+    baselines: Sequence[PotentialLike] | PotentialLike | None, numbers: np.ndarray, trust: bool
+) -> list[Baseline]:
+    """Open any number of baselines.
+
+    Raises:
+        InputError: one cannot be opened.
+    """
+    if baselines is None or not isinstance(baselines, list | tuple):
+        baselines = [] if baselines is None else [baselines]
+    opened = (open_baseline(one, numbers, trust) for one in baselines)
+    return [one for one in opened if one is not None]
 
 
 def open_baseline(
@@ -135,7 +174,8 @@ def differences(
     data: Dataset,
     parts: Split,
     needed: np.ndarray,
-    baseline: Baseline | None,
+    baselines: Sequence[Baseline],
+    family: Family,
     checkpoints: Checkpoints = NO_CHECKPOINTS,
     progress: Progress = silent,
 ) -> Differences:
@@ -145,21 +185,85 @@ def differences(
         data: the dataset with its own labels.
         parts: indices into it.
         needed: frames, ascending; see `needed_frames`.
-        baseline: evaluated in chunks, if there is one.
+        baselines: evaluated in chunks, if there are any.
+        family: whose models choose the weights of several, if it is one of kernels; else sGDML.
         checkpoints: what an earlier call had finished of that.
         progress: called with the number of frames.
 
     Raises:
         LabelError: the baseline cannot be computed for a frame.
     """
-    if baseline is None:
+    if not baselines:
         return Differences(data, parts, np.arange(len(data)), None, data)
     inner = [
         np.searchsorted(needed, np.intersect1d(part, needed))
         for part in (parts.train, parts.validation, parts.rest)
     ]
-    rest = subtract(data[needed], baseline, checkpoints, progress)
-    return Differences(rest, Split(*inner), needed, baseline, data)
+    frames = data[needed]
+    if len(baselines) == 1:
+        rest = subtract(frames, baselines[0], checkpoints, progress)
+        return Differences(rest, Split(*inner), needed, baselines[0], data)
+    found = []
+    for index, one in enumerate(baselines):
+        steps, own = checkpoints.within(str(index)), share(index, len(baselines), progress)
+        found.append(evaluated(frames, one, steps, own))
+    train = inner[0]
+    weights = choose_weights(
+        _of_kernels(family),
+        frames[train],
+        [Evaluation(one.energies[train], one.forces[train]) for one in found],
+        np.random.default_rng(WEIGHTS_SEED),
+        progress,
+    )
+    rows = [
+        WeightRow(baseline=one.name, weight=float(weight), force_rmse_kcal_mol_A=alone)
+        for one, weight, alone in zip(baselines, weights.values, weights.alone, strict=True)
+    ]
+    kept = np.flatnonzero(weights.values)
+    both = _weighted([baselines[index] for index in kept], weights.values[kept])
+    said = _said(both, rows, weights)
+    if both is None:
+        return Differences(data, parts, np.arange(len(data)), None, data, rows, said)
+    sums = Evaluation(
+        np.sum([weights.values[index] * found[index].energies for index in kept], axis=0),
+        np.sum([weights.values[index] * found[index].forces for index in kept], axis=0),
+    )
+    return Differences(_less(frames, sums, both), Split(*inner), needed, both, data, rows, said)
+
+
+def _of_kernels(family: Family) -> SharingFamily:
+    """The family that chooses weights: sGDML, where it is not one that can."""
+    if isinstance(family, FoldingFamily) and family.folds_at_once:
+        return family
+    return cast(SharingFamily, make_family("sgdml", {}))
+
+
+def _weighted(baselines: Sequence[Baseline], weights: np.ndarray) -> Baseline | None:
+    """The weighted sum of baselines; one with weight 1 is itself, and of none there is none."""
+    if not len(baselines):
+        return None
+    if len(baselines) == 1 and weights[0] == 1.0:
+        return baselines[0]
+    name = " + ".join(
+        f"{weight:g} {one.name}" for weight, one in zip(weights, baselines, strict=True)
+    )
+    terms = []
+    for weight, one in zip(weights, baselines, strict=True):
+        term: BaselineTerm = {"address": one.facts.get("baseline"), "weight": float(weight)}
+        if "baseline_sha256" in one.facts:
+            term["sha256"] = one.facts["baseline_sha256"]
+        terms.append(term)
+    potential = WeightedSum([one.potential for one in baselines], weights.tolist())
+    return Baseline(potential, name, {"baseline": name, "baselines": terms})
+
+
+def _said(both: Baseline | None, rows: Sequence[WeightRow], weights: Weights) -> str:
+    """What folds of the training points found, in one line."""
+    alone = [f"{row['force_rmse_kcal_mol_A']:.3f} with {row['baseline']}" for row in rows]
+    return (
+        f"baseline: {'none' if both is None else both.name} (force RMSE {weights.error:.3f} "
+        f"kcal/mol/A in folds; {', '.join(alone)}, {weights.without:.3f} without)"
+    )
 
 
 def subtract(
@@ -173,8 +277,21 @@ def subtract(
     Raises:
         LabelError: the baseline cannot be computed for a frame.
     """
-    forces = np.array(data.force_labels())
-    energies = None if data.energies is None else np.array(data.energies)
+    return _less(data, evaluated(data, baseline, checkpoints, progress), baseline)
+
+
+def evaluated(
+    data: Dataset,
+    baseline: Baseline,
+    checkpoints: Checkpoints = NO_CHECKPOINTS,
+    progress: Progress = silent,
+) -> Evaluation:
+    """The baseline's energies and forces of a dataset's geometries, chunk by chunk.
+
+    Raises:
+        LabelError: the baseline cannot be computed for a frame.
+    """
+    parts = []
     for begin in range(0, len(data), CHUNK):
         chunk = slice(begin, begin + CHUNK)
         step = f"frames-{begin:07d}"
@@ -183,10 +300,18 @@ def subtract(
             evaluation = baseline.potential(data.positions[chunk])
             found = [evaluation.energies.tolist(), evaluation.forces.tolist()]
             checkpoints.save(step, found)
-        if energies is not None:
-            energies[chunk] -= np.array(found[0])
-        forces[chunk] -= np.array(found[1])
+        parts.append(Evaluation(np.array(found[0]), np.array(found[1])))
         progress(min(begin + CHUNK, len(data)), len(data), "frames")
+    return concatenate(parts)
+
+
+def _less(data: Dataset, below: Evaluation, baseline: Baseline) -> Dataset:
+    """The dataset with a baseline's energies and forces subtracted."""
+    energies = None if data.energies is None else data.energies - below.energies
     level = f"{data.provenance.level} less {baseline.facts.get('baseline')}"
-    provenance = replace(data.provenance, level=level)
-    return replace(data, energies=energies, forces=forces, provenance=provenance)
+    return replace(
+        data,
+        energies=energies,
+        forces=data.force_labels() - below.forces,
+        provenance=replace(data.provenance, level=level),
+    )

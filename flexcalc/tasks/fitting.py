@@ -14,11 +14,11 @@ from flexcalc.dataset import Dataset
 from flexcalc.errors import InputError
 from flexcalc.geometry.fingerprint import first_repeated
 from flexcalc.models.facts import ErrorRow, FeatureRow, Row, errors_in
-from flexcalc.models.family import Family, ReducingFamily, TrainedPotential, announce
+from flexcalc.models.family import Family, FoldingFamily, ReducingFamily, TrainedPotential, announce
 from flexcalc.progress import Progress
 from flexcalc.training.checkpoints import Checkpoints
 from flexcalc.training.committee import fit_committee
-from flexcalc.training.crossvalidation import FoldRow, cross_validate
+from flexcalc.training.crossvalidation import FoldRow, cross_validate, fit_by_folds
 from flexcalc.training.reduction import ReducedRow, reduce
 from flexcalc.training.refinement import RoundRow, Rounds, refine
 from flexcalc.training.selection import choose
@@ -27,6 +27,10 @@ from flexcalc.training.tuning import ENERGY, FORCE, Sets, Trial, fit_best
 VALIDATION_POINTS = 200
 """Validation frames by default, where there are as many besides the training points; see
 `with_sizes`."""
+
+SMALL = 200
+"""Frames of a dataset up to which all of them are training points by default, and folds of them
+choose the hyperparameters."""
 
 
 class FoldFrames(TypedDict):
@@ -63,6 +67,7 @@ class Tables(TypedDict, total=False):
     frames: FoldFrames
     refinement: RefinementRecord
     reduction: ReductionRecord
+    baselines: Sequence[Row]
 
 
 class FittedFigures(TypedDict, total=False):
@@ -71,6 +76,7 @@ class FittedFigures(TypedDict, total=False):
     refine_rounds: int
     folds: int
     best_fold: int
+    tuning_folds: int
     force_rmse_mean_kcal_mol_A: float
     energy_rmse_mean_kcal_mol: float
     force_rmse_spread_kcal_mol_A: float
@@ -125,13 +131,16 @@ def with_sizes(options: Train, frames: int) -> Train:
     """The options with numbers for the points and validation frames that were left to the default.
 
     Where frames are too few for the usual numbers, half of them are training points and a quarter
-    validates, so that some are left to test the model on. In a cross-validation each model has all
-    frames but those that it is judged by.
+    validates, so that some are left to test the model on. Of a small dataset all are training
+    points where folds of them can choose the hyperparameters quickly. In a cross-validation each
+    model has all frames but those that it is judged by.
 
     Args:
         options: of the training.
         frames: number of frames in the dataset.
     """
+    if _is_small(options, frames):
+        return replace(options, points=frames, validation_points=0)
     few = options.points is None and frames < USUAL_POINTS + VALIDATION_POINTS
     share = frames * _train_folds(options) // options.folds if options.folds > 1 else frames // 2
     points = options.training_points
@@ -142,6 +151,20 @@ def with_sizes(options: Train, frames: int) -> Train:
         left = max(0, frames - points)
         validation = min(VALIDATION_POINTS, frames // 4 if few else left, left)
     return replace(options, points=points, validation_points=validation)
+
+
+def _is_small(options: Train, frames: int) -> bool:
+    """Whether all frames are training points by default: they are few, and folds can choose."""
+    sizes = (options.points, options.validation_points)
+    if frames > SMALL or sizes != (None, None) or options.folds or options.refine_rounds:
+        return False
+    return all(map(_folds_at_once, options.family))
+
+
+def _folds_at_once(family: Family) -> bool:
+    """Whether folds tell all that validation frames would, without training for each fold."""
+    reduces = isinstance(family, ReducingFamily) and bool(family.reductions())
+    return isinstance(family, FoldingFamily) and family.folds_at_once and not reduces
 
 
 def said_sizes(asked: Train, chosen: Train, frames: int) -> str | None:
@@ -155,7 +178,9 @@ def said_sizes(asked: Train, chosen: Train, frames: int) -> str | None:
     if asked.points is not None or frames >= USUAL_POINTS + VALIDATION_POINTS:
         return None
     points, validation = chosen.training_points, chosen.validation_points or 0
-    if chosen.folds:
+    if not chosen.folds and not validation:
+        parts = f"{points} training points, whose folds choose the hyperparameters"
+    elif chosen.folds:
         parts = f"{points} training points for each model of {chosen.folds} folds"
     else:
         held_out = frames - points - validation
@@ -264,8 +289,26 @@ class Fit:
 
     def _at_once(self) -> Fitted:
         train, validation = self.data[self.split.train], self.data[self.split.validation]
+        if not len(validation) and self._can_be_judged_by_folds(train):
+            return self._chosen_by_folds(train)
         choice = fit_best(self.family, train, validation, self.rng, self.progress, self.checkpoints)
         return Fitted(choice.family, choice.potential, choice.table, self.split, choice.errors)
+
+    def _can_be_judged_by_folds(self, train: Dataset) -> bool:
+        """Whether to ask folds: where there is a choice, or where they tell errors quickly."""
+        quick = len(train) <= SMALL and _folds_at_once(self.family)
+        return len(train) > 1 and (quick or len(self.family.candidates()) > 1)
+
+    def _chosen_by_folds(self, train: Dataset) -> Fitted:
+        """Choose hyperparameters by folds of the training points, and train on all of them."""
+        choice = fit_by_folds(self.family, train, self.rng, self.progress, self.checkpoints)
+        figures: FittedFigures = {
+            "tuning_folds": choice.count,
+            "force_rmse_mean_kcal_mol_A": choice.errors[FORCE],
+        }
+        if ENERGY in choice.errors:
+            figures["energy_rmse_mean_kcal_mol"] = choice.errors[ENERGY]
+        return Fitted(choice.family, choice.potential, choice.table, self.split, {}, figures)
 
     def _in_folds(self) -> Fitted:
         """Cross-validate, and keep the model of the best fold."""

@@ -17,7 +17,7 @@ from flexcalc.display import numbers
 from flexcalc.errors import FileFormatError, InputError
 from flexcalc.geometry.fingerprint import first_repeated, repeats
 from flexcalc.models.delta import check_baseline
-from flexcalc.models.facts import ErrorRow
+from flexcalc.models.facts import BaselineFacts, ErrorRow
 from flexcalc.models.family import TrainingWarning, check_family, check_labels, errors
 from flexcalc.models.frames import with_frames
 from flexcalc.potential import Potential
@@ -31,7 +31,7 @@ from flexcalc.tasks.baseline import (
     Differences,
     differences,
     needed_frames,
-    open_baseline,
+    open_baselines,
 )
 from flexcalc.tasks.fitting import Fit, Fitted, Split, held_out, said_sizes, split, with_sizes
 from flexcalc.tasks.molecule import electrons_of, following
@@ -49,6 +49,7 @@ class SplitRecord(TypedDict):
     validation: list[int]
     baseline: NotRequired[str | None]
     baseline_sha256: NotRequired[str]
+    baselines: NotRequired[list[BaselineFacts]]
 
 
 class LearningRow(ErrorRow):
@@ -70,7 +71,7 @@ def train(options: Train, store: Store) -> Training:
     options = following(options, electrons_of(data))
     asked, options = options, with_sizes(options, len(data))
     parts = split(data, options, np.random.default_rng(options.seed))
-    baseline = _checked(options, store, data)
+    baselines = _checked(options, store, data)
     # What is there already does not belong to what the run is.
     found = store.begin(replace(options, overwrite=False), overwrite=options.overwrite)
     if found is not None:
@@ -79,10 +80,12 @@ def train(options: Train, store: Store) -> Training:
     sizes = said_sizes(asked, options, len(data))
     if sizes is not None:
         store.say(sizes)
-    _note_split(store, _split_record(data, parts, baseline))
+    _note_split(store, _split_record(data, parts, baselines))
     equal = first_repeated(data.numbers, data.positions)
     repeated = repeats(equal)
-    labels = _differences(options, store, data, parts, baseline)
+    labels = _differences(options, store, data, parts, baselines)
+    if labels.said:
+        store.say(labels.said)
     warn_of_model_labels(data, store, "what is trained on them learns its errors too")
     if repeated:
         store.warn(repeated_text(repeated, len(data)))
@@ -102,8 +105,8 @@ def train(options: Train, store: Store) -> Training:
     return Training.of(models)
 
 
-def _checked(options: Train, store: Store, data: Dataset) -> Baseline | None:
-    """The baseline, once it is known that all families can be trained.
+def _checked(options: Train, store: Store, data: Dataset) -> list[Baseline]:
+    """The baselines, once it is known that all families can be trained.
 
     Raises:
         InputError: one cannot be, or could not be kept.
@@ -114,25 +117,26 @@ def _checked(options: Train, store: Store, data: Dataset) -> Baseline | None:
     for family in options.family:
         check_labels(family, data)
         check_family(family, data.numbers)
-    baseline = open_baseline(options.baseline, data.numbers, options.trust)
-    if baseline is not None and store.unfinished("baseline") is not None:
-        check_baseline(baseline.potential, baseline.facts["baseline"])
+    baselines = open_baselines(options.baseline, data.numbers, options.trust)
+    for one in baselines if store.unfinished("baseline") is not None else ():
+        check_baseline(one.potential, one.facts["baseline"])
     if store.target is not None and len(options.family) > 1:
         raise InputError(
             f"{store.target}: one model folder cannot hold {len(options.family)} families; "
             "give --output a folder without the suffix .flex"
         )
-    return baseline
+    return baselines
 
 
 def _differences(
-    options: Train, store: Store, data: Dataset, parts: Split, baseline: Baseline | None
+    options: Train, store: Store, data: Dataset, parts: Split, baselines: Sequence[Baseline]
 ) -> Differences:
     """The labels to train on, without the baseline's."""
     needed = needed_frames(parts, everything=options.refine_rounds > 0)
     checkpoints = Checkpoints(store.unfinished("baseline"))
-    with store.bar("baseline") if baseline else nullcontext(silent) as progress:
-        return differences(data, parts, needed, baseline, checkpoints, progress)
+    with store.bar("baseline") if baselines else nullcontext(silent) as progress:
+        family = options.family[0]
+        return differences(data, parts, needed, baselines, family, checkpoints, progress)
 
 
 def _comparison(models: Sequence[TrainedModel]) -> tuple[list[str], list[list[str]]]:
@@ -163,15 +167,20 @@ def _note_split(store: Store, record: SplitRecord) -> None:
         store.put(SPLIT, record)
 
 
-def _split_record(data: Dataset, parts: Split, baseline: Baseline | None) -> SplitRecord:
+def _split_record(data: Dataset, parts: Split, baselines: Sequence[Baseline]) -> SplitRecord:
     record: SplitRecord = {
         "dataset": data.provenance.source,
         "dataset_sha256": data.sha256(),
         "train": parts.train.tolist(),
         "validation": parts.validation.tolist(),
     }
-    if baseline is not None:
-        record |= baseline.facts
+    if len(baselines) == 1:
+        only = baselines[0].facts
+        record["baseline"] = only.get("baseline")
+        if "baseline_sha256" in only:
+            record["baseline_sha256"] = only["baseline_sha256"]
+    elif baselines:
+        record["baselines"] = [one.facts for one in baselines]
     return record
 
 

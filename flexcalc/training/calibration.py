@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.random import Generator
 
 from flexcalc.dataset import Dataset
 from flexcalc.domain import Domain
 from flexcalc.models.facts import DomainFacts
-from flexcalc.models.family import TrainedPotential
+from flexcalc.models.family import Family, TrainedPotential, TrainingWarning
 from flexcalc.models.gdml import GDMLPotential
 from flexcalc.models.training_set import TrainingSet
 from flexcalc.potential import distances_of
@@ -45,22 +48,69 @@ def with_domain(
         potential.training_set = training_set
     if others is None or not len(others):
         return potential
+    _note_domain(potential, *_distances_and_errors(potential, others))
+    return potential
+
+
+def with_domain_of_folds(
+    potential: TrainedPotential,
+    family: Family,
+    train: Dataset,
+    folds: Sequence[np.ndarray],
+    rng: Generator,
+) -> TrainedPotential:
+    """The same for a model of all frames: each fold tells of a model trained on the others.
+
+    Args:
+        potential: trained on all of `train`.
+        family: with the hyperparameters that it has.
+        train: the training points.
+        folds: indices of the points of each fold.
+        rng: see `TrainingSet.of`.
+    """
+    found = []
+    for fold in folds:
+        others = train[np.setdiff1d(np.arange(len(train)), fold)]
+        with warnings.catch_warnings():
+            # Those of the model of all points are known already.
+            warnings.simplefilter("ignore", TrainingWarning)
+            model = with_domain(family.fit(others, None, rng), others, None, rng)
+        if model.distance(others.positions[:1]) is None:
+            return potential
+        found.append(_distances_and_errors(model, train[fold]))
+    distances, errors = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    with_domain(potential, train, None, rng)
+    _note_domain(potential, distances, errors)
+    return potential
+
+
+def _distances_and_errors(
+    potential: TrainedPotential, others: Dataset
+) -> tuple[np.ndarray, np.ndarray]:
+    """Distances and force errors (frames,) of those frames that repeat no training point."""
     distances = np.asarray(distances_of(potential, others.positions))
     new = distances > REPEATED
-    others, distances = others[new], distances[new]
-    if len(others) >= FEWEST:
-        off = potential(others.positions).forces - others.force_labels()
-        found = calibrated(distances, np.sqrt(np.mean(off**2, axis=(1, 2))))
-        facts: DomainFacts = {
-            "limit": found.limit,
-            "distances": list(found.distances),
-            "errors_eV_A": list(found.errors_eV_A),
-            "frames": len(others),
-        }
-        if isinstance(potential, GDMLPotential):
-            facts["unit"] = potential.max_nearest_distance
-        potential.facts["domain"] = facts
-    return potential
+    others = others[new]
+    if not len(others):
+        return np.empty(0), np.empty(0)
+    off = potential(others.positions).forces - others.force_labels()
+    return distances[new], np.sqrt(np.mean(off**2, axis=(1, 2)))
+
+
+def _note_domain(potential: TrainedPotential, distances: np.ndarray, errors: np.ndarray) -> None:
+    """Store the domain with a model, where there are enough frames to tell it."""
+    if len(distances) < FEWEST:
+        return
+    found = calibrated(distances, errors)
+    facts: DomainFacts = {
+        "limit": found.limit,
+        "distances": list(found.distances),
+        "errors_eV_A": list(found.errors_eV_A),
+        "frames": len(distances),
+    }
+    if isinstance(potential, GDMLPotential):
+        facts["unit"] = potential.max_nearest_distance
+    potential.facts["domain"] = facts
 
 
 def calibrated(distances: np.ndarray, errors_eV_A: np.ndarray) -> Domain:

@@ -11,11 +11,35 @@ from numpy.random import Generator
 
 from flexcalc.dataset import Dataset
 from flexcalc.errors import InputError
-from flexcalc.models.facts import ErrorRow, Row, joined_row
-from flexcalc.models.family import Family, TrainedPotential, announce
+from flexcalc.models.facts import ErrorRow, Row, errors_in, joined_row
+from flexcalc.models.family import (
+    Family,
+    FoldingSession,
+    SharingFamily,
+    TrainedPotential,
+    announce,
+    errors,
+)
 from flexcalc.progress import Progress, part, silent
+from flexcalc.training.calibration import with_domain_of_folds
 from flexcalc.training.checkpoints import NO_CHECKPOINTS, Checkpoints
-from flexcalc.training.tuning import ENERGY, FORCE, Trial, Trials, best_row, note_edge
+from flexcalc.training.tuning import (
+    ENERGY,
+    FORCE,
+    Judged,
+    Search,
+    Trial,
+    Trials,
+    best_row,
+    note_edge,
+)
+
+FOLDS = 5
+"""Folds that choose hyperparameters where there are no validation frames."""
+
+AS_GOOD_SHARE = 0.02
+"""Share of the lowest force error within which two candidates count as equally good in folds: with
+a good baseline errors are so low that the fixed bound of `best_row` would take almost any."""
 
 
 class SpreadRow(TypedDict, total=False):
@@ -140,6 +164,100 @@ def cross_validate(
     return _judged(trials, splits)
 
 
+@dataclass(frozen=True, eq=False)
+class FoldChoice:
+    """Hyperparameters that were chosen by folds, and the model of all frames with them.
+
+    Args:
+        family: the candidate that was chosen.
+        potential: trained with it on all frames.
+        table: a row for each candidate, with its errors on the frames left out.
+        errors: of the chosen candidate on the frames left out, in kcal/mol(/A).
+        count: number of folds.
+    """
+
+    family: Family
+    potential: TrainedPotential
+    table: list[Row]
+    errors: ErrorRow
+    count: int
+
+
+def fit_by_folds(
+    family: Family,
+    train: Dataset,
+    rng: Generator,
+    progress: Progress = silent,
+    checkpoints: Checkpoints = NO_CHECKPOINTS,
+    count: int = FOLDS,
+) -> FoldChoice:
+    """Choose among a family's candidates by folds of the training points, and train on all.
+
+    Each candidate predicts every frame from those of the other folds; the rule is
+    `training.tuning.best_row`, with AS_GOOD_SHARE. No further labels are needed.
+
+    Args:
+        family: its `candidates()` are tried.
+        train: frames to train on, at least two.
+        rng: divides the frames and seeds the training.
+        progress: called with the steps.
+        checkpoints: what an earlier call with the same arguments had finished.
+        count: number of folds, at most one per frame.
+    """
+    count, seed = min(count, len(train)), int(rng.integers(2**62))
+    parts = folds(order_of(train), count, np.random.default_rng(seed))
+    session = None
+    if isinstance(family, SharingFamily):
+        session = family.session(train, None, np.random.default_rng(seed), progress)
+    found = None
+    if isinstance(session, FoldingSession):
+        found = _searched(family, session, train, parts, checkpoints)
+    folded = found is not None
+    if found is None:
+        every = cross_validate(
+            family, train, (count, count - 1), np.random.default_rng(seed), progress, checkpoints
+        )
+        found = every.family, every.table, every.means, False
+    chosen, table, found_errors, edge = found
+    fit = chosen.fit(train, None, np.random.default_rng(seed), progress)
+    if folded:
+        with_domain_of_folds(fit, chosen, train, parts, np.random.default_rng(seed))
+    if edge:
+        known = fit.facts.get("warnings", ())
+        note_edge(fit, Search(family).hyperparameters(chosen), len(table))
+        announce(fit, known)
+    return FoldChoice(chosen, fit, table, found_errors, count)
+
+
+def _searched(
+    family: Family,
+    session: FoldingSession[Family],
+    train: Dataset,
+    parts: Sequence[np.ndarray],
+    checkpoints: Checkpoints,
+) -> tuple[Family, list[Row], ErrorRow, bool] | None:
+    """Judge candidates by what they say of frames left out; None where the session cannot.
+
+    Returns:
+        the best candidate, a row for each candidate, errors of the best, and whether it is at the
+        edge of the grid.
+    """
+    search: Search[Judged] = Search(family, share=AS_GOOD_SHARE)
+    while (candidate := search.ask()) is not None:
+        step = f"left-out-{len(search.trials):03d}"
+        row = checkpoints.load(step)
+        if row is None:
+            said = session.left_out(candidate, parts)
+            if said is None:
+                return None
+            row = errors(said[0], train)
+            checkpoints.save(step, row)
+        search.tell(Judged(candidate, search.hyperparameters(candidate), errors_in(row)))
+    best = search.trials[search.best]
+    rows = [trial.row for trial in search.trials]
+    return best.family, rows, best.errors, search.is_at_edge(best.family)
+
+
 def _complete(folds: Sequence[Trials], trains: Sequence[Dataset], seed: int) -> None:
     """Try in every fold what was tried in one, since what a fold left out may win on average."""
     everywhere: list[Family] = []
@@ -167,8 +285,8 @@ def _judged(
     by_fold: list[list[FoldRow]] = [
         [{"fold": fold, **trial.errors} for fold, trial in enumerate(row)] for row in trials
     ]
-    errors = by_fold[index]
-    best = best_row(errors)
+    rows = by_fold[index]
+    best = best_row(rows)
     potential = trials[index][best].potential
     if searches[best].is_at_edge(candidates[index]):
         note_edge(potential, trials[index][best].hyperparameters, len(table))
@@ -179,7 +297,7 @@ def _judged(
         index=index,
         means=means[index],
         spreads=spreads[index],
-        folds=errors,
+        folds=rows,
         best=best,
         potential=potential,
         train=splits[best][0],
@@ -192,17 +310,17 @@ def _trial(trials: Sequence[Trial], candidate: Family) -> Trial:
     return next(trial for trial in trials if trial.family == candidate)
 
 
-def _means(errors: Sequence[ErrorRow]) -> ErrorRow:
-    found: ErrorRow = {FORCE: float(np.mean([row[FORCE] for row in errors]))}
-    if ENERGY in errors[0]:
-        found[ENERGY] = float(np.mean([row[ENERGY] for row in errors]))
+def _means(rows: Sequence[ErrorRow]) -> ErrorRow:
+    found: ErrorRow = {FORCE: float(np.mean([row[FORCE] for row in rows]))}
+    if ENERGY in rows[0]:
+        found[ENERGY] = float(np.mean([row[ENERGY] for row in rows]))
     return found
 
 
-def _spreads(errors: Sequence[ErrorRow]) -> SpreadRow:
-    found: SpreadRow = {"force_rmse_spread_kcal_mol_A": _deviation([row[FORCE] for row in errors])}
-    if ENERGY in errors[0]:
-        found["energy_rmse_spread_kcal_mol"] = _deviation([row[ENERGY] for row in errors])
+def _spreads(rows: Sequence[ErrorRow]) -> SpreadRow:
+    found: SpreadRow = {"force_rmse_spread_kcal_mol_A": _deviation([row[FORCE] for row in rows])}
+    if ENERGY in rows[0]:
+        found["energy_rmse_spread_kcal_mol"] = _deviation([row[ENERGY] for row in rows])
     return found
 
 

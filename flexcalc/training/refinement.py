@@ -144,7 +144,7 @@ def refine(
         within = checkpoints.within(f"round-{number}")
         trials = Trials(grid, validation, within, progress)
         trials.run(pool[selected], validation, fresh)
-        choice = trials.search.choice()
+        choice = trials.choice()
         note = within.load("points")
         if note is None:
             squares = _squared_errors(choice.potential, pool)

@@ -45,25 +45,35 @@ ENERGY: Final = "energy_rmse_kcal_mol"
 
 
 @dataclass(frozen=True, eq=False)
-class Trial:
-    """A candidate that was trained.
+class Judged:
+    """A candidate that was judged.
 
     Args:
         family: the candidate.
         hyperparameters: those in which the candidates differ.
         errors: on the frames that it was judged by; empty without any.
-        potential: that it was trained into.
     """
 
     family: Family
     hyperparameters: Row
     errors: ErrorRow
-    potential: TrainedPotential
 
     @property
     def row(self) -> Row:
         """Its row of the table of candidates."""
         return joined_row(self.hyperparameters, self.errors)
+
+
+@dataclass(frozen=True, eq=False)
+class Trial(Judged):
+    """A candidate that was trained.
+
+    Args:
+        family, hyperparameters, errors: see `Judged`.
+        potential: that it was trained into.
+    """
+
+    potential: TrainedPotential
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,35 +148,38 @@ def fit_best(
     """
     trials = Trials(family, validation, checkpoints, progress)
     trials.run(train, validation, rng)
-    choice = trials.search.choice()
+    choice = trials.choice()
     announce(choice.potential)
     return choice
 
 
-def best_row(table: Sequence[Mapping[str, Any]]) -> int:
+def best_row(table: Sequence[Mapping[str, Any]], share: float = np.inf) -> int:
     """Index of the row with the lowest energy RMSE of those with force RMSEs as good as the best.
 
-    As good means within AS_GOOD; source: see `fit_best`. Without energies the force decides.
+    As good means within AS_GOOD, and within a share of the best; source: see `fit_best`. Without
+    energies the force decides.
     """
     judge = ENERGY if ENERGY in table[0] else FORCE
-    bound = min(row[FORCE] for row in table) + AS_GOOD
+    best = min(row[FORCE] for row in table)
+    bound = best + min(AS_GOOD, share * best)
     good = [index for index, row in enumerate(table) if row[FORCE] <= bound]
     return min(good, key=lambda index: table[index][judge])
 
 
-class Search:
+class Search[T: Judged]:
     """Proposes the next candidate of a family: ask for one, train it, tell its errors.
 
     Args:
         family: its `candidates()` are tried, as `fit_best` says.
         judged: whether there are frames to judge by; needed where there is a choice.
+        share: see `best_row`.
 
     Raises:
         InputError: there are candidates to choose from and no frames to judge by.
     """
 
-    def __init__(self, family: Family, *, judged: bool = True):
-        self.family, self.judged = family, judged
+    def __init__(self, family: Family, *, judged: bool = True, share: float = np.inf):
+        self.family, self.judged, self.share = family, judged, share
         self.candidates = list(family.candidates())
         if not judged and len(self.candidates) > 1:
             raise InputError(
@@ -174,7 +187,7 @@ class Search:
                 "candidates; keep some frames out of the training, or set the hyperparameters"
             )
         self.groups = _groups(self.candidates)
-        self.trials: list[Trial] = []
+        self.trials: list[T] = []
 
     def ask(self) -> Family | None:
         """The next candidate, given the errors so far; None at the end of the search."""
@@ -196,20 +209,19 @@ class Search:
                 break
         if len(list(told)) == MAX_EXTENSIONS:
             return None
-        further = self._extension(self.trials[self._best()].family)
+        further = self._extension(self.trials[self.best].family)
         return None if further is None or self.is_tried(further) else further
 
-    def tell(self, trial: Trial) -> None:
+    def tell(self, trial: T) -> None:
         """Take note of a candidate that was trained; it need not have been asked for."""
         self.trials.append(trial)
 
-    def choice(self) -> Choice:
-        """The best of the candidates tried; its warnings are in its facts."""
-        best = self._best() if self.judged else 0
-        chosen = Choice(self.trials, best)
-        if self.judged and self.is_at_edge(chosen.family):
-            note_edge(chosen.potential, self.trials[best].hyperparameters, len(self.trials))
-        return chosen
+    @property
+    def best(self) -> int:
+        """Index of the best of the candidates tried."""
+        if not self.judged:
+            return 0
+        return best_row([trial.errors for trial in self.trials], self.share)
 
     def is_at_edge(self, candidate: Family) -> bool:
         """Whether nothing was tried on one side of a candidate, and something could be."""
@@ -234,9 +246,6 @@ class Search:
             return None
         return self.family.extend_grid(cast(GrowingFamily, candidate))
 
-    def _best(self) -> int:
-        return best_row([trial.errors for trial in self.trials])
-
 
 class Trials:
     """Trains the candidates of a search and judges them.
@@ -258,7 +267,7 @@ class Trials:
         progress: Progress,
     ):
         self.validation = validation if validation is not None and len(validation) else None
-        self.search = Search(family, judged=self.validation is not None)
+        self.search: Search[Trial] = Search(family, judged=self.validation is not None)
         self.checkpoints = checkpoints
         self.progress = _Counter(len(self.search.candidates), progress)
 
@@ -285,6 +294,15 @@ class Trials:
         fit = self._fitter(train, others, rng)
         for candidate in candidates:
             self._try(candidate, fit)
+
+    def choice(self) -> Choice:
+        """The best of the candidates tried; its warnings are in its facts."""
+        search = self.search
+        chosen = Choice(search.trials, search.best)
+        if search.judged and search.is_at_edge(chosen.family):
+            best = search.trials[search.best]
+            note_edge(chosen.potential, best.hyperparameters, len(search.trials))
+        return chosen
 
     def _try(self, candidate: Family, fit: Callable[[Family], TrainedPotential]) -> None:
         """Train and judge one candidate, or take it from the checkpoints."""

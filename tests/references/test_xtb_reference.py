@@ -16,7 +16,7 @@ from flexcalc.errors import AddressError, InputError, LabelError, MissingExtraEr
 from flexcalc.references.xtb import XTB, XTBOptions
 
 pytest.importorskip("tblite")
-METHODS = ("GFN2-xTB", "GFN1-xTB")
+METHODS = ("GFN2-xTB", "GFN1-xTB", "IPEA1-xTB")
 
 
 @pytest.fixture
@@ -223,6 +223,11 @@ def test_xtb_python_gets_its_units_and_settings(xtb_python):
     assert xtb_python[0] == ("gfn1", -1, 1)
     assert ("set_verbosity", 0) in xtb_python
     assert ("set_electronic_temperature", 300.0) in xtb_python
+
+
+def test_xtb_python_has_no_ipea1(xtb_python):
+    with pytest.raises(AddressError, match="needs backend=tblite"):
+        XTB([1, 1], "IPEA1-xTB", options=XTBOptions(backend="xtb-python"))
 
 
 def test_xtb_pythons_own_error_is_a_failed_label(xtb_python):

@@ -205,7 +205,9 @@ def test_by_default_200_frames_validate_or_all_that_are_left(points, expected):
 @pytest.mark.parametrize(
     ("frames", "options", "expected"),
     [
-        (60, {}, (30, 15, 15)),
+        (60, {}, (60, 0, 0)),
+        (200, {}, (200, 0, 0)),
+        (201, {}, (100, 50, 51)),
         (399, {}, (199, 99, 101)),
         (401, {}, (200, 200, 1)),
         (60, {"validation_points": 20}, (30, 20, 10)),
@@ -219,11 +221,27 @@ def test_few_frames_are_shared_by_default(frames, options, expected, recwarn):
     assert (fit.training_points, fit.validation_points, held_out) == expected
 
 
+def test_all_frames_of_a_small_dataset_are_trained_on(here, run, capsys):
+    assert run("train", "water.xyz", "--sigmas", "5,10") == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("60 frames: 60 training points, whose folds choose the hyperparam")
+    assert "kcal/mol/A in 5 folds, energy RMSE" in shown
+    found = json.loads(Path("train/results.json").read_text())
+    assert (found["training_points"], found["validation_points"]) == (60, 0)
+    assert found["tuning_folds"] == 5
+    assert found["force_rmse_mean_kcal_mol_A"] < 1.0
+    assert "force_rmse_kcal_mol_A" not in found
+    assert [row["sigma"] for row in json.loads(Path("train/table.json").read_text())] == [5, 10]
+    assert len(flexcalc.load("train/sgdml.flex").domain.distances) > 1
+    assert run("report", "train") == 0
+    assert "trained on all points" in Path("train/report.html").read_text()
+
+
 def test_a_line_says_how_few_frames_were_shared(here, run, capsys):
-    assert run("train", "water.xyz", "--sigma", "5") == 0
-    said = "60 frames: 30 training points, 15 validation frames, 15 held out (points and "
+    said = "60 frames: 30 training points, 20 validation frames, 10 held out (points and "
+    assert run("train", "water.xyz", "--sigma", "5", "--validation-points", "20") == 0
     assert capsys.readouterr().out.startswith(said)
-    assert "points = 30\nvalidation_points = 15" in Path("train/run.toml").read_text()
+    assert "points = 30\nvalidation_points = 20" in Path("train/run.toml").read_text()
     assert run("evaluate", "train/sgdml.flex", "train/heldout.xyz") == 0
 
 
@@ -242,9 +260,9 @@ def test_the_default_is_the_same_on_the_command_line(here, run):
         ({"points": 20, "validation_points": 41}, InputError, "60 frames are too few"),
         ({"points": 61}, InputError, "60 frames are too few"),
         ({"validation_points": 31}, InputError, "60 frames are too few"),
+        ({"points": 1, "validation_points": 0}, InputError, "no validation frames to choose"),
         ({"points": 20, "folds": 1}, InputError, "folds: expected 0"),
         ({"points": 20, "learning_curve": [30]}, InputError, "learning_curve"),
-        ({"points": 60}, InputError, "no validation frames to choose"),
         ({"points": 20, "sigma": -1}, ConfigError, "sigma"),
         ({"points": 20, "sigmo": 5}, ConfigError, "did you mean sigma"),
         ({"points": 20, "family": "sgdmk"}, AddressError, "did you mean sgdml"),

@@ -223,3 +223,94 @@ def test_a_relative_baseline_in_a_run_file_counts_from_its_folder(here, run):
     )
     assert run("train", "runs/train.toml", "-o", "out") == 0
     assert flexcalc.load("out/sgdml.flex").facts["baseline"] == str(here / "water.flex")
+
+
+BOTH = ("--baseline", GFN2, "--baseline", "water.flex")
+
+
+def test_a_baseline_that_leaves_nothing_to_the_others_is_taken_alone(here, run, capsys):
+    """The labels are springs, and so is the model: GFN2-xTB cannot help."""
+    assert run("train", "water.xyz", *WORDS, *BOTH, "-o", "both.flex") == 0
+    shown = capsys.readouterr().out
+    assert f"baseline: {here}/water.flex (force RMSE " in shown
+    rows = json.loads(Path("both-train/baselines.json").read_text())
+    assert [(row["baseline"], row["weight"]) for row in rows] == [
+        (GFN2, 0.0),
+        (str(here / "water.flex"), 1.0),
+    ]
+    results = json.loads(Path("both-train/results.json").read_text())
+    model = flexcalc.load("both.flex")
+    assert results["baseline"] == model.facts["baseline"] == str(here / "water.flex")
+    assert "baselines" not in model.facts
+
+
+def springs_and_xtb():
+    """Labels that are half springs, half GFN2-xTB, so that both are wanted."""
+    data = flexcalc.read("water.xyz")
+    extra = flexcalc.load(GFN2, data.numbers)(data.positions)
+    return Dataset(
+        data.numbers,
+        data.positions,
+        0.5 * data.energies + 0.5 * extra.energies,
+        0.5 * data.forces + 0.5 * extra.forces,
+    )
+
+
+HALVES = {"points": 20, "validation_points": 10, "sigma": 5.0, "baseline": (GFN2, "water.flex")}
+
+
+def test_half_weights_are_found_and_saved(here):
+    fit = flexcalc.train(springs_and_xtb(), **HALVES)
+    weights = fit.model.baseline.weights
+    assert min(weights) > 0.1
+    assert [term["weight"] for term in fit.model.facts["baselines"]] == list(weights)
+    fit.save("half.flex")
+    again = flexcalc.load("half.flex")
+    positions = flexcalc.read("water.xyz").positions[:3]
+    parts = [term(positions).forces for term in fit.model.baseline.terms]
+    below = sum(weight * part for weight, part in zip(weights, parts, strict=True))
+    assert np.abs(again(positions).forces - again.model(positions).forces - below).max() < 1e-12
+    assert np.array_equal(again(positions).forces, fit(positions).forces)
+    assert again.sha256() == fit.model.sha256()
+    shutil.rmtree("water.flex")  # there is a copy inside
+    assert np.array_equal(flexcalc.load("half.flex")(positions).forces, fit(positions).forces)
+
+
+def without_copies(baselines):
+    """Change the baselines of half.flex, which keeps no copies of them any more."""
+    members = json.loads(Path("half.flex", FACTS).read_text())["members"]
+    model = {"model.flex": members["model.flex"]}
+    rewrite(Path("half.flex"), baselines=baselines, members=model)
+
+
+@pytest.mark.inputs
+@pytest.mark.parametrize(
+    "baselines",
+    [
+        *(None, 3, [], ["xtb:GFN2-xTB"], [{"address": 3, "weight": 1.0}]),
+        *([{"address": GFN2}], [{"address": GFN2, "weight": "1"}], [{"weight": 1.0}]),
+        [{"address": GFN2, "weight": True}],
+    ],
+)
+def test_damaged_weights_are_refused(baselines, here):
+    flexcalc.train(springs_and_xtb(), **HALVES).save("half.flex")
+    without_copies(baselines)
+    with pytest.raises(FileFormatError, match="baseline"):
+        flexcalc.load("half.flex")
+
+
+@pytest.mark.security
+def test_a_weighted_baseline_cannot_run_code(here, run):
+    flexcalc.train(springs_and_xtb(), **HALVES).save("half.flex")
+    without_copies([{"address": "ase:os:abort", "weight": 1.0}])
+    with pytest.raises((AddressError, FileFormatError), match="trust"):
+        flexcalc.load("half.flex")
+
+
+def test_several_baselines_stand_in_a_run_file(here, run):
+    Path("train.toml").write_text(
+        f'dataset = "water.xyz"\nbaseline = ["{GFN2}", "water.flex"]\npoints = 20\n'
+        'validation_points = 10\nfamily = [{kind = "sgdml", sigma = 5.0}]\n'
+    )
+    assert run("train", "train.toml", "-o", "out") == 0
+    assert len(json.loads(Path("out/baselines.json").read_text())) == 2

@@ -12,7 +12,7 @@ from flexcalc.models.family import TrainedPotential, TrainingWarning
 from flexcalc.models.gdml import SGDML
 from flexcalc.potential import Evaluation
 from flexcalc.training.checkpoints import Checkpoints
-from flexcalc.training.crossvalidation import cross_validate, folds
+from flexcalc.training.crossvalidation import cross_validate, fit_by_folds, folds, order_of
 from flexcalc.training.tuning import ENERGY, FORCE
 from flexcalc.units import KCAL_MOL
 
@@ -195,3 +195,52 @@ def test_finished_folds_are_not_done_again(ethanol, tmp_path, monkeypatch):
     assert again.table == first.table
     frames = ethanol.positions
     assert np.array_equal(first.potential(frames).forces, again.potential(frames).forces)
+
+
+def test_folds_choose_and_all_frames_are_trained_on():
+    """Without a quick way, each candidate is trained in each fold."""
+    Scripted.seen.clear()
+    Scripted.order.clear()
+    choice = fit_by_folds(Scripted(script=((3.0,), (1.0,), (2.0,))), DATA, np.random.default_rng(0))
+    assert choice.family.width == 1
+    assert choice.errors[FORCE] == pytest.approx(1.0)
+    assert choice.count == 5
+    width, frames, validation = Scripted.seen[-1]
+    assert (width, len(frames), validation) == (1, FRAMES, None)
+
+
+@pytest.mark.parametrize("alone", [False, True], ids=["energies", "forces alone"])
+def test_folds_of_a_kernel_are_those_of_retrained_models(alone, ethanol, rng):
+    """Frames left out are predicted as by a training without them, of the same symmetry group."""
+    data = replace(ethanol[:24], energies=None) if alone else ethanol[:24]
+    parts = folds(order_of(data), 4, rng)
+    group = SGDML(sigma=20.0).fit(data, None, rng).facts["symmetry"]["generators"]
+    family = SGDML(sigma=20.0, generators=tuple(group), symmetry=bool(group))
+    other = Evaluation(ethanol.energies[24:48], ethanol.forces[24:48])
+    found, second = family.session(data, None, rng).left_out(family, parts, [other])
+    for fold in parts:
+        rest = np.setdiff1d(np.arange(24), fold)
+        for said, labels in ((found, data), (second, replace(data, forces=other.forces))):
+            if labels is not data and not alone:
+                labels = replace(labels, energies=other.energies)
+            model = family.fit(labels[rest], None, rng)(data.positions[fold])
+            # The regularisation of 1e-10 leaves about six digits.
+            scale = np.abs(labels.forces).max()
+            assert np.abs(model.forces - said.forces[fold]).max() < 1e-4 * scale
+            if not alone:
+                assert np.abs(model.energies - said.energies[fold]).max() < 1e-4
+
+
+def test_a_choice_by_folds_resumes(ethanol, tmp_path):
+    family, data = SGDML(sigmas=(10.0, 20.0, 40.0)), ethanol[:20]
+    first = fit_by_folds(family, data, np.random.default_rng(0), checkpoints=Checkpoints(tmp_path))
+    again = fit_by_folds(family, data, np.random.default_rng(0), checkpoints=Checkpoints(tmp_path))
+    assert first.table == again.table
+    assert first.potential.sha256() == again.potential.sha256()
+
+
+def test_the_domain_of_a_model_without_validation_frames_comes_from_folds(ethanol, rng):
+    choice = fit_by_folds(SGDML(sigma=20.0), ethanol[:40], rng)
+    domain = choice.potential.domain
+    assert domain.expected_errors(np.array([0.0, 10.0])).shape == (2,)
+    assert (choice.potential.distance(ethanol.positions[40:60]) < 3 * domain.limit).all()

@@ -210,8 +210,8 @@ def test_a_search_asks_for_candidates_and_is_told_their_errors():
         row = {"force_rmse_kcal_mol_A": 1.0 + abs(candidate.width - family.valley)}
         search.tell(Trial(candidate, search.hyperparameters(candidate), row, Constant(1.0, 1.0)))
     assert asked == [0, 1, 2, 3, 4]
-    assert search.choice().family.width == 3
-    assert not search.is_at_edge(search.choice().family)
+    assert search.trials[search.best].family.width == 3
+    assert not search.is_at_edge(search.trials[search.best].family)
 
 
 # ---------------------------------------------------------------- two dimensions

@@ -26,6 +26,7 @@ from flexcalc.models.gdml.descriptor import (
 )
 from flexcalc.models.gdml.diagnosis import diagnosis
 from flexcalc.models.gdml.engine import engine
+from flexcalc.models.gdml.folds import Folds, fits_into_memory
 from flexcalc.models.gdml.groups import generators_of
 from flexcalc.models.gdml.kernel import Kernel, TrainingPoints, prepare
 from flexcalc.models.gdml.metric import learn_metric
@@ -249,7 +250,25 @@ class SGDML:
             setting = replace(self._setting(), folder=folder)
             return Solver(kernel, setting, progress, self.regularizations)
 
-        return SGDMLSession(_Basis(descriptor, group, train, validation, seed), solver)
+        def folding(sigma: float, folds: Sequence[np.ndarray]) -> Folds:
+            return Folds(Kernel(points, sigma, engine(self.device)), folds, progress)
+
+        basis = _Basis(descriptor, group, train, validation, seed)
+        return SGDMLSession(basis, solver, folding if self._leaves_out(points) else None)
+
+    @property
+    def folds_at_once(self) -> bool:
+        """Whether models without some of the points follow from one kernel matrix.
+
+        Not where labels shape the descriptor, or where energies only set the constant.
+        """
+        return self.metric == "plain" and self.energies == "fitted" and self.solver != "iterative"
+
+    def _leaves_out(self, points: TrainingPoints) -> bool:
+        """Whether the kernel matrix of these points can be made once for all folds."""
+        size = points.features.shape[1]
+        exact = self._setting().chosen(len(points), points.unknowns, size) == "exact"
+        return self.folds_at_once and exact and fits_into_memory(points.rows)
 
     def _check(self, train: Dataset, validation: Dataset | None) -> None:
         """Refuse what cannot be trained on, before any work."""
@@ -431,11 +450,19 @@ class SGDMLSession:
     Args:
         basis: what the candidates have in common.
         solver: makes the solver for a length scale.
+        folding: makes what leaves out folds, for a length scale; None where models have to be
+            trained again for each fold.
     """
 
-    def __init__(self, basis: _Basis, solver: Callable[[float], Solver]):
-        self.basis, self.make_solver = basis, solver
+    def __init__(
+        self,
+        basis: _Basis,
+        solver: Callable[[float], Solver],
+        folding: Callable[[float, Sequence[np.ndarray]], Folds] | None,
+    ):
+        self.basis, self.make_solver, self.make_folds = basis, solver, folding
         self.solver: Solver | None = None
+        self.folds: Folds | None = None
         self.suspicion: str | None = None
         self.begun = False
 
@@ -454,10 +481,47 @@ class SGDMLSession:
             self.suspicion = candidate._suspicion(descriptor, group, train)
             self.begun = True
         if self.solver is None or self.solver.kernel.sigma != candidate.sigma:
-            self.solver = None  # its memory is needed
+            self.solver = self.folds = None  # their memory is needed
             self.solver = self.make_solver(candidate.sigma)
         trained = candidate._trained(self.solver, descriptor, group, train, seed)
         return candidate._finished(trained, group, train, validation, self.suspicion)
+
+    def left_out(
+        self, candidate: SGDML, folds: Sequence[np.ndarray], others: Sequence[Evaluation] = ()
+    ) -> list[Evaluation] | None:
+        """See `FoldingSession.left_out`.
+
+        Raises:
+            ConfigError: its sigma is not set.
+            InputError: the kernel matrix is singular.
+        """
+        if self.make_folds is None:
+            return None
+        if candidate.sigma is None:
+            raise ConfigError("sigma is not set")
+        same = self.folds is not None and self.folds.kernel.sigma == candidate.sigma
+        if self.folds is None or not same:
+            self.solver = self.folds = None  # their memory is needed
+            self.folds = self.make_folds(candidate.sigma, folds)
+        train, points = self.basis.train, self.folds.kernel.points
+        energies = np.zeros(len(train)) if train.energies is None else train.energies
+        sets = [Evaluation(energies, train.force_labels()), *others]
+        # Large energies would lose digits.
+        means = [float(np.mean(one.energies)) for one in sets]
+        labels = [
+            points.labels(one.energies - mean, one.forces)
+            for one, mean in zip(sets, means, strict=True)
+        ]
+        found = self.folds.predict(np.stack(labels, axis=2), candidate.regularization)
+        return [_evaluation(points, found[..., index], mean) for index, mean in enumerate(means)]
+
+
+def _evaluation(points: TrainingPoints, values: np.ndarray, mean: float) -> Evaluation:
+    """Energies and forces from values (points, unknowns) of the unknowns of training points."""
+    motions = points.motions.shape[2]
+    forces = (points.motions @ values[:, :motions, None])[..., 0].reshape(len(values), -1, 3)
+    energies = values[:, motions] if points.energies else np.zeros(len(values))
+    return Evaluation(energies + mean, forces)
 
 
 def _plain(family: SGDML) -> Row:

@@ -30,6 +30,13 @@ from flexcalc.results.training import TrainedModel, Training
 
 TITLE = "Training"
 
+FOLDED = (
+    "The model is fitted to the energies and forces of the training points. Its hyperparameters "
+    "are those with the lowest errors in a cross-validation: each fold of the training points is "
+    "predicted from the other folds. The errors are those of the folds; the model itself is "
+    "trained on all points."
+)
+
 
 def body(folder: RunFolder) -> str:
     """The section as HTML."""
@@ -39,6 +46,8 @@ def body(folder: RunFolder) -> str:
         "not used for training."
     )
     result = facts.typed(Training, folder)
+    if result.tuning_folds is not None:
+        intro = FOLDED
     warned = _warnings(folder, result.fits)
     parts = [html.paragraph(intro, "lead"), facts.cards(result, folder), html.notes(warned)]
     if result.others:
