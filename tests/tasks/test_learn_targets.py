@@ -105,7 +105,7 @@ def test_tops_of_bands_are_labelled_first_where_their_error_is_a_target(target, 
     options = Learn(
         reference="", starts=("",), batch=10, budget=200, barrier_target_kcal_mol=target
     )
-    job = SimpleNamespace(options=options, coordinates=[], bends=[])
+    job = SimpleNamespace(options=options, along=[])
     going = loop._Loop(job, Store())
     rng = np.random.default_rng(0)
 
