@@ -64,7 +64,7 @@ def _errors_label(columns: Mapping[str, np.ndarray], several: str) -> str:
     return next(iter(columns)) if len(columns) == 1 else several
 
 
-VALIDATION = "error on validation points"
+VALIDATION = "validation error"
 
 
 def validation_curve(

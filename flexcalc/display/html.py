@@ -218,11 +218,16 @@ def page(title: str, header: str, body: str, footer: str) -> str:
     )
 
 
+LONGEST_FIGURE = 16
+"""Characters of the longest value that stands on one line of a card."""
+
+
 def _size(value: str) -> str:
     """A further CSS class for a value that is too long to be set large."""
     if len(value) <= 9:
         return ""
-    return " word" if value[0].isalpha() else " long"
+    words = value[0].isalpha() or len(value) > LONGEST_FIGURE
+    return " word" if words else " long"
 
 
 def _columns(count: int) -> int:

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
+from flexcalc.dataset import Dataset
 from flexcalc.display import html
 from flexcalc.display.numbers import duration, number
+from flexcalc.errors import FlexcalcError
 from flexcalc.reports.folder import RunFolder
 from flexcalc.results.base import Result
 from flexcalc.results.coverage import Coverage
@@ -26,6 +30,18 @@ def cards(result: Result, run: RunFolder) -> str:
     seconds = run.value(SECONDS)
     taken = [] if seconds is None else [html.Card("time taken", duration(seconds))]
     return html.cards([*result.cards(), *taken])
+
+
+def trained_geometry(run: RunFolder) -> Dataset | None:
+    """A training frame, from the model of a training that has left no frames out."""
+    if run.command != "train":
+        return None
+    model: Any = run.json(f"{run.results.get('model')}/model.json")
+    try:
+        positions = np.array(model["bonding"][:1], dtype=float)
+        return Dataset(np.array(model["numbers"], dtype=int), positions)
+    except (TypeError, LookupError, ValueError, FlexcalcError):
+        return None  # none yet, or a damaged one
 
 
 def coverage_note(coverage: Coverage | None) -> str:

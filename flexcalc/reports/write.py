@@ -168,7 +168,8 @@ def _face(parts: Mapping[str, RunFolder]) -> Dataset | None:
             frame = part.first_frame(name)
             if frame is not None:
                 return frame
-    return None
+    found = (facts.trained_geometry(part) for part in parts.values())
+    return next((one for one in found if one is not None), None)
 
 
 def _module(command: str) -> ModuleType:

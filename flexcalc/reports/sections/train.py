@@ -55,7 +55,9 @@ def body(folder: RunFolder) -> str:
         parts.append(_comparison(result.fits))
     # The first family's tables have no name of their own: table.json, then table-gap.json.
     suffixes = ["", *sorted(path.stem[5:] for path in folder.path.glob("table-*.json"))]
-    drawn = [_pictures(folder, suffix, folder.value(SIGMA)) for suffix in suffixes]
+    parts.append(_baselines(folder))
+    folded = result.tuning_folds is not None
+    drawn = [_pictures(folder, suffix, folder.value(SIGMA), folded) for suffix in suffixes]
     parts += drawn
     if not (folder.results or any(drawn)):
         parts.append(html.paragraph("The model is not trained yet."))
@@ -89,7 +91,24 @@ def _comparison(trained: Sequence[TrainedModel]) -> str:
     return html.table(head, rows, caption)
 
 
-def _pictures(folder: RunFolder, suffix: str, sigma: float | None) -> str:
+def _baselines(folder: RunFolder) -> str:
+    """The weights of several baselines; nothing where there are fewer."""
+    rows = _rows(folder, "baselines.json")
+    if not rows:
+        return ""
+    folder.tables["baselines"] = columns_of(rows)
+    keys = ("weight", "force_rmse_kcal_mol_A")
+    cells = [
+        (str(row.get("baseline", NONE)), *(number(row.get(key)) for key in keys)) for row in rows
+    ]
+    caption = (
+        "Weights of the baselines, by folds of the training points, and the force RMSE in "
+        "kcal/mol/Å of a model on each of them alone. One of weight 0 does not help."
+    )
+    return html.table(("baseline", "weight", "force RMSE alone"), cells, caption)
+
+
+def _pictures(folder: RunFolder, suffix: str, sigma: float | None, folded: bool) -> str:
     """The tables of one family, whose files end in the suffix."""
     tuning = _rows(folder, f"table{suffix}.json")
     learning = _rows(folder, f"learning{suffix}.json")
@@ -98,7 +117,7 @@ def _pictures(folder: RunFolder, suffix: str, sigma: float | None) -> str:
     curve = _rows(folder, f"curve{suffix}.json")
     drawn = html.figures(
         _curve(curve, suffix),
-        _tuning(tuning, None if suffix else sigma, suffix) if len(tuning) > 1 else "",
+        _tuning(tuning, None if suffix else sigma, suffix, folded) if len(tuning) > 1 else "",
         _folds(folds, suffix) if folds else "",
         _refinement(refinement, suffix) if isinstance(refinement, dict) else "",
         _learning(learning, suffix) if learning else "",
@@ -123,10 +142,13 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
     return html.table(head, [[number(row.get(key)) for key in keys] for row in rows])
 
 
-def _tuning(rows: Sequence[Mapping[str, Any]], best: float | None, suffix: str) -> str:
+def _tuning(
+    rows: Sequence[Mapping[str, Any]], best: float | None, suffix: str, folded: bool
+) -> str:
     drawing = training.validation_curve(rows)
+    where = "in the folds of the training points" if folded else "on the validation points"
     if drawing is None:
-        caption = "Candidates and their errors on the validation points."
+        caption = f"Candidates and their errors {where}."
         return html.figure(_table(rows), caption)
     svg = drawing.svg(
         f"train-sigma{_plain(suffix)}", "Validation errors against the kernel length sigma"
@@ -134,9 +156,10 @@ def _tuning(rows: Sequence[Mapping[str, Any]], best: float | None, suffix: str) 
     chosen = f" The model uses sigma = {number(best)}." if best is not None else ""
     several = any(label not in ERRORS.values() for label in training.along_sigma(rows)[1])
     what = "Force errors" if several else "Errors"
+    what += f" {where}"
     folds = any(key in row for row in rows for key in (FORCE_SPREAD, ENERGY_SPREAD))
     mean = ", means over the folds" if folds else ""
-    caption = f"{what} on the validation points for each candidate sigma{mean}.{chosen}"
+    caption = f"{what} for each candidate sigma{mean}.{chosen}"
     return html.figure(svg, caption, _table(rows))
 
 
