@@ -12,7 +12,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("train") / "run"
     flexcalc.train(
         springs(40),
-        sigma=5.0,
+        sigmas=(5.0, 10.0),
         symmetry=False,
         baseline=("xtb:GFN2-xTB", "xtb:GFN1-xTB"),
         output=folder,
