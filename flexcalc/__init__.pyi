@@ -689,7 +689,7 @@ def learn(
             are distributed evenly along them.
         replicas: Number of replicas of the exploration. A third starts with its rotatable bonds
             turned at random, another third is driven to random values of rotatable dihedrals
-            and coordinates.
+            and coordinates; along the latter at the lowest temperature.
         max_energy_kcal_mol: Energy above the lowest labelled geometry, thermal motion not
             counted, up to which geometries are labelled; to be raised for barriers above it.
         time_ps: Length of the exploration of a round, in picoseconds.

@@ -75,7 +75,8 @@ class Learn(RunsOnWorkers, OpensPotentials):
     evenly along them."""
     replicas: Batch = 24
     """Number of replicas of the exploration. A third starts with its rotatable bonds turned at
-    random, another third is driven to random values of rotatable dihedrals and coordinates."""
+    random, another third is driven to random values of rotatable dihedrals and coordinates; along
+    the latter at the lowest temperature."""
     max_energy_kcal_mol: Positive = 20.0
     """Energy above the lowest labelled geometry, thermal motion not counted, up to which geometries
     are labelled; to be raised for barriers above it."""

@@ -672,3 +672,18 @@ def test_a_smiles_alone_has_a_geometry_to_find_bends_in(coordinate, bends, tmp_p
         f'starts = ["smiles:C/N=N/C"]\nreference = "xtb:GFN2-xTB"\ncoordinate = {coordinate}\n'
     )
     assert [one.label for one in prepared(load(Learn, run)).bends] == bends
+
+
+def test_replicas_are_driven_along_named_coordinates_at_the_lowest_temperature(ethanol, tmp_path):
+    job = job_of(ethanol.numbers, None)
+    turn = Coordinate("dihedral", torsions(ethanol.numbers, ethanol.positions[0])[0].atoms)
+    options = replace(job.options, replicas=9, time_ps=0.01)
+    model, rng = Doubtful(ethanol.numbers), np.random.default_rng(0)
+    for named in ([], [turn]):
+        job = replace(job, options=options, coordinates=named)
+        store = FolderStore(tmp_path / str(len(named)))
+        found = explore(job, model, ethanol, np.inf, store, rng)
+        assert found.driven.sum() == 3
+        driven = [300.0] * 3 if named else [300.0, 500.0, 800.0]
+        assert sorted(found.temperatures_K[found.driven]) == driven
+        assert set(found.temperatures_K[~found.driven]) == {300.0, 500.0, 800.0}

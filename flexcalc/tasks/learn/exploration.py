@@ -203,6 +203,9 @@ def explore(
     drive = None
     if named or turning:
         rows = np.flatnonzero(kind == DRIVEN)
+        if named:
+            # Over a barrier by force, not by heat: hot frames of the way are far above it.
+            kelvin[rows] = min(options.temperatures_K)
         drive = drive_of(named, turning, low, starts, rows, rng)
     method = Exploration(
         test,
