@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, ClassVar, Literal, get_args
 
@@ -15,6 +15,7 @@ from flexcalc.errors import AddressError, InputError, MissingExtraError
 from flexcalc.fields import Count, Positive
 from flexcalc.potential import CheckedPotential, Evaluation
 from flexcalc.query import choice, read_options
+from flexcalc.references import xtb_parameters as parameters
 from flexcalc.references.electrons import check_electrons, failed
 from flexcalc.units import BOHR, HARTREE, KB
 
@@ -39,6 +40,11 @@ class XTBOptions:
         threads: rows of a batch computed at once. The result does not depend on it, not by a
             bit; leave 1 where several worker processes share the machine.
         backend: "tblite", or "xtb-python" where that package is installed.
+        parameters: changes of the method's parameters, such as
+            "element.C.levels.0:0.1,repulsion.effective.kexp:-0.02", in the units of tblite's
+            parameter files; tblite alone.
+        fitted: as a baseline, change the parameters a little such that the error of the model is
+            lowest in folds of its training points; see `flexcalc.training.weights.fit_changes`.
     """
 
     charge: int = 0
@@ -48,6 +54,8 @@ class XTBOptions:
     max_iterations: Count = 250
     threads: Count = 1
     backend: Backend = "tblite"
+    parameters: str = ""
+    fitted: bool = False
 
 
 class XTB(CheckedPotential):
@@ -88,6 +96,11 @@ class XTB(CheckedPotential):
         self.unpaired = check_electrons(self.numbers, options.charge, options.multiplicity)
         self.options = options
         self.backend = choice(options.backend, get_args(Backend), "xtb: backend")
+        self.changes = parameters.parsed(options.parameters)
+        if self.backend == "xtb-python" and (self.changes or options.fitted):
+            raise AddressError("xtb: parameters need backend=tblite")
+        if self.changes:
+            parameters.changed(self.method, self.numbers, self.changes)
         if self.backend == "xtb-python" and self.method == "IPEA1-xTB":
             raise AddressError("xtb: IPEA1-xTB needs backend=tblite")
         self._require_backend()
@@ -106,12 +119,30 @@ class XTB(CheckedPotential):
         """
         return cls(numbers, text, XTBOptions(**read_options(XTBOptions, options, f"xtb:{text}")))
 
+    @property
+    def steps(self) -> dict[str, float]:
+        """Parameters that can be fitted, with the step by which each is changed; see `fitted`."""
+        return parameters.steps(self.method, self.numbers) if self.options.fitted else {}
+
+    @property
+    def changed(self) -> str:
+        """Changes of its parameters, as its address has them."""
+        return self.options.parameters
+
+    def with_changes(self, changes: Mapping[str, float]) -> XTB:
+        """The same method with changes of its parameters, which is not to be fitted any more."""
+        text = parameters.text_of(changes)
+        return XTB(self.numbers, self.method, replace(self.options, parameters=text, fitted=False))
+
     def evaluate(self, positions: np.ndarray) -> Evaluation:
         """Energies and forces of each row.
 
         Raises:
             LabelError: the charges of a row did not converge, or the row cannot be computed.
+            InputError: its parameters are still to be fitted.
         """
+        if self.options.fitted:
+            raise InputError("xtb: fitted=true is for the baselines of flexcalc train alone")
         self._require_backend()
         parts = max(1, min(self.options.threads, len(positions)))
         chunks = [range(part, len(positions), parts) for part in range(parts)]
@@ -143,8 +174,11 @@ class XTB(CheckedPotential):
     def _tblite(self, positions: np.ndarray) -> tuple[float, np.ndarray]:
         from tblite.interface import Calculator
 
+        method: Any = self.method
+        if self.changes:
+            method = parameters.changed(self.method, self.numbers, self.changes)
         calculator = Calculator(
-            self.method, self.numbers, positions, float(self.options.charge), self.unpaired
+            method, self.numbers, positions, float(self.options.charge), self.unpaired
         )
         calculator.set("verbosity", 0)
         calculator.set("accuracy", self.options.accuracy)

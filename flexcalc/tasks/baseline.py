@@ -5,10 +5,10 @@ Of several baselines it is a weighted sum, whose weights folds of the training p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypedDict, cast
+from typing import Any, Protocol, TypedDict, cast, runtime_checkable
 
 import numpy as np
 
@@ -25,13 +25,31 @@ from flexcalc.progress import part as share
 from flexcalc.registry import content_sha256, make_family, name_of, open_potential
 from flexcalc.tasks.fitting import Fitted, Split, Tables
 from flexcalc.training.checkpoints import NO_CHECKPOINTS, Checkpoints
-from flexcalc.training.weights import Weights, choose_weights
+from flexcalc.training.weights import Weights, choose_weights, drawn_points, fit_changes
 
 CHUNK = 64
 """Frames of a baseline that are evaluated at once, and kept as one step."""
 
+DIFFERENCE, SMALL_CHANGE = 0.1, 0.2
+"""Changes of parameters, in steps, for their derivatives; and the largest in a fitted baseline."""
 WEIGHTS_SEED = 0
 """Seed of the folds that choose weights, which do not depend on what else is drawn."""
+
+
+@runtime_checkable
+class Adjustable(Protocol):
+    """A potential with parameters that can be fitted to labels."""
+
+    @property
+    def steps(self) -> Mapping[str, float]:
+        """Those to be fitted, with the step by which each may be changed; empty for none."""
+
+    @property
+    def changed(self) -> str:
+        """Changes of its parameters, as the option `parameters` of its address has them."""
+
+    def with_changes(self, changes: Mapping[str, float]) -> Any:
+        """The same potential with changed parameters."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,15 +217,18 @@ def differences(
         np.searchsorted(needed, np.intersect1d(part, needed))
         for part in (parts.train, parts.validation, parts.rest)
     ]
-    frames = data[needed]
-    if len(baselines) == 1:
+    frames, train = data[needed], inner[0]
+    baselines = [
+        _fitted(baselines, index, frames[train], family, checkpoints, progress)
+        for index in range(len(baselines))
+    ]
+    if len(baselines) == 1 and "baselines" not in baselines[0].facts:
         rest = subtract(frames, baselines[0], checkpoints, progress)
         return Differences(rest, Split(*inner), needed, baselines[0], data)
     found = []
     for index, one in enumerate(baselines):
         steps, own = checkpoints.within(str(index)), share(index, len(baselines), progress)
         found.append(evaluated(frames, one, steps, own))
-    train = inner[0]
     weights = choose_weights(
         _of_kernels(family),
         frames[train],
@@ -231,6 +252,73 @@ def differences(
     return Differences(_less(frames, sums, both), Split(*inner), needed, both, data, rows, said)
 
 
+def _fitted(
+    baselines: Sequence[Baseline],
+    index: int,
+    train: Dataset,
+    family: Family,
+    checkpoints: Checkpoints,
+    progress: Progress,
+) -> Baseline:
+    """One of some baselines, with fitted parameters where its address asks for that.
+
+    It stays linear in the changes: E + dE is a weighted sum of the potential with a small part of
+    the changes, forwards and backwards, whose mean is E.
+    """
+    one = baselines[index]
+    if not isinstance(one.potential, Adjustable) or not one.potential.steps:
+        return one
+    steps = one.potential.steps
+    found = checkpoints.load(f"parameters-{index}")
+    if found is None:
+        found = _changes(baselines, index, train, _of_kernels(family), progress).tolist()
+        checkpoints.save(f"parameters-{index}", found)
+    share = SMALL_CHANGE / max(SMALL_CHANGE, *map(abs, found))
+    potentials = []
+    for sign in (share, -share):
+        changes = dict(zip(steps, sign * np.array(found) * list(steps.values()), strict=True))
+        potentials.append(one.potential.with_changes(changes))
+    weights = (0.5 + 0.5 / share, 0.5 - 0.5 / share)
+    terms: list[BaselineTerm] = []
+    for weight, potential in zip(weights, potentials, strict=True):
+        address = one.facts.get("baseline")
+        if address is not None:
+            address = address.replace("fitted=true", f"parameters={potential.changed}")
+        terms.append({"address": address, "weight": weight})
+    facts: BaselineFacts = {"baseline": one.name, "baselines": terms}
+    return Baseline(WeightedSum(potentials, weights), one.name, facts)
+
+
+def _changes(
+    baselines: Sequence[Baseline],
+    index: int,
+    train: Dataset,
+    family: SharingFamily,
+    progress: Progress,
+) -> np.ndarray:
+    """Changes (parameters,) in steps of the parameters of one of some baselines."""
+    rng = np.random.default_rng(WEIGHTS_SEED)
+    train = train[drawn_points(train, rng)]
+    potential = cast(Adjustable, baselines[index].potential)
+
+    def at(changes: Mapping[str, float]) -> Evaluation:
+        return potential.with_changes(changes)(train.positions)
+
+    first, slopes = at({}), []
+    for done, (name, step) in enumerate(potential.steps.items()):
+        moved = at({name: DIFFERENCE * step})
+        energies, forces = moved.energies - first.energies, moved.forces - first.forces
+        slopes.append(Evaluation(energies / DIFFERENCE, forces / DIFFERENCE))
+        progress(done + 1, len(potential.steps), "parameters")
+    others = [one.potential for place, one in enumerate(baselines) if place != index]
+    fixed = [
+        other(train.positions)
+        for other in others
+        if not (isinstance(other, Adjustable) and other.steps)
+    ]
+    return fit_changes(family, train, [first, *fixed], slopes, rng, progress).values
+
+
 def _of_kernels(family: Family) -> SharingFamily:
     """The family that chooses weights: sGDML, where it is not one that can."""
     if isinstance(family, FoldingFamily) and family.folds_at_once:
@@ -247,13 +335,17 @@ def _weighted(baselines: Sequence[Baseline], weights: np.ndarray) -> Baseline | 
     name = " + ".join(
         f"{weight:g} {one.name}" for weight, one in zip(weights, baselines, strict=True)
     )
-    terms = []
-    for weight, one in zip(weights, baselines, strict=True):
-        term: BaselineTerm = {"address": one.facts.get("baseline"), "weight": float(weight)}
+    terms: list[BaselineTerm] = []
+    potentials: list[Potential] = []
+    for weight, one in zip(weights.tolist(), baselines, strict=True):
+        own: BaselineTerm = {"address": one.facts.get("baseline"), "weight": 1.0}
         if "baseline_sha256" in one.facts:
-            term["sha256"] = one.facts["baseline_sha256"]
-        terms.append(term)
-    potential = WeightedSum([one.potential for one in baselines], weights.tolist())
+            own["sha256"] = one.facts["baseline_sha256"]
+        # Those with fitted parameters are sums themselves.
+        several = one.facts.get("baselines")
+        terms += [{**row, "weight": weight * row["weight"]} for row in several or [own]]
+        potentials += cast(WeightedSum, one.potential).terms if several else [one.potential]
+    potential = WeightedSum(potentials, [row["weight"] for row in terms])
     return Baseline(potential, name, {"baseline": name, "baselines": terms})
 
 
