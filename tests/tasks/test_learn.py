@@ -687,3 +687,42 @@ def test_replicas_are_driven_along_named_coordinates_at_the_lowest_temperature(e
         driven = [300.0] * 3 if named else [300.0, 500.0, 800.0]
         assert sorted(found.temperatures_K[found.driven]) == driven
         assert set(found.temperatures_K[~found.driven]) == {300.0, 500.0, 800.0}
+
+
+def test_labels_go_where_they_are_rarest_along_coordinates(rng):
+    place = molecule("CH3CH2OH")
+    bond = Coordinate("distance", (0, 1))
+
+    def stretched(lengths):
+        positions = np.repeat(place.positions[None], len(lengths), axis=0)
+        along = positions[:, 1] - positions[:, 0]
+        along /= np.linalg.norm(along, axis=1, keepdims=True)
+        positions[:, 0] = positions[:, 1] - along * np.array(lengths)[:, None]
+        return positions
+
+    known = stretched([1.0] * 5 + [1.14] * 2 + [1.34])
+    candidates = stretched([1.01, 1.14, 1.16, 1.24, 1.26, 1.34])
+    # One of the empty interval, then of those with one label, in the order of the candidates.
+    found = exploration.rarest([bond], known, candidates, 5)
+    assert found.tolist() == [3, 4, 5, 1, 2]
+    assert len(exploration.rarest([bond], known, candidates, 9)) == 6
+
+
+def test_a_share_of_a_batch_goes_along_the_coordinate_that_is_named(tmp_path):
+    turn = Coordinate("dihedral", torsions(*_ethanol())[0].atoms)
+    found = fx.learn(
+        molecule("CH3CH2OH"),
+        **SHORT | {"budget": 26, "first": 14, "batch": 12, "checks": 0, "replicas": 6},
+        coordinate=(f"dihedral {' '.join(map(str, turn.atoms))}",),
+        output=tmp_path / "run",
+    )
+    purposes = fx.read(tmp_path / "run/round-1/chosen.xyz").tags[PURPOSE].tolist()
+    assert len(purposes) == 12
+    assert purposes.count("random") == 3
+    assert purposes.count("along") >= 4
+    assert found.labels == 26
+
+
+def _ethanol():
+    atoms = molecule("CH3CH2OH")
+    return atoms.numbers, atoms.positions

@@ -353,6 +353,45 @@ def drive_of(
     return Drive(lines, begun, targets)
 
 
+def rarest(
+    coordinates: Sequence[Coordinate], known: np.ndarray, positions: np.ndarray, count: int
+) -> np.ndarray:
+    """Rows (chosen,) of geometries at values of coordinates that the fewest known ones have.
+
+    The coordinates take turns; of geometries that are as rare the first is taken. So the labels
+    become even along the coordinates, however seldom dynamics is there.
+
+    Args:
+        coordinates: at least one.
+        known: (known, atoms, 3) labelled geometries.
+        positions: (frames, atoms, 3) to choose from.
+        count: how many to choose; all where there are fewer.
+    """
+    values = np.concatenate([known, positions])
+    places = [_places(one, values) for one in coordinates]
+    taken: list[int] = []
+    free = np.ones(len(positions), dtype=bool)
+    labelled = np.arange(len(known))
+    for turn in range(min(count, len(positions))):
+        place = places[turn % len(places)]
+        counts = np.bincount(place[labelled], minlength=place.max() + 1)[place[len(known) :]]
+        best = int(np.argmin(np.where(free, counts, len(values) + 1)))
+        taken.append(best)
+        free[best] = False
+        labelled = np.append(labelled, len(known) + best)
+    return np.array(taken, dtype=int)
+
+
+def _places(coordinate: Coordinate, positions: np.ndarray) -> np.ndarray:
+    """The numbers (frames,) of the intervals in which the values of geometries are."""
+    values = coordinate.values(positions)
+    width = SPACINGS.get(coordinate.kind, np.ptp(values) / WIDTHS)
+    if width == 0:
+        return np.zeros(len(values), dtype=int)
+    found: np.ndarray = np.floor((values - values.min()) / width).astype(int)
+    return found
+
+
 def evenly(coordinates: Sequence[Coordinate], positions: np.ndarray, rng: Generator) -> np.ndarray:
     """Rows of geometries (frames, atoms, 3) at random, those first that are rare along coordinates.
 
@@ -363,11 +402,8 @@ def evenly(coordinates: Sequence[Coordinate], positions: np.ndarray, rng: Genera
     """
     weights = np.zeros(len(positions))
     for coordinate in coordinates:
-        values = coordinate.values(positions)
-        width = SPACINGS.get(coordinate.kind, np.ptp(values) / WIDTHS)
-        places = np.floor((values - values.min()) / width) if width > 0 else np.zeros(len(values))
-        _, which, counts = np.unique(places, return_inverse=True, return_counts=True)
-        weights += 1 / counts[which]
+        places = _places(coordinate, positions)
+        weights += 1 / np.bincount(places)[places]
     return np.argsort(rng.exponential(size=len(positions)) / weights)
 
 
