@@ -191,7 +191,10 @@ class RunFolder:
         return found if math.isfinite(found) else None
 
     def _usable(self, path: Path) -> bool:
-        if not path.is_file():
+        try:
+            if not path.is_file():
+                return False
+        except OSError:  # no file can have such a name
             return False
         if not path.resolve().is_relative_to(self.path.resolve()):
             # The page may be handed on, and another file of its reader with it.
