@@ -59,8 +59,8 @@ def body(folder: RunFolder) -> str:
     """The section as HTML."""
     intro = (
         "In every round a committee explores with replicas of dynamics at several temperatures, "
-        "every second one with its rotatable bonds turned at random, and with bands between the "
-        "minima that it has. A batch of the visited geometries is labelled: some of the dynamics "
+        "a third of them with rotatable bonds turned at random and a third driven along "
+        "coordinates, and with bands between the minima that it has. A batch of the visited geometries is labelled: some of the dynamics "
         "drawn at random, which judge the model before it has seen "
         "them, and the others where the models of the committee differ and the geometry is new."
     )
@@ -78,7 +78,7 @@ def body(folder: RunFolder) -> str:
         "Errors of the model of each round on random frames of its own exploration, which it had "
         "not seen, against the number of labels it knew."
     )
-    parts.append(html.figure(svg, caption, wide=True))
+    parts.append(html.figures(html.figure(svg, caption)))
     cells = [[number(getattr(row, key)) for key in COLUMNS] for row in rounds]
     caption = (
         "Errors in kcal/mol and kcal/mol/Å. Error over deviation is the median over the frames of "
