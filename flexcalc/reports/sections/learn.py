@@ -60,9 +60,10 @@ def body(folder: RunFolder) -> str:
     intro = (
         "In every round a committee explores with replicas of dynamics at several temperatures, "
         "a third of them with rotatable bonds turned at random and a third driven along "
-        "coordinates, and with bands between the minima that it has. A batch of the visited geometries is labelled: some of the dynamics "
-        "drawn at random, which judge the model before it has seen "
-        "them, and the others where the models of the committee differ and the geometry is new."
+        "coordinates, and with bands between the minima that it has. A batch of the visited "
+        "geometries is labelled: some of the dynamics drawn at random, which judge the model "
+        "before it has seen them, and the others where the models of the committee differ and the "
+        "geometry is new."
     )
     result = facts.typed(Learning, folder)
     parts = [html.paragraph(intro, "lead"), facts.cards(result, folder)]
