@@ -685,11 +685,11 @@ def learn(
         temperatures_K: Temperatures of the exploration, in kelvin, distributed over the
             replicas in turn.
         coordinate: Coordinates that replicas are driven along besides the rotatable dihedrals,
-            such as 'dihedral 3 4 6 7' of a double bond, with the bends at its nitrogens. Labels
-            are distributed evenly along them.
+            such as 'dihedral 3 4 6 7' of a double bond, with the bends at its nitrogens.
+            Candidates for labels are drawn evenly along them.
         replicas: Number of replicas of the exploration. A third starts with its rotatable bonds
             turned at random, another third is driven to random values of rotatable dihedrals
-            and coordinates; along the latter at the lowest temperature.
+            and coordinates.
         max_energy_kcal_mol: Energy above the lowest labelled geometry, thermal motion not
             counted, up to which geometries are labelled; to be raised for barriers above it.
         time_ps: Length of the exploration of a round, in picoseconds.

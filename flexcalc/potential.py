@@ -257,7 +257,7 @@ class Sum(CheckedPotential):
 
     @property
     def domain(self) -> Domain | None:
-        """That of the first term that has one, but for the energies: they are the sum's."""
+        """That of the first term that has one, without its energies: the sum has others."""
         found = first_domain(self.terms)
         return None if found is None else replace(found, energies_eV=None)
 

@@ -71,12 +71,11 @@ class Learn(RunsOnWorkers, OpensPotentials):
     """Temperatures of the exploration, in kelvin, distributed over the replicas in turn."""
     coordinate: tuple[str, ...] = ()
     """Coordinates that replicas are driven along besides the rotatable dihedrals, such as
-    'dihedral 3 4 6 7' of a double bond, with the bends at its nitrogens. Labels are distributed
-    evenly along them."""
+    'dihedral 3 4 6 7' of a double bond, with the bends at its nitrogens. Candidates for labels
+    are drawn evenly along them."""
     replicas: Batch = 24
     """Number of replicas of the exploration. A third starts with its rotatable bonds turned at
-    random, another third is driven to random values of rotatable dihedrals and coordinates; along
-    the latter at the lowest temperature."""
+    random, another third is driven to random values of rotatable dihedrals and coordinates."""
     max_energy_kcal_mol: Positive = 20.0
     """Energy above the lowest labelled geometry, thermal motion not counted, up to which geometries
     are labelled; to be raised for barriers above it."""

@@ -23,7 +23,7 @@ from flexcalc.results.rows import Row
 CALIBRATION = "calibration.json"
 PURPOSE = "purpose"
 UNSURE, BAND, RANDOM, FIRST, CHECK = "unsure", "band", "random", "first", "check"
-ALONG, KNOWN = "along", "known"
+KNOWN = "known"
 """The tag of a labelled frame that says why it was chosen, and its values."""
 ENOUGH = 10
 """Random frames from which on they have figures of their own."""

@@ -20,7 +20,6 @@ from flexcalc.registry import load
 from flexcalc.results.as_model import ActsAsModel
 from flexcalc.results.base import Result, figure, frame_of_rows, part
 from flexcalc.results.calibration import (
-    ALONG,
     BAND,
     CALIBRATION,
     CHECK,
@@ -412,7 +411,7 @@ def dihedral_drawing(found: DihedralMap, labelled: Dataset) -> Drawing:
     purpose = labelled.tags[PURPOSE]
     groups = {
         one: found.labelled[purpose == one]
-        for one in (RANDOM, UNSURE, BAND, ALONG, CHECK, FIRST, KNOWN)
+        for one in (RANDOM, UNSURE, BAND, CHECK, FIRST, KNOWN)
         if (purpose == one).any()
     }
     labels = [f"{one.label} / {one.unit}" for one in found.drawn]

@@ -18,7 +18,7 @@ from flexcalc.methods.guard import DistanceGuard
 from flexcalc.methods.iterate import Checkpoint, Recorder, Setup
 from flexcalc.methods.sampling import Place, Thermal, sample_dynamics
 from flexcalc.methods.umbrella import SPACINGS, Line
-from flexcalc.potential import Potential, in_batches
+from flexcalc.potential import Evaluation, Potential, in_batches
 from flexcalc.progress import Progress, silent
 from flexcalc.results.learning import EXPLORED
 from flexcalc.store import Store
@@ -76,10 +76,10 @@ def first_geometries(job: LearnJob, starts: Dataset, store: Store) -> Dataset:
             how, job.sampler, origins, rng, Place(store, "sampling", progress)
         )
     driven = _driven_on_sampler(job, starts.positions, store)
-    pool = np.concatenate([starts.positions, sampled.positions, driven])
+    others = np.concatenate([sampled.positions, driven])
     if job.along:
-        count = len(starts) + CANDIDATES * job.first_count
-        pool = pool[evenly(job.along, pool, rng)[:count]]
+        others = others[evenly(job.along, others, rng)[: CANDIDATES * job.first_count]]
+    pool = np.concatenate([starts.positions, others])
     alike = np.ones(len(pool))
     known = pool[:0] if job.known is None else job.known.positions
     chosen = choose_batch(features(pool), alike, features(known), job.first_count)
@@ -203,9 +203,6 @@ def explore(
     drive = None
     if named or turning:
         rows = np.flatnonzero(kind == DRIVEN)
-        if named:
-            # Over a barrier by force, not by heat: hot frames of the way are far above it.
-            kelvin[rows] = min(options.temperatures_K)
         drive = drive_of(named, turning, low, starts, rows, rng)
     method = Exploration(
         test,
@@ -225,30 +222,28 @@ def explore(
     early = frames.tags["time_ps"] < EARLY * options.time_ps
     unsure = np.flatnonzero(state.kind == UNSURE)
     if len(unsure):
-        last = _tagged(model, job.numbers, state.before[unsure], unsure, kelvin, times_ps[unsure])
-        frames = concatenate(frames, last)
+        last, found = state.before[unsure], model(state.before[unsure])
+        tags = _tags(unsure, kelvin[unsure], times_ps[unsure], found, found.energies)
+        frames = concatenate(frames, Dataset(job.numbers, last, tags=tags))
     early = np.concatenate([early, np.zeros(len(unsure), dtype=bool)])
     return Explored(frames[_of_interest(job, frames, early, known)], ends, kelvin, driven, times_ps)
 
 
-def _tagged(
-    model: Potential,
-    numbers: np.ndarray,
-    positions: np.ndarray,
+def _tags(
     who: np.ndarray,
     kelvin: np.ndarray,
     times_ps: np.ndarray,
-) -> Dataset:
-    """Geometries (frames, atoms, 3) of replicas (frames,) with the tags of explored frames."""
-    found = model(positions)
-    tags = {
+    found: Evaluation,
+    energies_eV: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """The tags of explored frames; the energies (frames,) are those without restraints."""
+    return {
         "replica": who,
-        "temperature_K": kelvin[who],
+        "temperature_K": kelvin,
         "time_ps": times_ps,
         DEVIATION: deviation_of(found),
-        ENERGY: found.energies,
+        ENERGY: energies_eV,
     }
-    return Dataset(numbers, positions, tags=tags)
 
 
 def _of_interest(job: LearnJob, frames: Dataset, early: np.ndarray, known: Dataset) -> np.ndarray:
@@ -353,45 +348,6 @@ def drive_of(
     return Drive(lines, begun, targets)
 
 
-def rarest(
-    coordinates: Sequence[Coordinate], known: np.ndarray, positions: np.ndarray, count: int
-) -> np.ndarray:
-    """Rows (chosen,) of geometries at values of coordinates that the fewest known ones have.
-
-    The coordinates take turns; of geometries that are as rare the first is taken. So the labels
-    become even along the coordinates, however seldom dynamics is there.
-
-    Args:
-        coordinates: at least one.
-        known: (known, atoms, 3) labelled geometries.
-        positions: (frames, atoms, 3) to choose from.
-        count: how many to choose; all where there are fewer.
-    """
-    values = np.concatenate([known, positions])
-    places = [_places(one, values) for one in coordinates]
-    taken: list[int] = []
-    free = np.ones(len(positions), dtype=bool)
-    labelled = np.arange(len(known))
-    for turn in range(min(count, len(positions))):
-        place = places[turn % len(places)]
-        counts = np.bincount(place[labelled], minlength=place.max() + 1)[place[len(known) :]]
-        best = int(np.argmin(np.where(free, counts, len(values) + 1)))
-        taken.append(best)
-        free[best] = False
-        labelled = np.append(labelled, len(known) + best)
-    return np.array(taken, dtype=int)
-
-
-def _places(coordinate: Coordinate, positions: np.ndarray) -> np.ndarray:
-    """The numbers (frames,) of the intervals in which the values of geometries are."""
-    values = coordinate.values(positions)
-    width = SPACINGS.get(coordinate.kind, np.ptp(values) / WIDTHS)
-    if width == 0:
-        return np.zeros(len(values), dtype=int)
-    found: np.ndarray = np.floor((values - values.min()) / width).astype(int)
-    return found
-
-
 def evenly(coordinates: Sequence[Coordinate], positions: np.ndarray, rng: Generator) -> np.ndarray:
     """Rows of geometries (frames, atoms, 3) at random, those first that are rare along coordinates.
 
@@ -402,8 +358,11 @@ def evenly(coordinates: Sequence[Coordinate], positions: np.ndarray, rng: Genera
     """
     weights = np.zeros(len(positions))
     for coordinate in coordinates:
-        places = _places(coordinate, positions)
-        weights += 1 / np.bincount(places)[places]
+        values = coordinate.values(positions)
+        width = SPACINGS.get(coordinate.kind, np.ptp(values) / WIDTHS)
+        places = np.floor((values - values.min()) / width) if width > 0 else np.zeros(len(values))
+        _, which, counts = np.unique(places, return_inverse=True, return_counts=True)
+        weights += 1 / counts[which]
     return np.argsort(rng.exponential(size=len(positions)) / weights)
 
 
@@ -423,13 +382,10 @@ def _frames_of(method: Exploration) -> Callable[[CrashState], Dataset]:
     numbers, replicas = method.numbers, method.replicas
 
     def render(state: CrashState) -> Dataset:
-        tags = {
-            "replica": state.alive,
-            "temperature_K": replicas.temperature_K[state.alive],
-            "time_ps": np.full(len(state.alive), state.step * method.test.timestep_fs / 1000),
-            DEVIATION: deviation_of(state.moving.evaluation),
-            ENERGY: method.energies(state),
-        }
+        who = state.alive
+        time_ps = np.full(len(who), state.step * method.test.timestep_fs / 1000)
+        kelvin, found = replicas.temperature_K[who], state.moving.evaluation
+        tags = _tags(who, kelvin, time_ps, found, method.energies(state))
         return Dataset(numbers, state.moving.positions, tags=tags)
 
     return render

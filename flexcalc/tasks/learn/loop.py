@@ -17,7 +17,6 @@ from flexcalc.potential import Evaluation
 from flexcalc.progress import Progress
 from flexcalc.registry import load, make_family
 from flexcalc.results.calibration import (
-    ALONG,
     BAND,
     CALIBRATION,
     CHECK,
@@ -56,7 +55,6 @@ from flexcalc.tasks.learn.exploration import (
     explore,
     features,
     first_geometries,
-    rarest,
 )
 from flexcalc.tasks.learn.job import LearnJob, prepared
 from flexcalc.tasks.learn.judgement import (
@@ -77,9 +75,6 @@ STOP_AT, STOP_AT_TYPICAL = 5.0, 3.0
 deviation that multiple of the one on the validation frames: early models are unsure everywhere."""
 GROWN = 1.4
 """Growth of the training set from which hyperparameters are chosen again."""
-ALONG_SHARE = 0.5
-"""Share of the rest of a batch that is chosen where labels are rarest along the user's coordinates:
-uncertain geometries are mostly hot ones, elsewhere."""
 BAND_SHARE = 0.2
 """Share of a batch that is chosen from the bands: the way over barriers is rarely visited, and its
 energies are those that count."""
@@ -316,17 +311,11 @@ class _Loop:
         on_bands = min(
             max(round(BAND_SHARE * count), count - len(frames)), len(bands), count - tests
         )
-        positions, purpose = frames.positions[random], np.full(tests, RANDOM)
         if self.job.along:
-            known = np.concatenate([labelled.data.positions, positions])
-            share = round(ALONG_SHARE * (count - tests - on_bands))
-            rare = others[rarest(self.job.along, known, frames.positions[others], share)]
-            positions = np.concatenate([positions, frames.positions[rare]])
-            purpose = np.concatenate([purpose, np.full(len(rare), ALONG)])
-            others = np.setdiff1d(others, rare)
             others = others[evenly(self.job.along, frames.positions[others], rng)]
-        others = others[: CANDIDATES * (count - len(positions) - on_bands)]
-        top = np.zeros(len(positions), bool)
+        others = others[: CANDIDATES * (count - tests - on_bands)]
+        positions, purpose = frames.positions[random], np.full(tests, RANDOM)
+        top = np.zeros(tests, bool)
         for some, many, why in (*self._of_bands(bands, on_bands), (frames[others], count, UNSURE)):
             known = features(np.concatenate([labelled.data.positions, positions]))
             doubts = some.tags[DEVIATION]
