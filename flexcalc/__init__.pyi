@@ -758,6 +758,7 @@ def md(
     method: Langevin | NVE | NoseHoover | Rescaling | str | Mapping[str, Any] = ...,
     steps: int = 10000,
     replicas: int = 1,
+    exchange_every: int | None = None,
     plumed: Path | str | None = None,
     frame_every: int = 20,
     frame_replicas: int | None = None,
@@ -791,6 +792,9 @@ def md(
             One of Langevin | NVE | NoseHoover | Rescaling; its own options may stand here too.
         steps: Number of timesteps.
         replicas: Number of replicas, integrated in one batch.
+        exchange_every: Steps between attempts to exchange the geometries of replicas that are
+            neighbours in temperature (replica exchange, parallel tempering); the temperatures
+            are `replica_temperatures_K` of the method. Without, replicas are independent.
         plumed: PLUMED input whose bias acts on every replica; `{replica}` and `{replicas}` in
             it stand for numbers. Files it reads need absolute paths; those it writes go to
             OUTPUT/plumed. Actions that can run code or write elsewhere need `trust`. Set the

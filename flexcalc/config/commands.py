@@ -263,6 +263,10 @@ class Md(Guards, MapsAtoms, OpensPotentials):
     """Number of timesteps."""
     replicas: Batch = 1
     """Number of replicas, integrated in one batch."""
+    exchange_every: Count | None = None
+    """Steps between attempts to exchange the geometries of replicas that are neighbours in
+    temperature (replica exchange, parallel tempering); the temperatures are
+    `replica_temperatures_K` of the method. Without, replicas are independent."""
     plumed: Path | None = None
     """PLUMED input whose bias acts on every replica; `{replica}` and `{replicas}` in it stand for
     numbers. Files it reads need absolute paths; those it writes go to OUTPUT/plumed. Actions

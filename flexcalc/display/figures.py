@@ -270,5 +270,10 @@ def training_distance(time_fs: Series, distances: Series, limit: float) -> Drawi
     return plots.traces(_picoseconds(time_fs), distances, labels, limit)
 
 
+def walkers(time_fs: Series, kelvin: Series) -> Drawing:
+    """Temperatures in K that walkers of a replica exchange had over time, a line per walker."""
+    return plots.traces(_picoseconds(time_fs), kelvin, ("time / ps", "temperature of walker / K"))
+
+
 def _picoseconds(time_fs: Series) -> list[np.ndarray]:
     return [one / 1000 for one in time_fs]

@@ -16,12 +16,13 @@ from flexcalc.errors import InputError
 from flexcalc.files.tables import csv_blocks
 from flexcalc.results.base import MoleculeResult, data_frame, figure, part
 from flexcalc.results.coverage import DISTANCES, Coverage
+from flexcalc.results.exchange import EXCHANGES, Exchanges
 
 if TYPE_CHECKING:
     from ase import Atoms
     from matplotlib.axes import Axes
 
-Quantity = Literal["temperature", "potential", "conserved", "distance"]
+Quantity = Literal["temperature", "potential", "conserved", "distance", "walkers"]
 
 TRAJECTORY, SCALARS = "trajectory.xyz", "scalars.csv"
 
@@ -60,6 +61,8 @@ class Trajectory(MoleculeResult):
 
     coverage: Coverage | None = part(Coverage)
     """How far the replicas went from the training data; None without a domain."""
+    exchanges: Exchanges | None = part(Exchanges)
+    """Exchanges between temperatures; None where replicas are independent."""
 
     def summary(self) -> str:
         """The run in one line."""
@@ -69,7 +72,8 @@ class Trajectory(MoleculeResult):
             f"{self.replicas} replicas, {self.steps} steps, {self.time_ps:g} ps{mean}; "
             f"{self.steps_per_second:.0f} steps/s, {self.ns_per_day:.3g} ns/day"
         )
-        return line if self.coverage is None else f"{line}; {self.coverage.summary()}"
+        known = [part.summary() for part in (self.exchanges, self.coverage) if part is not None]
+        return "; ".join([line, *known])
 
     @cached_property
     def frames(self) -> Dataset:
@@ -81,6 +85,12 @@ class Trajectory(MoleculeResult):
         """Columns of scalars.csv: step, time_fs, replica, temperature_K, potential_eV, kinetic_eV
         and conserved_eV, each (records, replicas)."""
         return self._table(SCALARS)
+
+    @cached_property
+    def walkers(self) -> np.ndarray:
+        """The walker (attempts + 1, replicas) whose geometry each replica has, at the start and
+        after each attempt to exchange."""
+        return self._table(EXCHANGES)["walker"].astype(int)
 
     @cached_property
     def distances(self) -> dict[str, np.ndarray]:
@@ -137,7 +147,8 @@ class Trajectory(MoleculeResult):
         Args:
             axes: of matplotlib; those of a new figure by default.
             quantity: "temperature" in K, "potential" energy in kcal/mol above the lowest, the
-                change of the "conserved" energy in meV, or the "distance" to the training data.
+                change of the "conserved" energy in meV, the "distance" to the training data, or the
+                temperatures that the "walkers" of a replica exchange had.
 
         Returns:
             The axes.
@@ -152,6 +163,8 @@ class Trajectory(MoleculeResult):
         shown = plots.thinned(self.replicas, MOST_TRACES)
         if quantity == "distance":
             return self._distances_over_time(shown)
+        if quantity == "walkers":
+            return self._temperatures_of_walkers(shown)
         columns = {name: list(column.T[shown]) for name, column in self.scalars.items()}
         time = columns["time_fs"]
         if quantity == "potential":
@@ -167,3 +180,11 @@ class Trajectory(MoleculeResult):
             raise InputError("quantity: the potential of this run has no distance to training data")
         time, distance = (self.distances[name].T[shown] for name in ("time_fs", "distance"))
         return figures.training_distance(list(time), list(distance), self.coverage.limit)
+
+    def _temperatures_of_walkers(self, shown: np.ndarray) -> Drawing:
+        if self.exchanges is None:
+            raise InputError("quantity: the replicas of this run do not exchange")
+        time, at = (self._table(EXCHANGES)[name] for name in ("time_fs", "walker"))
+        found = self.exchanges
+        kelvin = np.array(found.temperatures_K)[np.argsort(at, axis=1)]
+        return figures.walkers(list(time.T[shown]), list(kelvin.T[shown]))

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import NamedTuple
 
 import numpy as np
 
+from flexcalc.analysis.exchange import attempts_of, round_trips
 from flexcalc.config import Md
 from flexcalc.dataset import Dataset, Provenance
 from flexcalc.errors import InputError
 from flexcalc.files.tables import csv_blocks
-from flexcalc.methods.dynamics import DynamicsState
+from flexcalc.methods.dynamics import DynamicsState, ExchangeState, ReplicaExchange
+from flexcalc.methods.dynamics.exchange import Ladders
+from flexcalc.methods.guard import DistanceGuard, Guard
 from flexcalc.methods.iterate import Method, Recorder, Setup
 from flexcalc.methods.plumed import Kernels, PlumedState, UnderPlumed, read_script
 from flexcalc.potential import Evaluation
+from flexcalc.results.exchange import EXCHANGES, ExchangedPair, Exchanges
 from flexcalc.results.trajectory import SCALARS, TRAJECTORY, Trajectory
 from flexcalc.store import Store
 from flexcalc.tasks.coverage import coverage_of_run, distance_recorders, warn_of
@@ -34,6 +38,7 @@ from flexcalc.tasks.motion import (
 from flexcalc.tasks.plausible import warned
 
 COLUMNS = "step,time_fs,replica,temperature_K,potential_eV,kinetic_eV,conserved_eV\n"
+WALKERS = "step,time_fs,replica,walker\n"
 PLUMED, SCRIPT = "plumed", "plumed.dat"
 
 
@@ -51,6 +56,7 @@ def md(options: Md, store: Store) -> Trajectory:
     positions = start.positions[np.arange(options.replicas) % len(start.positions)]
     batch = Setup(start.potential, positions, start.guards(positions))
     script = _script(start, store)
+    _check_exchange(options, batch.guards)
     found = store.begin(options)
     if found is not None:
         return Trajectory.from_dict(found, store)
@@ -61,10 +67,13 @@ def md(options: Md, store: Store) -> Trajectory:
     recorders = [
         Recorder(store.frames(TRAJECTORY), options.frame_every, render.frames),
         Recorder(store.lines(SCALARS), _scalars_every(options), render.scalars),
-        *distance_recorders(
-            store, start.potential, options.frame_every, options.method.timestep_fs
-        ),
     ]
+    if options.exchange_every is not None:
+        log = store.lines(EXCHANGES)
+        recorders.append(Recorder(log, options.exchange_every, render.walkers))
+    recorders += distance_recorders(
+        store, start.potential, options.frame_every, options.method.timestep_fs
+    )
     with _moving(options, script, store, start.potential.numbers) as (method, kind):
         steps, stopped = move(store, watch, method, kind, batch, recorders)
     coverage = coverage_of_run(store, start.potential, options.replicas)
@@ -75,6 +84,7 @@ def md(options: Md, store: Store) -> Trajectory:
     # PLUMED's work is what the conserved energy has gained; without it a gain is an error.
     work_eV = drift if drift is not None and script is not None else 0.0
     messages = implausible_motion(options.method, start.potential, means.sampled, work_eV)
+    exchanges, unlikely = _exchanges(options, store)
     if drift is not None:
         drift *= 1e3 / max(len(start.potential.numbers) * picoseconds, 1e-12)
     return Trajectory(
@@ -87,11 +97,50 @@ def md(options: Md, store: Store) -> Trajectory:
         temperature_mean_K=means.temperature_K,
         potential_mean_eV=means.potential_eV,
         conserved_drift_meV_atom_ps=drift,
-        warnings=warned(store, messages),
+        warnings=warned(store, [*messages, *unlikely]),
+        exchanges=exchanges,
         coverage=coverage,
         **known,
         **watch.speed(),
     )
+
+
+def _check_exchange(options: Md, guards: Sequence[Guard]) -> None:
+    """Refuse replica exchange where it cannot be.
+
+    Raises:
+        ConfigError: there are no temperatures to exchange between.
+        InputError: PLUMED has a bias for each replica, or starts differ in their bonds.
+    """
+    if options.exchange_every is None:
+        return
+    ReplicaExchange(dynamics=options.method, every=options.exchange_every)
+    if options.plumed is not None:
+        raise InputError("exchange_every and plumed: expected one of them, found both")
+    for guard in guards:
+        if isinstance(guard, DistanceGuard) and (guard.longest != guard.longest[:1]).any():
+            raise InputError(
+                "exchange_every: expected starts with the same bonds, as their geometries are "
+                "exchanged, found others; choose starts of one kind, or --no-keep-bonds"
+            )
+
+
+def _exchanges(options: Md, store: Store) -> tuple[Exchanges | None, list[str]]:
+    """What replica exchange has done, and what to warn of."""
+    if options.exchange_every is None:
+        return None, []
+    blocks = csv_blocks(store.stream(EXCHANGES))
+    walkers = np.concatenate([block["walker"] for block in blocks]).astype(int)
+    walkers = walkers.reshape(-1, options.replicas)
+    exchange = ReplicaExchange(dynamics=options.method, every=options.exchange_every)
+    ladders = Ladders(exchange.temperatures_K, options.replicas)
+    pairs = [ExchangedPair(**pair._asdict()) for pair in attempts_of(walkers, ladders)]
+    store.put(f"{ExchangedPair.stage}.json", [pair.to_dict() for pair in pairs])
+    warnings = [pair.warning() for pair in pairs]
+    found = Exchanges.of(
+        options.method.target_K(0, options.replicas).tolist(), pairs, round_trips(walkers, ladders)
+    )
+    return found, [warning for warning in warnings if warning is not None]
 
 
 def _script(start: Start[Md], store: Store) -> str | None:
@@ -115,8 +164,10 @@ def _scalars_every(options: Md) -> int:
 
 def _sizes(options: Md, positions: np.ndarray, start: Start[Md]) -> Mapping[str, int]:
     """Bytes that the files of a run will have."""
-    shown = positions[: options.frame_replicas]
+    shown, every = positions[: options.frame_replicas], options.exchange_every
+    exchanges = {} if every is None else {EXCHANGES: table_bytes(options, every, len(positions), 1)}
     return {
+        **exchanges,
         TRAJECTORY: trajectory_bytes(options, shown, start.potential.numbers, start.provenance),
         SCALARS: table_bytes(options, _scalars_every(options), options.replicas, 5),
     }
@@ -134,6 +185,10 @@ def _moving(
     Raises:
         InputError: the run in the folder has another input of PLUMED.
     """
+    if options.exchange_every is not None:
+        every = options.exchange_every
+        yield ReplicaExchange(dynamics=options.method, every=every), ExchangeState
+        return
     if script is None:
         yield options.method, DynamicsState
         return
@@ -147,6 +202,10 @@ def _moving(
         yield UnderPlumed(dynamics=options.method, kernels=kernels), PlumedState
 
 
+Moved = DynamicsState | ExchangeState | PlumedState
+"""State of the replicas."""
+
+
 class _Render:
     """Turns states into progress messages and records of the two logs."""
 
@@ -154,7 +213,7 @@ class _Render:
         self.options, self.method, self.numbers = options, options.method, numbers
         self.provenance = provenance
 
-    def frames(self, state: DynamicsState | PlumedState) -> Dataset:
+    def frames(self, state: Moved) -> Dataset:
         rows = slice(self.options.frame_replicas)
         found = state.evaluation
         deviation = None if found.deviation is None else found.deviation[rows]
@@ -163,14 +222,16 @@ class _Render:
             "replica": np.arange(len(shown.energies)),
             "time_fs": state.step * self.method.timestep_fs,
         }
+        if isinstance(state, ExchangeState):
+            tags["walker"] = state.walkers[rows]
         masses = self.method.masses
         return frames_of(self.numbers, state.positions[rows], shown, tags, self.provenance, masses)
 
-    def message(self, state: DynamicsState | PlumedState) -> str:
+    def message(self, state: Moved) -> str:
         return f"{self.method.temperature(state.momenta, self.numbers).mean():.0f} K"
 
-    def scalars(self, state: DynamicsState | PlumedState) -> bytes:
-        dynamics = state.dynamics if isinstance(state, PlumedState) else state
+    def scalars(self, state: Moved) -> bytes:
+        dynamics = state if isinstance(state, DynamicsState) else state.dynamics
         columns = (
             self.method.temperature(state.momenta, self.numbers),
             state.evaluation.energies,
@@ -182,6 +243,13 @@ class _Render:
         for replica, values in enumerate(zip(*columns, strict=True)):
             numbers = ",".join(repr(float(value)) for value in values)
             lines.append(f"{state.step},{time_fs!r},{replica},{numbers}\n")
+        return "".join(lines).encode()
+
+    def walkers(self, state: ExchangeState) -> bytes:
+        time_fs = state.step * self.method.timestep_fs
+        lines = [WALKERS] if state.step == 0 else []
+        for replica, walker in enumerate(state.walkers):
+            lines.append(f"{state.step},{time_fs!r},{replica},{walker}\n")
         return "".join(lines).encode()
 
 

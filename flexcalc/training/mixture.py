@@ -16,7 +16,7 @@ import numpy as np
 from numpy.random import Generator
 
 from flexcalc.dataset import Dataset
-from flexcalc.errors import ConfigError, FileFormatError
+from flexcalc.errors import ConfigError, FileFormatError, InputError
 from flexcalc.fields import FAMILY, Count, Fraction, NonNegative
 from flexcalc.geometry import Coordinate
 from flexcalc.models.facts import ModelFacts, Row, joined_row
@@ -42,12 +42,15 @@ from flexcalc.models.mixture import (
 from flexcalc.models.mixture.features import check_kind
 from flexcalc.models.mixture.gate import discriminant
 from flexcalc.progress import Progress, part, silent
+from flexcalc.storage import JSON
 from flexcalc.training.checkpoints import Checkpoints
-from flexcalc.training.regions import regions_of, with_neighbours
+from flexcalc.training.regions import merged, regions_of, with_neighbours
 from flexcalc.training.tuning import Choice, best_row, fit_best
 
 KEPT_OUT = 0.2
 """Part of the training points that chooses a member's hyperparameters where nothing else does."""
+MOST_VALUES = 50
+"""Values of a tag that can be regions."""
 APART = f"{ALONE}; those of regions that do not meet cannot be compared"
 """What `ALONE` is for a mixture."""
 
@@ -144,6 +147,9 @@ class Mixture:
     coordinates: tuple[str, ...] = ()
     """Coordinates that define the regions, such as "dihedral 4 6 7 12" (distances, angles and
     dihedrals); by default all distances."""
+    tag: str = ""
+    """Tag of the training frames that names the region of each, in place of clusters, as in `by` of
+    an evaluation; values with too few frames join the nearest."""
     shared: Fraction = 0.05
     """Minimum fraction of training points on borders, where several local models have weight;
     borders are wider where thermal motion would cross them within 10 fs."""
@@ -164,8 +170,8 @@ class Mixture:
         return all(isinstance(one, ForcesFamily) and one.forces_alone for one in members)
 
     def candidates(self) -> Sequence[Mixture]:
-        """One for each number of regions to try; just itself where that is set."""
-        if self.regions is not None:
+        """One for each number of regions to try; just itself where that is set, or by a tag."""
+        if self.regions is not None or self.tag:
             return (self,)
         return tuple(replace(self, regions=number) for number in sorted(set(self.region_numbers)))
 
@@ -177,6 +183,8 @@ class Mixture:
             InputError: a coordinate cannot be used.
             ShapeError: a coordinate names an atom that is not there.
         """
+        if self.regions is not None and self.tag:
+            raise ConfigError("mixture: expected regions or tag, got both")
         if self.regions is None and not self.region_numbers:
             raise ConfigError("region_numbers: expected at least one number of regions, got []")
         for member in (*self._families(), *self.backgrounds):
@@ -274,8 +282,10 @@ class Mixture:
                 part(begun + number, begun + gate.regions, progress),
                 checkpoints.within(f"region-{number}"),
             )
-            population = int(np.count_nonzero(of_frame == number))
-            counts = {"frames": population, "training_points": len(points)}
+            there = of_frame == number
+            counts: dict[str, JSON] = {"frames": int(there.sum()), "training_points": len(points)}
+            if self.tag:
+                counts["region"] = ", ".join(map(str, np.unique(train.tags[self.tag][there])))
             members.append(replace(member, row=joined_row(member.row, counts)))
         return self._combined(members, common, gate, frames)
 
@@ -289,9 +299,29 @@ class Mixture:
         coordinates = [Coordinate.parse(text) for text in self.coordinates]
         averages = averages_of(train.numbers, train.positions, rng, coordinates)
         seen = averages(train.positions)
-        of_frame = regions_of(seen, self.regions or 1, self.least_points, rng)
+        if self.tag:
+            of_frame = merged(self._tagged(train), seen, self.least_points)
+        else:
+            of_frame = regions_of(seen, self.regions or 1, self.least_points, rng)
         gate = discriminant(averages, train.numbers, train.positions, of_frame, self.shared)
         return gate, of_frame
+
+    def _tagged(self, train: Dataset) -> np.ndarray:
+        """The number (frames,) of each frame's value of the tag.
+
+        Raises:
+            InputError: the frames have no such tag, or it has too many values for regions.
+        """
+        if self.tag not in train.tags:
+            known = f"their tags are {', '.join(train.tags)}" if train.tags else "they have no tags"
+            raise InputError(f"mixture: tag: the training frames have no tag {self.tag!r}; {known}")
+        values, found = np.unique(train.tags[self.tag], return_inverse=True)
+        if len(values) > MOST_VALUES:
+            raise InputError(
+                f"mixture: tag: expected a tag of at most {MOST_VALUES} values, "
+                f"got {self.tag!r} with {len(values)}"
+            )
+        return found
 
     def _part(
         self,
@@ -422,13 +452,13 @@ class MixtureSession:
         Raises:
             ConfigError: its `regions` is not set.
         """
-        if candidate.regions is None:
+        if candidate.regions is None and not candidate.tag:
             raise ConfigError(
                 "regions is not set: set it, or let training.tuning.fit_best choose from "
                 "region_numbers"
             )
         frames, seed, progress = self.frames, self.seed, self.progress
-        if self.backgrounds is None and candidate.regions > 1:
+        if self.backgrounds is None and candidate.regions != 1:
             self.backgrounds = self.family._backgrounds(frames, seed, progress, self.checkpoints)
         within = self.checkpoints.within(f"regions-{candidate.regions}")
         rng = np.random.default_rng(seed)

@@ -17,7 +17,7 @@ def regions_of(features: np.ndarray, count: int, least: int, rng: Generator) -> 
     """Group frames into regions, none with too few frames for a model.
 
     Clusters of Ward's method; while the smallest one has too few frames, it joins the one whose
-    union with it adds the least variance.
+    union with it adds the least variance (`merged`).
 
     Args:
         features: (frames, features), compared by their Euclidean distance.
@@ -28,7 +28,11 @@ def regions_of(features: np.ndarray, count: int, least: int, rng: Generator) -> 
     Returns:
         region of each frame (frames,), numbered from 0 without gaps.
     """
-    found = ward(features, count, rng)
+    return merged(ward(features, count, rng), features, least)
+
+
+def merged(found: np.ndarray, features: np.ndarray, least: int) -> np.ndarray:
+    """Regions (frames,) such that none has too few frames; arguments as for `regions_of`."""
     while True:
         populations = np.bincount(found)
         if len(populations) == 1 or populations.min() >= least:

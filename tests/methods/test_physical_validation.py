@@ -20,6 +20,7 @@ from flexcalc.methods.dynamics import (
     Bath,
     Langevin,
     NoseHoover,
+    ReplicaExchange,
     Rescaling,
     conserved_energy,
     kinetic_energy,
@@ -58,6 +59,10 @@ BATHS = {
     "langevin without rigid motion": Langevin(friction_per_ps=30.0, rigid_motion="removed", **BOTH),
     "rescaling": Rescaling(relaxation_fs=20.0, **BOTH),
     "nose-hoover": NoseHoover(relaxation_fs=20.0, **BOTH),
+    "exchange": ReplicaExchange(dynamics=Langevin(friction_per_ps=30.0, **BOTH), every=5),
+    "exchange, nose-hoover": ReplicaExchange(
+        dynamics=NoseHoover(relaxation_fs=20.0, **BOTH), every=5
+    ),
     "berendsen": Berendsen(relaxation_fs=20.0, **BOTH),
 }
 
@@ -85,7 +90,7 @@ def sampled(request, floppy, canonical):
     """The name of a bath, and what it made of the canonical distribution, cold and hot."""
     method, rng = BATHS[request.param], np.random.default_rng(7)
     state = iterate(method, floppy, method.init(floppy, canonical, rng), steps=300, rng=rng)
-    fixed = method.fixed(floppy.numbers)
+    fixed = getattr(method, "dynamics", method).fixed(floppy.numbers)
     data = [
         simulation(floppy.numbers, fixed, kelvin, state, slice(which, None, 2))
         for which, kelvin in enumerate((COLD, HOT))

@@ -10,8 +10,10 @@ from flexcalc.geometry import Coordinate
 from flexcalc.methods.dynamics import (
     NVE,
     DynamicsState,
+    ExchangeState,
     Langevin,
     NoseHoover,
+    ReplicaExchange,
     Rescaling,
 )
 from flexcalc.methods.irc import IRC, IRCState
@@ -42,6 +44,11 @@ METHODS = {
     "nose-hoover": (
         NoseHoover(replica_temperatures_K=(300.0, 500.0)),
         DynamicsState,
+        np.stack([UP, DOWN]),
+    ),
+    "exchange": (
+        ReplicaExchange(dynamics=Rescaling(replica_temperatures_K=(300.0, 320.0)), every=2),
+        ExchangeState,
         np.stack([UP, DOWN]),
     ),
     "metad": (

@@ -1,6 +1,7 @@
 """Mixtures: the weights of local models, their energies brought together, and their training."""
 
 import json
+from dataclasses import replace
 from itertools import permutations
 
 import numpy as np
@@ -373,6 +374,28 @@ def test_two_wells_are_two_regions_and_both_are_learned(labels):
     assert sum(row["training_points"] for row in rows) > 70
     error = np.sqrt(np.mean((mixture(test.positions).forces - test.forces) ** 2))
     assert error < 0.1 * test.forces.std()
+
+
+def test_the_values_of_a_tag_are_the_regions(labels):
+    """They come through the splitting of a training, and say their names in the model."""
+    well = np.where(labels.positions[:, 1, 0] - labels.positions[:, 0, 0] > 0, "right", "left")
+    well[:3] = "rare"
+    tagged = replace(labels, tags={"well": well})
+    options = {"of": [SGDML(sigma=3.0)], "tag": "well", "least_points": 10, "background": False}
+    model = flexcalc.train(tagged, "mixture", points=70, validation_points=20, **options).potential
+    names = [row["region"] for row in model.facts["regions"]]
+    assert sorted(name for joined in names for name in joined.split(", ")) == sorted(set(well))
+    assert len(names) == len(set(well)) - 1
+    with pytest.raises(InputError, match="no tag 'cis'; their tags are well"):
+        quick(regions=None, tag="cis").fit(tagged, None, np.random.default_rng(0))
+    with pytest.raises(InputError, match="they have no tags"):
+        quick(regions=None, tag="cis").fit(labels, None, np.random.default_rng(0))
+    with pytest.raises(InputError, match="at most 50 values, got 'energy' with 100"):
+        quick(regions=None, tag="energy").fit(
+            replace(labels, tags={"energy": labels.energies}), None, np.random.default_rng(0)
+        )
+    with pytest.raises(ConfigError, match="regions or tag"):
+        quick(tag="well").fit(tagged, None, np.random.default_rng(0))
 
 
 def test_one_region_is_a_single_model(labels):

@@ -3,10 +3,11 @@
 `integrator` has the time step, in the middle of which the thermostat acts: `langevin`, `rescaling`
 or `nosehoover`. `state` holds positions and momenta, `momenta` draws initial momenta and removes
 rigid motion, `noise` has the streams of random numbers, `bath` the thermostat temperature over
-time.
+time, and `exchange` lets replicas of different temperatures exchange their geometries.
 """
 
 from flexcalc.methods.dynamics.bath import Bath
+from flexcalc.methods.dynamics.exchange import ExchangeState, ReplicaExchange
 from flexcalc.methods.dynamics.integrator import NVE, Integrator
 from flexcalc.methods.dynamics.langevin import Langevin
 from flexcalc.methods.dynamics.momenta import rigid_freedom, thermal_momenta, without_rigid_motion
@@ -24,9 +25,11 @@ __all__ = [
     "Bath",
     "Dynamics",
     "DynamicsState",
+    "ExchangeState",
     "Integrator",
     "Langevin",
     "NoseHoover",
+    "ReplicaExchange",
     "Rescaling",
     "NVE",
     "conserved_energy",

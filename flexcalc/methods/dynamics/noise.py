@@ -15,8 +15,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.random import Generator, Philox
 
-START, NORMAL, GAMMA, CHAIN = 0, 1, 2, 3
-"""Streams of one key: initial momenta; normal and gamma noise of the steps; initial chain."""
+START, NORMAL, GAMMA, CHAIN, UNIFORM = 0, 1, 2, 3, 4
+"""Streams of one key: initial momenta; normal and gamma noise of the steps; initial chain; uniform
+numbers of the steps."""
 
 BLOCK = 16
 """Steps whose noise is drawn at once; setting up the generator dominates the cost of a draw."""
@@ -42,6 +43,11 @@ def gamma(keys: np.ndarray, step: int, shape: float) -> np.ndarray:
     """Numbers (batch,) of a step from the gamma distribution of that shape and unit scale."""
     block, row = divmod(step, BLOCK)
     return _gamma_block(keys.tobytes(), block, shape)[:, row]
+
+
+def uniform(keys: np.ndarray, step: int) -> np.ndarray:
+    """Numbers (batch,) of a step, uniform from 0 to 1."""
+    return _drawn(keys, UNIFORM, step, Generator.random)
 
 
 # The cache holds two blocks, for two runs that alternate.

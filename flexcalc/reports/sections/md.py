@@ -12,12 +12,16 @@ from flexcalc.display.drawing import Drawing
 from flexcalc.display.figures import MOST_TRACES
 from flexcalc.display.numbers import number
 from flexcalc.reports import facts
+from flexcalc.reports.exports import columns_of
 from flexcalc.reports.folder import RunFolder
+from flexcalc.reports.rows import read
 from flexcalc.results.coverage import DISTANCES, Coverage
+from flexcalc.results.exchange import EXCHANGES, ExchangedPair, Exchanges
 from flexcalc.results.trajectory import Trajectory
 from flexcalc.units import MEV
 
 TITLE = "Dynamics"
+SEVERAL = "replicas have different temperatures, at which they stay while geometries are exchanged"
 COLUMNS = ("time_fs", "temperature_K", "potential_eV", "conserved_eV")
 MOST_PICTURES = 8
 LARGEST_A = 100.0
@@ -100,13 +104,59 @@ def body(folder: RunFolder) -> str:
         )
         parts.append(html.paragraph(biased))
     if found:
-        parts.append(pictures(found, "md"))
+        several = result.exchanges is not None
+        parts.append(pictures(found, "md", SEVERAL if several else ""))
+        parts.append(_exchanges(folder, result.exchanges))
         parts.append(_distances(folder, result.coverage))
         parts.append(_table(found, folder))
     else:
         parts.append(html.paragraph("No step has been written yet."))
     parts.append(_last_frames(folder))
     return "".join(parts)
+
+
+def _exchanges(folder: RunFolder, found: Exchanges | None) -> str:
+    """How replicas exchanged their temperatures; nothing where they do not."""
+    pairs = read(folder, ExchangedPair)
+    if not pairs:
+        return ""
+    folder.tables[ExchangedPair.stage] = columns_of([pair.to_dict() for pair in pairs])
+    cells = [
+        (
+            f"{number(pair.cold_K)} and {number(pair.hot_K)}",
+            str(pair.attempts),
+            number(None if pair.acceptance is None else 100 * pair.acceptance, 3),
+        )
+        for pair in pairs
+    ]
+    caption = (
+        "Exchanges of geometries between replicas of neighbouring temperatures. About a fifth or "
+        "more should be accepted, so that walkers pass from the lowest temperature to the highest "
+        "and back."
+    )
+    table = html.table(("temperatures, K", "attempts", "accepted, %"), cells, caption)
+    return html.heading("Replica exchange") + _walkers(folder, found) + table
+
+
+def _walkers(folder: RunFolder, found: Exchanges | None) -> str:
+    """The temperatures of walkers over time, as far as the table has whole records."""
+    if found is None or not found.temperatures_K:
+        return ""
+    kelvin, columns = np.array(found.temperatures_K), ("time_fs", "replica", "walker")
+    blocks = [
+        np.stack([block[name] for name in columns]) for block in folder.blocks(EXCHANGES, *columns)
+    ]
+    if not blocks:
+        return ""
+    time, replica, walker = np.concatenate(blocks, axis=1)
+    good = np.isin(replica, np.arange(len(kelvin)))
+    lines = [good & (walker == which) for which in plots.thinned(len(kelvin), MOST_TRACES)]
+    drawing = figures.walkers(
+        [time[line] for line in lines], [kelvin[replica[line].astype(int)] for line in lines]
+    )
+    caption = "Temperature of each walker, the geometry that passes from replica to replica."
+    svg = drawing.svg("md-walkers", "Temperatures of walkers over time")
+    return html.figures(html.figure(svg, caption))
 
 
 def read_scalars(folder: RunFolder) -> Scalars | None:

@@ -1,10 +1,11 @@
-"""The model of a round: hyperparameters chosen on validation frames, then a committee."""
+"""The model of a round: hyperparameters chosen on a draw of all labels, then a committee."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.random import Generator
 
+from flexcalc.dataset import Dataset, concatenate
 from flexcalc.models.bonding import with_bonding
 from flexcalc.models.delta import DeltaModel
 from flexcalc.models.facts import ModelFacts
@@ -22,6 +23,9 @@ from flexcalc.training.tuning import Sets, fit_best
 SEARCHED = 150
 """Training points, drawn at random, with which hyperparameters are chosen at most: the best ones
 hardly depend on their number, and a kernel model takes the third power of it."""
+JUDGED_SHARE = 0.25
+"""Frames that judge them, beside those points: of all labels, bands and uncertain geometries among
+them, since a length scale that suits hot dynamics is too long for the way over a barrier."""
 
 
 def fit_model(
@@ -31,11 +35,11 @@ def fit_model(
 
     Args:
         job: of the learning.
-        sets: frames to train on, and frames that choose the hyperparameters.
+        sets: frames to train on, and further ones that a network may stop by.
         store: keeps the checkpoints.
         rng: seeds the training.
-        family: with hyperparameters already chosen; by default validation frames choose them, for
-            models of at most `SEARCHED` training points.
+        family: with hyperparameters already chosen; by default frames drawn from all labels choose
+            them, for models of at most `SEARCHED` points drawn from the others.
     """
     train, validation = sets
     if job.baseline is not None:
@@ -44,10 +48,8 @@ def fit_model(
     steps = Checkpoints(store.unfinished("training"))
     with store.bar("train") as progress, training_warnings(store.warn):
         if family is None:
-            some = train[np.sort(rng.permutation(len(train))[:SEARCHED])]
-            found = fit_best(
-                job.options.family[0], some, validation, rng, progress, steps.within("search")
-            )
+            some = _drawn(train if validation is None else concatenate(train, validation), rng)
+            found = fit_best(job.options.family[0], *some, rng, progress, steps.within("search"))
             family = found.family
         above = fit_committee(
             family,
@@ -69,3 +71,10 @@ def fit_model(
     with_bonding(model, sets.train)
     with_frames(model, sets.train, sets.validation)
     return model, family
+
+
+def _drawn(data: Dataset, rng: Generator) -> Sets:
+    """Frames that hyperparameters are chosen with, and frames that judge them."""
+    order = rng.permutation(len(data))[: round(SEARCHED * (1 + JUDGED_SHARE))]
+    judged = round(len(order) * JUDGED_SHARE / (1 + JUDGED_SHARE))
+    return Sets(data[np.sort(order[judged:])], data[np.sort(order[:judged])])
