@@ -22,7 +22,8 @@ from flexcalc.results.rows import Row
 
 CALIBRATION = "calibration.json"
 PURPOSE = "purpose"
-UNSURE, BAND, RANDOM, FIRST, CHECK = "unsure", "band", "random", "first", "check"
+UNSURE, BAND, SCAN = "unsure", "band", "scan"
+RANDOM, FIRST, CHECK = "random", "first", "check"
 KNOWN = "known"
 """The tag of a labelled frame that says why it was chosen, and its values."""
 ENOUGH = 10

@@ -27,6 +27,7 @@ from flexcalc.results.calibration import (
     KNOWN,
     PURPOSE,
     RANDOM,
+    SCAN,
     UNSURE,
     Calibration,
     JudgedFrame,
@@ -411,7 +412,7 @@ def dihedral_drawing(found: DihedralMap, labelled: Dataset) -> Drawing:
     purpose = labelled.tags[PURPOSE]
     groups = {
         one: found.labelled[purpose == one]
-        for one in (RANDOM, UNSURE, BAND, CHECK, FIRST, KNOWN)
+        for one in (RANDOM, UNSURE, BAND, SCAN, CHECK, FIRST, KNOWN)
         if (purpose == one).any()
     }
     labels = [f"{one.label} / {one.unit}" for one in found.drawn]

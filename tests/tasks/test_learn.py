@@ -22,7 +22,7 @@ from flexcalc.geometry import Coordinate
 from flexcalc.geometry.torsions import torsions
 from flexcalc.potential import CheckedPotential
 from flexcalc.reports import write_report
-from flexcalc.results.calibration import PURPOSE, RANDOM, JudgedFrame
+from flexcalc.results.calibration import PURPOSE, RANDOM, SCAN, JudgedFrame
 from flexcalc.results.learning import Learning, LearnRound, verdict_of
 from flexcalc.store import FolderStore, Store
 from flexcalc.tasks.learn import bands, exploration, loop
@@ -301,6 +301,25 @@ def test_minima_are_found_once_each_and_bands_lead_over_the_tops_between_them(et
     assert (tops.argmax(axis=1) == heights.argmax(axis=1)).all()
     again = explore_bands(job, None, ethanol, store, np.random.default_rng(1))
     np.testing.assert_array_equal(again.positions, images.positions)
+
+
+def test_named_coordinates_are_scanned_from_the_minima_rigid_and_relaxed(ethanol):
+    model, numbers = Doubtful(ethanol.numbers), ethanol.numbers
+    (bond,) = torsions(numbers, ethanol.positions[0])
+    named = Coordinate("dihedral", bond.atoms)
+    job = replace(job_of(numbers, model), coordinates=[named])
+    images = explore_bands(job, model, ethanol, Store(), np.random.default_rng(0))
+    scans = images[images.tags[SCAN]]
+    assert len(images) - len(scans) == 3 * (bands.IMAGES - 2)
+    assert len(scans) == 2 * (bands.SCAN_IMAGES - 1)
+    assert not scans.tags[bands.TOP].any()
+    rigid, relaxed = np.split(named.values(scans.positions).ravel(), 2)
+    for one in (rigid, relaxed):
+        steps = np.diff(np.unwrap(one, period=360))
+        assert np.ptp(steps) < 1e-6
+        assert 150 / 12 <= abs(steps[0]) <= 180 / 12
+    heights = model(scans.positions).energies.reshape(2, -1)
+    assert heights[1].mean() < heights[0].mean()
 
 
 def test_one_minimum_has_no_bands(ethanol):

@@ -10,7 +10,7 @@ import flexcalc as fx
 from flexcalc.config import Learn
 from flexcalc.dataset import Dataset
 from flexcalc.potential import Evaluation
-from flexcalc.results.calibration import BAND, PURPOSE
+from flexcalc.results.calibration import BAND, PURPOSE, SCAN
 from flexcalc.results.learning import verdict_of
 from flexcalc.results.targets import Targets
 from flexcalc.store import Store
@@ -113,7 +113,7 @@ def test_tops_of_bands_are_labelled_first_where_their_error_is_a_target(target, 
         return GEOMETRY[None] * rng.uniform(0.8, 1.2, (count, 1, 1))
 
     doubts = np.r_[np.full(4, 1e-3), np.full(8, 1.0)]
-    tags = {DEVIATION: doubts, TOP: np.arange(12) < 4}
+    tags = {DEVIATION: doubts, TOP: np.arange(12) < 4, SCAN: np.zeros(12, bool)}
     bands = Dataset(np.array(WATER), geometries(12), tags=tags)
     frames = Dataset(np.array(WATER), geometries(40), tags={DEVIATION: np.ones(40)})
     explored = SimpleNamespace(frames=frames)

@@ -1,9 +1,11 @@
-"""Geometries on the way between the minima that a model has, from short searches of bands."""
+"""Geometries on the way between the minima that a model has, and along coordinates that the user
+names: images of bands and of scans after a few steps."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.random import Generator
@@ -19,22 +21,28 @@ from flexcalc.geometry.matching import (
 from flexcalc.methods.exploration import deviation_of
 from flexcalc.methods.guard import DistanceGuard
 from flexcalc.methods.iterate import iterate
-from flexcalc.methods.path import NEB, PathState
+from flexcalc.methods.path import NEB, PathState, Scan
 from flexcalc.methods.relax import relax
 from flexcalc.potential import Potential
+from flexcalc.results.calibration import SCAN
 from flexcalc.store import Store
-from flexcalc.tasks.learn.exploration import DEVIATION, MIN_CONTACT
+from flexcalc.tasks.learn.exploration import DEVIATION, MIN_CONTACT, named_lines
 from flexcalc.tasks.learn.job import LearnJob
 
 BANDS = "bands.xyz"
 TOP = "top"
-"""Tag of the images: whether one is the highest of its band, the ends included."""
+"""Tag of the images: whether one is the highest of its band, the ends included. `SCAN` tells those
+of scans."""
 CANDIDATES = 16
 """Labelled geometries that are relaxed on the model to find its minima."""
 PAIRS = 6
 """Bands of a round at most."""
 IMAGES, STEPS = 9, 60
 """Images of a band, and steps of its search, which need not converge."""
+SCAN_IMAGES = 13
+"""Images of a scan; there are two along each coordinate, rigid and relaxed."""
+TURNS = (150.0, 180.0)
+"""Degrees by which a scan turns a dihedral: a draw, so that images differ from round to round."""
 TOGETHER, FURTHER = 100, 400
 """Steps of a relaxation of all geometries of a batch, and of those that are not converged then."""
 SAME_ENERGY_EV = 0.02
@@ -46,10 +54,12 @@ FAILURES = (InputError, LabelError, NonFiniteError)
 def explore_bands(
     job: LearnJob, model: Potential, known: Dataset, store: Store, rng: Generator
 ) -> Dataset:
-    """Inner images of bands between minima of a model, with the tags deviation_rms_eV_A and `top`.
+    """Images of bands between minima of a model, and of scans of its minima, with the tags
+    deviation_rms_eV_A, `top` and `scan`.
 
-    Minima are relaxed from labelled frames; bands join some pairs of them, drawn at random. Images
-    in which atoms meet, or that are too high, are left out.
+    Minima are relaxed from labelled frames; bands join some pairs of them, drawn at random, and
+    have their inner images here. Scans drive the coordinates that the user names: bands go over the
+    lowest barriers alone. Images in which atoms meet, or that are too high, are left out.
 
     Args:
         job: of the learning.
@@ -75,18 +85,49 @@ def explore_bands(
                 images.append(state.images[1:-1])
                 energies = state.evaluation.energies
                 tops.append(np.arange(1, len(energies) - 1) == energies.argmax())
-    positions, top = np.concatenate(images), np.concatenate(tops)
-    intact = whole(job.numbers, positions)
-    kept, top = positions[intact], top[intact]
+        of_bands = sum(map(len, images))
+        images += _scans(job, model, known, minima, rng)
+    positions = np.concatenate(images)
+    scan = np.arange(len(positions)) >= of_bands
+    top = np.zeros(len(positions), dtype=bool)
+    top[:of_bands] = np.concatenate(tops)
+    kept = np.flatnonzero(whole(job.numbers, positions))
     deviation = np.zeros(0)
     if len(kept):
-        found = model(kept)
+        found = model(positions[kept])
         low = found.energies <= known.labels()[0].min() + job.ceiling_eV(0.0)
-        kept, top, deviation = kept[low], top[low], deviation_of(found)[low]
-    data = Dataset(job.numbers, kept, tags={DEVIATION: deviation, TOP: top})
+        kept, deviation = kept[low], deviation_of(found)[low]
+    tags = {DEVIATION: deviation, TOP: top[kept], SCAN: scan[kept]}
+    data = Dataset(job.numbers, positions[kept], tags=tags)
     if len(data):
         store.put(BANDS, data)
     return data
+
+
+def _scans(
+    job: LearnJob, model: Potential, known: Dataset, minima: np.ndarray, rng: Generator
+) -> list[np.ndarray]:
+    """Images (images, atoms, 3) of scans along the user's coordinates and the bends within them.
+
+    Each begins in a minimum, drawn at random, or in a labelled frame where the model has none. A
+    dihedral is turned either way; another coordinate is driven to an end of its range.
+    """
+    found = []
+    places = minima if len(minima) else known.positions
+    for line in named_lines(job, known.positions):
+        for relaxed in ((), ("all",)):
+            start = places[rng.integers(len(places))]
+            if line.ring:
+                turn = rng.choice([-1.0, 1.0]) * rng.uniform(*TURNS)
+                end = float(line.coordinate.values(start[None])[0]) + turn
+            else:
+                end = float(rng.choice(line.centres))
+            drive = f"{line.coordinate.label} to {end:.6f}"
+            method = Scan(images=SCAN_IMAGES, drive=(drive,), relax=relaxed)
+            state = _search(method, model, start, None, STEPS)
+            if state is not None:
+                found.append(state.images[1:])
+    return found
 
 
 def distinct_minima(numbers: np.ndarray, model: Potential, positions: np.ndarray) -> np.ndarray:
@@ -199,7 +240,13 @@ def search_band(
     method: NEB, model: Potential, start: np.ndarray, end: np.ndarray, steps: int
 ) -> PathState | None:
     """A band between two minima (atoms, 3) after at most so many steps; None where it fails."""
-    rng = np.random.default_rng(0)  # which a band does not use
+    return _search(method, model, start, end, steps)
+
+
+def _search(
+    method: Any, model: Potential, start: np.ndarray, end: np.ndarray | None, steps: int
+) -> Any:
+    rng = np.random.default_rng(0)  # which a path does not use
     try:
         first = method.first(model.numbers, start[None], end)
         return iterate(method, model, method.init(model, first, rng), steps=steps, rng=rng)

@@ -24,6 +24,7 @@ from flexcalc.results.calibration import (
     FIRST,
     PURPOSE,
     RANDOM,
+    SCAN,
     UNSURE,
     Calibration,
     JudgedFrame,
@@ -78,6 +79,9 @@ GROWN = 1.4
 BAND_SHARE = 0.2
 """Share of a batch that is chosen from the bands: the way over barriers is rarely visited, and its
 energies are those that count."""
+SCAN_SHARE = 0.2
+"""Share that is chosen from the scans, where the user names coordinates: a barrier along one that
+is not the lowest is met by no band, and by dynamics hardly."""
 SMALLEST_SCALE = 0.1
 """Scale of the deviation that the end of a replica relies on at least."""
 
@@ -295,23 +299,27 @@ class _Loop:
     def _chosen(
         self, number: int, explored: Explored, bands: Dataset, labelled: _Labelled
     ) -> Dataset:
-        """Geometries to label: some of the dynamics at random, a share of the bands, and uncertain
-        and different ones of the dynamics."""
+        """Geometries to label: some of the dynamics at random, a share of the bands and one of the
+        scans, and uncertain and different ones of the dynamics."""
         options, frames = self.options, explored.frames
         left = options.budget_of_rounds - labelled.spent
         count = min(options.batch_count, left, len(frames) + len(bands))
         rng = np.random.default_rng([options.seed, number, 4])
         tests = min(max(1, round(options.random_share * count)), len(frames))
         random, others = np.split(rng.permutation(len(frames)), [tests])
-        on_bands = min(
-            max(round(BAND_SHARE * count), count - len(frames)), len(bands), count - tests
-        )
+        scan = bands.tags[SCAN]
+        scans, bands = bands[scan], bands[~scan]
+        left = count - tests
+        on_scans = min(round(SCAN_SHARE * count), len(scans), left)
+        wanted = max(round(BAND_SHARE * count), count - len(frames))
+        on_bands = min(wanted, len(bands), left - on_scans)
         if self.job.along:
             others = others[evenly(self.job.along, frames.positions[others], rng)]
-        others = others[: CANDIDATES * (count - tests - on_bands)]
+        others = others[: CANDIDATES * (left - on_bands - on_scans)]
         positions, purpose = frames.positions[random], np.full(tests, RANDOM)
         top = np.zeros(tests, bool)
-        for some, many, why in (*self._of_bands(bands, on_bands), (frames[others], count, UNSURE)):
+        on_the_way = [*self._of_bands(bands, on_bands), (scans, on_scans, SCAN)]
+        for some, many, why in (*on_the_way, (frames[others], count, UNSURE)):
             known = features(np.concatenate([labelled.data.positions, positions]))
             doubts = some.tags[DEVIATION]
             best = choose_batch(
