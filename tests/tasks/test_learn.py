@@ -26,9 +26,10 @@ from flexcalc.results.calibration import PURPOSE, RANDOM, SCAN, JudgedFrame
 from flexcalc.results.learning import Learning, LearnRound, verdict_of
 from flexcalc.store import FolderStore, Store
 from flexcalc.tasks.learn import bands, exploration, loop
-from flexcalc.tasks.learn.bands import distinct_minima, explore_bands
+from flexcalc.tasks.learn.bands import explore_bands
 from flexcalc.tasks.learn.exploration import DEVIATION, explore, first_geometries
 from flexcalc.tasks.learn.job import LearnJob, bends_within, prepared
+from flexcalc.tasks.stationary.minima import distinct_minima
 from flexcalc.training.tuning import Sets
 from flexcalc.units import KB, KCAL_MOL
 from tests.systems import GEOMETRY, INPUTS, WATER

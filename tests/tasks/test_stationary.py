@@ -18,11 +18,11 @@ from flexcalc.results.stationary import (
     PointsChecked,
 )
 from flexcalc.store import FolderStore, Store
-from flexcalc.tasks.learn import stationary
-from flexcalc.tasks.learn.bands import surviving
 from flexcalc.tasks.learn.checks import affordable, check_points
-from flexcalc.tasks.learn.stationary import Points, PointSearch, nearest_pairs
 from flexcalc.tasks.starts import read_starts
+from flexcalc.tasks.stationary import search as stationary
+from flexcalc.tasks.stationary.minima import surviving
+from flexcalc.tasks.stationary.search import Points, PointSearch, nearest_pairs
 from flexcalc.units import KCAL_MOL
 from tests.systems import GEOMETRY, WATER, Springs, turned
 
@@ -118,7 +118,7 @@ def test_barriers_above_the_ceiling_are_left_out(points):
 
 
 def test_a_search_that_was_interrupted_ends_as_the_undisturbed_one(points, tmp_path, monkeypatch):
-    original, calls = stationary.search_band, []
+    original, calls = stationary.search_path, []
 
     def interrupted(*given):
         calls.append(1)
@@ -128,7 +128,7 @@ def test_a_search_that_was_interrupted_ends_as_the_undisturbed_one(points, tmp_p
 
     store = FolderStore(tmp_path)
     with monkeypatch.context() as patched:
-        patched.setattr(stationary, "search_band", interrupted)
+        patched.setattr(stationary, "search_path", interrupted)
         with pytest.raises(KeyboardInterrupt):
             search(Torsion(), frames(Torsion()), store)
     found = search(Torsion(), frames(Torsion()), store)

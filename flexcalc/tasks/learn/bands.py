@@ -3,31 +3,18 @@ names: images of bands and of scans after a few steps."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from typing import Any
-
 import numpy as np
 from numpy.random import Generator
 
 from flexcalc.dataset import Dataset
-from flexcalc.errors import InputError, LabelError, NonFiniteError
-from flexcalc.geometry.matching import (
-    SAME_MINIMUM_A,
-    is_isomorphic,
-    largest_move,
-    match_atoms,
-)
 from flexcalc.methods.exploration import deviation_of
-from flexcalc.methods.guard import DistanceGuard
-from flexcalc.methods.iterate import iterate
-from flexcalc.methods.path import NEB, PathState, Scan
-from flexcalc.methods.relax import relax
+from flexcalc.methods.path import NEB, Scan
 from flexcalc.potential import Potential
 from flexcalc.results.calibration import SCAN
 from flexcalc.store import Store
-from flexcalc.tasks.learn.exploration import DEVIATION, MIN_CONTACT, named_lines
+from flexcalc.tasks.learn.exploration import DEVIATION, named_lines
 from flexcalc.tasks.learn.job import LearnJob
+from flexcalc.tasks.stationary.minima import distinct_minima, search_path, whole
 
 BANDS = "bands.xyz"
 TOP = "top"
@@ -43,12 +30,6 @@ SCAN_IMAGES = 13
 """Images of a scan; there are two along each coordinate, rigid and relaxed."""
 TURNS = (150.0, 180.0)
 """Degrees by which a scan turns a dihedral: a draw, so that images differ from round to round."""
-TOGETHER, FURTHER = 100, 400
-"""Steps of a relaxation of all geometries of a batch, and of those that are not converged then."""
-SAME_ENERGY_EV = 0.02
-"""Two relaxed geometries that differ more in energy are not compared: they are two minima."""
-FAILURES = (InputError, LabelError, NonFiniteError)
-"""How a search on a model fails far from its training set, or where its baseline does."""
 
 
 def explore_bands(
@@ -80,7 +61,7 @@ def explore_bands(
         images, tops = [np.zeros((0, *known.positions.shape[1:]))], [np.zeros(0, bool)]
         for done, (one, other) in enumerate(pairs):
             progress(done, len(pairs), f"{len(minima)} minima")
-            state = search_band(method, model, minima[one], minima[other], STEPS)
+            state = search_path(method, model, minima[one], minima[other], STEPS)
             if state is not None:
                 images.append(state.images[1:-1])
                 energies = state.evaluation.energies
@@ -124,109 +105,10 @@ def _scans(
                 end = float(rng.choice(line.centres))
             drive = f"{line.coordinate.label} to {end:.6f}"
             method = Scan(images=SCAN_IMAGES, drive=(drive,), relax=relaxed)
-            state = _search(method, model, start, None, STEPS)
+            state = search_path(method, model, start, None, STEPS)
             if state is not None:
                 found.append(state.images[1:])
     return found
-
-
-def distinct_minima(numbers: np.ndarray, model: Potential, positions: np.ndarray) -> np.ndarray:
-    """The minima (minima, atoms, 3) that geometries (frames, atoms, 3) relax to, lowest first.
-
-    Those in which atoms meet, and repeated ones, also with identical atoms permuted, are left out,
-    and so are geometries on whose way the model fails. Mirror images are different minima.
-    """
-    found = surviving(partial(relax_rows, model), positions)
-    places, energies = found or (positions[:0], np.zeros(0))
-    return places[distinct(numbers, places, energies)]
-
-
-def distinct(
-    numbers: np.ndarray, positions: np.ndarray, energies: np.ndarray, *, mirror: bool = False
-) -> list[int]:
-    """Rows of different geometries (frames, atoms, 3) in which no atoms meet, lowest first.
-
-    Args:
-        numbers: (atoms,) atomic numbers; identical atoms may be permuted.
-        positions: in angstrom.
-        energies: (frames,) in eV.
-        mirror: whether mirror images are the same.
-    """
-    usable = whole(numbers, positions)
-    kept: list[int] = []
-    for row in np.argsort(energies, kind="stable"):
-        near = [old for old in kept if energies[row] - energies[old] < SAME_ENERGY_EV]
-        if usable[row] and not any(
-            is_same(numbers, positions[row], positions[old], mirror=mirror) for old in near
-        ):
-            kept.append(int(row))
-    return kept
-
-
-def is_same(
-    numbers: np.ndarray, place: np.ndarray, other: np.ndarray, *, mirror: bool = False
-) -> bool:
-    """Whether two geometries (atoms, 3) are one minimum; with `mirror`, or its mirror image."""
-    signs = (1.0, -1.0) if mirror else (1.0,)
-    return any(separation(numbers, sign * place, other) < SAME_MINIMUM_A for sign in signs)
-
-
-def separation(numbers: np.ndarray, place: np.ndarray, other: np.ndarray) -> float:
-    """Largest move of an atom, in angstrom, between geometries (atoms, 3) that are matched."""
-    return largest_move(place[match_atoms(numbers, place, other)], other)
-
-
-def have_bonds_of(numbers: np.ndarray, positions: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """Whether geometries (frames, atoms, 3) have the bonds of one of the starts
-    (starts, atoms, 3); (frames,)."""
-    intact = [any(is_isomorphic(numbers, place, start) for start in starts) for place in positions]
-    return np.array(intact, dtype=bool)
-
-
-def surviving(
-    work: Callable[..., tuple[np.ndarray, ...]], *rows: np.ndarray
-) -> tuple[np.ndarray, ...] | None:
-    """Do the work on a batch; where it fails, on its halves, so that few rows are left out.
-
-    Args:
-        work: takes arrays with a row per geometry, and returns such arrays.
-        rows: the arrays.
-
-    Returns:
-        The arrays of the rows that did not fail; None where all did, or where there were none.
-    """
-    count = len(rows[0])
-    if not count:
-        return None
-    try:
-        return work(*rows)
-    except FAILURES:
-        if count == 1:
-            return None
-    parts = [surviving(work, *(one[part] for one in rows)) for part in _halves(count)]
-    found = [part for part in parts if part is not None]
-    return tuple(np.concatenate(one) for one in zip(*found, strict=True)) if found else None
-
-
-def _halves(count: int) -> tuple[slice, slice]:
-    return slice(count // 2), slice(count // 2, count)
-
-
-def relax_rows(
-    model: Potential, positions: np.ndarray, force_tolerance_eV_A: float = 0.01
-) -> tuple[np.ndarray, np.ndarray]:
-    """Relaxed positions (batch, atoms, 3) in angstrom, and their energies (batch,) in eV.
-
-    Geometries that converge early do not wait for the slowest one.
-    """
-    state = relax(model, positions, force_tolerance_eV_A=force_tolerance_eV_A, steps=TOGETHER)
-    places, energies = state.positions.copy(), state.evaluation.energies.copy()
-    norms = np.sqrt((state.evaluation.forces**2).sum(axis=2)).max(axis=1)
-    slow = norms >= force_tolerance_eV_A
-    if slow.any():
-        rest = relax(model, places[slow], force_tolerance_eV_A=force_tolerance_eV_A, steps=FURTHER)
-        places[slow], energies[slow] = rest.positions, rest.evaluation.energies
-    return places, energies
 
 
 def _pairs(count: int, rng: Generator) -> list[tuple[int, int]]:
@@ -234,29 +116,3 @@ def _pairs(count: int, rng: Generator) -> list[tuple[int, int]]:
     every = [(i, j) for i in range(count) for j in range(i + 1, count)]
     chosen = rng.permutation(len(every))[:PAIRS]
     return [every[index] for index in sorted(chosen.tolist())]
-
-
-def search_band(
-    method: NEB, model: Potential, start: np.ndarray, end: np.ndarray, steps: int
-) -> PathState | None:
-    """A band between two minima (atoms, 3) after at most so many steps; None where it fails."""
-    return _search(method, model, start, end, steps)
-
-
-def _search(
-    method: Any, model: Potential, start: np.ndarray, end: np.ndarray | None, steps: int
-) -> Any:
-    rng = np.random.default_rng(0)  # which a path does not use
-    try:
-        first = method.first(model.numbers, start[None], end)
-        return iterate(method, model, method.init(model, first, rng), steps=steps, rng=rng)
-    except FAILURES:  # one minimum after all, or a path of no molecule
-        return None
-
-
-def whole(numbers: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """Whether no atoms meet in geometries (frames, atoms, 3), and none is lost; (frames,)."""
-    if not len(positions):
-        return np.zeros(0, dtype=bool)
-    guard = DistanceGuard.around(numbers, positions[:1], MIN_CONTACT, keep_bonds=False)
-    return np.logical_not(guard.outside(positions)[0].any(axis=(1, 2)))

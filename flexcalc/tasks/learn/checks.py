@@ -21,9 +21,9 @@ from flexcalc.results.stationary import (
 )
 from flexcalc.store import Store
 from flexcalc.tasks.learn.job import LearnJob
-from flexcalc.tasks.learn.stationary import Points, PointSearch
 from flexcalc.tasks.molecule import common_masses
 from flexcalc.tasks.starts import frames_of
+from flexcalc.tasks.stationary.search import Points, PointSearch
 from flexcalc.units import KCAL_MOL
 
 CHECKS = "stationary"

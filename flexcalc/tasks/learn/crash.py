@@ -13,14 +13,9 @@ from flexcalc.potential import Potential
 from flexcalc.results.crash import CrashedAt, crash_verdict
 from flexcalc.results.stationary import STATIONARY
 from flexcalc.store import Store
-from flexcalc.tasks.learn.bands import (
-    CANDIDATES,
-    distinct,
-    have_bonds_of,
-    relax_rows,
-    surviving,
-)
+from flexcalc.tasks.learn.bands import CANDIDATES
 from flexcalc.tasks.learn.job import LearnJob
+from flexcalc.tasks.stationary.minima import distinct, have_bonds_of, relax_rows, surviving
 
 CRASH = "crash"
 """The part of the store with the minima, the checkpoint and the geometries before failures."""

@@ -23,6 +23,7 @@ from flexcalc.progress import Progress, silent
 from flexcalc.results.learning import EXPLORED
 from flexcalc.store import Store
 from flexcalc.tasks.learn.job import LearnJob
+from flexcalc.tasks.stationary.minima import MIN_CONTACT
 from flexcalc.training.acquisition import choose_batch
 from flexcalc.training.clusters import pair_distances
 from flexcalc.units import KB, KCAL_MOL
@@ -34,8 +35,6 @@ PER_POINT = 3
 """Sampled geometries for each of the first ones to be labelled."""
 FRAMES_PER_REPLICA = 40
 """Frames of each replica that are recorded."""
-MIN_CONTACT = 0.6
-"""Distance of two atoms in sums of covalent radii at which they meet."""
 EARLY = 0.1
 """Share of the exploration in which a replica is still near its start, which is labelled."""
 ATTEMPTS = 50

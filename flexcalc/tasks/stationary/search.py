@@ -17,12 +17,12 @@ from flexcalc.methods.path import NEB
 from flexcalc.methods.saddle import RFO
 from flexcalc.potential import Potential
 from flexcalc.store import Store
-from flexcalc.tasks.learn.bands import (
+from flexcalc.tasks.stationary.minima import (
     distinct,
     have_bonds_of,
     is_same,
     relax_rows,
-    search_band,
+    search_path,
     separation,
     surviving,
 )
@@ -229,7 +229,7 @@ class PointSearch:
         """Energies, positions and tangents of the highest images of a band."""
         kept = self.store.get(name)
         if kept is None:
-            state = search_band(BAND, self.model, start, end, BAND_STEPS)
+            state = search_path(BAND, self.model, start, end, BAND_STEPS)
             if state is None:
                 images, energies = np.stack([start, end]), np.zeros(2)
             else:
