@@ -951,6 +951,7 @@ def path(
     relabel: PotentialLike | None = None,
     equivalents: bool = False,
     saddle: bool = False,
+    follow_below_eV_A: float = 0.5,
     refine: int = 0,
     dataset: GeometryLike | None = None,
     refine_images: int = 3,
@@ -960,6 +961,7 @@ def path(
     trust: bool = False,
     map_atoms: bool | None = None,
     refinement: RFO | str | Mapping[str, Any] = ...,
+    follow: bool = True,
     descent: IRC | str | Mapping[str, Any] = ...,
     temperatures_K: float | Sequence[float] = (298.15,),
     low_modes: Literal['harmonic', 'quasi-rrho', 'quasi-rrho-grimme'] = 'harmonic',
@@ -1009,6 +1011,9 @@ def path(
             the symmetry group of the model, or else of the bond graph.
         saddle: Refine the highest image to a saddle, follow the path downhill from it, and
             compute rates.
+        follow_below_eV_A: With `saddle` and `follow`: force perpendicular to the path below
+            which a band or string is left for its saddle, in eV/angstrom. Where the saddle does
+            not join the ends, the search of the path goes on until it converges.
         refine: Maximum number of rounds that label the worst images with `relabel`, retrain the
             model with them, and search again.
         dataset: Labelled frames that the model was trained on, for `refine`.
@@ -1024,6 +1029,9 @@ def path(
             then count atoms in the model's order.
         refinement: Optimiser of the saddle.
             One of RFO; its own options may stand here too.
+        follow: Follow the direction of a path from its highest image to the saddle, in internal
+            coordinates and without Hessians; `refinement` takes over where that fails. Without
+            it, or where the guess is no path, `refinement` starts at once.
         descent: Integration of the intrinsic reaction coordinate, downhill from the saddle.
             One of IRC; its own options may stand here too.
         temperatures_K: Temperatures of the rates, in kelvin; results.json has the rates at the
@@ -1098,6 +1106,7 @@ def saddle(
     trust: bool = False,
     map_atoms: bool | None = None,
     refinement: RFO | str | Mapping[str, Any] = ...,
+    follow: bool = True,
     descent: IRC | str | Mapping[str, Any] = ...,
     temperatures_K: float | Sequence[float] = (298.15,),
     low_modes: Literal['harmonic', 'quasi-rrho', 'quasi-rrho-grimme'] = 'harmonic',
@@ -1130,6 +1139,9 @@ def saddle(
             then count atoms in the model's order.
         refinement: Optimiser of the saddle.
             One of RFO; its own options may stand here too.
+        follow: Follow the direction of a path from its highest image to the saddle, in internal
+            coordinates and without Hessians; `refinement` takes over where that fails. Without
+            it, or where the guess is no path, `refinement` starts at once.
         descent: Integration of the intrinsic reaction coordinate, downhill from the saddle.
             One of IRC; its own options may stand here too.
         temperatures_K: Temperatures of the rates, in kelvin; results.json has the rates at the

@@ -166,6 +166,10 @@ class SaddleAndRates:
 
     refinement: RFO = field(default_factory=RFO)
     """Optimiser of the saddle."""
+    follow: bool = True
+    """Follow the direction of a path from its highest image to the saddle, in internal coordinates
+    and without Hessians; `refinement` takes over where that fails. Without it, or where the guess
+    is no path, `refinement` starts at once."""
     descent: IRC = field(default_factory=IRC)
     """Integration of the intrinsic reaction coordinate, downhill from the saddle."""
     temperatures_K: tuple[Positive, ...] = (298.15,)
@@ -208,6 +212,10 @@ class PathSearch(SaddleAndRates, MapsAtoms, OpensPotentials):
     group of the model, or else of the bond graph."""
     saddle: bool = False
     """Refine the highest image to a saddle, follow the path downhill from it, and compute rates."""
+    follow_below_eV_A: Positive = 0.5
+    """With `saddle` and `follow`: force perpendicular to the path below which a band or string is
+    left for its saddle, in eV/angstrom. Where the saddle does not join the ends, the search of the
+    path goes on until it converges."""
     refine: Natural = 0
     """Maximum number of rounds that label the worst images with `relabel`, retrain the model with
     them, and search again."""

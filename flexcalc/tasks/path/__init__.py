@@ -17,8 +17,8 @@ from flexcalc.tasks.path.equivalents import write_equivalents
 from flexcalc.tasks.path.job import FoundPath, PathJob, open_job
 from flexcalc.tasks.path.refinement import plan_refinement, refine
 from flexcalc.tasks.path.relabel import relabel
-from flexcalc.tasks.path.saddle import refine_saddle
-from flexcalc.tasks.path.search import search
+from flexcalc.tasks.path.saddle import is_left_early, refine_saddle, search_early
+from flexcalc.tasks.path.search import begin_path, keep_path, labelled_images, search
 from flexcalc.tasks.saddle import symmetry_numbers
 
 STAGES: tuple[Callable[[PathJob, FoundPath, Path], Path], ...] = (
@@ -52,10 +52,19 @@ def path(options: PathSearch, store: Store) -> Path:
 
 def _search(job: PathJob, store: Store) -> Path:
     """Search a path and go through the stages."""
-    found, result = search(job, store)
+    begun = begin_path(job, store)
+    early = search_early(job, store, begun) if is_left_early(job) else None
+    if early is None:
+        searched = search(job, store, begun.images)
+        found = labelled_images(job, searched)
+        result = keep_path(job, store, begun, searched, found, left=False)
+    else:
+        searched, found, saddle = early
+        result = keep_path(job, store, begun, searched, found, left=True)
+        result = replace(result, saddle=saddle)
     for stage in STAGES:
         result = stage(job, found, result)
-    return result
+    return replace(result, evaluations=job.tally.found())
 
 
 def _with_symmetry(result: Path, options: PathSearch) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -15,11 +15,12 @@ from flexcalc.config import PathSearch
 from flexcalc.dataset import Dataset, Provenance
 from flexcalc.masses import of_frames
 from flexcalc.methods.path import path_length
-from flexcalc.potential import Evaluation, Potential, check_molecule
+from flexcalc.potential import Counted, Evaluation, Potential, check_molecule
 from flexcalc.registry import open_potential
 from flexcalc.tasks.molecule import electrons_of, following, source_of, with_masses
 from flexcalc.tasks.ordering import Ordered, ordered
 from flexcalc.tasks.provenance import labels_by
+from flexcalc.tasks.tally import Tally
 
 NO_TAGS: Mapping[str, Any] = MappingProxyType({})
 
@@ -35,6 +36,7 @@ class PathJob:
         start: first geometry, its last frame; or a complete path.
         end: last geometry, its last frame.
         fitting: how the atoms were put into the model's order.
+        tally: counts what is evaluated for the path.
     """
 
     options: PathSearch
@@ -43,6 +45,11 @@ class PathJob:
     start: Dataset
     end: Dataset | None
     fitting: Ordered
+    tally: Tally = field(default_factory=Tally)
+
+    def counting(self, phase: str) -> Counted:
+        """The potential with its evaluations counted in a phase."""
+        return self.tally.of(phase, self.potential)
 
     @property
     def provenance(self) -> Provenance:
