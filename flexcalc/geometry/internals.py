@@ -72,7 +72,7 @@ class Internals:
             numbers: (atoms,) atomic numbers.
             positions: (atoms, 3) in angstrom.
         """
-        pairs = _joined(numbers, positions)
+        joined = pairs = _joined(numbers, positions)
         while True:
             bends = bonded_angles(pairs)
             straight = angle(positions[bends], 0, 1, 2)[0] > STRAIGHT
@@ -81,11 +81,12 @@ class Internals:
             if len(more) == len(pairs):
                 break
             pairs = more
-        bends = bends[~straight]
+        bends = bends[_are_bent(positions, bends)]
         torsions = bonded_dihedrals(pairs)
-        sharp = [angle(positions[torsions], *three)[0] for three in ((0, 1, 2), (1, 2, 3))]
-        torsions = torsions[np.max(sharp, axis=0) < STRAIGHT]
-        graph = neighbours(len(numbers), pairs)
+        torsions = torsions[
+            _are_bent(positions, torsions[:, :3]) & _are_bent(positions, torsions[:, 1:])
+        ]
+        graph = neighbours(len(numbers), joined)
         planes = np.array(
             [(j, *sorted(near)[:3]) for j, near in enumerate(graph) if len(near) > 2], dtype=int
         ).reshape(-1, 4)
@@ -132,7 +133,7 @@ class Internals:
 
     def are_straight(self, positions: np.ndarray) -> bool:
         """Whether a bend of the coordinates has become linear at positions (atoms, 3)."""
-        return bool((angle(positions[self.bends], 0, 1, 2)[0] > STRAIGHT).any())
+        return not _are_bent(positions, self.bends).all()
 
     def moved(self, positions: np.ndarray, step: np.ndarray) -> np.ndarray | None:
         """Positions (atoms, 3) after a step (coordinates,) of the coordinates.
@@ -161,6 +162,12 @@ class Internals:
             values.append(value)
             terms.append((atoms, gradient))
         return np.concatenate(values), terms
+
+
+def _are_bent(positions: np.ndarray, atoms: np.ndarray) -> np.ndarray:
+    """Whether three atoms (n, 3) are far from a line."""
+    values = angle(positions[atoms], 0, 1, 2)[0]
+    return (values < STRAIGHT) & (values > np.pi - STRAIGHT)
 
 
 def _joined(numbers: np.ndarray, positions: np.ndarray) -> np.ndarray:
