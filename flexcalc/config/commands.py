@@ -195,12 +195,18 @@ class PathSearch(SaddleAndRates, MapsAtoms, OpensPotentials):
 
     model: PotentialLike
     """Potential to search on."""
-    start: GeometryLike
+    start: GeometryLike | None = None
     """First geometry; the last frame of a file is used. Without `end`: the initial path, or the
     only geometry of a scan that gives its own end values."""
     end: GeometryLike | None = None
     """Last geometry. Identical atoms are permuted to match the start, unless start and end differ
     by such a permutation alone (a degenerate rearrangement)."""
+    starts: tuple[GeometryLike, ...] = ()
+    """First geometries of several paths, in place of `start` and `end`: all frames of the files.
+    The paths are searched in one batch, which each leaves when it is finished."""
+    ends: tuple[GeometryLike, ...] = ()
+    """Last geometries of these paths, one for each first geometry; by default there are paths
+    between all pairs of `starts`."""
     method: PathMethod = field(default_factory=NEB)
     """Path method."""
     relax_ends: bool = True

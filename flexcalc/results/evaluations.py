@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from flexcalc.results.base import Figures, figure
@@ -32,23 +33,32 @@ class Evaluations(Figures):
 
     def summary(self) -> str:
         """The evaluations in a few words."""
-        return told(self)
+        counts = {word: getattr(self, phase) for phase, word in WORDS.items()}
+        phases = ", ".join(f"{word} {count}" for word, count in counts.items() if count)
+        line = f"{self.total} evaluations" + (f" ({phases})" if phases else "")
+        return line + (f", {self.reference} of the reference" if self.reference else "")
 
 
-PHASES = ("ends", "band", "search", "hessians", "descent", "labels")
-"""The fields of `Evaluations` that add up to its total."""
+WORDS = {
+    "ends": "ends",
+    "band": "path",
+    "search": "saddle",
+    "hessians": "Hessians",
+    "descent": "descent",
+    "labels": "single points",
+}
+"""The phases that add up to the total, and what they are called in one line."""
 
-WORDS = ("ends", "path", "saddle", "Hessians", "descent", "single points")
-"""What the phases are called in one line."""
+PHASES = tuple(WORDS)
 
 
-def told(*parts: Evaluations | None) -> str:
-    """The sum of the evaluations of the parts of a run in a few words; empty without any."""
+def added(parts: Iterable[Evaluations | None]) -> Evaluations | None:
+    """The sum of what several searches have cost; None where none is known."""
     known = [part for part in parts if part is not None]
     if not known:
-        return ""
-    sums = [sum(getattr(part, phase) or 0 for part in known) for phase in PHASES]
-    phases = [f"{word} {count}" for word, count in zip(WORDS, sums, strict=True) if count]
-    line = f"{sum(part.total for part in known)} evaluations ({', '.join(phases)})"
-    reference = sum(part.reference or 0 for part in known)
-    return line + (f", {reference} of the reference" if reference else "")
+        return None
+    sums = {
+        name: sum(getattr(part, name) or 0 for part in known) for name in (*PHASES, "reference")
+    }
+    total = sum(part.total for part in known)
+    return Evaluations(total=total, **{name: count or None for name, count in sums.items()})

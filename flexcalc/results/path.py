@@ -14,7 +14,7 @@ from flexcalc.potential import Potential
 from flexcalc.registry import load
 from flexcalc.results.base import MoleculeResult, data_frame, figure, part
 from flexcalc.results.coverage import Coverage, outside_of
-from flexcalc.results.evaluations import Evaluations, told
+from flexcalc.results.evaluations import Evaluations, added
 from flexcalc.results.saddle import Saddle
 from flexcalc.units import KCAL_MOL
 
@@ -126,13 +126,19 @@ class Path(MoleculeResult):
         )
         if self.barrier_error_kcal_mol is not None:
             line += f"; error of the barrier {self.barrier_error_kcal_mol:+.3f} kcal/mol"
-        spent = told(self.evaluations, None if self.saddle is None else self.saddle.evaluations)
-        line += f"; {spent}" if spent else ""
+        spent = self.all_evaluations
+        line += f"; {spent.summary()}" if spent is not None else ""
         if self.coverage is not None:
             line += f"; {self.coverage.summary()}"
         if self.saddle is not None and self.saddle.coverage is not None:
             line += f"; saddle: {self.saddle.coverage.summary()}"
         return line
+
+    @property
+    def all_evaluations(self) -> Evaluations | None:
+        """Geometries that were evaluated for the path and its saddle; None where not counted."""
+        saddle = None if self.saddle is None else self.saddle.evaluations
+        return added([self.evaluations, saddle])
 
     def to_dataset(self) -> Dataset:
         """The images with the labels of the model; the tags `image`, `coordinate`, the length

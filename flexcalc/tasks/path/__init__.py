@@ -11,10 +11,12 @@ from dataclasses import replace
 
 from flexcalc.config import PathSearch
 from flexcalc.results.path import Path
+from flexcalc.results.paths import Paths
 from flexcalc.store import Store
 from flexcalc.tasks.coverage import warn_of
 from flexcalc.tasks.path.equivalents import write_equivalents
 from flexcalc.tasks.path.job import FoundPath, PathJob, open_job
+from flexcalc.tasks.path.many import many_paths
 from flexcalc.tasks.path.refinement import plan_refinement, refine
 from flexcalc.tasks.path.relabel import relabel
 from flexcalc.tasks.path.saddle import is_left_early, refine_saddle, search_early
@@ -29,8 +31,10 @@ STAGES: tuple[Callable[[PathJob, FoundPath, Path], Path], ...] = (
 """What is done with a path, in this order; a stage that was not asked for changes nothing."""
 
 
-def path(options: PathSearch, store: Store) -> Path:
+def path(options: PathSearch, store: Store) -> Path | Paths:
     """Search a path; keeps path.xyz, convergence.csv and what the stages keep.
+
+    Several paths are searched in one batch (`tasks/path/many.py`).
 
     With `refine`, the model is trained again with the images where it is worst and the path
     searched again, until the barrier holds (`tasks/path/refinement.py`).
@@ -38,6 +42,8 @@ def path(options: PathSearch, store: Store) -> Path:
     Raises:
         InputError: the ends, the potential or the reference cannot be used; nothing is written.
     """
+    if options.starts or options.ends:
+        return many_paths(options, store, _search)
     job = open_job(options)
     options = job.options
     plan = plan_refinement(options, job.potential) if options.refine else None

@@ -129,4 +129,7 @@ def _find(job: PathJob, store: Store, found: FoundPath, isotopes: str | None) ->
     """The saddle to which the highest image of a path leads."""
     guess = guess_of(found.images, found.labels)
     guess = replace(guess, minima={"start": found.images[0], "end": found.images[-1]})
-    return find_saddle(SaddleJob(job.options, job.potential, job.reference, guess, isotopes), store)
+    search = SaddleJob(
+        job.options, job.potential, job.reference, guess, isotopes, shared=job.shared
+    )
+    return find_saddle(search, store)

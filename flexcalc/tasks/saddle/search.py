@@ -60,6 +60,7 @@ class SaddleJob:
         guess: where the search starts.
         isotopes: atoms whose masses are not the standard ones, for the result.
         tally: counts what is evaluated.
+        shared: the potential in a batch with other searches; None for one on its own.
     """
 
     options: SaddleSearch | PathSearch
@@ -68,10 +69,11 @@ class SaddleJob:
     guess: Guess
     isotopes: str | None = None
     tally: Tally = field(default_factory=Tally)
+    shared: Potential | None = None
 
     def counting(self, phase: str) -> Counted:
         """The potential with its evaluations counted in a phase."""
-        return self.tally.of(phase, self.potential)
+        return self.tally.of(phase, self.shared or self.potential)
 
     @property
     def numbers(self) -> np.ndarray:
