@@ -13,7 +13,7 @@ Names are imported on first use, so that `import flexcalc` is quick."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, overload
 
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
@@ -61,6 +61,7 @@ from flexcalc.results.ipi import IpiRun
 from flexcalc.results.labels import Labels
 from flexcalc.results.learning import Learning
 from flexcalc.results.path import Path as PathResult
+from flexcalc.results.paths import Paths
 from flexcalc.results.saddle import Saddle
 from flexcalc.results.training import Training
 from flexcalc.results.trajectory import Trajectory
@@ -945,16 +946,19 @@ def metad(
     Lett. 100, 020603 (2008).
     """
 
+@overload
 def path(
     model: PotentialLike,
-    start: GeometryLike,
+    start: GeometryLike | None = None,
     end: GeometryLike | None = None,
     *,
+    ends: GeometryLike | Sequence[GeometryLike] = (),
     method: NEB | Scan | String | str | Mapping[str, Any] = ...,
     relax_ends: bool = True,
     relabel: PotentialLike | None = None,
     equivalents: bool = False,
     saddle: bool = False,
+    follow_below_eV_A: float = 0.5,
     refine: int = 0,
     dataset: GeometryLike | None = None,
     refine_images: int = 3,
@@ -964,6 +968,7 @@ def path(
     trust: bool = False,
     map_atoms: bool | None = None,
     refinement: RFO | str | Mapping[str, Any] = ...,
+    follow: bool = True,
     descent: IRC | str | Mapping[str, Any] = ...,
     temperatures_K: float | Sequence[float] = (298.15,),
     low_modes: Literal['harmonic', 'quasi-rrho', 'quasi-rrho-grimme'] = 'harmonic',
@@ -997,7 +1002,7 @@ def path(
     arc_steps: int = ...,
     arc_force_eV_A: float = ...,
 ) -> PathResult:
-    """Find a minimum-energy path between two geometries, and its barrier.
+    """Find a minimum-energy path between two geometries, and its barrier; or several in one batch.
 
     Args:
         model: Potential to search on.
@@ -1005,6 +1010,11 @@ def path(
             path, or the only geometry of a scan that gives its own end values.
         end: Last geometry. Identical atoms are permuted to match the start, unless start and
             end differ by such a permutation alone (a degenerate rearrangement).
+        starts: First geometries of several paths, in place of `start` and `end`: all frames of
+            the files. The paths are searched in one batch, which each leaves when it is
+            finished.
+        ends: Last geometries of these paths, one for each first geometry; by default there are
+            paths between all pairs of `starts`.
         method: Path method.
             One of NEB | Scan | String; its own options may stand here too.
         relax_ends: Relax both endpoints on the potential first.
@@ -1013,6 +1023,9 @@ def path(
             the symmetry group of the model, or else of the bond graph.
         saddle: Refine the highest image to a saddle, follow the path downhill from it, and
             compute rates.
+        follow_below_eV_A: With `saddle` and `follow`: force perpendicular to the path below
+            which a band or string is left for its saddle, in eV/angstrom. Where the saddle does
+            not join the ends, the search of the path goes on until it converges.
         refine: Maximum number of rounds that label the worst images with `relabel`, retrain the
             model with them, and search again.
         dataset: Labelled frames that the model was trained on, for `refine`.
@@ -1028,6 +1041,9 @@ def path(
             then count atoms in the model's order.
         refinement: Optimiser of the saddle.
             One of RFO; its own options may stand here too.
+        follow: Follow the direction of a path from its highest image to the saddle, in internal
+            coordinates and without Hessians; `refinement` takes over where that fails. Without
+            it, or where the guess is no path, `refinement` starts at once.
         descent: Integration of the intrinsic reaction coordinate, downhill from the saddle.
             One of IRC; its own options may stand here too.
         temperatures_K: Temperatures of the rates, in kelvin; results.json has the rates at the
@@ -1045,7 +1061,140 @@ def path(
 
     Returns:
         The path with its images, energies and barrier; with `relabel` also the errors against
-        the reference, with `saddle` the saddle and the rates, with `refine` the rounds.
+        the reference, with `saddle` the saddle and the rates, with `refine` the rounds. With
+        `starts` a `Paths`, whose `paths` are such results.
+
+    Example:
+        >>> import flexcalc as fx
+        >>> from ase.build import molecule
+        >>> from ase.calculators.emt import EMT
+        >>> up = molecule("NH3")
+        >>> down = up.copy()
+        >>> down.positions[:, 2] *= -1
+        >>> inversion = fx.path(EMT(), up, down, method=fx.NEB(images=5))
+        >>> inversion.converged, inversion.degenerate, len(inversion.images)
+        (True, True, 5)
+
+    Source: the path methods name theirs, such as `help(flexcalc.NEB)`.
+    """
+@overload
+def path(
+    model: PotentialLike,
+    start: GeometryLike | None = None,
+    end: GeometryLike | None = None,
+    *,
+    starts: GeometryLike | Sequence[GeometryLike],
+    ends: GeometryLike | Sequence[GeometryLike] = (),
+    method: NEB | Scan | String | str | Mapping[str, Any] = ...,
+    relax_ends: bool = True,
+    relabel: PotentialLike | None = None,
+    equivalents: bool = False,
+    saddle: bool = False,
+    follow_below_eV_A: float = 0.5,
+    refine: int = 0,
+    dataset: GeometryLike | None = None,
+    refine_images: int = 3,
+    barrier_tolerance_kcal_mol: float = 0.5,
+    steps: int = 1000,
+    seed: int = 0,
+    trust: bool = False,
+    map_atoms: bool | None = None,
+    refinement: RFO | str | Mapping[str, Any] = ...,
+    follow: bool = True,
+    descent: IRC | str | Mapping[str, Any] = ...,
+    temperatures_K: float | Sequence[float] = (298.15,),
+    low_modes: Literal['harmonic', 'quasi-rrho', 'quasi-rrho-grimme'] = 'harmonic',
+    symmetry_start: int = 1,
+    symmetry_end: int = 1,
+    symmetry_saddle: int = 1,
+    output: Path | str | None = None,
+    progress: bool = True,
+    spring_eV_A2: float = ...,
+    softest_spring_eV_A2: float | None = ...,
+    images: int = ...,
+    interpolation: Literal['idpp', 'linear', 'geodesic'] = ...,
+    climb: bool = ...,
+    climb_below_eV_A: float = ...,
+    force_tolerance_eV_A: float = ...,
+    align: bool = ...,
+    rows: Literal['path', 'image'] = ...,
+    optimiser: LBFGS | FIRE = ...,
+    history: int = ...,
+    stiffness_eV_A2: float = ...,
+    step_A: float = ...,
+    timestep: float = ...,
+    longest_timestep: float = ...,
+    drive: str | Sequence[str] = ...,
+    relax: str | Sequence[str] = ...,
+    saddle_force_eV_A: float = ...,
+    trust_A: float = ...,
+    longest_trust_A: float = ...,
+    hessian_every: int = ...,
+    arc_step: float = ...,
+    arc_steps: int = ...,
+    arc_force_eV_A: float = ...,
+) -> Paths:
+    """Find a minimum-energy path between two geometries, and its barrier; or several in one batch.
+
+    Args:
+        model: Potential to search on.
+        start: First geometry; the last frame of a file is used. Without `end`: the initial
+            path, or the only geometry of a scan that gives its own end values.
+        end: Last geometry. Identical atoms are permuted to match the start, unless start and
+            end differ by such a permutation alone (a degenerate rearrangement).
+        starts: First geometries of several paths, in place of `start` and `end`: all frames of
+            the files. The paths are searched in one batch, which each leaves when it is
+            finished.
+        ends: Last geometries of these paths, one for each first geometry; by default there are
+            paths between all pairs of `starts`.
+        method: Path method.
+            One of NEB | Scan | String; its own options may stand here too.
+        relax_ends: Relax both endpoints on the potential first.
+        relabel: Reference method to evaluate along the path, for the error of the barrier.
+        equivalents: Also write the symmetry-equivalent paths, with identical atoms permuted: by
+            the symmetry group of the model, or else of the bond graph.
+        saddle: Refine the highest image to a saddle, follow the path downhill from it, and
+            compute rates.
+        follow_below_eV_A: With `saddle` and `follow`: force perpendicular to the path below
+            which a band or string is left for its saddle, in eV/angstrom. Where the saddle does
+            not join the ends, the search of the path goes on until it converges.
+        refine: Maximum number of rounds that label the worst images with `relabel`, retrain the
+            model with them, and search again.
+        dataset: Labelled frames that the model was trained on, for `refine`.
+        refine_images: Number of images that each round adds, including the highest; saddle and
+            minima are added too.
+        barrier_tolerance_kcal_mol: Stop retraining when the error of the barrier is below this,
+            in kcal/mol.
+        steps: Maximum number of steps.
+        seed: Seed of all random numbers.
+        trust: Open model files that can only be read by running code they contain.
+        map_atoms: Reorder the atoms of a geometry to the order of the model's training frames
+            where its bonds match only then; by default such a geometry is refused. Coordinates
+            then count atoms in the model's order.
+        refinement: Optimiser of the saddle.
+            One of RFO; its own options may stand here too.
+        follow: Follow the direction of a path from its highest image to the saddle, in internal
+            coordinates and without Hessians; `refinement` takes over where that fails. Without
+            it, or where the guess is no path, `refinement` starts at once.
+        descent: Integration of the intrinsic reaction coordinate, downhill from the saddle.
+            One of IRC; its own options may stand here too.
+        temperatures_K: Temperatures of the rates, in kelvin; results.json has the rates at the
+            first.
+        low_modes: Vibrations below 100 cm^-1: `harmonic`, or hindered rotors with a bounded
+            moment of inertia. The bound is the molecule's mean for `quasi-rrho` (as in xtb and
+            ORCA), and 1e-44 kg m^2 for `quasi-rrho-grimme` (as in Grimme's paper and
+            GoodVibes).
+        symmetry_start: Rotational symmetry number of the first minimum; 2 for cis-azobenzene.
+        symmetry_end: Rotational symmetry number of the last minimum.
+        symmetry_saddle: Rotational symmetry number of the saddle.
+        output: Folder that everything is kept in; an unfinished run in it is resumed. Without
+            it nothing is written.
+        progress: Show a progress bar, on a terminal or in a notebook.
+
+    Returns:
+        The path with its images, energies and barrier; with `relabel` also the errors against
+        the reference, with `saddle` the saddle and the rates, with `refine` the rounds. With
+        `starts` a `Paths`, whose `paths` are such results.
 
     Example:
         >>> import flexcalc as fx
@@ -1102,6 +1251,7 @@ def saddle(
     trust: bool = False,
     map_atoms: bool | None = None,
     refinement: RFO | str | Mapping[str, Any] = ...,
+    follow: bool = True,
     descent: IRC | str | Mapping[str, Any] = ...,
     temperatures_K: float | Sequence[float] = (298.15,),
     low_modes: Literal['harmonic', 'quasi-rrho', 'quasi-rrho-grimme'] = 'harmonic',
@@ -1134,6 +1284,9 @@ def saddle(
             then count atoms in the model's order.
         refinement: Optimiser of the saddle.
             One of RFO; its own options may stand here too.
+        follow: Follow the direction of a path from its highest image to the saddle, in internal
+            coordinates and without Hessians; `refinement` takes over where that fails. Without
+            it, or where the guess is no path, `refinement` starts at once.
         descent: Integration of the intrinsic reaction coordinate, downhill from the saddle.
             One of IRC; its own options may stand here too.
         temperatures_K: Temperatures of the rates, in kelvin; results.json has the rates at the

@@ -223,6 +223,25 @@ def formula(numbers: ArrayLike) -> str:
     return str(Formula(str(Symbols(np.asarray(numbers, dtype=int)))).format("hill"))
 
 
+class Counted:
+    """A potential whose evaluations are counted.
+
+    Args:
+        potential: that is called.
+        geometries: number of geometries that it has evaluated before.
+    """
+
+    def __init__(self, potential: Potential, geometries: int = 0):
+        self.potential, self.numbers = potential, potential.numbers
+        self.geometries = geometries
+
+    def __call__(self, positions: ArrayLike) -> Evaluation:
+        """Evaluate positions (batch, atoms, 3) in angstrom, and count them."""
+        found = self.potential(positions)
+        self.geometries += len(found.energies)
+        return found
+
+
 class Sum(CheckedPotential):
     """The sum of potentials of one molecule, such as a baseline and a model of the rest.
 

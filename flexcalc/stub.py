@@ -11,7 +11,8 @@ import textwrap
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args
 
 import flexcalc
 from flexcalc.commands.annotations import Default, in_words
@@ -31,7 +32,7 @@ HEAD = '''\
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, overload
 
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
@@ -72,18 +73,19 @@ def stub() -> str:
 
 def _classes(function: Any) -> Iterator[tuple[str, str]]:
     """Module and name of the classes that stand in a function's signature."""
-    result = _result(function)
-    if result.__module__.startswith("flexcalc."):
-        yield result.__module__, result.__name__
+    for result in _results(function):
+        if result.__module__.startswith("flexcalc."):
+            yield result.__module__, result.__name__
     for option in options(function.config):
         if not _holds_families(option):
             for kind in option.choices.values():
                 yield kind.__module__, kind.__name__
 
 
-def _result(function: Any) -> Any:
-    """The class that a function returns."""
-    return inspect.get_annotations(function.task, eval_str=True)["return"]
+def _results(function: Any) -> tuple[Any, ...]:
+    """The class that a function returns, or the classes of which it returns one."""
+    found = inspect.get_annotations(function.task, eval_str=True)["return"]
+    return get_args(found) if isinstance(found, UnionType) else (found,)
 
 
 def _renamed(name: str) -> str:
@@ -109,13 +111,29 @@ def _function(function: Any) -> str:
             by_name.append(f"{name}: {words} = ...")
     if any(map(_holds_families, options(function.config))):
         by_name.append(f"**{SECTION_OPTIONS}: Any")  # of whichever family
+    results = _results(function)
+    # A class that is returned where an option is given names it as `asked_by`.
+    asked_by = {getattr(kind, "asked_by", None) for kind in results} - {None}
+    definitions = []
+    for kind in results:
+        own = getattr(kind, "asked_by", None)
+        others = asked_by - {own}
+        chosen = [one for one in by_name if one.partition(":")[0] not in others]
+        chosen = [
+            one.partition(" = ")[0] if one.partition(":")[0] == own else one for one in chosen
+        ]
+        definitions.append(_definition(function, by_place, chosen, kind))
+    return "".join(f"@overload\n{one}" for one in definitions) if asked_by else definitions[0]
+
+
+def _definition(function: Any, by_place: list[str], by_name: list[str], kind: Any) -> str:
+    """The definition of a function that returns an object of one class."""
     star = ["*"] if by_name and not by_name[0].startswith("**") else []
     lines = "".join(f"    {one},\n" for one in [*by_place, *star, *by_name])
-    name, kind = function.__name__, _result(function)
     ours = kind.__module__.startswith("flexcalc.")
     result = OTHERWISE.get(kind.__name__, kind.__name__) if ours else kind.__name__
     doc = textwrap.indent(inspect.cleandoc(function.__doc__), "    ").strip()
-    return f'def {name}(\n{lines}) -> {result}:\n    """{doc}\n    """\n'
+    return f'def {function.__name__}(\n{lines}) -> {result}:\n    """{doc}\n    """\n'
 
 
 def _parameter(parameter: inspect.Parameter) -> str:

@@ -166,6 +166,10 @@ class SaddleAndRates:
 
     refinement: RFO = field(default_factory=RFO)
     """Optimiser of the saddle."""
+    follow: bool = True
+    """Follow the direction of a path from its highest image to the saddle, in internal coordinates
+    and without Hessians; `refinement` takes over where that fails. Without it, or where the guess
+    is no path, `refinement` starts at once."""
     descent: IRC = field(default_factory=IRC)
     """Integration of the intrinsic reaction coordinate, downhill from the saddle."""
     temperatures_K: tuple[Positive, ...] = (298.15,)
@@ -191,12 +195,18 @@ class PathSearch(SaddleAndRates, MapsAtoms, OpensPotentials):
 
     model: PotentialLike
     """Potential to search on."""
-    start: GeometryLike
+    start: GeometryLike | None = None
     """First geometry; the last frame of a file is used. Without `end`: the initial path, or the
     only geometry of a scan that gives its own end values."""
     end: GeometryLike | None = None
     """Last geometry. Identical atoms are permuted to match the start, unless start and end differ
     by such a permutation alone (a degenerate rearrangement)."""
+    starts: tuple[GeometryLike, ...] = ()
+    """First geometries of several paths, in place of `start` and `end`: all frames of the files.
+    The paths are searched in one batch, which each leaves when it is finished."""
+    ends: tuple[GeometryLike, ...] = ()
+    """Last geometries of these paths, one for each first geometry; by default there are paths
+    between all pairs of `starts`."""
     method: PathMethod = field(default_factory=NEB)
     """Path method."""
     relax_ends: bool = True
@@ -208,6 +218,10 @@ class PathSearch(SaddleAndRates, MapsAtoms, OpensPotentials):
     group of the model, or else of the bond graph."""
     saddle: bool = False
     """Refine the highest image to a saddle, follow the path downhill from it, and compute rates."""
+    follow_below_eV_A: Positive = 0.5
+    """With `saddle` and `follow`: force perpendicular to the path below which a band or string is
+    left for its saddle, in eV/angstrom. Where the saddle does not join the ends, the search of the
+    path goes on until it converges."""
     refine: Natural = 0
     """Maximum number of rounds that label the worst images with `relabel`, retrain the model with
     them, and search again."""

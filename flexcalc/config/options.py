@@ -25,7 +25,18 @@ from flexcalc.files import SMILES
 from flexcalc.registry import COMMITTEE, FAMILIES, family, is_reference, members_of
 
 PLACES = frozenset(
-    {"dataset", "start", "starts", "end", "model", "models", "relabel", "sampler", "reference"}
+    {
+        "dataset",
+        "start",
+        "starts",
+        "end",
+        "ends",
+        "model",
+        "models",
+        "relabel",
+        "sampler",
+        "reference",
+    }
     | {"input", "baseline", "guess", "minima", "dispersion", "plumed"}
 )
 """Fields that hold files or addresses."""

@@ -18,9 +18,19 @@ from flexcalc.methods.hessian import (
     vibrations,
 )
 from flexcalc.potential import Evaluation, Potential
+from flexcalc.units import WAVENUMBER
 
 MIN_STEP = 0.01
 """A row has reached a minimum when its step is below this fraction of `arc_step`."""
+
+
+FIRST_DROP_EV = 5e-4
+"""Energy by which the first step leads down: along soft modes it is longer than `arc_step`, as the
+force that is left at the saddle would else lead back over it."""
+
+
+MOST_FIRST_STEPS = 5
+"""The first step is no longer than this multiple of `arc_step`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +103,7 @@ class IRC:
         if hessians is None:
             hessians = hessian(potential, positions)
         masses = atomic_masses(potential.numbers, self.masses)
-        modes = []
+        modes, sizes = [], []
         for index, (place, curved) in enumerate(zip(positions, hessians, strict=True)):
             normal = vibrations(place, curved, masses)
             if not len(normal.modes) or normal.frequencies_cm[0] >= 0:
@@ -102,8 +112,11 @@ class IRC:
                     "refine it first"
                 )
             modes.append(normal.modes[0])
+            bent = (WAVENUMBER * normal.frequencies_cm[0]) ** 2
+            sizes.append(max(self.arc_step, np.sqrt(2 * FIRST_DROP_EV / bent)))
         rows, curvatures = np.repeat(positions, 2, axis=0), np.repeat(hessians, 2, axis=0)
-        first = self.arc_step * np.repeat(np.stack(modes), 2, axis=0)
+        lengths = np.minimum(np.repeat(sizes, 2), MOST_FIRST_STEPS * self.arc_step)
+        first = lengths[:, None, None] * np.repeat(np.stack(modes), 2, axis=0)
         first[1::2] *= -1
         top, found = potential(positions), potential(rows + first)
         gradients = -np.repeat(top.forces, 2, axis=0)
@@ -120,7 +133,7 @@ class IRC:
             done=np.zeros(len(rows), dtype=bool),
             points=np.stack([rows, rows + first]),
             energies=np.stack([np.repeat(top.energies, 2), found.energies]),
-            arcs=np.concatenate([arcs, arcs + self.arc_step]),
+            arcs=np.concatenate([arcs, arcs + lengths]),
         )
 
     def step(self, potential: Potential, state: IRCState, rng: Generator) -> IRCState:

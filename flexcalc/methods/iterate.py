@@ -19,7 +19,7 @@ from numpy.random import Generator
 from flexcalc.dataset import Dataset, concatenate
 from flexcalc.errors import FileFormatError, GuardError, NonFiniteError
 from flexcalc.masses import of_frames
-from flexcalc.potential import Potential
+from flexcalc.potential import Counted, Potential
 from flexcalc.storage import JSON
 from flexcalc.store import Log, Store
 
@@ -153,6 +153,7 @@ class Checkpoint:
         rng: random generator of the run; its state is saved and restored.
         recorders: the logs of the run.
         seconds: minimum time between checkpoints.
+        counted: potential of the run whose evaluations go on being counted on a restart.
     """
 
     def __init__(
@@ -163,8 +164,10 @@ class Checkpoint:
         recorders: Sequence[Recorder] = (),
         *,
         seconds: float = 5.0,
+        counted: Counted | None = None,
     ):
         self.store, self.name, self.rng, self.seconds = store, name, rng, seconds
+        self.counted = counted
         self.recorders = tuple(recorders)
         self.steps = 0
         """Steps of the state that was saved or restored last."""
@@ -185,6 +188,8 @@ class Checkpoint:
             "rng": self.rng.bit_generator.state if generator is None else generator,
             "logs": [recorder.log.size for recorder in self.recorders],
         }
+        if self.counted is not None:
+            facts["evaluations"] = self.counted.geometries
         self.steps = state.step
         self.store.put_arrays(self.name, packed.arrays, facts)
         self._last = time.monotonic()
@@ -217,6 +222,8 @@ class Checkpoint:
                 lengths += [0] * len(lacking)
             if len(lengths) != len(self.recorders) or any(length < 0 for length in lengths):
                 raise ValueError(f"lengths of logs {lengths}")
+            if self.counted is not None:
+                self.counted.geometries = operator.index(facts.get("evaluations", 0))
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise FileFormatError(
                 f"{self.store.where(self.name)}: not a checkpoint of this method ({error}); "

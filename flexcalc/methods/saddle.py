@@ -113,11 +113,30 @@ class RFO:
             raise ShapeError("a saddle needs a molecule of at least two atoms, got one atom")
         if tangents is not None and tangents.shape != positions.shape:
             raise ShapeError(f"expected tangents {positions.shape}, got {tangents.shape}")
+        return self.at(
+            positions, potential(positions), hessian(potential, positions), tangents=tangents
+        )
+
+    def at(
+        self,
+        positions: np.ndarray,
+        evaluation: Evaluation,
+        hessians: np.ndarray,
+        tangents: np.ndarray | None = None,
+    ) -> SaddleState:
+        """The first state where energies, forces and Hessians are known; see `init`.
+
+        Args:
+            positions: (batch, atoms, 3) in angstrom.
+            evaluation: there.
+            hessians: there, (batch, 3 atoms, 3 atoms) in eV/angstrom^2.
+            tangents: (batch, atoms, 3), or None.
+        """
         state = SaddleState(
             step=0,
             positions=positions,
-            evaluation=potential(positions),
-            hessians=hessian(potential, positions),
+            evaluation=evaluation,
+            hessians=hessians,
             modes=np.zeros_like(positions),
             curvatures=np.zeros(len(positions)),
             trust_A=np.full(len(positions), min(self.trust_A, self.longest_trust_A)),
@@ -136,7 +155,7 @@ class RFO:
         moves, predicted = self._moves(state)
         tried = state.positions + moves.reshape(state.positions.shape)
         found = potential(tried)
-        misses = _misses(found.energies - state.evaluation.energies, predicted)
+        misses = prediction_errors(found.energies - state.evaluation.energies, predicted)
         kept = (misses < REJECTED) | (state.trust_A <= MIN_TRUST_A)
         changes = (state.evaluation.forces - found.forces).reshape(batch, -1)
         positions = np.where(kept[:, None, None], tried, state.positions)
@@ -269,8 +288,13 @@ def _climbed(values: np.ndarray, vectors: np.ndarray, directions: np.ndarray) ->
     return np.argmax(overlaps + ((values < 0) & (overlaps > LIKE)), axis=1)
 
 
-def _misses(found: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Errors (batch,) of predicted changes (batch, parts), relative to the size of their parts."""
+def prediction_errors(found: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Errors (batch,) of predicted changes of the energy, relative to the size of their parts.
+
+    Args:
+        found: (batch,) changes, in eV.
+        predicted: (batch, parts) of them, in eV.
+    """
     off = np.abs(found - predicted.sum(axis=1))
     return np.where(off < ROUNDING_EV, 0.0, off) / np.maximum(abs(predicted).sum(axis=1), 1e-300)
 

@@ -14,6 +14,7 @@ from flexcalc.potential import Potential
 from flexcalc.registry import load
 from flexcalc.results.base import MoleculeResult, data_frame, figure, part
 from flexcalc.results.coverage import Coverage, outside_of
+from flexcalc.results.evaluations import Evaluations, added
 from flexcalc.results.saddle import Saddle
 from flexcalc.units import KCAL_MOL
 
@@ -98,6 +99,11 @@ class Path(MoleculeResult):
         "deviation of the committee there", "eV/A", default=None
     )
     """Largest deviation of a committee's forces on an atom of that image, in eV/angstrom."""
+    left_for_saddle: bool | None = figure("left for its saddle", default=None)
+    """Whether the search of the path was left early for the saddle that joins its ends: the images
+    are then points of the descent from it, between the minima where that ends."""
+    evaluations: Evaluations | None = part(Evaluations)
+    """Geometries that were evaluated for the path, without those for its saddle."""
     coverage: Coverage | None = part(Coverage)
     """How far the images are from the training data; None without a domain."""
     saddle: Saddle | None = part(Saddle)
@@ -112,6 +118,7 @@ class Path(MoleculeResult):
     def summary(self) -> str:
         """The path in one line."""
         state = "converged" if self.converged else "NOT CONVERGED"
+        state = "left for its saddle" if self.left_for_saddle else state
         line = (
             f"{self.method} of {self.image_count} images, {state} in {self.steps} steps: barrier "
             f"{self.barrier_kcal_mol:.3f}, back {self.barrier_back_kcal_mol:.3f}, reaction energy "
@@ -119,11 +126,19 @@ class Path(MoleculeResult):
         )
         if self.barrier_error_kcal_mol is not None:
             line += f"; error of the barrier {self.barrier_error_kcal_mol:+.3f} kcal/mol"
+        spent = self.all_evaluations
+        line += f"; {spent.summary()}" if spent is not None else ""
         if self.coverage is not None:
             line += f"; {self.coverage.summary()}"
         if self.saddle is not None and self.saddle.coverage is not None:
             line += f"; saddle: {self.saddle.coverage.summary()}"
         return line
+
+    @property
+    def all_evaluations(self) -> Evaluations | None:
+        """Geometries that were evaluated for the path and its saddle; None where not counted."""
+        saddle = None if self.saddle is None else self.saddle.evaluations
+        return added([self.evaluations, saddle])
 
     def to_dataset(self) -> Dataset:
         """The images with the labels of the model; the tags `image`, `coordinate`, the length

@@ -18,6 +18,7 @@ from flexcalc.masses import atomic_masses
 from flexcalc.methods.hessian import Vibrations
 from flexcalc.results.base import MoleculeResult, data_frame, figure, part
 from flexcalc.results.coverage import Coverage
+from flexcalc.results.evaluations import Evaluations
 from flexcalc.results.rates import SIDES, Rates
 from flexcalc.storage import JSON
 
@@ -132,6 +133,8 @@ class Saddle(MoleculeResult):
     """Largest deviation of a committee's forces on an atom at the saddle, in eV/angstrom."""
     coverage: Coverage | None = part(Coverage, prefix="saddle_")
     """How far saddle and minima are from the training data; None without a domain."""
+    evaluations: Evaluations | None = part(Evaluations, prefix="saddle_")
+    """Geometries that were evaluated; of a path, those for its saddle."""
     low_modes: LowModes | None = figure("low modes", default=None)
     """How vibrations below 100 cm^-1 were treated in the rates."""
     first_rates: Rates | None = part(Rates)
@@ -167,6 +170,8 @@ class Saddle(MoleculeResult):
             )
         if self.first_rates is not None:
             line += f"; {self.first_rates.summary()}"
+        if self.evaluations is not None:
+            line += f"; {self.evaluations.summary()}"
         return line if self.coverage is None else f"{line}; {self.coverage.summary()}"
 
     def to_dataset(self) -> Dataset:

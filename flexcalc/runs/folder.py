@@ -206,7 +206,12 @@ class _Part(FolderStore):
 
     def __init__(self, run: RunFolder, folder: Path):
         super().__init__(folder, progress=run.progress)
-        self.say, self.warn, self.bar = run.say, run.warn, run.bar  # type: ignore[method-assign]
+        self._run = run
+        self.say, self.warn = run.say, run.warn  # type: ignore[method-assign]
+
+    def bar(self, title: str) -> AbstractContextManager[Progress]:
+        """The progress bar of the run, unless this part shows none."""
+        return self._run.bar(title) if self.progress else super().bar(title)
 
 
 def _is_no_work(entry: Path) -> bool:

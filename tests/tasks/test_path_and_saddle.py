@@ -16,6 +16,7 @@ import flexcalc as fx
 from flexcalc.config import options
 from flexcalc.dataset import Dataset, Provenance
 from flexcalc.errors import ConfigError, InputError
+from flexcalc.potential import CheckedPotential
 from flexcalc.results.path import Path as PathResult
 from flexcalc.results.saddle import Saddle
 from flexcalc.store import Store
@@ -183,6 +184,76 @@ def test_what_is_no_path_is_refused(here):
     with pytest.raises(ConfigError, match="did you mean images"):
         fx.path(Springs(), UP, DOWN, image=5)
     assert os.listdir(here) == []
+
+
+# ---------------------------------------------------------------- left early
+
+
+def test_a_path_that_is_left_for_its_saddle_is_the_path_of_its_descent(inversion):
+    """The converged band has the same barrier; its images are on the way down from the saddle."""
+    settled = fx.path(
+        Springs(), UP, DOWN, images=7, force_tolerance_eV_A=1e-3, follow=False, saddle=True,
+        progress=False,
+    )  # fmt: skip
+    assert inversion.left_for_saddle
+    assert not settled.left_for_saddle
+    assert inversion.barrier_kcal_mol == pytest.approx(settled.barrier_kcal_mol, abs=1e-3)
+    saddle = inversion.saddle.atoms.get_potential_energy()
+    assert inversion.energies.max() == pytest.approx(saddle, abs=1e-9)
+    assert inversion.energies[[0, -1]] == pytest.approx(0.0, abs=1e-4)
+    steps = np.diff(inversion.to_dataset().tags["coordinate"])
+    assert steps == pytest.approx(steps.mean(), rel=0.05)
+
+
+def test_evaluations_are_counted_by_phase():
+    surface = Springs()
+    found = fx.path(surface, UP, DOWN, images=5, saddle=True, progress=False)
+    parts = (found.evaluations, found.saddle.evaluations)
+    assert found.evaluations.ends >= 2
+    assert found.saddle.evaluations.hessians == 3 * 6 * 4
+    assert found.evaluations.total == found.evaluations.ends + found.evaluations.band
+    total = sum(part.total for part in parts)
+    assert f"{total} evaluations (ends" in found.summary()
+    again = PathResult.from_dict(found.to_dict(), Store())
+    assert again.evaluations.to_dict() == found.evaluations.to_dict()
+    assert again.saddle.evaluations.to_dict() == found.saddle.evaluations.to_dict()
+
+
+class CountedSprings(CheckedPotential):
+    """The same surface, which counts the geometries that it is asked for."""
+
+    def __init__(self, stiffer=1.0):
+        self.numbers, self.geometries = NUMBERS, 0
+        self.springs = fx.load(Springs(stiffer), UP)
+
+    def evaluate(self, positions):
+        self.geometries += len(positions)
+        return self.springs(positions)
+
+
+@pytest.mark.parametrize("follow", [True, False])
+def test_every_evaluation_is_counted(follow):
+    surface, reference = CountedSprings(), CountedSprings(1.1)
+    asked = {"images": 5, "saddle": True, "follow": follow, "equivalents": True}
+    found = fx.path(surface, UP, DOWN, relabel=reference, progress=False, **asked)
+    parts = (found.evaluations, found.saddle.evaluations)
+    assert sum(part.total for part in parts) == surface.geometries
+    assert sum(part.reference for part in parts) == reference.geometries == 5 + 3
+
+
+def test_a_saddle_that_does_not_join_the_ends_sends_the_search_back_to_the_path(here, monkeypatch):
+    monkeypatch.setattr("flexcalc.tasks.saddle.endpoints.SAME_A", 1e-9)
+    asked = {"images": 5, "saddle": True, "progress": False}
+    found = fx.path(ADDRESS, UP, DOWN, output="early", **asked)
+    plain = fx.path(ADDRESS, UP, DOWN, follow=False, output="plain", **asked)
+    assert "the search of the path goes on" in (here / "early" / "log.txt").read_text()
+    assert not found.left_for_saddle
+    assert found.converged
+    assert found.steps == plain.steps
+    assert found.barrier_kcal_mol == pytest.approx(plain.barrier_kcal_mol, abs=1e-9)
+    assert found.evaluations.band == plain.evaluations.band
+    for name in ("path.xyz", "convergence.csv"):
+        assert (here / "early" / name).read_bytes() == (here / "plain" / name).read_bytes()
 
 
 # ---------------------------------------------------------------- saddles

@@ -1,7 +1,13 @@
 """Paths between two geometries: interpolation, nudged elastic band, string method, and scans of
 driven coordinates."""
 
-from flexcalc.methods.path.chain import PathState, improved_tangents, neighbour_steps
+from flexcalc.methods.path.chain import (
+    Chain,
+    PathState,
+    UntilTop,
+    improved_tangents,
+    neighbour_steps,
+)
 from flexcalc.methods.path.divergence import DIVERGED, DivergenceGuard
 from flexcalc.methods.path.interpolation import (
     PairTargets,
@@ -19,6 +25,7 @@ PathMethod = NEB | String | Scan
 __all__ = [
     "DIVERGED",
     "NEB",
+    "Chain",
     "DivergenceGuard",
     "PairTargets",
     "PathMethod",
@@ -26,6 +33,7 @@ __all__ = [
     "Scan",
     "ScanState",
     "String",
+    "UntilTop",
     "improved_tangents",
     "interpolate",
     "match_endpoints",

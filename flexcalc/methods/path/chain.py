@@ -211,6 +211,33 @@ class Chain(ABC):
         return images.reshape(1, -1, 3) if self.rows == "path" else images
 
 
+@dataclass(frozen=True, eq=False)
+class UntilTop:
+    """A chain that is left once its highest image is near the barrier.
+
+    Args:
+        method: the chain.
+        below_eV_A: force perpendicular to the path that is small enough, in eV/angstrom.
+    """
+
+    method: Chain
+    below_eV_A: float
+
+    def init(self, potential: Potential, positions: np.ndarray, rng: Generator) -> PathState:
+        """See `Chain.init`."""
+        return self.method.init(potential, positions, rng)
+
+    def step(self, potential: Potential, state: PathState, rng: Generator) -> PathState:
+        """See `Chain.step`."""
+        return self.method.step(potential, state, rng)
+
+    def converged(self, state: PathState) -> bool:
+        """Whether the path can be left: its highest image is no end, and its force is small."""
+        top = int(np.argmax(state.evaluation.energies))
+        inside = 0 < top < len(state.images) - 1
+        return self.method.converged(state) or (inside and state.residual < self.below_eV_A)
+
+
 def neighbour_steps(images: np.ndarray, aligned: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """Steps (images - 2, atoms, 3) from each inner image to the next and from the one before.
 

@@ -32,7 +32,7 @@ def path_length(images: np.ndarray, aligned: bool = True) -> np.ndarray:
     return np.concatenate([[0.0], np.cumsum(lengths(images[1:] - before))])
 
 
-def respace(images: np.ndarray, aligned: bool = True) -> np.ndarray:
+def respace(images: np.ndarray, aligned: bool = True, count: int | None = None) -> np.ndarray:
     """Move images (images, atoms, 3) to equal distances along the curve through them.
 
     The curve is a cubic spline, so that evenly spaced images stay in place, and others move along
@@ -41,6 +41,7 @@ def respace(images: np.ndarray, aligned: bool = True) -> np.ndarray:
     Args:
         images: (images, atoms, 3) in angstrom.
         aligned: align each image with the previous one first.
+        count: number of images afterwards; by default as many as before.
     """
     from scipy.interpolate import CubicSpline
 
@@ -48,12 +49,13 @@ def respace(images: np.ndarray, aligned: bool = True) -> np.ndarray:
     knots = path_length(images, aligned=False)
     if not (np.diff(knots) > 0).all():
         return images
-    curve, places = CubicSpline(knots, images), knots
+    curve = CubicSpline(knots, images)
+    places = knots if count is None else np.linspace(0.0, knots[-1], count)
     for _ in range(20):
         found = np.concatenate([images[:1], curve(places[1:-1]), images[-1:]])
         along = path_length(found, aligned=False)
-        even = np.linspace(0.0, along[-1], len(images))
-        if np.abs(along - even).max() < 1e-6 * along[-1] / len(images):
+        even = np.linspace(0.0, along[-1], len(places))
+        if np.abs(along - even).max() < 1e-6 * along[-1] / len(places):
             break
         places = np.interp(even, along, places)
     return found

@@ -11,14 +11,16 @@ from dataclasses import replace
 
 from flexcalc.config import PathSearch
 from flexcalc.results.path import Path
+from flexcalc.results.paths import Paths
 from flexcalc.store import Store
 from flexcalc.tasks.coverage import warn_of
 from flexcalc.tasks.path.equivalents import write_equivalents
 from flexcalc.tasks.path.job import FoundPath, PathJob, open_job
+from flexcalc.tasks.path.many import many_paths
 from flexcalc.tasks.path.refinement import plan_refinement, refine
 from flexcalc.tasks.path.relabel import relabel
-from flexcalc.tasks.path.saddle import refine_saddle
-from flexcalc.tasks.path.search import search
+from flexcalc.tasks.path.saddle import is_left_early, refine_saddle, search_early
+from flexcalc.tasks.path.search import begin_path, keep_path, labelled_images, search
 from flexcalc.tasks.saddle import symmetry_numbers
 
 STAGES: tuple[Callable[[PathJob, FoundPath, Path], Path], ...] = (
@@ -29,8 +31,10 @@ STAGES: tuple[Callable[[PathJob, FoundPath, Path], Path], ...] = (
 """What is done with a path, in this order; a stage that was not asked for changes nothing."""
 
 
-def path(options: PathSearch, store: Store) -> Path:
+def path(options: PathSearch, store: Store) -> Path | Paths:
     """Search a path; keeps path.xyz, convergence.csv and what the stages keep.
+
+    Several paths are searched in one batch (`tasks/path/many.py`).
 
     With `refine`, the model is trained again with the images where it is worst and the path
     searched again, until the barrier holds (`tasks/path/refinement.py`).
@@ -38,6 +42,8 @@ def path(options: PathSearch, store: Store) -> Path:
     Raises:
         InputError: the ends, the potential or the reference cannot be used; nothing is written.
     """
+    if options.starts or options.ends:
+        return many_paths(options, store, _search)
     job = open_job(options)
     options = job.options
     plan = plan_refinement(options, job.potential) if options.refine else None
@@ -52,10 +58,19 @@ def path(options: PathSearch, store: Store) -> Path:
 
 def _search(job: PathJob, store: Store) -> Path:
     """Search a path and go through the stages."""
-    found, result = search(job, store)
+    begun = begin_path(job, store)
+    early = search_early(job, store, begun) if is_left_early(job) else None
+    if early is None:
+        searched = search(job, store, begun.images)
+        found = labelled_images(job, searched)
+        result = keep_path(job, store, begun, searched, found, left=False)
+    else:
+        searched, found, saddle = early
+        result = keep_path(job, store, begun, searched, found, left=True)
+        result = replace(result, saddle=saddle)
     for stage in STAGES:
         result = stage(job, found, result)
-    return result
+    return replace(result, evaluations=job.tally.found())
 
 
 def _with_symmetry(result: Path, options: PathSearch) -> Path:

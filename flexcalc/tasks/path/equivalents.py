@@ -32,7 +32,7 @@ def write_equivalents(job: PathJob, found: FoundPath, result: Path) -> Path:
     paths, orders = equivalents(found.images, group)
     count, images = paths.shape[:2]
     # Evaluated again: a model that is not symmetric gives each path energies of its own.
-    labels = job.potential(paths.reshape(-1, *first.shape))
+    labels = job.counting("labels")(paths.reshape(-1, *first.shape))
     tags = {
         "path": np.repeat(np.arange(count), images),
         "image": np.tile(np.arange(images), count),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -13,13 +13,15 @@ import numpy as np
 from flexcalc import files
 from flexcalc.config import PathSearch
 from flexcalc.dataset import Dataset, Provenance
+from flexcalc.errors import InputError
 from flexcalc.masses import of_frames
 from flexcalc.methods.path import path_length
-from flexcalc.potential import Evaluation, Potential, check_molecule
+from flexcalc.potential import Counted, Evaluation, Potential, check_molecule
 from flexcalc.registry import open_potential
 from flexcalc.tasks.molecule import electrons_of, following, source_of, with_masses
 from flexcalc.tasks.ordering import Ordered, ordered
 from flexcalc.tasks.provenance import labels_by
+from flexcalc.tasks.tally import Tally
 
 NO_TAGS: Mapping[str, Any] = MappingProxyType({})
 
@@ -35,6 +37,8 @@ class PathJob:
         start: first geometry, its last frame; or a complete path.
         end: last geometry, its last frame.
         fitting: how the atoms were put into the model's order.
+        tally: counts what is evaluated for the path.
+        shared: the potential in a batch with other searches; None for one on its own.
     """
 
     options: PathSearch
@@ -43,6 +47,12 @@ class PathJob:
     start: Dataset
     end: Dataset | None
     fitting: Ordered
+    tally: Tally = field(default_factory=Tally)
+    shared: Potential | None = None
+
+    def counting(self, phase: str) -> Counted:
+        """The potential with its evaluations counted in a phase."""
+        return self.tally.of(phase, self.shared or self.potential)
 
     @property
     def provenance(self) -> Provenance:
@@ -89,24 +99,55 @@ class FoundPath:
     labels: Evaluation
 
 
-def open_job(options: PathSearch) -> PathJob:
-    """Read the ends and open the potentials.
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """The potentials of a search.
+
+    Args:
+        potential: to search on.
+        reference: to check with, if one is named.
+    """
+
+    potential: Potential
+    reference: Potential | None
+
+
+def open_potentials(options: PathSearch, numbers: np.ndarray) -> Opened:
+    """Open the potentials of a search for a molecule of the numbers (atoms,).
 
     Raises:
         InputError: one of them cannot be used.
     """
+    open_one = partial(open_potential, numbers=numbers, trust=options.trust)
+    potential = open_one(options.model)
+    return Opened(potential, None if options.relabel is None else open_one(options.relabel))
+
+
+def open_job(options: PathSearch, opened: Opened | None = None) -> PathJob:
+    """Read the ends and open the potentials.
+
+    Args:
+        options: with one pair of ends.
+        opened: the potentials, if they are open.
+
+    Raises:
+        InputError: one of them cannot be used.
+    """
+    if options.start is None:
+        raise InputError(
+            "start: missing; expected the first geometry, or those of several paths as starts"
+        )
     start = files.read(options.start)
     end = None if options.end is None else files.read(options.end)
     where = source_of(options.start)
     options.method.check(where, start.numbers, start.positions, end is not None)
     options = following(options, electrons_of(start))
-    open_one = partial(open_potential, numbers=start.numbers, trust=options.trust)
-    potential = open_one(options.model)
+    opened = opened or open_potentials(options, start.numbers)
+    potential = opened.potential
     if end is not None:
         check_molecule(start.numbers, end.numbers, source_of(options.end))
     fitting = ordered(potential, start, where, options.map_atoms)
     start = fitting.data
     end = None if end is None else fitting.like(end)
     options = with_masses(options, start, *([] if end is None else [end]))
-    reference = None if options.relabel is None else open_one(options.relabel)
-    return PathJob(options, potential, reference, start, end, fitting)
+    return PathJob(options, potential, opened.reference, start, end, fitting)

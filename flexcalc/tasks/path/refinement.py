@@ -41,6 +41,7 @@ from flexcalc.tasks.molecule import source_of
 from flexcalc.tasks.path.job import PathJob
 from flexcalc.tasks.provenance import check_same_level
 from flexcalc.tasks.retrain import Recipe, recipe
+from flexcalc.tasks.tally import Tally
 from flexcalc.tasks.train import training_warnings
 from flexcalc.training.selection import choose
 
@@ -192,7 +193,7 @@ def _retrained(
         with_frames(trained, training, plan.validation)
         trained.save(place)
         model = trained
-    return replace(job, options=replace(job.options, model=name), potential=model)
+    return replace(job, options=replace(job.options, model=name), potential=model, tally=Tally())
 
 
 def _labels_alone(data: Dataset) -> Dataset:

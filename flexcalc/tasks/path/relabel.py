@@ -14,6 +14,7 @@ from flexcalc.tasks.coverage import judged_by_reference
 from flexcalc.tasks.path.job import FoundPath, PathJob
 from flexcalc.tasks.plausible import warned
 from flexcalc.tasks.provenance import labels_by
+from flexcalc.tasks.tally import REFERENCE
 from flexcalc.units import KCAL_MOL
 
 
@@ -24,7 +25,7 @@ def relabel(job: PathJob, found: FoundPath, result: Path) -> Path:
     store = result.store
     level = name_of(job.options.relabel)
     with store.bar("relabel") as progress:
-        labels = in_batches(job.reference, found.images, progress, size=1)
+        labels = in_batches(job.tally.of(REFERENCE, job.reference), found.images, progress, size=1)
     provenance = labels_by(job.options.relabel, job.reference)
     store.put(RELABELLED, job.labelled(provenance, found.images, labels))
     ours = (found.labels.energies - found.labels.energies[0]) / KCAL_MOL

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from flexcalc.methods.path import (
     DivergenceGuard,
     PathState,
     ScanState,
+    UntilTop,
     path_length,
 )
 from flexcalc.methods.relax import relax
@@ -36,12 +37,40 @@ from flexcalc.units import KCAL_MOL
 State = PathState | ScanState
 
 
-def search(job: PathJob, store: Store) -> tuple[FoundPath, Path]:
-    """Search, keep path.xyz and convergence.csv, and say whether the path converged.
+@dataclass(frozen=True, eq=False)
+class Beginning:
+    """Where the search of a path begins.
 
-    Returns:
-        The path, and the result with its figures.
+    Args:
+        images: (images, atoms, 3) in angstrom of the initial path.
+        degenerate: whether its ends differ by a permutation of identical atoms alone.
+        warnings: what to know of its ends.
+        strayed: the given ends (atoms, 3) by name from which relaxation led to another minimum.
+        isotopes: atoms whose masses are not the standard ones.
     """
+
+    images: np.ndarray
+    degenerate: bool
+    warnings: list[str]
+    strayed: dict[str, np.ndarray]
+    isotopes: str | None
+
+
+@dataclass(frozen=True, eq=False)
+class Searched:
+    """A path as its search leaves it.
+
+    Args:
+        state: of the path method.
+        diverged: what to warn of where the search has diverged.
+    """
+
+    state: State
+    diverged: list[str]
+
+
+def begin_path(job: PathJob, store: Store) -> Beginning:
+    """The initial path, between relaxed ends if that is wanted."""
     masses = job.options.descent.masses
     isotopes = isotopes_in(store, job.potential.numbers, masses)
     if job.end is not None and _unlike(job.potential.numbers, masses):
@@ -56,28 +85,65 @@ def search(job: PathJob, store: Store) -> tuple[FoundPath, Path]:
             "the ends differ only by a permutation of identical atoms: a degenerate rearrangement, "
             "the order of atoms is kept"
         )
-    state, diverged = _iterate(job, store, first)
-    images = align_consecutive(state.images)
-    found = FoundPath(images, job.potential(images))
-    distances = distances_of(job.potential, images, found.labels.energies)
+    return Beginning(first, degenerate, moved, strayed, isotopes)
+
+
+def search(
+    job: PathJob, store: Store, first: np.ndarray, below_eV_A: float | None = None
+) -> Searched:
+    """Search a path from an initial one (images, atoms, 3); keeps convergence.csv.
+
+    Args:
+        job: with the method.
+        store: keeps the checkpoint too.
+        first: in angstrom.
+        below_eV_A: force at which the path is left, see `UntilTop`; None to converge it.
+    """
+    return Searched(*_iterate(job, store, first, below_eV_A))
+
+
+def labelled_images(job: PathJob, searched: Searched) -> FoundPath:
+    """The images of a path, each aligned with the one before, and their labels."""
+    images = align_consecutive(searched.state.images)
+    return FoundPath(images, job.counting("band")(images))
+
+
+def keep_path(
+    job: PathJob, store: Store, begun: Beginning, searched: Searched, found: FoundPath, left: bool
+) -> Path:
+    """Keep path.xyz, and say whether the path converged.
+
+    Args:
+        job: of the search.
+        store: keeps the path.
+        begun: where it began.
+        searched: the path as the search left it.
+        found: its images as they are kept.
+        left: whether the search was left for the saddle, which is the highest image.
+    """
+    distances = distances_of(job.potential, found.images, found.labels.energies)
     tags = {} if distances is None else {"distance": distances}
-    store.put(PATH, job.labelled(job.provenance, images, found.labels, tags))
-    coverage = coverage_of_path(job.potential, distances, strayed)
+    store.put(PATH, job.labelled(job.provenance, found.images, found.labels, tags))
+    coverage = coverage_of_path(job.potential, distances, begun.strayed)
+    degenerate = begun.degenerate
+    implausible = _implausible(job, found, degenerate)
     result = replace(
-        _result(job, store, state, found),
+        _result(job, store, searched.state, found, left),
         coverage=coverage,
-        isotopes=isotopes,
+        isotopes=begun.isotopes,
         degenerate=None if job.end is None else degenerate,
-        warnings=warned(store, moved, diverged, _implausible(job, found, degenerate)),
+        warnings=warned(store, begun.warnings, searched.diverged, implausible),
+        evaluations=job.tally.found(),
     )
     note = "" if coverage is None or job.reference is not None else coverage.note("barrier")
+    how = "converged" if result.converged else "NOT CONVERGED"
     store.say(
         f"barrier on the model {result.barrier_kcal_mol:.3f} kcal/mol{note}, "
-        f"{'converged' if result.converged else 'NOT CONVERGED'} in {state.step} steps"
+        f"{'left for its saddle' if left else how} in {searched.state.step} steps"
     )
     if result.advice is not None:
         store.say(result.advice)
-    return found, result
+    return result
 
 
 def _unlike(numbers: np.ndarray, masses: Sequence[float]) -> bool:
@@ -99,7 +165,9 @@ def _implausible(job: PathJob, found: FoundPath, degenerate: bool) -> list[str]:
     ]
 
 
-def _iterate(job: PathJob, store: Store, first: np.ndarray) -> tuple[State, list[str]]:
+def _iterate(
+    job: PathJob, store: Store, first: np.ndarray, below_eV_A: float | None
+) -> tuple[State, list[str]]:
     """The path method's last state, from its checkpoint if there is one, and what to warn of.
 
     Of a search that diverges it is the state with the smallest force.
@@ -107,13 +175,13 @@ def _iterate(job: PathJob, store: Store, first: np.ndarray) -> tuple[State, list
     Raises:
         GuardError: the search diverges, and no path that it came by is one of a molecule.
     """
-    options, method = job.options, _method(job)
+    options, method, surface = job.options, _method(job), job.counting("band")
     recorder = Recorder(store.lines(CONVERGENCE), 1, _convergence_line)
     checkpoint = Checkpoint(
-        store, "path.checkpoint", np.random.default_rng(options.seed), [recorder]
+        store, "path.checkpoint", np.random.default_rng(options.seed), [recorder], counted=surface
     )
     guard = DivergenceGuard(len(job.potential.numbers))
-    setup = Setup(job.potential, first, [guard])
+    setup = Setup(surface, first, [guard])
     try:
         with store.bar("path") as progress:
 
@@ -122,7 +190,7 @@ def _iterate(job: PathJob, store: Store, first: np.ndarray) -> tuple[State, list
                 progress(state.step, options.steps, f"{note}, force {state.residual:.3f} eV/A")
 
             state = run(
-                method,
+                method if below_eV_A is None else UntilTop(method, below_eV_A),
                 setup,
                 method.state,
                 steps=options.steps,
@@ -147,8 +215,9 @@ def _best(job: PathJob, store: Store, first: np.ndarray) -> State:
     blocks = csv_blocks(store.stream(CONVERGENCE))
     forces = np.concatenate([block["force_eV_A"] for block in blocks])
     method, rng = _method(job), np.random.default_rng(job.options.seed)
-    state = method.init(job.potential, first, rng)
-    return iterate(method, job.potential, state, steps=int(forces.argmin()), rng=rng)
+    surface = job.counting("band")
+    state = method.init(surface, first, rng)
+    return iterate(method, surface, state, steps=int(forces.argmin()), rng=rng)
 
 
 def _method(job: PathJob) -> Any:
@@ -173,7 +242,7 @@ def _first(job: PathJob) -> tuple[np.ndarray, bool, list[str], dict[str, np.ndar
         return options.method.first(numbers, job.start.positions, None), False, [], {}
     given = positions = np.stack(ends)
     if options.relax_ends:
-        positions = relax(job.potential, given).positions
+        positions = relax(job.counting("ends"), given).positions
     moved, strayed = [], {}
     for before, after, name in zip(given, positions, ("start", "end"), strict=False):
         found = plausibility.moved_end(numbers, before, after, name)
@@ -192,10 +261,10 @@ def _convergence_line(state: State) -> bytes:
     return (head + line).encode()
 
 
-def _result(job: PathJob, store: Store, state: State, found: FoundPath) -> Path:
+def _result(job: PathJob, store: Store, state: State, found: FoundPath, left: bool) -> Path:
     """What is known of the path before the stages."""
     energies = found.labels.energies / KCAL_MOL
-    converged = bool(_method(job).converged(state))
+    converged = left or bool(_method(job).converged(state))
     return Path(
         store=store,
         model=name_of(job.options.model),
@@ -203,6 +272,7 @@ def _result(job: PathJob, store: Store, state: State, found: FoundPath) -> Path:
         image_count=len(energies),
         steps=state.step,
         converged=converged,
+        left_for_saddle=left or None,
         advice=None if converged else _advice(job, state),
         force_residual_eV_A=state.residual,
         force_residual_image=int(state.residuals.argmax()),

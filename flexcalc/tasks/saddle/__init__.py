@@ -26,7 +26,14 @@ from flexcalc.tasks.molecule import (
 )
 from flexcalc.tasks.ordering import ordered
 from flexcalc.tasks.saddle.endpoints import Guess
-from flexcalc.tasks.saddle.search import SaddleJob, find_saddle, highest_image, symmetry_numbers
+from flexcalc.tasks.saddle.search import (
+    SaddleJob,
+    find_saddle,
+    guess_of,
+    highest_image,
+    symmetry_numbers,
+)
+from flexcalc.tasks.tally import Tally
 
 
 def saddle(options: SaddleSearch, store: Store) -> Saddle:
@@ -56,10 +63,19 @@ def saddle(options: SaddleSearch, store: Store) -> Saddle:
         return replace(known, symmetry_numbers=symmetry_numbers(options))
     atom_map = fitting.said(store)
     isotopes = isotopes_in(store, potential.numbers, options.descent.masses)
-    begin = highest_image(potential, np.array(guess.positions))
+    tally = Tally()
+    begin = highest_image(tally.of("labels", potential), np.array(guess.positions))
     begin = replace(begin, minima={name: data.positions[-1] for name, data in minima.items()})
-    job = SaddleJob(options, potential, reference, begin, isotopes)
+    job = SaddleJob(options, potential, reference, begin, isotopes, tally)
     return replace(find_saddle(job, store), atom_map=atom_map)
 
 
-__all__ = ["Guess", "SaddleJob", "find_saddle", "highest_image", "saddle", "symmetry_numbers"]
+__all__ = [
+    "Guess",
+    "SaddleJob",
+    "find_saddle",
+    "guess_of",
+    "highest_image",
+    "saddle",
+    "symmetry_numbers",
+]

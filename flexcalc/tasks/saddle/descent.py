@@ -45,7 +45,10 @@ def descend(
         store.say("the way down did not come to its end: run with more arc_steps")
     with store.bar("minima") as progress:
         minima = relax(
-            job.potential, state.positions, force_tolerance_eV_A=MINIMUM_FORCE_EV_A, steps=2000
+            job.counting("descent"),
+            state.positions,
+            force_tolerance_eV_A=MINIMUM_FORCE_EV_A,
+            steps=2000,
         )
         progress(1, 1, "relaxed")
     endpoints, forward = identify_endpoints(
@@ -59,8 +62,9 @@ def descend(
 
 def _followed(job: SaddleJob, store: Store, positions: np.ndarray, hessian: np.ndarray) -> IRCState:
     """The descent to both sides, from its checkpoint if there is one."""
-    method = job.options.descent
-    checkpoint = Checkpoint(store, "irc.checkpoint", np.random.default_rng(0))
+    method, surface = job.options.descent, job.counting("descent")
+    rng = np.random.default_rng(0)
+    checkpoint = Checkpoint(store, "irc.checkpoint", rng, counted=surface)
     with store.bar("way down") as progress:
 
         def watch(state: IRCState) -> None:
@@ -69,7 +73,7 @@ def _followed(job: SaddleJob, store: Store, positions: np.ndarray, hessian: np.n
 
         return run(
             StartedWith(method, hessian[None]),
-            Setup(job.potential, positions[None]),
+            Setup(surface, positions[None]),
             IRCState,
             steps=method.arc_steps,
             checkpoint=checkpoint,
@@ -93,6 +97,6 @@ def _coordinate(job: SaddleJob, state: IRCState, forward: int) -> Dataset:
 
 def labelled(job: SaddleJob, positions: np.ndarray) -> Dataset:
     """Geometries (frames, atoms, 3) with the labels of the potential."""
-    found = job.potential(positions)
+    found = job.counting("labels")(positions)
     own = of_frames(job.own_masses, len(positions))
     return Dataset(job.numbers, positions, found.energies, found.forces, {}, job.provenance, own)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from flexcalc.geometry import align, largest_move, match_atoms
+from flexcalc.methods.follow import Top
 from flexcalc.methods.irc import IRCState
 from flexcalc.potential import Evaluation
 
@@ -29,11 +30,13 @@ class Guess:
         positions: (atoms, 3) in angstrom.
         tangent: (atoms, 3) direction across the barrier from start to end, or None.
         minima: geometries (atoms, 3) by name, `start` and `end`, which the descent may end in.
+        top: the highest image of the path that the guess comes from, None without a path.
     """
 
     positions: np.ndarray
     tangent: np.ndarray | None
     minima: Mapping[str, np.ndarray]
+    top: Top | None = None
 
 
 @dataclass(frozen=True, eq=False)

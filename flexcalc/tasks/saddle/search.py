@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -12,13 +12,15 @@ from flexcalc.analysis.rates import StationaryPoint
 from flexcalc.config import PathSearch, SaddleSearch
 from flexcalc.config.commands import SaddleAndRates
 from flexcalc.dataset import Dataset, Provenance
+from flexcalc.errors import LabelError, NonFiniteError
 from flexcalc.geometry import align_consecutive, is_degenerate
 from flexcalc.masses import atomic_masses, of_frames
+from flexcalc.methods.follow import STEPS, Top, Walk, follow
 from flexcalc.methods.hessian import Vibrations, hessian, vibrations
 from flexcalc.methods.iterate import Checkpoint, Recorder, Setup, StartedWith, run
 from flexcalc.methods.saddle import SaddleState
 from flexcalc.models.energies import training_energies
-from flexcalc.potential import Potential, in_batches
+from flexcalc.potential import Counted, Evaluation, Potential, in_batches
 from flexcalc.registry import name_of
 from flexcalc.results.rates import SIDES
 from flexcalc.results.saddle import (
@@ -37,6 +39,7 @@ from flexcalc.tasks.provenance import labels_by
 from flexcalc.tasks.saddle.descent import descend, labelled
 from flexcalc.tasks.saddle.endpoints import Endpoint, Guess
 from flexcalc.tasks.saddle.rates import with_rates
+from flexcalc.tasks.tally import REFERENCE, Tally
 from flexcalc.units import KCAL_MOL
 
 PUSHES = 3
@@ -56,6 +59,8 @@ class SaddleJob:
         reference: to check with, if one is named.
         guess: where the search starts.
         isotopes: atoms whose masses are not the standard ones, for the result.
+        tally: counts what is evaluated.
+        shared: the potential in a batch with other searches; None for one on its own.
     """
 
     options: SaddleSearch | PathSearch
@@ -63,6 +68,12 @@ class SaddleJob:
     reference: Potential | None
     guess: Guess
     isotopes: str | None = None
+    tally: Tally = field(default_factory=Tally)
+    shared: Potential | None = None
+
+    def counting(self, phase: str) -> Counted:
+        """The potential with its evaluations counted in a phase."""
+        return self.tally.of(phase, self.shared or self.potential)
 
     @property
     def numbers(self) -> np.ndarray:
@@ -118,8 +129,14 @@ def highest_image(potential: Potential, images: np.ndarray) -> Guess:
     if len(images) < 3:
         return Guess(images[-1], None, {})
     images = align_consecutive(images)
-    top = int(np.argmax(potential(images).energies[1:-1])) + 1
-    return Guess(images[top], images[top + 1] - images[top - 1], {})
+    return guess_of(images, potential(images))
+
+
+def guess_of(images: np.ndarray, labels: Evaluation) -> Guess:
+    """The highest of the inner images (images, atoms, 3) of a path as a guess."""
+    top = int(np.argmax(labels.energies[1:-1])) + 1
+    tangent = images[top + 1] - images[top - 1]
+    return Guess(images[top], tangent, {}, Top.of(images, labels))
 
 
 def symmetry_numbers(options: SaddleAndRates) -> dict[str, int]:
@@ -151,7 +168,8 @@ def find_saddle(job: SaddleJob, store: Store) -> Saddle:
             saddle = _relabelled(saddle, job, job.reference, points)
         if saddle.first_order:
             saddle = with_rates(saddle, job.options, points)
-    return _covered(saddle, job, places)
+    saddle = _covered(saddle, job, places)
+    return replace(saddle, evaluations=job.tally.found())
 
 
 def _covered(saddle: Saddle, job: SaddleJob, places: Mapping[str, np.ndarray]) -> Saddle:
@@ -168,7 +186,9 @@ def _implausible(job: SaddleJob, refined: Refined) -> list[str]:
     """What to warn of in a refined guess."""
     guess, known = job.guess.positions, training_energies(job.potential)
     energy, atoms = refined.energy, len(job.numbers)
-    begin = float(job.potential(guess[None]).energies[0])
+    top = job.guess.top
+    labels = job.counting("labels")(guess[None]) if top is None else top.evaluation
+    begin = float(labels.energies.max())
     return [
         *plausibility.implausible_saddle(refined.positions, guess, energy, begin),
         *plausibility.below_training([energy], atoms, known, "the saddle"),
@@ -208,6 +228,9 @@ def _verdict(saddle: Saddle) -> str:
 
 def _first_order(job: SaddleJob, store: Store) -> Refined:
     """The refined guess, pushed off saddles of higher order."""
+    followed = _followed(job, store)
+    if followed is not None:
+        return followed
     positions, tangent = job.guess.positions, job.guess.tangent
     for attempt in range(PUSHES + 1):
         name = "saddle" if attempt == 0 else f"saddle-{attempt}"
@@ -226,10 +249,53 @@ def _first_order(job: SaddleJob, store: Store) -> Refined:
     return Refined(state, curved, found)
 
 
+def _followed(job: SaddleJob, store: Store) -> Refined | None:
+    """The saddle of first order to which the direction of the path leads; None without one."""
+    top = job.guess.top
+    if not job.options.follow or top is None:
+        return None
+    walk, surface = Walk(job.numbers, top, job.options.refinement), job.counting("search")
+    recorder = Recorder(store.lines("follow.csv"), 1, _walk_line)
+    recorder.log.truncate(0)
+    with store.bar("saddle") as progress:
+
+        def watch() -> None:
+            recorder(walk)
+            progress(walk.step, STEPS, f"force {walk.force:.3f} eV/A")
+
+        try:
+            follow(surface, [walk], watch)
+        except (LabelError, NonFiniteError) as error:
+            store.say(f"the direction of the path leads to no saddle: {error}")
+            return None
+        finally:
+            recorder.flush()
+    if walk.lost:
+        store.say(f"the direction of the path is lost after {walk.step} steps")
+        return None
+    curved = _hessian(job, store, "saddle", walk.positions)
+    found = vibrations(walk.positions, curved, job.masses)
+    if found.imaginary() != 1:
+        store.say(
+            f"the direction of the path leads to a point with {found.imaginary()} imaginary "
+            "frequencies"
+        )
+        return None
+    labels = Evaluation(np.array([walk.energy]), walk.forces[None])
+    state = job.options.refinement.at(walk.positions[None], labels, curved[None])
+    return Refined(replace(state, step=walk.step), curved, found)
+
+
+def _walk_line(walk: Walk) -> bytes:
+    head = "step,force_eV_A,energy_eV,curvature\n" if walk.step == 0 else ""
+    return (head + f"{walk.step},{walk.force!r},{walk.energy!r},{walk.curvature!r}\n").encode()
+
+
 def _refine(job: SaddleJob, store: Store, name: str, guess: Guess) -> SaddleState:
     """Refine one guess, with its checkpoint NAME.checkpoint and its course NAME.csv."""
     method, steps, rng = job.options.refinement, job.options.steps, np.random.default_rng(0)
     tangents = None if guess.tangent is None else guess.tangent[None]
+    surface = job.counting("search")
     recorder = Recorder(store.lines(f"{name}.csv"), 1, _course_line)
     with store.bar(name) as progress:
 
@@ -238,10 +304,10 @@ def _refine(job: SaddleJob, store: Store, name: str, guess: Guess) -> SaddleStat
 
         return run(
             StartedWith(method, tangents),
-            Setup(job.potential, guess.positions[None]),
+            Setup(surface, guess.positions[None]),
             SaddleState,
             steps=steps,
-            checkpoint=Checkpoint(store, f"{name}.checkpoint", rng, [recorder]),
+            checkpoint=Checkpoint(store, f"{name}.checkpoint", rng, [recorder], counted=surface),
             observers=[watch],
         )
 
@@ -254,11 +320,12 @@ def _course_line(state: SaddleState) -> bytes:
 
 def _hessian(job: SaddleJob, store: Store, name: str, positions: np.ndarray) -> np.ndarray:
     """The Hessian of one geometry, kept as NAME.hessian; reused from there if it was computed."""
-    known = store.arrays(f"{name}.hessian")
+    known, surface = store.arrays(f"{name}.hessian"), job.counting("hessians")
     if known is not None and np.array_equal(known[0]["positions"], positions):
+        surface.geometries += 2 * positions.size
         return known[0]["hessian"]
     with store.bar(f"Hessian of {name}") as progress:
-        found = hessian(job.potential, positions[None], progress=progress)[0]
+        found = hessian(surface, positions[None], progress=progress)[0]
     store.put_arrays(f"{name}.hessian", {"positions": positions, "hessian": found}, {})
     return found
 
@@ -324,12 +391,12 @@ def _relabelled(
     store = saddle.store
     positions = np.stack([point.positions for point in points.values()])
     with store.bar("relabel saddle") as progress:
-        found = in_batches(reference, positions, progress, size=1)
+        found = in_batches(job.tally.of(REFERENCE, reference), positions, progress, size=1)
     own = of_frames(job.own_masses, len(positions))
     by = labels_by(job.options.relabel, reference)
     data = Dataset(job.numbers, positions, found.energies, found.forces, {}, by, own)
     store.put(STATIONARY, data)
-    ours = job.potential(positions)
+    ours = job.counting("labels")(positions)
     start, top, end = found.energies / KCAL_MOL
     model = ours.energies / KCAL_MOL
     error = float(model[1] - model[0] - (top - start))
