@@ -3,18 +3,23 @@ names: images of bands and of scans after a few steps."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
 import numpy as np
 from numpy.random import Generator
 
 from flexcalc.dataset import Dataset
 from flexcalc.methods.exploration import deviation_of
-from flexcalc.methods.path import NEB, Scan
+from flexcalc.methods.path import NEB, PathState, Scan
+from flexcalc.methods.path.scan import ScanState
 from flexcalc.potential import Potential
 from flexcalc.results.calibration import SCAN
 from flexcalc.store import Store
 from flexcalc.tasks.learn.exploration import DEVIATION, named_lines
 from flexcalc.tasks.learn.job import LearnJob
-from flexcalc.tasks.stationary.minima import distinct_minima, search_path, whole
+from flexcalc.tasks.stationary.minima import distinct_minima, in_turns, search_path, whole
 
 BANDS = "bands.xyz"
 TOP = "top"
@@ -54,20 +59,21 @@ def explore_bands(
         return found
     low = job.low(known)
     frames = rng.choice(low, min(CANDIDATES, len(low)), replace=False)
-    method = NEB(images=IMAGES)
+    band = NEB(images=IMAGES)
     with store.bar("bands") as progress:
         minima = distinct_minima(job.numbers, model, known.positions[frames])
         pairs = _pairs(len(minima), rng)
-        images, tops = [np.zeros((0, *known.positions.shape[1:]))], [np.zeros(0, bool)]
-        for done, (one, other) in enumerate(pairs):
-            progress(done, len(pairs), f"{len(minima)} minima")
-            state = search_path(method, model, minima[one], minima[other], STEPS)
-            if state is not None:
-                images.append(state.images[1:-1])
-                energies = state.evaluation.energies
-                tops.append(np.arange(1, len(energies) - 1) == energies.argmax())
-        of_bands = sum(map(len, images))
-        images += _scans(job, model, known, minima, rng)
+        works = [partial(_searched, band, minima[one], minima[other]) for one, other in pairs]
+        works += [partial(_searched, *scan, None) for scan in _scans(job, known, minima, rng)]
+        states = in_turns(model, works, progress)
+    images, tops = [np.zeros((0, *known.positions.shape[1:]))], [np.zeros(0, bool)]
+    for state in states[: len(pairs)]:
+        if isinstance(state, PathState):
+            energies = state.evaluation.energies
+            images.append(state.images[1:-1])
+            tops.append(np.arange(1, len(energies) - 1) == energies.argmax())
+    of_bands = sum(map(len, images))
+    images += [state.images[1:] for state in states if isinstance(state, ScanState)]
     positions = np.concatenate(images)
     scan = np.arange(len(positions)) >= of_bands
     top = np.zeros(len(positions), dtype=bool)
@@ -85,15 +91,18 @@ def explore_bands(
     return data
 
 
+def _searched(method: Any, start: np.ndarray, end: np.ndarray | None, model: Potential) -> Any:
+    return search_path(method, model, start, end, STEPS)
+
+
 def _scans(
-    job: LearnJob, model: Potential, known: Dataset, minima: np.ndarray, rng: Generator
-) -> list[np.ndarray]:
-    """Images (images, atoms, 3) of scans along the user's coordinates and the bends within them.
+    job: LearnJob, known: Dataset, minima: np.ndarray, rng: Generator
+) -> Iterator[tuple[Scan, np.ndarray]]:
+    """Scans along the user's coordinates and the bends within them, and their starts (atoms, 3).
 
     Each begins in a minimum, drawn at random, or in a labelled frame where the model has none. A
     dihedral is turned either way; another coordinate is driven to an end of its range.
     """
-    found = []
     places = minima if len(minima) else known.positions
     for line in named_lines(job, known.positions):
         for relaxed in ((), ("all",)):
@@ -104,11 +113,7 @@ def _scans(
             else:
                 end = float(rng.choice(line.centres))
             drive = f"{line.coordinate.label} to {end:.6f}"
-            method = Scan(images=SCAN_IMAGES, drive=(drive,), relax=relaxed)
-            state = search_path(method, model, start, None, STEPS)
-            if state is not None:
-                found.append(state.images[1:])
-    return found
+            yield Scan(images=SCAN_IMAGES, drive=(drive,), relax=relaxed), start
 
 
 def _pairs(count: int, rng: Generator) -> list[tuple[int, int]]:

@@ -23,8 +23,8 @@ from flexcalc.store import Store
 from flexcalc.tasks.learn.job import LearnJob
 from flexcalc.tasks.molecule import common_masses
 from flexcalc.tasks.starts import frames_of
+from flexcalc.tasks.stationary.compared import compare, minimum_name, saddle_name
 from flexcalc.tasks.stationary.search import Points, PointSearch
-from flexcalc.units import KCAL_MOL
 
 CHECKS = "stationary"
 """The part of the store with the model that is checked, the search and the labelling."""
@@ -57,7 +57,7 @@ def check_points(
     labels = _labels(job, _chosen(job.numbers, points, minima, saddles), part)
     if labels is not None:
         store.put(STATIONARY, labels)
-    low, high = _rows(points, labels)
+    low, high = compare(points, labels)
     store.put(f"{LearnedMinimum.stage}.json", [row.to_dict() for row in low])
     store.put(f"{LearnedBarrier.stage}.json", [row.to_dict() for row in high])
     checked = replace(
@@ -93,16 +93,6 @@ def _chosen(
     return Dataset(numbers, positions, tags={"kind": kinds, "name": np.array(names, dtype=str)})
 
 
-def minimum_name(index: int) -> str:
-    """Name of a minimum, from 1 in order of energy."""
-    return f"minimum-{index + 1}"
-
-
-def saddle_name(index: int) -> str:
-    """Name of a saddle, from 1 in order of energy."""
-    return f"saddle-{index + 1}"
-
-
 def _labels(job: LearnJob, chosen: Dataset, part: Store) -> Dataset | None:
     """The labelled geometries; None where the reference gives none of them a label."""
     if not len(chosen):
@@ -116,58 +106,6 @@ def _labels(job: LearnJob, chosen: Dataset, part: Store) -> Dataset | None:
             raise
         return None
     return replace(data, tags={name: data.tags[name] for name in ("kind", "name")})
-
-
-def _rows(
-    points: Points, labels: Dataset | None
-) -> tuple[list[LearnedMinimum], list[LearnedBarrier]]:
-    """The table: energies of the model and of the reference."""
-    energies, forces = _by_name(labels)
-    names = [minimum_name(index) for index in range(len(points.minima))]
-    confirmed = [name for name in names if forces.get(name, np.inf) < ARTEFACT_KCAL_MOL_A]
-    zero = names.index(confirmed[0]) if confirmed else 0
-    minima = [
-        LearnedMinimum(
-            name=name,
-            energy_kcal_mol=float(energy - points.minima_eV[zero]) / KCAL_MOL,
-            reference_kcal_mol=_apart(energies, name, names[zero]),
-            reference_force_kcal_mol_A=forces.get(name),
-        )
-        for name, energy in zip(names, points.minima_eV, strict=True)
-    ]
-    barriers = [
-        LearnedBarrier(
-            name=saddle_name(index),
-            start=names[start],
-            end=names[end],
-            energy_kcal_mol=float(points.barriers_eV[index]) / KCAL_MOL,
-            reference_kcal_mol=_apart(energies, saddle_name(index), names[start]),
-            reference_force_kcal_mol_A=forces.get(saddle_name(index)),
-            imaginary_frequency_cm=float(points.imaginary_cm[index]),
-        )
-        for index, (start, end) in enumerate(np.sort(points.ends, axis=1).tolist())
-    ]
-    return minima, barriers
-
-
-def _by_name(labels: Dataset | None) -> tuple[dict[str, float], dict[str, float]]:
-    """Energies in kcal/mol and largest forces in kcal/mol/angstrom of the reference by name."""
-    if labels is None:
-        return {}, {}
-    names = labels.tags["name"].tolist()
-    energies, forces = labels.labels()
-    largest = np.sqrt((forces**2).sum(axis=2)).max(axis=1)
-    return (
-        dict(zip(names, (energies / KCAL_MOL).tolist(), strict=True)),
-        dict(zip(names, (largest / KCAL_MOL).tolist(), strict=True)),
-    )
-
-
-def _apart(energies: dict[str, float], name: str, origin: str) -> float | None:
-    """Energy above that of an origin; None where one of them is not known."""
-    if name not in energies or origin not in energies:
-        return None
-    return energies[name] - energies[origin]
 
 
 def _note(points: Points, labels: Dataset | None, minima: list[LearnedMinimum]) -> str | None:

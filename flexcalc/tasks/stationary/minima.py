@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from flexcalc.errors import InputError, LabelError, NonFiniteError
+from flexcalc.errors import FlexcalcError, InputError, LabelError, NonFiniteError
 from flexcalc.geometry.matching import (
     SAME_MINIMUM_A,
     is_isomorphic,
@@ -18,7 +18,9 @@ from flexcalc.geometry.matching import (
 from flexcalc.methods.guard import DistanceGuard
 from flexcalc.methods.iterate import iterate
 from flexcalc.methods.relax import relax
+from flexcalc.parallel.turns import in_one_batch
 from flexcalc.potential import Potential
+from flexcalc.progress import Progress
 
 TOGETHER, FURTHER = 100, 400
 """Steps of a relaxation of all geometries of a batch, and of those that are not converged then."""
@@ -146,6 +148,18 @@ def search_path(
         return iterate(method, model, method.init(model, first, rng), steps=steps, rng=rng)
     except FAILURES:  # one minimum after all, or a path of no molecule
         return None
+
+
+def in_turns[T](
+    model: Potential, works: Sequence[Callable[[Potential], T]], progress: Progress
+) -> list[T]:
+    """The results of searches whose evaluations are one batch; an error of one is raised."""
+    found: list[T] = []
+    for one in in_one_batch(model, works, progress):
+        if isinstance(one, FlexcalcError):
+            raise one
+        found.append(one)
+    return found
 
 
 def whole(numbers: np.ndarray, positions: np.ndarray) -> np.ndarray:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 
 import numpy as np
 from numpy.random import Generator
 
+from flexcalc.analysis.network import components
 from flexcalc.dataset import Dataset
 from flexcalc.geometry import align_consecutive
 from flexcalc.methods.hessian import hessian, vibrations
@@ -20,6 +22,7 @@ from flexcalc.store import Store
 from flexcalc.tasks.stationary.minima import (
     distinct,
     have_bonds_of,
+    in_turns,
     is_same,
     relax_rows,
     search_path,
@@ -30,12 +33,7 @@ from flexcalc.units import KCAL_MOL
 
 POINTS = "points.npz"
 """The stationary points that were found, in the store of the search."""
-LOWEST, RANDOM = 40, 40
-"""Labelled geometries that are relaxed: those lowest in energy, and some of the others."""
-WINDOW_EV = 10 * KCAL_MOL
-"""Minima that are higher above the lowest labelled geometry are left out."""
-MINIMA, PAIRS, GUESSES = 12, 15, 20
-"""Maximum numbers of minima, mirror images counted once, of bands, and of guesses of saddles."""
+MIRROR = np.array([1.0, 1.0, -1.0])
 BAND = NEB(images=9, force_tolerance_eV_A=0.1)
 BAND_STEPS = 80
 REFINEMENT = RFO(saddle_force_eV_A=0.005, hessian_every=0)
@@ -44,6 +42,27 @@ RESTARTS, REFINEMENT_STEPS = 6, 8
 MINIMUM_FORCE_EV_A = 0.002
 PUSH_A = 0.1
 """Longest move of an atom along an imaginary mode, from where both sides are relaxed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How far a search goes."""
+
+    lowest: int = 40
+    """Known geometries that are relaxed: those lowest in energy,"""
+    random: int = 40
+    """and some of the others, drawn at random."""
+    window_eV: float = 10 * KCAL_MOL
+    """Minima that are higher above the lowest known geometry are left out."""
+    minima: int = 12
+    """Maximum number of minima, mirror images counted once,"""
+    pairs: int = 15
+    """of bands of a round,"""
+    guesses: int = 20
+    """of guesses of saddles from them,"""
+    rounds: int = 1
+    """and of rounds. Those after the first search bands between parts that nothing joins yet, with
+    the minima on both sides of the saddles that were found."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,8 +107,9 @@ class PointSearch:
         model: surface.
         starts: (starts, atoms, 3) in angstrom, with all bondings that minima may have.
         masses: (atoms,) in amu.
-        ceiling_eV: energy above the lowest labelled geometry up to which saddles are of interest.
+        ceiling_eV: energy above the lowest known geometry up to which saddles are of interest.
         store: keeps what is found, which a second search reads.
+        limits: of the search.
     """
 
     model: Potential
@@ -97,6 +117,7 @@ class PointSearch:
     masses: np.ndarray
     ceiling_eV: float
     store: Store
+    limits: Limits = Limits()
 
     @property
     def numbers(self) -> np.ndarray:
@@ -113,12 +134,45 @@ class PointSearch:
         found = self.store.get(POINTS)
         if found is None:
             first = self._minima(known, rng)
-            minima = first["minima"]
             highest_eV = float(known.labels()[0].min()) + self.ceiling_eV
-            found = self._points(minima, *self._guesses(minima, highest_eV + WINDOW_EV), highest_eV)
+            found = self._rounds(first["minima"], highest_eV)
             found |= {"relaxations": first["relaxations"]}
             self.store.put(POINTS, found)
         return Points(**found)
+
+    def _rounds(self, minima: np.ndarray, highest_eV: float) -> dict[str, np.ndarray]:
+        """The points of all rounds, without `relaxations`."""
+        groups = self._groups(minima)
+        pairs = nearest_pairs(self._apart(minima), groups, self.limits.pairs)
+        guesses = self._guesses(minima, pairs, highest_eV)
+        found = self._points(minima, *guesses, highest_eV)
+        for number in range(1, self.limits.rounds):
+            part = components(len(found["minima"]), found["ends"])
+            if part.max(initial=0) == 0:
+                break
+            # A path to the mirror image may be the shorter one.
+            minima = np.concatenate([found["minima"], found["minima"] * MIRROR])
+            groups = np.tile(np.arange(len(part)), 2)
+            apart = self._apart(minima)
+            apart[np.equal.outer(np.tile(part, 2), np.tile(part, 2))] = np.inf
+            pairs = nearest_pairs(apart, groups, self.limits.pairs)
+            tops, tangents = self._guesses(minima, pairs, highest_eV, f"round-{number}-")
+            if not len(tops):
+                break
+            # The saddles that are known converge at once.
+            modes = self._modes(found["saddles"], np.arange(len(found["saddles"])))[2]
+            tops = np.concatenate([found["saddles"], tops])
+            found = self._points(
+                found["minima"], tops, np.concatenate([modes, tangents]), highest_eV
+            )
+        return found
+
+    def _apart(self, minima: np.ndarray) -> np.ndarray:
+        """Distances (minima, minima) in angstrom from each other."""
+        apart = np.zeros((len(minima), len(minima)))
+        for i, j in combinations(range(len(minima)), 2):
+            apart[i, j] = apart[j, i] = separation(self.numbers, minima[i], minima[j])
+        return apart
 
     def _minima(self, known: Dataset, rng: Generator) -> Mapping[str, np.ndarray]:
         """Distinct minima (minima, atoms, 3) within the window, lowest first, and `relaxations`
@@ -127,10 +181,11 @@ class PointSearch:
         if kept is not None:
             return kept
         energies, _ = known.labels()
-        highest_eV = float(energies.min()) + WINDOW_EV
+        highest_eV = float(energies.min()) + self.limits.window_eV
         order = np.argsort(energies, kind="stable")
-        others = rng.permutation(order[LOWEST:])[:RANDOM]
-        starts = known.positions[np.concatenate([order[:LOWEST], others])]
+        lowest = self.limits.lowest
+        others = rng.permutation(order[lowest:])[: self.limits.random]
+        starts = known.positions[np.concatenate([order[:lowest], others])]
         with self.store.bar("minima") as progress:
             progress(0, 3, f"{len(starts)} geometries")
             rough = self._relaxed(starts)
@@ -165,7 +220,7 @@ class PointSearch:
             row for row in distinct(self.numbers, positions, energies) if energies[row] < highest_eV
         ]
         minima = positions[kept]
-        return minima[self._groups(minima) < MINIMA]
+        return minima[self._groups(minima) < self.limits.minima]
 
     def _groups(self, minima: np.ndarray) -> np.ndarray:
         """Consecutive numbers (minima,) that mirror images share."""
@@ -206,30 +261,35 @@ class PointSearch:
             rows,
         )
 
-    def _guesses(self, minima: np.ndarray, highest_eV: float) -> tuple[np.ndarray, np.ndarray]:
-        """The tops of bands between minima that are near each other, below an energy and lowest
-        first, and the tangents there; both (guesses, atoms, 3)."""
-        apart = np.zeros((len(minima), len(minima)))
-        for i, j in combinations(range(len(minima)), 2):
-            apart[i, j] = apart[j, i] = separation(self.numbers, minima[i], minima[j])
-        pairs = nearest_pairs(apart, self._groups(minima), PAIRS)
+    def _guesses(
+        self,
+        minima: np.ndarray,
+        pairs: Sequence[tuple[int, int]],
+        highest_eV: float,
+        prefix: str = "",
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The tops of bands between pairs of minima, below an energy and lowest first, and the
+        tangents there; both (guesses, atoms, 3). All bands are one batch."""
         empty = np.zeros((0, *self.numbers.shape, 3))
-        tops = [(np.zeros(0), empty, empty)]
+        works = [
+            partial(self._tops, minima[one], minima[other], f"{prefix}band-{one}-{other}.npz")
+            for one, other in pairs
+        ]
         with self.store.bar("barriers: bands") as progress:
-            for done, (one, other) in enumerate(pairs):
-                progress(done, len(pairs), f"{len(minima)} minima")
-                tops.append(self._tops(minima[one], minima[other], f"band-{one}-{other}.npz"))
+            tops = [(np.zeros(0), empty, empty), *in_turns(self.model, works, progress)]
         energies, guesses, tangents = (np.concatenate(one) for one in zip(*tops, strict=True))
-        lowest = np.argsort(energies, kind="stable")[: (energies < highest_eV).sum()][:GUESSES]
+        order = np.argsort(energies, kind="stable")
+        low = (energies < highest_eV + self.limits.window_eV).sum()
+        lowest = order[:low][: self.limits.guesses]
         return guesses[lowest], tangents[lowest]
 
     def _tops(
-        self, start: np.ndarray, end: np.ndarray, name: str
+        self, start: np.ndarray, end: np.ndarray, name: str, model: Potential
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Energies, positions and tangents of the highest images of a band."""
         kept = self.store.get(name)
         if kept is None:
-            state = search_path(BAND, self.model, start, end, BAND_STEPS)
+            state = search_path(BAND, model, start, end, BAND_STEPS)
             if state is None:
                 images, energies = np.stack([start, end]), np.zeros(2)
             else:
@@ -333,13 +393,15 @@ def nearest_pairs(distances: np.ndarray, groups: np.ndarray, most: int) -> list[
     """Pairs of minima to search barriers between: near ones, which connect all, first.
 
     Args:
-        distances: (minima, minima) from each other.
+        distances: (minima, minima) from each other; infinite for pairs that are left out.
         groups: (minima,) of int; mirror images share one. Two groups, and a group with itself,
             are joined by the nearest of their pairs alone: the others are its mirror images.
         most: maximum number of pairs.
     """
     nearest: dict[tuple[int, int], tuple[float, int, int]] = {}
     for i, j in combinations(range(len(distances)), 2):
+        if not np.isfinite(distances[i, j]):
+            continue
         key = (int(min(groups[i], groups[j])), int(max(groups[i], groups[j])))
         found = (float(distances[i, j]), i, j)
         nearest[key] = min(found, nearest.get(key, found))
