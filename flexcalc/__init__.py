@@ -56,6 +56,7 @@ _HOMES = {
     "load": "flexcalc.registry",
     "md": "flexcalc.commands.md",
     "metad": "flexcalc.commands.metad",
+    "network": "flexcalc.commands.network",
     "path": "flexcalc.commands.path",
     "read": "flexcalc.files",
     "report": "flexcalc.commands.report",

@@ -60,6 +60,7 @@ from flexcalc.results.free_energy import FreeEnergySurface
 from flexcalc.results.ipi import IpiRun
 from flexcalc.results.labels import Labels
 from flexcalc.results.learning import Learning
+from flexcalc.results.network import Network
 from flexcalc.results.path import Path as PathResult
 from flexcalc.results.paths import Paths
 from flexcalc.results.saddle import Saddle
@@ -76,7 +77,7 @@ GeometryLike: TypeAlias = Geometries | Sequence[Geometries]
 PotentialLike: TypeAlias = str | Path | Potential | BaseCalculator
 
 __version__: str
-__all__ = ['AsIs', 'Calculator', 'Committee', 'Dataset', 'Displaced', 'Evaluation', 'FIRE', 'FlexcalcError', 'Guards', 'IRC', 'LBFGS', 'Langevin', 'NEB', 'NVE', 'NoseHoover', 'PlainHills', 'Potential', 'RFO', 'Rescaling', 'Scan', 'String', 'Sum', 'Thermal', 'WellTempered', 'benchmark', 'demo', 'evaluate', 'export', 'info', 'init', 'ipi', 'label', 'learn', 'load', 'md', 'metad', 'path', 'read', 'report', 'saddle', 'serve', 'train', 'umbrella', 'write']
+__all__ = ['AsIs', 'Calculator', 'Committee', 'Dataset', 'Displaced', 'Evaluation', 'FIRE', 'FlexcalcError', 'Guards', 'IRC', 'LBFGS', 'Langevin', 'NEB', 'NVE', 'NoseHoover', 'PlainHills', 'Potential', 'RFO', 'Rescaling', 'Scan', 'String', 'Sum', 'Thermal', 'WellTempered', 'benchmark', 'demo', 'evaluate', 'export', 'info', 'init', 'ipi', 'label', 'learn', 'load', 'md', 'metad', 'network', 'path', 'read', 'report', 'saddle', 'serve', 'train', 'umbrella', 'write']
 
 def benchmark(
     *,
@@ -944,6 +945,67 @@ def metad(
 
     Source: Laio and Parrinello, PNAS 99, 12562 (2002); Barducci, Bussi and Parrinello, Phys. Rev.
     Lett. 100, 020603 (2008).
+    """
+
+def network(
+    model: PotentialLike,
+    starts: GeometryLike | Sequence[GeometryLike],
+    *,
+    conformers: int = 30,
+    turned: int = 100,
+    max_energy_kcal_mol: float = 10.0,
+    max_barrier_kcal_mol: float = 40.0,
+    max_minima: int = 40,
+    max_pairs: int = 80,
+    rounds: int = 3,
+    temperature_K: float = 298.15,
+    low_modes: Literal['harmonic', 'quasi-rrho', 'quasi-rrho-grimme'] = 'harmonic',
+    relabel: PotentialLike | None = None,
+    seed: int = 0,
+    trust: bool = False,
+    output: Path | str | None = None,
+    progress: bool = True,
+) -> Network:
+    """Find the minima of a molecule, the saddles between them, and the rates over these.
+
+    Args:
+        model: Potential to search on.
+        starts: Geometries to begin with: files, such as a trajectory, or smiles:TEXT for
+            conformers. Minima that are found behind saddles are added.
+        conformers: Maximum number of conformers of a smiles: start, lowest energy first.
+        turned: Further geometries to begin with, whose rotatable bonds are turned at random.
+        max_energy_kcal_mol: Energy above the lowest geometry up to which minima are of
+            interest, in kcal/mol.
+        max_barrier_kcal_mol: The same of saddles.
+        max_minima: Maximum number of minima; mirror images are one.
+        max_pairs: Maximum number of pairs of minima between which a path is searched in a
+            round: first near pairs that join all minima, then other near ones. All paths are
+            one batch.
+        rounds: Rounds of searches; those after the first join parts that no saddle joins yet.
+        temperature_K: Temperature of Gibbs energies, populations and rates, in kelvin.
+        low_modes: Vibrations below 100 cm^-1, as for `flexcalc saddle`.
+        relabel: Reference method to evaluate at all minima and saddles; results say which
+            barriers hold.
+        seed: Seed of all random numbers.
+        trust: Open model files that can only be read by running code they contain.
+        output: Folder that everything is kept in; an unfinished run in it is resumed. Without
+            it nothing is written.
+        progress: Show a progress bar, on a terminal or in a notebook.
+
+    Returns:
+        The minima and saddles with energies, Gibbs energies, populations and rates; from these the
+        relaxation times of the populations and mean first-passage times.
+
+    Example:
+        >>> import flexcalc as fx
+        >>> from ase.build import molecule
+        >>> from ase.calculators.emt import EMT
+        >>> found = fx.network(EMT(), molecule("NH3"))
+        >>> found.minima_found, found.saddles_found
+        (1, 0)
+
+    Source: rates by Eyring, J. Chem. Phys. 3, 107 (1935); first passages by Wales, J. Chem. Phys.
+    130, 204111 (2009).
     """
 
 @overload

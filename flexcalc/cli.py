@@ -43,6 +43,7 @@ RUNS = {
     "evaluate": "Measure errors of potentials, overall and by region.",
     "path": "Find a minimum-energy path and check its barrier.",
     "saddle": "Refine a saddle, find the minima it connects, and compute rates.",
+    "network": "Find minima, the saddles between them, and rates over these.",
     "md": "Run molecular dynamics of many replicas.",
     "metad": "Run metadynamics for a free-energy surface.",
     "umbrella": "Run umbrella sampling for a free-energy profile.",

@@ -9,7 +9,9 @@ from scipy.spatial.transform import Rotation
 
 from flexcalc.dataset import Dataset
 from flexcalc.domain import Domain
+from flexcalc.geometry.coordinates import dihedral, distance
 from flexcalc.potential import CheckedPotential, Evaluation
+from flexcalc.units import KCAL_MOL
 
 INPUTS = Path(__file__).parents[1] / "inputs"
 
@@ -140,3 +142,56 @@ class KnownUpTo(Springs):
     def distance(self, positions):
         self.asked += len(positions)
         return np.linalg.norm(positions[:, 0] - positions[:, 1], axis=1) / self.longest
+
+
+PEROXIDE = np.array([1, 8, 8, 1])
+FLAT = np.array([[-0.25, 0.93, 0.0], [0.0, 0.0, 0.0], [1.45, 0.0, 0.0], [1.7, 0.93, 0.0]])
+"""The cis form, whose dihedral is zero."""
+
+
+class Torsion(CheckedPotential):
+    """Hydrogen peroxide with stiff bonds and angles, and V = a cos(phi) + c cos(3 phi).
+
+    Nothing couples the torsion to the rest, so that all stationary points are those of V: the
+    minima anti and gauche, the latter twice as mirror images, with one barrier between each two.
+
+    Args:
+        a, c: in kcal/mol.
+        below: geometries with a shorter distance of the oxygen atoms, in angstrom, fail.
+    """
+
+    def __init__(self, a=0.5, c=1.0, below=0.0):
+        self.numbers, self.a, self.c, self.below = PEROXIDE, a, c, below
+
+    def torsion(self, phi):
+        """V in kcal/mol at angles in radians."""
+        return self.a * np.cos(phi) + self.c * np.cos(3 * phi)
+
+    def evaluate(self, positions):
+        energies, forces = np.zeros(len(positions)), np.zeros_like(positions)
+        for i, j in ((0, 1), (1, 2), (2, 3), (0, 2), (1, 3)):
+            length, gradient = distance(positions, i, j)
+            gap = length - np.linalg.norm(FLAT[i] - FLAT[j])
+            energies += 15.0 * gap**2
+            forces -= 30.0 * gap[:, None, None] * gradient
+        phi, gradient = dihedral(positions, 0, 1, 2, 3)
+        energies += KCAL_MOL * self.torsion(phi)
+        slope = -KCAL_MOL * (self.a * np.sin(phi) + 3 * self.c * np.sin(3 * phi))
+        short = distance(positions, 1, 2)[0] < self.below
+        energies[short] = np.nan
+        return Evaluation(energies, forces - slope[:, None, None] * gradient)
+
+    def extremes(self):
+        """Angles of the minima anti and gauche and of the barriers cis and between them."""
+        phi = np.linspace(0, np.pi, 1_000_001)
+        inner = self.torsion(phi)
+        gauche = phi[phi < 2][np.argmin(inner[phi < 2])]
+        between = phi[(phi > gauche)][np.argmax(inner[phi > gauche])]
+        return np.pi, gauche, 0.0, between
+
+
+def peroxide_frames(potential, degrees=(20, 50, 75, -60, -110, 140, 170, -160)):
+    """Labelled geometries with these dihedrals."""
+    positions = np.stack([turned(FLAT, (1, 2), [3], one) for one in degrees])
+    found = potential(positions)
+    return Dataset(PEROXIDE, positions, found.energies, found.forces)

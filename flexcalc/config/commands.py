@@ -260,6 +260,43 @@ class SaddleSearch(SaddleAndRates, MapsAtoms, OpensPotentials):
 
 
 @dataclass(frozen=True, kw_only=True)
+class NetworkSearch(OpensPotentials):
+    """Find the minima of a molecule, the saddles between them, and the rates over these."""
+
+    positional: ClassVar[tuple[str, ...]] = ("model", "*starts")
+    changeable: ClassVar[tuple[str, ...]] = ()
+
+    model: PotentialLike
+    """Potential to search on."""
+    starts: tuple[GeometryLike, ...]
+    """Geometries to begin with: files, such as a trajectory, or smiles:TEXT for conformers. Minima
+    that are found behind saddles are added."""
+    conformers: Batch = 30
+    """Maximum number of conformers of a smiles: start, lowest energy first."""
+    turned: Natural = 100
+    """Further geometries to begin with, whose rotatable bonds are turned at random."""
+    max_energy_kcal_mol: Positive = 10.0
+    """Energy above the lowest geometry up to which minima are of interest, in kcal/mol."""
+    max_barrier_kcal_mol: Positive = 40.0
+    """The same of saddles."""
+    max_minima: Count = 40
+    """Maximum number of minima; mirror images are one."""
+    max_pairs: Count = 80
+    """Maximum number of pairs of minima between which a path is searched in a round: first near
+    pairs that join all minima, then other near ones. All paths are one batch."""
+    rounds: Count = 3
+    """Rounds of searches; those after the first join parts that no saddle joins yet."""
+    temperature_K: Positive = 298.15
+    """Temperature of Gibbs energies, populations and rates, in kelvin."""
+    low_modes: LowModes = "harmonic"
+    """Vibrations below 100 cm^-1, as for `flexcalc saddle`."""
+    relabel: PotentialLike | None = None
+    """Reference method to evaluate at all minima and saddles; results say which barriers hold."""
+    seed: Natural = 0
+    """Seed of all random numbers."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Md(Guards, MapsAtoms, OpensPotentials):
     """Run molecular dynamics of many replicas in one batch."""
 
@@ -458,6 +495,7 @@ COMMANDS: dict[str, type[Command]] = {
     "evaluate": Evaluate,
     "path": PathSearch,
     "saddle": SaddleSearch,
+    "network": NetworkSearch,
     "md": Md,
     "metad": Metad,
     "umbrella": UmbrellaSampling,

@@ -452,3 +452,25 @@ def _numbered(axes: Any, place: tuple[float, float], index: int) -> None:
         str(index + 1), place, (6, 6), textcoords="offset points", color=LIGHT["ink"],
         fontweight="bold",
     )  # fmt: skip
+
+
+@drawing(WIDE)
+def dendrogram(
+    axes: Axes,
+    lines: Sequence[np.ndarray],
+    leaves: Mapping[str, tuple[float, float]],
+    label: str,
+) -> None:
+    """Branches that join upwards, with their leaves named below.
+
+    Args:
+        lines: corners (corners, 2) of each branch.
+        leaves: name -> its place (2,).
+        label: of the vertical axis.
+    """
+    for corners in lines:
+        axes.plot(*corners.T, color=series(0), linewidth=1.3, solid_joinstyle="round")
+    for name, place in leaves.items():
+        axes.annotate(name, place, (0, -3), textcoords="offset points", ha="center", va="top")
+    axes.set(xticks=[], ylabel=label)
+    axes.margins(x=0.05, y=0.12)

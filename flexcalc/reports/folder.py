@@ -22,7 +22,7 @@ from flexcalc.storage import read_text
 
 COMMANDS = (
     *("label", "train", "evaluate", "path", "saddle", "md", "metad", "umbrella", "ipi"),
-    *("learn", "benchmark"),
+    *("network", "learn", "benchmark"),
 )
 
 LARGEST = 64 << 20

@@ -31,6 +31,7 @@ LEADS = {
     "evaluate": "Predictions compared with reference labels.",
     "path": "A path between two geometries and its barrier.",
     "saddle": "A saddle point, the minima that it connects, and the rates over it.",
+    "network": "Minima of a molecule, the saddles between them, and the rates over these.",
     "md": "Molecular dynamics of several replicas.",
     "metad": "Metadynamics: a free-energy surface, and whether the biased coordinates drove the "
     "transition.",
@@ -45,7 +46,7 @@ LEADS = {
 asked for."""
 FACES = (
     *("path.xyz", "saddle.xyz", "worst.xyz", "labels.xyz", "geometries.xyz", "minima.xyz"),
-    *("trajectory.xyz", "heldout.xyz"),
+    *("trajectory.xyz", "heldout.xyz", "points.xyz"),
 )
 """Files with a geometry for the head of the page."""
 

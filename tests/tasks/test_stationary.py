@@ -24,59 +24,13 @@ from flexcalc.tasks.stationary import search as stationary
 from flexcalc.tasks.stationary.minima import surviving
 from flexcalc.tasks.stationary.search import Points, PointSearch, nearest_pairs
 from flexcalc.units import KCAL_MOL
-from tests.systems import GEOMETRY, WATER, Springs, turned
-
-PEROXIDE = np.array([1, 8, 8, 1])
-FLAT = np.array([[-0.25, 0.93, 0.0], [0.0, 0.0, 0.0], [1.45, 0.0, 0.0], [1.7, 0.93, 0.0]])
-"""The cis form, whose dihedral is zero."""
-
-
-class Torsion(CheckedPotential):
-    """Hydrogen peroxide with stiff bonds and angles, and V = a cos(phi) + c cos(3 phi).
-
-    Nothing couples the torsion to the rest, so that all stationary points are those of V: the
-    minima anti and gauche, the latter twice as mirror images, with one barrier between each two.
-
-    Args:
-        a, c: in kcal/mol.
-        below: geometries with a shorter distance of the oxygen atoms, in angstrom, fail.
-    """
-
-    def __init__(self, a=0.5, c=1.0, below=0.0):
-        self.numbers, self.a, self.c, self.below = PEROXIDE, a, c, below
-
-    def torsion(self, phi):
-        """V in kcal/mol at angles in radians."""
-        return self.a * np.cos(phi) + self.c * np.cos(3 * phi)
-
-    def evaluate(self, positions):
-        energies, forces = np.zeros(len(positions)), np.zeros_like(positions)
-        for i, j in ((0, 1), (1, 2), (2, 3), (0, 2), (1, 3)):
-            length, gradient = distance(positions, i, j)
-            gap = length - np.linalg.norm(FLAT[i] - FLAT[j])
-            energies += 15.0 * gap**2
-            forces -= 30.0 * gap[:, None, None] * gradient
-        phi, gradient = dihedral(positions, 0, 1, 2, 3)
-        energies += KCAL_MOL * self.torsion(phi)
-        slope = -KCAL_MOL * (self.a * np.sin(phi) + 3 * self.c * np.sin(3 * phi))
-        short = distance(positions, 1, 2)[0] < self.below
-        energies[short] = np.nan
-        return Evaluation(energies, forces - slope[:, None, None] * gradient)
-
-    def extremes(self):
-        """Angles of the minima anti and gauche and of the barriers cis and between them."""
-        phi = np.linspace(0, np.pi, 1_000_001)
-        inner = self.torsion(phi)
-        gauche = phi[phi < 2][np.argmin(inner[phi < 2])]
-        between = phi[(phi > gauche)][np.argmax(inner[phi > gauche])]
-        return np.pi, gauche, 0.0, between
-
-
-def frames(potential, degrees=(20, 50, 75, -60, -110, 140, 170, -160)):
-    """Labelled geometries with these dihedrals."""
-    positions = np.stack([turned(FLAT, (1, 2), [3], one) for one in degrees])
-    found = potential(positions)
-    return Dataset(PEROXIDE, positions, found.energies, found.forces)
+from tests.systems import (
+    GEOMETRY,
+    WATER,
+    Springs,
+    Torsion,
+    peroxide_frames,
+)
 
 
 def search(model, known, store=None, ceiling_eV=np.inf):
@@ -93,7 +47,7 @@ def dihedrals(positions):
 
 @pytest.fixture(scope="module")
 def points():
-    return search(Torsion(), frames(Torsion()))
+    return search(Torsion(), peroxide_frames(Torsion()))
 
 
 def test_all_minima_and_barriers_are_found_once_and_have_their_heights(points):
@@ -109,7 +63,7 @@ def test_all_minima_and_barriers_are_found_once_and_have_their_heights(points):
 
 
 def test_barriers_above_the_ceiling_are_left_out(points):
-    known = frames(Torsion())
+    known = peroxide_frames(Torsion())
     between = points.saddles_eV.mean() - known.energies.min()  # the ceiling is above this
     found = search(Torsion(), known, ceiling_eV=between)
     assert len(found.saddles) == 1
@@ -130,14 +84,14 @@ def test_a_search_that_was_interrupted_ends_as_the_undisturbed_one(points, tmp_p
     with monkeypatch.context() as patched:
         patched.setattr(stationary, "search_path", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            search(Torsion(), frames(Torsion()), store)
-    found = search(Torsion(), frames(Torsion()), store)
+            search(Torsion(), peroxide_frames(Torsion()), store)
+    found = search(Torsion(), peroxide_frames(Torsion()), store)
     for name, value in vars(points).items():
         np.testing.assert_array_equal(vars(found)[name], value)
 
 
 def test_where_the_model_fails_the_other_geometries_are_searched_from():
-    whole = frames(Torsion())
+    whole = peroxide_frames(Torsion())
     positions = whole.positions.copy()
     positions[3, 2:] -= [0.6, 0.0, 0.0]
     known = replace(whole, positions=positions)
@@ -215,13 +169,13 @@ def job_with(reference, checks=20, fails=()):
         numbers=reference.numbers,
         options=SimpleNamespace(check_count=checks, seed=0),
         ceiling_eV=lambda temperature_K: 1.0,
-        starts=read_starts((frames(Torsion())[:1],)),
+        starts=read_starts((peroxide_frames(Torsion())[:1],)),
         labels=labels,
     )
 
 
 def checked(job, model=None, store=None):
-    model, known = model or Torsion(), frames(Torsion())
+    model, known = model or Torsion(), peroxide_frames(Torsion())
     store = Store() if store is None else store
     return check_points(job, model, known[:1], known, store), store
 

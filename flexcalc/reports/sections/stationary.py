@@ -23,8 +23,19 @@ MOST_PICTURES = 24
 ENERGIES = ("model", "reference", "difference", "holds", "reference force")
 
 
-def body(folder: RunFolder) -> str:
-    """The part of the section as HTML; nothing where no points were checked."""
+LEARNED = (
+    "The reference was calculated at these geometries, which the model had not been trained on; "
+    "the final model has been since, so that its errors there are smaller."
+)
+
+
+def body(folder: RunFolder, checked: str = LEARNED) -> str:
+    """The part of the section as HTML; nothing where no points were checked.
+
+    Args:
+        folder: of the run.
+        checked: what the reference was calculated at.
+    """
     minima, barriers = rows.read(folder, LearnedMinimum), rows.read(folder, LearnedBarrier)
     if not minima:
         return ""
@@ -32,9 +43,7 @@ def body(folder: RunFolder) -> str:
         if found:
             folder.tables[name] = columns_of([row.to_dict() for row in found])
     intro = (
-        "Minima of the model, and saddles between them, from searches on the model. The reference "
-        "was calculated at these geometries, which the model had not been trained on; the final "
-        "model has been since, so that its errors there are smaller. "
+        f"Minima of the model, and saddles between them, from searches on the model. {checked} "
         f"A relative energy holds where it differs by at most {HOLDS_KCAL_MOL:g} kcal/mol. A force "
         "of the reference is zero where it has its own stationary point. Mirror images, which "
         "have the same energy, are listed once."

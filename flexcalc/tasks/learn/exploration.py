@@ -11,10 +11,8 @@ from numpy.random import Generator
 
 from flexcalc.dataset import Dataset, concatenate
 from flexcalc.geometry import Coordinate
-from flexcalc.geometry.torsions import Torsion
 from flexcalc.methods.crash import KINDS, CrashState, CrashTest, Replicas, run_replicas
 from flexcalc.methods.exploration import UNSURE, Drive, Exploration, deviation_of
-from flexcalc.methods.guard import DistanceGuard
 from flexcalc.methods.iterate import Checkpoint, Recorder, Setup
 from flexcalc.methods.sampling import Place, Thermal, sample_dynamics
 from flexcalc.methods.umbrella import SPACINGS, Line
@@ -23,7 +21,7 @@ from flexcalc.progress import Progress, silent
 from flexcalc.results.learning import EXPLORED
 from flexcalc.store import Store
 from flexcalc.tasks.learn.job import LearnJob
-from flexcalc.tasks.stationary.minima import MIN_CONTACT
+from flexcalc.tasks.stationary.minima import turn
 from flexcalc.training.acquisition import choose_batch
 from flexcalc.training.clusters import pair_distances
 from flexcalc.units import KB, KCAL_MOL
@@ -37,8 +35,6 @@ FRAMES_PER_REPLICA = 40
 """Frames of each replica that are recorded."""
 EARLY = 0.1
 """Share of the exploration in which a replica is still near its start, which is labelled."""
-ATTEMPTS = 50
-"""Attempts to turn rotatable bonds without a close contact."""
 CANDIDATES = 3
 """Explored frames for each that is chosen, drawn at random, or evenly along the user's coordinates.
 Of all frames the choice would be of the hottest ones: with 160 points of glycine the force RMSE at
@@ -113,25 +109,6 @@ def _driven_on_sampler(job: LearnJob, starts: np.ndarray, store: Store) -> np.nd
         run_replicas(method, setup, checkpoint, progress)
     found: np.ndarray = store.get(DRIVEN_FRAMES).positions
     return found
-
-
-def turn(
-    numbers: np.ndarray, positions: np.ndarray, bonds: list[Torsion], rng: Generator
-) -> np.ndarray:
-    """One of the geometries (frames, atoms, 3), its rotatable bonds turned by random angles.
-
-    Geometries with a close contact or another bonding are rejected; if all attempts fail, the
-    geometry is returned as it is.
-    """
-    origin = positions[rng.integers(len(positions))]
-    guard = DistanceGuard.around(numbers, origin[None], MIN_CONTACT, keep_bonds=True)
-    for _ in range(ATTEMPTS):
-        found = origin
-        for bond in bonds:
-            found = bond.turned(found, rng.uniform(-np.pi, np.pi))
-        if not guard.outside(found[None])[0].any():
-            return found
-    return origin
 
 
 @dataclass(frozen=True, eq=False)

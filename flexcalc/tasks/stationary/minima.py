@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.random import Generator
 
 from flexcalc.errors import FlexcalcError, InputError, LabelError, NonFiniteError
 from flexcalc.geometry.matching import (
@@ -15,6 +16,7 @@ from flexcalc.geometry.matching import (
     largest_move,
     match_atoms,
 )
+from flexcalc.geometry.torsions import Torsion
 from flexcalc.methods.guard import DistanceGuard
 from flexcalc.methods.iterate import iterate
 from flexcalc.methods.relax import relax
@@ -28,6 +30,8 @@ SAME_ENERGY_EV = 0.02
 """Two relaxed geometries that differ more in energy are not compared: they are two minima."""
 FAILURES = (InputError, LabelError, NonFiniteError)
 """How a search on a model fails far from its training set, or where its baseline does."""
+ATTEMPTS = 50
+"""Attempts to turn rotatable bonds without a close contact."""
 MIN_CONTACT = 0.6
 """Distance of two atoms in sums of their covalent radii below which they meet."""
 
@@ -148,6 +152,25 @@ def search_path(
         return iterate(method, model, method.init(model, first, rng), steps=steps, rng=rng)
     except FAILURES:  # one minimum after all, or a path of no molecule
         return None
+
+
+def turn(
+    numbers: np.ndarray, positions: np.ndarray, bonds: list[Torsion], rng: Generator
+) -> np.ndarray:
+    """One of the geometries (frames, atoms, 3), its rotatable bonds turned by random angles.
+
+    Geometries with a close contact or another bonding are rejected; if all attempts fail, the
+    geometry is returned as it is.
+    """
+    origin = positions[rng.integers(len(positions))]
+    guard = DistanceGuard.around(numbers, origin[None], MIN_CONTACT, keep_bonds=True)
+    for _ in range(ATTEMPTS):
+        found = origin
+        for bond in bonds:
+            found = bond.turned(found, rng.uniform(-np.pi, np.pi))
+        if not guard.outside(found[None])[0].any():
+            return found
+    return origin
 
 
 def in_turns[T](

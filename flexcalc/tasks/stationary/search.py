@@ -160,11 +160,11 @@ class PointSearch:
             if not len(tops):
                 break
             # The saddles that are known converge at once.
-            modes = self._modes(found["saddles"], np.arange(len(found["saddles"])))[2]
-            tops = np.concatenate([found["saddles"], tops])
-            found = self._points(
-                found["minima"], tops, np.concatenate([modes, tangents]), highest_eV
-            )
+            saddles = found["saddles"]
+            if len(saddles):
+                modes = self._modes(saddles, np.arange(len(saddles)))[2]
+                tops, tangents = np.concatenate([saddles, tops]), np.concatenate([modes, tangents])
+            found = self._points(found["minima"], tops, tangents, highest_eV)
         return found
 
     def _apart(self, minima: np.ndarray) -> np.ndarray:
