@@ -19,7 +19,7 @@ class Tally:
     def of(self, phase: str, potential: Potential) -> Counted:
         """The potential with its evaluations counted in a phase."""
         before = self._counted.get(phase)
-        if before is None or before.potential is not potential:
+        if before is None or before.inner is not potential:
             known = 0 if before is None else before.geometries
             self._counted[phase] = Counted(potential, known)
         return self._counted[phase]
