@@ -1083,7 +1083,7 @@ def path(
         relabel: Reference method to evaluate along the path, for the error of the barrier.
         equivalents: Also write the symmetry-equivalent paths, with identical atoms permuted: by
             the symmetry group of the model, or else of the bond graph.
-        saddle: Refine the highest image to a saddle, follow the path downhill from it, and
+        saddle: Find the saddle of the path, follow the reaction path downhill from it, and
             compute rates.
         follow_below_eV_A: With `saddle` and `follow`: force perpendicular to the path below
             which a band or string is left for its saddle, in eV/angstrom. Where the saddle does
@@ -1215,7 +1215,7 @@ def path(
         relabel: Reference method to evaluate along the path, for the error of the barrier.
         equivalents: Also write the symmetry-equivalent paths, with identical atoms permuted: by
             the symmetry group of the model, or else of the bond graph.
-        saddle: Refine the highest image to a saddle, follow the path downhill from it, and
+        saddle: Find the saddle of the path, follow the reaction path downhill from it, and
             compute rates.
         follow_below_eV_A: With `saddle` and `follow`: force perpendicular to the path below
             which a band or string is left for its saddle, in eV/angstrom. Where the saddle does

@@ -232,12 +232,12 @@ class Counted:
     """
 
     def __init__(self, potential: Potential, geometries: int = 0):
-        self.potential, self.numbers = potential, potential.numbers
+        self.inner, self.numbers = potential, potential.numbers
         self.geometries = geometries
 
     def __call__(self, positions: ArrayLike) -> Evaluation:
         """Evaluate positions (batch, atoms, 3) in angstrom, and count them."""
-        found = self.potential(positions)
+        found = self.inner(positions)
         self.geometries += len(found.energies)
         return found
 

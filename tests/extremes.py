@@ -64,6 +64,7 @@ BASES: dict[str, dict[str, Any]] = {
         "relax_ends": False,  # this surface has one minimum, and a path needs two ends
     },
     "saddle": {"model": "water.flex", "guess": "start.xyz", "steps": 2},
+    "network": {"model": "water.flex", "starts": ["start.xyz"], "turned": 2, "max_pairs": 2},
     "md": DYNAMICS,
     "metad": {**DYNAMICS, **ANGLE, "colvar_every": 2},
     "umbrella": {

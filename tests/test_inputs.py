@@ -34,6 +34,7 @@ RUNS = {
     ],
     "evaluate.toml": ["evaluate", "--bins", "4", "--frames", "20"],
     "path.toml": ["path", "--images", "5", "--steps", "3"],
+    "network.toml": ["network", "--turned", "2", "--max-pairs", "2", "--rounds", "1"],
     "md.toml": ["md", "--steps", "20"],
     "metad.toml": ["metad", "--steps", "20", "--pace", "5"],
     "umbrella.toml": ["umbrella", "--steps", "40", "--equilibration", "10", "--colvar-every", "5"],
@@ -156,6 +157,12 @@ def test_path_is_checked_by_the_reference(here):
     barriers = [data.energies.max() - data.energies[0] for data in (model, reference)]
     assert results["barrier_model_kcal_mol"] == pytest.approx(barriers[0] * 23.0605, rel=1e-4)
     assert results["barrier_reference_kcal_mol"] == pytest.approx(barriers[1] * 23.0605, rel=1e-4)
+
+
+def test_network_says_what_the_reference_makes_of_its_minima(here):
+    results = run("network.toml")
+    assert results["minima"] >= 1
+    assert results["minima_compared"] == results["minima"] - 1
 
 
 @pytest.mark.parametrize("name", sorted(MECHANISMS))

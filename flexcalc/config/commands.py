@@ -217,7 +217,7 @@ class PathSearch(SaddleAndRates, MapsAtoms, OpensPotentials):
     """Also write the symmetry-equivalent paths, with identical atoms permuted: by the symmetry
     group of the model, or else of the bond graph."""
     saddle: bool = False
-    """Refine the highest image to a saddle, follow the path downhill from it, and compute rates."""
+    """Find the saddle of the path, follow the reaction path downhill from it, and compute rates."""
     follow_below_eV_A: Positive = 0.5
     """With `saddle` and `follow`: force perpendicular to the path below which a band or string is
     left for its saddle, in eV/angstrom. Where the saddle does not join the ends, the search of the

@@ -14,6 +14,7 @@ from flexcalc.errors import FlexcalcError
 from flexcalc.reports.folder import RunFolder
 from flexcalc.results.base import Result
 from flexcalc.results.coverage import Coverage
+from flexcalc.results.evaluations import Evaluations
 from flexcalc.store import Store
 
 SECONDS = "seconds"
@@ -49,6 +50,15 @@ def coverage_note(coverage: Coverage | None) -> str:
     if coverage is None or not coverage.left or not coverage.is_whole():
         return ""
     return html.notes([f"{coverage.summary()}."])
+
+
+def cost(evaluations: Evaluations | None) -> str:
+    """What a search has cost, as a table; nothing where it was not counted."""
+    rows = [] if evaluations is None else [(one.label, f"{one.value}") for one in
+                                           evaluations.figures()]  # fmt: skip
+    if not rows:
+        return ""
+    return html.table(("geometries", "number"), rows, "What the search has evaluated, by phase.")
 
 
 def everything(results: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from flexcalc.reports import facts
 from flexcalc.reports.exports import Columns
 from flexcalc.reports.folder import RunFolder
 from flexcalc.reports.rows import dicts
-from flexcalc.reports.sections import saddle
+from flexcalc.reports.sections import paths, saddle
 from flexcalc.results.coverage import outside_of
 from flexcalc.results.path import ROUNDS, Path
 from flexcalc.store import Store
@@ -30,14 +30,25 @@ INTROS = {
 }
 
 
+LEFT = (
+    " The search was left early for the saddle; the images are points of the intrinsic reaction "
+    "coordinate through it."
+)
+
+
 def body(folder: RunFolder) -> str:
     """The section as HTML."""
+    if paths.is_there(folder):
+        return paths.body(folder)
     images, relabelled = folder.frames("path.xyz"), folder.frames("relabelled.xyz")
     result = facts.typed(Path, folder)
     intro = INTROS.get(result.method, INTROS["neb"])
     if relabelled is not None:
         intro += " The energies of the images were then computed with the reference method."
+    if result.left_for_saddle:
+        intro += LEFT
     parts = [html.paragraph(intro, "lead"), facts.cards(result, folder)]
+    parts.append(facts.cost(result.all_evaluations))
     parts.append(html.notes(result.warnings))
     parts.append(facts.coverage_note(result.coverage))
     if result.converged is False:

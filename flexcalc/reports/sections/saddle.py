@@ -30,6 +30,7 @@ def body(folder: RunFolder) -> str:
     )
     result = facts.typed(Saddle, folder)
     parts = [html.paragraph(intro, "lead"), html.cards(result.cards())]
+    parts.append(facts.cost(result.evaluations))
     parts.append(html.notes(result.warnings))
     if result.first_order is False:
         parts.append(html.notes([_complaint(result)]))

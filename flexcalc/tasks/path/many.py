@@ -75,7 +75,10 @@ def many_paths(options: PathSearch, store: Store, search: Search) -> Paths:
         path_count=len(found),
         converged_count=sum(path.converged for path in paths),
         failed_count=len(found) - len(paths),
-        evaluations=added(path.all_evaluations for path in paths),
+        evaluations=added(
+            path.all_evaluations if isinstance(path, Path) else job.tally.found()
+            for job, path in zip(jobs, found, strict=True)
+        ),
     )
 
 
@@ -141,17 +144,17 @@ def read_pairs(options: PathSearch) -> list[Pair]:
     if options.refine:
         raise InputError("refine: for one path, not for several starts")
     starts, ends = (_frames(name, getattr(options, name)) for name in ("starts", "ends"))
-    for frame in (*starts, *ends):
-        check_molecule(starts[0].numbers, frame.numbers, source_of(frame))
+    if not ends and len(starts) < 2:
+        raise InputError(f"starts: expected at least two geometries, or ends, got {len(starts)}")
     if ends and len(ends) != len(starts):
         raise InputError(
             f"ends: expected as many geometries as starts have, {len(starts)}, got {len(ends)}"
         )
+    for frame in (*starts, *ends):
+        check_molecule(starts[0].numbers, frame.numbers, source_of(frame))
     if ends:
         together = zip(starts, ends, strict=True)
         return [Pair(*both, (number, number)) for number, both in enumerate(together)]
-    if len(starts) < 2:
-        raise InputError(f"starts: expected at least two geometries, or ends, got {len(starts)}")
     every = combinations(range(len(starts)), 2)
     return [Pair(starts[i], starts[j], (i, j)) for i, j in every]
 

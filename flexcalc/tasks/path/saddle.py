@@ -10,6 +10,7 @@ from scipy.spatial.transform import Rotation
 from flexcalc.geometry import align, align_consecutive
 from flexcalc.methods.path import Chain, path_length, respace
 from flexcalc.potential import Evaluation
+from flexcalc.results.evaluations import Evaluations
 from flexcalc.results.path import Path
 from flexcalc.results.saddle import (
     DESCENT,
@@ -27,7 +28,8 @@ from flexcalc.tasks.path.search import Beginning, Searched, search
 from flexcalc.tasks.saddle import SaddleJob, find_saddle, guess_of
 
 EARLY = "early.json"
-"""Says of a resumed run that the saddle that was found early does not join the ends."""
+"""What a saddle has cost that was found early and does not join the ends; where it is there, a
+resumed run does not leave the path again."""
 
 OF_SADDLE = (SADDLE, DESCENT, MINIMA, MODE, VIBRATIONS, RATES, STATIONARY)
 """What a search of a saddle keeps."""
@@ -51,7 +53,9 @@ def search_early(
     Returns:
         The path as it was left, the minimum-energy path through the saddle, and the saddle.
     """
-    if store.get(EARLY) is not None:
+    known = store.get(EARLY)
+    if known is not None:
+        job.tally.include(Evaluations.from_dict(known, store))
         return None
     searched = search(job, store, begun.images, job.options.follow_below_eV_A)
     state = searched.state
@@ -68,7 +72,9 @@ def search_early(
     store.say("the saddle does not join the ends: the search of the path goes on")
     for name in (*OF_SADDLE, *CHECKPOINTS):
         store.remove(name)
-    store.put(EARLY, {"steps": state.step})
+    spent = saddle.evaluations or Evaluations(total=0)
+    job.tally.include(spent)
+    store.put(EARLY, spent.to_dict())
     return None
 
 

@@ -1,0 +1,145 @@
+"""Several paths in one batch: each is as on its own."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import numpy as np
+import pytest
+from ase import Atoms
+
+import flexcalc as fx
+from flexcalc.dataset import Dataset
+from flexcalc.errors import InputError
+from flexcalc.results.paths import Paths
+from flexcalc.store import Store
+from tests.tasks.test_path_and_saddle import ADDRESS, DOWN, NUMBERS, UP, CountedSprings, pyramid
+
+STRETCHED = pyramid(-0.3)
+ASKED = {"images": 5, "saddle": True, "relax_ends": False, "progress": False}
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty folder to work in."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def figures(path):
+    """Figures of a path but the name of its potential."""
+    return {key: value for key, value in path.to_dict().items() if key != "model"}
+
+
+def test_all_pairs_are_searched_and_each_is_as_on_its_own():
+    ends = [UP, DOWN, STRETCHED]
+    found = fx.path(ADDRESS, starts=ends, **ASKED)
+    assert isinstance(found, Paths)
+    assert found.pairs == ((0, 1), (0, 2), (1, 2))
+    assert len(found) == 3
+    for (start, end), path in zip(found.pairs, found.paths, strict=True):
+        alone = fx.path(ADDRESS, ends[start], ends[end], **ASKED)
+        assert figures(path) == figures(alone)
+        assert np.array_equal(path.to_dataset().positions, alone.to_dataset().positions)
+        assert path.summary() in (repr(path)[5:-1], path.summary())
+    assert found.converged_count == sum(path.converged for path in found.paths)
+    assert found.failed_count == 0
+    assert len(found.to_frame()) == 3
+    assert "3 paths" in found.summary()
+
+
+def test_a_step_of_all_paths_is_one_call():
+    surface = CountedSprings()
+    calls = []
+    evaluate = surface.evaluate
+    surface.evaluate = lambda positions: calls.append(len(positions)) or evaluate(positions)
+    asked = {"images": 5, "relax_ends": False, "progress": False, "interpolation": "linear"}
+    found = fx.path(surface, starts=[UP, UP], ends=[DOWN, pyramid(-0.6)], **asked)
+    assert found.pairs == ((0, 0), (1, 1))
+    assert surface.geometries == found.evaluations.total == sum(calls)
+    # First all images of both, then a step of both, until the shorter search has ended.
+    assert calls[0] == 2 * 5
+    assert max(path.steps for path in found.paths) <= len(calls) - 2
+    assert 2 * 3 in calls or min(path.steps for path in found.paths) == 0
+
+
+def test_several_paths_in_a_folder_are_those_in_memory(here, run):
+    for name, atoms in (("both", [UP, DOWN]), ("ends", [DOWN, STRETCHED])):
+        fx.write(f"{name}.xyz", Dataset.from_atoms(atoms))
+    (here / "run.toml").write_text(
+        f'model = "{ADDRESS}"\nstarts = ["both.xyz"]\nends = ["ends.xyz"]\nsaddle = true\n'
+        'relax_ends = false\n[method]\nkind = "neb"\nimages = 5\n'
+    )
+    assert run("path", "run.toml", "-o", "out") == 0
+    words = ["--starts", "both.xyz", "--ends", "ends.xyz", "--saddle", "--no-relax-ends"]
+    assert run("path", ADDRESS, *words, "--images", "5", "-o", "flags") == 0
+    memory = fx.path(ADDRESS, starts=[UP, DOWN], ends=[DOWN, STRETCHED], **ASKED)
+    for folder in ("out", "flags"):
+        kept = json.loads((here / folder / "results.json").read_text())
+        assert memory.to_dict() == {
+            k: v for k, v in kept.items() if k not in ("command", "seconds")
+        }
+        rows = json.loads((here / folder / "paths.json").read_text())
+        assert [row["barrier_model_kcal_mol"] for row in rows] == pytest.approx(
+            [path.barrier_kcal_mol for path in memory.paths], abs=1e-9
+        )
+    again = fx.path(ADDRESS, starts=["both.xyz"], ends=["ends.xyz"], output="out", **ASKED)
+    assert again.to_dict() == memory.to_dict()
+    assert again[0].saddle.first_order
+    page = (here / "out" / "report.html").read_text()
+    assert "Energies along the paths" in page
+    assert "evaluations" in page
+
+
+def test_a_resumed_run_does_not_repeat_paths_that_are_finished(here):
+    surface = CountedSprings()
+    asked = {**ASKED, "output": "out", "starts": [UP, DOWN, STRETCHED]}
+    made = fx.path(surface, **asked)
+    spent = surface.geometries
+    os.remove("out/results.json")
+    (here / "out/path-1/figures.json").unlink()
+    again = fx.path(surface, **asked)
+    assert again.to_dict() == made.to_dict()
+    # Of path 1 what its checkpoint does not keep is done again, of the others nothing.
+    assert surface.geometries - spent < made[1].all_evaluations.total
+
+
+def test_a_search_that_fails_does_not_end_the_others(monkeypatch):
+    import flexcalc.tasks.path as task
+
+    search = task.begin_path
+
+    def failing(job, store):
+        if np.abs(job.end.positions[-1] - STRETCHED.positions).max() < 1e-9:
+            raise InputError("this one is refused")
+        return search(job, store)
+
+    monkeypatch.setattr(task, "begin_path", failing)
+    found = fx.path(ADDRESS, starts=[UP, UP], ends=[DOWN, STRETCHED], **ASKED)
+    assert found.failed_count == 1
+    assert found.errors == {1: "this one is refused"}
+    assert found[0].converged
+    with pytest.raises(InputError, match="path 1: this one is refused"):
+        found[1]
+    assert "1 FAILED" in found.summary()
+    read = Paths.from_dict(found.to_dict(), Store())
+    assert read.failed_count == 1
+
+
+@pytest.mark.inputs
+def test_several_paths_that_cannot_be_are_refused(here):
+    water = Atoms("OH2", [[0, 0, 0], [1, 0, 0], [0, 1, 0]])
+    for options, match in (
+        ({"starts": [UP, DOWN], "ends": [UP]}, "as many geometries as starts have, 2, got 1"),
+        ({"starts": [UP]}, "at least two geometries"),
+        ({"ends": [UP]}, "as many geometries as starts have, 0, got 1"),
+        ({"start": UP, "starts": [UP, DOWN]}, "start: for one path"),
+        ({"starts": [UP, DOWN], "refine": 1}, "refine: for one path"),
+        ({"starts": [[UP], [water]]}, "expected the molecule"),
+        ({}, "start: missing"),
+    ):
+        with pytest.raises(InputError, match=match):
+            fx.path(ADDRESS, output="out", progress=False, **options)
+    assert os.listdir(here) == []
+    assert len(NUMBERS) == 4
