@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 from numpy.random import Generator
@@ -183,6 +183,65 @@ class FoldChoice:
     count: int
 
 
+class FoldSearch(NamedTuple):
+    """What candidates say of frames that were left out.
+
+    Args:
+        family: the candidate that was chosen.
+        table: a row for each candidate, with its errors.
+        errors: of the chosen candidate, in kcal/mol(/A).
+        at_edge: whether it is at the edge of the grid.
+    """
+
+    family: Family
+    table: list[Row]
+    errors: ErrorRow
+    at_edge: bool
+
+
+def choose_by_folds(
+    family: Family,
+    train: Dataset,
+    parts: Sequence[np.ndarray],
+    rng: Generator,
+    progress: Progress = silent,
+    checkpoints: Checkpoints = NO_CHECKPOINTS,
+) -> FoldSearch | None:
+    """Choose among a family's candidates by what they say of folds of the frames, without training
+    a model for each.
+
+    Args:
+        family: its `candidates()` are tried.
+        train: frames to train on.
+        parts: indices of the frames of each fold, from `folds`.
+        rng: seeds the training.
+        progress: called with the steps.
+        checkpoints: what an earlier call with the same arguments had finished.
+
+    Returns:
+        The choice; None for a family that has to be trained for each fold.
+    """
+    if not isinstance(family, SharingFamily):
+        return None
+    session = family.session(train, None, rng, progress)
+    if not isinstance(session, FoldingSession):
+        return None
+    search: Search[Judged] = Search(family, share=AS_GOOD_SHARE)
+    while (candidate := search.ask()) is not None:
+        step = f"left-out-{len(search.trials):03d}"
+        row = checkpoints.load(step)
+        if row is None:
+            said = session.left_out(candidate, parts)
+            if said is None:
+                return None
+            row = errors(said[0], train)
+            checkpoints.save(step, row)
+        search.tell(Judged(candidate, search.hyperparameters(candidate), errors_in(row)))
+    best = search.trials[search.best]
+    rows = [trial.row for trial in search.trials]
+    return FoldSearch(best.family, rows, best.errors, search.is_at_edge(best.family))
+
+
 def fit_by_folds(
     family: Family,
     train: Dataset,
@@ -206,56 +265,24 @@ def fit_by_folds(
     """
     count, seed = min(count, len(train)), int(rng.integers(2**62))
     parts = folds(order_of(train), count, np.random.default_rng(seed))
-    session = None
-    if isinstance(family, SharingFamily):
-        session = family.session(train, None, np.random.default_rng(seed), progress)
-    found = None
-    if isinstance(session, FoldingSession):
-        found = _searched(family, session, train, parts, checkpoints)
+    found = choose_by_folds(
+        family, train, parts, np.random.default_rng(seed), progress, checkpoints
+    )
     folded = found is not None
     if found is None:
         every = cross_validate(
             family, train, (count, count - 1), np.random.default_rng(seed), progress, checkpoints
         )
-        found = every.family, every.table, every.means, False
-    chosen, table, found_errors, edge = found
+        found = FoldSearch(every.family, every.table, every.means, False)
+    chosen = found.family
     fit = chosen.fit(train, None, np.random.default_rng(seed), progress)
     if folded:
         with_domain_of_folds(fit, chosen, train, parts, np.random.default_rng(seed))
-    if edge:
+    if found.at_edge:
         known = fit.facts.get("warnings", ())
-        note_edge(fit, Search(family).hyperparameters(chosen), len(table))
+        note_edge(fit, Search(family).hyperparameters(chosen), len(found.table))
         announce(fit, known)
-    return FoldChoice(chosen, fit, table, found_errors, count)
-
-
-def _searched(
-    family: Family,
-    session: FoldingSession[Family],
-    train: Dataset,
-    parts: Sequence[np.ndarray],
-    checkpoints: Checkpoints,
-) -> tuple[Family, list[Row], ErrorRow, bool] | None:
-    """Judge candidates by what they say of frames left out; None where the session cannot.
-
-    Returns:
-        the best candidate, a row for each candidate, errors of the best, and whether it is at the
-        edge of the grid.
-    """
-    search: Search[Judged] = Search(family, share=AS_GOOD_SHARE)
-    while (candidate := search.ask()) is not None:
-        step = f"left-out-{len(search.trials):03d}"
-        row = checkpoints.load(step)
-        if row is None:
-            said = session.left_out(candidate, parts)
-            if said is None:
-                return None
-            row = errors(said[0], train)
-            checkpoints.save(step, row)
-        search.tell(Judged(candidate, search.hyperparameters(candidate), errors_in(row)))
-    best = search.trials[search.best]
-    rows = [trial.row for trial in search.trials]
-    return best.family, rows, best.errors, search.is_at_edge(best.family)
+    return FoldChoice(chosen, fit, found.table, found.errors, count)
 
 
 def _complete(folds: Sequence[Trials], trains: Sequence[Dataset], seed: int) -> None:

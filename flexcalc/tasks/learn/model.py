@@ -1,16 +1,17 @@
-"""The model of a round: hyperparameters chosen on a draw of all labels, then a committee."""
+"""The model of a round: hyperparameters chosen by folds of its labels, then a committee."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.random import Generator
 
-from flexcalc.dataset import Dataset, concatenate
+from flexcalc.dataset import concatenate
 from flexcalc.models.bonding import with_bonding
 from flexcalc.models.delta import DeltaModel
 from flexcalc.models.facts import ModelFacts
 from flexcalc.models.family import Family, TrainedPotential
 from flexcalc.models.frames import with_frames
+from flexcalc.progress import Progress
 from flexcalc.store import Store
 from flexcalc.tasks.baseline import subtract
 from flexcalc.tasks.learn.job import LearnJob
@@ -18,14 +19,13 @@ from flexcalc.tasks.train import training_warnings
 from flexcalc.training.calibration import with_domain
 from flexcalc.training.checkpoints import Checkpoints
 from flexcalc.training.committee import fit_committee
+from flexcalc.training.crossvalidation import choose_by_folds, folds, order_of
 from flexcalc.training.tuning import Sets, fit_best
 
-SEARCHED = 150
-"""Training points, drawn at random, with which hyperparameters are chosen at most: the best ones
-hardly depend on their number, and a kernel model takes the third power of it."""
-JUDGED_SHARE = 0.25
-"""Frames that judge them, beside those points: of all labels, bands and uncertain geometries among
-them, since a length scale that suits hot dynamics is too long for the way over a barrier."""
+SEARCHED, FOLDS = 150, 3
+"""Labels, drawn at random, that choose hyperparameters at most, and folds of them: the best ones
+hardly depend on their number, and a kernel model takes the third power of it. Bands and uncertain
+geometries are among them: a length scale may suit hot dynamics and not the way over a barrier."""
 
 
 def fit_model(
@@ -38,8 +38,8 @@ def fit_model(
         sets: frames to train on, and further ones that a network may stop by.
         store: keeps the checkpoints.
         rng: seeds the training.
-        family: with hyperparameters already chosen; by default frames drawn from all labels choose
-            them, for models of at most `SEARCHED` points drawn from the others.
+        family: with hyperparameters already chosen; by default folds of at most `SEARCHED` frames
+            choose them; of a family that would have to be trained for each fold, the further ones.
     """
     train, validation = sets
     if job.baseline is not None:
@@ -48,9 +48,7 @@ def fit_model(
     steps = Checkpoints(store.unfinished("training"))
     with store.bar("train") as progress, training_warnings(store.warn):
         if family is None:
-            some = _drawn(train if validation is None else concatenate(train, validation), rng)
-            found = fit_best(job.options.family[0], *some, rng, progress, steps.within("search"))
-            family = found.family
+            family = _chosen(job.options.family[0], Sets(train, validation), rng, progress, steps)
         above = fit_committee(
             family,
             Sets(train, validation if validation is not None else train[:0]),
@@ -73,8 +71,16 @@ def fit_model(
     return model, family
 
 
-def _drawn(data: Dataset, rng: Generator) -> Sets:
-    """Frames that hyperparameters are chosen with, and frames that judge them."""
-    order = rng.permutation(len(data))[: round(SEARCHED * (1 + JUDGED_SHARE))]
-    judged = round(len(order) * JUDGED_SHARE / (1 + JUDGED_SHARE))
-    return Sets(data[np.sort(order[judged:])], data[np.sort(order[:judged])])
+def _chosen(
+    family: Family, sets: Sets, rng: Generator, progress: Progress, steps: Checkpoints
+) -> Family:
+    """A family with its best hyperparameters."""
+    train, validation = sets
+    every = train if validation is None else concatenate(train, validation)
+    some = every[np.sort(rng.permutation(len(every))[:SEARCHED])]
+    parts = folds(order_of(some), min(FOLDS, len(some)), rng)
+    found = choose_by_folds(family, some, parts, rng, progress, steps.within("search"))
+    if found is not None:
+        return found.family
+    some = train[np.sort(rng.permutation(len(train))[:SEARCHED])]
+    return fit_best(family, some, validation, rng, progress, steps.within("search")).family
