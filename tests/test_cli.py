@@ -131,7 +131,7 @@ REQUIRED = {
     "train": {"dataset": "a.xyz"},
     "learn": {"starts": ["a.xyz"], "reference": "xtb:GFN2-xTB"},
     "evaluate": {"models": ["m.flex"], "dataset": "a.xyz"},
-    "path": {"model": "m.flex", "start": "a.xyz"},
+    "path": {"model": "m.flex"},
     "saddle": {"model": "m.flex", "guess": "a.xyz"},
     "md": {"model": "m.flex", "start": "a.xyz"},
     "metad": {"model": "m.flex", "start": "a.xyz", "coordinate": ["distance 0 1"]},
