@@ -60,5 +60,5 @@ def added(parts: Iterable[Evaluations | None]) -> Evaluations | None:
     sums = {
         name: sum(getattr(part, name) or 0 for part in known) for name in (*PHASES, "reference")
     }
-    total = sum(part.total for part in known)
+    total = sum(part.total or 0 for part in known)
     return Evaluations(total=total, **{name: count or None for name, count in sums.items()})

@@ -84,14 +84,14 @@ def path_energy(
     pull[1:] += 2 * steps
     pull[:-1] -= 2 * steps
     along = (pull * slope)[..., None] * units
-    on_points = _incidence(points.shape[1], pairs) @ along
+    on_points = incidence(points.shape[1], pairs) @ along
     gradient = on_points[::2].copy()
     gradient[1:] += on_points[1::2] / 2
     gradient[:-1] += on_points[1::2] / 2
     return float((steps**2).sum()), gradient
 
 
-def _incidence(atoms: int, pairs: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+def incidence(atoms: int, pairs: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
     """(atoms, pairs): 1 at the first atom of a pair, -1 at its second."""
     found = np.zeros((atoms, len(pairs[0])))
     found[pairs[0], np.arange(len(pairs[0]))] = 1.0

@@ -9,7 +9,7 @@ import numpy as np
 from flexcalc.errors import InputError, ShapeError
 from flexcalc.geometry import align, align_consecutive, is_degenerate, largest_move, match_atoms
 from flexcalc.geometry.matching import EQUAL_A
-from flexcalc.methods.path.geodesic import geodesic_path
+from flexcalc.methods.path.geodesic import geodesic_path, incidence
 from flexcalc.methods.relax import relax
 from flexcalc.potential import CheckedPotential, Evaluation
 
@@ -153,6 +153,7 @@ class PairTargets(CheckedPotential):
     def __init__(self, path: np.ndarray):
         self.numbers = np.zeros(path.shape[1], dtype=int)
         self._pairs = np.tril_indices(path.shape[1], -1)
+        self._incidence = incidence(path.shape[1], self._pairs)
         ends = np.stack([self._distances(path[0]), self._distances(path[-1])])
         share = np.linspace(0, 1, len(path))[1:-1, None]
         self._targets = (1 - share) * ends[0] + share * ends[1]
@@ -169,8 +170,4 @@ class PairTargets(CheckedPotential):
         gap = d - self._targets
         slope = 2 * gap / d**4 - 4 * gap**2 / d**5
         pull = (slope / d)[:, :, None] * vectors
-        forces = np.zeros_like(positions)
-        for pair in range(len(i)):
-            forces[:, i[pair]] -= pull[:, pair]
-            forces[:, j[pair]] += pull[:, pair]
-        return Evaluation((gap**2 / d**4).sum(axis=1), forces)
+        return Evaluation((gap**2 / d**4).sum(axis=1), -self._incidence @ pull)
