@@ -291,6 +291,15 @@ class ForcesFamily(Family, Protocol):
         """Whether it can with the hyperparameters that it has."""
 
 
+@runtime_checkable
+class WeighingFamily(Family, Protocol):
+    """A family that heeds the weights of a dataset's labels."""
+
+    @property
+    def weighs_labels(self) -> bool:
+        """Whether it does with the hyperparameters that it has."""
+
+
 ALONE = "trained on forces alone: energies are right except for a constant"
 """What the training of a `ForcesFamily` notes where the labels have no energies."""
 

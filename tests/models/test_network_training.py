@@ -40,6 +40,7 @@ def frames(count, seed):
 
 
 TRAIN, JUDGED = frames(18, seed=1), frames(6, seed=2)
+WEIGHTS = np.linspace(0.5, 2.0, 18)
 
 
 def weights(potential):
@@ -129,7 +130,7 @@ def test_the_step_is_the_gradient_of_the_loss(family):
     torch.manual_seed(0)
     network = family.build(WATER, TRAIN.positions).double()
     flat = Flat(network)
-    batch = [torch.tensor(a[:4]) for a in (TRAIN.positions, *TRAIN.labels())]
+    batch = [torch.tensor(a[:4]) for a in (TRAIN.positions, *TRAIN.labels(), WEIGHTS)]
     step = plain_step(flat, 0.3, 0.7)
     vector = flat.vector()
     _, gradient = step(vector, *batch)
@@ -148,7 +149,7 @@ def test_a_traced_step_is_the_plain_step():
     flat = Flat(SMALL.build(WATER, TRAIN.positions).double())
     step = plain_step(flat, 0.3, 0.7)
     first, second = (
-        [torch.tensor(a[part]) for a in (TRAIN.positions, *TRAIN.labels())]
+        [torch.tensor(a[part]) for a in (TRAIN.positions, *TRAIN.labels(), WEIGHTS)]
         for part in (slice(0, 4), slice(4, 8))
     )
     from torch.fx.experimental.proxy_tensor import make_fx
@@ -165,7 +166,8 @@ def test_a_compiled_step_is_the_plain_step():
     torch.manual_seed(0)
     flat = Flat(SMALL.build(WATER, TRAIN.positions))
     step = plain_step(flat, 0.3, 0.7)
-    batch = [torch.tensor(a[:4], dtype=torch.float32) for a in (TRAIN.positions, *TRAIN.labels())]
+    arrays = (TRAIN.positions, *TRAIN.labels(), WEIGHTS)
+    batch = [torch.tensor(a[:4], dtype=torch.float32) for a in arrays]
     compiled = compiled_step(step, (flat.vector(), *batch))
     for found, expected in zip(
         compiled(flat.vector(), *batch), step(flat.vector(), *batch), strict=True
@@ -182,7 +184,7 @@ def test_a_recorded_step_is_the_plain_step():
     first, second = (
         [
             torch.tensor(a[part], dtype=torch.float32, device="cuda")
-            for a in (TRAIN.positions, *TRAIN.labels())
+            for a in (TRAIN.positions, *TRAIN.labels(), WEIGHTS)
         ]
         for part in (slice(0, 4), slice(4, 8))
     )

@@ -137,6 +137,11 @@ class NetworkFamily(ABC):
         """It can learn from forces alone; see `ForcesFamily`."""
         return self.force_weight > 0
 
+    @property
+    def weighs_labels(self) -> bool:
+        """Squared errors are multiplied with the weights of the frames; see `WeighingFamily`."""
+        return True
+
     def candidates(self) -> Sequence[Self]:
         """Just itself: a network has no grid of hyperparameters."""
         return (self,)

@@ -24,6 +24,7 @@ from flexcalc.models.networks.step import (
     Step,
     compiled_step,
     plain_step,
+    weighted_loss,
     worth_compiling,
 )
 from flexcalc.progress import Progress
@@ -45,12 +46,13 @@ class Labelled(NamedTuple):
     """Frames on the device, in the units of the network.
 
     Shapes: positions (frames, atoms, 3) in angstrom, energies (frames,) and forces
-    (frames, atoms, 3) over the scale of the labels.
+    (frames, atoms, 3) over the scale of the labels, weights (frames,) over their mean.
     """
 
     positions: torch.Tensor
     energies: torch.Tensor
     forces: torch.Tensor
+    weights: torch.Tensor
 
 
 class Trainer:
@@ -136,7 +138,9 @@ class Trainer:
 
     def _labelled(self, data: Dataset) -> Labelled:
         energies = np.zeros(len(data)) if data.energies is None else data.energies - self.constant
-        arrays = data.positions, energies / self.scale, data.force_labels() / self.scale
+        weights = np.ones(len(data)) if data.weights is None else data.weights
+        labels = energies / self.scale, data.force_labels() / self.scale
+        arrays = data.positions, *labels, weights / weights.mean()
         return Labelled(
             *(torch.tensor(array, dtype=torch.float32, device=self.device) for array in arrays)
         )
@@ -206,10 +210,8 @@ class Trainer:
         """Validate the running average, and reduce the step size where that got no better."""
         energies, forces = self._predict(self.average)
         off_energy, off_force = energies - self.checked.energies, forces - self.checked.forces
-        loss = float(
-            self.energy_weight * torch.mean(off_energy**2)
-            + self.family.force_weight * torch.mean(off_force**2)
-        )
+        of = self.energy_weight, self.family.force_weight
+        loss = float(weighted_loss(off_energy, off_force, self.checked.weights, of))
         unit = self.scale / KCAL_MOL
         found: CurveRow = {
             "force_mae_kcal_mol_A": float(torch.mean(off_force.abs())) * unit,
