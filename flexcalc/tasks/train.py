@@ -17,7 +17,7 @@ from flexcalc.display import numbers
 from flexcalc.errors import FileFormatError, InputError
 from flexcalc.geometry.fingerprint import first_repeated, repeats
 from flexcalc.models.delta import check_baseline
-from flexcalc.models.facts import BaselineFacts, ErrorRow
+from flexcalc.models.facts import BaselineFacts, ErrorRow, TeacherFacts
 from flexcalc.models.family import TrainingWarning, check_family, check_labels, errors
 from flexcalc.models.frames import with_frames
 from flexcalc.potential import Potential
@@ -36,7 +36,7 @@ from flexcalc.tasks.baseline import (
 from flexcalc.tasks.fitting import Fit, Fitted, Split, held_out, said_sizes, split, with_sizes
 from flexcalc.tasks.molecule import electrons_of, following
 from flexcalc.tasks.provenance import warn_of_model_labels
-from flexcalc.training.calibration import with_domain
+from flexcalc.tasks.teacher import TEACHER, Taught, open_teacher, taught, teacher_facts
 from flexcalc.training.checkpoints import Checkpoints
 
 
@@ -50,6 +50,7 @@ class SplitRecord(TypedDict):
     baseline: NotRequired[str | None]
     baseline_sha256: NotRequired[str]
     baselines: NotRequired[list[BaselineFacts]]
+    teacher: NotRequired[TeacherFacts]
 
 
 class LearningRow(ErrorRow):
@@ -72,6 +73,7 @@ def train(options: Train, store: Store) -> Training:
     asked, options = options, with_sizes(options, len(data))
     parts = split(data, options, np.random.default_rng(options.seed))
     baselines = _checked(options, store, data)
+    teacher = open_teacher(options, data)
     # What is there already does not belong to what the run is.
     found = store.begin(replace(options, overwrite=False), overwrite=options.overwrite)
     if found is not None:
@@ -80,10 +82,14 @@ def train(options: Train, store: Store) -> Training:
     sizes = said_sizes(asked, options, len(data))
     if sizes is not None:
         store.say(sizes)
-    _note_split(store, _split_record(data, parts, baselines))
+    _note_split(store, _split_record(data, parts, baselines, teacher))
     equal = first_repeated(data.numbers, data.positions)
     repeated = repeats(equal)
-    labels = _differences(options, store, data, parts, baselines)
+    labels: Differences | Taught = _differences(options, store, data, parts, baselines)
+    if teacher is not None:
+        with store.bar("teacher") as progress, training_warnings(store.warn):
+            labels = taught(options, store, labels, teacher, progress)
+        options = replace(options, family=(labels.family, *options.family[1:]))
     if labels.said:
         store.say(labels.said)
     warn_of_model_labels(data, store, "what is trained on them learns its errors too")
@@ -164,10 +170,13 @@ def _note_split(store: Store, record: SplitRecord) -> None:
         same = False
     if not same:
         store.remove(UNFINISHED)
+        store.remove(TEACHER)
         store.put(SPLIT, record)
 
 
-def _split_record(data: Dataset, parts: Split, baselines: Sequence[Baseline]) -> SplitRecord:
+def _split_record(
+    data: Dataset, parts: Split, baselines: Sequence[Baseline], teacher: Baseline | None
+) -> SplitRecord:
     record: SplitRecord = {
         "dataset": data.provenance.source,
         "dataset_sha256": data.sha256(),
@@ -181,6 +190,8 @@ def _split_record(data: Dataset, parts: Split, baselines: Sequence[Baseline]) ->
             record["baseline_sha256"] = only["baseline_sha256"]
     elif baselines:
         record["baselines"] = [one.facts for one in baselines]
+    if teacher is not None:
+        record["teacher"] = teacher_facts(teacher)
     return record
 
 
@@ -230,8 +241,7 @@ class _Model:
                 self.options, labels.data, labels.split, family, rng, progress, self.checkpoints
             )
             fitted = task.run()
-            judged = labels.data[fitted.split.validation]
-            with_domain(fitted.potential, labels.data[fitted.split.train], judged, rng)
+            labels.calibrated(fitted, rng)
             fitted = labels.restored(fitted)
         self._keep_frames(fitted)
         self.store.put(f"{self.name}.flex", fitted.potential)
@@ -242,7 +252,7 @@ class _Model:
         drawn, train = self.labels.drawn, fitted.split.train
         judged = np.setdiff1d(np.union1d(drawn, fitted.split.validation), train)
         complete = self.labels.complete
-        with_frames(fitted.potential, complete[train], complete[judged])
+        with_frames(fitted.potential, complete[train], complete[judged], self.labels.seen)
 
     @contextmanager
     def _timed(self) -> Iterator[None]:

@@ -9,7 +9,7 @@ from flexcalc.dataset import Dataset, concatenate
 from flexcalc.models.gdml import SGDML, solver
 from flexcalc.models.gdml.descriptor import InverseDistances
 from flexcalc.models.gdml.engine import PROCESSOR, engine
-from flexcalc.models.gdml.exact import factorised, full_matrix
+from flexcalc.models.gdml.exact import full_matrix
 from flexcalc.models.gdml.folds import Folds
 from flexcalc.models.gdml.kernel import Kernel, prepare
 from tests.systems import springs
