@@ -1224,6 +1224,7 @@ def train(
     teacher_points: int | None = None,
     teacher_temperature_K: float | None = None,
     label_weight: float = 10.0,
+    start_from: str | None = None,
     learning_curve: int | Sequence[int] = (),
     overwrite: bool = False,
     seed: int = 0,
@@ -1309,6 +1310,9 @@ def train(
         label_weight: Weight of a label of the dataset, where one of the teacher has weight 1:
             it divides the regularization of sGDML and multiplies the squared errors of a
             network.
+        start_from: Trained network whose weights the training starts from: the folder of a
+            model of the same family, such as one of many cheap labels. The constant of the
+            energies is fitted again.
         learning_curve: Smaller numbers of training points for a learning curve, with the same
             hyperparameters.
         overwrite: Replace another model at the output NAME.flex; without it that is refused.

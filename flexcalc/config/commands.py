@@ -135,6 +135,9 @@ class Train(LabelledFrames, OpensPotentials):
     label_weight: Positive = 10.0
     """Weight of a label of the dataset, where one of the teacher has weight 1: it divides the
     regularization of sGDML and multiplies the squared errors of a network."""
+    start_from: Address | None = None
+    """Trained network whose weights the training starts from: the folder of a model of the same
+    family, such as one of many cheap labels. The constant of the energies is fitted again."""
     learning_curve: tuple[Count, ...] = ()
     """Smaller numbers of training points for a learning curve, with the same hyperparameters."""
     overwrite: bool = False

@@ -26,7 +26,7 @@ from flexcalc.registry import COMMITTEE, FAMILIES, family, is_reference, members
 
 PLACES = frozenset(
     {"dataset", "start", "starts", "end", "model", "models", "relabel", "sampler", "reference"}
-    | {"input", "baseline", "teacher", "guess", "minima", "dispersion", "plumed"}
+    | {"input", "baseline", "teacher", "start_from", "guess", "minima", "dispersion", "plumed"}
 )
 """Fields that hold files or addresses."""
 

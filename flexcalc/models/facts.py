@@ -226,6 +226,8 @@ class ModelFacts(BaselineFacts, TeacherFacts, total=False):
     parameters: int
     """Of a network."""
     epochs_done: int
+    start_sha256: str
+    """Hash of the trained network that the training has started from."""
     ended: str
     """Why the training of a network has ended."""
     training_minutes: float

@@ -52,12 +52,12 @@ TEACHER, LABELS, JUDGES = "teacher", "labels.xyz", "judges.xyz"
 """Part of the store, and what it keeps: labels to train on, and those that judge."""
 MOST_POINTS, ROWS = 1000, 27_000
 """Labels by default: as many, or fewer of a large molecule, whose kernel matrix has these rows."""
-FIRST_SHARE = 3
+FIRST_SHARE = 5
 """One label in so many comes from the teacher's own dynamics, the others from the student's."""
 JUDGES_COUNT = 100
 """Labels of the teacher's dynamics that are kept to judge."""
 CANDIDATES = 2
-"""Frames of dynamics for each that is chosen."""
+"""Frames of the student's dynamics for each that is chosen."""
 REPLICAS = 50
 """Replicas of the dynamics, each from a training frame."""
 TIMESTEP_FS, EVERY, SETTLING = 1.0, 10, 5
@@ -294,10 +294,9 @@ class _Lesson:
         return known
 
     def _by_teacher(self) -> tuple[Dataset, Dataset]:
-        """Labels that differ from each other, and some at random, of the teacher's dynamics."""
-        frames = self._visited(
-            self.teacher.potential, self.true, CANDIDATES * self.first_count + JUDGES_COUNT, 0
-        )
+        """Labels of the teacher's dynamics that differ from each other, and some at random."""
+        count = self.first_count + JUDGES_COUNT
+        frames = self._visited(self.teacher.potential, self.true, count, 0)
         order = np.random.default_rng([self.options.seed, 3]).permutation(len(frames))
         judges, pool = frames[np.sort(order[:JUDGES_COUNT])], frames[np.sort(order[JUDGES_COUNT:])]
         if not len(pool):

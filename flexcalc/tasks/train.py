@@ -7,11 +7,13 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import NotRequired, TypedDict
 
 import numpy as np
 
 from flexcalc.config import Train
+from flexcalc.config.options import placed
 from flexcalc.dataset import Dataset
 from flexcalc.display import numbers
 from flexcalc.errors import FileFormatError, InputError
@@ -20,6 +22,7 @@ from flexcalc.models.delta import check_baseline
 from flexcalc.models.facts import BaselineFacts, ErrorRow, TeacherFacts
 from flexcalc.models.family import TrainingWarning, check_family, check_labels, errors
 from flexcalc.models.frames import with_frames
+from flexcalc.models.networks.family import NetworkFamily
 from flexcalc.potential import Potential
 from flexcalc.progress import Progress, part, silent
 from flexcalc.results.errors import repeated_text
@@ -70,10 +73,11 @@ def train(options: Train, store: Store) -> Training:
     """
     data = options.read(options.dataset)
     options = following(options, electrons_of(data))
+    options = _starting(options)
+    teacher = open_teacher(options, data)
     asked, options = options, with_sizes(options, len(data))
     parts = split(data, options, np.random.default_rng(options.seed))
     baselines = _checked(options, store, data)
-    teacher = open_teacher(options, data)
     # What is there already does not belong to what the run is.
     found = store.begin(replace(options, overwrite=False), overwrite=options.overwrite)
     if found is not None:
@@ -109,6 +113,21 @@ def train(options: Train, store: Store) -> Training:
     if len(models) > 1:
         store.table(*_comparison(models))
     return Training.of(models)
+
+
+def _starting(options: Train) -> Train:
+    """The options with networks that know what they start from.
+
+    Raises:
+        InputError: a family is none of networks.
+    """
+    if options.start_from is None:
+        return options
+    for family in options.family:
+        if not isinstance(family, NetworkFamily):
+            raise InputError(f"start_from: {family.name} is no network; train a family of networks")
+    path = placed(options.start_from, Path.cwd())
+    return replace(options, family=tuple(replace(one, start_from=path) for one in options.family))
 
 
 def _checked(options: Train, store: Store, data: Dataset) -> list[Baseline]:
