@@ -8,9 +8,9 @@ baselines that folds of the training points choose; the student has the defaults
 --teacher`, except for --labels. Errors are on all test frames: rMD17's of the first split, or the
 frames of glycine that were not drawn. They are mean absolute errors in meV and meV/angstrom; times
 are in milliseconds for one geometry, through the ASE calculator and in a batch of 256 (teacher: of
-32). The drift is that of NVE dynamics at 500 K in meV per atom and picosecond, from 8 test frames, 1
-ps at 0.5 fs. The crash test is Langevin dynamics of 30 replicas at 300, 500 and 750 K, for --time-ps
-at 0.5 fs.
+32). The drift is that of NVE dynamics at 500 K in meV per atom and picosecond, from 8 test frames,
+1 ps at 0.5 fs. The crash test is Langevin dynamics of 30 replicas at 300, 500 and 750 K, for
+--time-ps at 0.5 fs.
 
 What is done is kept in the output, so that the same command goes on.
 """
