@@ -1264,7 +1264,8 @@ def train(
 
     Hyperparameters of the family, such as `sigma=20`, may be given as options; of a mixture's
     `of`, names of families or tables such as `{"kind": "sgdml", "sigma": 20}`. With an output
-    `NAME.flex` the model is that folder, and all else is kept in `NAME-train`.
+    `NAME.flex` the model is that folder, and all else is kept in `NAME-train`. With a `teacher`,
+    its labels are kept in the folder `teacher`.
 
     Args:
         dataset: Labelled frames: extxyz, or npz with its units. Without energies, sGDML,
@@ -1303,7 +1304,7 @@ def train(
             geometries, and the model that is trained on them and on the dataset does without
             it.
         teacher_points: Number of geometries that the teacher labels for the training; by
-            default 1000, or fewer of a molecule of more than 10 atoms (402 of azobenzene).
+            default 1000, or fewer of a molecule of more than 10 atoms (395 of azobenzene).
         teacher_temperature_K: Temperature in kelvin of the dynamics that visits those
             geometries; by default that of the training points, estimated from the spread of
             their energies.

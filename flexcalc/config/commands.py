@@ -128,7 +128,7 @@ class Train(LabelledFrames, OpensPotentials):
     model that is trained on them and on the dataset does without it."""
     teacher_points: Count | None = None
     """Number of geometries that the teacher labels for the training; by default 1000, or fewer of a
-    molecule of more than 10 atoms (402 of azobenzene)."""
+    molecule of more than 10 atoms (395 of azobenzene)."""
     teacher_temperature_K: Positive | None = None
     """Temperature in kelvin of the dynamics that visits those geometries; by default that of the
     training points, estimated from the spread of their energies."""

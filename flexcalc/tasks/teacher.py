@@ -19,7 +19,7 @@ from numpy.random import Generator
 
 from flexcalc.config import Train
 from flexcalc.dataset import Dataset, Provenance, concatenate
-from flexcalc.errors import ConfigError, InputError, LabelError
+from flexcalc.errors import ConfigError, LabelError
 from flexcalc.methods.crash import CrashState, CrashTest, Replicas, run_replicas
 from flexcalc.methods.exploration import Exploration
 from flexcalc.methods.iterate import Checkpoint, Recorder, Setup
@@ -29,7 +29,7 @@ from flexcalc.models.family import (
     Family,
     FoldingFamily,
     TrainedPotential,
-    WeighingFamily,
+    check_weighs,
     errors,
     model_sha256,
 )
@@ -50,7 +50,7 @@ from flexcalc.units import KB
 
 TEACHER, LABELS, JUDGES = "teacher", "labels.xyz", "judges.xyz"
 """Part of the store, and what it keeps: labels to train on, and those that judge."""
-MOST_POINTS, ROWS = 1000, 27_000
+MOST_POINTS, ROWS = 1000, 26_500
 """Labels by default: as many, or fewer of a large molecule, whose kernel matrix has these rows."""
 FIRST_SHARE = 5
 """One label in so many comes from the teacher's own dynamics, the others from the student's."""
@@ -182,10 +182,7 @@ def open_teacher(options: Train, data: Dataset) -> Baseline | None:
         if getattr(options, name):
             raise ConfigError(f"{name}: not together with teacher; leave out one of the two")
     for family in options.family:
-        if not (isinstance(family, WeighingFamily) and family.weighs_labels):
-            raise InputError(
-                f"teacher: {family.name} takes no weights of labels; train sgdml or a network"
-            )
+        check_weighs(family)
     teacher = open_baseline(options.teacher, data.numbers, options.trust)
     if teacher is not None:
         check_order(teacher.potential, data.positions, data.provenance.source)

@@ -145,3 +145,14 @@ def test_a_network_is_trained_and_judged_by_the_weights_of_its_frames():
         return np.sqrt(np.mean((fit(data.positions[:12]).forces - data.forces[:12]) ** 2))
 
     assert error(np.where(np.arange(24) < 12, 1.0, 1e-6)) < 0.5 * error(np.ones(24))
+
+
+def test_a_family_that_does_not_heed_weights_refuses_them():
+    from flexcalc.errors import InputError
+    from flexcalc.models.family import check_labels
+    from flexcalc.models.gap import GAP
+
+    data = replace(springs(4), weights=np.ones(4))
+    check_labels(SGDML(), data)
+    with pytest.raises(InputError, match="gap takes no weights of labels"):
+        check_labels(GAP(), data)

@@ -17,6 +17,7 @@ from flexcalc.models.frames import use_of
 from flexcalc.potential import distances_of
 from flexcalc.store import FlexcalcWarning
 from flexcalc.tasks import teacher as teaching
+from flexcalc.tasks.retrain import recipe
 from flexcalc.units import KB
 from tests.systems import GEOMETRY, WATER, Springs, springs
 
@@ -52,7 +53,6 @@ def test_a_student_is_as_good_as_its_teacher_without_its_baseline(few, teacher):
 
 
 def test_a_student_says_who_taught_it(few, teacher, tmp_path):
-    teacher.model.baseline.numbers  # noqa: B018 - a teacher of objects, which cannot be saved
     data = springs(12)
     student = flexcalc.train(data, teacher=Springs(), teacher_points=30, **FAST)
     facts = student.facts
@@ -274,3 +274,9 @@ def test_a_network_starts_from_a_folder_that_is_named_from_where_the_run_file_li
     words = ("--start-from", start, "--points", "20", "-o", str(tmp_path / "no.flex"))
     assert run("train", str(tmp_path / "data.xyz"), *words) == 2
     assert not (tmp_path / "no.flex").exists()
+
+
+def test_a_student_is_not_retrained_as_if_it_had_no_teacher(few):
+    student = flexcalc.train(springs(12), teacher=Springs(), teacher_points=30, **FAST)
+    with pytest.raises(InputError, match="student of python:Springs"):
+        recipe(student.model, "student.flex")
