@@ -50,8 +50,8 @@ def _all_completed(before: list[Any], now: list[Any], configs: Sequence[Any]) ->
     if not (len(before) == len(now) == len(configs) and all(map(is_dataclass, configs))):
         return before
     return [
-        _completed(*pair, config) if all(isinstance(one, dict) for one in pair) else pair[0]
-        for *pair, config in zip(before, now, configs, strict=True)
+        _completed(one, other, config) if isinstance(one, dict) and isinstance(other, dict) else one
+        for one, other, config in zip(before, now, configs, strict=True)
     ]
 
 
