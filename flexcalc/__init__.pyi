@@ -1439,6 +1439,11 @@ def train(
     train_folds: int | None = None,
     committee: int = 1,
     baseline: PotentialLike | Sequence[PotentialLike] = (),
+    teacher: PotentialLike | None = None,
+    teacher_points: int | None = None,
+    teacher_temperature_K: float | None = None,
+    label_weight: float = 10.0,
+    start_from: str | None = None,
     learning_curve: int | Sequence[int] = (),
     overwrite: bool = False,
     seed: int = 0,
@@ -1478,7 +1483,8 @@ def train(
 
     Hyperparameters of the family, such as `sigma=20`, may be given as options; of a mixture's
     `of`, names of families or tables such as `{"kind": "sgdml", "sigma": 20}`. With an output
-    `NAME.flex` the model is that folder, and all else is kept in `NAME-train`.
+    `NAME.flex` the model is that folder, and all else is kept in `NAME-train`. With a `teacher`,
+    its labels are kept in the folder `teacher`.
 
     Args:
         dataset: Labelled frames: extxyz, or npz with its units. Without energies, sGDML,
@@ -1513,6 +1519,20 @@ def train(
             difference between labels and baseline is learned, and the model is the sum of both.
             Of several, a sum with weights that folds of the training points choose; those that
             do not help are left out.
+        teacher: Teacher of a student, such as a model on a baseline: it labels further
+            geometries, and the model that is trained on them and on the dataset does without
+            it.
+        teacher_points: Number of geometries that the teacher labels for the training; by
+            default 1000, or fewer of a molecule of more than 10 atoms (395 of azobenzene).
+        teacher_temperature_K: Temperature in kelvin of the dynamics that visits those
+            geometries; by default that of the training points, estimated from the spread of
+            their energies.
+        label_weight: Weight of a label of the dataset, where one of the teacher has weight 1:
+            it divides the regularization of sGDML and multiplies the squared errors of a
+            network.
+        start_from: Trained network whose weights the training starts from: the folder of a
+            model of the same family, such as one of many cheap labels. The constant of the
+            energies is fitted again.
         learning_curve: Smaller numbers of training points for a learning curve, with the same
             hyperparameters.
         overwrite: Replace another model at the output NAME.flex; without it that is refused.

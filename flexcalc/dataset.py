@@ -61,9 +61,11 @@ class Dataset:
         tags: per-frame columns such as `start` or `time_fs`, each (frames,).
         provenance: where the labels come from.
         masses: (frames, atoms) in amu where the source states any, or None for standard ones.
+        weights: (frames,) how much the labels of each count in a training, in which those of
+            weight 1 have the weight of the family; None where all have. No file holds them.
 
     Raises:
-        ShapeError: the arrays do not fit together or are not finite.
+        ShapeError: the arrays do not fit together or are not finite, or a weight is not positive.
     """
 
     numbers: np.ndarray
@@ -73,6 +75,7 @@ class Dataset:
     tags: Mapping[str, np.ndarray] = field(default_factory=dict)
     provenance: Provenance = Provenance()
     masses: np.ndarray | None = None
+    weights: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         frames, atoms = len(self.positions), len(self.numbers)
@@ -82,6 +85,7 @@ class Dataset:
             "energies": (self.energies, float, (frames,)),
             "forces": (self.forces, float, (frames, atoms, 3)),
             "masses": (self.masses, float, (frames, atoms)),
+            "weights": (self.weights, float, (frames,)),
         }
         for name, (value, kind, shape) in shapes.items():
             if value is not None:
@@ -91,6 +95,8 @@ class Dataset:
                 f"numbers: expected atomic numbers from 1 to 118, got {self.numbers.min()} to "
                 f"{self.numbers.max()}"
             )
+        if self.weights is not None and (self.weights <= 0).any():
+            raise ShapeError(f"weights: expected positive numbers, got {self.weights.min()}")
         tags = {name: np.array(column) for name, column in self.tags.items()}
         for name, column in tags.items():
             if column.shape != (frames,):
@@ -113,6 +119,7 @@ class Dataset:
             forces=None if self.forces is None else self.forces[index],
             tags={name: column[index] for name, column in self.tags.items()},
             masses=None if self.masses is None else self.masses[index],
+            weights=None if self.weights is None else self.weights[index],
         )
 
     @classmethod
@@ -216,10 +223,12 @@ class Dataset:
         )
 
     def sha256(self) -> str:
-        """Hash of the numbers, positions and labels, whatever the file they came from."""
+        """Hash of the numbers, positions, labels and any weights, whatever file they came from."""
         digest = hashlib.sha256()
         for array in (self.numbers, self.positions, self.energies, self.forces):
             digest.update(b"none" if array is None else np.ascontiguousarray(array).tobytes())
+        if self.weights is not None:
+            digest.update(np.ascontiguousarray(self.weights).tobytes())
         return digest.hexdigest()
 
 
@@ -299,6 +308,11 @@ def concatenate(*parts: Dataset) -> Dataset:
                 for part in parts
             ]
         )
+    weights = None
+    if any(part.weights is not None for part in parts):
+        weights = np.concatenate(
+            [np.ones(len(part)) if part.weights is None else part.weights for part in parts]
+        )
     shared = [name for name in first.tags if all(name in part.tags for part in parts)]
     sources = dict.fromkeys(part.provenance.source for part in parts)
     units = dict.fromkeys(part.provenance.units for part in parts)
@@ -309,6 +323,7 @@ def concatenate(*parts: Dataset) -> Dataset:
         forces=joined("forces"),
         tags={name: np.concatenate([part.tags[name] for part in parts]) for name in shared},
         masses=masses,
+        weights=weights,
         provenance=first.provenance
         if len(parts) == 1
         else Provenance(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -119,3 +121,15 @@ def test_what_does_not_belong_together_is_not_joined():
         concatenate(water(), Dataset(np.array([1, 1, 8]), np.zeros((1, 3, 3))))
     with pytest.raises(ShapeError, match="at least one"):
         concatenate()
+
+
+def test_weights_go_with_their_frames_and_belong_to_what_is_trained_on():
+    plain = water()
+    data = replace(plain, weights=np.arange(1.0, 7.0))
+    assert data[[4, 1]].weights.tolist() == [5.0, 2.0]
+    assert concatenate(data[:2], plain[:1]).weights.tolist() == [1.0, 2.0, 1.0]
+    assert concatenate(plain, plain).weights is None
+    assert data.sha256() != plain.sha256()
+    for bad in ([0.0] * 6, [np.nan] * 6, [1.0] * 5):
+        with pytest.raises(ShapeError, match="weights"):
+            replace(plain, weights=np.array(bad))

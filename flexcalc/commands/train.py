@@ -15,7 +15,8 @@ def train(options: Train, store: Store) -> Training:
 
     Hyperparameters of the family, such as `sigma=20`, may be given as options; of a mixture's
     `of`, names of families or tables such as `{"kind": "sgdml", "sigma": 20}`. With an output
-    `NAME.flex` the model is that folder, and all else is kept in `NAME-train`.
+    `NAME.flex` the model is that folder, and all else is kept in `NAME-train`. With a `teacher`,
+    its labels are kept in the folder `teacher`.
 
     Returns:
         The models with their errors on the validation frames. It can be called, saved, and handed

@@ -123,6 +123,21 @@ class Train(LabelledFrames, OpensPotentials):
     """Baseline for delta learning, such as xtb:GFN2-xTB or dispersion:D4/PBE: the difference
     between labels and baseline is learned, and the model is the sum of both. Of several, a sum with
     weights that folds of the training points choose; those that do not help are left out."""
+    teacher: PotentialLike | None = None
+    """Teacher of a student, such as a model on a baseline: it labels further geometries, and the
+    model that is trained on them and on the dataset does without it."""
+    teacher_points: Count | None = None
+    """Number of geometries that the teacher labels for the training; by default 1000, or fewer of a
+    molecule of more than 10 atoms (395 of azobenzene)."""
+    teacher_temperature_K: Positive | None = None
+    """Temperature in kelvin of the dynamics that visits those geometries; by default that of the
+    training points, estimated from the spread of their energies."""
+    label_weight: Positive = 10.0
+    """Weight of a label of the dataset, where one of the teacher has weight 1: it divides the
+    regularization of sGDML and multiplies the squared errors of a network."""
+    start_from: Address | None = None
+    """Trained network whose weights the training starts from: the folder of a model of the same
+    family, such as one of many cheap labels. The constant of the energies is fitted again."""
     learning_curve: tuple[Count, ...] = ()
     """Smaller numbers of training points for a learning curve, with the same hyperparameters."""
     overwrite: bool = False

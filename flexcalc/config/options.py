@@ -25,19 +25,9 @@ from flexcalc.files import SMILES
 from flexcalc.registry import COMMITTEE, FAMILIES, family, is_reference, members_of
 
 PLACES = frozenset(
-    {
-        "dataset",
-        "start",
-        "starts",
-        "end",
-        "ends",
-        "model",
-        "models",
-        "relabel",
-        "sampler",
-        "reference",
-    }
-    | {"input", "baseline", "guess", "minima", "dispersion", "plumed"}
+    {"dataset", "start", "starts", "end", "ends", "model", "models", "relabel", "sampler"}
+    | {"reference", "input", "baseline", "teacher", "start_from", "guess", "minima"}
+    | {"dispersion", "plumed"}
 )
 """Fields that hold files or addresses."""
 

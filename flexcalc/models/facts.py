@@ -139,6 +139,17 @@ def baseline_facts(facts: BaselineFacts) -> BaselineFacts:
     return cast(BaselineFacts, {key: value for key, value in known.items() if value is not None})
 
 
+class TeacherFacts(TypedDict, total=False):
+    """The potential that labelled most of what a student was trained on."""
+
+    teacher: str
+    """Its address, or the class of an object."""
+    teacher_sha256: str
+    """Hash of the model, or of the file that its address names."""
+    teacher_labels: int
+    """Number of its labels that the student was trained on."""
+
+
 class TrainingEnergies(TypedDict):
     """Energies of the training frames, in eV; those of the sum, for a model on a baseline."""
 
@@ -164,7 +175,7 @@ class DomainFacts(TypedDict):
     """Of the distances of a kernel model, in that of its descriptor."""
 
 
-class ModelFacts(BaselineFacts, total=False):
+class ModelFacts(BaselineFacts, TeacherFacts, total=False):
     """Facts of a model; see the module."""
 
     format: str
@@ -190,7 +201,8 @@ class ModelFacts(BaselineFacts, total=False):
     level: str
     """Level of theory of the labels."""
     errors: dict[str, ErrorRow]
-    """By the name of the set: training or validation."""
+    """By the name of the set: training or validation; of a student also teacher, its differences
+    from the teacher."""
     warnings: list[str]
     """What the training noted."""
     bonding: list[list[list[float]]]
@@ -214,6 +226,8 @@ class ModelFacts(BaselineFacts, total=False):
     parameters: int
     """Of a network."""
     epochs_done: int
+    start_sha256: str
+    """Hash of the trained network that the training has started from."""
     ended: str
     """Why the training of a network has ended."""
     training_minutes: float

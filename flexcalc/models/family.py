@@ -291,6 +291,15 @@ class ForcesFamily(Family, Protocol):
         """Whether it can with the hyperparameters that it has."""
 
 
+@runtime_checkable
+class WeighingFamily(Family, Protocol):
+    """A family that heeds the weights of a dataset's labels."""
+
+    @property
+    def weighs_labels(self) -> bool:
+        """Whether it does with the hyperparameters that it has."""
+
+
 ALONE = "trained on forces alone: energies are right except for a constant"
 """What the training of a `ForcesFamily` notes where the labels have no energies."""
 
@@ -306,13 +315,26 @@ def announce(potential: TrainedPotential, known: Collection[str] = ()) -> None:
             warnings.warn(note, TrainingWarning, stacklevel=3)
 
 
+def check_weighs(family: Family) -> None:
+    """Refuse a family that does not heed the weights of labels.
+
+    Raises:
+        InputError: it is one.
+    """
+    if not (isinstance(family, WeighingFamily) and family.weighs_labels):
+        raise InputError(f"{family.name} takes no weights of labels; train sgdml or a network")
+
+
 def check_labels(family: Family, data: Dataset) -> None:
     """Refuse a dataset without what a family learns from: forces, and energies where it must.
 
     Raises:
         FileFormatError: a label is missing.
+        InputError: the labels have weights, which the family does not heed.
     """
     data.force_labels()
+    if data.weights is not None:
+        check_weighs(family)
     alone = isinstance(family, ForcesFamily) and family.forces_alone
     if data.energies is None and not alone:
         raise FileFormatError(

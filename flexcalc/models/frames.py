@@ -27,14 +27,28 @@ MOST_FRAMES = 100_000
 """Number of frames beyond which none are stored, as model.json would become too large."""
 
 
-def with_frames(potential: TrainedPotential, training: Dataset, validation: Dataset | None) -> None:
-    """Store the fingerprints of training and validation frames in the facts of a model."""
+def with_frames(
+    potential: TrainedPotential,
+    training: Dataset,
+    validation: Dataset | None,
+    seen: tuple[np.ndarray, np.ndarray] | None = None,
+) -> None:
+    """Store the fingerprints of training and validation frames in the facts of a model.
+
+    Args:
+        potential: the model.
+        training, validation: its frames.
+        seen: fingerprints (frames, 8) of frames that its labels were made with, see `used_frames`.
+    """
     used = {TRAINING: training, VALIDATION: training[:0] if validation is None else validation}
     if sum(map(len, used.values())) > MOST_FRAMES:
         return
+    others = [np.empty((0, NUMBERS))] * 2 if seen is None else seen
     potential.facts["frames"] = {
-        name: base64.b64encode(fingerprints(data.numbers, data.positions).tobytes()).decode()
-        for name, data in used.items()
+        name: base64.b64encode(
+            np.concatenate([fingerprints(data.numbers, data.positions), other]).tobytes()
+        ).decode()
+        for (name, data), other in zip(used.items(), others, strict=True)
     }
 
 

@@ -67,7 +67,16 @@ class TrainedModel(Result):
 
     command: ClassVar[str] = "train"
     headline: ClassVar[tuple[str, ...]] = (
-        *("family", "baseline", "training_points", "validation_points", SIGMA, "permutations"),
+        *(
+            "family",
+            "baseline",
+            "teacher",
+            "training_points",
+            "teacher_labels",
+            "validation_points",
+            SIGMA,
+            "permutations",
+        ),
         *("kept_features", "all_features", "committee", "force_error_over_deviation"),
         *("force_rmse_kcal_mol_A", "energy_rmse_kcal_mol", "force_rmse_mean_kcal_mol_A"),
         *("energy_rmse_mean_kcal_mol", "folds", "tuning_folds", "refine_rounds"),
@@ -129,6 +138,16 @@ class TrainedModel(Result):
     """Error of the single model that the committee replaced, in kcal/mol."""
     baseline: str | None = figure("baseline", default=None)
     """Potential that the model is added to."""
+    teacher: str | None = figure("teacher", default=None)
+    """Potential that labelled further geometries."""
+    teacher_labels: int | None = figure("labels of the teacher", default=None)
+    """Geometries labelled by the teacher that the model was trained on, besides the training
+    points."""
+    teacher_force_rmse_kcal_mol_A: float | None = figure(
+        "force RMSE against the teacher", "kcal/mol/A", default=None
+    )
+    """Difference of the force components from the teacher's, on labels of the teacher that were not
+    trained on, in kcal/mol/angstrom."""
     training_seconds: float | None = figure("training", "s", default=None)
     """Wall time of the training, in seconds, with its search of hyperparameters."""
     call_ms: float | None = figure("time per call", "ms", default=None)
@@ -243,6 +262,8 @@ class TrainedModel(Result):
         """The model in one line."""
         name = (self.file or self.family or "model").removesuffix(".flex")
         line = f"{name}: {self.training_points} training points"
+        if self.teacher_labels is not None:
+            line += f" and {self.teacher_labels} labels of {self.teacher}"
         if self.force_rmse_kcal_mol_A is not None:
             line += f", validation force RMSE {self.force_rmse_kcal_mol_A:.3f} kcal/mol/A"
         elif self.tuning_folds is not None:

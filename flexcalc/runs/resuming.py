@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -35,11 +35,24 @@ def _completed(before: Table, now: Table, config: Any) -> Table:
     complete = dict(before)
     for item in fields(config):
         value = getattr(config, item.name)
-        if is_dataclass(value) and isinstance(before.get(item.name), dict):
-            complete[item.name] = _completed(before[item.name], now[item.name], value)
+        known, current = before.get(item.name), now.get(item.name)
+        if is_dataclass(value) and isinstance(known, dict):
+            complete[item.name] = _completed(known, now[item.name], value)
+        elif isinstance(value, tuple) and isinstance(known, list) and isinstance(current, list):
+            complete[item.name] = _all_completed(known, current, value)
         elif item.name in now and item.name not in before and value == item.default:
             complete[item.name] = now[item.name]
     return complete
+
+
+def _all_completed(before: list[Any], now: list[Any], configs: Sequence[Any]) -> list[Any]:
+    """The same for several sections, where they are as many; other lists as they are."""
+    if not (len(before) == len(now) == len(configs) and all(map(is_dataclass, configs))):
+        return before
+    return [
+        _completed(one, other, config) if isinstance(one, dict) and isinstance(other, dict) else one
+        for one, other, config in zip(before, now, configs, strict=True)
+    ]
 
 
 def check_same(path: Path, text: str, config: Any) -> None:

@@ -24,6 +24,7 @@ from flexcalc.progress import Progress, silent
 from flexcalc.progress import part as share
 from flexcalc.registry import content_sha256, make_family, name_of, open_potential
 from flexcalc.tasks.fitting import Fitted, Split, Tables
+from flexcalc.training.calibration import with_domain
 from flexcalc.training.checkpoints import NO_CHECKPOINTS, Checkpoints
 from flexcalc.training.weights import Weights, choose_weights
 
@@ -88,6 +89,16 @@ class Differences:
     def drawn(self) -> np.ndarray:
         """Indices in the complete dataset of the frames drawn for training and validation."""
         return self.frames[np.union1d(self.split.train, self.split.validation)]
+
+    @property
+    def seen(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Fingerprints of frames that what labelled further ones was trained and validated on."""
+        return None
+
+    def calibrated(self, fitted: Fitted, rng: np.random.Generator) -> None:
+        """Store with a model where its errors are known, by its validation frames."""
+        train, judged = self.data[fitted.split.train], self.data[fitted.split.validation]
+        with_domain(fitted.potential, train, judged, rng)
 
     def restored(self, fitted: Fitted) -> Fitted:
         """With indices into the complete dataset, and the baseline added to the model.

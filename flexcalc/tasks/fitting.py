@@ -88,6 +88,9 @@ class FittedFigures(TypedDict, total=False):
     single_force_rmse_kcal_mol_A: float
     single_energy_rmse_kcal_mol: float
     baseline: str
+    teacher: str
+    teacher_labels: int
+    teacher_force_rmse_kcal_mol_A: float
 
 
 @dataclass(frozen=True, eq=False)

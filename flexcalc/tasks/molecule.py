@@ -16,7 +16,7 @@ from flexcalc.methods.irc import IRC
 from flexcalc.registry import electron_options, with_options
 from flexcalc.store import Store
 
-ADDRESSES = ("model", "models", "reference", "sampler", "relabel", "baseline")
+ADDRESSES = ("model", "models", "reference", "sampler", "relabel", "baseline", "teacher")
 """Fields of configs that hold potentials."""
 
 

@@ -34,6 +34,11 @@ def recipe(potential: Potential, address: str) -> Recipe:
     Raises:
         InputError: it was trained in no such way.
     """
+    if isinstance(potential, TrainedPotential) and "teacher" in potential.facts:
+        raise InputError(
+            f"{address} is a student of {potential.facts['teacher']} and cannot be retrained "
+            "without it; give its teacher, and train the student again"
+        )
     if isinstance(potential, DeltaModel):
         below = Baseline(
             potential.baseline,

@@ -7,19 +7,22 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import NotRequired, TypedDict
 
 import numpy as np
 
 from flexcalc.config import Train
+from flexcalc.config.options import placed
 from flexcalc.dataset import Dataset
 from flexcalc.display import numbers
 from flexcalc.errors import FileFormatError, InputError
 from flexcalc.geometry.fingerprint import first_repeated, repeats
 from flexcalc.models.delta import check_baseline
-from flexcalc.models.facts import BaselineFacts, ErrorRow
+from flexcalc.models.facts import BaselineFacts, ErrorRow, TeacherFacts
 from flexcalc.models.family import TrainingWarning, check_family, check_labels, errors
 from flexcalc.models.frames import with_frames
+from flexcalc.models.networks.family import NetworkFamily
 from flexcalc.potential import Potential
 from flexcalc.progress import Progress, part, silent
 from flexcalc.results.errors import repeated_text
@@ -36,7 +39,7 @@ from flexcalc.tasks.baseline import (
 from flexcalc.tasks.fitting import Fit, Fitted, Split, held_out, said_sizes, split, with_sizes
 from flexcalc.tasks.molecule import electrons_of, following
 from flexcalc.tasks.provenance import warn_of_model_labels
-from flexcalc.training.calibration import with_domain
+from flexcalc.tasks.teacher import TEACHER, Taught, open_teacher, taught, teacher_facts
 from flexcalc.training.checkpoints import Checkpoints
 
 
@@ -50,6 +53,7 @@ class SplitRecord(TypedDict):
     baseline: NotRequired[str | None]
     baseline_sha256: NotRequired[str]
     baselines: NotRequired[list[BaselineFacts]]
+    teacher: NotRequired[TeacherFacts]
 
 
 class LearningRow(ErrorRow):
@@ -69,6 +73,8 @@ def train(options: Train, store: Store) -> Training:
     """
     data = options.read(options.dataset)
     options = following(options, electrons_of(data))
+    options = _starting(options)
+    teacher = open_teacher(options, data)
     asked, options = options, with_sizes(options, len(data))
     parts = split(data, options, np.random.default_rng(options.seed))
     baselines = _checked(options, store, data)
@@ -80,10 +86,14 @@ def train(options: Train, store: Store) -> Training:
     sizes = said_sizes(asked, options, len(data))
     if sizes is not None:
         store.say(sizes)
-    _note_split(store, _split_record(data, parts, baselines))
+    _note_split(store, _split_record(data, parts, baselines, teacher))
     equal = first_repeated(data.numbers, data.positions)
     repeated = repeats(equal)
-    labels = _differences(options, store, data, parts, baselines)
+    labels: Differences | Taught = _differences(options, store, data, parts, baselines)
+    if teacher is not None:
+        with store.bar("teacher") as progress, training_warnings(store.warn):
+            labels = taught(options, store, labels, teacher, progress)
+        options = replace(options, family=(labels.family, *options.family[1:]))
     if labels.said:
         store.say(labels.said)
     warn_of_model_labels(data, store, "what is trained on them learns its errors too")
@@ -103,6 +113,21 @@ def train(options: Train, store: Store) -> Training:
     if len(models) > 1:
         store.table(*_comparison(models))
     return Training.of(models)
+
+
+def _starting(options: Train) -> Train:
+    """The options with networks that know what they start from.
+
+    Raises:
+        InputError: a family is none of networks.
+    """
+    if options.start_from is None:
+        return options
+    for family in options.family:
+        if not isinstance(family, NetworkFamily):
+            raise InputError(f"start_from: {family.name} is no network; train a family of networks")
+    path = placed(options.start_from, Path.cwd())
+    return replace(options, family=tuple(replace(one, start_from=path) for one in options.family))
 
 
 def _checked(options: Train, store: Store, data: Dataset) -> list[Baseline]:
@@ -164,10 +189,13 @@ def _note_split(store: Store, record: SplitRecord) -> None:
         same = False
     if not same:
         store.remove(UNFINISHED)
+        store.remove(TEACHER)
         store.put(SPLIT, record)
 
 
-def _split_record(data: Dataset, parts: Split, baselines: Sequence[Baseline]) -> SplitRecord:
+def _split_record(
+    data: Dataset, parts: Split, baselines: Sequence[Baseline], teacher: Baseline | None
+) -> SplitRecord:
     record: SplitRecord = {
         "dataset": data.provenance.source,
         "dataset_sha256": data.sha256(),
@@ -181,6 +209,8 @@ def _split_record(data: Dataset, parts: Split, baselines: Sequence[Baseline]) ->
             record["baseline_sha256"] = only["baseline_sha256"]
     elif baselines:
         record["baselines"] = [one.facts for one in baselines]
+    if teacher is not None:
+        record["teacher"] = teacher_facts(teacher)
     return record
 
 
@@ -230,8 +260,7 @@ class _Model:
                 self.options, labels.data, labels.split, family, rng, progress, self.checkpoints
             )
             fitted = task.run()
-            judged = labels.data[fitted.split.validation]
-            with_domain(fitted.potential, labels.data[fitted.split.train], judged, rng)
+            labels.calibrated(fitted, rng)
             fitted = labels.restored(fitted)
         self._keep_frames(fitted)
         self.store.put(f"{self.name}.flex", fitted.potential)
@@ -242,7 +271,7 @@ class _Model:
         drawn, train = self.labels.drawn, fitted.split.train
         judged = np.setdiff1d(np.union1d(drawn, fitted.split.validation), train)
         complete = self.labels.complete
-        with_frames(fitted.potential, complete[train], complete[judged])
+        with_frames(fitted.potential, complete[train], complete[judged], self.labels.seen)
 
     @contextmanager
     def _timed(self) -> Iterator[None]:

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.random import Generator
 
 from flexcalc.dataset import Dataset
-from flexcalc.domain import Domain
+from flexcalc.domain import Domain, domain_of
 from flexcalc.models.facts import DomainFacts
 from flexcalc.models.family import Family, TrainedPotential, TrainingWarning
 from flexcalc.models.gdml import GDMLPotential
 from flexcalc.models.training_set import TrainingSet
-from flexcalc.potential import distances_of
+from flexcalc.potential import Potential, distances_of
 
 FEWEST = 20
 """Frames below which a model is not calibrated: its limit is then that of `Domain`."""
@@ -84,12 +84,50 @@ def with_domain_of_folds(
     return potential
 
 
+def with_domain_of_student(
+    potential: TrainedPotential,
+    train: Dataset,
+    others: Dataset,
+    teacher: Potential,
+    held: Dataset,
+    rng: Generator,
+) -> TrainedPotential:
+    """The same for a student: distances are to the frames with true labels alone.
+
+    Without enough frames to judge by, the errors are those that the teacher expects of itself, plus
+    what the student differs from it, as independent ones add up. Of a teacher that knows no errors
+    nothing is stored.
+
+    Args:
+        potential: trained on true labels and on those of the teacher.
+        train: the training points with true labels.
+        others: further frames with true labels.
+        teacher: that labelled.
+        held: labels of the teacher that the student was not trained on.
+        rng: see `TrainingSet.of`.
+    """
+    training_set = TrainingSet.of(potential, train.positions, rng)
+    if training_set.unit == 0:
+        return potential
+    potential.training_set = training_set
+    potential.facts.pop("domain", None)
+    if len(others) >= FEWEST:
+        _note_domain(potential, *_distances_and_errors(potential, others))
+        return potential
+    domain, known = domain_of(teacher), distances_of(teacher, held.positions)
+    expected = None if domain is None or known is None else domain.expected_errors(known)
+    if expected is not None:
+        distances, off = _distances_and_errors(potential, held, REPEATED - 1)
+        _note_domain(potential, distances, np.sqrt(off**2 + expected**2))
+    return potential
+
+
 def _distances_and_errors(
-    potential: TrainedPotential, others: Dataset
+    potential: TrainedPotential, others: Dataset, repeated: float = REPEATED
 ) -> tuple[np.ndarray, np.ndarray]:
     """Distances and force errors (frames,) of those frames that repeat no training point."""
     distances = np.asarray(distances_of(potential, others.positions))
-    new = distances > REPEATED
+    new = distances > repeated
     others = others[new]
     if not len(others):
         return np.empty(0), np.empty(0)
@@ -108,7 +146,7 @@ def _note_domain(potential: TrainedPotential, distances: np.ndarray, errors: np.
         "errors_eV_A": list(found.errors_eV_A),
         "frames": len(distances),
     }
-    if isinstance(potential, GDMLPotential):
+    if isinstance(potential, GDMLPotential) and potential.training_set is None:
         facts["unit"] = potential.max_nearest_distance
     potential.facts["domain"] = facts
 

@@ -94,7 +94,7 @@ def test_a_compiled_step_is_the_plain_one():
     flat = Flat(network)
     step = plain_step(flat, 0.01, 0.99)
     positions = torch.tensor(chain(4), dtype=torch.float32)
-    batch = flat.vector(), positions, torch.zeros(4), torch.zeros_like(positions)
+    batch = flat.vector(), positions, torch.zeros(4), torch.zeros_like(positions), torch.ones(4)
     loss, gradient = step(*batch)
     again, other = compiled_step(step, batch)(*batch)
     assert again.item() == pytest.approx(loss.item(), rel=1e-5)

@@ -1,5 +1,6 @@
 """Training of networks: exact resume, a compiled step that is the plain one, early ends."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 
 import flexcalc
 from flexcalc.dataset import Dataset
-from flexcalc.errors import AddressError, FileFormatError, InputError
+from flexcalc.errors import AddressError, FileFormatError, InputError, MoleculeError
 from flexcalc.models.folder import ModelContent, write_model
 from flexcalc.models.gdml import SGDML
 
@@ -40,6 +41,7 @@ def frames(count, seed):
 
 
 TRAIN, JUDGED = frames(18, seed=1), frames(6, seed=2)
+WEIGHTS = np.linspace(0.5, 2.0, 18)
 
 
 def weights(potential):
@@ -129,7 +131,7 @@ def test_the_step_is_the_gradient_of_the_loss(family):
     torch.manual_seed(0)
     network = family.build(WATER, TRAIN.positions).double()
     flat = Flat(network)
-    batch = [torch.tensor(a[:4]) for a in (TRAIN.positions, *TRAIN.labels())]
+    batch = [torch.tensor(a[:4]) for a in (TRAIN.positions, *TRAIN.labels(), WEIGHTS)]
     step = plain_step(flat, 0.3, 0.7)
     vector = flat.vector()
     _, gradient = step(vector, *batch)
@@ -148,7 +150,7 @@ def test_a_traced_step_is_the_plain_step():
     flat = Flat(SMALL.build(WATER, TRAIN.positions).double())
     step = plain_step(flat, 0.3, 0.7)
     first, second = (
-        [torch.tensor(a[part]) for a in (TRAIN.positions, *TRAIN.labels())]
+        [torch.tensor(a[part]) for a in (TRAIN.positions, *TRAIN.labels(), WEIGHTS)]
         for part in (slice(0, 4), slice(4, 8))
     )
     from torch.fx.experimental.proxy_tensor import make_fx
@@ -165,7 +167,8 @@ def test_a_compiled_step_is_the_plain_step():
     torch.manual_seed(0)
     flat = Flat(SMALL.build(WATER, TRAIN.positions))
     step = plain_step(flat, 0.3, 0.7)
-    batch = [torch.tensor(a[:4], dtype=torch.float32) for a in (TRAIN.positions, *TRAIN.labels())]
+    arrays = (TRAIN.positions, *TRAIN.labels(), WEIGHTS)
+    batch = [torch.tensor(a[:4], dtype=torch.float32) for a in arrays]
     compiled = compiled_step(step, (flat.vector(), *batch))
     for found, expected in zip(
         compiled(flat.vector(), *batch), step(flat.vector(), *batch), strict=True
@@ -182,7 +185,7 @@ def test_a_recorded_step_is_the_plain_step():
     first, second = (
         [
             torch.tensor(a[part], dtype=torch.float32, device="cuda")
-            for a in (TRAIN.positions, *TRAIN.labels())
+            for a in (TRAIN.positions, *TRAIN.labels(), WEIGHTS)
         ]
         for part in (slice(0, 4), slice(4, 8))
     )
@@ -368,3 +371,66 @@ def test_a_schedule_that_ends_at_its_best_earns_no_warning():
     plateau = Trainer(SMALL, TRAIN, JUDGED, 7, None).run(silent)
     assert cosine.facts["warnings"] == []
     assert "still getting better" in plateau.facts["warnings"][0]
+
+
+# ---------------------------------------------------------------- from a trained network
+
+
+def test_a_training_that_starts_from_a_network_begins_with_its_forces(tmp_path):
+    """One step of no size: the forces are the start's, the mean energy that of the new labels."""
+    SMALL.fit(TRAIN, JUDGED, np.random.default_rng(0)).save(tmp_path / "start.flex")
+    family = replace(SMALL, start_from=str(tmp_path / "start.flex"), learning_rate=1e-12, epochs=1)
+    other = replace(JUDGED, energies=JUDGED.energies + 50.0, forces=1.5 * JUDGED.forces)
+    tuned = family.fit(other, None, np.random.default_rng(0))
+    start = SMALL.load(tmp_path / "start.flex")
+    found, expected = tuned(TRAIN.positions), start(TRAIN.positions)
+    # Both in float64 from float32 weights that differ by 1e-13 at most, in a scale of some eV.
+    assert np.abs(found.forces - expected.forces).max() < 1e-5
+    off = tuned(other.positions).energies - other.energies
+    assert abs(off.mean()) < 1e-5
+    assert tuned.facts["start_sha256"] == start.sha256()
+
+
+def test_a_start_from_cheap_labels_lowers_the_error_of_few_true_ones(tmp_path):
+    """Labels whose forces are a tenth too large, many of them; and twelve true ones."""
+    many, few = frames(80, seed=5), frames(12, seed=6)
+    cheap = replace(many, forces=1.1 * many.forces, energies=1.1 * many.energies)
+    family = replace(SMALL, epochs=150)
+    family.fit(cheap, None, np.random.default_rng(0)).save(tmp_path / "start.flex")
+    started = replace(family, start_from=str(tmp_path / "start.flex"))
+
+    def error(one):
+        fit = one.fit(few, None, np.random.default_rng(0))
+        return np.sqrt(np.mean((fit(many.positions).forces - many.forces) ** 2))
+
+    assert error(started) < 0.7 * error(family)
+
+
+@pytest.mark.data
+def test_a_stopped_training_from_a_network_resumes_and_its_model_outlives_the_start(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr("flexcalc.models.networks.trainer.CHECKPOINT_S", 0.0)
+    SMALL.fit(TRAIN, JUDGED, np.random.default_rng(0)).save(tmp_path / "start.flex")
+    family = replace(SMALL, start_from=str(tmp_path / "start.flex"))
+    whole = Trainer(family, JUDGED, None, 7, None).run(silent)
+    with pytest.raises(StoppedError):
+        Trainer(family, JUDGED, None, 7, tmp_path).run(stop_at(5))
+    again = Trainer(family, JUDGED, None, 7, tmp_path).run(silent)
+    assert torch.equal(weights(whole), weights(again))
+    whole.save(tmp_path / "tuned.flex")
+    shutil.rmtree(tmp_path / "start.flex")
+    found = SMALL.load(tmp_path / "tuned.flex")(TRAIN.positions)
+    assert np.array_equal(found.forces, whole(TRAIN.positions).forces)
+
+
+@pytest.mark.inputs
+def test_a_start_of_another_size_or_family_is_refused(tmp_path):
+    SMALL.fit(TRAIN, JUDGED, np.random.default_rng(0)).save(tmp_path / "start.flex")
+    path = str(tmp_path / "start.flex")
+    with pytest.raises(InputError, match="another size"):
+        replace(SMALL, start_from=path, features=2 * SMALL.features).check(WATER)
+    with pytest.raises(FileFormatError, match="schnet"):
+        PaiNN(start_from=path).check(WATER)
+    with pytest.raises(MoleculeError):
+        replace(SMALL, start_from=path).check(np.array([8, 1, 1, 1]))

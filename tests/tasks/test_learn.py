@@ -143,7 +143,7 @@ def test_a_calculator_object_labels_and_is_not_changed():
         ("loop.fit_model", 2),
         ("job.label", 3),
         ("loop.fit_model", 3),
-        ("stationary.relax_rows", 1),
+        ("search.relax_rows", 1),
         ("job.label", 4),
         ("checks.points_checked", 1),
         ("crash.relax_rows", 1),
@@ -154,7 +154,8 @@ def test_a_learning_that_was_interrupted_ends_as_the_undisturbed_one(
     where, calls, whole, tmp_path, monkeypatch
 ):
     """Stopped after the so many-th call of a part, whose result is on disk or lost with it."""
-    place = f"flexcalc.tasks.learn.{where}"
+    room = "stationary" if where.startswith("search") else "learn"
+    place = f"flexcalc.tasks.{room}.{where}"
     module, name = place.rsplit(".", 1)
     original = getattr(import_module(module), name)
     counted = []

@@ -52,12 +52,13 @@ class Halves:
             progress: told the training points done.
         """
         count, done = len(self.kernel.points), iter(range(1, len(self.kernel.points) + 1))
+        noise = self.kernel.engine.array(self.kernel.points.noise(self.regularization))
 
         def work(row: int) -> None:
             for columns in self._strips(row):
                 self._put_blocks(row, columns, self.kernel.blocks(row, columns))
             block = self.kernel.blocks(row, slice(row, row + 1))[0]
-            block[range(self.unknowns), range(self.unknowns)] += self.regularization
+            block[range(self.unknowns), range(self.unknowns)] += noise[row]
             self._put_diagonal(row, block)
             progress(next(done), count, "kernel matrix")
 

@@ -117,6 +117,11 @@ class SGDML:
         """It can learn from forces alone; see `ForcesFamily`."""
         return True
 
+    @property
+    def weighs_labels(self) -> bool:
+        """The regularization of a point is divided by its weight; see `WeighingFamily`."""
+        return True
+
     def candidates(self) -> Sequence[SGDML]:
         """One family for each sigma with each regularization; those that are set do not vary."""
         sigmas = sorted(self.sigmas) if self.sigma is None else (self.sigma,)
@@ -243,7 +248,7 @@ class SGDML:
         descriptor = self._descriptor(train, group, rng)
         seed = int(rng.integers(2**62))
         fitted = self._fits_energies(train)
-        points = prepare(descriptor, train.positions, group.permutations, fitted)
+        points = prepare(descriptor, train.positions, group.permutations, fitted, train.weights)
 
         def solver(sigma: float) -> Solver:
             kernel = Kernel(points, sigma, engine(self.device))
@@ -330,7 +335,7 @@ class SGDML:
 
     def _of_forces(self, descriptor: Descriptor, group: Symmetry, train: Dataset) -> GDMLPotential:
         """A preliminary model of forces alone, to analyse the labels."""
-        points = prepare(descriptor, train.positions, group.permutations)
+        points = prepare(descriptor, train.positions, group.permutations, weights=train.weights)
         kernel = Kernel(points, self.sigma or FIRST_SIGMA, engine(self.device))
         solver = Solver(kernel, replace(self._setting(), kind="auto"))
         return self._trained(solver, descriptor, group, train, 0)
@@ -391,12 +396,15 @@ class SGDML:
         if validation is not None and len(validation):
             sets["validation"] = validation
         found = {name: trained(frames.positions) for name, frames in sets.items()}
-        # Fitted energies leave the mean over the training points at zero within the tolerance
-        # of the solver, which this takes away.
+        # Fitted energies leave the weighted mean over the training points at zero within the
+        # tolerance of the solver, which this takes away.
         used = list(sets) if self.energies == "labelled" else ["training"]
         alone = train.energies is None
         offsets = [(0.0 if alone else sets[name].energies) - found[name].energies for name in used]
-        shift = float(np.mean(np.concatenate(offsets)))
+        weights = [np.ones(len(sets[name])) for name in used]
+        if train.weights is not None:
+            weights[0] = train.weights
+        shift = float(np.average(np.concatenate(offsets), weights=np.concatenate(weights)))
         if train.energies is not None and self.energies != "fitted":
             energies = found["training"].energies
             suspicion = diagnosis(train.energies, energies, lambda: coherent(train))

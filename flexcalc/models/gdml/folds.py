@@ -68,7 +68,7 @@ class Folds:
         unknowns, sets = labels.shape[1:]
         rows = len(others) * unknowns
         part = self.matrix[others][:, :, others].reshape(rows, rows)
-        part[np.diag_indices(rows)] += regularization
+        part[np.diag_indices(rows)] += self.points.noise(regularization)[others].ravel()
         ones = np.zeros((len(others), unknowns, 1))
         ones[:, -1] = self.points.energies
         wanted = np.concatenate([labels, ones], axis=2).reshape(rows, -1)

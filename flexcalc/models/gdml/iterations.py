@@ -97,12 +97,15 @@ class Iterations:
     checkpoint: Path | None = None
     progress: Progress = silent
     product: Operator = field(init=False)
+    noise: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "product", Operator(self.kernel))
+        noise = self.kernel.points.noise(self.regularization).ravel()
+        object.__setattr__(self, "noise", noise)
 
     def solve(self, sets: Sequence[np.ndarray]) -> Stage:
-        """Solve (K + lambda 1) x = labels for every set of labels (rows,).
+        """Solve (K + lambda / weights) x = labels for every set of labels (rows,).
 
         Returns:
             The last stage: `done` has the solutions, `worst` how good they are.
@@ -135,7 +138,7 @@ class Iterations:
         return stage
 
     def _matrix(self, vector: np.ndarray) -> np.ndarray:
-        return self.product(vector) + self.regularization * vector
+        return self.product(vector) + self.noise * vector
 
     def _advanced(self, stage: Stage, labels: np.ndarray, inverse: Nystroem, key: str) -> Stage:
         """The stage after conjugate gradients with one preconditioner."""
@@ -170,7 +173,8 @@ class Iterations:
         points = self.kernel.points
         settings = (self.kernel.sigma, self.regularization, self.tolerance, self.columns, self.seed)
         digest.update(repr(settings).encode())
-        for array in (points.features, points.jacobians, points.order, *sets):
+        weights = () if points.weights is None else (points.weights,)
+        for array in (points.features, points.jacobians, points.order, *weights, *sets):
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
 

@@ -40,6 +40,7 @@ class TrainingPoints:
         motions: (points, 3 atoms, motions), orthonormal motions that change the shape.
         order: (group, size), how the features move under each permutation of the group.
         energies: whether energies are fitted as well as forces.
+        weights: (points,) how much the labels of each count; None where all count the same.
     """
 
     features: np.ndarray
@@ -47,6 +48,7 @@ class TrainingPoints:
     motions: np.ndarray
     order: np.ndarray
     energies: bool = False
+    weights: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.features)
@@ -60,6 +62,19 @@ class TrainingPoints:
     def rows(self) -> int:
         """Rows of the kernel matrix."""
         return len(self) * self.unknowns
+
+    def noise(self, regularization: float) -> np.ndarray:
+        """What is added to the diagonal (points, unknowns): the regularization over the weights.
+
+        So the model minimises the squared residuals, each times the weight of its point, plus the
+        regularization times the squared norm of the model. It is the posterior mean of a Gaussian
+        process whose labels have these variances.
+
+        Source: Rasmussen and Williams, Gaussian Processes for Machine Learning (2006), eq. 2.25,
+        with a variance for each point.
+        """
+        weights = np.ones(len(self)) if self.weights is None else self.weights
+        return np.repeat(regularization / weights[:, None], self.unknowns, axis=1)
 
     def labels(self, energies: np.ndarray, forces: np.ndarray) -> np.ndarray:
         """Labels (points, unknowns) of energies (points,) and forces (points, atoms, 3)."""
@@ -75,7 +90,11 @@ class TrainingPoints:
 
 
 def prepare(
-    descriptor: Descriptor, positions: np.ndarray, permutations: np.ndarray, energies: bool = False
+    descriptor: Descriptor,
+    positions: np.ndarray,
+    permutations: np.ndarray,
+    energies: bool = False,
+    weights: np.ndarray | None = None,
 ) -> TrainingPoints:
     """Compute what does not depend on sigma.
 
@@ -84,6 +103,7 @@ def prepare(
         positions: (points, atoms, 3) in angstrom.
         permutations: (group, atoms), a closed group.
         energies: whether energies will be fitted too.
+        weights: (points,) how much the labels of each count, or None.
     """
     motions = internal_motions(positions)
     return TrainingPoints(
@@ -97,6 +117,7 @@ def prepare(
         motions=motions,
         order=descriptor.relabelled(permutations),
         energies=energies,
+        weights=weights,
     )
 
 

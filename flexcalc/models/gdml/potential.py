@@ -126,7 +126,10 @@ class GDMLPotential(TrainedPotential):
 
         Distances are those of descriptors, minimal over all permutations, in multiples of the
         largest nearest-neighbour distance within the training set. None if all points are the same.
+        A student has a training set of its own: the points with true labels.
         """
+        if self.training_set is not None:
+            return super().distance(positions)
         if self.max_nearest_distance == 0:
             return None
         positions = check_positions(positions, self.numbers)
@@ -136,6 +139,8 @@ class GDMLPotential(TrainedPotential):
     @property
     def domain(self) -> Domain | None:
         """Where the errors are known; None if all training points are the same."""
+        if self.training_set is not None:
+            return super().domain
         return domain_in(self.facts) if self.max_nearest_distance > 0 else None
 
     @cached_property
@@ -181,6 +186,7 @@ class GDMLPotential(TrainedPotential):
                 "constant": np.array(self.constant),
                 **({} if self.energies is None else {"energies": self.energies}),
                 **self.descriptor.arrays(),
+                **({} if self.training_set is None else self.training_set.arrays()),
             },
             facts=self.facts,
         )
@@ -210,7 +216,7 @@ def read_potential(folder: Path, family: str) -> GDMLPotential:
     check_arrays(folder, arrays, shapes)
     sigma = facts["hyperparameters"].get("sigma")
     check_model(folder, numbers, arrays, sigma, descriptor)
-    return GDMLPotential(
+    potential = GDMLPotential(
         numbers,
         Expansion(
             permutations=arrays["permutations"],
@@ -224,6 +230,11 @@ def read_potential(folder: Path, family: str) -> GDMLPotential:
         descriptor=descriptor,
         facts=facts,
     )
+    # Here, as the training set of any family is described by features of this one.
+    from flexcalc.models.training_set import read_training_set
+
+    potential.training_set = read_training_set(folder, numbers, arrays)
+    return potential
 
 
 def check_model(

@@ -249,10 +249,11 @@ class Solver:
         """Solve with the factor of a smaller regularization for a preconditioner."""
         product = Operator(self.kernel)
         factor, columns = self._factor, []
+        noise = self.kernel.points.noise(regularization).ravel()
         for column in labels.T:
             state = conjugate_gradients(
                 System(
-                    lambda v: product(v) + regularization * v,
+                    lambda v: product(v) + noise * v,
                     lambda v: factor.solve(v[:, None])[:, 0],  # type: ignore[union-attr]
                     column,
                 ),
@@ -276,7 +277,7 @@ class Solver:
                 "free: raise regularization, or lower sigma"
             )
         matrix = full_matrix(self.kernel, self.progress)
-        matrix[np.diag_indices_from(matrix)] += regularization
+        matrix[np.diag_indices_from(matrix)] += self.kernel.points.noise(regularization).ravel()
         try:
             return solve(matrix, labels, assume_a="symmetric", overwrite_a=True)
         except LinAlgError:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, cast
 
 import numpy as np
 from numpy.random import Generator
 
 from flexcalc.dataset import Dataset
 from flexcalc.errors import FileFormatError, InputError, MissingExtraError
-from flexcalc.fields import Batch, Count, Fraction, NonNegative, Positive, Seconds
+from flexcalc.fields import INTERNAL, Batch, Count, Fraction, NonNegative, Positive, Seconds
 from flexcalc.models.family import announce, check_sets
+from flexcalc.potential import check_molecule
 from flexcalc.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -76,6 +77,11 @@ class NetworkFamily(ABC):
     """Floating-point precision of the trained potential; training uses float32. Single precision
     takes about half the time. Its rounding errors in forces, 1e-5 eV/angstrom for ethanol, affect
     finite differences and tight relaxations."""
+    fine_tuning: Fraction = 0.1
+    """Factor of the learning rate in a training that starts from a trained network."""
+    start_from: Annotated[str | None, INTERNAL] = None
+    """Model folder of a trained network of this family and size, whose weights the training starts
+    from; see `Train.start_from`."""
 
     @abstractmethod
     def build(self, numbers: np.ndarray, positions: np.ndarray) -> nn.Module:
@@ -126,6 +132,38 @@ class NetworkFamily(ABC):
         from flexcalc.models.networks.potential import device
 
         device(self.device)
+        self.start(numbers)
+
+    def start(self, numbers: np.ndarray) -> NetworkPotential | None:
+        """The trained network to start from, if there is one.
+
+        Raises:
+            FileFormatError: the folder is damaged, or of another family.
+            InputError: the network is of another molecule, or of another size.
+        """
+        if self.start_from is None:
+            return None
+        from flexcalc.models.networks.potential import built
+
+        found = type(self).load(Path(self.start_from))
+        check_molecule(numbers, found.numbers, self.start_from)
+        fresh, known = (
+            {name: tuple(value.shape) for name, value in network.state_dict().items()}
+            for network in (built(self, numbers), found.network)
+        )
+        if fresh != known:
+            names = sorted(name for name in fresh | known if fresh.get(name) != known.get(name))
+            raise InputError(
+                f"{self.start_from}: its network has another size than that of this training "
+                f"({names[0]}: {known.get(names[0])}, here {fresh.get(names[0])}); give this one "
+                "the same hyperparameters"
+            )
+        return found
+
+    @property
+    def first_rate(self) -> float:
+        """Learning rate at the beginning."""
+        return self.learning_rate * (1.0 if self.start_from is None else self.fine_tuning)
 
     @classmethod
     def packages(cls) -> Sequence[str]:
@@ -136,6 +174,11 @@ class NetworkFamily(ABC):
     def forces_alone(self) -> bool:
         """It can learn from forces alone; see `ForcesFamily`."""
         return self.force_weight > 0
+
+    @property
+    def weighs_labels(self) -> bool:
+        """Squared errors are multiplied with the weights of the frames; see `WeighingFamily`."""
+        return True
 
     def candidates(self) -> Sequence[Self]:
         """Just itself: a network has no grid of hyperparameters."""
@@ -203,7 +246,8 @@ class NetworkFamily(ABC):
             family = cast(Any, cls)(**values | {"device": "auto"})
         except TypeError as error:
             raise FileFormatError(f"{folder}: hyperparameters: {error}") from None
-        family.check(np.array(facts["numbers"]))
+        # What it started from need not be there any more.
+        replace(family, start_from=None).check(np.array(facts["numbers"]))
         from flexcalc.models.networks.potential import NetworkPotential
 
         return NetworkPotential.from_arrays(family, facts, arrays, folder)

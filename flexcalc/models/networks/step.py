@@ -18,8 +18,9 @@ from torch import nn
 WORTH_COMPILING = 20_000
 """Steps of a training from which on the minute that compiling takes is saved again."""
 
-Step = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], tuple]
-"""Maps the flat parameters and a batch (positions, energies, forces) to loss and gradient."""
+Step = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], tuple]
+"""Maps the flat parameters and a batch (positions, energies, forces, weights) to loss and
+gradient."""
 
 
 class Flat:
@@ -58,22 +59,44 @@ class Flat:
                 found[name].copy_(part)
 
 
+def weighted_loss(
+    energies: torch.Tensor,
+    forces: torch.Tensor,
+    weights: torch.Tensor,
+    of: tuple[float, float],
+) -> torch.Tensor:
+    """The loss of errors of energies (batch,) and forces (batch, atoms, 3).
+
+    Args:
+        energies, forces: the errors, over the scale of the labels.
+        weights: (batch,) of the frames.
+        of: weights of energies and of forces.
+    """
+    loss = of[0] * torch.mean(weights * energies**2)
+    return loss + of[1] * torch.mean(weights[:, None, None] * forces**2)
+
+
 def plain_step(flat: Flat, energy_weight: float, force_weight: float) -> Step:
     """A step that works everywhere.
 
-    The loss is energy_weight <(E - E')^2> + force_weight <(F - F')^2>, the means being over the
-    batch and over all force components.
+    The loss is energy_weight <w (E - E')^2> + force_weight <w (F - F')^2> with the weights w of the
+    frames, the means being over the batch and over all force components.
     """
 
     def step(
-        vector: torch.Tensor, positions: torch.Tensor, energies: torch.Tensor, forces: torch.Tensor
+        vector: torch.Tensor,
+        positions: torch.Tensor,
+        energies: torch.Tensor,
+        forces: torch.Tensor,
+        weights: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         vector = vector.detach().requires_grad_()
         positions = positions.detach().requires_grad_()
         found = torch.func.functional_call(flat.network, flat.named(vector), (positions,))
         (slope,) = torch.autograd.grad(found.sum(), positions, create_graph=True)
-        loss = energy_weight * torch.mean((found - energies) ** 2)
-        loss = loss + force_weight * torch.mean((slope + forces) ** 2)
+        loss = weighted_loss(
+            found - energies, slope + forces, weights, (energy_weight, force_weight)
+        )
         (gradient,) = torch.autograd.grad(loss, vector)
         return loss.detach(), gradient
 

@@ -24,6 +24,7 @@ from flexcalc.models.networks.step import (
     Step,
     compiled_step,
     plain_step,
+    weighted_loss,
     worth_compiling,
 )
 from flexcalc.progress import Progress
@@ -45,12 +46,13 @@ class Labelled(NamedTuple):
     """Frames on the device, in the units of the network.
 
     Shapes: positions (frames, atoms, 3) in angstrom, energies (frames,) and forces
-    (frames, atoms, 3) over the scale of the labels.
+    (frames, atoms, 3) over the scale of the labels, weights (frames,) over their mean.
     """
 
     positions: torch.Tensor
     energies: torch.Tensor
     forces: torch.Tensor
+    weights: torch.Tensor
 
 
 class Trainer:
@@ -59,6 +61,8 @@ class Trainer:
     The labels are shifted by the mean energy of the training points (for a fixed composition
     that is the offset per atom) and divided by the deviation of their forces, in float64; the
     network sees them in float32. What is validated and kept is a running average of the weights.
+    A training that starts from a trained network has its weights and its scale, and the constant
+    with which it fits the mean energy of the training points; so the first forces are its own.
 
     Args:
         family: the hyperparameters.
@@ -86,6 +90,13 @@ class Trainer:
         self.constant = 0.0 if train.energies is None else float(np.mean(train.energies))
         self.scale = float(np.std(train.force_labels()))
         fresh = built(family, train.numbers, train.positions, seed)
+        self.start = family.start(train.numbers)
+        if self.start is not None:
+            fresh.load_state_dict(self.start.network.state_dict())
+            self.scale = self.start.scale
+            if train.energies is not None:
+                off = train.energies - self.start(train.positions).energies
+                self.constant = self.start.constant + float(np.mean(off))
         self.network = fresh.to(self.device, torch.float32)
         self.flat = Flat(self.network)
         self.data, self.checked = self._labelled(train), self._labelled(self.judged)
@@ -101,7 +112,7 @@ class Trainer:
         self.optimizer = self._optimizer()
         self.epoch, self.steps, self.seconds = 0, 0, 0.0
         self.lowest, self.since_best, self.since_drop = float("inf"), 0, 0
-        self.rate = self.family.learning_rate
+        self.rate = self.family.first_rate
         self.curve: list[CurveRow] = []
         self.ended = ""
 
@@ -130,13 +141,15 @@ class Trainer:
         family = self.family
         if family.optimizer == "adamw":
             return torch.optim.AdamW(
-                [self.weights], family.learning_rate, weight_decay=family.weight_decay
+                [self.weights], family.first_rate, weight_decay=family.weight_decay
             )
-        return torch.optim.Adam([self.weights], family.learning_rate)
+        return torch.optim.Adam([self.weights], family.first_rate)
 
     def _labelled(self, data: Dataset) -> Labelled:
         energies = np.zeros(len(data)) if data.energies is None else data.energies - self.constant
-        arrays = data.positions, energies / self.scale, data.force_labels() / self.scale
+        weights = np.ones(len(data)) if data.weights is None else data.weights
+        labels = energies / self.scale, data.force_labels() / self.scale
+        arrays = data.positions, *labels, weights / weights.mean()
         return Labelled(
             *(torch.tensor(array, dtype=torch.float32, device=self.device) for array in arrays)
         )
@@ -178,7 +191,7 @@ class Trainer:
         if self.family.schedule == "cosine":
             wave = 0.5 + 0.5 * np.cos(np.pi * self.epoch / self.family.epochs)
             floor = self.family.smallest_learning_rate
-            self._set_rate(max(self.family.learning_rate * float(wave), floor))
+            self._set_rate(max(self.family.first_rate * float(wave), floor))
         order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.train))
         total = torch.zeros((), device=self.device)
         batches = len(order) // self.batch
@@ -206,10 +219,8 @@ class Trainer:
         """Validate the running average, and reduce the step size where that got no better."""
         energies, forces = self._predict(self.average)
         off_energy, off_force = energies - self.checked.energies, forces - self.checked.forces
-        loss = float(
-            self.energy_weight * torch.mean(off_energy**2)
-            + self.family.force_weight * torch.mean(off_force**2)
-        )
+        of = self.energy_weight, self.family.force_weight
+        loss = float(weighted_loss(off_energy, off_force, self.checked.weights, of))
         unit = self.scale / KCAL_MOL
         found: CurveRow = {
             "force_mae_kcal_mol_A": float(torch.mean(off_force.abs())) * unit,
@@ -277,12 +288,19 @@ class Trainer:
 
     def _run(self) -> str:
         """What this training is; a checkpoint of another one is of no use."""
+        hyperparameters, start = asdict(self.family), {}
+        if self.start is None:
+            # As in earlier versions, whose trainings go on.
+            del hyperparameters["start_from"], hyperparameters["fine_tuning"]
+        else:
+            start = {"start": self.start.sha256()}
         told = {
             "family": self.family.name,
-            "hyperparameters": asdict(self.family),
+            "hyperparameters": hyperparameters,
             "train": self.train.sha256(),
             "judged": self.judged.sha256(),
             "seed": self.seed,
+            **start,
         }
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
@@ -359,5 +377,6 @@ class Trainer:
                 name: errors(potential(frames.positions), frames) for name, frames in sets.items()
             },
             "warnings": self.notes,
+            **({} if self.start is None else {"start_sha256": self.start.sha256()}),
         }
         return potential
