@@ -59,7 +59,7 @@ def explore_bands(
         return found
     low = job.low(known)
     frames = rng.choice(low, min(CANDIDATES, len(low)), replace=False)
-    band = NEB(images=IMAGES)
+    band = NEB(images=IMAGES, interpolation="geodesic")
     with store.bar("bands") as progress:
         minima = distinct_minima(job.numbers, model, known.positions[frames])
         pairs = _pairs(len(minima), rng)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 from numpy.random import Generator
@@ -13,11 +14,12 @@ from numpy.random import Generator
 from flexcalc.analysis.network import components
 from flexcalc.dataset import Dataset
 from flexcalc.geometry import align_consecutive
+from flexcalc.methods.follow import Top, Walk, follow
 from flexcalc.methods.hessian import hessian, vibrations
 from flexcalc.methods.iterate import iterate
 from flexcalc.methods.path import NEB
 from flexcalc.methods.saddle import RFO
-from flexcalc.potential import Potential
+from flexcalc.potential import Evaluation, Potential
 from flexcalc.store import Store
 from flexcalc.tasks.stationary.minima import (
     distinct,
@@ -34,10 +36,11 @@ from flexcalc.units import KCAL_MOL
 POINTS = "points.npz"
 """The stationary points that were found, in the store of the search."""
 MIRROR = np.array([1.0, 1.0, -1.0])
-BAND = NEB(images=9, force_tolerance_eV_A=0.1)
+BAND = NEB(images=9, interpolation="geodesic", force_tolerance_eV_A=0.1)
 BAND_STEPS = 80
-REFINEMENT = RFO(saddle_force_eV_A=0.005, hessian_every=0)
-"""Restarted with new Hessians every few steps, for the guesses alone that are not converged."""
+REFINEMENT = RFO(saddle_force_eV_A=0.002, hessian_every=0)
+"""Where the direction of a band is lost: restarted with new Hessians every few steps, for the
+guesses alone that are not converged."""
 RESTARTS, REFINEMENT_STEPS = 6, 8
 MINIMUM_FORCE_EV_A = 0.002
 PUSH_A = 0.1
@@ -99,6 +102,40 @@ class Points:
         return self.saddles_eV - self.minima_eV[self.lower]
 
 
+class Tops(NamedTuple):
+    """The highest images of bands, each between its neighbours.
+
+    Args:
+        images: (tops, 3, atoms, 3) in angstrom.
+        energies: (tops, 3) in eV.
+        forces: (tops, 3, atoms, 3) in eV/angstrom.
+        floors: (tops,) energy of the lower end of the band.
+    """
+
+    images: np.ndarray
+    energies: np.ndarray
+    forces: np.ndarray
+    floors: np.ndarray
+
+    @classmethod
+    def of(cls, images: np.ndarray, energies: np.ndarray, forces: np.ndarray) -> Tops:
+        """The tops of a band (images, atoms, 3) with its labels."""
+        inner = energies[1:-1]
+        tops = 1 + np.flatnonzero((inner > energies[:-2]) & (inner >= energies[2:]))
+        near = tops[:, None] + np.array([-1, 0, 1])
+        floor = min(energies[0], energies[-1])
+        return cls(images[near], energies[near], forces[near], np.full(len(tops), floor))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Tops]) -> Tops:
+        """Those of several bands."""
+        return cls(*(np.concatenate(one) for one in zip(*parts, strict=True)))
+
+    def chosen(self, rows: np.ndarray) -> Tops:
+        """Some of them."""
+        return Tops(*(one[rows] for one in self))
+
+
 @dataclass(frozen=True, eq=False)
 class PointSearch:
     """A search of the stationary points of a model.
@@ -144,8 +181,8 @@ class PointSearch:
         """The points of all rounds, without `relaxations`."""
         groups = self._groups(minima)
         pairs = nearest_pairs(self._apart(minima), groups, self.limits.pairs)
-        guesses = self._guesses(minima, pairs, highest_eV)
-        found = self._points(minima, *guesses, highest_eV)
+        tops = self._tops(minima, pairs, highest_eV)
+        found = self._points(minima, tops, minima[:0], highest_eV)
         for number in range(1, self.limits.rounds):
             part = components(len(found["minima"]), found["ends"])
             if part.max(initial=0) == 0:
@@ -156,15 +193,10 @@ class PointSearch:
             apart = self._apart(minima)
             apart[np.equal.outer(np.tile(part, 2), np.tile(part, 2))] = np.inf
             pairs = nearest_pairs(apart, groups, self.limits.pairs)
-            tops, tangents = self._guesses(minima, pairs, highest_eV, f"round-{number}-")
-            if not len(tops):
+            tops = self._tops(minima, pairs, highest_eV, f"round-{number}-")
+            if not len(tops.floors):
                 break
-            # The saddles that are known converge at once.
-            saddles = found["saddles"]
-            if len(saddles):
-                modes = self._modes(saddles, np.arange(len(saddles)))[2]
-                tops, tangents = np.concatenate([saddles, tops]), np.concatenate([modes, tangents])
-            found = self._points(found["minima"], tops, tangents, highest_eV)
+            found = self._points(found["minima"], tops, found["saddles"], highest_eV)
         return found
 
     def _apart(self, minima: np.ndarray) -> np.ndarray:
@@ -261,52 +293,53 @@ class PointSearch:
             rows,
         )
 
-    def _guesses(
+    def _tops(
         self,
         minima: np.ndarray,
         pairs: Sequence[tuple[int, int]],
         highest_eV: float,
         prefix: str = "",
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """The tops of bands between pairs of minima, below an energy and lowest first, and the
-        tangents there; both (guesses, atoms, 3). All bands are one batch."""
-        empty = np.zeros((0, *self.numbers.shape, 3))
-        works = [
-            partial(self._tops, minima[one], minima[other], f"{prefix}band-{one}-{other}.npz")
-            for one, other in pairs
-        ]
+    ) -> Tops:
+        """The tops of bands between pairs of minima, below an energy and lowest first. All bands
+        are one batch."""
+        ends = ((minima[one], minima[other]) for one, other in pairs)
+        names = (f"{prefix}band-{one}-{other}.npz" for one, other in pairs)
+        works = [partial(self._band, *pair, name) for pair, name in zip(ends, names, strict=True)]
+        none = np.zeros((2, *self.numbers.shape, 3))
         with self.store.bar("barriers: bands") as progress:
-            tops = [(np.zeros(0), empty, empty), *in_turns(self.model, works, progress)]
-        energies, guesses, tangents = (np.concatenate(one) for one in zip(*tops, strict=True))
-        order = np.argsort(energies, kind="stable")
-        low = (energies < highest_eV + self.limits.window_eV).sum()
-        lowest = order[:low][: self.limits.guesses]
-        return guesses[lowest], tangents[lowest]
+            bands = [(none, np.zeros(2), none), *in_turns(self.model, works, progress)]
+        tops = Tops.joined([Tops.of(*band) for band in bands])
+        order = np.argsort(tops.energies[:, 1], kind="stable")
+        low = (tops.energies[:, 1] < highest_eV + self.limits.window_eV).sum()
+        return tops.chosen(order[:low][: self.limits.guesses])
 
-    def _tops(
+    def _band(
         self, start: np.ndarray, end: np.ndarray, name: str, model: Potential
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Energies, positions and tangents of the highest images of a band."""
+        """Images, energies and forces of a band; of its ends alone where the search fails."""
         kept = self.store.get(name)
         if kept is None:
             state = search_path(BAND, model, start, end, BAND_STEPS)
-            if state is None:
-                images, energies = np.stack([start, end]), np.zeros(2)
-            else:
-                images, energies = align_consecutive(state.images), state.evaluation.energies
-            kept = {"images": images, "energies": energies}
+            images = np.stack([start, end]) if state is None else state.images
+            found = Evaluation(np.zeros(2), np.zeros_like(images))
+            found = found if state is None else state.evaluation
+            kept = {"images": images, "energies": found.energies, "forces": found.forces}
             self.store.put(name, kept)
-        images, energies = kept["images"], kept["energies"]
-        inner = energies[1:-1]
-        tops = 1 + np.flatnonzero((inner > energies[:-2]) & (inner >= energies[2:]))
-        return energies[tops], images[tops], images[tops + 1] - images[tops - 1]
+        return kept["images"], kept["energies"], kept["forces"]
 
     def _points(
-        self, minima: np.ndarray, guesses: np.ndarray, tangents: np.ndarray, highest_eV: float
+        self, minima: np.ndarray, tops: Tops, known: np.ndarray, highest_eV: float
     ) -> dict[str, np.ndarray]:
-        """The guesses refined to saddles below an energy, with the minima on both sides, some of
-        them new; arrays as in `Points`."""
-        saddles, imaginary, modes = self._saddles(guesses, tangents, highest_eV)
+        """Saddles below an energy, with the minima on both sides, some of them new; arrays as in
+        `Points`.
+
+        Args:
+            minima: (minima, atoms, 3).
+            tops: from which saddles are searched.
+            known: saddles (saddles, atoms, 3) that are there already.
+            highest_eV: energy.
+        """
+        saddles, imaginary, modes = self._saddles(tops, known, highest_eV)
         with self.store.bar("barriers: ends") as progress:
             progress(0, 1, f"{len(saddles)} saddles")
             found = surviving(self._sides, saddles, modes, np.arange(len(saddles)))
@@ -349,14 +382,25 @@ class PointSearch:
         return relaxed.reshape(pushed.shape), rows
 
     def _saddles(
-        self, guesses: np.ndarray, tangents: np.ndarray, highest_eV: float
+        self, tops: Tops, known: np.ndarray, highest_eV: float
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Distinct saddles of first order (saddles, atoms, 3) below an energy, lowest first, with
-        their imaginary frequencies and modes."""
-        done = [guesses[:0]]
+        their imaginary frequencies and modes; `known` ones are among them."""
+        done = [known]
         with self.store.bar("barriers: saddles") as progress:
-            for restart in range(RESTARTS):
-                progress(restart, RESTARTS, f"{len(guesses)} left")
+            progress(0, RESTARTS + 1, f"{len(tops.floors)} left")
+            walked = surviving(partial(self._followed, tops), np.arange(len(tops.floors)))
+            left = np.zeros(0, dtype=int)
+            if walked is not None:
+                ends, at_saddle, rows = walked
+                done.append(ends[at_saddle])
+                left = rows[~at_saddle]
+            lost = np.array([align_consecutive(images) for images in tops.images[left]])
+            guesses, tangents = tops.images[left, 1], tops.images[left, 1]
+            if len(left):
+                guesses, tangents = lost[:, 1], lost[:, 2] - lost[:, 0]
+            for restart in range(RESTARTS if len(left) else 0):
+                progress(restart + 1, RESTARTS + 1, f"{len(guesses)} left")
                 found = surviving(self._refined, guesses, tangents)
                 if found is None:
                     break
@@ -377,6 +421,22 @@ class PointSearch:
             if energies[row] <= highest_eV
         ]
         return saddles[kept], -frequencies[kept], modes[kept]
+
+    def _followed(self, tops: Tops, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Positions to which the directions of some bands lead from their tops, whether they are
+        saddles, and the rows."""
+        walks = [
+            Walk(
+                self.numbers,
+                Top(tops.images[row], Evaluation(tops.energies[row], tops.forces[row]),
+                    float(tops.floors[row])),
+                REFINEMENT,
+            )
+            for row in rows
+        ]  # fmt: skip
+        follow(self.model, walks)
+        places = np.stack([walk.positions for walk in walks])
+        return places, np.array([walk.converged for walk in walks]), rows
 
     def _refined(
         self, guesses: np.ndarray, tangents: np.ndarray
