@@ -351,15 +351,15 @@ class PointSearch:
         ends = np.array(
             [[self._which(side, places[kept]) for side in pair] for pair in sides], dtype=int
         ).reshape(-1, 2)
-        known = (ends >= 0).all(axis=1)
+        joined = (ends >= 0).all(axis=1)
         heights = self.model(saddles).energies if len(saddles) else np.zeros(0)
         return {
             "minima": places[kept],
             "minima_eV": energies[kept],
-            "saddles": saddles[rows[known]],
-            "saddles_eV": heights[rows[known]],
-            "ends": ends[known],
-            "imaginary_cm": imaginary[rows[known]],
+            "saddles": saddles[rows[joined]],
+            "saddles_eV": heights[rows[joined]],
+            "ends": ends[joined],
+            "imaginary_cm": imaginary[rows[joined]],
         }
 
     def _intact(self, positions: np.ndarray) -> np.ndarray:
