@@ -11,15 +11,15 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, is_dataclass
 from dataclasses import fields as fields_of
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from annotated_types import Ge, Gt, Le, Lt
 
 import flexcalc
 from flexcalc import config
-from flexcalc.cli import FOLDERLESS, RUNS, TOOLS, function_of, metavar_of, shape_of
-from flexcalc.commands.annotations import in_short, in_words
-from flexcalc.config.options import Flag, Option, field_texts, options, usual_kind
+from flexcalc.cli import FOLDERLESS, RUNS, TOOLS, function_of, shape_of
+from flexcalc.commands.annotations import in_words
+from flexcalc.config.options import Option, field_texts, options, usual_kind
 from flexcalc.config.writing import template
 from flexcalc.fields import FAMILY
 from flexcalc.registry import FAMILIES, family
@@ -29,6 +29,12 @@ Pages = dict[str, str]
 
 COMMANDS = {**RUNS, **TOOLS}
 """Commands and their line in the overview."""
+
+OF_REPORTS = frozenset(
+    {"stand_in", "from_dict", "from_damaged", "figures", "key_figures", "selected_figures"}
+    | {"cards", "drawing", "first_geometry", "with_study"}
+)
+"""Methods of results that reports call, which the pages leave out."""
 
 HEADINGS = ("Args", "Returns", "Raises", "Warns", "Yields", "Example", "Examples")
 """Sections of docstrings that stand on a line of their own."""
@@ -117,11 +123,34 @@ def default(option: Option) -> str:
     return code(f"{value:g}" if isinstance(value, float) else str(value))
 
 
+SPOKEN = {
+    "int": "integer",
+    "float": "number",
+    "str": "text",
+    "bool": "yes or no",
+    "Path": "file",
+    "PotentialLike": "potential",
+    "GeometryLike": "geometry",
+    "Any": "any",
+}
+"""Types of options in words."""
+
+
 def value_of(option: Option) -> str:
-    """The type of an option, and its bounds."""
-    words = code(in_words(option.annotation).replace(" | None", ""))
-    limits = bounds(option)
-    return f"{words}, {limits}" if limits else words
+    """The values that an option takes, and their bounds."""
+    if is_family(option):
+        return "family"
+    if option.choices:
+        return ", ".join(map(code, option.choices))
+    kind, _ = unannotated(option.annotation)
+    if get_origin(kind) is Literal:
+        return ", ".join(code(str(choice)) for choice in get_args(kind))
+    parts = [part.strip() for part in in_words(option.annotation).split(" | ")]
+    words = [SPOKEN.get(part, code(part)) for part in parts if part not in ("None", "Sequence")]
+    several = any(part.startswith("Sequence[") for part in parts)
+    words = [word for word in words if "Sequence" not in word]
+    text = " or ".join(dict.fromkeys(words)) + (", one or several" if several else "")
+    return f"{text}, {bounds(option)}" if bounds(option) else text
 
 
 def option_table(found: Sequence[Option], head: str, name: Any) -> str:
@@ -149,17 +178,23 @@ def is_family(option: Option) -> bool:
     return FAMILY in getattr(option.annotation, "__metadata__", ())
 
 
-def section_tables(config_class: Any, name: Any, level: int = 3, above: str = "") -> Iterator[str]:
-    """Tables of the sections of a config, and of the sections within them."""
+def section_tables(
+    config_class: Any, name: Any, above: str = "", seen: set[tuple[str, type]] | None = None
+) -> Iterator[str]:
+    """Tables of the sections of a config, and of the sections within them, each once."""
+    seen = set() if seen is None else seen
     for option in sections(config_class):
         place = f"{above}{option.name}"
         for kind, inner in option.choices.items():
+            if (place, inner) in seen:
+                continue
+            seen.add((place, inner))
             title = f"{place} = {kind}" if len(option.choices) > 1 else place
-            yield f"{'#' * level} {title}\n\n{prose(head_of(inner))}\n"
-            plain = [entry for entry in options(inner) if not entry.choices or is_family(entry)]
-            if plain:
-                yield option_table(plain, "option", name)
-            yield from section_tables(inner, name, level, f"{place}.")
+            yield f"### {title}\n\n{documented(head_of(inner))}\n"
+            found = options(inner)
+            if found:
+                yield option_table(found, "option", name)
+            yield from section_tables(inner, name, f"{place}.", seen)
 
 
 def head_of(thing: Any) -> str:
@@ -176,9 +211,8 @@ def flag_name(option: Option) -> str:
     """The flag of an option."""
     flag = option.name.replace("_", "-")
     if option.annotation in (bool, bool | None):
-        return code(f"--{flag}, --no-{flag}")
-    shown = Flag(flag, (option.name,), option, "")
-    return code(f"--{flag} {'KIND' if option.choices else metavar_of(shown)}")
+        return f"{code(f'--{flag}')} {code(f'--no-{flag}')}"
+    return code(f"--{flag}")
 
 
 def command_page(name: str) -> str:
@@ -191,9 +225,8 @@ def command_page(name: str) -> str:
     function = function_of(name)
     lines = [
         f"# flexcalc {name}\n",
-        f"{COMMANDS[name]}\n",
         f"```text\nflexcalc {name} {file} [OPTIONS]\n```\n",
-        prose(head_of(function)) + "\n",
+        documented(function.__doc__).partition("**Args**")[0].strip() + "\n",
         f"In Python: [`flexcalc.{name}`](../python/{name}.md), with the same options.\n",
     ]
     if places:
@@ -219,7 +252,7 @@ def options_note(name: str, rest: Sequence[Option]) -> str:
             "it is resumed."
         )
     if any(option.choices and not is_family(option) for option in rest):
-        notes.append("An option with the value KIND chooses a section below, whose options are flags too.")
+        notes.append("An option whose values are kinds chooses one of the sections below, whose options are flags too.")
     if any(map(is_family, rest)):
         notes.append("Each family has its [hyperparameters](../hyperparameters/index.md), which are flags too.")
     return " ".join(notes) + "\n"
@@ -249,7 +282,6 @@ def commands_index() -> str:
 def family_page(name: str) -> str:
     """The hyperparameters of a family of models."""
     kind = family(name)
-    plain = [option for option in options(kind) if not option.choices or is_family(option)]
     return "\n".join(
         [
             f"# {name}\n",
@@ -257,7 +289,7 @@ def family_page(name: str) -> str:
             "## Hyperparameters\n",
             f"Flags of `flexcalc train --family {name}`, keys of its TOML section, and keywords in "
             "Python are the same.\n",
-            option_table(plain, "option", flag_name),
+            option_table(options(kind), "option", flag_name),
             *section_tables(kind, flag_name),
         ]
     )
@@ -341,7 +373,7 @@ def signature(name: str, thing: Any) -> str:
             star = True
             lines.append("    *,")
         text = str(parameter.replace(annotation=shown_type(parameter.annotation)))
-        lines.append(f"    {text},".replace("'", '"') if False else f"    {text},")
+        lines.append(f"    {text},")
     returned = found.return_annotation
     arrow = "" if returned in (found.empty, None) else f" -> {shown_type(returned)}"
     prefix = "class " if inspect.isclass(thing) else ""
@@ -425,7 +457,7 @@ def members(kind: Any) -> list[str]:
     for key, value in found.items():
         inner = value.fget if isinstance(value, property) else getattr(value, "func", value)
         inner = getattr(inner, "__func__", inner)
-        if not inspect.isfunction(inner) or not inner.__doc__:
+        if key in OF_REPORTS or not inspect.isfunction(inner) or not inner.__doc__:
             continue
         attribute = isinstance(value, property) or hasattr(value, "func")
         shown = key if attribute else signature(key, inner)
@@ -478,5 +510,3 @@ def all_options(kind: Any, above: str = "") -> Iterator[tuple[str, Option]]:
             for inner in option.choices.values():
                 yield from all_options(inner, f"{above}{option.name}.")
 
-
-__all__ = ["in_short", "pages", "undescribed"]

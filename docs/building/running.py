@@ -97,6 +97,9 @@ def executed(
                 waiting.append(name)
                 continue
             futures[name] = pool.submit(run, name, futures[before] if before else None)
+    failures = {str(error) for future in futures.values() if (error := future.exception())}
+    if failures:
+        raise PageError("\n\n".join(sorted(failures)))
     places = {name: future.result() for name, future in futures.items()}
     _forget(cache, set(places.values()))
     return {name: place / "output" for name, place in places.items()}
