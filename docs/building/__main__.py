@@ -17,9 +17,7 @@ WORK = assembly.ROOT / "build"
 """Folder of what is needed for the site only: assembled pages, settings, executed pages."""
 
 
-def build(
-    site: Path, *, run: bool, jobs: int = 2, only: str = "", work: Path = WORK
-) -> list[str]:
+def build(site: Path, *, run: bool, jobs: int = 2, only: str = "", work: Path = WORK) -> list[str]:
     """Build the site; what is wrong with it, a line for each.
 
     Args:

@@ -45,7 +45,7 @@ def copied_pages() -> dict[str, str]:
 
 
 def _relinked(name: str, place: str) -> str:
-    """A file of the repository, with its links to pages of the site; those to other files are text."""
+    """A file of the repository; of its links those to pages of the site stay links."""
     text = (ROOT / name).read_text()
     if name in TITLES:
         text = re.sub(r"\A# .*", f"# {TITLES[name]}", text)
@@ -109,7 +109,7 @@ def _filled(entries: Iterable[Any], pages: Path) -> list[Any]:
         if isinstance(entry, str):
             filled.append(entry)
             continue
-        (title, inner), = entry.items()
+        ((title, inner),) = entry.items()
         if isinstance(inner, list):
             inner = _filled(inner, pages)
         elif inner.isupper():
@@ -132,7 +132,7 @@ def _folder(name: str, pages: Path) -> list[Any]:
 
 
 def _titled(name: str, entry: str) -> Any:
-    """An entry of the navigation; names of commands, functions and families are their own titles."""
+    """An entry of the navigation; a command, function or family is its own title."""
     place = f"{name}/{entry}"
     generated = name in ("commands", "python", "hyperparameters") and entry != "index.md"
     return {PurePosixPath(entry).stem: place} if generated else place

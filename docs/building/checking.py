@@ -1,4 +1,4 @@
-"""What must hold of the built site: links, pages for everything public, and nothing from the network."""
+"""What must hold of the site: links, pages for everything public, nothing from the network."""
 
 from __future__ import annotations
 
@@ -31,7 +31,11 @@ class _Links(HTMLParser):
         self.anchors |= {given[name] for name in ("id", "name") if name in given}
         if tag == "a" and "href" in given:
             self.links.append(given["href"])
-        if tag in LOADED and LOADED[tag] in given and given.get("rel") not in ("canonical", "prev", "next"):
+        if (
+            tag in LOADED
+            and LOADED[tag] in given
+            and given.get("rel") not in ("canonical", "prev", "next")
+        ):
             self.loaded.append(given[LOADED[tag]])
 
 

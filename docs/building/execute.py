@@ -3,9 +3,10 @@
 A page is Markdown. Its blocks run in order, in one folder:
 
 - ```` ```python ````: in one namespace for the page; what it prints is shown below it, and so are
-  matplotlib's figures, with the text of `figure="..."` in place of the picture for those who do not see it.
+  matplotlib's figures, with `figure="..."` as the text for those who do not see the picture.
 - ```` ```console ````: each line that begins with `$ ` is a command; its output follows it. With
-  `head=N` only the first N lines of each output are shown, with `exit=N` the last exit code must be N.
+  `head=N` only the first N lines of each output are shown; with `exit=N` the last exit code must
+  be N.
 - ```` ```python check ````: as python, but not shown: it asserts the figures that the text states.
 - any block with `title="NAME"` is written to the file NAME and shown, and not executed.
 - all other blocks, such as `sh` and `text`, are shown alone.
@@ -129,21 +130,21 @@ class Runner:
                 exec(compile(block.text, f"<{self.name}>", "exec"), self.namespace)
         except BaseException:
             error = traceback.format_exc(limit=-3)
-            raise BlockError(
-                f"{self.name}:\n{block.text}\n{output.getvalue()}\n{error}"
-            ) from None
+            raise BlockError(f"{self.name}:\n{block.text}\n{output.getvalue()}\n{error}") from None
         if block.hidden:
             return ""
         return block.shown() + self._output(output.getvalue()) + self._drawn(block)
 
     def _output(self, text: str) -> str:
         text = self._clean(text)
-        return f'\n```{{ .text .output }}\n{text}```\n' if text.strip() else ""
+        return f"\n```{{ .text .output }}\n{text}```\n" if text.strip() else ""
 
     def _clean(self, text: str) -> str:
         """Output without escape sequences, overwritten lines and the folder of this machine."""
         text = ESCAPES.sub("", text).replace(f"{self.folder}/", "").replace(str(self.folder), ".")
-        lines = [line.rpartition("\r")[2].rstrip() for line in text.replace("\r\n", "\n").split("\n")]
+        lines = [
+            line.rpartition("\r")[2].rstrip() for line in text.replace("\r\n", "\n").split("\n")
+        ]
         return "\n".join(lines).strip("\n") + "\n"
 
     def _drawn(self, block: Block) -> str:
@@ -155,7 +156,9 @@ class Runner:
         shown = ""
         for number in plt.get_fignums():
             if "figure" not in block.options:
-                raise BlockError(f"{self.name}: a block draws and has no figure=\"...\":\n{block.text}")
+                raise BlockError(
+                    f'{self.name}: a block draws and has no figure="...":\n{block.text}'
+                )
             self.figures += 1
             file = self.pictures / f"{self.name}-{self.figures}.svg"
             plt.figure(number).savefig(file, bbox_inches="tight", metadata={"Date": None})

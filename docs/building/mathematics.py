@@ -1,4 +1,7 @@
-"""Equations as MathML, which browsers draw without a script: `$...$` in a line, `$$...$$` on its own."""
+"""Equations as MathML, which browsers draw without a script.
+
+They stand as `$...$` in a line, or as `$$...$$` on lines of their own.
+"""
 
 from __future__ import annotations
 

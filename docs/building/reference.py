@@ -1,6 +1,7 @@
-"""Pages that are generated from flexcalc itself: commands, functions and classes, hyperparameters.
+"""Pages that are generated from flexcalc: commands, functions and classes, hyperparameters.
 
-Nothing is declared here: texts, types and defaults are those of `flexcalc.config` and of docstrings.
+Nothing is declared here: texts, types and defaults are those of `flexcalc.config` and of
+docstrings.
 """
 
 from __future__ import annotations
@@ -93,7 +94,7 @@ def unannotated(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
 
 
 def bounds(option: Option) -> str:
-    """The bounds of a number, such as `> 0, at most 1`; without those that nothing sensible reaches."""
+    """The bounds of a number, such as `above 0, at most 1`; very large ones are left out."""
     texts = []
     for mark in unannotated(option.annotation)[1]:
         if isinstance(mark, Ge) and abs(mark.ge) < 1e19:
@@ -232,14 +233,20 @@ def command_page(name: str) -> str:
     if places:
         lines += ["## Arguments\n"]
         lines += [
-            option_table([known[key] for key in places], "argument", lambda o: code(shape_of(places[o.name])))
+            option_table(
+                [known[key] for key in places], "argument", lambda o: code(shape_of(places[o.name]))
+            )
         ]
     rest = [option for key, option in known.items() if key not in places]
     lines += ["## Options\n", options_note(name, rest)]
     lines += [option_table(rest, "option", flag_name)] if rest else []
     lines += list(section_tables(kind, flag_name))
     if name in RUNS:
-        lines += ["## Run file\n", f"`flexcalc init {name}` prints:\n", f"```toml\n{template(kind, name)}```\n"]
+        lines += [
+            "## Run file\n",
+            f"`flexcalc init {name}` prints:\n",
+            f"```toml\n{template(kind, name)}```\n",
+        ]
     return "\n".join(lines)
 
 
@@ -248,13 +255,19 @@ def options_note(name: str, rest: Sequence[Option]) -> str:
     notes = []
     if name in RUNS and name not in FOLDERLESS:
         notes.append(
-            f"`--output FOLDER` (`-o`) is the output folder, by default `{name}`; an unfinished run in "
-            "it is resumed."
+            f"`--output FOLDER` (`-o`) is the output folder, by default `{name}`; an unfinished "
+            "run in it is resumed."
         )
     if any(option.choices and not is_family(option) for option in rest):
-        notes.append("An option whose values are kinds chooses one of the sections below, whose options are flags too.")
+        notes.append(
+            "An option whose values are kinds chooses one of the sections below, whose options "
+            "are flags too."
+        )
     if any(map(is_family, rest)):
-        notes.append("Each family has its [hyperparameters](../hyperparameters/index.md), which are flags too.")
+        notes.append(
+            "Each family has its [hyperparameters](../hyperparameters/index.md), which are "
+            "flags too."
+        )
     return " ".join(notes) + "\n"
 
 
@@ -264,14 +277,14 @@ def commands_index() -> str:
     return "\n".join(
         [
             "# Commands\n",
-            "Each command takes a TOML file, or its arguments and flags; `flexcalc COMMAND --help` shows "
-            "what this page does.\n",
+            "Each command takes a TOML file, or its arguments and flags; `flexcalc COMMAND "
+            "--help` shows the same.\n",
             "| command | purpose |\n|---|---|",
             *rows,
             "",
-            "Exit codes: 0 complete; 1 failed; 2 invalid input, with a message of one line and nothing "
-            "written; 3 stopped by a guard, such as a force that is not a number, with the last good state "
-            "kept; 130 interrupted, and the same command resumes.\n",
+            "Exit codes: 0 complete; 1 failed; 2 invalid input, with a message of one line and "
+            "nothing written; 3 stopped by a guard, such as a force that is not a number, with the "
+            "last good state kept; 130 interrupted, and the same command resumes.\n",
         ]
     )
 
@@ -298,8 +311,8 @@ def family_page(name: str) -> str:
 def families_index() -> str:
     """The list of families."""
     rows = [f"| [`{name}`]({name}.md) | {cell(first_line(family(name)))} |" for name in FAMILIES]
-    head = "# Hyperparameters\n\nOne table for each family of models.\n\n| `--family` | model |\n|---|---|\n"
-    return head + "\n".join(rows) + "\n"
+    head = "# Hyperparameters\n\nOne table for each family of models.\n\n"
+    return head + "\n".join(["| `--family` | model |", "|---|---|", *rows]) + "\n"
 
 
 # Python
@@ -315,7 +328,12 @@ def documented(text: str | None) -> str:
             body = []
             while lines and (not lines[0].strip() or lines[0].startswith(" ")):
                 body.append(lines.pop(0))
-            found += ["", f"**{line.rstrip(':')}**", "", *entries(inspect.cleandoc("\n".join(["", *body])))]
+            found += [
+                "",
+                f"**{line.rstrip(':')}**",
+                "",
+                *entries(inspect.cleandoc("\n".join(["", *body]))),
+            ]
         elif line.startswith(">>>"):
             example = [line]
             while lines and lines[0].strip():
@@ -409,7 +427,11 @@ def python_page(name: str) -> str:
     thing = getattr(flexcalc, name)
     if inspect.isclass(thing):
         return class_page(thing, name)
-    lines = [f"# flexcalc.{name}\n", f"```python\n{signature(name, thing)}\n```\n", documented(thing.__doc__)]
+    lines = [
+        f"# flexcalc.{name}\n",
+        f"```python\n{signature(name, thing)}\n```\n",
+        documented(thing.__doc__),
+    ]
     if name in COMMANDS:
         lines.append(f"\nOn the command line: [`flexcalc {name}`](../commands/{name}.md).")
         result = inspect.get_annotations(thing.task, eval_str=True).get("return")
@@ -440,9 +462,9 @@ def field_table(kind: Any) -> list[str]:
     except NameError:
         hints = {}
     rows = [
-        f"| {code(item.name)} | {code(in_words(hints.get(item.name, item.type)))} | {cell(texts[item.name])} |"
-        for item in fields_of(kind)
-        if texts.get(item.name)
+        f"| {code(name)} | {code(in_words(hints.get(name, '')))} | {cell(texts[name])} |"
+        for name in (item.name for item in fields_of(kind))
+        if texts.get(name)
     ]
     return ["## Fields\n", "| field | type | meaning |\n|---|---|---|", *rows, ""] if rows else []
 
@@ -477,12 +499,18 @@ def result_classes() -> list[Any]:
 
 def python_index() -> str:
     """The list of public names and of the classes of results."""
-    rows = [f"| [`{name}`]({name}.md) | {cell(first_line(getattr(flexcalc, name)))} |" for name in sorted(flexcalc.__all__, key=str.lower)]
-    kinds = [f"| [`{kind.__name__}`](results/{kind.__name__}.md) | {cell(first_line(kind))} |" for kind in result_classes()]
+    rows = [
+        f"| [`{name}`]({name}.md) | {cell(first_line(getattr(flexcalc, name)))} |"
+        for name in sorted(flexcalc.__all__, key=str.lower)
+    ]
+    kinds = [
+        f"| [`{kind.__name__}`](results/{kind.__name__}.md) | {cell(first_line(kind))} |"
+        for kind in result_classes()
+    ]
     return "\n".join(
         [
             "# Python\n",
-            "Every command is a function of the same name, with the same options, defaults and units.\n",
+            "Every command is a function of the same name, with the same options and units.\n",
             "| name | |\n|---|---|",
             *rows,
             "\n## Results\n",
@@ -509,4 +537,3 @@ def all_options(kind: Any, above: str = "") -> Iterator[tuple[str, Option]]:
         if option.choices and not is_family(option):
             for inner in option.choices.values():
                 yield from all_options(inner, f"{above}{option.name}.")
-

@@ -1,8 +1,8 @@
 """Execute pages, each in a process and folder of its own, and keep what came of them.
 
-A page is executed again when its text, the version or the sources of flexcalc, the example inputs or
-the page that it continues has changed. `<!-- after: PAGE -->` on the first line of a page names the one
-in whose folder it continues, such as `tutorials/first-force-field.md`.
+A page is executed again when its text, the version or the sources of flexcalc, the example inputs
+or the page that it continues has changed. `<!-- after: PAGE -->` on the first line of a page names
+the one in whose folder it continues, such as `tutorials/first-force-field.md`.
 """
 
 from __future__ import annotations
