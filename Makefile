@@ -9,11 +9,11 @@ PYTHONS := $(PYTHON) python3.12 python3.13 python3.14 python3 python
 
 SMALL := benchmark-glycine-small benchmark-azobenzene-small
 
-.PHONY: install demo test test-long coverage check docs clean $(SMALL)
+.PHONY: install demo test test-long coverage check docs release clean $(SMALL)
 
 install: $(VENV)/.for-users
 demo: $(VENV)/.for-users
-test test-long coverage check docs: $(VENV)/.for-developers
+test test-long coverage check docs release: $(VENV)/.for-developers
 $(SMALL): $(VENV)/.for-benchmarks
 
 $(VENV)/.for-users: EXTRAS := xtb,dft,ipi,smiles
@@ -63,6 +63,10 @@ check:
 # The site, site/index.html; pages are executed again only if they or flexcalc have changed.
 docs:
 	$(BIN)/python -m docs.building
+
+# What has to hold before a release: checks, the site, and the wheel in an environment of its own.
+release: check docs
+	.ci/release $(BIN)/uv
 
 clean:
 	rm -rf $(VENV) demo build site

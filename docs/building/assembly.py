@@ -13,6 +13,7 @@ import yaml
 
 from docs.building import reference
 from docs.building.execute import without_running
+from docs.building.gallery import write_gallery
 from docs.building.mathematics import with_mathml
 
 ROOT = Path(__file__).parents[2]
@@ -92,6 +93,7 @@ def assemble(folder: Path, executed: Mapping[str, Path] | None) -> None:
         elif name in written:
             text = without_running(text)
         place.write_text(with_mathml(text) if name in written else text)
+    write_gallery(folder, executed)
 
 
 def settings(pages: Path, site: Path) -> dict[str, Any]:

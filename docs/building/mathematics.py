@@ -25,7 +25,8 @@ def with_mathml(page: str) -> str:
 
     text = CODE.sub(keep, FENCE.sub(keep, page))
     text = DISPLAY.sub(lambda found: f"<div>{_mathml(found[1], 'block')}</div>", text)
-    text = INLINE.sub(lambda found: _mathml(found[1], "inline"), text)
+    # In a span, as Markdown would take a line that begins with <math> for a block.
+    text = INLINE.sub(lambda found: f"<span>{_mathml(found[1], 'inline')}</span>", text)
     while "\x00" in text:
         text = re.sub(r"\x00(\d+)\x00", lambda found: kept[int(found[1])], text)
     return text

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, is_dataclass
 from dataclasses import fields as fields_of
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, cast, get_args, get_origin, get_type_hints
 
 from annotated_types import Ge, Gt, Le, Lt
 
@@ -95,17 +95,23 @@ def unannotated(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
 
 def bounds(option: Option) -> str:
     """The bounds of a number, such as `above 0, at most 1`; very large ones are left out."""
+    marks: tuple[Any, ...] = unannotated(option.annotation)[1]
     texts = []
-    for mark in unannotated(option.annotation)[1]:
-        if isinstance(mark, Ge) and abs(mark.ge) < 1e19:
+    for mark in marks:
+        if isinstance(mark, Ge) and abs(mark.ge) < 1e19:  # type: ignore[arg-type]
             texts.append(f"at least {mark.ge:g}")
         elif isinstance(mark, Gt):
-            texts.append(f"above {0 if 0 < mark.gt < 1e-4 else mark.gt:g}")
-        elif isinstance(mark, Le) and mark.le < 1e5:
+            texts.append(f"above {_rounded(mark.gt)}")
+        elif isinstance(mark, Le) and float(mark.le) < 1e5:  # type: ignore[arg-type]
             texts.append(f"at most {mark.le:g}")
         elif isinstance(mark, Lt):
             texts.append(f"below {mark.lt:g}")
     return ", ".join(texts)
+
+
+def _rounded(limit: Any) -> str:
+    """A lower bound; one that is there for arithmetic alone is 0."""
+    return "0" if 0 < limit < 1e-4 else f"{limit:g}"
 
 
 def default(option: Option) -> str:
@@ -435,7 +441,7 @@ def python_page(name: str) -> str:
     if name in COMMANDS:
         lines.append(f"\nOn the command line: [`flexcalc {name}`](../commands/{name}.md).")
         result = inspect.get_annotations(thing.task, eval_str=True).get("return")
-        if result in result_classes():
+        if inspect.isclass(result) and result in result_classes():
             lines.append(f"\nIt returns a [`{result.__name__}`](results/{result.__name__}.md).")
     return "\n".join(lines) + "\n"
 
@@ -456,7 +462,7 @@ def field_table(kind: Any) -> list[str]:
     """The fields of a dataclass that have a text."""
     if not is_dataclass(kind):
         return []
-    texts = field_texts(kind)
+    texts = field_texts(cast(type, kind))
     try:
         hints = get_type_hints(kind, include_extras=True)
     except NameError:
