@@ -18,6 +18,7 @@ pytest.importorskip("material", reason="needs flexcalc[docs]")
 from docs.building import assembly, checking, mathematics, reference, running
 from docs.building.__main__ import build
 from docs.building.execute import Block, BlockError, Runner, blocks_of, without_running
+from docs.building.gallery import REPORTS, write_gallery
 
 PAGES = assembly.written_pages()
 
@@ -75,7 +76,7 @@ def test_flags_that_pages_name_exist():
     known = {flag.name for kind in config.COMMANDS.values() for flag in config.every_flag(kind)}
     known |= {flag.name for kind in config.TOOLS.values() for flag in config.flags(kind)}
     known |= {f"no-{name}" for name in known} | {"output", "help", "version", "examples"}
-    others = {"host", "port", "no-dashboard", "nworkers", "nthreads", "no-deps", "gres"}
+    others = {"host", "port", "no-dashboard", "nworkers", "nthreads", "no-deps", "gres", "kills"}
     for name, text in PAGES.items():
         flags = set(re.findall(r"(?<![\w-])--([a-z][\w-]*)", text))
         assert flags <= known | others, (name, flags - known - others)
@@ -119,6 +120,22 @@ def test_commands_show_their_output_and_must_end_well(runner):
 def test_a_block_with_a_title_is_a_file(runner):
     runner.page('```python title="module.py"\nVALUE = 5\n```\n')
     assert (runner.folder / "module.py").read_text() == "VALUE = 5\n"
+
+
+def test_the_gallery_has_the_reports_of_runs(tmp_path):
+    run = tmp_path / "learn"
+    (run / "output").mkdir(parents=True)
+    (run / "folder" / "learn").mkdir(parents=True)
+    (run / "folder" / "learn" / "report.html").write_text("report")
+    write_gallery(tmp_path / "pages", {"tutorials/learn.md": run / "output"})
+    assert "[learn](learn-learn.html)" in (tmp_path / "pages" / "gallery" / "index.md").read_text()
+    assert (tmp_path / "pages" / "gallery" / "learn-learn.html").read_text() == "report"
+
+
+def test_reports_of_the_gallery_are_made_by_tutorials():
+    for run, (tutorial, _) in REPORTS.items():
+        model = run.replace("-train", ".flex")
+        assert re.search(rf"--output ({run}|{model})\b", PAGES[f"tutorials/{tutorial}.md"]), run
 
 
 def test_a_figure_needs_a_text(runner):
@@ -172,3 +189,8 @@ def test_indices_link_to_every_page_beside_them():
             "index.md"
         }
         assert beside <= set(re.findall(r"\]\(([\w.-]+)\)", PAGES[index.as_posix()]))
+
+
+def test_the_citation_has_the_version():
+    text = (assembly.ROOT / "CITATION.cff").read_text()
+    assert f"\nversion: {flexcalc.__version__}\n" in text

@@ -39,7 +39,9 @@ def build(site: Path, *, run: bool, jobs: int = 2, only: str = "", work: Path = 
             before = running.page_before(pages[name])
             chosen += [before] if before and before not in chosen else []
         pages = {name: pages[name] for name in chosen}
-    executed = running.executed(pages, work / "executed", jobs) if run else None
+    executed = None
+    if run:
+        executed = running.executed(pages, work / "executed", jobs, forget=not only)
     assembly.assemble(work / "pages", executed)
     _mkdocs(work, site)
     return checking.faults(site)

@@ -55,7 +55,12 @@ def sources_digest() -> str:
 
 
 def executed(
-    pages: Mapping[str, str], cache: Path, jobs: int, say: Callable[[str], None] = print
+    pages: Mapping[str, str],
+    cache: Path,
+    jobs: int,
+    say: Callable[[str], None] = print,
+    *,
+    forget: bool = True,
 ) -> dict[str, Path]:
     """Execute pages; the folder of each has page.md and its figures.
 
@@ -64,6 +69,7 @@ def executed(
         cache: folder of what was executed before.
         jobs: number of pages that run at the same time.
         say: is told of each page that was executed.
+        forget: remove other pages from the cache.
 
     Raises:
         PageError: a block of a page failed.
@@ -101,7 +107,8 @@ def executed(
     if failures:
         raise PageError("\n\n".join(sorted(failures)))
     places = {name: future.result() for name, future in futures.items()}
-    _forget(cache, set(places.values()))
+    if forget:
+        _forget(cache, set(places.values()))
     return {name: place / "output" for name, place in places.items()}
 
 
