@@ -28,8 +28,15 @@ COPIED = {
 }
 """Files of the repository that are pages too."""
 
-TITLES = {"inputs/README.md": "Example inputs", "drivers/README.md": "i-PI drivers"}
+TITLES = {
+    "RESULTS.md": "Lab book",
+    "inputs/README.md": "Example inputs",
+    "drivers/README.md": "i-PI drivers",
+}
 """Titles of copied pages that have a short one of their own."""
+
+PROGRESS = re.compile(r"^[a-z][a-z -]*: \d+ of \d+, .*\n", re.MULTILINE)
+"""A line of progress, which a command prints once a minute without a terminal."""
 
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 
@@ -89,7 +96,7 @@ def assemble(folder: Path, executed: Mapping[str, Path] | None) -> None:
         if executed and name in executed:
             for file in executed[name].glob("*.svg"):
                 shutil.copy(file, place.parent)
-            text = (executed[name] / "page.md").read_text()
+            text = PROGRESS.sub("", (executed[name] / "page.md").read_text())
         elif name in written:
             text = without_running(text)
         place.write_text(with_mathml(text) if name in written else text)

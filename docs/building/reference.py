@@ -517,10 +517,10 @@ def python_index() -> str:
         [
             "# Python\n",
             "Every command is a function of the same name, with the same options and units.\n",
-            "| name | |\n|---|---|",
+            "| name | purpose |\n|---|---|",
             *rows,
             "\n## Results\n",
-            "| class | |\n|---|---|",
+            "| class | purpose |\n|---|---|",
             *kinds,
             "",
         ]
