@@ -165,8 +165,11 @@ def test_a_page_goes_on_in_the_folder_of_another(tmp_path):
 
 
 def test_a_page_that_fails_is_named(tmp_path):
-    with pytest.raises(running.PageError, match="ZeroDivisionError"):
-        running.executed({"a.md": "```python\n1 / 0\n```\n"}, tmp_path, 1, lambda _: None)
+    told = []
+    with pytest.raises(running.PageError, match="1 pages failed"):
+        running.executed({"a.md": "```python\n1 / 0\n```\n"}, tmp_path, 1, told.append)
+    assert told[0].startswith("a.md: failed")
+    assert "ZeroDivisionError" in told[0]
 
 
 def test_equations_become_mathml_and_code_stays():

@@ -35,8 +35,13 @@ TITLES = {
 }
 """Titles of copied pages that have a short one of their own."""
 
-PROGRESS = re.compile(r"^[a-z][a-z -]*: \d+ of \d+, .*\n", re.MULTILINE)
-"""A line of progress, which a command prints once a minute without a terminal."""
+NOISE = re.compile(
+    r"^(?:[a-z][a-z -]*: \d+ of \d+, .*"
+    r"|nanobind: .*| - (?:leaked|\.\.\. skipped) .*|See .*refleaks.*)\n",
+    re.MULTILINE,
+)
+"""Lines of output that pages leave out: progress, which a command without a terminal prints once a
+minute, and what nanobind says of torch's compiler when Python ends."""
 
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 
@@ -96,7 +101,7 @@ def assemble(folder: Path, executed: Mapping[str, Path] | None) -> None:
         if executed and name in executed:
             for file in executed[name].glob("*.svg"):
                 shutil.copy(file, place.parent)
-            text = PROGRESS.sub("", (executed[name] / "page.md").read_text())
+            text = NOISE.sub("", (executed[name] / "page.md").read_text())
         elif name in written:
             text = without_running(text)
         place.write_text(with_mathml(text) if name in written else text)

@@ -89,7 +89,11 @@ def executed(
         before = first.result() if first else None
         if not (place / "output" / "page.md").exists():
             begun = time.monotonic()
-            _execute(name, pages[name], place, before)
+            try:
+                _execute(name, pages[name], place, before)
+            except PageError as error:
+                say(f"{name}: failed\n{error}")
+                raise
             say(f"{name}: {time.monotonic() - begun:.0f} s")
         return place
 
@@ -105,7 +109,7 @@ def executed(
             futures[name] = pool.submit(run, name, futures[before] if before else None)
     failures = {str(error) for future in futures.values() if (error := future.exception())}
     if failures:
-        raise PageError("\n\n".join(sorted(failures)))
+        raise PageError(f"{len(failures)} pages failed")
     places = {name: future.result() for name, future in futures.items()}
     if forget:
         _forget(cache, set(places.values()))
