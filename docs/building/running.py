@@ -25,8 +25,8 @@ from docs.building.execute import blocks_of
 
 ROOT = Path(__file__).parents[2]
 AFTER = re.compile(r"<!-- after: (\S+) -->")
-PAGE_TIME_S = 1200
-"""A page that takes longer is not built."""
+PAGE_TIME_S = 3600
+"""A page that takes longer is taken to hang."""
 
 
 class PageError(Exception):
@@ -72,7 +72,7 @@ def executed(
         forget: remove other pages from the cache.
 
     Raises:
-        PageError: a block of a page failed.
+        PageError: a block of a page failed, or a page continues one that is not there.
     """
     base = sources_digest()
     keys: dict[str, str] = {}
@@ -97,6 +97,9 @@ def executed(
             say(f"{name}: {time.monotonic() - begun:.0f} s")
         return place
 
+    for name, text in pages.items():
+        if (before := page_before(text)) and before not in pages:
+            raise PageError(f"{name}: there is no page {before} with blocks to continue")
     futures: dict[str, Future] = {}
     waiting = sorted(pages, key=lambda name: page_before(pages[name]) is not None)
     with ThreadPoolExecutor(jobs) as pool:
@@ -126,15 +129,19 @@ def _execute(name: str, text: str, place: Path, before: Path | None) -> None:
         else:
             work.mkdir()
         job = {"text": text, "name": Path(name).stem, "folder": str(work), "output": str(output)}
-        done = subprocess.run(
-            [sys.executable, "-P", str(Path(__file__).with_name("execute.py"))],
-            input=json.dumps(job),
-            env=_environment(),
-            capture_output=True,
-            text=True,
-            timeout=PAGE_TIME_S,
-            check=False,
-        )
+        words = [sys.executable, "-P", str(Path(__file__).with_name("execute.py"))]
+        try:
+            done = subprocess.run(
+                words,
+                input=json.dumps(job),
+                env=_environment(),
+                capture_output=True,
+                text=True,
+                timeout=PAGE_TIME_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise PageError(f"{name}: not done after {PAGE_TIME_S} s") from None
         if done.returncode:
             raise PageError(done.stderr.strip()[-6000:])
         shutil.rmtree(place, ignore_errors=True)
