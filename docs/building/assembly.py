@@ -15,6 +15,7 @@ from docs.building import reference
 from docs.building.execute import without_running
 from docs.building.gallery import write_gallery
 from docs.building.mathematics import with_mathml
+from docs.building.running import AFTER
 
 ROOT = Path(__file__).parents[2]
 PAGES = ROOT / "docs" / "pages"
@@ -104,6 +105,7 @@ def assemble(folder: Path, executed: Mapping[str, Path] | None) -> None:
             text = NOISE.sub("", (executed[name] / "page.md").read_text())
         elif name in written:
             text = without_running(text)
+        text = AFTER.sub("", text).lstrip()  # mkdocs looks for the title on the first line
         place.write_text(with_mathml(text) if name in written else text)
     write_gallery(folder, executed)
 
