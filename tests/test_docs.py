@@ -126,10 +126,10 @@ def test_the_gallery_has_the_reports_of_runs(tmp_path):
     run = tmp_path / "learn"
     (run / "output").mkdir(parents=True)
     (run / "folder" / "learn").mkdir(parents=True)
-    (run / "folder" / "learn" / "report.html").write_text("report")
+    (run / "folder" / "learn" / "report.html").write_text("of /tmp/flexcalc-docs-ab1/folder/x.xyz")
     write_gallery(tmp_path / "pages", {"tutorials/learn.md": run / "output"})
     assert "[learn](learn-learn.html)" in (tmp_path / "pages" / "gallery" / "index.md").read_text()
-    assert (tmp_path / "pages" / "gallery" / "learn-learn.html").read_text() == "report"
+    assert (tmp_path / "pages" / "gallery" / "learn-learn.html").read_text() == "of x.xyz"
 
 
 def test_reports_of_the_gallery_are_made_by_tutorials():
