@@ -181,6 +181,11 @@ def test_equations_become_mathml_and_code_stays():
     assert "$ ls $HOME" in shown
 
 
+def test_progress_is_no_output_of_a_page():
+    lines = "sample 1/1: 2003 of 2650, 33.4/s, about 19 s left; 500 K\nsampled 240 geometries\n"
+    assert assembly.NOISE.sub("", lines) == "sampled 240 geometries\n"
+
+
 def test_a_fence_is_parsed():
     (block,) = blocks_of('```python check title="a b" head=3\nx\n```\n')
     assert block == Block("python", frozenset({"check"}), {"title": "a b", "head": "3"}, "x\n")

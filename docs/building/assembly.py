@@ -37,7 +37,7 @@ TITLES = {
 """Titles of copied pages that have a short one of their own."""
 
 NOISE = re.compile(
-    r"^(?:[a-z][a-z -]*: \d+ of \d+, .*"
+    r"^(?:[a-z][\w/ -]*: \d+ of \d+, .*"
     r"|nanobind: .*| - (?:leaked|\.\.\. skipped) .*|See .*refleaks.*)\n",
     re.MULTILINE,
 )
