@@ -9,11 +9,11 @@ PYTHONS := $(PYTHON) python3.12 python3.13 python3.14 python3 python
 
 SMALL := benchmark-glycine-small benchmark-azobenzene-small
 
-.PHONY: install demo test test-long coverage check clean $(SMALL)
+.PHONY: install demo test test-long coverage check docs release clean $(SMALL)
 
 install: $(VENV)/.for-users
 demo: $(VENV)/.for-users
-test test-long coverage check: $(VENV)/.for-developers
+test test-long coverage check docs release: $(VENV)/.for-developers
 $(SMALL): $(VENV)/.for-benchmarks
 
 $(VENV)/.for-users: EXTRAS := xtb,dft,ipi,smiles
@@ -58,6 +58,15 @@ check:
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/codespell
+
+# The site, site/index.html; pages are executed again only if they or flexcalc have changed.
+docs:
+	$(BIN)/python -m docs.building
+
+# What has to hold before a release: checks, the site, and the wheel in an environment of its own.
+release: check docs
+	.ci/release $(BIN)/uv
 
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) demo build site

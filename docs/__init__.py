@@ -1,0 +1,1 @@
+"""The site of flexcalc: its pages, and `docs.building`, which makes it."""

@@ -1,0 +1,1 @@
+"""The site of flexcalc: `python -m docs.building` executes its pages and builds it into site/."""

@@ -1,0 +1,61 @@
+"""The gallery: reports that the tutorials left, as users see them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+REPORTS = {
+    "label": (
+        "first-force-field",
+        "labels of ethanol: energies, dihedrals, the sampled geometries",
+    ),
+    "ethanol-train": ("first-force-field", "a training: candidates of sigma, errors, symmetry"),
+    "md": ("first-force-field", "dynamics of eight replicas"),
+    "families": ("which-family", "three families on the same split"),
+    "check": ("regions-and-errors", "errors by bins of a dihedral, parity, worst frames"),
+    "path": ("barrier-and-half-life", "a path with the reference on its images"),
+    "path-saddle": ("barrier-and-half-life", "saddle, reaction path, vibrations and rates"),
+    "umbrella": ("free-energy", "a free-energy profile with standard errors"),
+    "metad": ("metadynamics", "metadynamics and its verdict"),
+    "pimd": ("path-integrals", "path integrals in i-PI"),
+    "learn": ("learn", "a force field learned from a SMILES, with its verdict"),
+}
+"""Run folder -> the tutorial that leaves it, and what its report shows."""
+
+WHERE = re.compile(r"/[^\s\"'<>&]*/flexcalc-docs-\w+/folder/")
+"""The folder in which a page was executed."""
+
+HEAD = """\
+# Gallery
+
+Reports as flexcalc writes them, one page each, from the runs of the tutorials. They were made when
+this site was built.
+
+| report | shows | made by |
+|---|---|---|
+"""
+
+
+def write_gallery(pages: Path, executed: Mapping[str, Path] | None) -> None:
+    """Write the page of the gallery, and copy the reports next to it.
+
+    Args:
+        pages: folder of the assembled pages.
+        executed: page -> folder of its output, next to which is the folder that it ran in; without
+            them the page names the tutorials alone.
+    """
+    folder = pages / "gallery"
+    folder.mkdir(parents=True)
+    rows = []
+    for run, (tutorial, text) in REPORTS.items():
+        page = f"tutorials/{tutorial}.md"
+        shown = run
+        if executed and page in executed:
+            name = f"{tutorial}-{run}.html"
+            report = (executed[page].parent / "folder" / run / "report.html").read_text()
+            (folder / name).write_text(WHERE.sub("", report))
+            shown = f"[{run}]({name})"
+        rows.append(f"| {shown} | {text} | [{tutorial}](../{page}) |\n")
+    (folder / "index.md").write_text(HEAD + "".join(rows))
