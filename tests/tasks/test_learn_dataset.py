@@ -9,6 +9,7 @@ import flexcalc as fx
 from flexcalc.dataset import Dataset, Provenance
 from flexcalc.errors import FlexcalcError, InputError
 from flexcalc.results.calibration import PURPOSE, RANDOM
+from flexcalc.store import FlexcalcWarning
 from tests.tasks.test_learn import SHORT, water
 
 FEW = SHORT | {"checks": 0, "crash_test_ns": 0.0}
@@ -95,9 +96,11 @@ def test_labels_that_do_not_fit_are_refused_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
-def test_labels_of_an_unknown_level_are_taken_as_the_references(before):
+def test_labels_of_an_unknown_level_are_taken_as_the_references_with_a_warning(before):
     _, earlier = before
-    found = fx.learn(water(), **FEW | {"budget": 1}, dataset=of_level(earlier.dataset, "unknown"))
+    unknown = of_level(earlier.dataset, "unknown")
+    with pytest.warns(FlexcalcWarning, match="does not say what its labels were made by"):
+        found = fx.learn(water(), **FEW | {"budget": 1}, dataset=unknown)
     assert found.labels == 15
     assert found.dataset.provenance.level == SHORT["reference"]
 

@@ -50,6 +50,7 @@ class LearnJob:
         bends: angles at atoms with two bonds within dihedrals that do not turn by themselves. A
             nitrogen of a double bond passes to its other side where it is straight.
         known: frames with labels that there are already, with the tags `purpose` and `round`.
+        notes: what to warn of, a line each.
     """
 
     options: Learn
@@ -61,6 +62,7 @@ class LearnJob:
     coordinates: list[Coordinate]
     bends: list[Coordinate]
     known: Dataset | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def first_count(self) -> int:
@@ -178,8 +180,12 @@ def prepared(options: Learn) -> LearnJob:
     for start in starts:
         options = following(options, start.electrons)
     numbers = starts[0].numbers
+    notes: tuple[str, ...] = ()
     if known is not None:
         options = following(options, electrons_of(known))
+        if known.provenance.level == "unknown":
+            where, by = source_of(options.dataset), name_of(options.reference)
+            notes = (f"{where}: does not say what its labels were made by; they count as {by}",)
         known = _known(known, options, numbers)
     given = options.reference
     reference = given if isinstance(given, str) else sendable(given)
@@ -203,6 +209,7 @@ def prepared(options: Learn) -> LearnJob:
         coordinates=coordinates,
         bends=bends_within(coordinates, numbers, _geometry(starts[0])) if coordinates else [],
         known=known,
+        notes=notes,
     )
 
 

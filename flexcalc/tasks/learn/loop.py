@@ -104,6 +104,8 @@ def learn(options: Learn, store: Store) -> Learning:
     if found is not None:
         store.deliver(found["model"])
         return Learning.from_dict(found, store)
+    for note in job.notes:
+        store.warn(note)
     return _Loop(job, store).run()
 
 
