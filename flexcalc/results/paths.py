@@ -88,7 +88,7 @@ class Paths(MoleculeResult):
 
     def first_geometry(self) -> Dataset | None:
         """The first image of the first path that was found."""
-        for number in range(self.path_count):
+        for number in range(self.path_count or 0):
             found = self.store.within(path_name(number)).first(PATH)
             if found is not None:
                 return found
