@@ -104,7 +104,7 @@ def test_a_path_goes_on_to_its_saddle(here, run):
     assert abs(gap) < 1e-3
     assert after["irc_start_is"] == "start"
     assert after["irc_end_is"] == "end"
-    # The path is that of the descent, or has its ends as given, less than 1 kcal/mol above the minima.
+    # The path is that of the descent, or has ends as given, less than 1 kcal/mol above the minima.
     between = after["barrier_saddle_kcal_mol"] - after["barrier_model_kcal_mol"]
     assert -1e-9 < between < 1
 
