@@ -331,8 +331,10 @@ def main(words: Sequence[str] | None = None) -> None:
             raise
         fail(f"out of memory{memory_here()}: {error or 'an allocation failed'}; {LESS}", 1)
     finally:
-        if own_process:
-            gc.freeze()  # the collections of Python's end would walk through all objects
+        if own_process and "torch" not in sys.modules:
+            # The collections of Python's end would walk through all objects. With torch they do, as
+            # its compiler complains of objects that are left.
+            gc.freeze()
 
 
 STDOUT = "standard output"

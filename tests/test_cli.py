@@ -828,3 +828,14 @@ def test_a_reader_that_goes_away_is_no_traceback():
     command = f"{sys.executable} -m flexcalc.cli init label | true"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert done.stderr == ""
+
+
+def test_a_command_that_has_loaded_torchs_compiler_ends_without_a_word():
+    """Its bindings list what Python leaves behind at its end, unless all is collected."""
+    pytest.importorskip("triton")
+    code = (
+        "import sys, torch, triton; from flexcalc.cli import main; "
+        "sys.argv = ['flexcalc', 'init', 'md']; sys.exit(main())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -36,13 +36,9 @@ TITLES = {
 }
 """Titles of copied pages that have a short one of their own."""
 
-NOISE = re.compile(
-    r"^(?:[a-z][\w/ -]*: \d+ of \d+, .*"
-    r"|nanobind: .*| - (?:leaked|\.\.\. skipped) .*|See .*refleaks.*)\n",
-    re.MULTILINE,
-)
+NOISE = re.compile(r"^[a-z][\w/ -]*: \d+ of \d+, .*\n", re.MULTILINE)
 """Lines of output that pages leave out: progress, which a command without a terminal prints once a
-minute, and what nanobind says of torch's compiler when Python ends."""
+minute."""
 
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 
