@@ -65,7 +65,7 @@ from flexcalc.tasks.learn.judgement import (
     judged_frames,
     rms,
 )
-from flexcalc.tasks.learn.model import fit_model
+from flexcalc.tasks.learn.model import SEARCHED, fit_model
 from flexcalc.training.acquisition import choose_batch
 from flexcalc.training.tuning import Sets
 from flexcalc.units import KCAL_MOL
@@ -75,7 +75,7 @@ STOP_AT, STOP_AT_TYPICAL = 5.0, 3.0
 """A replica ends where the expected error exceeds this multiple of the force target, and the
 deviation that multiple of the one on the validation frames: early models are unsure everywhere."""
 GROWN = 1.4
-"""Growth of the labels from which hyperparameters are chosen again."""
+"""Growth of the training set from which hyperparameters are chosen again."""
 BAND_SHARE = 0.2
 """Share of a batch that is chosen from the bands: the way over barriers is rarely visited, and its
 energies are those that count."""
@@ -123,14 +123,14 @@ class _Labelled:
 
     @property
     def sets(self) -> Sets:
-        """Frames to train on, and those drawn at random, which a network may stop by."""
+        """Frames to train on, and those drawn at random, which choose hyperparameters."""
         random = self.data.tags[PURPOSE] == RANDOM
         validation = self.data[np.flatnonzero(random)]
         return Sets(_bare(self.data[np.flatnonzero(~random)]), _bare(validation))
 
     @property
     def everything(self) -> Sets:
-        """All frames to train on."""
+        """All frames to train on, and none to choose by."""
         return Sets(_bare(self.data), None)
 
 
@@ -148,7 +148,7 @@ class _Loop:
         self.frames: list[JudgedFrame] = []
         self.family: Family | None = None
         self.chosen_with = 0
-        """Labels among which the hyperparameters of the family were chosen."""
+        """Training points with which the hyperparameters of the family were chosen."""
         self.ahead: Explored | None = None
         """What the model of the last round has explored for the next one, with `overlap`."""
 
@@ -165,17 +165,21 @@ class _Loop:
         points = None
         if self.options.check_count:
             self.store.say(f"training on {len(labelled.data)} frames")
-            model = self._model(number, labelled.everything, self.store.within(CHECKS))
+            model = self._model(number, self._last(labelled), self.store.within(CHECKS))
             points = check_points(self.job, model, starts, labelled.data, self.store)
             labelled = self._with_checks(labelled, number, points.checks)
         self.store.put(LABELS, labelled.data)
         self.store.say(f"training the final model on {len(labelled.data)} frames")
-        model = self._model(number + 1, labelled.everything, self.store)
+        model = self._model(number + 1, self._last(labelled), self.store)
         crash = None
         if self.options.crash_ns:
             crash = crash_test(self.job, model, starts, labelled.data, self.store)
         self.store.deliver(MODEL)
         return self._result(labelled, model, points, crash)
+
+    def _last(self, labelled: _Labelled) -> Sets:
+        """What the last models are trained on: everything, if hyperparameters are chosen."""
+        return labelled.sets if self.family is None else labelled.everything
 
     def _with_checks(self, labelled: _Labelled, number: int, count: int) -> _Labelled:
         """With the minima and saddles, of which so many were to be labelled."""
@@ -239,12 +243,13 @@ class _Loop:
     def _model(self, number: int, sets: Sets, part: Store) -> TrainedPotential:
         """The model of a round, or the final one, which is read if it was trained before.
 
-        Hyperparameters are chosen again where there are enough labels more.
+        Validation frames choose hyperparameters again where the training set has grown enough.
         """
         place = part.place(MODEL)
         if not place.exists():
-            points = len(sets.train) + (0 if sets.validation is None else len(sets.validation))
-            if self.family is None or points >= GROWN * self.chosen_with:
+            points = min(len(sets.train), SEARCHED)
+            grown = sets.validation is not None and points >= GROWN * self.chosen_with
+            if self.family is None or grown:
                 self.family, self.chosen_with = None, points
             model, family = self._fitted(sets, part, number, self.family)
             hyperparameters = asdict(cast(Any, family))
@@ -311,13 +316,13 @@ class _Loop:
         random, others = np.split(rng.permutation(len(frames)), [tests])
         scan = bands.tags[SCAN]
         scans, bands = bands[scan], bands[~scan]
-        left = count - tests
-        on_scans = min(round(SCAN_SHARE * count), len(scans), left)
+        others_count = count - tests
+        on_scans = min(round(SCAN_SHARE * count), len(scans), others_count)
         wanted = max(round(BAND_SHARE * count), count - len(frames))
-        on_bands = min(wanted, len(bands), left - on_scans)
+        on_bands = min(wanted, len(bands), others_count - on_scans)
         if self.job.along:
             others = others[evenly(self.job.along, frames.positions[others], rng)]
-        others = others[: CANDIDATES * (left - on_bands - on_scans)]
+        others = others[: CANDIDATES * (others_count - on_bands - on_scans)]
         positions, purpose = frames.positions[random], np.full(tests, RANDOM)
         top = np.zeros(tests, bool)
         on_the_way = [*self._of_bands(bands, on_bands), (scans, on_scans, SCAN)]
