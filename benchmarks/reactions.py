@@ -193,10 +193,11 @@ METHODS = {
 }
 
 
-def row_of(name, methods):
-    """What the methods make of a reaction."""
+def row_of(name, methods, interpolation="idpp"):
+    """What the methods make of a reaction, from an initial path."""
     surface, ends = ends_of(name)
-    first = NEB(images=IMAGES).first(ends[0].numbers, ends[0].positions[None], ends[1].positions)
+    method = NEB(images=IMAGES, interpolation=interpolation)
+    first = method.first(ends[0].numbers, ends[0].positions[None], ends[1].positions)
     ends[1].positions = first[-1]
     row = {"reaction": name, "atoms": len(ends[0])}
     for method in methods:
@@ -214,13 +215,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--interpolation", choices=("idpp", "geodesic"), default="idpp")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     rows = []
     for name in arguments.names or (*REACTIONS, *TURNS):
         try:
-            rows.append(row_of(name, arguments.methods))
+            rows.append(row_of(name, arguments.methods, arguments.interpolation))
         except (FlexcalcError, RuntimeError) as error:
             print(f"{name}: left out, {error}", flush=True)
             continue
