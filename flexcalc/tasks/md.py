@@ -94,7 +94,8 @@ def md(options: Md, store: Store) -> Trajectory:
         replicas=options.replicas,
         steps=steps,
         time_ps=picoseconds,
-        temperature_mean_K=means.temperature_K,
+        # Replicas that exchange have different temperatures, and no common one.
+        temperature_mean_K=None if exchanges is not None else means.temperature_K,
         potential_mean_eV=means.potential_eV,
         conserved_drift_meV_atom_ps=drift,
         warnings=warned(store, [*messages, *unlikely]),

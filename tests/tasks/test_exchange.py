@@ -34,6 +34,7 @@ def test_geometries_pass_between_temperatures_and_the_result_says_how_often(tmp_
     assert exchanges.acceptance == pytest.approx(changed / 40)
     assert 0 < exchanges.lowest_acceptance <= exchanges.acceptance < 1
     assert "of exchanges accepted" in found.summary()
+    assert found.temperature_mean_K is None
     tags = found.frames.tags
     assert np.array_equal(tags["walker"].reshape(-1, 6), found.walkers)
     change = np.ptp(found.scalars["conserved_eV"], axis=0)
