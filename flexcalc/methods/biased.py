@@ -10,6 +10,7 @@ from numpy.random import Generator
 from numpy.typing import ArrayLike
 
 from flexcalc.methods.dynamics import DynamicsState
+from flexcalc.methods.dynamics.state import AroundDynamics
 from flexcalc.potential import Evaluation, Potential
 
 
@@ -27,33 +28,16 @@ class Thermostatted(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class BiasedState:
-    """Replicas under a bias.
+class BiasedState(AroundDynamics):
+    """Replicas under a bias; their dynamics has energies and forces of the sum of model and bias.
 
     Args:
-        dynamics: the replicas, with energies and forces of the sum of model and bias.
         evaluation: energies and forces of the model alone.
         bias: (batch,) energies of the bias at these positions when they were reached, in eV.
     """
 
-    dynamics: DynamicsState
     evaluation: Evaluation
     bias: np.ndarray
-
-    @property
-    def step(self) -> int:
-        """Steps taken."""
-        return self.dynamics.step
-
-    @property
-    def positions(self) -> np.ndarray:
-        """Positions (batch, atoms, 3) in angstrom."""
-        return self.dynamics.positions
-
-    @property
-    def momenta(self) -> np.ndarray:
-        """Momenta (batch, atoms, 3) in amu angstrom per ASE time unit."""
-        return self.dynamics.momenta
 
 
 class LastEvaluation:

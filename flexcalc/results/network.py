@@ -33,8 +33,9 @@ POINTS = "points.xyz"
 class NetworkMinimum(LearnedMinimum):
     """A minimum, and what follows from its vibrations. Mirror images are one minimum."""
 
-    gibbs_kcal_mol: float
-    """Gibbs energy above that of the most stable minimum."""
+    gibbs_kcal_mol: float | None
+    """Gibbs energy above that of the most stable minimum; None where a frequency is zero within
+    the noise."""
     population: float
     """Share of the molecules at equilibrium, over all minima."""
     symmetry_number: int
@@ -48,9 +49,9 @@ class NetworkMinimum(LearnedMinimum):
 class NetworkBarrier(LearnedBarrier):
     """A saddle, and the rates over it."""
 
-    activation_kcal_mol: float
-    """Gibbs energy of activation from the start."""
-    activation_back_kcal_mol: float
+    activation_kcal_mol: float | None
+    """Gibbs energy of activation from the start; None, and the rate zero, where it is not known."""
+    activation_back_kcal_mol: float | None
     """The same from the end."""
     rate_per_s: float
     """Rate from the start to the end."""

@@ -304,7 +304,7 @@ def _rows(
         minima.append(
             NetworkMinimum(
                 **row.to_dict(),
-                gibbs_kcal_mol=above / KCAL_MOL if np.isfinite(above) else LARGEST_KCAL_MOL,
+                gibbs_kcal_mol=_known(above),
                 population=float(populations[index]),
                 symmetry_number=symmetry.number,
                 chiral=symmetry.chiral,
@@ -312,11 +312,10 @@ def _rows(
             )
         )
     barriers = []
-    activation = np.minimum(thermal.activation_eV / KCAL_MOL, LARGEST_KCAL_MOL)
     for index, barrier in enumerate(high):
         # Rows go from the lower one of the two minima, which has the smaller number.
         order = np.argsort(points.ends[index], kind="stable")
-        there, back = activation[index][order].tolist()
+        there, back = map(_known, thermal.activation_eV[index][order].tolist())
         rate, rate_back = thermal.rates_per_s[index][order].tolist()
         barriers.append(
             NetworkBarrier(
@@ -330,8 +329,9 @@ def _rows(
     return minima, barriers
 
 
-LARGEST_KCAL_MOL = 1e6
-"""Stands for a Gibbs energy that is not known, beside a warning."""
+def _known(energy_eV: float) -> float | None:
+    """An energy in kcal/mol; None for an infinite one, which is not known."""
+    return energy_eV / KCAL_MOL if np.isfinite(energy_eV) else None
 
 
 def _coverage(potential: Potential, points: Points) -> Coverage | None:

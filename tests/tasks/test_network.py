@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from ase import Atoms
@@ -16,6 +19,7 @@ from flexcalc.errors import InputError
 from flexcalc.geometry.rotations import rotational_symmetry
 from flexcalc.masses import atomic_masses
 from flexcalc.methods.hessian import hessian, vibrations
+from flexcalc.results.network import NetworkBarrier
 from flexcalc.units import KB, KCAL_MOL
 from tests.systems import FLAT, PEROXIDE, Torsion, peroxide_frames, turned
 
@@ -112,7 +116,7 @@ def test_the_report_shows_the_graph_and_the_tables(found, folder):
     page = fx.report(folder).read_text()
     for text in ("Disconnectivity graph", "Mean first-passage times", "minimum-2", "saddle-1"):
         assert text in page
-    found.plot()
+    plt.close(found.plot().figure)
     assert list(found.to_frame()["name"]) == ["minimum-1", "minimum-2"]
 
 
@@ -123,6 +127,15 @@ def test_a_second_call_reads_and_an_interrupted_one_goes_on(found, folder, tmp_p
     )
     assert again.to_dict() == found.to_dict()
     assert [row.to_dict() for row in again.barriers] == [row.to_dict() for row in found.barriers]
+
+
+def test_a_gibbs_energy_that_is_not_known_is_none(found, folder, tmp_path):
+    """As where a frequency is zero within the noise: nothing stands for it in files and report."""
+    row = replace(found.barriers[0], activation_kcal_mol=None, rate_per_s=0.0)
+    assert NetworkBarrier.from_dict(json.loads(json.dumps(row.to_dict()))) == row
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    (copy / "barriers.json").write_text(json.dumps([row.to_dict()]))
+    assert "Mean first-passage times" in fx.report(copy).read_text()
 
 
 def test_parts_that_no_saddle_joins_are_told(tmp_path):

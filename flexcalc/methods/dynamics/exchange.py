@@ -11,37 +11,20 @@ from flexcalc.errors import ConfigError
 from flexcalc.methods.dynamics import noise
 from flexcalc.methods.dynamics.bath import Bath
 from flexcalc.methods.dynamics.integrator import Integrator
-from flexcalc.methods.dynamics.state import DynamicsState
+from flexcalc.methods.dynamics.state import AroundDynamics, DynamicsState
 from flexcalc.potential import Evaluation, Potential
 from flexcalc.units import KB
 
 
 @dataclass(frozen=True, eq=False)
-class ExchangeState:
-    """Replicas that exchange their geometries.
+class ExchangeState(AroundDynamics):
+    """Replicas that exchange their geometries; each keeps its temperature.
 
     Args:
-        dynamics: the replicas; each keeps its temperature.
         walkers: (batch,) number of the walker, counted at the start, whose geometry each has.
     """
 
-    dynamics: DynamicsState
     walkers: np.ndarray
-
-    @property
-    def step(self) -> int:
-        """Steps taken."""
-        return self.dynamics.step
-
-    @property
-    def positions(self) -> np.ndarray:
-        """Positions (batch, atoms, 3) in angstrom."""
-        return self.dynamics.positions
-
-    @property
-    def momenta(self) -> np.ndarray:
-        """Momenta (batch, atoms, 3) in amu angstrom per ASE time unit."""
-        return self.dynamics.momenta
 
     @property
     def evaluation(self) -> Evaluation:

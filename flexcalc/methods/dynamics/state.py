@@ -36,6 +36,32 @@ class DynamicsState:
     chain: np.ndarray
 
 
+@dataclass(frozen=True, eq=False)
+class AroundDynamics:
+    """A state of replicas with more than their dynamics.
+
+    Args:
+        dynamics: the replicas.
+    """
+
+    dynamics: DynamicsState
+
+    @property
+    def step(self) -> int:
+        """Steps taken."""
+        return self.dynamics.step
+
+    @property
+    def positions(self) -> np.ndarray:
+        """Positions (batch, atoms, 3) in angstrom."""
+        return self.dynamics.positions
+
+    @property
+    def momenta(self) -> np.ndarray:
+        """Momenta (batch, atoms, 3) in amu angstrom per ASE time unit."""
+        return self.dynamics.momenta
+
+
 def masses(numbers: np.ndarray, own: Sequence[float] = ()) -> np.ndarray:
     """Atomic masses (atoms, 1) in amu: those of `own`, or standard ones if it is empty."""
     return atomic_masses(numbers, own)[:, None]

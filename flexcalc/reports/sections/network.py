@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from flexcalc.analysis.network import mean_first_passage_s, rate_matrix
-from flexcalc.display import html, molecule
+from flexcalc.display import html
 from flexcalc.display.numbers import NONE, fixed, number
 from flexcalc.reports import facts, rows
 from flexcalc.reports.exports import columns_of
@@ -24,7 +24,7 @@ from flexcalc.results.network import (
 from flexcalc.results.stationary import STATIONARY
 
 TITLE = "Minima and the ways between them"
-MOST_PICTURES, MOST_PASSAGES = 24, 8
+MOST_PASSAGES = 8
 
 
 def body(folder: RunFolder) -> str:
@@ -54,7 +54,7 @@ def body(folder: RunFolder) -> str:
     if (folder.path / STATIONARY).exists():
         parts.append(stationary.body(folder, _checked(minima)))
     else:
-        parts.append(_pictures(folder))
+        parts.append(stationary.pictures(folder, POINTS, f"Minima and saddles, from {POINTS}."))
     parts += [_minima(minima, folder), _barriers(barriers, folder, result.temperature_K)]
     parts.append(_passages(minima, barriers))
     return "".join(parts)
@@ -74,7 +74,7 @@ def _minima(minima: Sequence[NetworkMinimum], folder: RunFolder) -> str:
         (
             row.name,
             fixed(row.energy_kcal_mol, 2),
-            fixed(row.gibbs_kcal_mol, 2),
+            stationary.optional(row.gibbs_kcal_mol),
             fixed(100 * row.population, 2),
             str(row.symmetry_number),
             "yes" if row.chiral else "no",
@@ -105,8 +105,8 @@ def _barriers(
             row.start,
             row.end,
             fixed(row.energy_kcal_mol, 2),
-            fixed(row.activation_kcal_mol, 2),
-            fixed(row.activation_back_kcal_mol, 2),
+            stationary.optional(row.activation_kcal_mol),
+            stationary.optional(row.activation_back_kcal_mol),
             number(row.rate_per_s, 3),
             number(row.rate_back_per_s, 3),
             fixed(row.imaginary_frequency_cm, 0),
@@ -149,18 +149,3 @@ def _passages(minima: Sequence[NetworkMinimum], barriers: Sequence[NetworkBarrie
 
 def _time(seconds: float) -> str:
     return number(float(seconds), 3) if np.isfinite(seconds) else "never"
-
-
-def _pictures(folder: RunFolder) -> str:
-    """The minima and saddles as pictures."""
-    frames = folder.frames(POINTS)
-    if frames is None or "name" not in frames.tags:
-        return ""
-    shown = frames[:MOST_PICTURES]
-    view = molecule.look(shown.numbers, shown.positions)
-    names = shown.tags["name"].astype(str)
-    tiles = [
-        (molecule.picture(view, index, f"point-{index}", f"The molecule at {name}"), name, "")
-        for index, name in enumerate(names)
-    ]
-    return html.figure(html.film(tiles), f"Minima and saddles, from {POINTS}.")

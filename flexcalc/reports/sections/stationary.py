@@ -56,7 +56,7 @@ def body(folder: RunFolder, checked: str = LEARNED) -> str:
     )
     cells = [[row.name, *_cells(row)] for row in minima]
     table = html.table(("minimum", *ENERGIES), cells, caption)
-    parts.append(_pictures(folder) + table)
+    parts.append(pictures(folder, STATIONARY, CAPTION) + table)
     if barriers:
         caption = (
             "Energies of the saddles above the lower one of the two minima in kcal/mol, forces in "
@@ -78,20 +78,24 @@ def _cells(row: Compared) -> Sequence[str]:
     difference = row.difference_kcal_mol
     return (
         fixed(row.energy_kcal_mol, 2),
-        _optional(row.reference_kcal_mol),
+        optional(row.reference_kcal_mol),
         NONE if difference is None else fixed(difference, 2, sign=True),
         holds,
-        _optional(row.reference_force_kcal_mol_A),
+        optional(row.reference_force_kcal_mol_A),
     )
 
 
-def _optional(value: float | None) -> str:
+def optional(value: float | None) -> str:
+    """A number with two digits, or a dash."""
     return NONE if value is None or math.isnan(value) else fixed(value, 2)
 
 
-def _pictures(folder: RunFolder) -> str:
-    """The minima and saddles that were labelled, as pictures."""
-    frames = folder.frames(STATIONARY)
+CAPTION = f"Minima and saddles of the model with labels of the reference, from {STATIONARY}."
+
+
+def pictures(folder: RunFolder, file: str, caption: str) -> str:
+    """Pictures of the minima and saddles in a file; nothing where there are none with names."""
+    frames = folder.frames(file)
     if frames is None or "name" not in frames.tags:
         return ""
     shown = frames[:MOST_PICTURES]
@@ -101,5 +105,4 @@ def _pictures(folder: RunFolder) -> str:
         (molecule.picture(view, index, f"point-{index}", f"The molecule at {name}"), name, "")
         for index, name in enumerate(names)
     ]
-    caption = f"Minima and saddles of the model with labels of the reference, from {STATIONARY}."
     return html.figure(html.film(tiles), caption)
