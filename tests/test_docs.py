@@ -33,6 +33,9 @@ def site(tmp_path_factory):
 
 @pytest.fixture
 def runner(tmp_path):
+    """Without figures of other tests; a page of the site has a process of its own."""
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    pyplot.close("all")
     (tmp_path / "work").mkdir()
     return Runner(tmp_path / "work", tmp_path, "page")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from ase import Atoms
@@ -45,7 +46,7 @@ def test_geometries_pass_between_temperatures_and_the_result_says_how_often(tmp_
     assert "Replica exchange" in page
     assert "300 and 400" in page
     assert "Temperature of each walker" in page
-    found.plot(quantity="walkers")
+    plt.close(found.plot(quantity="walkers").figure)
 
 
 def test_a_run_that_is_taken_further_is_the_one_in_one_go(tmp_path):
