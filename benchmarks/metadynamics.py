@@ -28,7 +28,8 @@ from flexcalc import files
 from flexcalc.analysis.freeenergy import surface
 from flexcalc.analysis.transitions import judge, largest_difference
 from flexcalc.commands.face import run_command
-from flexcalc.config import Metad, load
+from flexcalc.config import load
+from flexcalc.config.dynamics import Metad
 from flexcalc.files import plumed
 from flexcalc.methods.dynamics import Langevin
 from flexcalc.methods.metadynamics import WellTempered

@@ -34,7 +34,8 @@ import flexcalc
 from flexcalc import files, registry
 from flexcalc.adapters.ase import Calculator
 from flexcalc.commands.face import run_command
-from flexcalc.config import PathSearch, load
+from flexcalc.config import load
+from flexcalc.config.paths import PathSearch
 from flexcalc.methods import optimisers
 from flexcalc.methods.iterate import iterate
 from flexcalc.methods.path import NEB, String, interpolate, match_endpoints

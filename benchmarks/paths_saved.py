@@ -17,7 +17,8 @@ import time
 from pathlib import Path
 
 import flexcalc
-from flexcalc.config import PathSearch, load
+from flexcalc.config import load
+from flexcalc.config.paths import PathSearch
 from flexcalc.results.evaluations import PHASES
 
 INPUTS = Path(__file__).parents[1] / "inputs"

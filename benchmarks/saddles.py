@@ -20,7 +20,8 @@ from scipy.spatial.transform import Rotation
 
 import flexcalc
 from flexcalc import files
-from flexcalc.config import SaddleSearch, load
+from flexcalc.config import load
+from flexcalc.config.paths import SaddleSearch
 from flexcalc.geometry import dihedral
 from flexcalc.results.rates import format_duration
 from flexcalc.runs import RunFolder

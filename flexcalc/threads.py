@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -14,8 +15,11 @@ if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
 _lock = threading.Lock()
+SCIPY_BLAS = "scipy.linalg._flapack"
+"""The module that loads SciPy's own BLAS."""
+
 _inside = 0
-_before: list[int] = []
+_before: list[tuple[Any, int]] = []
 
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -96,27 +100,28 @@ def one_blas_thread() -> Iterator[None]:
     with _lock:
         _inside += 1
         if _inside == 1:
-            _before = [library.get_num_threads() for library in _libraries()]
-            _set_threads([1] * len(_before))
+            _before = [(library, library.get_num_threads()) for library in _libraries()]
+            for library, _ in _before:
+                library.set_num_threads(1)
     try:
         yield
     finally:
         with _lock:
             _inside -= 1
             if _inside == 0:
-                _set_threads(_before)
+                for library, count in _before:
+                    library.set_num_threads(count)
 
 
-def _set_threads(counts: list[int]) -> None:
-    for library, count in zip(_libraries(), counts, strict=True):
-        library.set_num_threads(count)
+def _libraries() -> list[Any]:
+    """The BLAS libraries that this process has loaded: SciPy has one of its own."""
+    return _loaded(SCIPY_BLAS in sys.modules)
 
 
 @cache
-def _libraries() -> list[Any]:
-    """The BLAS libraries of this process; asked directly, as a small batch is soon done."""
-    import numpy  # noqa: F401 - a library must be loaded to be found; SciPy has one of its own
-    import scipy.linalg  # noqa: F401
+def _loaded(with_scipy: bool) -> list[Any]:
+    """The same; asked directly, as a small batch is soon done, and found once for each."""
+    import numpy  # noqa: F401 - a library must be loaded to be found
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController().select(user_api="blas").lib_controllers

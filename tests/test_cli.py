@@ -17,23 +17,14 @@ import pytest
 
 import flexcalc
 from flexcalc import cli
-from flexcalc.config import (
-    COMMANDS,
-    TOOLS,
-    Benchmark,
-    Label,
-    Md,
-    Mechanism,
-    Model,
-    PathSearch,
-    Sample,
-    Train,
-    load,
-    template,
-    to_toml,
-)
+from flexcalc.config import COMMANDS, TOOLS, load, template, to_toml
+from flexcalc.config.benchmark import Benchmark, Mechanism, Model, Sample
 from flexcalc.config.benchmark_tests import Withheld
+from flexcalc.config.dynamics import Md
+from flexcalc.config.label import Label
 from flexcalc.config.options import options
+from flexcalc.config.paths import PathSearch
+from flexcalc.config.train import Train
 from flexcalc.display import numbers
 from flexcalc.errors import ConfigError
 from flexcalc.files.shipped import shipped
@@ -94,7 +85,7 @@ def test_help_of_a_command_shows_every_option_with_its_text(name, capsys, run):
 
 @pytest.mark.parametrize("name", [*COMMANDS, *TOOLS])
 def test_help_of_a_command_describes_every_positional_argument(name, capsys, run):
-    kind = (COMMANDS | TOOLS)[name]
+    kind = {**COMMANDS, **TOOLS}[name]
     assert run(name, "--help") == 0
     described = " ".join(capsys.readouterr().out.partition("\nOptions:")[0].split())
     texts = {option.name: option.help for option in options(kind)}

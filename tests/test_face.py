@@ -30,7 +30,7 @@ from tests.systems import GEOMETRY, WATER, springs
 
 ROOT = Path(__file__).parents[1]
 
-CONFIGS = COMMANDS | TOOLS
+CONFIGS = {**COMMANDS, **TOOLS}
 FUNCTIONS = sorted(CONFIGS)
 
 

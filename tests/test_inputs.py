@@ -14,7 +14,8 @@ import pytest
 
 import flexcalc
 from flexcalc.cli import main
-from flexcalc.config import COMMANDS, Learn, load
+from flexcalc.config import COMMANDS, load
+from flexcalc.config.learn import Learn
 from flexcalc.geometry import Coordinate
 from flexcalc.tasks.learn.job import prepared
 from tests.systems import INPUTS

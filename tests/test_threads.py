@@ -64,3 +64,37 @@ def test_a_number_for_numexpr_that_a_user_gives_stays(monkeypatch):
     monkeypatch.setenv("NUMEXPR_NUM_THREADS", "2")
     threads.settle_numexpr()
     assert os.environ["NUMEXPR_NUM_THREADS"] == "2"
+
+
+def test_the_blas_of_scipy_is_limited_once_it_is_loaded():
+    """Its import takes longer than most commands need, so that it is not loaded for this."""
+    code = """
+import numpy
+from flexcalc.threads import SCIPY_BLAS, one_blas_thread
+from threadpoolctl import threadpool_info
+
+def threads():
+    return [one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"]
+
+import sys
+with one_blas_thread():
+    assert SCIPY_BLAS not in sys.modules
+    assert threads() == [1]
+import scipy.linalg
+assert SCIPY_BLAS in sys.modules
+every = threads()
+assert set(every) != {1}
+with one_blas_thread():
+    assert set(threads()) == {1}
+assert threads() == every
+"""
+    environment = {**os.environ, "OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+
+
+def test_evaluate_imports_no_method_that_it_does_not_run():
+    code = "import sys, flexcalc.commands.evaluate as e; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    loaded = {name for name in done.stdout.decode().split() if name.startswith("flexcalc.methods")}
+    assert loaded == set()

@@ -13,7 +13,9 @@ from flexcalc.commands.face import run_command
 from flexcalc.commands.label import label as _label
 from flexcalc.commands.path import path as _path
 from flexcalc.commands.train import train as _train
-from flexcalc.config import Label, PathSearch, Train
+from flexcalc.config.label import Label
+from flexcalc.config.paths import PathSearch
+from flexcalc.config.train import Train
 from flexcalc.dataset import Dataset
 from flexcalc.results.labels import Labels
 from flexcalc.results.path import Path as FoundPath

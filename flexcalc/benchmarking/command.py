@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flexcalc.benchmarking import study
 from flexcalc.commands.face import command
-from flexcalc.config import Benchmark
+from flexcalc.config.benchmark import Benchmark
 from flexcalc.results.benchmark import BenchmarkResult
 from flexcalc.store import Store
 

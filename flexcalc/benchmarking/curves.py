@@ -16,7 +16,7 @@ from flexcalc.benchmarking import calls
 from flexcalc.benchmarking.job import BenchmarkJob, Fit, word
 from flexcalc.benchmarking.record import Outcome, page_of
 from flexcalc.benchmarking.trainings import run_pieces
-from flexcalc.config import Train
+from flexcalc.config.train import Train
 from flexcalc.models.family import Family
 from flexcalc.registry import load
 from flexcalc.results.benchmark_rows import CurveRow, CutoffRow

@@ -12,7 +12,8 @@ from flexcalc import files
 from flexcalc.benchmarking import calls
 from flexcalc.benchmarking.job import BenchmarkJob, word
 from flexcalc.benchmarking.record import page_named, read_or_make_rows
-from flexcalc.config import Label, Sample
+from flexcalc.config.benchmark import Sample
+from flexcalc.config.label import Label
 from flexcalc.dataset import Dataset, concatenate
 from flexcalc.errors import InputError
 from flexcalc.results.benchmark_rows import DataRow, SubsetRow

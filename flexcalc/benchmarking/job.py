@@ -14,7 +14,7 @@ import numpy as np
 
 from flexcalc import files
 from flexcalc.benchmarking.calls import Echo
-from flexcalc.config import Benchmark, Mechanism, Model, Sample
+from flexcalc.config.benchmark import Benchmark, Mechanism, Model, Sample
 from flexcalc.config.options import placed
 from flexcalc.dataset import Dataset
 from flexcalc.errors import ConfigError, InputError

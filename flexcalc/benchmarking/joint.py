@@ -17,7 +17,7 @@ from flexcalc.benchmarking.curves import predict_ms, train_all
 from flexcalc.benchmarking.job import JOINT, BenchmarkJob, Fit
 from flexcalc.benchmarking.record import Outcome, page_named, read_or_make
 from flexcalc.benchmarking.testing import barrier_errors, errors_on, region_tables
-from flexcalc.config import Train
+from flexcalc.config.train import Train
 from flexcalc.dataset import Dataset, concatenate
 from flexcalc.errors import InputError
 from flexcalc.potential import Evaluation

@@ -13,7 +13,9 @@ from flexcalc import files
 from flexcalc.benchmarking import calls
 from flexcalc.benchmarking.job import BenchmarkJob
 from flexcalc.benchmarking.record import page_named, read_or_make, write_rows
-from flexcalc.config import Label, Mechanism, PathSearch
+from flexcalc.config.benchmark import Mechanism
+from flexcalc.config.label import Label
+from flexcalc.config.paths import PathSearch
 from flexcalc.dataset import Dataset
 from flexcalc.errors import GuardError, LabelError
 from flexcalc.geometry import Coordinate

@@ -15,7 +15,7 @@ from flexcalc.benchmarking.paths import paths
 from flexcalc.benchmarking.record import write_rows
 from flexcalc.benchmarking.testing import barriers, regions
 from flexcalc.benchmarking.withheld import withheld
-from flexcalc.config import Benchmark
+from flexcalc.config.benchmark import Benchmark
 from flexcalc.errors import ConfigError
 from flexcalc.results.benchmark import BenchmarkResult
 from flexcalc.store import Store

@@ -14,7 +14,7 @@ from flexcalc.analysis.visited import evenly, force_errors, slopes
 from flexcalc.benchmarking import calls
 from flexcalc.benchmarking.endurance import ENERGY_EVERY, Subject, run_test, trajectory
 from flexcalc.benchmarking.record import Outcome
-from flexcalc.config import Label
+from flexcalc.config.label import Label
 from flexcalc.dataset import Dataset
 from flexcalc.geometry import Coordinate
 from flexcalc.methods.crash import KINDS, CrashState, atom_label

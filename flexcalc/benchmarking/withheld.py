@@ -18,8 +18,8 @@ from flexcalc.benchmarking.job import BenchmarkJob, Fit, word
 from flexcalc.benchmarking.joint import TEST_SHARE, all_frames
 from flexcalc.benchmarking.record import Outcome, mark, page_named, read_or_make
 from flexcalc.benchmarking.testing import barrier_errors, errors_on
-from flexcalc.config import Train
 from flexcalc.config.benchmark_tests import Withheld
+from flexcalc.config.train import Train
 from flexcalc.dataset import Dataset
 from flexcalc.errors import InputError
 from flexcalc.geometry import Coordinate

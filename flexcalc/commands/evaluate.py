@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flexcalc.commands.face import command
-from flexcalc.config import Evaluate
+from flexcalc.config.evaluate import Evaluate
 from flexcalc.results.errors import Errors
 from flexcalc.store import Store
 from flexcalc.tasks import evaluate as task

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from flexcalc.commands.face import tool
-from flexcalc.config import Export
+from flexcalc.config.tools import Export
 from flexcalc.tasks import export as task
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from flexcalc.commands.face import as_geometries, tool
-from flexcalc.config import Info
+from flexcalc.config.tools import Info
 from flexcalc.results.description import Description
 from flexcalc.tasks import info as task
 

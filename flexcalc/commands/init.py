@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from flexcalc.commands.face import tool
-from flexcalc.config import COMMANDS, Init, template
+from flexcalc.config import COMMANDS, template
+from flexcalc.config.tools import Init
 from flexcalc.errors import InputError
 from flexcalc.files.shipped import copy_inputs
 

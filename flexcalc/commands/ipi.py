@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flexcalc.commands.face import command
-from flexcalc.config import Ipi
+from flexcalc.config.ipi import Ipi
 from flexcalc.results.ipi import IpiRun
 from flexcalc.store import Store
 from flexcalc.tasks import ipi as task

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flexcalc.commands.face import command
-from flexcalc.config import Label
+from flexcalc.config.label import Label
 from flexcalc.results.labels import Labels
 from flexcalc.store import Store
 from flexcalc.tasks import label as task

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flexcalc.commands.face import command
-from flexcalc.config import Learn
+from flexcalc.config.learn import Learn
 from flexcalc.results.learning import Learning
 from flexcalc.store import Store
 from flexcalc.tasks import learn as task

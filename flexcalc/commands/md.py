@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flexcalc.commands.face import command
-from flexcalc.config import Md
+from flexcalc.config.dynamics import Md
 from flexcalc.results.trajectory import Trajectory
 from flexcalc.store import Store
 from flexcalc.tasks import md as task

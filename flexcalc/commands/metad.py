@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flexcalc.commands.face import command
-from flexcalc.config import Metad
+from flexcalc.config.dynamics import Metad
 from flexcalc.results.free_energy import FreeEnergySurface
 from flexcalc.store import Store
 from flexcalc.tasks import metad as task

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flexcalc.commands.face import command
-from flexcalc.config import NetworkSearch
+from flexcalc.config.paths import NetworkSearch
 from flexcalc.results.network import Network
 from flexcalc.store import Store
 from flexcalc.tasks import network as task

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flexcalc.commands.face import command
-from flexcalc.config import PathSearch
+from flexcalc.config.paths import PathSearch
 from flexcalc.results.path import Path
 from flexcalc.results.paths import Paths
 from flexcalc.store import Store

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from flexcalc.commands.face import tool
-from flexcalc.config import Report
+from flexcalc.config.tools import Report
 
 
 @tool(Report)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flexcalc.commands.face import command
-from flexcalc.config import SaddleSearch
+from flexcalc.config.paths import SaddleSearch
 from flexcalc.results.saddle import Saddle
 from flexcalc.store import Store
 from flexcalc.tasks import saddle as task

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flexcalc.commands.face import tool
-from flexcalc.config import Serve
+from flexcalc.config.ipi import Serve
 from flexcalc.tasks import ipi as task
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flexcalc.commands.face import command
-from flexcalc.config import Train
+from flexcalc.config.train import Train
 from flexcalc.results.training import Training
 from flexcalc.store import Store
 from flexcalc.tasks import train as task

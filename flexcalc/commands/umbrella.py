@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flexcalc.commands.face import command
-from flexcalc.config import UmbrellaSampling
+from flexcalc.config.dynamics import UmbrellaSampling
 from flexcalc.results.free_energy import FreeEnergyProfile
 from flexcalc.store import Store
 from flexcalc.tasks import umbrella as task

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
 from flexcalc.config.benchmark_tests import Withheld
-from flexcalc.config.shared import WORKER_OPTIONS, OpensPotentials, RunsOnWorkers
+from flexcalc.config.shared import OpensPotentials
+from flexcalc.config.workers import WORKER_OPTIONS, RunsOnWorkers
 from flexcalc.fields import FAMILY, Address, Batch, Bins, Count, Natural, Positive
 from flexcalc.methods.crash import CrashTest
 from flexcalc.methods.path import NEB, PathMethod

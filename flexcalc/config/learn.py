@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-from flexcalc.config.shared import WORKER_OPTIONS, OpensPotentials, RunsOnWorkers
+from flexcalc.config.shared import OpensPotentials
+from flexcalc.config.workers import WORKER_OPTIONS, RunsOnWorkers
 from flexcalc.fields import (
     FAMILY,
     Batch,

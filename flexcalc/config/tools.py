@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from flexcalc.config.shared import Command, LabelledFrames, OpensPotentials
+from flexcalc.config.shared import LabelledFrames, OpensPotentials
 from flexcalc.fields import PotentialLike
 
 
@@ -65,7 +65,3 @@ class Export(OpensPotentials):
     """File or folder to write, NAME.npz or NAME.flex."""
     overwrite: bool = False
     """Replace another model that is there; without it that is refused."""
-
-
-TOOLS: dict[str, type[Command]] = {"init": Init, "report": Report, "info": Info, "export": Export}
-"""Configs of the commands without a run file, by name."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flexcalc.commands.face import command
-from flexcalc.config import Demo
+from flexcalc.config.demo import Demo
 from flexcalc.demonstration import steps
 from flexcalc.results.demo import DemoRun
 from flexcalc.store import Store

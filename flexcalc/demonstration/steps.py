@@ -12,7 +12,13 @@ from flexcalc.commands.label import label
 from flexcalc.commands.md import md
 from flexcalc.commands.path import path
 from flexcalc.commands.train import train
-from flexcalc.config import Demo, Evaluate, Ipi, Label, Md, PathSearch, Train
+from flexcalc.config.demo import Demo
+from flexcalc.config.dynamics import Md
+from flexcalc.config.evaluate import Evaluate
+from flexcalc.config.ipi import Ipi
+from flexcalc.config.label import Label
+from flexcalc.config.paths import PathSearch
+from flexcalc.config.train import Train
 from flexcalc.files.shipped import shipped
 from flexcalc.methods.dynamics import Langevin
 from flexcalc.methods.sampling import Thermal

@@ -15,12 +15,12 @@ import platform
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
+from flexcalc import __version__
 from flexcalc.errors import FileFormatError, InputError
 from flexcalc.models.facts import ModelFacts, Row
 from flexcalc.storage import (
@@ -127,7 +127,7 @@ def write_model(folder: Path, content: ModelContent, *, overwrite: bool = True) 
             "hyperparameters": dict(content.hyperparameters),
             **{key: value for key, value in content.facts.items() if key not in OWN},
             "versions": {
-                "flexcalc": version("flexcalc"),
+                "flexcalc": __version__,
                 "numpy": np.__version__,
                 "python": platform.python_version(),
             },

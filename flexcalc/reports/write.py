@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 
+from flexcalc import __version__
 from flexcalc.dataset import Dataset
 from flexcalc.display import html, molecule
 from flexcalc.display.drawing import collected
@@ -212,6 +212,6 @@ def _about(run: RunFolder) -> str:
 
 def _footer() -> str:
     return html.paragraph(
-        f"Written by flexcalc {version('flexcalc')}. Energies are in kcal/mol and meV, lengths "
+        f"Written by flexcalc {__version__}. Energies are in kcal/mol and meV, lengths "
         "in Å. This page is a single file and loads nothing else."
     )

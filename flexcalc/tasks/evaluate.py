@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from flexcalc.analysis.accuracy import Binning, Tag, accuracy
-from flexcalc.config import Evaluate
+from flexcalc.config.evaluate import Evaluate
 from flexcalc.dataset import Dataset
 from flexcalc.domain import Domain, domain_of
 from flexcalc.errors import FileFormatError, InputError

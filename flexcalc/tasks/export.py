@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flexcalc.config import Export
+from flexcalc.config.tools import Export
 from flexcalc.errors import InputError
 from flexcalc.models.family import TrainedPotential
 from flexcalc.registry import name_of, open_potential

@@ -8,8 +8,7 @@ from typing import TypedDict
 
 import numpy as np
 
-from flexcalc.config import Train
-from flexcalc.config.commands import USUAL_POINTS
+from flexcalc.config.train import USUAL_POINTS, Train
 from flexcalc.dataset import Dataset
 from flexcalc.errors import InputError
 from flexcalc.geometry.fingerprint import first_repeated

@@ -11,8 +11,8 @@ from typing import Any, cast
 import numpy as np
 
 from flexcalc import files
-from flexcalc.config import Info
 from flexcalc.config.reading import LARGEST_FILE
+from flexcalc.config.tools import Info
 from flexcalc.dataset import Dataset
 from flexcalc.domain import Domain
 from flexcalc.errors import FileFormatError, InputError, MoleculeError, UnitError

@@ -11,7 +11,7 @@ import numpy as np
 from flexcalc import files
 from flexcalc.adapters import ipi as adapter
 from flexcalc.adapters.ipi.start import declares_units
-from flexcalc.config import Ipi, Serve
+from flexcalc.config.ipi import Ipi, Serve
 from flexcalc.dataset import Dataset
 from flexcalc.files.text import UTF8_MARK
 from flexcalc.methods.path import path_length

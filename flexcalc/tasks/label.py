@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 
 import numpy as np
 
-from flexcalc.config import Label
+from flexcalc.config.label import Label
 from flexcalc.dataset import Dataset
 from flexcalc.errors import LabelError
 from flexcalc.fields import PotentialLike

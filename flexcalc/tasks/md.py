@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from flexcalc.analysis.exchange import attempts_of, round_trips
-from flexcalc.config import Md
+from flexcalc.config.dynamics import Md
 from flexcalc.dataset import Dataset, Provenance
 from flexcalc.errors import InputError
 from flexcalc.files.tables import csv_blocks

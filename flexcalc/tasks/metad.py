@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from flexcalc.analysis.study import study
-from flexcalc.config import Metad
+from flexcalc.config.dynamics import Metad
 from flexcalc.dataset import Dataset, Provenance
 from flexcalc.errors import GuardError, InputError
 from flexcalc.files import plumed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 
 import numpy as np
 
@@ -11,8 +11,6 @@ from flexcalc.dataset import Dataset
 from flexcalc.errors import AddressError, FileFormatError, MoleculeError
 from flexcalc.fields import Address, GeometryLike, PotentialLike
 from flexcalc.masses import atomic_masses, isotopes
-from flexcalc.methods.dynamics import Integrator
-from flexcalc.methods.irc import IRC
 from flexcalc.registry import electron_options, with_options
 from flexcalc.store import Store
 
@@ -46,10 +44,13 @@ def with_masses[C](config: C, *geometries: Dataset) -> C:
     masses = common_masses(*geometries)
     if masses is None:
         return config
+    found = {item.name: getattr(config, item.name) for item in fields(config)}  # type: ignore[arg-type]
     changed = {
-        item.name: replace(value, masses=tuple(masses.tolist()))
-        for item in fields(config)  # type: ignore[arg-type]
-        if isinstance(value := getattr(config, item.name), Integrator | IRC)
+        name: replace(method, masses=tuple(masses.tolist()))
+        for name, method in found.items()
+        if is_dataclass(method)
+        and not isinstance(method, Dataset)
+        and any(item.name == "masses" for item in fields(method))
     }
     return replace(config, **changed)  # type: ignore[type-var]
 

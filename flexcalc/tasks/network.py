@@ -8,7 +8,8 @@ import numpy as np
 
 from flexcalc.analysis.network import rate_matrix, relaxation_times_s
 from flexcalc.analysis.rates import StationaryPoint
-from flexcalc.config import Label, NetworkSearch
+from flexcalc.config.label import Label
+from flexcalc.config.paths import NetworkSearch
 from flexcalc.dataset import Dataset
 from flexcalc.domain import domain_of
 from flexcalc.errors import InputError

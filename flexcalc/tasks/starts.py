@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from flexcalc import files
-from flexcalc.config import Label
+from flexcalc.config.label import Label
 from flexcalc.dataset import Dataset, concatenate
 from flexcalc.files import SMILES
 from flexcalc.methods.sampling import concatenate_unlabelled

@@ -17,7 +17,7 @@ from typing import cast
 import numpy as np
 from numpy.random import Generator
 
-from flexcalc.config import Train
+from flexcalc.config.train import Train
 from flexcalc.dataset import Dataset, Provenance, concatenate
 from flexcalc.errors import ConfigError, LabelError
 from flexcalc.methods.crash import CrashState, CrashTest, Replicas, run_replicas

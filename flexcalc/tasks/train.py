@@ -12,8 +12,8 @@ from typing import NotRequired, TypedDict
 
 import numpy as np
 
-from flexcalc.config import Train
 from flexcalc.config.options import placed
+from flexcalc.config.train import Train
 from flexcalc.dataset import Dataset
 from flexcalc.display import numbers
 from flexcalc.errors import FileFormatError, InputError

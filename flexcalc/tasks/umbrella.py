@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from flexcalc.analysis.umbrella import require_pymbar, study
-from flexcalc.config import UmbrellaSampling
+from flexcalc.config.dynamics import UmbrellaSampling
 from flexcalc.dataset import Dataset, Provenance
 from flexcalc.errors import InputError
 from flexcalc.files import plumed

@@ -16,7 +16,7 @@ from flexcalc.benchmarking.job import open_job
 from flexcalc.benchmarking.record import write_rows
 from flexcalc.benchmarking.survival import measure_survival
 from flexcalc.benchmarking.withheld import inside, withheld
-from flexcalc.config import Benchmark, Mechanism, Model
+from flexcalc.config.benchmark import Benchmark, Mechanism, Model
 from flexcalc.config.benchmark_tests import Withheld
 from flexcalc.dataset import Dataset
 from flexcalc.errors import ConfigError, InputError

@@ -7,7 +7,7 @@ import numpy as np
 from flexcalc import files
 from flexcalc.commands.face import run_command
 from flexcalc.commands.label import label
-from flexcalc.config import Label
+from flexcalc.config.label import Label
 from flexcalc.methods.sampling import Displaced
 
 START = Path(__file__).parents[2] / "inputs" / "glycine-Ip.xyz"

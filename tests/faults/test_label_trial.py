@@ -10,7 +10,7 @@ import pytest
 from flexcalc import files
 from flexcalc.commands.face import run_command
 from flexcalc.commands.label import label
-from flexcalc.config import Label
+from flexcalc.config.label import Label
 from flexcalc.errors import LabelError, MissingProgramError
 from flexcalc.methods.sampling import AsIs, Displaced
 from flexcalc.results.labels import Labels

@@ -14,7 +14,8 @@ from ase import Atoms, units
 
 from flexcalc import files
 from flexcalc.cli import main
-from flexcalc.config import Md, load
+from flexcalc.config import load
+from flexcalc.config.dynamics import Md
 from flexcalc.dataset import Dataset
 from flexcalc.errors import AddressError, ConfigError, FileFormatError, InputError, UnitError
 from flexcalc.files import FileWarning

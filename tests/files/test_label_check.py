@@ -13,7 +13,7 @@ from ase.build import molecule
 
 from flexcalc import files
 from flexcalc.cli import main
-from flexcalc.config import Train
+from flexcalc.config.train import Train
 from flexcalc.dataset import Dataset
 from flexcalc.files import FileWarning, suspicions
 from flexcalc.files.label_check import coherent

@@ -64,7 +64,8 @@ def test_every_command_takes_a_frame_of_a_file(path):
 
 
 def test_a_run_file_names_frames_from_its_own_folder(path, monkeypatch):
-    from flexcalc.config import Md, load
+    from flexcalc.config import load
+    from flexcalc.config.dynamics import Md
 
     Path("runs").mkdir()
     Path("runs/md.toml").write_text('model = "xtb:GFN2-xTB"\nstart = "../path.xyz@1:3"\n')

@@ -15,7 +15,7 @@ import flexcalc
 from flexcalc import files, registry
 from flexcalc.adapters.ase import Calculator
 from flexcalc.commands.face import run_command
-from flexcalc.config import PathSearch
+from flexcalc.config.paths import PathSearch
 from flexcalc.errors import InputError, ShapeError
 from flexcalc.geometry import align_consecutive, distances, is_degenerate
 from flexcalc.methods.iterate import iterate

@@ -11,7 +11,7 @@ import flexcalc
 from flexcalc.commands.face import run_command
 from flexcalc.commands.train import train
 from flexcalc.config import load
-from flexcalc.config.commands import Train
+from flexcalc.config.train import Train
 from flexcalc.errors import ConfigError
 from flexcalc.geometry import distances
 from flexcalc.geometry.graph import bonded_share

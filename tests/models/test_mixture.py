@@ -10,8 +10,8 @@ import pytest
 import flexcalc
 from flexcalc import registry
 from flexcalc.cli import main
-from flexcalc.config import Train
 from flexcalc.config.options import flags
+from flexcalc.config.train import Train
 from flexcalc.dataset import Dataset
 from flexcalc.errors import ConfigError, FileFormatError, InputError
 from flexcalc.geometry import Coordinate

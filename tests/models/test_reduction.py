@@ -8,7 +8,7 @@ import pytest
 
 from flexcalc.commands.face import run_command
 from flexcalc.commands.train import train
-from flexcalc.config import Train
+from flexcalc.config.train import Train
 from flexcalc.errors import ConfigError, InputError
 from flexcalc.models.family import ReducingFamily, errors
 from flexcalc.models.gdml import SGDML, GDMLPotential

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flexcalc.config import Md
+from flexcalc.config.dynamics import Md
 from flexcalc.errors import FileFormatError
 from flexcalc.files import FrameLog, frame_bytes, read_frames
 from flexcalc.files.plumed import read_table

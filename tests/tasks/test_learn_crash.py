@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import chi2
 
 import flexcalc as fx
-from flexcalc.config import Learn
+from flexcalc.config.learn import Learn
 from flexcalc.dataset import Dataset
 from flexcalc.errors import NonFiniteError
 from flexcalc.methods import crash as dynamics

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import flexcalc as fx
-from flexcalc.config import Learn
+from flexcalc.config.learn import Learn
 from flexcalc.dataset import Dataset
 from flexcalc.potential import Evaluation
 from flexcalc.results.calibration import BAND, PURPOSE, SCAN

@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from typing import Any, Self
 
 import numpy as np
-from scipy.linalg import blas, lapack
 
 from flexcalc.models.gdml.kernel import Kernel
 from flexcalc.progress import Progress, silent
@@ -107,6 +106,8 @@ class Halves:
         Raises:
             NotPositiveError: rounding has made it indefinite; what is here is of no use then.
         """
+        from scipy.linalg import blas, lapack
+
         # LAPACK counts columns first: for it the square holds L_A^T above and C below.
         square, below = self.square.T, self.below.T
         self._check(lapack.dpotrf(square, lower=0, overwrite_a=1, clean=0)[1])
@@ -137,6 +138,8 @@ class Halves:
         Returns:
             beta, (rows, sets).
         """
+        from scipy.linalg import blas
+
         rows = len(labels)
         padded = np.zeros((2 * self.side, labels.shape[1]), order="F")
         padded[:rows] = labels

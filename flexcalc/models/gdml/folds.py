@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.linalg import LinAlgError, solve
 
 from flexcalc.errors import InputError
 from flexcalc.models.gdml.engine import Engine
@@ -88,6 +87,8 @@ class Folds:
 
 def _solve(matrix: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """Solve by Cholesky; by a pivoted factorisation where rounding made the matrix indefinite."""
+    from scipy.linalg import LinAlgError, solve
+
     try:
         return solve(matrix, wanted, assume_a="pos")
     except LinAlgError:

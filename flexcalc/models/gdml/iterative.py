@@ -22,7 +22,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.random import Generator
-from scipy.linalg import blas, lapack
 
 from flexcalc.models.gdml.contraction import Contraction
 from flexcalc.models.gdml.kernel import Kernel
@@ -87,6 +86,8 @@ class Nystroem:
         rng: Generator,
         progress: Progress = silent,
     ):
+        from scipy.linalg import blas
+
         rows = kernel.points.rows
         chosen = np.sort(rng.choice(rows, min(columns, rows), replace=False))
         self._columns = matrix_columns(kernel, chosen, progress)
@@ -103,12 +104,16 @@ class Nystroem:
 
     def __call__(self, vector: np.ndarray) -> np.ndarray:
         """The preconditioner times a vector (rows,)."""
+        from scipy.linalg import lapack
+
         inner, _ = lapack.dpotrs(self._factor, self._columns @ vector, lower=0)
         return (vector - inner.ravel() @ self._columns) / self.mu
 
 
 def _cholesky(matrix: np.ndarray) -> np.ndarray:
     """The upper Cholesky factor, in place."""
+    from scipy.linalg import lapack
+
     factor, failed = lapack.dpotrf(matrix, lower=0, overwrite_a=1)
     if failed:
         raise np.linalg.LinAlgError("the Nystroem preconditioner is not positive")

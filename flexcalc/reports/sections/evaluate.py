@@ -244,17 +244,18 @@ def _parities(folder: RunFolder, index: int, errors: Errors) -> str:
 
 
 def _parity_table(what: str, reference: np.ndarray, predicted: np.ndarray) -> Columns:
-    """A row for each energy or force component, as predicted and by the reference."""
-    places = np.indices(reference.shape).reshape(reference.ndim, -1)
-    columns: dict[str, Any] = dict(zip(("frame", "atom", "component"), places, strict=False))
-    if "component" in columns and reference.shape[-1] == 3:
-        columns["component"] = np.array(["x", "y", "z"])[columns["component"]]
-    unit = "energy_eV" if what == "energies" else "force_eV_A"
-    return {
-        **columns,
-        f"reference_{unit}": reference.ravel(),
-        f"predicted_{unit}": predicted.ravel(),
+    """A row for each energy, or for the forces on each atom, by the reference and as predicted."""
+    pairs = {"reference": reference, "predicted": predicted}
+    if what == "energies":
+        columns = {f"{who}_energy_eV": values for who, values in pairs.items()}
+        return {"frame": np.arange(len(reference)), **columns}
+    frames, atoms = np.indices(reference.shape[:2]).reshape(2, -1)
+    columns = {
+        f"{who}_force_{axis}_eV_A": values[..., place].ravel()
+        for who, values in pairs.items()
+        for place, axis in enumerate("xyz")
     }
+    return {"frame": frames, "atom": atoms, **columns}
 
 
 def _pair(arrays: Mapping[str, np.ndarray], what: str) -> tuple[np.ndarray, np.ndarray] | None:
@@ -262,6 +263,8 @@ def _pair(arrays: Mapping[str, np.ndarray], what: str) -> tuple[np.ndarray, np.n
     if reference is None or predicted is None or reference.size == 0:
         return None
     if reference.shape != predicted.shape or not np.isfinite([reference, predicted]).all():
+        return None
+    if what == "forces" and (reference.ndim, reference.shape[-1]) != (3, 3):
         return None
     return reference.astype(float), predicted.astype(float)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path as FilePath
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,8 +16,10 @@ from flexcalc.errors import InputError
 from flexcalc.reports import facts
 from flexcalc.reports.exports import Columns, columns_of
 from flexcalc.reports.folder import RunFolder
-from flexcalc.results.path import Path
 from flexcalc.units import KCAL_MOL
+
+if TYPE_CHECKING:
+    from flexcalc.results.path import Path
 
 TITLE = "Mechanisms"
 
@@ -31,9 +34,15 @@ def path_runs(folder: FilePath) -> dict[str, RunFolder]:
             continue
         if run.command == "path" and run.frames("path.xyz") is not None:
             found[place.name] = run
-    heights = {name: facts.typed(Path, run).barrier_kcal_mol for name, run in found.items()}
+    heights = {name: _result(run).barrier_kcal_mol for name, run in found.items()}
     order = sorted(found, key=lambda name: (heights[name] is None, heights[name] or 0.0, name))
     return {name: found[name] for name in order}
+
+
+def _result(run: RunFolder) -> Path:
+    from flexcalc.results.path import Path
+
+    return facts.typed(Path, run)
 
 
 def body(runs: Mapping[str, RunFolder]) -> str:
@@ -64,7 +73,7 @@ def body(runs: Mapping[str, RunFolder]) -> str:
 
 def tables(runs: Mapping[str, RunFolder]) -> dict[str, Columns]:
     """What is exported: a row for each path."""
-    found = {name: facts.typed(Path, run) for name, run in runs.items()}
+    found = {name: _result(run) for name, run in runs.items()}
     rows = [
         {
             "path": name,
@@ -90,7 +99,7 @@ def _table(runs: Mapping[str, RunFolder]) -> str:
     head = ["path", "method", "images", "barrier", "backward barrier", "reference barrier"]
     rows = []
     for name, run in runs.items():
-        one = facts.typed(Path, run)
+        one = _result(run)
         values = (one.barrier_kcal_mol, one.barrier_back_kcal_mol, one.barrier_reference_kcal_mol)
         shown = [NONE if value is None else fixed(value, 2) for value in values]
         open_end = ", not converged" if one.converged is False else ""

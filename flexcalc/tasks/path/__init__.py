@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
-from flexcalc.config import PathSearch
+from flexcalc.config.paths import PathSearch
 from flexcalc.results.path import Path
 from flexcalc.results.paths import Paths
 from flexcalc.store import Store
@@ -17,7 +18,6 @@ from flexcalc.tasks.coverage import warn_of
 from flexcalc.tasks.path.equivalents import write_equivalents
 from flexcalc.tasks.path.job import FoundPath, PathJob, open_job
 from flexcalc.tasks.path.many import many_paths
-from flexcalc.tasks.path.refinement import plan_refinement, refine
 from flexcalc.tasks.path.relabel import relabel
 from flexcalc.tasks.path.saddle import is_left_early, refine_saddle, search_early
 from flexcalc.tasks.path.search import begin_path, keep_path, labelled_images, search
@@ -46,14 +46,22 @@ def path(options: PathSearch, store: Store) -> Path | Paths:
         return many_paths(options, store, _search)
     job = open_job(options)
     options = job.options
-    plan = plan_refinement(options, job.potential) if options.refine else None
+    run = _refined(job) if options.refine else _search
     found = store.begin(options)
     if found is not None:
         return _with_symmetry(Path.from_dict(found, store), options)
     atom_map = job.fitting.said(store)
-    result = _search(job, store) if plan is None else refine(job, store, plan, _search)
+    result = run(job, store)
     warn_of(store, result.coverage)
     return replace(result, atom_map=atom_map)
+
+
+def _refined(job: PathJob) -> Callable[[PathJob, Store], Path]:
+    """A search in rounds; what it needs is checked before anything is written."""
+    # Trains, which other paths do not: its import takes a tenth of a short search.
+    from flexcalc.tasks.path.refinement import plan_refinement, refine
+
+    return partial(refine, plan=plan_refinement(job.options, job.potential), search=_search)
 
 
 def _search(job: PathJob, store: Store) -> Path:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from flexcalc import files
-from flexcalc.config import PathSearch
+from flexcalc.config.paths import PathSearch
 from flexcalc.dataset import Dataset, Provenance
 from flexcalc.errors import InputError
 from flexcalc.masses import of_frames

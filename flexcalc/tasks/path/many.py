@@ -8,7 +8,7 @@ from functools import partial
 from itertools import combinations
 
 from flexcalc import files
-from flexcalc.config import PathSearch
+from flexcalc.config.paths import PathSearch
 from flexcalc.dataset import Dataset
 from flexcalc.errors import FlexcalcError, InputError
 from flexcalc.fields import GeometryLike

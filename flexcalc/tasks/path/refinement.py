@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from flexcalc import files
-from flexcalc.config import PathSearch
+from flexcalc.config.paths import PathSearch
 from flexcalc.dataset import Dataset, concatenate
 from flexcalc.errors import InputError
 from flexcalc.models.bonding import with_bonding

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from flexcalc.geometry import align, align_consecutive
 from flexcalc.methods.path import Chain, path_length, respace
@@ -109,6 +108,8 @@ def path_of_descent(job: PathJob, saddle: Saddle, ends: np.ndarray) -> FoundPath
 
 def aligned_with_labels(images: np.ndarray, labels: Evaluation) -> tuple[np.ndarray, Evaluation]:
     """Images (images, atoms, 3), each aligned with the one before, with their turned forces."""
+    from scipy.spatial.transform import Rotation
+
     aligned = align_consecutive(images)
     turns = [
         Rotation.align_vectors(*pair)[0]

@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 
 from flexcalc import files
-from flexcalc.config import SaddleSearch
+from flexcalc.config.paths import SaddleSearch
 from flexcalc.potential import check_molecule
 from flexcalc.registry import open_potential
 from flexcalc.results.saddle import Saddle

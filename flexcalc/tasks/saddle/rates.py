@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from flexcalc.analysis.rates import StationaryPoint
-from flexcalc.config.commands import SaddleAndRates
+from flexcalc.config.paths import SaddleAndRates
 from flexcalc.errors import InputError
 from flexcalc.results.rates import Rates, check_order, format_duration
 from flexcalc.results.saddle import RATES, Saddle

@@ -9,8 +9,7 @@ import numpy as np
 
 from flexcalc.analysis import plausibility
 from flexcalc.analysis.rates import StationaryPoint
-from flexcalc.config import PathSearch, SaddleSearch
-from flexcalc.config.commands import SaddleAndRates
+from flexcalc.config.paths import PathSearch, SaddleAndRates, SaddleSearch
 from flexcalc.dataset import Dataset, Provenance
 from flexcalc.errors import LabelError, NonFiniteError
 from flexcalc.geometry import align_consecutive, is_degenerate
