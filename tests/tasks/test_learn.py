@@ -10,29 +10,33 @@ import pytest
 from ase import Atoms
 from ase.build import molecule
 from ase.calculators.emt import EMT
+from ase.io import read
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
 import flexcalc as fx
-from flexcalc.config import Learn, load
+from flexcalc.config import load
+from flexcalc.config.learn import Learn
 from flexcalc.dataset import Dataset
 from flexcalc.errors import FlexcalcError, InputError
 from flexcalc.files import write as files_write
 from flexcalc.geometry import Coordinate
 from flexcalc.geometry.torsions import torsions
-from flexcalc.potential import CheckedPotential
+from flexcalc.potential import CheckedPotential, Evaluation
+from flexcalc.registry import make_family
 from flexcalc.reports import write_report
 from flexcalc.results.calibration import PURPOSE, RANDOM, SCAN, JudgedFrame
 from flexcalc.results.learning import Learning, LearnRound, verdict_of
 from flexcalc.store import FolderStore, Store
 from flexcalc.tasks.learn import bands, exploration, loop
+from flexcalc.tasks.learn import model as fitting
 from flexcalc.tasks.learn.bands import explore_bands
 from flexcalc.tasks.learn.exploration import DEVIATION, explore, first_geometries
 from flexcalc.tasks.learn.job import LearnJob, bends_within, prepared
 from flexcalc.tasks.stationary.minima import distinct_minima
-from flexcalc.training.tuning import Sets
+from flexcalc.training.tuning import FORCE, Sets
 from flexcalc.units import KB, KCAL_MOL
-from tests.systems import GEOMETRY, INPUTS, WATER
+from tests.systems import GEOMETRY, INPUTS, WATER, springs
 
 SHORT = {
     "reference": "ase:ase.calculators.emt:EMT",
@@ -305,7 +309,8 @@ def test_minima_are_found_once_each_and_bands_lead_over_the_tops_between_them(et
     np.testing.assert_array_equal(again.positions, images.positions)
 
 
-def test_named_coordinates_are_scanned_from_the_minima_rigid_and_relaxed(ethanol):
+def test_named_coordinates_are_scanned_from_the_minima_rigid_and_relaxed(ethanol, monkeypatch):
+    monkeypatch.setattr(bands, "_upper", lambda scan, highest: scan.images[1:])
     model, numbers = Doubtful(ethanol.numbers), ethanol.numbers
     (bond,) = torsions(numbers, ethanol.positions[0])
     named = Coordinate("dihedral", bond.atoms)
@@ -313,8 +318,10 @@ def test_named_coordinates_are_scanned_from_the_minima_rigid_and_relaxed(ethanol
     images = explore_bands(job, model, ethanol, Store(), np.random.default_rng(0))
     scans = images[images.tags[SCAN]]
     assert len(images) - len(scans) == 3 * (bands.IMAGES - 2)
-    assert len(scans) == 2 * (bands.SCAN_IMAGES - 1)
+    count = bands.SCAN_IMAGES - 1
+    assert len(scans) == (2 + 3) * count  # the others go from one minimum to another
     assert not scans.tags[bands.TOP].any()
+    scans = scans[: 2 * count]
     rigid, relaxed = np.split(named.values(scans.positions).ravel(), 2)
     for one in (rigid, relaxed):
         steps = np.diff(np.unwrap(one, period=360))
@@ -323,6 +330,94 @@ def test_named_coordinates_are_scanned_from_the_minima_rigid_and_relaxed(ethanol
     # What is relaxed has forces along the dihedral alone.
     largest = np.abs(model(scans.positions).forces).max(axis=(1, 2)).reshape(2, -1)
     assert largest[1].mean() < largest[0].mean()
+
+
+def test_the_upper_half_of_a_scan_is_asked_for():
+    energies = np.array([0.0, 1.0, 4.0, 6.0, 2.9, 0.5])
+    scan = SimpleNamespace(images=np.arange(6), evaluation=SimpleNamespace(energies=energies))
+    assert bands._upper(scan, 100.0).tolist() == [2, 3]
+    # What is above the highest energy of interest is left out later, and sets no scale.
+    assert bands._upper(scan, 4.0).tolist() == [2, 3, 4]
+
+
+def test_energies_on_the_way_choose_among_candidates_with_good_forces(ethanol, monkeypatch):
+    energies, forces = ethanol.labels()
+    off = 0.1 * np.arange(len(energies))
+
+    def trial(name, force_rmse, share):
+        wrong = Evaluation(energies + share * off, forces)
+        return SimpleNamespace(family=name, errors={FORCE: force_rmse}, potential=lambda x: wrong)
+
+    found = SimpleNamespace(
+        trials=[trial("smooth", 1.0, 1.0), trial("narrow", 1.2, 0.1), trial("bad", 1.3, 0.0)]
+    )
+    assert fitting._best_on_the_way(found, ethanol) == "narrow"
+    monkeypatch.setattr(fitting, "LEEWAY", 0.1)
+    assert fitting._best_on_the_way(found, ethanol) == "smooth"
+    monkeypatch.setattr(fitting, "LEEWAY", 0.3)
+    assert fitting._best_on_the_way(found, ethanol) == "bad"
+
+
+def test_half_of_the_frames_on_the_way_are_kept_from_the_search_and_choose(monkeypatch):
+    seen = {}
+    data = springs(60)
+
+    def search(family, train, validation, rng, progress, checkpoints):
+        seen["train"] = train
+        return SimpleNamespace(family=family, trials=[family, family])
+
+    def best(found, way):
+        seen["way"] = way
+        return found.family
+
+    monkeypatch.setattr(fitting, "fit_best", search)
+    monkeypatch.setattr(fitting, "_best_on_the_way", best)
+    family = make_family("sgdml", {"sigma": 5.0, "symmetry": False})
+    options = SimpleNamespace(family=(family,), committee=2)
+    job = SimpleNamespace(baseline=None, options=options)
+    rng = np.random.default_rng(0)
+    way = np.arange(5, 29)
+    sets = Sets(data[np.arange(50)], data[np.arange(50, 60)])
+    fitting.fit_model(job, sets, Store(), rng, way=way)
+    assert (len(seen["train"]), len(seen["way"])) == (50 - 12, 12)
+
+    def rows(part):
+        gaps = np.abs(part.positions[:, None] - data.positions).max(axis=(2, 3))
+        assert (gaps.min(axis=1) == 0).all()
+        return set(gaps.argmin(axis=1).tolist())
+
+    assert rows(seen["way"]) <= set(way.tolist())
+    assert not rows(seen["way"]) & rows(seen["train"])
+    seen.clear()
+    fitting.fit_model(job, sets, Store(), rng, way=way[: 2 * fitting.FEWEST_JUDGES - 1])
+    assert "way" not in seen
+
+
+def test_minima_on_both_sides_of_a_named_bond_are_crossed_by_rotation_and_by_inversion():
+    trans, cis = (read(INPUTS / f"azobenzene-{name}.xyz") for name in ("trans", "cis"))
+    minima = np.stack([trans.positions, cis.positions])
+    named = Coordinate("dihedral", (5, 6, 7, 8))
+    bends = [Coordinate("angle", atoms) for atoms in ((5, 6, 7), (6, 7, 8))]
+    job = SimpleNamespace(coordinates=[named], bends=bends)
+    found = list(bands._crossings(job, minima, np.random.default_rng(0)))
+    assert [(len(scan.drive), len(scan.relax)) for scan, *_ in found] == [
+        *((1, 0), (1, 5), (1, 1)),  # rotation: rigid, relaxed within the dihedral, and everywhere
+        *((1, 0), (2, 0), (1, 0), (2, 0)),  # at each nitrogen: inversion, and both at once
+    ]
+    model, rng = fx.load("xtb:GFN2-xTB", trans.numbers), np.random.default_rng(0)
+    paths = []
+    for scan, start, end in found:
+        first = scan.first(trans.numbers, start[None], end)
+        paths.append(scan.init(model, first, rng).images)
+    for path in paths:
+        turned = np.abs(named.values(path[[0, -1]]))
+        assert turned.min() < 20
+        assert turned.max() > 160
+    widest = np.array([max(bend.values(path).max() for bend in bends) for path in paths])
+    assert (widest[:3] < 135).all()
+    assert (widest[3:] > 165).all()
+    # Of one side alone there is nothing to cross.
+    assert not list(bands._crossings(job, minima[:1], np.random.default_rng(0)))
 
 
 def test_one_minimum_has_no_bands(ethanol):

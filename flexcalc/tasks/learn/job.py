@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from flexcalc import files
-from flexcalc.config import Label, Learn
+from flexcalc.config.label import Label
+from flexcalc.config.learn import Learn
 from flexcalc.dataset import Dataset
 from flexcalc.errors import InputError
 from flexcalc.fields import PotentialLike

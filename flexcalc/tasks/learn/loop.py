@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from flexcalc.config import Learn
+from flexcalc.config.learn import Learn
 from flexcalc.dataset import Dataset, concatenate
 from flexcalc.labelling import QUARANTINE
 from flexcalc.methods.exploration import deviation_of
@@ -79,7 +79,7 @@ GROWN = 1.4
 BAND_SHARE = 0.2
 """Share of a batch that is chosen from the bands: the way over barriers is rarely visited, and its
 energies are those that count."""
-SCAN_SHARE = 0.2
+SCAN_SHARE = 0.3
 """Share that is chosen from the scans, where the user names coordinates: a barrier along one that
 is not the lowest is met by no band, and by dynamics hardly."""
 SMALLEST_SCALE = 0.1
@@ -127,6 +127,14 @@ class _Labelled:
         random = self.data.tags[PURPOSE] == RANDOM
         validation = self.data[np.flatnonzero(random)]
         return Sets(_bare(self.data[np.flatnonzero(~random)]), _bare(validation))
+
+    def way(self, highest_eV: float) -> np.ndarray:
+        """Rows of the training frames of `sets` that are images of bands and scans, up to an
+        energy above the lowest."""
+        train = self.data[np.flatnonzero(self.data.tags[PURPOSE] != RANDOM)]
+        energies = train.labels()[0]
+        low = energies <= self.data.labels()[0].min() + highest_eV
+        return np.flatnonzero(np.isin(train.tags[PURPOSE], (BAND, SCAN)) & low)
 
     @property
     def everything(self) -> Sets:
@@ -212,7 +220,8 @@ class _Loop:
         """A round: its labels are added to those before, and its row to the rows."""
         part = self.store.within(round_name(number))
         row, kept = part.get(ROW), part.get(CALIBRATION)
-        model = self._model(number, before.sets, part)
+        way = before.way(self.job.ceiling_eV(0.0)) if self.job.along else None
+        model = self._model(number, before.sets, part, way)
         if self.ahead is None:
             explored = self._explored(number, model, before, part)
         else:
@@ -240,10 +249,13 @@ class _Loop:
         self.frames += frames
         return after
 
-    def _model(self, number: int, sets: Sets, part: Store) -> TrainedPotential:
+    def _model(
+        self, number: int, sets: Sets, part: Store, way: np.ndarray | None = None
+    ) -> TrainedPotential:
         """The model of a round, or the final one, which is read if it was trained before.
 
-        Validation frames choose hyperparameters again where the training set has grown enough.
+        Validation frames choose hyperparameters again where the training set has grown enough,
+        together with frames on the way over barriers along the user's coordinates.
         """
         place = part.place(MODEL)
         if not place.exists():
@@ -251,7 +263,7 @@ class _Loop:
             grown = sets.validation is not None and points >= GROWN * self.chosen_with
             if self.family is None or grown:
                 self.family, self.chosen_with = None, points
-            model, family = self._fitted(sets, part, number, self.family)
+            model, family = self._fitted(sets, part, number, self.family, way)
             hyperparameters = asdict(cast(Any, family))
             part.put(FAMILY, [family.name, hyperparameters, self.chosen_with])
             model.save(place)
@@ -260,10 +272,15 @@ class _Loop:
         return cast(TrainedPotential, load(place, trust=self.options.trust))
 
     def _fitted(
-        self, sets: Sets, part: Store, number: int, family: Family | None = None
+        self,
+        sets: Sets,
+        part: Store,
+        number: int,
+        family: Family | None = None,
+        way: np.ndarray | None = None,
     ) -> tuple[TrainedPotential, Family]:
         rng = np.random.default_rng([self.options.seed, number, 2])
-        found = fit_model(self.job, sets, part, rng, family)
+        found = fit_model(self.job, sets, part, rng, family, way)
         part.remove(f"{UNFINISHED}/training")
         return found
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.random import Generator
 
+from flexcalc.dataset import Dataset
 from flexcalc.models.bonding import with_bonding
 from flexcalc.models.delta import DeltaModel
 from flexcalc.models.facts import ModelFacts
-from flexcalc.models.family import Family, TrainedPotential
+from flexcalc.models.family import Family, TrainedPotential, errors
 from flexcalc.models.frames import with_frames
 from flexcalc.store import Store
 from flexcalc.tasks.baseline import subtract
@@ -17,15 +18,27 @@ from flexcalc.tasks.train import training_warnings
 from flexcalc.training.calibration import with_domain
 from flexcalc.training.checkpoints import Checkpoints
 from flexcalc.training.committee import fit_committee
-from flexcalc.training.tuning import Sets, fit_best
+from flexcalc.training.tuning import ENERGY, FORCE, Choice, Sets, fit_best
 
 SEARCHED = 150
 """Training points, drawn at random, with which hyperparameters are chosen at most: the best ones
 hardly depend on their number, and a kernel model takes the third power of it."""
 
 
+LEEWAY = 0.25
+"""Share by which the force RMSE may exceed the lowest where energies on the way over barriers
+choose hyperparameters: the length scale that is best for hot frames blurs a narrow barrier."""
+FEWEST_JUDGES = 10
+"""Frames on the way that choose at least."""
+
+
 def fit_model(
-    job: LearnJob, sets: Sets, store: Store, rng: Generator, family: Family | None = None
+    job: LearnJob,
+    sets: Sets,
+    store: Store,
+    rng: Generator,
+    family: Family | None = None,
+    way: np.ndarray | None = None,
 ) -> tuple[TrainedPotential, Family]:
     """Train a committee, and return it with the family whose hyperparameters it has.
 
@@ -36,6 +49,9 @@ def fit_model(
         rng: seeds the training.
         family: with hyperparameters already chosen; by default validation frames choose them, for
             models of at most `SEARCHED` training points.
+        way: training frames on the way over barriers that the user asks for, (rows,) of `train`.
+            Half of them, drawn at random, choose among hyperparameters that are about as good on
+            the validation frames, by their energies.
     """
     train, validation = sets
     if job.baseline is not None:
@@ -44,11 +60,16 @@ def fit_model(
     steps = Checkpoints(store.unfinished("training"))
     with store.bar("train") as progress, training_warnings(store.warn):
         if family is None:
-            some = train[np.sort(rng.permutation(len(train))[:SEARCHED])]
+            order = rng.permutation(len(train))
+            judges = order[np.isin(order, [] if way is None else way)]
+            judges = judges[: len(judges) // 2]
+            some = train[np.sort(order[~np.isin(order, judges)][:SEARCHED])]
             found = fit_best(
                 job.options.family[0], some, validation, rng, progress, steps.within("search")
             )
             family = found.family
+            if len(judges) >= FEWEST_JUDGES and len(found.trials) > 1:
+                family = _best_on_the_way(found, train[np.sort(judges)])
         above = fit_committee(
             family,
             Sets(train, validation if validation is not None else train[:0]),
@@ -69,3 +90,10 @@ def fit_model(
     with_bonding(model, sets.train)
     with_frames(model, sets.train, sets.validation)
     return model, family
+
+
+def _best_on_the_way(found: Choice, way: Dataset) -> Family:
+    """Of the candidates with almost the lowest force RMSE the one with the best energies."""
+    bound = (1 + LEEWAY) * min(trial.errors[FORCE] for trial in found.trials)
+    good = [trial for trial in found.trials if trial.errors[FORCE] <= bound]
+    return min(good, key=lambda one: errors(one.potential(way.positions), way)[ENERGY]).family
