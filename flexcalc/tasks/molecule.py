@@ -49,7 +49,7 @@ def with_masses[C](config: C, *geometries: Dataset) -> C:
         name: replace(method, masses=tuple(masses.tolist()))
         for name, method in found.items()
         if is_dataclass(method)
-        and not isinstance(method, Dataset)
+        and not isinstance(method, Dataset | type)
         and any(item.name == "masses" for item in fields(method))
     }
     return replace(config, **changed)  # type: ignore[type-var]

@@ -150,6 +150,7 @@ def _crossings(
             continue
         start, end = minima[rng.permutation(pairs[rng.integers(len(pairs))])]
         turned = dihedral.label
+        scans: list[tuple[tuple[str, ...], tuple[str, ...]]]
         scans = [((turned,), relax) for relax in ((), _within(dihedral), ("all",))]
         for bend in job.bends:
             if set(bend.atoms) <= set(dihedral.atoms):

@@ -220,7 +220,7 @@ class _Loop:
         """A round: its labels are added to those before, and its row to the rows."""
         part = self.store.within(round_name(number))
         row, kept = part.get(ROW), part.get(CALIBRATION)
-        way = before.way(self.job.ceiling_eV(0.0)) if self.job.along else None
+        way = before.way(float(self.job.ceiling_eV(0.0))) if self.job.along else None
         model = self._model(number, before.sets, part, way)
         if self.ahead is None:
             explored = self._explored(number, model, before, part)
