@@ -17,6 +17,7 @@ from flexcalc.methods.iterate import Checkpoint, Recorder, Setup, iterate, run
 from flexcalc.methods.path import (
     DIVERGED,
     DivergenceGuard,
+    Ends,
     PathState,
     ScanState,
     UntilTop,
@@ -24,6 +25,7 @@ from flexcalc.methods.path import (
 )
 from flexcalc.methods.relax import relax
 from flexcalc.models.energies import training_energies
+from flexcalc.parallel.turns import do
 from flexcalc.potential import distances_of
 from flexcalc.registry import name_of
 from flexcalc.results.path import CONVERGENCE, PATH, Path
@@ -251,7 +253,8 @@ def _first(job: PathJob) -> tuple[np.ndarray, bool, list[str], dict[str, np.ndar
             strayed[name] = before
     if len(ends) == 1:
         return options.method.first(numbers, positions, None), False, moved, strayed
-    first = options.method.first(numbers, positions[:1], positions[1])
+    pair = Ends(numbers, positions[0], positions[1])
+    first = do(job.counting("band"), options.method.first_paths, pair)
     return first, is_degenerate(numbers, positions[0], positions[1]), moved, strayed
 
 
