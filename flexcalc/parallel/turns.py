@@ -199,7 +199,8 @@ def _done(potential: Potential, seats: Sequence[Seat]) -> list[Any]:
         task: seats[rows[0]].task([seats[row].given for row in rows])
         for task, rows in groups.items()
     }
-    asked, geometries = dict.fromkeys(groups), dict.fromkeys(groups, 0)
+    asked: dict[Hashable, Any] = dict.fromkeys(groups)
+    geometries = dict.fromkeys(groups, 0)
     answers: list[Any] = [None] * len(seats)
     while going:
         wanted: dict[Hashable, np.ndarray] = {}

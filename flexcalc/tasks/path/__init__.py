@@ -14,6 +14,7 @@ from flexcalc.results.path import Path
 from flexcalc.results.paths import Paths
 from flexcalc.store import Store
 from flexcalc.tasks.coverage import warn_of
+from flexcalc.tasks.path.assisted import check_assisted, search_assisted
 from flexcalc.tasks.path.equivalents import write_equivalents
 from flexcalc.tasks.path.job import FoundPath, PathJob, open_job
 from flexcalc.tasks.path.many import many_paths
@@ -42,6 +43,8 @@ def path(options: PathSearch, store: Store) -> Path | Paths:
     Raises:
         InputError: the ends, the potential or the reference cannot be used; nothing is written.
     """
+    if options.assist is not None:
+        check_assisted(options)
     if options.starts or options.ends:
         return many_paths(options, store, _search)
     job = open_job(options)
@@ -51,7 +54,10 @@ def path(options: PathSearch, store: Store) -> Path | Paths:
     if found is not None:
         return _with_symmetry(Path.from_dict(found, store), options)
     atom_map = job.fitting.said(store)
-    result = _search(job, store) if plan is None else refine(job, store, plan, _search)
+    if options.assist is not None:
+        result = search_assisted(job, store, _search)
+    else:
+        result = _search(job, store) if plan is None else refine(job, store, plan, _search)
     warn_of(store, result.coverage)
     return replace(result, atom_map=atom_map)
 
