@@ -18,7 +18,10 @@ from numpy.typing import ArrayLike
 
 from flexcalc.config import PathSearch
 from flexcalc.dataset import Dataset, concatenate
-from flexcalc.errors import InputError
+from flexcalc.errors import GuardError, InputError, LabelError
+from flexcalc.geometry import align
+from flexcalc.methods.path import Chain
+from flexcalc.methods.relax import relax
 from flexcalc.models.delta import DeltaModel
 from flexcalc.models.gdml.family import SGDML
 from flexcalc.potential import Evaluation, Potential, check_positions
@@ -58,7 +61,11 @@ PROBE_A = 0.05
 SAME_A = 1e-6
 """Geometries that are nearer than this in every coordinate have one label."""
 
-CORRECTION = SGDML(sigma=20.0, symmetry=False, descriptor="distances")
+FAILURES = (LabelError, GuardError)
+"""How a search on a model of few labels fails: its cheap potential does not converge where atoms
+meet, or the path diverges."""
+
+CORRECTION = SGDML(sigma=1.0, symmetry=False, descriptor="distances")
 """The model of the difference between the reference and the cheap potential."""
 
 Search = Callable[[PathJob, Store], Path]
@@ -115,6 +122,8 @@ def check_assisted(options: PathSearch) -> None:
     """
     if not options.saddle:
         raise InputError("assist: finds a saddle; expected saddle = true too (--saddle)")
+    if not isinstance(options.method, Chain):
+        raise InputError("assist: expected a band or a string (--method neb, string), found a scan")
     for name in ("starts", "relabel", "refine"):
         if getattr(options, name):
             raise InputError(f"{name}: expected none with assist, which labels with the potential")
@@ -125,6 +134,7 @@ def search_assisted(job: PathJob, store: Store, search: Search) -> Path:
     way.
 
     A round has the part `round-N` of the store, with N labels: an interrupted run resumes there.
+    The next round begins with its path.
 
     Args:
         job: on the reference.
@@ -135,12 +145,22 @@ def search_assisted(job: PathJob, store: Store, search: Search) -> Path:
     helper = open_potential(options.assist, numbers=job.potential.numbers, trust=options.trust)
     reference = Labelled(job.potential, job, store)
     rows: list[dict[str, JSON]] = store.get(ROUNDS) or []
+    last: tuple[Path, Store, Evaluation] | None = None
     done = False
     for _ in range(options.assist_rounds):
-        inner = _part(store, reference.count)
-        found = search(_on_model(job, helper, reference), inner)
+        inner, before = _part(store, reference.count), store.get(PATH)
+        try:
+            found = search(_on_model(job, helper, reference, before), inner)
+        except FAILURES as error:
+            if before is None:
+                raise
+            reference(_least_known(before.positions, reference)[None])
+            store.say(f"the model fails ({error}): one more image is labelled")
+            continue
+        store.copy_from(inner, PATH)
         truth = reference(_points(found, inner))
         done = _is_found(found, truth, options) and _is_curved_down(inner, reference)
+        last = found, inner, truth
         rows.append(found.to_dict())
         store.put(ROUNDS, rows)
         saddle_force, minimum_force = _forces(truth)
@@ -150,16 +170,23 @@ def search_assisted(job: PathJob, store: Store, search: Search) -> Path:
         )
         if done:
             break
-    for name in KEPT:
-        store.copy_from(inner, name)
-    for text in found.warnings or ():
-        store.warn(text)
+    if last is None:
+        raise LabelError("assist: the model failed in every round; try another cheap potential")
+    _keep(store, last[0], last[1])
     if not done:
         store.say(
             f"NO SADDLE of the reference after {options.assist_rounds} rounds: run on with more "
             "assist_rounds, or a better potential in assist"
         )
-    return _result(found, store, rows, truth, done, reference.count)
+    return _result(last[0], store, rows, last[2], done, reference.count)
+
+
+def _keep(store: Store, found: Path, inner: Store) -> None:
+    """Keep what the last round has found, and its warnings."""
+    for name in KEPT:
+        store.copy_from(inner, name)
+    for text in found.warnings or ():
+        store.warn(text)
 
 
 def _part(store: Store, labels: int) -> Store:
@@ -171,8 +198,10 @@ def _part(store: Store, labels: int) -> Store:
     return inner
 
 
-def _on_model(job: PathJob, helper: Potential, reference: Labelled) -> PathJob:
-    """The search of a round: on the helper, corrected by all labels so far."""
+def _on_model(
+    job: PathJob, helper: Potential, reference: Labelled, before: Dataset | None
+) -> PathJob:
+    """The search of a round: from the path before, on the helper corrected by all labels."""
     options, data = job.options, reference.data
     surrogate = helper
     if data is not None:
@@ -186,7 +215,30 @@ def _on_model(job: PathJob, helper: Potential, reference: Labelled) -> PathJob:
     tighter = TIGHTER * options.refinement.saddle_force_eV_A
     refinement = replace(options.refinement, saddle_force_eV_A=tighter)
     options = replace(options, model=surrogate, refinement=refinement, assist=None)
-    return replace(job, options=options, potential=surrogate, tally=Tally())
+    round_ = replace(job, options=options, potential=surrogate, tally=Tally())
+    if before is None:
+        return round_
+    images = before.positions
+    if options.relax_ends:
+        images = _with_relaxed_ends(round_.counting("ends"), images)
+    return replace(round_, start=Dataset(job.start.numbers, images), end=None)
+
+
+def _with_relaxed_ends(potential: Potential, images: np.ndarray) -> np.ndarray:
+    """A path (images, atoms, 3) whose ends are relaxed; the others move along by their shares."""
+    ends = images[[0, -1]]
+    moves = align(relax(potential, ends).positions, ends) - ends
+    share = np.linspace(0, 1, len(images))[:, None, None]
+    return np.asarray(images + (1 - share) * moves[0] + share * moves[1])
+
+
+def _least_known(images: np.ndarray, reference: Labelled) -> np.ndarray:
+    """The image (atoms, 3) of a path that is farthest from all labelled geometries."""
+    if reference.data is None:
+        return np.asarray(images[len(images) // 2])
+    known = reference.data.positions
+    off = [np.abs(align(known, image) - image).max(axis=(1, 2)).min() for image in images]
+    return np.asarray(images[int(np.argmax(off))])
 
 
 def _points(found: Path, store: Store) -> np.ndarray:
