@@ -3,8 +3,8 @@
     python benchmarks/assisted.py xtb:GFN2-xTB xtb:GFN1-xTB
     python benchmarks/assisted.py dft:PBE-D3BJ/def2-SVP xtb:GFN2-xTB --only assisted --output FOLDER
 
-The path of glycine from Ip to IIIp by a band of 11 images, by `path --saddle` on the reference alone
-and with `--assist`. A row has the calls of the reference, of the cheap potential with its
+The path of glycine from Ip to IIIp by a band of 11 images, by `path --saddle` on the reference
+alone and with `--assist`. A row has the calls of the reference, of the cheap potential with its
 correction, the barrier of the saddle by the reference and its force there, and what the descent
 joins. `to_saddle` leaves out what the direct search calls for after the saddle: Hessians, descent
 and vibrations. At the end: how far the two saddles are apart.

@@ -21,7 +21,6 @@ from flexcalc.dataset import Dataset, concatenate
 from flexcalc.errors import GuardError, InputError, LabelError
 from flexcalc.geometry import align
 from flexcalc.methods.path import Chain
-from flexcalc.methods.relax import relax
 from flexcalc.models.delta import DeltaModel
 from flexcalc.models.gdml.family import SGDML
 from flexcalc.potential import Evaluation, Potential, check_positions
@@ -215,21 +214,8 @@ def _on_model(
     tighter = TIGHTER * options.refinement.saddle_force_eV_A
     refinement = replace(options.refinement, saddle_force_eV_A=tighter)
     options = replace(options, model=surrogate, refinement=refinement, assist=None)
-    round_ = replace(job, options=options, potential=surrogate, tally=Tally())
-    if before is None:
-        return round_
-    images = before.positions
-    if options.relax_ends:
-        images = _with_relaxed_ends(round_.counting("ends"), images)
-    return replace(round_, start=Dataset(job.start.numbers, images), end=None)
-
-
-def _with_relaxed_ends(potential: Potential, images: np.ndarray) -> np.ndarray:
-    """A path (images, atoms, 3) whose ends are relaxed; the others move along by their shares."""
-    ends = images[[0, -1]]
-    moves = align(relax(potential, ends).positions, ends) - ends
-    share = np.linspace(0, 1, len(images))[:, None, None]
-    return np.asarray(images + (1 - share) * moves[0] + share * moves[1])
+    first = None if before is None else before.positions
+    return replace(job, options=options, potential=surrogate, tally=Tally(), first=first)
 
 
 def _least_known(images: np.ndarray, reference: Labelled) -> np.ndarray:
