@@ -17,10 +17,8 @@ import json
 import time
 from pathlib import Path
 
-import numpy as np
-
 import flexcalc
-from flexcalc.geometry import align
+from flexcalc.geometry import largest_move, match_atoms
 
 INPUTS = Path(__file__).parents[1] / "inputs"
 
@@ -52,13 +50,15 @@ def row_of(kind, reference, force_eV_A, **options):
         "joins": [saddle.irc_start_is, saddle.irc_end_is],
         "seconds": time.perf_counter() - begun,
     }
-    return row, saddle.to_dataset().positions[0]
+    return row, saddle.to_dataset()
 
 
-def apart(one, other):
-    """Largest distance of an atom in angstrom after alignment, mirror images being the same."""
-    aligned = [align(sign * one[None], other)[0] - other for sign in (1, -1)]
-    return min(float(np.sqrt((off**2).sum(axis=1)).max()) for off in aligned)
+def apart(numbers, one, other):
+    """Largest distance of an atom in angstrom; mirror images and identical atoms are the same."""
+    return min(
+        largest_move((sign * one)[match_atoms(numbers, sign * one, other)], other)
+        for sign in (1, -1)
+    )
 
 
 def main():
@@ -86,7 +86,8 @@ def main():
         for key in ("reference", "to_saddle"):
             print(f"{key}: {direct[key]} and {assisted[key]}, {direct[key] / assisted[key]:.1f}")
         off = assisted["barrier_kcal_mol"] - direct["barrier_kcal_mol"]
-        print(f"barriers differ by {off:+.4f} kcal/mol, saddles by {apart(one, other):.4f} A")
+        far = apart(one.numbers, one.positions[0], other.positions[0])
+        print(f"barriers differ by {off:+.4f} kcal/mol, saddles by {far:.4f} A")
 
 
 if __name__ == "__main__":
