@@ -93,13 +93,14 @@ def main():
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--saddle", action="store_true")
+    parser.add_argument("--interpolation", choices=("idpp", "geodesic"), default="geodesic")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     frames = read(arguments.minima, ":")
     model = flexcalc.load(arguments.model, frames[0])
     minima = minima_of(model, frames)[: arguments.most]
     options = {
-        "method": flexcalc.NEB(images=IMAGES),
+        "method": flexcalc.NEB(images=IMAGES, interpolation=arguments.interpolation),
         "steps": arguments.steps,
         "saddle": arguments.saddle,
         "progress": False,
