@@ -1021,6 +1021,8 @@ def path(
     equivalents: bool = False,
     saddle: bool = False,
     follow_below_eV_A: float = 0.5,
+    assist: PotentialLike | None = None,
+    assist_rounds: int = 20,
     refine: int = 0,
     dataset: GeometryLike | None = None,
     refine_images: int = 3,
@@ -1088,6 +1090,12 @@ def path(
         follow_below_eV_A: With `saddle` and `follow`: force perpendicular to the path below
             which a band or string is left for its saddle, in eV/angstrom. Where the saddle does
             not join the ends, the search of the path goes on until it converges.
+        assist: With `saddle`: cheap potential, such as `xtb:GFN2-xTB`, for a search on an
+            expensive `model`, such as DFT. The search is done on the cheap potential with a
+            correction that is trained on the way. `model` labels only the saddle and minima of
+            each round, until its own forces there are small; path, Hessians and descent are
+            those of the corrected potential.
+        assist_rounds: With `assist`: maximum number of rounds.
         refine: Maximum number of rounds that label the worst images with `relabel`, retrain the
             model with them, and search again.
         dataset: Labelled frames that the model was trained on, for `refine`.
@@ -1153,6 +1161,8 @@ def path(
     equivalents: bool = False,
     saddle: bool = False,
     follow_below_eV_A: float = 0.5,
+    assist: PotentialLike | None = None,
+    assist_rounds: int = 20,
     refine: int = 0,
     dataset: GeometryLike | None = None,
     refine_images: int = 3,
@@ -1220,6 +1230,12 @@ def path(
         follow_below_eV_A: With `saddle` and `follow`: force perpendicular to the path below
             which a band or string is left for its saddle, in eV/angstrom. Where the saddle does
             not join the ends, the search of the path goes on until it converges.
+        assist: With `saddle`: cheap potential, such as `xtb:GFN2-xTB`, for a search on an
+            expensive `model`, such as DFT. The search is done on the cheap potential with a
+            correction that is trained on the way. `model` labels only the saddle and minima of
+            each round, until its own forces there are small; path, Hessians and descent are
+            those of the corrected potential.
+        assist_rounds: With `assist`: maximum number of rounds.
         refine: Maximum number of rounds that label the worst images with `relabel`, retrain the
             model with them, and search again.
         dataset: Labelled frames that the model was trained on, for `refine`.

@@ -27,7 +27,7 @@ from flexcalc.registry import COMMITTEE, FAMILIES, family, is_reference, members
 PLACES = frozenset(
     {"dataset", "start", "starts", "end", "ends", "model", "models", "relabel", "sampler"}
     | {"reference", "input", "baseline", "teacher", "start_from", "guess", "minima"}
-    | {"dispersion", "plumed"}
+    | {"dispersion", "plumed", "assist"}
 )
 """Fields that hold files or addresses."""
 

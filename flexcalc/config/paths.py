@@ -75,6 +75,13 @@ class PathSearch(SaddleAndRates, MapsAtoms, OpensPotentials):
     """With `saddle` and `follow`: force perpendicular to the path below which a band or string is
     left for its saddle, in eV/angstrom. Where the saddle does not join the ends, the search of the
     path goes on until it converges."""
+    assist: PotentialLike | None = None
+    """With `saddle`: cheap potential, such as `xtb:GFN2-xTB`, for a search on an expensive `model`,
+    such as DFT. The search is done on the cheap potential with a correction that is trained on the
+    way. `model` labels only the saddle and minima of each round, until its own forces there are
+    small; path, Hessians and descent are those of the corrected potential."""
+    assist_rounds: Count = 20
+    """With `assist`: maximum number of rounds."""
     refine: Natural = 0
     """Maximum number of rounds that label the worst images with `relabel`, retrain the model with
     them, and search again."""

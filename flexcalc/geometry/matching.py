@@ -64,31 +64,32 @@ def align_consecutive(images: np.ndarray) -> np.ndarray:
 
 
 def align_neighbours(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Align the images of a path with their neighbours, with one rotation per pair of images.
+    """Align the images of paths with their neighbours, with one rotation per pair of images.
 
     Args:
-        images: (images, atoms, 3) in angstrom.
+        images: (..., images, atoms, 3) in angstrom, of one path or of several.
 
     Returns:
-        (images - 1, atoms, 3) each, in angstrom: every image except the first aligned with the
+        (..., images - 1, atoms, 3) each, in angstrom: every image except the first aligned with the
         previous one, and every image except the last aligned with the next one.
 
     Source: see `align`.
     """
-    centres = images.mean(axis=1, keepdims=True)
+    centres = images.mean(axis=-2, keepdims=True)
     centred = images - centres
-    turn = _rotations(centred[1:], centred[:-1])
-    back = centred[:-1] @ turn.swapaxes(1, 2)
-    return centred[1:] @ turn + centres[:-1], back + centres[1:]
+    first, second = centred[..., :-1, :, :], centred[..., 1:, :, :]
+    turn = _rotations(second, first)
+    back = first @ turn.swapaxes(-1, -2)
+    return second @ turn + centres[..., :-1, :, :], back + centres[..., 1:, :, :]
 
 
 def _rotations(moved: np.ndarray, aim: np.ndarray) -> np.ndarray:
-    """Rotations (batch, 3, 3), from centred positions (batch, atoms, 3), on their right, to the
+    """Rotations (..., 3, 3), from centred positions (..., atoms, 3), on their right, to the
     aim."""
-    left, _, right = np.linalg.svd(moved.swapaxes(1, 2) @ aim)
+    left, _, right = np.linalg.svd(moved.swapaxes(-1, -2) @ aim)
     # The third axis is inverted where the optimal orthogonal map is a reflection.
-    turn = np.ones((len(moved), 1, 3))
-    turn[:, 0, 2] = np.sign(np.linalg.det(left @ right))
+    turn = np.ones((*moved.shape[:-2], 1, 3))
+    turn[..., 0, 2] = np.sign(np.linalg.det(left @ right))
     return (left * turn) @ right
 
 

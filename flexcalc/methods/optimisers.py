@@ -7,6 +7,7 @@ optimiser is a frozen dataclass of arrays, so that restarts are exact.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import ClassVar
@@ -39,6 +40,20 @@ class Memory:
     timestep: np.ndarray
     mixing: np.ndarray
     downhill: np.ndarray
+
+    def of_rows(self, rows: slice | np.ndarray, known: int | None = None) -> Memory:
+        """The memory of some rows; with `known`, of no more than the last steps."""
+        begin = 0 if known is None else len(self.moves) - known
+        return Memory(
+            moves=self.moves[begin:, rows],
+            changes=self.changes[begin:, rows],
+            positions=self.positions[rows],
+            forces=self.forces[rows],
+            velocity=self.velocity[rows],
+            timestep=self.timestep[rows],
+            mixing=self.mixing[rows],
+            downhill=self.downhill[rows],
+        )
 
 
 def _blank(positions: np.ndarray, history: int, timestep: float, mixing: float) -> Memory:
@@ -215,3 +230,56 @@ class FIRE:
 
 
 Optimiser = LBFGS | FIRE
+
+
+def move_together(
+    optimiser: Optimiser,
+    positions: Sequence[np.ndarray],
+    forces: Sequence[np.ndarray],
+    memories: Sequence[Memory],
+) -> list[tuple[np.ndarray, Memory]]:
+    """One move of several searches, as arrays over the rows of all; see `LBFGS.move`.
+
+    Args:
+        optimiser: of all.
+        positions: (rows, atoms, 3) of each, in angstrom, with one number of rows.
+        forces: likewise, in eV/angstrom.
+        memories: of each.
+
+    Returns:
+        The next positions and the new memory of each.
+    """
+    found: dict[int, tuple[np.ndarray, Memory]] = {}
+    for begun in (False, True):  # the first move of a search has none before it
+        members = [k for k, one in enumerate(memories) if bool(len(one.positions)) is begun]
+        if members:
+            chosen = [memories[k] for k in members]
+            places = np.concatenate([positions[k] for k in members])
+            pulls = np.concatenate([forces[k] for k in members])
+            moved, memory = optimiser.move(places, pulls, _joined(chosen))
+            rows = len(positions[0])
+            for place, k in enumerate(members):
+                part = slice(place * rows, (place + 1) * rows)
+                known = min(len(memories[k].moves) + begun, len(memory.moves))
+                found[k] = moved[part], memory.of_rows(part, known)
+    return [found[k] for k in range(len(positions))]
+
+
+def _joined(memories: Sequence[Memory]) -> Memory:
+    """One memory of several; a shorter history begins with zeros, which L-BFGS skips."""
+    if len(memories) == 1:
+        return memories[0]
+    longest = max(len(one.moves) for one in memories)
+
+    def filled(history: np.ndarray) -> np.ndarray:
+        blank = np.zeros((longest - len(history), *history.shape[1:]))
+        return np.concatenate([blank, history]) if len(blank) else history
+
+    return Memory(
+        moves=np.concatenate([filled(one.moves) for one in memories], axis=1),
+        changes=np.concatenate([filled(one.changes) for one in memories], axis=1),
+        **{
+            name: np.concatenate([getattr(one, name) for one in memories])
+            for name in ("positions", "forces", "velocity", "timestep", "mixing", "downhill")
+        },
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -70,3 +71,46 @@ def relax(
     method = Relax(force_tolerance_eV_A=force_tolerance_eV_A)
     rng = np.random.default_rng(0)
     return iterate(method, potential, method.init(potential, positions, rng), steps=steps, rng=rng)
+
+
+def relax_each(
+    forces_of: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    problems: np.ndarray,
+    *,
+    rows: int,
+    optimiser: Optimiser,
+    force_tolerance_eV_A: float,
+    steps: int,
+) -> np.ndarray:
+    """Relax several problems at once, each until all of its forces are below the tolerance.
+
+    Args:
+        forces_of: called with indices (some,) and positions (some, images, atoms, 3) of the
+            problems that are not converged; returns their forces.
+        problems: (problems, images, atoms, 3) in angstrom.
+        rows: of each problem for the optimiser: 1, or one for every image.
+        optimiser: of all.
+        force_tolerance_eV_A: for the force on every atom, in eV/angstrom.
+        steps: maximum number of steps.
+
+    Returns:
+        The relaxed positions, in the shape of `problems`. Each is what it would be alone.
+    """
+    found, left = np.array(problems), np.arange(len(problems))
+    positions = found.reshape(len(found) * rows, -1, 3)
+    memory = optimiser.start(positions)
+    for step in range(steps + 1):
+        places = positions.reshape(-1, *found.shape[1:])
+        forces = forces_of(left, places)
+        largest = np.sqrt((forces**2).sum(axis=-1)).max(axis=(1, 2))
+        going = (largest >= force_tolerance_eV_A) & (step < steps)
+        found[left[~going]] = places[~going]
+        if not going.any():
+            break
+        forces = forces.reshape(positions.shape)
+        if not going.all():
+            kept = np.repeat(going, rows)
+            left, positions, forces = left[going], positions[kept], forces[kept]
+            memory = memory.of_rows(kept if len(memory.positions) else np.flatnonzero(kept))
+        positions, memory = optimiser.move(positions, forces, memory)
+    return found

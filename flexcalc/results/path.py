@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 PATH, RELABELLED, EQUIVALENTS = "path.xyz", "relabelled.xyz", "equivalents.xyz"
 CONVERGENCE = "convergence.csv"
 ROUNDS, RETRAINED = "rounds.json", "model.flex"
+LABELS = "labels.xyz"
+"""Labels of the reference, of a search that a model has assisted."""
 
 
 def round_name(number: int) -> str:

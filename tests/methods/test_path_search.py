@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import ase
 import numpy as np
 import pytest
@@ -31,7 +33,9 @@ from flexcalc.methods.path import (
     respace,
 )
 from flexcalc.methods.path.geodesic import path_energy
+from flexcalc.methods.path.interpolation import interpolate_all
 from flexcalc.methods.relax import relax
+from flexcalc.parallel.turns import in_one_batch
 from flexcalc.units import KCAL_MOL
 from tests.systems import INPUTS
 
@@ -338,3 +342,40 @@ def test_relaxation_takes_every_row_to_its_minimum(ammonia, optimiser, rng):
     assert method.converged(state)
     # The energy's error is the square of the force over twice the stiffness.
     assert np.abs(state.evaluation.energies).max() < 1e-10
+
+
+@pytest.mark.parametrize("optimiser", [LBFGS(), FIRE()])
+@pytest.mark.parametrize("rows", ["path", "image"])
+@pytest.mark.parametrize("chain", [NEB, String])
+def test_bands_that_step_together_are_those_that_step_alone(chain, optimiser, rows, ammonia, rng):
+    """They begin at different turns, so that their histories differ, and climb when they are
+    ready."""
+    method = chain(images=7, force_tolerance_eV_A=0.02, optimiser=optimiser, rows=rows)
+    up, down = pyramids()
+    line = interpolate(up, down, 7, "linear")
+    paths = [line + rng.normal(scale=scale, size=line.shape) for scale in (0.01, 0.03, 0.05)]
+
+    def search(delay, path, potential):
+        for _ in range(delay):
+            potential(path[:1])
+        state = method.init(potential, path, rng)
+        return iterate(method, potential, state, steps=25, rng=rng)
+
+    works = [partial(search, *one) for one in zip((0, 3, 16), paths, strict=True)]
+    for work, state in zip(works, in_one_batch(ammonia, works), strict=True):
+        alone = work(ammonia)
+        assert (state.step, state.climbing) == (alone.step, alone.climbing)
+        assert state.images == pytest.approx(alone.images, abs=1e-8)
+        assert state.memory.moves.shape == alone.memory.moves.shape
+
+
+@pytest.mark.parametrize("kind", ["idpp", "geodesic"])
+def test_initial_paths_in_one_batch_are_those_of_each_pair(kind, rng):
+    start, end = (read(INPUTS / f"glycine-{name}.xyz") for name in ("Ip", "IIIp"))
+    last, _ = match_endpoints(start.numbers, start.positions, end.positions)
+    pairs = [(start.positions, last), (last, start.positions)]
+    pairs.append((start.positions, start.positions + rng.normal(scale=0.1, size=last.shape)))
+    starts, ends = (np.stack(one) for one in zip(*pairs, strict=True))
+    together = interpolate_all(starts, ends, 7, kind, start.numbers)
+    for pair, path in zip(pairs, together, strict=True):
+        assert path == pytest.approx(interpolate(*pair, 7, kind, start.numbers), abs=1e-6)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 
 import numpy as np
 import pytest
 
 from flexcalc.errors import InputError, NonFiniteError
 from flexcalc.methods.relax import relax
-from flexcalc.parallel.turns import in_one_batch
-from flexcalc.potential import CheckedPotential, Evaluation
+from flexcalc.parallel.turns import do, in_one_batch
+from flexcalc.potential import CheckedPotential, Counted, Evaluation
 
 
 class Bowl(CheckedPotential):
@@ -117,3 +118,40 @@ def test_one_search_moves_at_a_time():
 
     in_one_batch(Bowl(), [lambda p, n=n: work(n, p) for n in range(3)])
     assert seen == [n for _ in range(3) for n in (0, 0, 1, 1, 2, 2)]
+
+
+def doubled(given):
+    """A task: energies of the geometries that searches hand over, and how many searches did."""
+    found = yield np.concatenate(given)
+    rows = found.energies.reshape(len(given), -1)
+    return [(row, len(given)) for row in rows]
+
+
+def test_tasks_of_searches_are_done_together_and_counted_for_each():
+    places = np.random.default_rng(0).normal(size=(3, 2, 2, 3))
+    counted = [None] * 3
+
+    def work(number, potential):
+        counted[number] = Counted(potential)
+        before = counted[number](places[number][:1]).energies
+        return before, do(counted[number], doubled, places[number])
+
+    surface = Bowl()
+    found = in_one_batch(surface, [partial(work, number) for number in range(3)])
+    assert surface.batches == [3, 6]
+    for place, (before, (energies, searches)) in zip(places, found, strict=True):
+        assert np.array_equal(energies, Bowl()(place).energies)
+        assert np.array_equal(before, energies[:1])
+        assert searches == 3
+    assert [one.geometries for one in counted] == [3, 3, 3]
+    alone = Counted(Bowl())
+    assert do(alone, doubled, places[0])[1] == 1
+    assert alone.geometries == 2
+
+
+def test_a_task_that_fails_for_one_search_is_done_for_the_others():
+    near, far = np.zeros((2, 2, 3)), np.full((2, 2, 3), 60.0)
+    works = [lambda potential, one=one: do(potential, doubled, one) for one in (near, far, near)]
+    found = in_one_batch(Bowl(), works)
+    assert isinstance(found[1], NonFiniteError)
+    assert [found[row][0].tolist() for row in (0, 2)] == [[0.0, 0.0]] * 2

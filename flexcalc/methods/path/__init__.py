@@ -10,6 +10,7 @@ from flexcalc.methods.path.chain import (
 )
 from flexcalc.methods.path.divergence import DIVERGED, DivergenceGuard
 from flexcalc.methods.path.interpolation import (
+    Ends,
     PairTargets,
     interpolate,
     match_endpoints,
@@ -27,6 +28,7 @@ __all__ = [
     "NEB",
     "Chain",
     "DivergenceGuard",
+    "Ends",
     "PairTargets",
     "PathMethod",
     "PathState",

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
-from numpy.random import Generator
+from numpy.random import Generator as Random
 
 from flexcalc.errors import InputError
 from flexcalc.fields import Images, Positive
 from flexcalc.geometry import align_neighbours
-from flexcalc.methods.optimisers import LBFGS, Memory, Optimiser
-from flexcalc.methods.path.interpolation import Interpolation, interpolate, lengths, match_endpoints
+from flexcalc.methods.optimisers import LBFGS, Memory, Optimiser, move_together
+from flexcalc.methods.path.interpolation import (
+    Ends,
+    Interpolation,
+    interpolate,
+    interpolate_all,
+    lengths,
+    match_endpoints,
+)
+from flexcalc.parallel.turns import do
 from flexcalc.potential import Evaluation, Potential
 
 
@@ -113,7 +122,15 @@ class Chain(ABC):
         last, _ = match_endpoints(numbers, start[-1], end)
         return interpolate(start[-1], last, self.images, self.interpolation, numbers)
 
-    def init(self, potential: Potential, positions: np.ndarray, rng: Generator) -> PathState:
+    def first_paths(self, ends: Sequence[Ends]) -> Generator[np.ndarray, Evaluation, list[Any]]:
+        """The task (`parallel.turns`) of initial paths between pairs of ends; see `first`."""
+        yield from ()
+        numbers = ends[0].numbers
+        pairs = [(pair.start, match_endpoints(numbers, pair.start, pair.end)[0]) for pair in ends]
+        starts, lasts = (np.stack(one) for one in zip(*pairs, strict=True))
+        return list(interpolate_all(starts, lasts, self.images, self.interpolation, numbers))
+
+    def init(self, potential: Potential, positions: np.ndarray, rng: Random) -> PathState:
         """Start from a path (images, atoms, 3) in angstrom; its endpoints stay fixed."""
         state = PathState(
             step=0,
@@ -124,23 +141,44 @@ class Chain(ABC):
             climbing=False,
             memory=self.optimiser.start(self._rows(positions[1:-1])),
         )
-        return self._with_band(state)
+        return self._with_bands([state])[0]
 
-    def step(self, potential: Potential, state: PathState, rng: Generator) -> PathState:
+    def step(self, potential: Potential, state: PathState, rng: Random) -> PathState:
         """Move all inner images once, with one potential call."""
-        inner = state.images[1:-1]
-        moved, memory = self.optimiser.move(self._rows(inner), self._rows(state.band), state.memory)
-        images = np.concatenate([state.images[:1], moved.reshape(inner.shape), state.images[-1:]])
-        images = self.respace(images, self.climber(state))
-        found, ends = potential(images[1:-1]), state.evaluation
-        evaluation = Evaluation(
-            np.concatenate([ends.energies[:1], found.energies, ends.energies[-1:]]),
-            np.concatenate([ends.forces[:1], found.forces, ends.forces[-1:]]),
+        found: PathState = do(potential, self.steps_of_paths, state)
+        return found
+
+    def steps_of_paths(
+        self, states: Sequence[PathState]
+    ) -> Generator[np.ndarray, Evaluation, list[PathState]]:
+        """The task (`parallel.turns`) of a step of paths with one number of images."""
+        inner = [state.images[1:-1] for state in states]
+        moved = move_together(
+            self.optimiser,
+            [self._rows(images) for images in inner],
+            [self._rows(state.band) for state in states],
+            [state.memory for state in states],
         )
-        state = replace(
-            state, step=state.step + 1, images=images, evaluation=evaluation, memory=memory
-        )
-        return self._with_band(state)
+        paths = []
+        for state, images, (places, _) in zip(states, inner, moved, strict=True):
+            path = np.concatenate(
+                [state.images[:1], places.reshape(images.shape), state.images[-1:]]
+            )
+            paths.append(self.respace(path, self.climber(state)))
+        found = yield np.concatenate([path[1:-1] for path in paths])
+        new, count = [], len(inner[0])
+        for row, (state, path, (_, memory)) in enumerate(zip(states, paths, moved, strict=True)):
+            part, ends = slice(row * count, (row + 1) * count), state.evaluation
+            evaluation = Evaluation(
+                np.concatenate([ends.energies[:1], found.energies[part], ends.energies[-1:]]),
+                np.concatenate([ends.forces[:1], found.forces[part], ends.forces[-1:]]),
+            )
+            new.append(
+                replace(
+                    state, step=state.step + 1, images=path, evaluation=evaluation, memory=memory
+                )
+            )
+        return self._with_bands(new)
 
     def converged(self, state: PathState) -> bool:
         """Whether the path has converged, including the climbing image if there is one."""
@@ -170,41 +208,61 @@ class Chain(ABC):
     def spring(
         self, ahead: np.ndarray, behind: np.ndarray, energies: np.ndarray
     ) -> np.ndarray | float:
-        """Force (images - 2,) along the path that spaces the inner images, in eV/angstrom."""
+        """Force (..., images - 2) along the path that spaces the inner images, in eV/angstrom.
 
-    def _with_band(self, state: PathState) -> PathState:
-        """The state with its band forces; climbing starts when the path is nearly converged."""
-        state = self._with_forces(state)
-        if self.climb and not state.climbing and state.residual < self.climb_below_eV_A:
-            fresh = self.optimiser.start(self._rows(state.images[1:-1]))
-            state = self._with_forces(replace(state, climbing=True, memory=fresh))
-        return state
+        Args:
+            ahead, behind: (..., images - 2) lengths of the steps to the neighbours, in angstrom.
+            energies: (..., images) in eV.
+        """
 
-    def _with_forces(self, state: PathState) -> PathState:
-        """The state with the forces on its inner images, and their residuals.
+    def _with_bands(self, states: list[PathState]) -> list[PathState]:
+        """States with their band forces; climbing starts when a path is nearly converged."""
+        states = self._with_forces(states)
+        begin = [
+            row
+            for row, state in enumerate(states)
+            if self.climb and not state.climbing and state.residual < self.climb_below_eV_A
+        ]
+        if begin:
+            climbing = [
+                replace(
+                    states[row],
+                    climbing=True,
+                    memory=self.optimiser.start(self._rows(states[row].images[1:-1])),
+                )
+                for row in begin
+            ]
+            for row, state in zip(begin, self._with_forces(climbing), strict=True):
+                states[row] = state
+        return states
+
+    def _with_forces(self, states: Sequence[PathState]) -> list[PathState]:
+        """States with the forces on their inner images, and their residuals.
 
         Of a path that diverges they overflow, which the guard of the search says.
         """
+        images = np.stack([state.images for state in states])
+        energies = np.stack([state.evaluation.energies for state in states])
+        forces = np.stack([state.evaluation.forces for state in states])[:, 1:-1]
+        tops = [(row, top) for row, state in enumerate(states)
+                if (top := self.climber(state)) is not None]  # fmt: skip
         with np.errstate(over="ignore", invalid="ignore"):
-            return self._forced(state)
-
-    def _forced(self, state: PathState) -> PathState:
-        """See `_with_forces`."""
-        energies = state.evaluation.energies
-        ahead, behind = neighbour_steps(state.images, self.align)
-        tangent = improved_tangents(ahead, behind, energies)
-        forces = state.evaluation.forces[1:-1]
-        along = np.einsum("iax,iax->i", forces, tangent)[:, None, None]
-        across = forces - along * tangent
-        pull = self.spring(lengths(ahead), lengths(behind), energies)
-        band = across + np.reshape(pull, (-1, 1, 1)) * tangent
-        top = self.climber(state)
-        if top is not None:
-            band[top - 1] = forces[top - 1] - 2 * along[top - 1] * tangent[top - 1]
-            across[top - 1] = forces[top - 1]
-        residuals = np.zeros(len(energies))
-        residuals[1:-1] = np.sqrt((across**2).sum(axis=2)).max(axis=1)
-        return replace(state, band=band, residuals=residuals)
+            ahead, behind = neighbour_steps(images, self.align)
+            tangent = improved_tangents(ahead, behind, energies)
+            along = np.einsum("...iax,...iax->...i", forces, tangent)[..., None, None]
+            across = forces - along * tangent
+            pull = self.spring(lengths(ahead), lengths(behind), energies)
+            band = across + np.asarray(pull)[..., None, None] * tangent
+            for row, top in tops:
+                one = row, top - 1
+                band[one] = forces[one] - 2 * along[one] * tangent[one]
+                across[one] = forces[one]
+            residuals = np.zeros(energies.shape)
+            residuals[:, 1:-1] = np.sqrt((across**2).sum(axis=-1)).max(axis=-1)
+        return [
+            replace(state, band=band[row], residuals=residuals[row])
+            for row, state in enumerate(states)
+        ]
 
     def _rows(self, images: np.ndarray) -> np.ndarray:
         """Inner images (images, atoms, 3) as the optimiser's problems."""
@@ -223,11 +281,11 @@ class UntilTop:
     method: Chain
     below_eV_A: float
 
-    def init(self, potential: Potential, positions: np.ndarray, rng: Generator) -> PathState:
+    def init(self, potential: Potential, positions: np.ndarray, rng: Random) -> PathState:
         """See `Chain.init`."""
         return self.method.init(potential, positions, rng)
 
-    def step(self, potential: Potential, state: PathState, rng: Generator) -> PathState:
+    def step(self, potential: Potential, state: PathState, rng: Random) -> PathState:
         """See `Chain.step`."""
         return self.method.step(potential, state, rng)
 
@@ -239,36 +297,43 @@ class UntilTop:
 
 
 def neighbour_steps(images: np.ndarray, aligned: bool = True) -> tuple[np.ndarray, np.ndarray]:
-    """Steps (images - 2, atoms, 3) from each inner image to the next and from the one before.
+    """Steps (..., images - 2, atoms, 3) from each inner image to the next and from the one before.
 
     Both neighbours are aligned with the image first. Otherwise springs would rotate images, and the
     path length would include rotations.
+
+    Args:
+        images: (..., images, atoms, 3) of one path or of several.
+        aligned: align them.
     """
-    inner = images[1:-1]
+    inner = images[..., 1:-1, :, :]
     if not aligned:
-        return images[2:] - inner, inner - images[:-2]
+        return images[..., 2:, :, :] - inner, inner - images[..., :-2, :, :]
     next_on_one, one_on_next = align_neighbours(images)
-    return next_on_one[1:] - inner, inner - one_on_next[:-1]
+    return next_on_one[..., 1:, :, :] - inner, inner - one_on_next[..., :-1, :, :]
 
 
 def improved_tangents(ahead: np.ndarray, behind: np.ndarray, energies: np.ndarray) -> np.ndarray:
     """Unit tangents of Henkelman and Jonsson (2000), equations 8 to 11.
 
     Args:
-        ahead, behind: (images - 2, atoms, 3) of `neighbour_steps`.
-        energies: (images,) in eV.
+        ahead, behind: (..., images - 2, atoms, 3) of `neighbour_steps`.
+        energies: (..., images) in eV.
 
     Returns:
-        (images - 2, atoms, 3), one for each inner image.
+        (..., images - 2, atoms, 3), one for each inner image.
     """
     steps = np.diff(energies)
-    sizes = np.sort([abs(steps[1:]), abs(steps[:-1])], axis=0)
+    after, before = steps[..., 1:], steps[..., :-1]
     # The tangent points to the higher neighbour; at an extremum both neighbours contribute.
-    smaller, larger = np.where(steps[1:] * steps[:-1] > 0, [[0.0], [1.0]], sizes)
+    extremum = after * before <= 0
+    smaller = np.where(extremum, np.minimum(abs(after), abs(before)), 0.0)
+    larger = np.where(extremum, np.maximum(abs(after), abs(before)), 1.0)
     flat = smaller + larger == 0
     smaller, larger = smaller + flat, larger + flat
-    uphill = energies[2:] > energies[:-2]
-    weight_ahead, weight_behind = np.where(uphill, [larger, smaller], [smaller, larger])
-    tangent = weight_ahead[:, None, None] * ahead + weight_behind[:, None, None] * behind
-    length = np.sqrt((tangent**2).sum(axis=(1, 2), keepdims=True))
+    uphill = energies[..., 2:] > energies[..., :-2]
+    weight_ahead = np.where(uphill, larger, smaller)[..., None, None]
+    weight_behind = np.where(uphill, smaller, larger)[..., None, None]
+    tangent = weight_ahead * ahead + weight_behind * behind
+    length = np.sqrt((tangent**2).sum(axis=(-2, -1), keepdims=True))
     return tangent / np.maximum(length, 1e-300)

@@ -9,12 +9,21 @@ import numpy as np
 
 from flexcalc.geometry.graph import covalent_lengths
 from flexcalc.geometry.matching import align_consecutive
+from flexcalc.methods.optimisers import LBFGS
+from flexcalc.methods.relax import relax_each
 
 STEEPNESS, LONG_RANGE = 1.7, 0.01
 """alpha and beta of the scaling function, as published."""
 
 MAX_ITERATIONS = 300
 """Maximum number of iterations; a molecule of 24 atoms takes about a hundred."""
+
+TOLERANCE = 1e-3
+"""Gradient on an atom at which a path has converged, times the number of its segments, per
+angstrom: the gradient on an image falls with their length."""
+
+STIFFNESS = 10.0
+"""Initial guess of the curvature, per square angstrom."""
 
 
 def scaled(
@@ -23,72 +32,76 @@ def scaled(
     """The coordinates of the metric, q = exp(-alpha (r - r_e) / r_e) + beta r_e / r.
 
     Args:
-        positions: (batch, atoms, 3) in angstrom.
+        positions: (..., atoms, 3) in angstrom.
         rest: (pairs,) r_e, the sums of covalent radii in angstrom.
         pairs: indices of both atoms of each pair.
 
     Returns:
-        q and dq/dr (batch, pairs), and the unit vectors (batch, pairs, 3) from the second
+        q and dq/dr (..., pairs), and the unit vectors (..., pairs, 3) from the second
         atom to the first. Equation 4 of the paper.
     """
-    vectors = positions[:, pairs[0]] - positions[:, pairs[1]]
-    r = np.maximum(np.sqrt(np.einsum("bpx,bpx->bp", vectors, vectors)), 1e-3)
+    vectors = positions[..., pairs[0], :] - positions[..., pairs[1], :]
+    r = np.maximum(np.sqrt(np.einsum("...px,...px->...p", vectors, vectors)), 1e-3)
     bonded = np.exp(-STEEPNESS * (r - rest) / rest)
     slope = -STEEPNESS / rest * bonded - LONG_RANGE * rest / r**2
     return bonded + LONG_RANGE * rest / r, slope, vectors / r[..., None]
 
 
-def geodesic_path(numbers: np.ndarray, path: np.ndarray) -> np.ndarray:
-    """The geodesic nearest to a path, with images equally spaced in the metric.
+def geodesic_paths(numbers: np.ndarray, paths: np.ndarray) -> np.ndarray:
+    """The geodesics nearest to paths, with images equally spaced in the metric.
 
-    It minimises the energy of the discrete path, sum_k |q(x_k) - q(m_k)|^2 + |q(m_k) -
+    Each minimises the energy of the discrete path, sum_k |q(x_k) - q(m_k)|^2 + |q(m_k) -
     q(x_{k-1})|^2 over all inner images, where m_k is the midpoint of neighbours; the minimum is the
     shortest path at constant speed. As in the paper, the midpoints keep straight segments from
     cutting through unphysical geometries.
 
     Args:
         numbers: (atoms,) atomic numbers.
-        path: (images, atoms, 3) in angstrom, such as an IDPP path.
+        paths: (paths, images, atoms, 3) in angstrom, such as IDPP paths.
 
     Returns:
-        (images, atoms, 3) in angstrom; the endpoints are unchanged.
+        (paths, images, atoms, 3) in angstrom; the endpoints are unchanged.
     """
-    from scipy.optimize import minimize
-
-    path = align_consecutive(path)
+    paths = np.stack([align_consecutive(path) for path in paths])
     pairs = np.tril_indices(len(numbers), -1)
     rest = covalent_lengths(numbers)[pairs]
-    shape = path[1:-1].shape
 
-    def energy(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        images = np.concatenate([path[:1], flat.reshape(shape), path[-1:]])
-        found, gradient = path_energy(images, rest, pairs)
-        return found, gradient[1:-1].ravel()
+    def forces_of(which: np.ndarray, inner: np.ndarray) -> np.ndarray:
+        ends = paths[which]
+        images = np.concatenate([ends[:, :1], inner, ends[:, -1:]], axis=1)
+        return -path_energy(images, rest, pairs)[1][:, 1:-1]
 
-    done = minimize(
-        energy, path[1:-1].ravel(), jac=True, method="L-BFGS-B",
-        options={"maxiter": MAX_ITERATIONS, "maxcor": 20, "ftol": 1e-10, "gtol": 1e-6},
-    )  # fmt: skip
-    return align_consecutive(np.concatenate([path[:1], done.x.reshape(shape), path[-1:]]))
+    paths[:, 1:-1] = relax_each(
+        forces_of,
+        paths[:, 1:-1],
+        rows=1,
+        optimiser=LBFGS(history=20, stiffness_eV_A2=STIFFNESS),
+        force_tolerance_eV_A=TOLERANCE / (paths.shape[1] - 1),
+        steps=MAX_ITERATIONS,
+    )
+    return np.stack([align_consecutive(path) for path in paths])
 
 
 def path_energy(
     images: np.ndarray, rest: np.ndarray, pairs: tuple[np.ndarray, np.ndarray]
-) -> tuple[float, np.ndarray]:
-    """The energy of a discrete path in the metric, and its gradient (images, atoms, 3)."""
-    points = np.empty((2 * len(images) - 1, *images.shape[1:]))
-    points[::2], points[1::2] = images, (images[1:] + images[:-1]) / 2
+) -> tuple[np.ndarray, np.ndarray]:
+    """The energies (...) of discrete paths (..., images, atoms, 3) in the metric, and their
+    gradient."""
+    count, atoms = images.shape[-3:-1]
+    points = np.empty((*images.shape[:-3], 2 * count - 1, atoms, 3))
+    points[..., ::2, :, :] = images
+    points[..., 1::2, :, :] = (images[..., 1:, :, :] + images[..., :-1, :, :]) / 2
     q, slope, units = scaled(points, rest, pairs)
-    steps = np.diff(q, axis=0)
+    steps = np.diff(q, axis=-2)
     pull = np.zeros_like(q)
-    pull[1:] += 2 * steps
-    pull[:-1] -= 2 * steps
+    pull[..., 1:, :] += 2 * steps
+    pull[..., :-1, :] -= 2 * steps
     along = (pull * slope)[..., None] * units
-    on_points = incidence(points.shape[1], pairs) @ along
-    gradient = on_points[::2].copy()
-    gradient[1:] += on_points[1::2] / 2
-    gradient[:-1] += on_points[1::2] / 2
-    return float((steps**2).sum()), gradient
+    on_points = incidence(atoms, pairs) @ along
+    gradient = on_points[..., ::2, :, :].copy()
+    gradient[..., 1:, :, :] += on_points[..., 1::2, :, :] / 2
+    gradient[..., :-1, :, :] += on_points[..., 1::2, :, :] / 2
+    return (steps**2).sum(axis=(-2, -1)), gradient
 
 
 def incidence(atoms: int, pairs: tuple[np.ndarray, np.ndarray]) -> np.ndarray:

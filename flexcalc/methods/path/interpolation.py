@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -9,16 +10,32 @@ import numpy as np
 from flexcalc.errors import InputError, ShapeError
 from flexcalc.geometry import align, align_consecutive, is_degenerate, largest_move, match_atoms
 from flexcalc.geometry.matching import EQUAL_A
-from flexcalc.methods.path.geodesic import geodesic_path, incidence
-from flexcalc.methods.relax import relax
+from flexcalc.methods.optimisers import LBFGS
+from flexcalc.methods.path.geodesic import geodesic_paths, incidence
+from flexcalc.methods.relax import relax_each
 from flexcalc.potential import CheckedPotential, Evaluation
 
 Interpolation = Literal["idpp", "linear", "geodesic"]
 
 
+@dataclass(frozen=True, eq=False)
+class Ends:
+    """The ends of a path.
+
+    Args:
+        numbers: (atoms,) atomic numbers.
+        start: (atoms, 3) in angstrom.
+        end: (atoms, 3) in angstrom.
+    """
+
+    numbers: np.ndarray
+    start: np.ndarray
+    end: np.ndarray
+
+
 def lengths(steps: np.ndarray) -> np.ndarray:
-    """Lengths (images,) of steps (images, atoms, 3) in the 3N-dimensional space."""
-    return np.sqrt(np.einsum("iax,iax->i", steps, steps))
+    """Lengths (...,) of steps (..., atoms, 3) in the 3N-dimensional space."""
+    return np.sqrt(np.einsum("...ax,...ax->...", steps, steps))
 
 
 def path_length(images: np.ndarray, aligned: bool = True) -> np.ndarray:
@@ -127,17 +144,39 @@ def interpolate(
             f"a path needs at least 3 images and ends of one shape, "
             f"got {images} images, {start.shape} and {end.shape}"
         )
+    return interpolate_all(start[None], end[None], images, kind, numbers)[0]
+
+
+def interpolate_all(
+    starts: np.ndarray,
+    ends: np.ndarray,
+    images: int,
+    kind: Interpolation,
+    numbers: np.ndarray | None = None,
+) -> np.ndarray:
+    """Initial paths (paths, images, atoms, 3) between pairs of geometries (paths, atoms, 3).
+
+    Each is what `interpolate` gives for its pair.
+    """
     share = np.linspace(0, 1, images)[:, None, None]
-    path = (1 - share) * start + share * end
+    paths = (1 - share) * starts[:, None] + share * ends[:, None]
     if kind == "linear":
-        return path
-    inner = relax(PairTargets(path), path[1:-1], force_tolerance_eV_A=1e-3, steps=500).positions
-    path = respace(np.concatenate([path[:1], inner, path[-1:]]))
+        return paths
+    targets = PairTargets(paths)
+    paths[:, 1:-1] = relax_each(
+        targets.forces_of,
+        paths[:, 1:-1],
+        rows=images - 2,
+        optimiser=LBFGS(),
+        force_tolerance_eV_A=1e-3,
+        steps=500,
+    )
+    paths = np.stack([respace(path) for path in paths])
     if kind == "idpp":
-        return path
+        return paths
     if numbers is None:
         raise ShapeError("a geodesic path needs the atomic numbers, got none")
-    return geodesic_path(np.asarray(numbers), path)
+    return geodesic_paths(np.asarray(numbers), paths)
 
 
 class PairTargets(CheckedPotential):
@@ -147,27 +186,36 @@ class PairTargets(CheckedPotential):
     must be the inner images in order.
 
     Args:
-        path: (images, atoms, 3) in angstrom; its ends define the distances.
+        paths: (..., images, atoms, 3) in angstrom, one or several; their ends define the distances.
     """
 
-    def __init__(self, path: np.ndarray):
-        self.numbers = np.zeros(path.shape[1], dtype=int)
-        self._pairs = np.tril_indices(path.shape[1], -1)
-        self._incidence = incidence(path.shape[1], self._pairs)
-        ends = np.stack([self._distances(path[0]), self._distances(path[-1])])
-        share = np.linspace(0, 1, len(path))[1:-1, None]
-        self._targets = (1 - share) * ends[0] + share * ends[1]
-
-    def _distances(self, geometry: np.ndarray) -> np.ndarray:
+    def __init__(self, paths: np.ndarray):
+        images, atoms = paths.shape[-3:-1]
+        self.numbers = np.zeros(atoms, dtype=int)
+        self._pairs = np.tril_indices(atoms, -1)
+        self._incidence = incidence(atoms, self._pairs)
         i, j = self._pairs
-        return np.linalg.norm(geometry[i] - geometry[j], axis=-1)
+        ends = paths[..., [0, -1], :, :]
+        apart = np.linalg.norm(ends[..., i, :] - ends[..., j, :], axis=-1)
+        share = np.linspace(0, 1, images)[1:-1, None]
+        targets = (1 - share) * apart[..., :1, :] + share * apart[..., 1:, :]
+        self._targets = targets.reshape(-1, *targets.shape[-2:])
 
     def evaluate(self, positions: np.ndarray) -> Evaluation:
         """The objective as an energy, its negative gradient as forces."""
+        return self._evaluated(positions, self._targets.reshape(len(positions), -1))
+
+    def forces_of(self, which: np.ndarray, positions: np.ndarray) -> np.ndarray:
+        """Forces (some, images - 2, atoms, 3) on the inner images of some of the paths."""
+        flat = positions.reshape(-1, *positions.shape[2:])
+        targets = self._targets[which].reshape(len(flat), -1)
+        return self._evaluated(flat, targets).forces.reshape(positions.shape)
+
+    def _evaluated(self, positions: np.ndarray, targets: np.ndarray) -> Evaluation:
         i, j = self._pairs
         vectors = positions[:, i] - positions[:, j]
         d = np.maximum(np.linalg.norm(vectors, axis=-1), 1e-3)
-        gap = d - self._targets
+        gap = d - targets
         slope = 2 * gap / d**4 - 4 * gap**2 / d**5
         pull = (slope / d)[:, :, None] * vectors
         return Evaluation((gap**2 / d**4).sum(axis=1), -self._incidence @ pull)

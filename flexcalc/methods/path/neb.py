@@ -35,18 +35,20 @@ class NEB(Chain):
     def spring(self, ahead: np.ndarray, behind: np.ndarray, energies: np.ndarray) -> np.ndarray:
         """k_(i+1) |R_(i+1) - R_i| - k_i |R_i - R_(i-1)|, in eV/angstrom."""
         stiffness = self.stiffness(energies)
-        return stiffness[1:] * ahead - stiffness[:-1] * behind
+        return stiffness[..., 1:] * ahead - stiffness[..., :-1] * behind
 
     def stiffness(self, energies: np.ndarray) -> np.ndarray:
-        """Stiffness (images - 1,) of each spring, in eV/angstrom^2.
+        """Stiffness (..., images - 1) of each spring, in eV/angstrom^2; energies are (..., images).
 
         Henkelman, Uberuaga and Jonsson (2000), equation 6: the energy of a spring is
         that of the higher of its two images, and the reference is the higher endpoint.
         """
+        left, right = energies[..., :-1], energies[..., 1:]
         if self.softest_spring_eV_A2 is None:
-            return np.full(len(energies) - 1, self.spring_eV_A2)
-        floor = max(energies[0], energies[-1])
-        height = np.maximum(energies[1:], energies[:-1]) - floor
-        share = np.clip(height / max(energies.max() - floor, 1e-300), 0.0, 1.0)
+            return np.full(left.shape, self.spring_eV_A2)
+        floor = np.maximum(energies[..., :1], energies[..., -1:])
+        height = np.maximum(left, right) - floor
+        highest = energies.max(axis=-1, keepdims=True) - floor
+        share = np.clip(height / np.maximum(highest, 1e-300), 0.0, 1.0)
         softest = self.softest_spring_eV_A2
         return softest + (self.spring_eV_A2 - softest) * share

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
-from numpy.random import Generator
+from numpy.random import Generator as Random
 
 from flexcalc.errors import FlexcalcError, InputError
 from flexcalc.fields import Images, Positive
@@ -23,7 +24,7 @@ from flexcalc.geometry.constraints import free_part, held
 from flexcalc.geometry.named import Coordination
 from flexcalc.geometry.zmatrix import changes
 from flexcalc.methods.optimisers import LBFGS, Memory, Optimiser
-from flexcalc.methods.path.interpolation import check_different
+from flexcalc.methods.path.interpolation import Ends, check_different
 from flexcalc.potential import Evaluation, Potential
 
 ALL = "all"
@@ -216,6 +217,11 @@ class Scan:
             coordinate.check_defined(frames[-1:], where)
         self._columns(self._tree(numbers, frames[-1]))
 
+    def first_paths(self, ends: Sequence[Ends]) -> Generator[np.ndarray, Evaluation, list[Any]]:
+        """The task (`parallel.turns`) of what `first` gives for pairs of ends."""
+        yield from ()
+        return [self.first(pair.numbers, pair.start[None], pair.end) for pair in ends]
+
     def first(self, numbers: np.ndarray, start: np.ndarray, end: np.ndarray | None) -> np.ndarray:
         """The start (1, atoms, 3), or start and end (2, atoms, 3), as `init` takes them.
 
@@ -260,7 +266,7 @@ class Scan:
             if end is not None and drive.end is None:
                 drive.coordinate.check_defined(end[None], "end")
 
-    def init(self, potential: Potential, positions: np.ndarray, rng: Generator) -> ScanState:
+    def init(self, potential: Potential, positions: np.ndarray, rng: Random) -> ScanState:
         """Construct the path between the endpoints (1 or 2, atoms, 3) in angstrom from `first`."""
         tree = self._tree(potential.numbers, positions[0])
         values, targets = self._driven(tree, positions)
@@ -282,7 +288,7 @@ class Scan:
         )
         return self._with_forces(state)
 
-    def step(self, potential: Potential, state: ScanState, rng: Generator) -> ScanState:
+    def step(self, potential: Potential, state: ScanState, rng: Random) -> ScanState:
         """Move the relaxed coordinates of all images once, with one potential call."""
         columns = self._columns(state.tree)
         values, images = state.values, state.images

@@ -42,11 +42,18 @@ def path(options: PathSearch, store: Store) -> Path | Paths:
     Raises:
         InputError: the ends, the potential or the reference cannot be used; nothing is written.
     """
+    run: Callable[[PathJob, Store], Path] = _search
+    if options.assist is not None:
+        from flexcalc.tasks.path.assisted import check_assisted, search_assisted
+
+        check_assisted(options)
+        run = partial(search_assisted, search=_search)
     if options.starts or options.ends:
         return many_paths(options, store, _search)
     job = open_job(options)
     options = job.options
-    run = _refined(job) if options.refine else _search
+    if options.refine:
+        run = _refined(job)
     found = store.begin(options)
     if found is not None:
         return _with_symmetry(Path.from_dict(found, store), options)

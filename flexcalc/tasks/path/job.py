@@ -39,6 +39,8 @@ class PathJob:
         fitting: how the atoms were put into the model's order.
         tally: counts what is evaluated for the path.
         shared: the potential in a batch with other searches; None for one on its own.
+        first: path (images, atoms, 3) in angstrom that was found before, to begin with; None for
+            an interpolation.
     """
 
     options: PathSearch
@@ -49,6 +51,7 @@ class PathJob:
     fitting: Ordered
     tally: Tally = field(default_factory=Tally)
     shared: Potential | None = None
+    first: np.ndarray | None = None
 
     def counting(self, phase: str) -> Counted:
         """The potential with its evaluations counted in a phase."""

@@ -11,19 +11,22 @@ import numpy as np
 from flexcalc.analysis import plausibility
 from flexcalc.errors import GuardError
 from flexcalc.files.tables import csv_blocks
-from flexcalc.geometry import align_consecutive, is_degenerate
+from flexcalc.geometry import align, align_consecutive, is_degenerate
 from flexcalc.masses import ISOTOPE_AMU, atomic_masses
 from flexcalc.methods.iterate import Checkpoint, Recorder, Setup, iterate, run
 from flexcalc.methods.path import (
     DIVERGED,
     DivergenceGuard,
+    Ends,
     PathState,
     ScanState,
     UntilTop,
+    match_endpoints,
     path_length,
 )
 from flexcalc.methods.relax import relax
 from flexcalc.models.energies import training_energies
+from flexcalc.parallel.turns import do
 from flexcalc.potential import distances_of
 from flexcalc.registry import name_of
 from flexcalc.results.path import CONVERGENCE, PATH, Path
@@ -35,6 +38,9 @@ from flexcalc.tasks.plausible import warned
 from flexcalc.units import KCAL_MOL
 
 State = PathState | ScanState
+
+MOST_MOVED_A = 0.5
+"""Largest move of an atom to the ends of a path from those of a path that was found before."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,8 +257,25 @@ def _first(job: PathJob) -> tuple[np.ndarray, bool, list[str], dict[str, np.ndar
             strayed[name] = before
     if len(ends) == 1:
         return options.method.first(numbers, positions, None), False, moved, strayed
-    first = options.method.first(numbers, positions[:1], positions[1])
+    first = None if job.first is None else _moved(numbers, job.first, positions)
+    if first is None:
+        pair = Ends(numbers, positions[0], positions[1])
+        first = do(job.counting("band"), options.method.first_paths, pair)
     return first, is_degenerate(numbers, positions[0], positions[1]), moved, strayed
+
+
+def _moved(numbers: np.ndarray, path: np.ndarray, ends: np.ndarray) -> np.ndarray | None:
+    """A path (images, atoms, 3) moved to other ends (2, atoms, 3), its images by their shares.
+
+    None where an end is farther than `MOST_MOVED_A` from that of the path.
+    """
+    last, _ = match_endpoints(numbers, ends[0], ends[1])
+    old = path[[0, -1]]
+    moves = align(np.stack([ends[0], last]), old) - old
+    if np.sqrt((moves**2).sum(axis=2)).max() > MOST_MOVED_A:
+        return None
+    share = np.linspace(0, 1, len(path))[:, None, None]
+    return np.asarray(path + (1 - share) * moves[0] + share * moves[1])
 
 
 def _convergence_line(state: State) -> bytes:
