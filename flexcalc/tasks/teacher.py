@@ -323,7 +323,7 @@ class _Lesson:
 
     def chosen(self) -> Family:
         """The first family, with hyperparameters chosen by the labels that judge."""
-        family = self.options.family[0]
+        family = _fast(self.options.family[0])
         if not _of_kernels(family) or len(family.candidates()) == 1:
             return family
         labels, judges = self._complete()
@@ -334,7 +334,7 @@ class _Lesson:
         if self.found is not None:
             return self.found
         family = self.options.family[0]
-        family = family if _of_kernels(family) else make_family("sgdml", {})
+        family = _fast(family if _of_kernels(family) else make_family("sgdml", {}))
         rng = np.random.default_rng([self.options.seed, 5])
         data = self._together(first)
         some = data[np.sort(rng.permutation(len(data))[:SEARCHED])]
@@ -409,6 +409,12 @@ class _Lesson:
 
 def _of_kernels(family: Family) -> bool:
     return isinstance(family, FoldingFamily)
+
+
+def _fast(family: Family) -> Family:
+    """The family with one kernel of the molecule, unless another one is asked for: a student has
+    labels enough, and is there to be fast."""
+    return replace(family, kernel="molecule") if getattr(family, "kernel", "") == "auto" else family
 
 
 def temperature_of(energies_eV: np.ndarray, atoms: int) -> float:
