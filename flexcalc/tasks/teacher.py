@@ -34,6 +34,7 @@ from flexcalc.models.family import (
     model_sha256,
 )
 from flexcalc.models.frames import used_frames
+from flexcalc.models.gdml import SGDML
 from flexcalc.potential import Evaluation, Potential
 from flexcalc.progress import Progress
 from flexcalc.registry import make_family
@@ -414,7 +415,9 @@ def _of_kernels(family: Family) -> bool:
 def _fast(family: Family) -> Family:
     """The family with one kernel of the molecule, unless another one is asked for: a student has
     labels enough, and is there to be fast."""
-    return replace(family, kernel="molecule") if getattr(family, "kernel", "") == "auto" else family
+    if isinstance(family, SGDML) and family.kernel == "auto":
+        return replace(family, kernel="molecule")
+    return family
 
 
 def temperature_of(energies_eV: np.ndarray, atoms: int) -> float:

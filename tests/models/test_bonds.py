@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from flexcalc.dataset import Dataset
-from flexcalc.errors import ConfigError, FileFormatError
+from flexcalc.errors import ConfigError, FileFormatError, InputError
 from flexcalc.models.gdml import SGDML, family
 from flexcalc.models.gdml.bonds import BondContraction, are_closed, bond_centres, terms_of
 from flexcalc.models.gdml.descriptor import extended
@@ -15,6 +15,7 @@ from flexcalc.models.gdml.exact import full_matrix
 from flexcalc.models.gdml.groups import close, parsed
 from flexcalc.models.gdml.iterative import Operator, matrix_columns
 from flexcalc.models.gdml.kernel import Kernel, prepare
+from flexcalc.models.gdml.reduction import importance
 from flexcalc.registry import open_potential
 from tests.systems import ethanol_frames, labelled, water_frames
 
@@ -202,3 +203,9 @@ def test_few_points_have_a_kernel_by_bonds(frames, monkeypatch):
 def test_bonds_need_all_features_as_they_are(other, frames):
     with pytest.raises(ConfigError, match="bonds"):
         SGDML(kernel="bonds", **other).check(frames[0])
+
+
+def test_importances_are_of_a_kernel_of_the_molecule(frames):
+    model = trained(frames)
+    with pytest.raises(InputError, match="bonds"):
+        importance(model, frames[1])
