@@ -25,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms
+from small_sets import errors, frames_of
 
 import flexcalc
 from flexcalc.methods.crash import Crash, CrashTest
@@ -32,35 +33,7 @@ from flexcalc.methods.dynamics import NVE, Langevin
 from flexcalc.methods.iterate import iterate
 
 BASELINES = ("xtb:GFN2-xTB", "so3lr:")
-GLYCINE = "glycine_pbe-d3bj_def2-svp.xyz"
 BATCHES = {"teacher": 32, "student": 256}
-
-
-def frames_of(folder, molecule, points):
-    """Training points and test frames."""
-    if molecule == "glycine":
-        data = flexcalc.read(folder / GLYCINE)
-        drawn = np.sort(np.random.default_rng(0).permutation(len(data))[:points])
-        return data[drawn], data[np.setdiff1d(np.arange(len(data)), drawn)]
-    train, test = (
-        flexcalc.read(folder / "rmd17" / f"rmd17_{molecule}_{part}_01.npz", energy_unit="kcal/mol")
-        for part in ("train", "test")
-    )
-    return train[:points], test
-
-
-def errors(model, test, batch):
-    """Mean absolute errors, and milliseconds for a geometry of a batch."""
-    begun = time.perf_counter()
-    parts = [model(test.positions[at : at + batch]) for at in range(0, len(test), batch)]
-    taken = time.perf_counter() - begun
-    energies = np.concatenate([part.energies for part in parts])
-    forces = np.concatenate([part.forces for part in parts])
-    return {
-        "energy_mae_meV": 1e3 * float(np.abs(energies - test.energies).mean()),
-        "force_mae_meV_A": 1e3 * float(np.abs(forces - test.forces).mean()),
-        "batch_ms": 1e3 * taken / len(test),
-    }
 
 
 def call_ms(model, test):

@@ -17,18 +17,18 @@ from numpy.random import Generator
 
 from flexcalc.dataset import Dataset
 from flexcalc.errors import InputError
-from flexcalc.models.facts import ErrorRow
-from flexcalc.models.family import FoldingSession, SharingFamily
+from flexcalc.models.family import Family, FoldingSession, SharingFamily
 from flexcalc.potential import Evaluation
 from flexcalc.progress import Progress, silent
 from flexcalc.training.crossvalidation import FOLDS, folds, order_of
-from flexcalc.training.tuning import FORCE, Judged, Search
 from flexcalc.units import KCAL_MOL
 
 WORTH = 0.01
 """Share by which a baseline must lower the error, as it takes time at every call."""
 ROWS = 7000
 """Rows of the kernel matrix for which training points are drawn at most."""
+MANY = 3
+"""Candidates up to which all of them are tried."""
 LEAST_POINTS = 20
 """Training points that are drawn at least, if there are so many."""
 
@@ -59,11 +59,11 @@ def choose_weights(
 ) -> Weights:
     """Choose the weights of baselines for which models on the rest have the lowest error.
 
-    Of the candidates of the family the best is taken, with its best weights; then as many baselines
-    are left out as raise the error by no more than WORTH.
+    Of every second candidate of the family the best is taken, with its best weights; then as many
+    baselines are left out as raise the error by no more than WORTH.
 
     Args:
-        family: of kernels; its `candidates()` are tried.
+        family: of kernels, whose `candidates()` are tried.
         train: training points with their labels.
         baselines: energies and forces of each baseline for all training points.
         rng: draws points if there are many, and divides them into folds.
@@ -81,9 +81,8 @@ def choose_weights(
     others = [Evaluation(one.energies[drawn], one.forces[drawn]) for one in baselines]
     parts = folds(order_of(train), min(FOLDS, len(train)), rng)
     session = family.session(train, None, rng, progress)
-    search: Search[Judged] = Search(family)
     found: list[Weights] = []
-    while (candidate := search.ask()) is not None:
+    for candidate in _coarse(family.candidates()):
         said = None
         if isinstance(session, FoldingSession):
             said = session.left_out(candidate, parts, others)
@@ -95,11 +94,14 @@ def choose_weights(
         off = [train.force_labels() - said[0].forces]
         off += [one.forces - own.forces for one, own in zip(others, said[1:], strict=True)]
         found.append(_best(np.stack([one.ravel() for one in off], axis=1) / KCAL_MOL))
-        errors: ErrorRow = {FORCE: found[-1].error}
-        search.tell(Judged(candidate, search.hyperparameters(candidate), errors))
     best = min(found, key=lambda one: one.error)
     lowest = np.min([[one.without, *one.alone] for one in found], axis=0)
     return Weights(best.values, best.error, float(lowest[0]), lowest[1:].tolist())
+
+
+def _coarse(candidates: Sequence[Family]) -> Sequence[Family]:
+    """Every second of many candidates: the weights hardly depend on the length scale."""
+    return candidates[1::2] if len(candidates) > MANY else candidates
 
 
 def _best(off: np.ndarray) -> Weights:

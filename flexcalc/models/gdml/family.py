@@ -17,6 +17,7 @@ from flexcalc.files.label_check import coherent
 from flexcalc.models.facts import FeatureRow, ModelFacts, Row
 from flexcalc.models.family import ALONE, TrainedPotential, announce, check_sets, errors
 from flexcalc.models.gdml import reduction
+from flexcalc.models.gdml.bonds import bond_centres, terms_of
 from flexcalc.models.gdml.descriptor import (
     CompositeDescriptor,
     Descriptor,
@@ -43,6 +44,9 @@ DOWNWARDS, UPWARDS = 0.5, 1.5
 """Default grid of length scales, and the factors by which it is extended beyond its edges."""
 PERCENTILES = (10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0)
 """Percentages of the features that may be dropped, by default."""
+MOST_IMAGES = 50_000
+"""Training points times permutations times bonds up to which `auto` is a kernel by bonds:
+1000 points of ethanol, 250 of azobenzene. More make a call take more than some milliseconds."""
 DIAGNOSED = 100
 """Training points on which it is checked that energies and forces belong together."""
 
@@ -81,6 +85,11 @@ class SGDML:
     """Weight of angles relative to inverse distances, in the extended descriptor."""
     dihedral_weight: Positive = 0.1
     """Weight of dihedrals relative to inverse distances, in the extended descriptor."""
+    kernel: Literal["auto", "bonds", "molecule"] = "molecule"
+    """Similarity of geometries: of the `molecule`, by all features at once, as in the sgdml
+    package, or the sum over `bonds`, each compared by the features of its two atoms, with lower
+    errors and slower calls; `auto` is by bonds with the extended descriptor and all of its
+    features, if there are few training points."""
     features: Literal["all", "reduced"] = "all"
     """Features of the descriptor to use: `all`, or `reduced`: the best model with all features is
     retrained without the least important ones."""
@@ -180,6 +189,13 @@ class SGDML:
                 device.
         """
         engine(self.device)
+        if self.kernel == "bonds" and (
+            self.metric == "learned" or self.kept or self.features == "reduced"
+        ):
+            raise ConfigError(
+                'kernel = "bonds" needs all features as they are: set kernel = "molecule", or '
+                'metric = "plain", features = "all" and no kept'
+            )
         if self.metric == "learned" and self.descriptor != "distances":
             raise ConfigError('metric = "learned" works with descriptor = "distances" only')
         if self.metric == "learned" and (self.kept or self.features == "reduced"):
@@ -248,7 +264,15 @@ class SGDML:
         descriptor = self._descriptor(train, group, rng)
         seed = int(rng.integers(2**62))
         fitted = self._fits_energies(train)
-        points = prepare(descriptor, train.positions, group.permutations, fitted, train.weights)
+        centres = self._centres(train, descriptor, group)
+        points = prepare(
+            descriptor,
+            train.positions,
+            group.permutations,
+            fitted,
+            train.weights,
+            () if centres is None else terms_of(descriptor, centres),
+        )
 
         def solver(sigma: float) -> Solver:
             kernel = Kernel(points, sigma, engine(self.device))
@@ -258,7 +282,7 @@ class SGDML:
         def folding(sigma: float, folds: Sequence[np.ndarray]) -> Folds:
             return Folds(Kernel(points, sigma, engine(self.device)), folds, progress)
 
-        basis = _Basis(descriptor, group, train, validation, seed)
+        basis = _Basis(descriptor, group, train, validation, seed, centres)
         return SGDMLSession(basis, solver, folding if self._leaves_out(points) else None)
 
     @property
@@ -319,6 +343,17 @@ class SGDML:
             return RootDistances(base, self._metric(base, group, train, rng))
         return base
 
+    def _centres(
+        self, train: Dataset, descriptor: Descriptor, group: Symmetry
+    ) -> np.ndarray | None:
+        """The atoms (terms, 2) of the terms of a kernel by bonds; None for that of the molecule."""
+        plain = self.descriptor == "extended" and not self.kept and self.features == "all"
+        if self.kernel == "molecule" or (self.kernel == "auto" and not plain):
+            return None
+        centres = bond_centres(train.numbers, train.positions, group.permutations)
+        images = len(centres) * len(group.permutations) * len(train)
+        return centres if self.kernel == "bonds" or images <= MOST_IMAGES else None
+
     def _metric(
         self, base: InverseDistances, group: Symmetry, train: Dataset, rng: Generator
     ) -> np.ndarray:
@@ -338,7 +373,7 @@ class SGDML:
         points = prepare(descriptor, train.positions, group.permutations, weights=train.weights)
         kernel = Kernel(points, self.sigma or FIRST_SIGMA, engine(self.device))
         solver = Solver(kernel, replace(self._setting(), kind="auto"))
-        return self._trained(solver, descriptor, group, train, 0)
+        return self._trained(solver, _Basis(descriptor, group, train, None, 0, None))
 
     def _suspicion(self, descriptor: Descriptor, group: Symmetry, train: Dataset) -> str | None:
         """Problems of the labels, found by a model of forces alone."""
@@ -353,30 +388,29 @@ class SGDML:
     def _trained(
         self,
         solver: Solver,
-        descriptor: Descriptor,
-        group: Symmetry,
-        train: Dataset,
-        seed: int,
+        basis: _Basis,
     ) -> GDMLPotential:
+        train = basis.train
         forces = train.force_labels()
         energies = np.zeros(len(train)) if train.energies is None else train.energies
         points: TrainingPoints = solver.kernel.points
         scale, mean = float(np.std(forces)), float(np.mean(energies))
         labels = points.labels((energies - mean) / scale, forces / scale)
-        solution = solver.solve(labels, self.regularization, seed)
+        solution = solver.solve(labels, self.regularization, basis.seed)
         slopes, weights = points.contracted(solution.beta)
         return GDMLPotential(
             train.numbers,
             Expansion(
-                permutations=group.permutations,
+                permutations=basis.group.permutations,
                 features=points.features,
                 coefficients=-slopes,
                 energies=weights,
                 sigma=solver.kernel.sigma,
                 scale=scale,
                 constant=mean + scale * solution.constant,
+                centres=basis.centres,
             ),
-            descriptor=descriptor,
+            descriptor=basis.descriptor,
             facts={
                 "solution": solution.facts,
                 "warnings": [solution.warning] if solution.warning else [],
@@ -450,6 +484,7 @@ class _Basis(NamedTuple):
     train: Dataset
     validation: Dataset | None
     seed: int
+    centres: np.ndarray | None
 
 
 class SGDMLSession:
@@ -480,18 +515,18 @@ class SGDMLSession:
         Raises:
             ConfigError: its sigma is not set.
         """
-        descriptor, group, train, validation, seed = self.basis
+        _, group, train, validation, _, _ = self.basis
         if candidate.sigma is None:
             raise ConfigError(
                 "sigma is not set: set it, or let training.tuning.fit_best choose from sigmas"
             )
         if not self.begun:
-            self.suspicion = candidate._suspicion(descriptor, group, train)
+            self.suspicion = candidate._suspicion(self.basis.descriptor, group, train)
             self.begun = True
         if self.solver is None or self.solver.kernel.sigma != candidate.sigma:
             self.solver = self.folds = None  # their memory is needed
             self.solver = self.make_solver(candidate.sigma)
-        trained = candidate._trained(self.solver, descriptor, group, train, seed)
+        trained = candidate._trained(self.solver, self.basis)
         return candidate._finished(trained, group, train, validation, self.suspicion)
 
     def left_out(

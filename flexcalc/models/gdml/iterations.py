@@ -174,7 +174,8 @@ class Iterations:
         settings = (self.kernel.sigma, self.regularization, self.tolerance, self.columns, self.seed)
         digest.update(repr(settings).encode())
         weights = () if points.weights is None else (points.weights,)
-        for array in (points.features, points.jacobians, points.order, *weights, *sets):
+        arrays = points.features, points.jacobians, points.order, *points.terms
+        for array in (*arrays, *weights, *sets):
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
 

@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.random import Generator
 
-from flexcalc.models.gdml.contraction import Contraction
+from flexcalc.models.gdml.bonds import contraction_of
 from flexcalc.models.gdml.kernel import Kernel
 from flexcalc.progress import Progress, silent
 
@@ -43,7 +43,9 @@ class Operator:
     def __init__(self, kernel: Kernel):
         self.kernel = kernel
         points = kernel.points
-        self.contraction = Contraction(points.features, points.order, kernel.sigma, kernel.engine)
+        self.contraction = contraction_of(
+            points.features, points.order, kernel.sigma, points.terms, kernel.engine
+        )
 
     def __call__(self, vector: np.ndarray) -> np.ndarray:
         """K times a vector."""

@@ -16,6 +16,7 @@ Source: Chmiela et al., Nat. Commun. 9, 3887 (2018), eq. 5; arXiv:1912.06401.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,6 +42,8 @@ class TrainingPoints:
         order: (group, size), how the features move under each permutation of the group.
         energies: whether energies are fitted as well as forces.
         weights: (points,) how much the labels of each count; None where all count the same.
+        terms: indices of the features of each term of a sum of kernels, closed under the group
+            (see `bonds`); none for one kernel of all features.
     """
 
     features: np.ndarray
@@ -49,6 +52,7 @@ class TrainingPoints:
     order: np.ndarray
     energies: bool = False
     weights: np.ndarray | None = None
+    terms: tuple[np.ndarray, ...] = ()
 
     def __len__(self) -> int:
         return len(self.features)
@@ -95,6 +99,7 @@ def prepare(
     permutations: np.ndarray,
     energies: bool = False,
     weights: np.ndarray | None = None,
+    terms: Sequence[np.ndarray] = (),
 ) -> TrainingPoints:
     """Compute what does not depend on sigma.
 
@@ -104,6 +109,7 @@ def prepare(
         permutations: (group, atoms), a closed group.
         energies: whether energies will be fitted too.
         weights: (points,) how much the labels of each count, or None.
+        terms: features of each term of a sum of kernels; see `TrainingPoints`.
     """
     motions = internal_motions(positions)
     return TrainingPoints(
@@ -118,6 +124,7 @@ def prepare(
         order=descriptor.relabelled(permutations),
         energies=energies,
         weights=weights,
+        terms=tuple(terms),
     )
 
 
@@ -158,7 +165,12 @@ class Kernel:
         self._features = engine.array(points.features)
         self._jacobians = engine.array(points.jacobians)
         self._order = engine.indices(points.order)
-        self.width = max(8, BLOCK * engine.enlarged // points.jacobians[0].size)
+        self._terms: Sequence[Array | slice] = [engine.indices(one) for one in points.terms] or [
+            ALL
+        ]
+        widest = max(map(len, points.terms), default=points.features.shape[1])
+        numbers = widest * points.jacobians.shape[2]
+        self.width = max(8, BLOCK * engine.enlarged // numbers)
         """How many points are combined with one at a time."""
 
     @property
@@ -178,12 +190,21 @@ class Kernel:
             chosen: motions of point `row` whose rows of the blocks are wanted, all by default;
                 its energy is the last row where energies are fitted.
         """
+        blocks = self._term_blocks(row, columns, chosen, self._terms[0])
+        for term in self._terms[1:]:
+            blocks += self._term_blocks(row, columns, chosen, term)
+        return blocks
+
+    def _term_blocks(
+        self, row: int, columns: slice, chosen: np.ndarray | slice, term: Array | slice
+    ) -> Array:
+        """The blocks of the kernel of some features; see `blocks`."""
         xp, s = self.engine.xp, self.sigma
-        here = self._features[row][self._order]
-        slopes = self._jacobians[row][self._order][:, :, chosen]
-        there = self._jacobians[columns]
+        here = self._features[row][self._order[:, term]]
+        slopes = self._jacobians[row][self._order[:, term]][:, :, chosen]
+        there = self._jacobians[columns][:, term]
         group, size, motions = slopes.shape
-        apart = here - self._features[columns][:, None]
+        apart = here - self._features[columns][:, None, term]
         distance = xp.sqrt(xp.einsum("jgd,jgd->jg", apart, apart)) * (5.0**0.5 / s)
         decay = xp.exp(-distance) * (5.0 / (3.0 * s**2))
         linear = decay * (1.0 + distance)

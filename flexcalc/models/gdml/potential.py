@@ -16,6 +16,7 @@ from flexcalc.errors import FileFormatError
 from flexcalc.models.facts import ModelFacts, domain_in
 from flexcalc.models.family import TrainedPotential
 from flexcalc.models.folder import ModelContent, check_arrays, read_model
+from flexcalc.models.gdml.bonds import are_closed, contraction_of, terms_of
 from flexcalc.models.gdml.contraction import Contraction
 from flexcalc.models.gdml.descriptor import Descriptor, InverseDistances, from_arrays
 from flexcalc.models.gdml.engine import PROCESSOR, Engine, engine
@@ -44,6 +45,8 @@ class Expansion:
         constant: constant of integration, in eV.
         energies: (points,) the dual coefficients of the energies, in units of `scale`; None if
             forces alone were fitted.
+        centres: (terms, 2) atoms of the terms of a kernel that is a sum over bonds (see `bonds`);
+            None for one kernel of all features.
     """
 
     permutations: np.ndarray
@@ -53,6 +56,7 @@ class Expansion:
     scale: float = 1.0
     constant: float = 0.0
     energies: np.ndarray | None = None
+    centres: np.ndarray | None = None
 
 
 class GDMLPotential(TrainedPotential):
@@ -85,6 +89,8 @@ class GDMLPotential(TrainedPotential):
         self.coefficients = np.array(expansion.coefficients, dtype=float, order="C")
         energies = expansion.energies
         self.energies = None if energies is None else np.array(energies, dtype=float)
+        centres = expansion.centres
+        self.centres = None if centres is None else np.array(centres, dtype=int)
         self.sigma = float(expansion.sigma)
         self.scale = float(expansion.scale)
         self.constant = float(expansion.constant)
@@ -94,7 +100,9 @@ class GDMLPotential(TrainedPotential):
 
     def _prepare(self, engine: Engine) -> None:
         order = self.descriptor.relabelled(self.permutations)
-        self._contraction = Contraction(self.features, order, self.sigma, engine)
+        terms = [] if self.centres is None else terms_of(self.descriptor, self.centres)
+        self._contraction = contraction_of(self.features, order, self.sigma, terms, engine)
+        self._work = self.features.shape[0] * len(order) * (sum(map(len, terms)) or order.shape[1])
         slopes = self.coefficients * (self.scale * 5.0**0.5 / (3.0 * self.sigma))
         self._contraction.set_coefficients(
             slopes, None if self.energies is None else self.energies * self.scale
@@ -116,8 +124,7 @@ class GDMLPotential(TrainedPotential):
 
     def _rows(self, count: int) -> int:
         """Chunk size for a batch of `count` geometries: equal chunks for all cores."""
-        cost = self.features.size * len(self.permutations)
-        fewest = min(MAX_CHUNK, max(MIN_CHUNK, round(MIN_WORK / cost)))
+        fewest = min(MAX_CHUNK, max(MIN_CHUNK, round(MIN_WORK / self._work)))
         rounds = -(-count // (MAX_CHUNK * cores()))
         return -(-count // max(1, min(rounds * cores(), count // fewest)))
 
@@ -134,7 +141,7 @@ class GDMLPotential(TrainedPotential):
             return None
         positions = check_positions(positions, self.numbers)
         features = self.descriptor.linearise(positions).features
-        return self._contraction.nearest(features) / self.max_nearest_distance
+        return self._compared.nearest(features) / self.max_nearest_distance
 
     @property
     def domain(self) -> Domain | None:
@@ -144,12 +151,22 @@ class GDMLPotential(TrainedPotential):
         return domain_in(self.facts) if self.max_nearest_distance > 0 else None
 
     @cached_property
+    def _compared(self) -> Contraction:
+        """The training points, compared by all features."""
+        if isinstance(self._contraction, Contraction):
+            return self._contraction
+        order = self.descriptor.relabelled(self.permutations)
+        compared = Contraction(self.features, order, self.sigma)
+        compared.set_coefficients(np.zeros_like(self.features), None)
+        return compared
+
+    @cached_property
     def max_nearest_distance(self) -> float:
         """The largest nearest-neighbour distance within the training set."""
         known = self.facts.get("domain", {}).get("unit")
         if known is not None:
             return float(known)
-        return float(self._contraction.nearest().max()) if len(self.features) > 1 else 0.0
+        return float(self._compared.nearest().max()) if len(self.features) > 1 else 0.0
 
     def contract(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Energies (batch,) in eV and -dE/dx (batch, size) of features (batch, size)."""
@@ -185,6 +202,7 @@ class GDMLPotential(TrainedPotential):
                 "scale": np.array(self.scale),
                 "constant": np.array(self.constant),
                 **({} if self.energies is None else {"energies": self.energies}),
+                **({} if self.centres is None else {"centres": self.centres}),
                 **self.descriptor.arrays(),
                 **({} if self.training_set is None else self.training_set.arrays()),
             },
@@ -213,6 +231,8 @@ def read_potential(folder: Path, family: str) -> GDMLPotential:
     }
     if "energies" in arrays:
         shapes["energies"] = ("f", (points,))
+    if "centres" in arrays:
+        shapes["centres"] = ("i", (None, 2))
     check_arrays(folder, arrays, shapes)
     sigma = facts["hyperparameters"].get("sigma")
     check_model(folder, numbers, arrays, sigma, descriptor)
@@ -223,6 +243,7 @@ def read_potential(folder: Path, family: str) -> GDMLPotential:
             features=arrays["features"],
             coefficients=arrays["coefficients"],
             energies=arrays.get("energies"),
+            centres=arrays.get("centres"),
             sigma=cast(float, sigma),
             scale=float(arrays["scale"]),
             constant=float(arrays["constant"]),
@@ -249,7 +270,8 @@ def check_model(
     Args:
         where: the file or folder, for the message.
         numbers: (atoms,) atomic numbers.
-        arrays: `permutations` (group, atoms) and `features` (points, size).
+        arrays: `permutations` (group, atoms), `features` (points, size), and maybe `centres`
+            (terms, 2).
         sigma: anything at all.
         descriptor: of the features.
 
@@ -269,3 +291,12 @@ def check_model(
         raise FileFormatError(f"{where}: permutations: expected a closed group, each member once")
     if not descriptor.closed_under(permutations).all():
         raise FileFormatError(f"{where}: permutations: they take features to others than these")
+    centres = arrays.get("centres")
+    if centres is None:
+        return
+    if not len(centres) or centres.min() < 0 or centres.max() >= len(numbers):
+        raise FileFormatError(f"{where}: centres: expected pairs of atoms")
+    if not are_closed(centres, permutations):
+        raise FileFormatError(f"{where}: centres: permutations take them to others than these")
+    if not all(map(len, terms_of(descriptor, centres))):
+        raise FileFormatError(f"{where}: centres: there are atoms without features among them")

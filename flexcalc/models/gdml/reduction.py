@@ -47,8 +47,13 @@ def importance(
         (size,), of each feature by itself; see `over_orbits` for models with symmetries.
 
     Raises:
-        InputError: there are no positions.
+        InputError: there are no positions, or the kernel of the model is a sum over bonds.
     """
+    if potential.centres is not None:
+        raise InputError(
+            "importance of features: expected a kernel of the molecule, found one by "
+            'bonds; train with kernel = "molecule"'
+        )
     if not len(positions):
         raise InputError("importance of features: expected at least one geometry, got none")
     images = _Images(potential)
