@@ -56,6 +56,7 @@ class Label(RunsOnWorkers, OpensPotentials):
     """Sample geometries of a molecule and label them with a reference method."""
 
     positional: ClassVar[tuple[str, ...]] = ("reference", "*starts")
+    usual: ClassVar[tuple[str, ...]] = ("samples", "frames", "temperature_K", "workers")
     changeable: ClassVar[tuple[str, ...]] = (
         *WORKER_OPTIONS,
         *("timeout_s", "retry_quarantined"),
@@ -84,6 +85,13 @@ class Train(LabelledFrames, OpensPotentials):
     """Train one or several model families on a dataset."""
 
     positional: ClassVar[tuple[str, ...]] = ("dataset",)
+    usual: ClassVar[tuple[str, ...]] = (
+        "family",
+        "points",
+        "validation_points",
+        "committee",
+        "baseline",
+    )
     changeable: ClassVar[tuple[str, ...]] = ()
     makes_model: ClassVar[bool] = True
 
@@ -156,6 +164,7 @@ class Evaluate(LabelledFrames, MapsAtoms, OpensPotentials):
     """Measure the errors of potentials on a dataset, overall and by region."""
 
     positional: ClassVar[tuple[str, ...]] = ("*models", "dataset")
+    usual: ClassVar[tuple[str, ...]] = ("by", "bins")
     changeable: ClassVar[tuple[str, ...]] = ()
 
     models: tuple[PotentialLike, ...]
@@ -178,6 +187,8 @@ class Evaluate(LabelledFrames, MapsAtoms, OpensPotentials):
 @dataclass(frozen=True, kw_only=True)
 class SaddleAndRates:
     """Options of a saddle search: refinement, reaction path downhill, rates."""
+
+    panel: ClassVar[str] = "Saddle and rates"
 
     refinement: RFO = field(default_factory=RFO)
     """Optimiser of the saddle."""
@@ -206,6 +217,7 @@ class PathSearch(SaddleAndRates, MapsAtoms, OpensPotentials):
     """Find a path between two geometries, and its barrier."""
 
     positional: ClassVar[tuple[str, ...]] = ("model", "start", "end")
+    usual: ClassVar[tuple[str, ...]] = ("method", "images", "relabel", "saddle")
     changeable: ClassVar[tuple[str, ...]] = ("steps",)
 
     model: PotentialLike
@@ -258,6 +270,7 @@ class SaddleSearch(SaddleAndRates, MapsAtoms, OpensPotentials):
     """Refine a guess to a saddle, find the minima that it connects, and compute rates."""
 
     positional: ClassVar[tuple[str, ...]] = ("model", "guess", "start", "end")
+    usual: ClassVar[tuple[str, ...]] = ("relabel", "temperatures_K")
     changeable: ClassVar[tuple[str, ...]] = ("steps",)
 
     model: PotentialLike
@@ -279,6 +292,7 @@ class NetworkSearch(OpensPotentials):
     """Find the minima of a molecule, the saddles between them, and the rates over these."""
 
     positional: ClassVar[tuple[str, ...]] = ("model", "*starts")
+    usual: ClassVar[tuple[str, ...]] = ("turned", "relabel", "temperature_K")
     changeable: ClassVar[tuple[str, ...]] = ()
 
     model: PotentialLike
@@ -316,6 +330,13 @@ class Md(Guards, MapsAtoms, OpensPotentials):
     """Run molecular dynamics of many replicas in one batch."""
 
     positional: ClassVar[tuple[str, ...]] = ("model", "start")
+    usual: ClassVar[tuple[str, ...]] = (
+        "method",
+        "temperature_K",
+        "timestep_fs",
+        "steps",
+        "replicas",
+    )
     changeable: ClassVar[tuple[str, ...]] = ("steps", *Guards.changeable_guards)
 
     model: PotentialLike
@@ -353,6 +374,15 @@ class Metad(Guards, MapsAtoms, OpensPotentials):
     """Run metadynamics of walkers that share one bias, for a free-energy surface."""
 
     positional: ClassVar[tuple[str, ...]] = ("model", "start")
+    usual: ClassVar[tuple[str, ...]] = (
+        "temperature_K",
+        "timestep_fs",
+        "steps",
+        "walkers",
+        "height_kcal_mol",
+        "bias_factor",
+        "pace",
+    )
     changeable: ClassVar[tuple[str, ...]] = ("steps", *Guards.changeable_guards)
 
     model: PotentialLike
@@ -387,6 +417,14 @@ class UmbrellaSampling(Guards, MapsAtoms, OpensPotentials):
     """Run umbrella sampling, all windows in one batch, for a free-energy profile with errors."""
 
     positional: ClassVar[tuple[str, ...]] = ("model", "start")
+    usual: ClassVar[tuple[str, ...]] = (
+        "low",
+        "high",
+        "windows",
+        "temperature_K",
+        "steps",
+        "equilibration",
+    )
     changeable: ClassVar[tuple[str, ...]] = ("steps", *Guards.changeable_guards)
 
     model: PotentialLike
@@ -426,6 +464,7 @@ class Serve(OpensPotentials):
     """Serve a potential to a running i-PI."""
 
     positional: ClassVar[tuple[str, ...]] = ("model", "start")
+    usual: ClassVar[tuple[str, ...]] = ("unix", "host", "port")
 
     model: PotentialLike
     """Potential to serve."""
@@ -448,6 +487,7 @@ class Ipi:
     """Start i-PI and its clients for one i-PI input."""
 
     positional: ClassVar[tuple[str, ...]] = ("input", "model", "start")
+    usual: ClassVar[tuple[str, ...]] = ("clients", "steps")
     changeable: ClassVar[tuple[str, ...]] = ("clients", "steps", "timeout_s")
 
     input: Path
@@ -477,6 +517,7 @@ class Demo:
     """Run the complete workflow on glycine, with a report, in minutes on two cores."""
 
     positional: ClassVar[tuple[str, ...]] = ()
+    usual: ClassVar[tuple[str, ...]] = ("reference", "frames", "points", "steps", "workers")
     changeable: ClassVar[tuple[str, ...]] = ("workers",)
 
     reference: Address = "xtb:GFN2-xTB"

@@ -24,7 +24,8 @@ class OpensPotentials:
 class Command(Protocol):
     """The config of a command.
 
-    `positional` are the options that are given by place; one with a star takes several.
+    `positional` are the options that are given by place; one with a star takes several. `usual` are
+    those that one needs first, in the help of the command; an option of a section goes by its name.
     """
 
     positional: ClassVar[tuple[str, ...]]
@@ -37,6 +38,8 @@ WORKER_OPTIONS = ("workers", "scheduler", "worker_wait_s", "allow_remote")
 @dataclass(frozen=True, kw_only=True)
 class RunsOnWorkers:
     """Workers of a command: processes on this machine, or Dask workers."""
+
+    panel: ClassVar[str] = "Workers"
 
     workers: Workers = 1
     """Number of worker processes that label or train in parallel on this machine, with one thread
@@ -71,6 +74,8 @@ class MapsAtoms:
 @dataclass(frozen=True, kw_only=True)
 class LabelledFrames:
     """Units and keys of the labels in a dataset file."""
+
+    panel: ClassVar[str] = "Units and keys of the dataset"
 
     energy_unit: str | None = None
     """Unit of the dataset's energies, such as kcal/mol, for a file that does not declare it: needed
