@@ -112,7 +112,7 @@ class Browser:
     def _read(self) -> dict[str, Any]:
         """The next message of Chromium."""
         while b"\0" not in self.buffer:
-            read = self.input.read1(1 << 20)  # type: ignore[attr-defined]
+            read = self.input.read1(1 << 20)
             if not read:
                 raise PageFailedError("Chromium has ended")
             self.buffer += read
