@@ -64,6 +64,17 @@ def faults(pages: Iterable[Path], *, thorough: bool = True) -> Iterator[str]:
                 yield f"{page}: {line}"
 
 
+def faults_of_site(site: Path) -> list[str]:
+    """What is wrong with the pages of a site: all of it with one page of each folder and with the
+    reports of the gallery, console, network and axe-core with the others, which look alike."""
+    folders = [place for place in (site, *site.rglob("*")) if place.is_dir()]
+    chosen = {page for folder in folders for page in sorted(folder.glob("*.html"))[:1]}
+    chosen |= set((site / "gallery").glob("*.html"))
+    others = set(site.rglob("*.html")) - chosen
+    found = [*faults(sorted(chosen)), *faults(sorted(others), thorough=False)]
+    return [line.replace(f"{site}/", "") for line in found]
+
+
 def _of_page(browser: Browser, page: Path, scripts: str, *, thorough: bool) -> Iterator[str]:
     """What is wrong with one page."""
     browser.open(page)
