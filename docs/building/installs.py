@@ -18,6 +18,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -83,8 +84,15 @@ flexcalc md own.flex inputs/ethanol.xyz --temperature-K 100 --steps 50 --output 
 """What is tried of an extra; of none, the commands that need none."""
 
 
-def tried(uv: Path, python: str, wheel: Path, extra: str) -> str:
+def tried(uv: Path, python: str, wheel: Path, extra: str, shared: Path) -> str:
     """Install the wheel with one extra in a new environment and try it.
+
+    Args:
+        uv: the program.
+        python: of the environment.
+        wheel: to install.
+        extra: its name, or empty for none.
+        shared: folder with the examples and labels, made by the first trial.
 
     Returns:
         "yes"; or what failed, and the last line that it said.
@@ -94,19 +102,27 @@ def tried(uv: Path, python: str, wheel: Path, extra: str) -> str:
         own = place / "environment" / "bin"
         environment = {**os.environ, "PATH": f"{own}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
         environment.pop("PYTHONPATH", None)
-        (place / "empty").mkdir()
+        empty = place / "empty"
+        empty.mkdir()
+        prepare = PREPARE
+        if (shared / "label" / "labels.xyz").exists():
+            shutil.copytree(shared, empty, dirs_exist_ok=True)
+            prepare = ""
         wanted = f"{wheel}[{extra}]" if extra else str(wheel)
         install = [str(uv), "pip", "install", "--quiet", "--python", str(own / "python"), wanted]
         trial = "\n".join(TRIALS.values()) if extra == "all" else TRIALS[extra]
         steps = {
             "environment": [str(uv), "venv", "--quiet", "--python", python, str(own.parent)],
             "installation": install,
-            "trial": ["bash", "-euc", PREPARE + trial],
+            "trial": ["bash", "-euc", prepare + trial],
         }
         for name, words in steps.items():
-            text = _failure(words, place / "empty", environment)
+            text = _failure(words, empty, environment)
             if text is not None:
                 return f"{name} failed: {text}"
+        if prepare:
+            for name in ("inputs", "label"):
+                shutil.copytree(empty / name, shared / name)
     return "yes"
 
 
@@ -144,11 +160,12 @@ def try_all(uv: Path, python: str, wheel: Path, rows: Path, only: list[str]) -> 
         "machine": f"{platform.system()} {platform.machine()}",
     }
     found = known.setdefault("extras", {})
-    for extra in only or [*TRIALS, "all"]:
-        if found.get(extra) != "yes":
-            found[extra] = tried(uv, python, wheel, extra)
-            print(f"Python {version}, {extra or 'no extra'}: {found[extra]}", flush=True)
-            rows.write_text(json.dumps(known, indent=1))
+    with tempfile.TemporaryDirectory(prefix="flexcalc-install-") as shared:
+        for extra in only or [*TRIALS, "all"]:
+            if found.get(extra) != "yes":
+                found[extra] = tried(uv, python, wheel, extra, Path(shared))
+                print(f"Python {version}, {extra or 'no extra'}: {found[extra]}", flush=True)
+                rows.write_text(json.dumps(known, indent=1))
 
 
 def table(files: list[Path]) -> str:
