@@ -81,6 +81,7 @@ def test_flags_that_pages_name_exist():
     known = {flag.name for kind in config.COMMANDS.values() for flag in config.every_flag(kind)}
     known |= {flag.name for kind in config.TOOLS.values() for flag in config.flags(kind)}
     known |= {f"no-{name}" for name in known} | {"output", "help", "version", "examples"}
+    known |= {"install-completion", "show-completion"}
     others = {"host", "port", "no-dashboard", "nworkers", "nthreads", "no-deps", "gres", "kills"}
     for name, text in PAGES.items():
         flags = set(re.findall(r"(?<![\w-])--([a-z][\w-]*)", text))
