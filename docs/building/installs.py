@@ -169,20 +169,25 @@ def try_all(uv: Path, python: str, wheel: Path, rows: Path, only: list[str]) -> 
 
 
 def table(files: list[Path]) -> str:
-    """The table in Markdown, with a column for each file of rows."""
+    """The table in Markdown, with a column for each file of rows; extras that were tried nowhere
+    are named below it."""
     columns = sorted(
         (json.loads(file.read_text()) for file in files),
         key=lambda column: [int(part) for part in re.findall(r"\d+", column["python"])],
     )
     heads = " | ".join(f"Python {column['python']}" for column in columns)
     lines = [f"| extra | {heads} |", "|---" * (len(columns) + 1) + "|"]
-    for extra in [*TRIALS, "all"]:
+    extras = [*TRIALS, "all"]
+    known = [extra for extra in extras if any(extra in column["extras"] for column in columns)]
+    for extra in known:
         cells = [column["extras"].get(extra, "not tried").replace("|", "/") for column in columns]
         lines.append(f"| {f'`{extra}`' if extra else 'none'} | {' | '.join(cells)} |")
     machines = ", ".join(dict.fromkeys(column["machine"] for column in columns))
     dates = " to ".join(dict.fromkeys(column["date"] for column in columns))
     wheels = ", ".join(dict.fromkeys(column["wheel"] for column in columns))
-    return "\n".join(lines) + f"\n\n`{wheels}`, {machines}, {dates}.\n"
+    untried = ", ".join(f"`{extra}`" for extra in extras if extra not in known)
+    below = f"`{wheels}`, {machines}, {dates}." + (f" Not tried yet: {untried}." * bool(untried))
+    return "\n".join(lines) + f"\n\n{below}\n"
 
 
 def write(files: list[Path], page: Path = PAGE) -> None:
