@@ -32,9 +32,10 @@ var manners = (() => {
       // What hides to the left of the window, such as a drawer, is closed.
       if (box.width && box.left >= 0 && box.left < root.clientWidth && box.right > root.clientWidth + 1 && !scrolls(one))
         faults.push(`${name(one)} reaches beyond the window`);
-      const flow = getComputedStyle(one).overflowX;
+      const style = getComputedStyle(one), flow = style.overflowX;
+      const shortened = style.textOverflow === "ellipsis";
       if ((flow === "hidden" || flow === "clip") && !tiny(one) && one.scrollWidth > one.clientWidth + 1
-          && one !== document.body && one.tagName !== "svg")
+          && box.left >= 0 && !shortened && one !== document.body && one.tagName !== "svg")
         faults.push(`${name(one)} is cut`);
     });
     return [...new Set(faults)];
