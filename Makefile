@@ -9,11 +9,11 @@ PYTHONS := $(PYTHON) python3.12 python3.13 python3.14 python3 python
 
 SMALL := benchmark-glycine-small benchmark-azobenzene-small
 
-.PHONY: install demo test test-long coverage check docs release clean $(SMALL)
+.PHONY: install demo test test-long coverage check docs installs release clean $(SMALL)
 
 install: $(VENV)/.for-users
 demo: $(VENV)/.for-users
-test test-long coverage check docs release: $(VENV)/.for-developers
+test test-long coverage check docs installs release: $(VENV)/.for-developers
 $(SMALL): $(VENV)/.for-benchmarks
 
 $(VENV)/.for-users: EXTRAS := xtb,dft,ipi,smiles
@@ -63,6 +63,18 @@ check:
 # The site, site/index.html; pages are executed again only if they or flexcalc have changed.
 docs:
 	$(BIN)/python -m docs.building
+
+# The table of extras and Pythons in docs/pages/reference/install.md, of those that are on this machine.
+TRIED := python3.12 python3.13 python3.14
+installs:
+	rm -rf build/installs
+	$(BIN)/uv build --quiet --wheel --out-dir build/installs
+	for python in $(TRIED); do \
+	    "$$python" --version >/dev/null 2>&1 || continue; \
+	    $(BIN)/python docs/building/installs.py try --uv $(BIN)/uv --python "$$python" \
+	        --wheel build/installs/*.whl --rows "build/installs/$$python.json" || exit 1; \
+	done
+	$(BIN)/python docs/building/installs.py write build/installs/*.json
 
 # What has to hold before a release: checks, the site, and the wheel in an environment of its own.
 release: check docs

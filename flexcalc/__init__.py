@@ -17,7 +17,7 @@ from flexcalc.threads import settle_numexpr
 
 settle_numexpr()
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "AsIs": "flexcalc.config.methods",

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperCommand
@@ -79,15 +79,15 @@ def build(words: Sequence[str]) -> typer.Typer:
 
     The overview must be fast, and options come from modules that import numpy.
     """
+    wanted = next((word for word in words if not word.startswith("-")), None)
     app = typer.Typer(
         help=HELP,
-        add_completion=False,
+        add_completion=wanted not in RUNS | TOOLS or COMPLETING in os.environ,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
         rich_markup_mode=None,
     )
     app.callback()(version)
-    wanted = next((word for word in words if not word.startswith("-")), None)
     for name, line in RUNS.items():
         function = run_command_of(name, words) if name == wanted else not_yet
         app.command(name, cls=RunCommand, help=line, epilog=EPILOG.format(name))(function)
@@ -97,11 +97,12 @@ def build(words: Sequence[str]) -> typer.Typer:
 
 
 class RunCommand(TyperCommand):
-    """A command with a TOML file, whose help describes each of its positional arguments."""
+    """A command with a TOML file; its help has its positional arguments and panels of options."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Write the arguments that stand in place of RUN.toml, and the options."""
+        """Write the arguments that stand in place of RUN.toml, and the options in panels."""
         from flexcalc import config
+        from flexcalc.config.options import FIRST_PANEL, OTHER_PANEL
 
         kind = config.COMMANDS[str(self.name)]
         texts = {option.name: option.help for option in config.options(kind)}
@@ -109,7 +110,16 @@ class RunCommand(TyperCommand):
         if rows:
             with formatter.section("Arguments"):
                 formatter.write_dl(rows)
-        super().format_options(ctx, formatter)
+        panels: dict[str, list[tuple[str, str]]] = {FIRST_PANEL: [], OTHER_PANEL: []}
+        for given in self.get_params(ctx):
+            row = given.get_help_record(ctx)
+            if row is not None:
+                panel = getattr(given, "rich_help_panel", None) or FIRST_PANEL
+                panels.setdefault(panel, []).append(row)
+        for panel, rows in panels.items():
+            if rows:
+                with formatter.section(panel):
+                    formatter.write_dl(rows)
 
 
 def shape_of(place: str) -> str:
@@ -261,7 +271,12 @@ def arguments_parameter(positional: Sequence[str]) -> inspect.Parameter:
 
 def argument_parameter(key: str, flag: Any) -> inspect.Parameter:
     """An argument that is given by its place."""
-    declared = typer.Argument(metavar=key.upper(), help=flag.help)
+    from flexcalc.config.options import values_of
+
+    words = tuple(RUNS) if key == "command" else values_of(flag)
+    declared = typer.Argument(
+        metavar=key.upper(), help=flag.help, autocompletion=completion_of(words)
+    )
     if flag.option.required:
         return parameter(key, Annotated[str, declared], inspect.Parameter.empty)
     return parameter(key, Annotated[str | None, declared])
@@ -282,20 +297,63 @@ def flag_parameter(key: str, flag: Any) -> inspect.Parameter:
     """The typer option of a flag; its value is checked by the config."""
     name = f"--{flag.name}"
     if flag.option.annotation in (bool, bool | None):
-        declared = typer.Option(f"{name}/--no-{flag.name}", help=flag.help, hidden=flag.hidden)
+        declared = typer.Option(
+            f"{name}/--no-{flag.name}",
+            help=flag.help,
+            hidden=flag.hidden,
+            rich_help_panel=flag.panel,
+        )
         return parameter(key, Annotated[bool | None, declared])
+    from flexcalc.config.options import values_of
+
     kind: Any = list[str] if flag.many else str
-    declared = typer.Option(name, help=flag.help, metavar=metavar_of(flag), hidden=flag.hidden)
+    declared = typer.Option(
+        name,
+        help=flag.help,
+        metavar=metavar_of(flag),
+        hidden=flag.hidden,
+        rich_help_panel=flag.panel,
+        autocompletion=completion_of(values_of(flag)),
+    )
     return parameter(key, Annotated[kind | None, declared])
+
+
+def completion_of(words: Sequence[str]) -> Callable[[str], list[str]] | None:
+    """The function that completes one of a few words; None where shells complete files."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [word for word in words if word.startswith(incomplete)]
+
+    return complete if words else None
+
+
+COMPLETING = "_FLEXCALC_COMPLETE"
+"""Environment variable by which a shell asks for completions."""
+
+
+def words_to_complete() -> list[str]:
+    """The words before the one that a shell asks to complete; none without such a question."""
+    if COMPLETING not in os.environ:
+        return []
+    if "COMP_WORDS" in os.environ:
+        return os.environ["COMP_WORDS"].split()[1 : int(os.environ["COMP_CWORD"])]
+    line = os.environ.get("_TYPER_COMPLETE_ARGS", "")
+    return line.split()[1:] if line.endswith(" ") else line.split()[1:-1]
+
+
+MANY_WORDS = 8
+"""As many values of a flag are not listed in its placeholder."""
 
 
 def metavar_of(flag: Any) -> str:
     """Placeholder of a flag's value in the help."""
     if flag.chooses:
         return "KIND"
+    from flexcalc.config.options import values_of
+
+    if words := values_of(flag):
+        return "|".join(words) if len(words) < MANY_WORDS else "NAME"
     shown = str(flag.option.annotation)
-    if get_origin(flag.option.annotation) is Literal:
-        return "|".join(get_args(flag.option.annotation))
     for part, name in (("int", "INTEGER"), ("float", "NUMBER"), ("Path", "FILE")):
         if part in shown:
             return name
@@ -386,7 +444,8 @@ def parsed(words: Sequence[str]) -> Work:
         SystemExit: help was requested, and is printed.
     """
     try:
-        work = build(words)(args=list(words), prog_name="flexcalc", standalone_mode=False)
+        app = build(words_to_complete() or words)
+        work = app(args=list(words), prog_name="flexcalc", standalone_mode=False)
     except USAGE_ERROR as error:
         from flexcalc.errors import ConfigError
 

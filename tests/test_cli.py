@@ -22,7 +22,7 @@ from flexcalc.config.benchmark import Benchmark, Mechanism, Model, Sample
 from flexcalc.config.benchmark_tests import Withheld
 from flexcalc.config.dynamics import Md
 from flexcalc.config.label import Label
-from flexcalc.config.options import options
+from flexcalc.config.options import flags, options
 from flexcalc.config.paths import PathSearch
 from flexcalc.config.train import Train
 from flexcalc.display import numbers
@@ -92,6 +92,68 @@ def test_help_of_a_command_describes_every_positional_argument(name, capsys, run
     for place in kind.positional:
         assert texts[place.lstrip("*")] in described
     assert ("Arguments:" in described) == bool(kind.positional)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_lists_the_usual_options_first_and_every_option_once(name, capsys, run):
+    kind = COMMANDS[name]
+    assert run(name, "--help") == 0
+    shown = capsys.readouterr().out
+    panels = re.findall(r"^([A-Z][\w ]+):$", shown, re.MULTILINE)
+    assert panels[bool(kind.positional)] == "Options"
+    first = shown.partition("\nOptions:")[2].partition("\n\n")[0]
+    known = {flag.name: flag for flag in flags(kind)}
+    for option in kind.usual:
+        assert re.search(rf"^  (-\w, )?--{option.replace('_', '-')} ", first, re.MULTILINE)
+    assert 3 <= len(re.findall(r"^  -", first, re.MULTILINE)) <= 10
+    positional = {place.lstrip("*").replace("_", "-") for place in kind.positional}
+    for flag in set(known) - positional:
+        assert len(re.findall(rf"^  (?:-\w, )?--{flag}(?: |$)", shown, re.MULTILINE)) == 1, flag
+
+
+def completed(line, monkeypatch, capsys):
+    """What bash is told to complete the last word of a line with."""
+    monkeypatch.setenv("_FLEXCALC_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", line)
+    monkeypatch.setenv("COMP_CWORD", str(len(line.split(" ")) - 1))
+    with pytest.raises(SystemExit) as end:
+        cli.main([])
+    assert end.value.code == 0
+    return capsys.readouterr().out.split()
+
+
+def test_shells_complete_commands_options_and_values(monkeypatch, capsys):
+    def shell(line):
+        return completed(line, monkeypatch, capsys)
+
+    assert shell("flexcalc eva") == ["evaluate"]
+    assert shell("flexcalc train a.xyz --validation") == ["--validation-points"]
+    assert shell("flexcalc train --family sg") == ["sgdml"]
+    assert set(shell("flexcalc md --method ")) == {"nve", "langevin", "rescaling", "nose-hoover"}
+    assert shell("flexcalc train a.xyz --selection far") == ["farthest"]
+    assert "--n-sparse" in shell("flexcalc train --family gap --n")
+    assert "--n-sparse" not in shell("flexcalc train --n")
+    assert set(shell("flexcalc init ")) == set(COMMANDS)
+
+
+def test_shells_complete_files_where_flexcalc_has_no_words(monkeypatch, capsys):
+    """Bash and zsh do so where they are told nothing, or to use files."""
+    assert completed("flexcalc train ", monkeypatch, capsys) == []
+    assert completed("flexcalc label xtb:GFN2-xTB mol --sampler ", monkeypatch, capsys) == []
+    monkeypatch.setenv("_FLEXCALC_COMPLETE", "complete_zsh")
+    monkeypatch.setenv("_TYPER_COMPLETE_ARGS", "flexcalc train a")
+    with pytest.raises(SystemExit):
+        cli.main([])
+    assert capsys.readouterr().out.strip() == "_files"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_can_be_installed(shell, capsys, monkeypatch, run):
+    monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")
+    assert run("--show-completion", shell) == 0
+    shown = capsys.readouterr().out
+    assert "_FLEXCALC_COMPLETE" in shown
+    assert "flexcalc" in shown
 
 
 def test_help_tells_kinds_apart_where_one_flag_means_two_things(capsys, run):

@@ -3,8 +3,10 @@
 Pages are built without running their blocks; `make docs` runs them.
 """
 
+import json
 import re
 import shutil
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from flexcalc.registry import FAMILIES
 
 pytest.importorskip("material", reason="needs flexcalc[docs]")
 
-from docs.building import assembly, checking, mathematics, reference, running
+from docs.building import assembly, checking, installs, mathematics, reference, running
 from docs.building.__main__ import build
 from docs.building.execute import Block, BlockError, Runner, blocks_of, without_running
 from docs.building.gallery import REPORTS, write_gallery
@@ -79,6 +81,7 @@ def test_flags_that_pages_name_exist():
     known = {flag.name for kind in config.COMMANDS.values() for flag in config.every_flag(kind)}
     known |= {flag.name for kind in config.TOOLS.values() for flag in config.flags(kind)}
     known |= {f"no-{name}" for name in known} | {"output", "help", "version", "examples"}
+    known |= {"install-completion", "show-completion"}
     others = {"host", "port", "no-dashboard", "nworkers", "nthreads", "no-deps", "gres", "kills"}
     for name, text in PAGES.items():
         flags = set(re.findall(r"(?<![\w-])--([a-z][\w-]*)", text))
@@ -205,3 +208,33 @@ def test_indices_link_to_every_page_beside_them():
 def test_the_citation_has_the_version():
     text = (assembly.ROOT / "CITATION.cff").read_text()
     assert f"\nversion: {flexcalc.__version__}\n" in text
+
+
+def test_the_table_of_installs_has_a_column_for_each_python(tmp_path):
+    rows = {
+        "wheel": "flexcalc-0.2.0-py3-none-any.whl",
+        "date": "2026-11-30",
+        "machine": "Linux x86_64",
+    }
+    for python, said in (("3.13.1", "yes"), ("3.12.9", "installation failed: no | wheel")):
+        found = {**rows, "python": python, "extras": {"": "yes", "xtb": said}}
+        (tmp_path / f"{python}.json").write_text(json.dumps(found))
+    page = tmp_path / "install.md"
+    page.write_text(f"before\n{installs.BEGIN}old\n{installs.END}after\n")
+    installs.write(sorted(tmp_path.glob("*.json"), reverse=True), page)
+    text = page.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert "old" not in text
+    assert "| extra | Python 3.12.9 | Python 3.13.1 |" in text
+    assert "| none | yes | yes |" in text
+    assert "| `xtb` | installation failed: no / wheel | yes |" in text
+    assert "| `gap` |" not in text
+    assert "Not tried yet: `dft`, " in text
+
+
+def test_every_extra_for_users_is_tried():
+    """The table has a row for each extra of the wheel that users install."""
+    with (assembly.ROOT / "pyproject.toml").open("rb") as file:
+        extras = tomllib.load(file)["project"]["optional-dependencies"]
+    assert set(installs.TRIALS) - {""} == set(extras) - {"all", "test", "docs", "dev"}

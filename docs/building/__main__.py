@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from docs.building import assembly, checking, running
+from docs.building import assembly, checking, manners, running
 
 WORK = assembly.ROOT / "build"
 """Folder of what is needed for the site only: assembled pages, settings, executed pages."""
@@ -81,6 +81,10 @@ def main() -> None:
         )
     except running.PageError as error:
         sys.exit(str(error))
+    if absent := manners.missing():
+        print(f"pages are not tried in a browser: there is no {' and no '.join(absent)}")
+    else:
+        found += manners.faults_of_site(given.site)
     for line in found:
         print(line, file=sys.stderr)
     pages = len(list(given.site.rglob("*.html")))

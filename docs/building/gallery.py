@@ -6,7 +6,10 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+ROOT = Path(__file__).parents[2]
+
 REPORTS = {
+    "demo": ("demo", "the complete workflow on glycine, small"),
     "label": (
         "first-force-field",
         "labels of ethanol: energies, dihedrals, the sampled geometries",
@@ -17,12 +20,18 @@ REPORTS = {
     "check": ("regions-and-errors", "errors by bins of a dihedral, parity, worst frames"),
     "path": ("barrier-and-half-life", "a path with the reference on its images"),
     "path-saddle": ("barrier-and-half-life", "saddle, reaction path, vibrations and rates"),
+    "network": ("network", "minima of ethanol, the saddles between them, and rates"),
+    "student-train": ("students", "a student, trained on labels of its teacher"),
     "umbrella": ("free-energy", "a free-energy profile with standard errors"),
     "metad": ("metadynamics", "metadynamics and its verdict"),
     "pimd": ("path-integrals", "path integrals in i-PI"),
     "learn": ("learn", "a force field learned from a SMILES, with its verdict"),
 }
 """Run folder -> the tutorial that leaves it, and what its report shows."""
+
+BENCHMARKS = ("benchmark-glycine-small", "benchmark-azobenzene-small")
+"""Comparisons of families that take too long for a build; they are shown where `make NAME` was run
+in the clone before."""
 
 WHERE = re.compile(r"/[^\s\"'<>&]*/flexcalc-docs-\w+/folder/")
 """The folder in which a page was executed."""
@@ -58,4 +67,15 @@ def write_gallery(pages: Path, executed: Mapping[str, Path] | None) -> None:
             (folder / name).write_text(WHERE.sub("", report))
             shown = f"[{run}]({name})"
         rows.append(f"| {shown} | {text} | [{tutorial}](../{page}) |\n")
+    rows += [_benchmark(name, folder) for name in BENCHMARKS]
     (folder / "index.md").write_text(HEAD + "".join(rows))
+
+
+def _benchmark(name: str, folder: Path) -> str:
+    """The row of a benchmark, and its report in the folder if there is one."""
+    report = ROOT / name / "report.html"
+    shown = name
+    if report.is_file():
+        (folder / f"{name}.html").write_text(report.read_text().replace(f"{ROOT}/", ""))
+        shown = f"[{name}]({name}.html)"
+    return f"| {shown} | families compared by the protocol of a study | `make {name}` |\n"

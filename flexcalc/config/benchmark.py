@@ -96,6 +96,7 @@ class Benchmark(RunsOnWorkers, OpensPotentials):
     """
 
     positional: ClassVar[tuple[str, ...]] = ()
+    usual: ClassVar[tuple[str, ...]] = ("stages", "only", "sizes", "workers")
     changeable: ClassVar[tuple[str, ...]] = (
         *WORKER_OPTIONS,
         *("stages", "only", "crash", "withheld"),

@@ -13,6 +13,7 @@ class Demo:
     """Run the complete workflow on glycine, with a report, in minutes on two cores."""
 
     positional: ClassVar[tuple[str, ...]] = ()
+    usual: ClassVar[tuple[str, ...]] = ("reference", "frames", "points", "steps", "workers")
     changeable: ClassVar[tuple[str, ...]] = ("workers",)
 
     reference: Address = "xtb:GFN2-xTB"

@@ -18,6 +18,13 @@ class Md(Guards, MapsAtoms, OpensPotentials):
     """Run molecular dynamics of many replicas in one batch."""
 
     positional: ClassVar[tuple[str, ...]] = ("model", "start")
+    usual: ClassVar[tuple[str, ...]] = (
+        "method",
+        "temperature_K",
+        "timestep_fs",
+        "steps",
+        "replicas",
+    )
     changeable: ClassVar[tuple[str, ...]] = ("steps", *Guards.changeable_guards)
 
     model: PotentialLike
@@ -55,6 +62,15 @@ class Metad(Guards, MapsAtoms, OpensPotentials):
     """Run metadynamics of walkers that share one bias, for a free-energy surface."""
 
     positional: ClassVar[tuple[str, ...]] = ("model", "start")
+    usual: ClassVar[tuple[str, ...]] = (
+        "temperature_K",
+        "timestep_fs",
+        "steps",
+        "walkers",
+        "height_kcal_mol",
+        "bias_factor",
+        "pace",
+    )
     changeable: ClassVar[tuple[str, ...]] = ("steps", *Guards.changeable_guards)
 
     model: PotentialLike
@@ -89,6 +105,14 @@ class UmbrellaSampling(Guards, MapsAtoms, OpensPotentials):
     """Run umbrella sampling, all windows in one batch, for a free-energy profile with errors."""
 
     positional: ClassVar[tuple[str, ...]] = ("model", "start")
+    usual: ClassVar[tuple[str, ...]] = (
+        "low",
+        "high",
+        "windows",
+        "temperature_K",
+        "steps",
+        "equilibration",
+    )
     changeable: ClassVar[tuple[str, ...]] = ("steps", *Guards.changeable_guards)
 
     model: PotentialLike

@@ -14,6 +14,7 @@ class Evaluate(LabelledFrames, MapsAtoms, OpensPotentials):
     """Measure the errors of potentials on a dataset, overall and by region."""
 
     positional: ClassVar[tuple[str, ...]] = ("*models", "dataset")
+    usual: ClassVar[tuple[str, ...]] = ("by", "bins")
     changeable: ClassVar[tuple[str, ...]] = ()
 
     models: tuple[PotentialLike, ...]

@@ -15,6 +15,7 @@ class Serve(OpensPotentials):
     """Serve a potential to a running i-PI."""
 
     positional: ClassVar[tuple[str, ...]] = ("model", "start")
+    usual: ClassVar[tuple[str, ...]] = ("unix", "host", "port")
 
     model: PotentialLike
     """Potential to serve."""
@@ -37,6 +38,7 @@ class Ipi:
     """Start i-PI and its clients for one i-PI input."""
 
     positional: ClassVar[tuple[str, ...]] = ("input", "model", "start")
+    usual: ClassVar[tuple[str, ...]] = ("clients", "steps")
     changeable: ClassVar[tuple[str, ...]] = ("clients", "steps", "timeout_s")
 
     input: Path

@@ -16,6 +16,7 @@ class Label(RunsOnWorkers, OpensPotentials):
     """Sample geometries of a molecule and label them with a reference method."""
 
     positional: ClassVar[tuple[str, ...]] = ("reference", "*starts")
+    usual: ClassVar[tuple[str, ...]] = ("samples", "frames", "temperature_K", "workers")
     changeable: ClassVar[tuple[str, ...]] = (
         *WORKER_OPTIONS,
         *("timeout_s", "retry_quarantined"),

@@ -34,6 +34,14 @@ class Learn(RunsOnWorkers, OpensPotentials):
     """Learn a force field of a molecule by itself: explore, label where unsure, train, repeat."""
 
     positional: ClassVar[tuple[str, ...]] = ("*starts",)
+    usual: ClassVar[tuple[str, ...]] = (
+        "budget",
+        "family",
+        "baseline",
+        "temperatures_K",
+        "coordinate",
+        "workers",
+    )
     changeable: ClassVar[tuple[str, ...]] = (*WORKER_OPTIONS, "timeout_s")
 
     starts: tuple[GeometryLike, ...]

@@ -205,6 +205,7 @@ class Flag:
         option: what it stands for, in the first of them.
         help: what it does, with the default; by kind where sections of several kinds differ.
         hidden: whether the help leaves it out, as it belongs to families that were not chosen.
+        panel: heading under which the help lists it.
     """
 
     name: str
@@ -212,6 +213,7 @@ class Flag:
     option: Option
     help: str
     hidden: bool = False
+    panel: str = ""
 
     @property
     def chooses(self) -> bool:
@@ -248,9 +250,48 @@ def flags(config: type, kinds: Kinds | None = None) -> list[Flag]:
             tuple(dict.fromkeys(place for place, *_ in entries)),
             entries[0][2],
             _help(entries),
+            panel=panel_of(config, entries[0][0], entries[0][2]),
         )
         for name, entries in found.items()
     ]
+
+
+FIRST_PANEL, OTHER_PANEL = "Options", "More options"
+"""Headings of the options that one needs first, and of the others that have no heading."""
+
+
+def panel_of(config: type, place: str, option: Option) -> str:
+    """The heading under which the help of a command lists an option.
+
+    It stands with those that one needs first if it is required or the config names it in `usual`.
+    Otherwise under the heading `panel` of the class that declares it, or that of its section.
+
+    Args:
+        config: the config of the command.
+        place: dotted TOML key of the option.
+        option: the option.
+    """
+    top = place.partition(".")[0]
+    if option.name in getattr(config, "usual", ()) or (option.required and place == option.name):
+        return FIRST_PANEL
+    declaring = next(cls for cls in config.__mro__ if top in inspect.get_annotations(cls))
+    own = vars(declaring).get("panel")
+    return own or (top.capitalize() if "." in place else OTHER_PANEL)
+
+
+def values_of(flag: Flag) -> tuple[str, ...]:
+    """The values of a flag, where it takes one of a few words."""
+    if flag.chooses:
+        return tuple(flag.option.choices)
+    return _words_of(flag.option.annotation)
+
+
+def _words_of(annotation: Any) -> tuple[str, ...]:
+    """The words of a Literal, alone or inside another type."""
+    annotation = getattr(annotation, "__value__", annotation)
+    if get_origin(annotation) is Literal:
+        return tuple(str(word) for word in get_args(annotation))
+    return tuple(word for part in get_args(annotation) for word in _words_of(part))
 
 
 def every_flag(config: type, kinds: Kinds | None = None) -> list[Flag]:

@@ -17,6 +17,8 @@ from flexcalc.methods.saddle import RFO
 class SaddleAndRates:
     """Options of a saddle search: refinement, reaction path downhill, rates."""
 
+    panel: ClassVar[str] = "Saddle and rates"
+
     refinement: RFO = field(default_factory=RFO)
     """Optimiser of the saddle."""
     follow: bool = True
@@ -44,6 +46,7 @@ class PathSearch(SaddleAndRates, MapsAtoms, OpensPotentials):
     """Find a path between two geometries, and its barrier."""
 
     positional: ClassVar[tuple[str, ...]] = ("model", "start", "end")
+    usual: ClassVar[tuple[str, ...]] = ("method", "images", "relabel", "saddle")
     changeable: ClassVar[tuple[str, ...]] = ("steps",)
 
     model: PotentialLike
@@ -103,6 +106,7 @@ class SaddleSearch(SaddleAndRates, MapsAtoms, OpensPotentials):
     """Refine a guess to a saddle, find the minima that it connects, and compute rates."""
 
     positional: ClassVar[tuple[str, ...]] = ("model", "guess", "start", "end")
+    usual: ClassVar[tuple[str, ...]] = ("relabel", "temperatures_K")
     changeable: ClassVar[tuple[str, ...]] = ("steps",)
 
     model: PotentialLike
@@ -124,6 +128,7 @@ class NetworkSearch(OpensPotentials):
     """Find the minima of a molecule, the saddles between them, and the rates over these."""
 
     positional: ClassVar[tuple[str, ...]] = ("model", "*starts")
+    usual: ClassVar[tuple[str, ...]] = ("turned", "relabel", "temperature_K")
     changeable: ClassVar[tuple[str, ...]] = ()
 
     model: PotentialLike

@@ -22,7 +22,8 @@ class OpensPotentials:
 class Command(Protocol):
     """The config of a command.
 
-    `positional` are the options that are given by place; one with a star takes several.
+    `positional` are the options that are given by place; one with a star takes several. `usual` are
+    those that one needs first, in the help of the command; an option of a section goes by its name.
     """
 
     positional: ClassVar[tuple[str, ...]]
@@ -41,6 +42,8 @@ class MapsAtoms:
 @dataclass(frozen=True, kw_only=True)
 class LabelledFrames:
     """Units and keys of the labels in a dataset file."""
+
+    panel: ClassVar[str] = "Units and keys of the dataset"
 
     energy_unit: str | None = None
     """Unit of the dataset's energies, such as kcal/mol, for a file that does not declare it: needed

@@ -28,6 +28,13 @@ class Train(LabelledFrames, OpensPotentials):
     """Train one or several model families on a dataset."""
 
     positional: ClassVar[tuple[str, ...]] = ("dataset",)
+    usual: ClassVar[tuple[str, ...]] = (
+        "family",
+        "points",
+        "validation_points",
+        "committee",
+        "baseline",
+    )
     changeable: ClassVar[tuple[str, ...]] = ()
     makes_model: ClassVar[bool] = True
 

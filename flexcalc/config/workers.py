@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from flexcalc.fields import Seconds, Workers
 from flexcalc.parallel.workers import WorkerOptions
@@ -15,6 +15,8 @@ WORKER_OPTIONS = ("workers", "scheduler", "worker_wait_s", "allow_remote")
 @dataclass(frozen=True, kw_only=True)
 class RunsOnWorkers:
     """Workers of a command: processes on this machine, or Dask workers."""
+
+    panel: ClassVar[str] = "Workers"
 
     workers: Workers = 1
     """Number of worker processes that label or train in parallel on this machine, with one thread

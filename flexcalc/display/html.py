@@ -5,6 +5,7 @@ Arguments named `html` or `body` are HTML already; everything else is text and i
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -106,10 +107,19 @@ def table(
     )
     below = paragraph(caption, "below") if caption else ""
     return (
-        f'<div class="scroll"><table{_class("dense" if dense else "")}>'
-        f"<thead><tr>{titles}</tr></thead>"
-        f"<tbody>{body}</tbody></table></div>{below}"
+        _scrolling(
+            f"<table{_class('dense' if dense else '')}><thead><tr>{titles}</tr></thead>"
+            f"<tbody>{body}</tbody></table>",
+            f"Table: {caption or ', '.join(title for title in head if title)}",
+        )
+        + below
     )
+
+
+def _scrolling(body: str, name: str) -> str:
+    """Something that scrolls sideways where there is no room, with the arrow keys too."""
+    label = textwrap.shorten(name, LONGEST_NAME, placeholder="...")
+    return f'<div class="scroll" tabindex="0" role="group" aria-label="{text(label)}">{body}</div>'
 
 
 def figure(body: str, caption: str, numbers: str = "", wide: bool = False, title: str = "") -> str:
@@ -122,7 +132,7 @@ def figure(body: str, caption: str, numbers: str = "", wide: bool = False, title
         wide: keep it readable on a phone by letting it scroll sideways.
         title: one or two words before the caption.
     """
-    inner = f'<div class="scroll"><div class="wide">{body}</div></div>' if wide else body
+    inner = _scrolling(f'<div class="wide">{body}</div>', title or caption) if wide else body
     folded = details("The numbers", numbers) if numbers else ""
     lead = f"<b>{text(title)}.</b> " if title else ""
     return f"<figure>{inner}<figcaption><p>{lead}{text(caption)}</p>{folded}</figcaption></figure>"
@@ -217,6 +227,9 @@ def page(title: str, header: str, body: str, footer: str) -> str:
         f"<footer>{footer}</footer>\n{script}</body>\n</html>\n"
     )
 
+
+LONGEST_NAME = 100
+"""Characters of the name of a table or figure that a screen reader says."""
 
 LONGEST_FIGURE = 16
 """Characters of the longest value that stands on one line of a card."""

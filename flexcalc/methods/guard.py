@@ -61,6 +61,7 @@ class Guards:
     The last good state is kept, so that a run resumes from it after a limit has been changed.
     """
 
+    panel: ClassVar[str] = "Guards"
     changeable_guards: ClassVar[tuple[str, ...]] = (
         *("min_contact", "keep_bonds", "max_temperature_K", "max_training_distance"),
         *("max_deviation_eV_A", "max_rms_deviation_eV_A"),

@@ -63,6 +63,10 @@ def info(options: Info) -> Description:
     return _of_dataset(_read_leniently(given, options))
 
 
+TOLD_FIRST = ("family", "level", "training_points", "errors", "domain", "warnings")
+"""Facts of a model that a user needs before all others."""
+
+
 def _is_model_file(path: Path) -> bool:
     """Whether an npz holds an sGDML model and not a dataset."""
     if path.suffix != ".npz":
@@ -109,7 +113,8 @@ def _model(numbers: Sequence[int] | np.ndarray, facts: Mapping[str, Any]) -> Des
         shown[frames.FACT] = "kept: frames of the training are found in datasets to evaluate on"
     if facts.get("domain") is not None:
         shown["domain"] = _domain(domain_in(cast(ModelFacts, facts)), facts["domain"]["frames"])
-    return Description("model", {"molecule": formula(np.array(numbers)), **shown})
+    first = {key: shown.pop(key) for key in TOLD_FIRST if key in shown}
+    return Description("model", {"molecule": formula(np.array(numbers)), **first, **shown})
 
 
 def _domain(domain: Domain, frames: int) -> str:

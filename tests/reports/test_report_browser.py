@@ -2,16 +2,15 @@
 
 import json
 import re
-import shutil
 import subprocess
 from html import escape
 
 import pytest
 
+from docs.building.browser import find_chromium
 from flexcalc.display import palette
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-BROWSER = next((found for name in NAMES if (found := shutil.which(name))), None)
+BROWSER = find_chromium()
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
 
 CATCH = "<script>var troubles = []; onerror = (text) => { troubles.push(text); };</script>"
