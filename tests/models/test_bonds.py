@@ -182,16 +182,17 @@ def kernel_of(options, data):
     return "molecule" if model.centres is None else "bonds"
 
 
-def test_few_points_have_a_kernel_by_bonds(frames, monkeypatch):
-    """Unless it has to be that of the molecule, or is asked to be."""
+def test_few_points_have_a_kernel_by_bonds_where_that_is_left_open(frames, monkeypatch):
+    """Unless it has to be that of the molecule, which is the default."""
     data: Dataset = labelled(*frames)
-    assert kernel_of({}, data) == "bonds"
-    assert kernel_of({"kernel": "molecule"}, data) == "molecule"
-    assert kernel_of({"descriptor": "distances"}, data) == "molecule"
+    auto = {"kernel": "auto"}
+    assert kernel_of({}, data) == "molecule"
+    assert kernel_of(auto, data) == "bonds"
+    assert kernel_of({**auto, "descriptor": "distances"}, data) == "molecule"
     assert kernel_of({"descriptor": "distances", "kernel": "bonds"}, data) == "bonds"
-    assert kernel_of({"features": "reduced"}, data) == "molecule"
+    assert kernel_of({**auto, "features": "reduced"}, data) == "molecule"
     monkeypatch.setattr(family, "MOST_IMAGES", 7 * 8 - 1)
-    assert kernel_of({"symmetry": False}, data) == "molecule"
+    assert kernel_of({**auto, "symmetry": False}, data) == "molecule"
     assert kernel_of({"symmetry": False, "kernel": "bonds"}, data) == "bonds"
 
 

@@ -735,9 +735,10 @@ def test_a_report_is_written_of_a_learning_whose_exploration_is_damaged(explored
 def test_hyperparameters_are_chosen_again_where_the_training_set_has_grown(monkeypatch):
     real, seen = loop.fit_model, []
 
-    def spy(job, sets, store, rng, family=None):
+    def spy(job, sets, store, rng, family=None, way=None):
         seen.append((len(sets.train), family is None))
-        return real(job, sets, store, rng, family)
+        assert way is None  # no coordinate is named
+        return real(job, sets, store, rng, family, way)
 
     monkeypatch.setattr(loop, "fit_model", spy)
     fx.learn(water(), **SHORT | {"budget": 38, "checks": 0, "random_share": 0.25})

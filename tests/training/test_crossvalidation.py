@@ -224,11 +224,13 @@ def test_folds_of_a_kernel_are_those_of_retrained_models(alone, ethanol, rng):
             if labels is not data and not alone:
                 labels = replace(labels, energies=other.energies)
             model = family.fit(labels[rest], None, rng)(data.positions[fold])
-            # The regularisation of 1e-10 leaves about six digits.
+            # The regularisation of 1e-10 leaves about six digits, and fewer of labels that belong
+            # to other frames: how many depends on the processor's linear algebra.
+            bound = 1e-4 if labels is data else 1e-3
             scale = np.abs(labels.forces).max()
-            assert np.abs(model.forces - said.forces[fold]).max() < 1e-4 * scale
+            assert np.abs(model.forces - said.forces[fold]).max() < bound * scale
             if not alone:
-                assert np.abs(model.energies - said.energies[fold]).max() < 1e-4
+                assert np.abs(model.energies - said.energies[fold]).max() < bound
 
 
 def test_a_choice_by_folds_resumes(ethanol, tmp_path):
