@@ -315,7 +315,7 @@ class FolderStore(Store):
             write_json(path, value)
         elif path.suffix == ".npz":
             stream = io.BytesIO()
-            np.savez_compressed(stream, **value)
+            np.savez(stream, **value)  # numbers of all digits hardly compress
             atomic_write(path, stream.getvalue())
         else:
             atomic_write(path, csv_bytes(value) if isinstance(value, Mapping) else value)

@@ -144,6 +144,9 @@ def _along_features(
     gram[i, j] = gram[j, i] = -outer
     gram[range(atoms), range(atoms)] = -gram.sum(axis=1)
     flat = gram.transpose(0, 2, 1, 3).reshape(3 * atoms, 3 * atoms)
-    # The pseudo-inverse leaves out the six motions that change no distance.
-    shifts = (np.linalg.pinv(flat, rcond=1e-10, hermitian=True) @ forces.ravel()).reshape(-1, 3)
+    values, modes = np.linalg.eigh(flat)
+    # The pseudo-inverse leaves out the motions that change no distance, six at least.
+    changing = values > 1e-10 * values[-1]
+    modes = modes[:, changing]
+    shifts = (modes @ (modes.T @ forces.ravel() / values[changing])).reshape(-1, 3)
     return np.sum(slopes * (shifts[i] - shifts[j]), axis=1)
