@@ -20,6 +20,7 @@ from flexcalc.errors import AddressError, MissingExtraError
 from flexcalc.potential import CheckedPotential, Evaluation
 from flexcalc.query import choice, read_options
 from flexcalc.references import dispersion as ts
+from flexcalc.references.blas import import_pyscf
 from flexcalc.references.electrons import failed
 from flexcalc.units import BOHR, HARTREE
 
@@ -144,6 +145,7 @@ def require_parameters(functional: str, disp: str, level: str) -> None:
         MissingExtraError: pyscf-dispersion is not installed.
     """
     try:
+        import_pyscf()
         from pyscf.dispersion import dftd3, dftd4  # noqa: F401
     except ImportError:
         raise MissingExtraError("pyscf-dispersion", "dft") from None

@@ -12,7 +12,7 @@ from ase.build import molecule
 from ase.io import read
 
 from flexcalc.errors import AddressError, InputError, LabelError, MissingExtraError
-from flexcalc.references import scf
+from flexcalc.references import dft, scf
 from flexcalc.references.dft import DFT, DFTOptions, split
 from tests.systems import WATER
 
@@ -378,3 +378,12 @@ def test_a_gpu_that_is_not_there_is_refused_and_not_needed(monkeypatch):
     with pytest.raises(InputError, match="device=gpu needs CUDA"):
         DFT(WATER, options=DFTOptions(device="gpu"))
     assert not DFT(WATER)._on_gpu
+
+
+def test_integrals_that_are_kept_change_no_label(monkeypatch):
+    kept = quick()(water()[None])
+    assert quick()._mean_field(water(), unrestricted=False).with_df._cderi is not None
+    monkeypatch.setattr(dft, "_keep_integrals", lambda mf: None)
+    again = quick()(water()[None])
+    assert abs(kept.energies - again.energies).max() < 1e-8
+    assert abs(kept.forces - again.forces).max() < 1e-6
