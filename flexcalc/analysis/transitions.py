@@ -199,7 +199,13 @@ def _sentence(
     error: float | None,
 ) -> tuple[str, str]:
     """The verdict on a run, and the reason."""
-    if count < 2 or not sum(transitions):
+    if count < 2:
+        return (
+            "no transition",
+            "no barrier above 2 kT divides what the walkers have visited: they stayed in one "
+            "basin, or there is no other along these coordinates",
+        )
+    if not sum(transitions):
         return "no transition", "these coordinates did not take the molecule out of its basin"
     if not sum(trips):
         return (
