@@ -7,7 +7,7 @@ import pytest
 
 from flexcalc.dataset import Dataset
 from flexcalc.errors import ConfigError, FileFormatError, InputError
-from flexcalc.models.gdml import SGDML, family
+from flexcalc.models.gdml import SGDML
 from flexcalc.models.gdml.bonds import BondContraction, are_closed, bond_centres, terms_of
 from flexcalc.models.gdml.descriptor import extended
 from flexcalc.models.gdml.engine import engine
@@ -182,18 +182,12 @@ def kernel_of(options, data):
     return "molecule" if model.centres is None else "bonds"
 
 
-def test_few_points_have_a_kernel_by_bonds_where_that_is_left_open(frames, monkeypatch):
-    """Unless it has to be that of the molecule, which is the default."""
+def test_the_kernel_is_that_of_the_molecule_unless_bonds_are_asked_for(frames):
     data: Dataset = labelled(*frames)
-    auto = {"kernel": "auto"}
     assert kernel_of({}, data) == "molecule"
-    assert kernel_of(auto, data) == "bonds"
-    assert kernel_of({**auto, "descriptor": "distances"}, data) == "molecule"
-    assert kernel_of({"descriptor": "distances", "kernel": "bonds"}, data) == "bonds"
-    assert kernel_of({**auto, "features": "reduced"}, data) == "molecule"
-    monkeypatch.setattr(family, "MOST_IMAGES", 7 * 8 - 1)
-    assert kernel_of({**auto, "symmetry": False}, data) == "molecule"
-    assert kernel_of({"symmetry": False, "kernel": "bonds"}, data) == "bonds"
+    assert kernel_of({"kernel": "bonds"}, data) == "bonds"
+    assert kernel_of({"kernel": "bonds", "descriptor": "distances"}, data) == "bonds"
+    assert kernel_of({"kernel": "bonds", "symmetry": False}, data) == "bonds"
 
 
 @pytest.mark.parametrize(

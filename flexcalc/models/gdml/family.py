@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple, cast
+from typing import ClassVar, Literal, cast
 
 import numpy as np
 from numpy.random import Generator
@@ -32,6 +32,7 @@ from flexcalc.models.gdml.groups import generators_of
 from flexcalc.models.gdml.kernel import Kernel, TrainingPoints, prepare
 from flexcalc.models.gdml.metric import learn_metric
 from flexcalc.models.gdml.potential import Expansion, GDMLPotential, read_potential
+from flexcalc.models.gdml.session import Basis, SGDMLSession
 from flexcalc.models.gdml.solver import Setting, Solver
 from flexcalc.models.gdml.symmetry import Symmetry, check, find
 from flexcalc.potential import Evaluation
@@ -44,9 +45,6 @@ DOWNWARDS, UPWARDS = 0.5, 1.5
 """Default grid of length scales, and the factors by which it is extended beyond its edges."""
 PERCENTILES = (10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0)
 """Percentages of the features that may be dropped, by default."""
-MOST_IMAGES = 50_000
-"""Training points times permutations times bonds up to which `auto` is a kernel by bonds:
-1000 points of ethanol, 250 of azobenzene. More make a call take more than some milliseconds."""
 DIAGNOSED = 100
 """Training points on which it is checked that energies and forces belong together."""
 
@@ -85,11 +83,10 @@ class SGDML:
     """Weight of angles relative to inverse distances, in the extended descriptor."""
     dihedral_weight: Positive = 0.1
     """Weight of dihedrals relative to inverse distances, in the extended descriptor."""
-    kernel: Literal["auto", "bonds", "molecule"] = "molecule"
+    kernel: Literal["molecule", "bonds"] = "molecule"
     """Similarity of geometries: of the `molecule`, by all features at once, as in the sgdml
-    package, or the sum over `bonds`, each compared by the features of its two atoms, with lower
-    errors and slower calls; `auto` is by bonds with the extended descriptor and all of its
-    features, if there are few training points."""
+    package, or the sum over `bonds`, each compared by the features of its two atoms: lower errors
+    with few training points, and slower calls."""
     features: Literal["all", "reduced"] = "all"
     """Features of the descriptor to use: `all`, or `reduced`: the best model with all features is
     retrained without the least important ones."""
@@ -264,7 +261,7 @@ class SGDML:
         descriptor = self._descriptor(train, group, rng)
         seed = int(rng.integers(2**62))
         fitted = self._fits_energies(train)
-        centres = self._centres(train, descriptor, group)
+        centres = self._centres(train, group)
         points = prepare(
             descriptor,
             train.positions,
@@ -282,7 +279,7 @@ class SGDML:
         def folding(sigma: float, folds: Sequence[np.ndarray]) -> Folds:
             return Folds(Kernel(points, sigma, engine(self.device)), folds, progress)
 
-        basis = _Basis(descriptor, group, train, validation, seed, centres)
+        basis = Basis(descriptor, group, train, validation, seed, centres)
         return SGDMLSession(basis, solver, folding if self._leaves_out(points) else None)
 
     @property
@@ -343,16 +340,11 @@ class SGDML:
             return RootDistances(base, self._metric(base, group, train, rng))
         return base
 
-    def _centres(
-        self, train: Dataset, descriptor: Descriptor, group: Symmetry
-    ) -> np.ndarray | None:
+    def _centres(self, train: Dataset, group: Symmetry) -> np.ndarray | None:
         """The atoms (terms, 2) of the terms of a kernel by bonds; None for that of the molecule."""
-        plain = self.descriptor == "extended" and not self.kept and self.features == "all"
-        if self.kernel == "molecule" or (self.kernel == "auto" and not plain):
+        if self.kernel == "molecule":
             return None
-        centres = bond_centres(train.numbers, train.positions, group.permutations)
-        images = len(centres) * len(group.permutations) * len(train)
-        return centres if self.kernel == "bonds" or images <= MOST_IMAGES else None
+        return bond_centres(train.numbers, train.positions, group.permutations)
 
     def _metric(
         self, base: InverseDistances, group: Symmetry, train: Dataset, rng: Generator
@@ -373,7 +365,7 @@ class SGDML:
         points = prepare(descriptor, train.positions, group.permutations, weights=train.weights)
         kernel = Kernel(points, self.sigma or FIRST_SIGMA, engine(self.device))
         solver = Solver(kernel, replace(self._setting(), kind="auto"))
-        return self._trained(solver, _Basis(descriptor, group, train, None, 0, None))
+        return self._trained(solver, Basis(descriptor, group, train, None, 0, None))
 
     def _suspicion(self, descriptor: Descriptor, group: Symmetry, train: Dataset) -> str | None:
         """Problems of the labels, found by a model of forces alone."""
@@ -388,7 +380,7 @@ class SGDML:
     def _trained(
         self,
         solver: Solver,
-        basis: _Basis,
+        basis: Basis,
     ) -> GDMLPotential:
         train = basis.train
         forces = train.force_labels()
@@ -474,97 +466,6 @@ class SGDML:
             FileFormatError: damaged, of another family, or its arrays do not fit together.
         """
         return read_potential(folder, cls.name)
-
-
-class _Basis(NamedTuple):
-    """What the candidates of one session have in common."""
-
-    descriptor: Descriptor
-    group: Symmetry
-    train: Dataset
-    validation: Dataset | None
-    seed: int
-    centres: np.ndarray | None
-
-
-class SGDMLSession:
-    """Trains candidates of one dataset; see `SGDML.session`.
-
-    Args:
-        basis: what the candidates have in common.
-        solver: makes the solver for a length scale.
-        folding: makes what leaves out folds, for a length scale; None where models have to be
-            trained again for each fold.
-    """
-
-    def __init__(
-        self,
-        basis: _Basis,
-        solver: Callable[[float], Solver],
-        folding: Callable[[float, Sequence[np.ndarray]], Folds] | None,
-    ):
-        self.basis, self.make_solver, self.make_folds = basis, solver, folding
-        self.solver: Solver | None = None
-        self.folds: Folds | None = None
-        self.suspicion: str | None = None
-        self.begun = False
-
-    def fit(self, candidate: SGDML) -> GDMLPotential:
-        """Train a candidate; every one draws from the same seed.
-
-        Raises:
-            ConfigError: its sigma is not set.
-        """
-        _, group, train, validation, _, _ = self.basis
-        if candidate.sigma is None:
-            raise ConfigError(
-                "sigma is not set: set it, or let training.tuning.fit_best choose from sigmas"
-            )
-        if not self.begun:
-            self.suspicion = candidate._suspicion(self.basis.descriptor, group, train)
-            self.begun = True
-        if self.solver is None or self.solver.kernel.sigma != candidate.sigma:
-            self.solver = self.folds = None  # their memory is needed
-            self.solver = self.make_solver(candidate.sigma)
-        trained = candidate._trained(self.solver, self.basis)
-        return candidate._finished(trained, group, train, validation, self.suspicion)
-
-    def left_out(
-        self, candidate: SGDML, folds: Sequence[np.ndarray], others: Sequence[Evaluation] = ()
-    ) -> list[Evaluation] | None:
-        """See `FoldingSession.left_out`.
-
-        Raises:
-            ConfigError: its sigma is not set.
-            InputError: the kernel matrix is singular.
-        """
-        if self.make_folds is None:
-            return None
-        if candidate.sigma is None:
-            raise ConfigError("sigma is not set")
-        same = self.folds is not None and self.folds.kernel.sigma == candidate.sigma
-        if self.folds is None or not same:
-            self.solver = self.folds = None  # their memory is needed
-            self.folds = self.make_folds(candidate.sigma, folds)
-        train, points = self.basis.train, self.folds.kernel.points
-        energies = np.zeros(len(train)) if train.energies is None else train.energies
-        sets = [Evaluation(energies, train.force_labels()), *others]
-        # Large energies would lose digits.
-        means = [float(np.mean(one.energies)) for one in sets]
-        labels = [
-            points.labels(one.energies - mean, one.forces)
-            for one, mean in zip(sets, means, strict=True)
-        ]
-        found = self.folds.predict(np.stack(labels, axis=2), candidate.regularization)
-        return [_evaluation(points, found[..., index], mean) for index, mean in enumerate(means)]
-
-
-def _evaluation(points: TrainingPoints, values: np.ndarray, mean: float) -> Evaluation:
-    """Energies and forces from values (points, unknowns) of the unknowns of training points."""
-    motions = points.motions.shape[2]
-    forces = (points.motions @ values[:, :motions, None])[..., 0].reshape(len(values), -1, 3)
-    energies = values[:, motions] if points.energies else np.zeros(len(values))
-    return Evaluation(energies + mean, forces)
 
 
 def _plain(family: SGDML) -> Row:

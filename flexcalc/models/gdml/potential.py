@@ -186,6 +186,7 @@ class GDMLPotential(TrainedPotential):
             InputError: there is no such device.
         """
         twin = copy(self)
+        vars(twin).pop("_compared", None)
         twin._prepare(engine(device))
         return twin
 
