@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
-_lock = threading.Lock()
 SCIPY_BLAS = "scipy.linalg._flapack"
 """The module that loads SciPy's own BLAS."""
 
+_lock = threading.Lock()
 _inside = 0
 _before: list[tuple[Any, int]] = []
-
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """By which a user, a queue or a parent says how many processors a process may take."""

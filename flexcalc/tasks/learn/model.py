@@ -23,13 +23,11 @@ from flexcalc.training.tuning import ENERGY, FORCE, Choice, Sets, fit_best
 SEARCHED = 150
 """Training points, drawn at random, with which hyperparameters are chosen at most: the best ones
 hardly depend on their number, and a kernel model takes the third power of it."""
-
-
 LEEWAY = 0.25
 """Share by which the force RMSE may exceed the lowest where energies on the way over barriers
 choose hyperparameters: the length scale that is best for hot frames blurs a narrow barrier."""
 FEWEST_JUDGES = 10
-"""Frames on the way that choose at least."""
+"""Frames on the way that choose at least; fewer are trained on in the search too."""
 
 
 def fit_model(
@@ -51,7 +49,7 @@ def fit_model(
             models of at most `SEARCHED` training points.
         way: training frames on the way over barriers that the user asks for, (rows,) of `train`.
             Half of them, drawn at random, choose among hyperparameters that are about as good on
-            the validation frames, by their energies.
+            the validation frames, by their energies, if these are `FEWEST_JUDGES` at least.
     """
     train, validation = sets
     if job.baseline is not None:
@@ -62,13 +60,13 @@ def fit_model(
         if family is None:
             order = rng.permutation(len(train))
             judges = order[np.isin(order, [] if way is None else way)]
-            judges = judges[: len(judges) // 2]
+            judges = judges[: len(judges) // 2 if len(judges) >= 2 * FEWEST_JUDGES else 0]
             some = train[np.sort(order[~np.isin(order, judges)][:SEARCHED])]
             found = fit_best(
                 job.options.family[0], some, validation, rng, progress, steps.within("search")
             )
             family = found.family
-            if len(judges) >= FEWEST_JUDGES and len(found.trials) > 1:
+            if len(judges) and len(found.trials) > 1:
                 family = _best_on_the_way(found, train[np.sort(judges)])
         above = fit_committee(
             family,
