@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,8 +14,10 @@ import flexcalc as fx
 from flexcalc.dataset import Dataset
 from flexcalc.errors import ConfigError, InputError
 from flexcalc.files import read
+from flexcalc.models.family import TrainingWarning
 from flexcalc.potential import CheckedPotential
 from flexcalc.registry import load
+from flexcalc.tasks.path import assisted as assisted_module
 from tests.tasks.test_path_and_saddle import ADDRESS, DOWN, NUMBERS, REFERENCE, UP
 
 ASKED = {"images": 5, "saddle": True, "saddle_force_eV_A": 0.002, "progress": False}
@@ -66,6 +70,21 @@ def test_it_calls_the_reference_less_often_and_counts_both_apart(alone, assisted
     labels = found.store.get("labels.xyz")
     assert np.array_equal(labels.positions, np.array(reference.asked))
     assert np.array_equal(labels.energies, reference.inner(labels.positions).energies)
+
+
+def test_users_are_not_told_that_a_model_of_three_labels_is_one(monkeypatch, recwarn):
+    """The reference judges what it finds."""
+    inner, loud = assisted_module.CORRECTION, SimpleNamespace(seen=0)
+
+    def fit(*args):
+        loud.seen += 1
+        warnings.warn("too few points", TrainingWarning, stacklevel=1)
+        return inner.fit(*args)
+
+    monkeypatch.setattr(assisted_module, "CORRECTION", SimpleNamespace(fit=fit))
+    fx.path(Expensive(), UP, DOWN, assist=ADDRESS, **ASKED)
+    assert loud.seen > 1
+    assert not [one for one in recwarn if issubclass(one.category, TrainingWarning)]
 
 
 def test_an_interrupted_search_calculates_no_label_twice(tmp_path, assisted):

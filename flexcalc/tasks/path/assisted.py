@@ -10,6 +10,7 @@ labelled at once, and the model is a correction.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -22,6 +23,7 @@ from flexcalc.errors import GuardError, InputError, LabelError
 from flexcalc.geometry import align
 from flexcalc.methods.path import Chain
 from flexcalc.models.delta import DeltaModel
+from flexcalc.models.family import TrainingWarning
 from flexcalc.models.gdml.family import SGDML
 from flexcalc.potential import Evaluation, Potential, check_positions
 from flexcalc.registry import open_potential
@@ -209,7 +211,10 @@ def _on_model(
         rest = Dataset(
             data.numbers, data.positions, energies - cheap.energies, forces - cheap.forces
         )
-        model = CORRECTION.fit(rest, None, np.random.default_rng(options.seed))
+        with warnings.catch_warnings():
+            # That its few labels do not tell much is known: the reference judges what it finds.
+            warnings.simplefilter("ignore", TrainingWarning)
+            model = CORRECTION.fit(rest, None, np.random.default_rng(options.seed))
         surrogate = DeltaModel(helper, model)
     tighter = TIGHTER * options.refinement.saddle_force_eV_A
     refinement = replace(options.refinement, saddle_force_eV_A=tighter)
