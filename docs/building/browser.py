@@ -76,6 +76,8 @@ class Browser:
         self.session = attached["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
+        # A page that keeps the scheme it was first shown in would not be dark later.
+        self.call("Page.addScriptToEvaluateOnNewDocument", source="localStorage.clear()")
         return self
 
     def __exit__(

@@ -77,14 +77,14 @@ def faults_of_site(site: Path) -> list[str]:
 
 def _of_page(browser: Browser, page: Path, scripts: str, *, thorough: bool) -> Iterator[str]:
     """What is wrong with one page."""
-    browser.open(page)
-    browser.evaluate(scripts)
-    browser.evaluate("manners.unfold()")
-    yield from _named("light", browser.evaluate("manners.axe()"))
+    for scheme in ("light", "dark") if thorough else ("light",):
+        browser.open(page, scheme=scheme)
+        browser.evaluate(scripts)
+        browser.evaluate("manners.unfold()")
+        yield from _named(scheme, browser.evaluate("manners.axe()"))
+        yield from _said(browser)
     if thorough:
         yield from _named("keyboard", _keyboard(browser))
-        browser.show_as(scheme="dark")
-        yield from _named("dark", browser.evaluate("manners.axe()"))
         browser.show_as(width=NARROW_PX, scheme="dark")
         yield from _named("narrow, dark", browser.evaluate("manners.axe()"))
         browser.show_as(width=NARROW_PX)
@@ -92,6 +92,11 @@ def _of_page(browser: Browser, page: Path, scripts: str, *, thorough: bool) -> I
         browser.open(page, width=PAPER_PX, scheme="dark", media="print")
         browser.evaluate(OWN.read_text())
         yield from _named("paper", browser.evaluate("manners.paper()"))
+        yield from _said(browser)
+
+
+def _said(browser: Browser) -> Iterator[str]:
+    """What the page that is open has said on the console, and what it has fetched."""
     yield from (f"console: {line}" for line in browser.complaints())
     yield from (f"fetches {url}" for url in browser.fetched())
 
