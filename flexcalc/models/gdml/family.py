@@ -47,7 +47,7 @@ PERCENTILES = (10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0)
 """Percentages of the features that may be dropped, by default."""
 FEW_POINTS = 200
 """Training points up to which `kernel = "auto"` is by bonds: up to there its errors were found to
-be lower for every molecule, and calls remain quick."""
+be lower for every molecule, and a call takes some milliseconds at most."""
 DIAGNOSED = 100
 """Training points on which it is checked that energies and forces belong together."""
 
