@@ -5,11 +5,10 @@
         [--kernel molecule]
 
 DATA has rmd17/ and the set of glycine (see its README). Training points are the first of a split's
-training frames, or drawn from those of glycine; no other label is used. The kernel is by bonds, and
-everything else is left to the defaults. Errors are on all test frames of the split. The baselines
-of test frames are kept in the folder --cache, and what is done in the output, so that the same
-command goes on; it prints means and standard deviations over the splits, next to MACE's errors
-(arXiv:2206.07697).
+training frames, or drawn from those of glycine; no other label is used, and everything else is
+left to the defaults. Errors are on all test frames of the split. The baselines of test frames are
+kept in the folder --cache, and what is done in the output, so that the same command goes on; it
+prints means and standard deviations over the splits, next to MACE's errors (arXiv:2206.07697).
 """
 
 from __future__ import annotations
@@ -96,7 +95,7 @@ def main():
     parser.add_argument("--splits", type=int, nargs="+", default=[1, 2, 3, 4, 5])
     parser.add_argument("--points", type=int, nargs="+", default=[50])
     parser.add_argument("--baselines", nargs="+", default=["none", "xtb:GFN2-xTB", ALL])
-    parser.add_argument("--kernel", choices=["bonds", "molecule"], default="bonds")
+    parser.add_argument("--kernel", choices=["auto", "bonds", "molecule"], default="auto")
     parser.add_argument("--output", type=Path, default=Path("fewest.json"))
     parser.add_argument("--cache", type=Path, default=Path("fewest"))
     options = parser.parse_args()

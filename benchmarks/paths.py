@@ -158,7 +158,7 @@ def speed(arguments):
     """Our band against ASE's with the same model, 11 images between two frames."""
     data = files.read(arguments.dataset, energy_unit="kcal/mol")
     models = {
-        "sgdml": flexcalc.train(data, "sgdml", points=200, sigma=20, seed=0),
+        "sgdml": flexcalc.train(data, "sgdml", points=200, sigma=20, seed=0, kernel="molecule"),
         "sgdml distances": flexcalc.train(
             data, "sgdml", points=200, sigma=20, seed=0, descriptor="distances"
         ),

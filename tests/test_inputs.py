@@ -65,7 +65,10 @@ BENCHMARKS = {
     for molecule in ("glycine", "azobenzene")
     for size in ("", "-small")
 }
-LEARNINGS = {f"learn-{name}.toml" for name in ("glycine-dft", "alanine-dipeptide", "azobenzene")}
+LEARNINGS = {
+    f"learn-{name}.toml"
+    for name in ("glycine-dft", "alanine-dipeptide", "azobenzene", "azobenzene-dft")
+}
 ELSEWHERE = {
     *("serve.toml", "ipi-nvt.xml", "demo.toml", "label-fhi-aims.toml", "fhi_aims.py"),
     "saddle.toml",

@@ -257,6 +257,22 @@ class ReducingFamily(Family, Protocol):
 
 
 @runtime_checkable
+class SettlingFamily(Family, Protocol):
+    """A family with hyperparameters that by default follow from the number of training points."""
+
+    def settled(self, points: int) -> Self:
+        """The family with those set for a number of training points."""
+
+
+def settled(family: Family, points: int) -> Family:
+    """The family for a number of training points in all, so that models of parts of them are alike.
+
+    Such parts are folds, regions, members of a committee, or sizes of a learning curve.
+    """
+    return family.settled(points) if isinstance(family, SettlingFamily) else family
+
+
+@runtime_checkable
 class CheckingFamily(Family, Protocol):
     """A family with hyperparameters that only fit some molecules, such as atom indices."""
 

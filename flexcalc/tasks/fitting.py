@@ -13,7 +13,14 @@ from flexcalc.dataset import Dataset
 from flexcalc.errors import InputError
 from flexcalc.geometry.fingerprint import first_repeated
 from flexcalc.models.facts import ErrorRow, FeatureRow, Row, errors_in
-from flexcalc.models.family import Family, FoldingFamily, ReducingFamily, TrainedPotential, announce
+from flexcalc.models.family import (
+    Family,
+    FoldingFamily,
+    ReducingFamily,
+    TrainedPotential,
+    announce,
+    settled,
+)
 from flexcalc.progress import Progress
 from flexcalc.training.checkpoints import Checkpoints
 from flexcalc.training.committee import fit_committee
@@ -130,7 +137,8 @@ class Fitted:
 
 
 def with_sizes(options: Train, frames: int) -> Train:
-    """The options with numbers for the points and validation frames that were left to the default.
+    """The options with numbers for the points and validation frames that were left to the default,
+    and with the hyperparameters of the families that follow from them.
 
     Where frames are too few for the usual numbers, half of them are training points and a quarter
     validates, so that some are left to test the model on. Of a small dataset all are training
@@ -142,7 +150,7 @@ def with_sizes(options: Train, frames: int) -> Train:
         frames: number of frames in the dataset.
     """
     if _is_small(options, frames):
-        return replace(options, points=frames, validation_points=0)
+        return _settled(replace(options, points=frames, validation_points=0))
     few = options.points is None and frames < USUAL_POINTS + VALIDATION_POINTS
     share = frames * _train_folds(options) // options.folds if options.folds > 1 else frames // 2
     points = options.training_points
@@ -152,7 +160,15 @@ def with_sizes(options: Train, frames: int) -> Train:
     if validation is None:
         left = max(0, frames - points)
         validation = min(VALIDATION_POINTS, frames // 4 if few else left, left)
-    return replace(options, points=points, validation_points=validation)
+    return _settled(replace(options, points=points, validation_points=validation))
+
+
+def _settled(options: Train) -> Train:
+    """The options with families for that number of points; a teacher gives a student more."""
+    if options.teacher is not None:
+        return options
+    points = options.training_points
+    return replace(options, family=tuple(settled(one, points) for one in options.family))
 
 
 def _is_small(options: Train, frames: int) -> bool:

@@ -32,6 +32,7 @@ from flexcalc.models.family import (
     check_weighs,
     errors,
     model_sha256,
+    settled,
 )
 from flexcalc.models.frames import used_frames
 from flexcalc.potential import Evaluation, Potential
@@ -260,6 +261,7 @@ class _Lesson:
         unknowns = max(3 * len(true.numbers) - 5, 1)
         self.count = options.teacher_points or max(1, min(MOST_POINTS, ROWS // unknowns))
         self.first_count = max(1, self.count // FIRST_SHARE)
+        self.family = settled(options.family[0], len(true) + self.count)
         own = self._own()
         self.temperature_K = options.teacher_temperature_K or temperature_of(
             own.energies, len(true.numbers)
@@ -323,7 +325,7 @@ class _Lesson:
 
     def chosen(self) -> Family:
         """The first family, with hyperparameters chosen by the labels that judge."""
-        family = self.options.family[0]
+        family = self.family
         if not _of_kernels(family) or len(family.candidates()) == 1:
             return family
         labels, judges = self._complete()
@@ -333,8 +335,7 @@ class _Lesson:
         """The family with hyperparameters chosen by the labels that judge; sGDML for a network."""
         if self.found is not None:
             return self.found
-        family = self.options.family[0]
-        family = family if _of_kernels(family) else make_family("sgdml", {})
+        family = self.family if _of_kernels(self.family) else make_family("sgdml", {})
         rng = np.random.default_rng([self.options.seed, 5])
         data = self._together(first)
         some = data[np.sort(rng.permutation(len(data))[:SEARCHED])]

@@ -30,6 +30,7 @@ from flexcalc.models.family import (
     check_family,
     check_sets,
     errors,
+    settled,
 )
 from flexcalc.models.folder import read_facts
 from flexcalc.models.mixture import (
@@ -337,18 +338,19 @@ class Mixture:
         chosen so is trained again with them.
         """
         points, judged, seed = portion
+        families = [settled(family, len(frames.train)) for family in families]
         if frames.validation is not None:
             choice = _best(families, frames.train[points], judged, seed, progress, checkpoints)
             return _Trained(choice.potential, choice.potential, _row(choice))
-        settled = None
+        chosen = None
         if self.background or sum(len(family.candidates()) for family in families) > 1:
             rest = points[~frames.choose[points]]
             rest = rest if len(rest) else points
             within = checkpoints.within("settled")
-            settled = _best(families, frames.train[rest], judged, seed, progress, within)
-            families = [settled.family]
+            chosen = _best(families, frames.train[rest], judged, seed, progress, within)
+            families = [chosen.family]
         choice = _best(families, frames.train[points], None, seed, progress, checkpoints)
-        draft = choice if settled is None else settled
+        draft = choice if chosen is None else chosen
         return _Trained(choice.potential, draft.potential, _row(choice))
 
     def _combined(

@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 
+import flexcalc
 from flexcalc.dataset import Dataset
 from flexcalc.errors import ConfigError, FileFormatError, InputError
-from flexcalc.models.gdml import SGDML
+from flexcalc.models.gdml import SGDML, family
 from flexcalc.models.gdml.bonds import BondContraction, are_closed, bond_centres, terms_of
 from flexcalc.models.gdml.descriptor import extended
 from flexcalc.models.gdml.engine import engine
@@ -182,12 +183,30 @@ def kernel_of(options, data):
     return "molecule" if model.centres is None else "bonds"
 
 
-def test_the_kernel_is_that_of_the_molecule_unless_bonds_are_asked_for(frames):
+def test_few_points_have_a_kernel_by_bonds_where_that_is_left_open(frames, monkeypatch):
+    """Unless it has to be that of the molecule."""
     data: Dataset = labelled(*frames)
-    assert kernel_of({}, data) == "molecule"
-    assert kernel_of({"kernel": "bonds"}, data) == "bonds"
+    assert kernel_of({}, data) == "bonds"
+    assert kernel_of({"descriptor": "distances"}, data) == "molecule"
     assert kernel_of({"kernel": "bonds", "descriptor": "distances"}, data) == "bonds"
+    assert kernel_of({"features": "reduced"}, data) == "molecule"
+    assert kernel_of({"kept": (0, 1, 2), "symmetry": False}, data) == "molecule"
+    monkeypatch.setattr(family, "FEW_POINTS", len(data) - 1)
+    assert kernel_of({}, data) == "molecule"
     assert kernel_of({"kernel": "bonds", "symmetry": False}, data) == "bonds"
+
+
+def test_models_of_parts_of_the_points_have_the_kernel_of_all(frames, monkeypatch):
+    """Members of a committee, folds, regions, and sizes of a learning curve."""
+    data: Dataset = labelled(*frames)
+    monkeypatch.setattr(family, "FEW_POINTS", len(data) - 1)
+    options = {"points": len(data) - 4, "validation_points": 4, "sigma": 10.0, "progress": False}
+    few = flexcalc.train(data, **options)
+    assert few.hyperparameters["kernel"] == "bonds"
+    monkeypatch.setattr(family, "FEW_POINTS", len(data) - 5)
+    found = flexcalc.train(data, committee=2, **options)
+    assert [one.centres for one in found.model.members] == [None, None]
+    assert found.hyperparameters["kernel"] == "molecule"
 
 
 @pytest.mark.parametrize(

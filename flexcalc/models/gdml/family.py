@@ -45,6 +45,9 @@ DOWNWARDS, UPWARDS = 0.5, 1.5
 """Default grid of length scales, and the factors by which it is extended beyond its edges."""
 PERCENTILES = (10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0)
 """Percentages of the features that may be dropped, by default."""
+FEW_POINTS = 200
+"""Training points up to which `kernel = "auto"` is by bonds: up to there its errors were found to
+be lower for every molecule, and calls remain quick."""
 DIAGNOSED = 100
 """Training points on which it is checked that energies and forces belong together."""
 
@@ -83,10 +86,11 @@ class SGDML:
     """Weight of angles relative to inverse distances, in the extended descriptor."""
     dihedral_weight: Positive = 0.1
     """Weight of dihedrals relative to inverse distances, in the extended descriptor."""
-    kernel: Literal["molecule", "bonds"] = "molecule"
+    kernel: Literal["auto", "molecule", "bonds"] = "auto"
     """Similarity of geometries: of the `molecule`, by all features at once, as in the sgdml
     package, or the sum over `bonds`, each compared by the features of its two atoms: lower errors
-    with few training points, and slower calls."""
+    with few training points, and slower calls. `auto` is by bonds up to 200 training points, with
+    the extended descriptor and all its features."""
     features: Literal["all", "reduced"] = "all"
     """Features of the descriptor to use: `all`, or `reduced`: the best model with all features is
     retrained without the least important ones."""
@@ -138,6 +142,13 @@ class SGDML:
             for sigma in sigmas
             for regularization in regularizations
         )
+
+    def settled(self, points: int) -> SGDML:
+        """With the kernel that `auto` is for a number of training points; see `SettlingFamily`."""
+        if self.kernel != "auto":
+            return self
+        whole = self.descriptor == "extended" and self.features == "all" and not self.kept
+        return replace(self, kernel="bonds" if whole and points <= FEW_POINTS else "molecule")
 
     def extend_grid(self, best: SGDML) -> SGDML | None:
         """The next sigma outwards of the grid that is tried by default; see `GrowingFamily`."""
@@ -342,7 +353,7 @@ class SGDML:
 
     def _centres(self, train: Dataset, group: Symmetry) -> np.ndarray | None:
         """The atoms (terms, 2) of the terms of a kernel by bonds; None for that of the molecule."""
-        if self.kernel == "molecule":
+        if self.settled(len(train)).kernel == "molecule":
             return None
         return bond_centres(train.numbers, train.positions, group.permutations)
 
@@ -436,7 +447,7 @@ class SGDML:
             suspicion = diagnosis(train.energies, energies, lambda: coherent(train))
         notes = (group.warning, *trained.facts["warnings"], suspicion, ALONE if alone else None)
         facts: ModelFacts = {
-            "hyperparameters": _plain(self),
+            "hyperparameters": _plain(self.settled(len(train))),
             "training_sha256": train.sha256(),
             "training_points": len(train),
             "features": trained.descriptor.size,

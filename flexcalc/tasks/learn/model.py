@@ -11,7 +11,7 @@ from flexcalc.dataset import Dataset
 from flexcalc.models.bonding import with_bonding
 from flexcalc.models.delta import DeltaModel
 from flexcalc.models.facts import ModelFacts
-from flexcalc.models.family import Family, TrainedPotential, errors
+from flexcalc.models.family import Family, TrainedPotential, errors, settled
 from flexcalc.models.frames import with_frames
 from flexcalc.progress import silent
 from flexcalc.results.learning import BASELINES
@@ -63,9 +63,8 @@ def fit_model(
             judges = order[np.isin(order, [] if way is None else way)]
             judges = judges[: len(judges) // 2 if len(judges) >= 2 * FEWEST_JUDGES else 0]
             some = train[np.sort(order[~np.isin(order, judges)][:SEARCHED])]
-            found = fit_best(
-                job.options.family[0], some, validation, rng, progress, steps.within("search")
-            )
+            open_family = settled(job.options.family[0], job.options.budget)
+            found = fit_best(open_family, some, validation, rng, progress, steps.within("search"))
             family = found.family
             if len(judges) and len(found.trials) > 1:
                 family = _best_on_the_way(found, train[np.sort(judges)])
@@ -99,7 +98,7 @@ def _differences(
     Of several, folds of the training points choose a weighted sum, which the store keeps.
     """
     train, validation = sets
-    baselines, family = job.baselines, job.options.family[0]
+    baselines, family = job.baselines, settled(job.options.family[0], job.options.budget)
     with store.bar("baseline") if baselines.opened else nullcontext(silent) as progress:
         known = baselines.evaluated(train, progress)
         chosen = combine(baselines.opened, train, known, family, progress)
