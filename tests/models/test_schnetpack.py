@@ -100,6 +100,13 @@ def test_single_precision_so3net_gives_schnetpacks_energies_and_forces(degree):
         assert float((ours - peer).abs().max()) < 1e-5 * max(1.0, float(peer.abs().max()))
 
 
+def test_constants_of_so3net_survive_single_precision():
+    network, positions = built(SO3Net(**SMALL), torch.float32), torch.tensor(geometries(2, seed=10))
+    other = SO3Net(**SMALL).build(NUMBERS, ETHANOL[None]).double()
+    other.load_state_dict(network.state_dict())
+    assert torch.equal(network.double()(positions), other(positions))
+
+
 def test_so3net_is_evaluated_in_parts_whose_size_does_not_grow_with_the_batch():
     """A pair has nine filters of each feature, so a part has a ninth of the geometries."""
     family = SO3Net(**SMALL)

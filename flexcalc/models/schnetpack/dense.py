@@ -177,7 +177,9 @@ class SO3NetNetwork(PairNetwork):
         parity = 1.0 - 2.0 * (odd[None] & ~after[:, None]).double().reshape(self.atoms, count, -1)
         for name, value in {
             "powers": powers,
-            "harmonics": harmonics,
+            # As bits: a network that was in single precision for its training, and is then put
+            # into double, must give what it gives when it is read from its folder.
+            "harmonics": harmonics.view(torch.int64),
             "couplings": couplings.reshape(count * count, count),
             "degrees": degrees,
             "parity": parity,
@@ -221,7 +223,7 @@ class SO3NetNetwork(PairNetwork):
         x, y, z = torch.stack(powers, dim=-1).unbind(2)
         a, b, c = self.powers
         monomials = x[..., a] * y[..., b] * z[..., c]
-        return monomials @ self.harmonics.to(unit.dtype)
+        return monomials @ self.harmonics.view(torch.float64).to(unit.dtype)
 
     def _convolved(
         self,
