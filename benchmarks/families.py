@@ -1,10 +1,11 @@
 """Each family compared with its own package: an ASE call, a batch, a training step, in one run.
 
-    python benchmarks/families.py FRAMES.npz [--threads 2] [--only schnet painn mace]
+    python benchmarks/families.py FRAMES.npz [--threads 2] [--repeats 7] [--only schnet painn mace]
 
 Weights are random, as the time does not depend on them. Both sides have the same weights, the same
-geometries and the same number of threads; times are the least of several, and the ratio is what
-counts. GAP has a benchmark of its own (gap.py speed), and sGDML too (gdml.py).
+geometries and the same number of threads. They are called in turn, so that other work on the
+machine slows both: times are medians of several calls, and their ratio is what counts. GAP has a
+benchmark of its own (gap.py speed), and sGDML too (gdml.py).
 """
 
 from __future__ import annotations
@@ -39,15 +40,15 @@ FAMILIES = {
 }
 
 
-def least(function, repeats=7):
-    """Milliseconds of the fastest of several calls, after one to warm up."""
-    function()
-    times = []
-    for _ in range(repeats):
-        begun = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - begun)
-    return 1e3 * min(times)
+def in_turn(ours, theirs, repeats):
+    """Milliseconds of both, medians of several calls in turn, after one of each to warm up."""
+    times = [], []
+    for _ in range(repeats + 1):
+        for function, own in zip((ours, theirs), times, strict=True):
+            begun = time.perf_counter()
+            function()
+            own.append(time.perf_counter() - begun)
+    return [1e3 * np.median(own[1:]) for own in times]
 
 
 def told(name, what, ours, theirs, note=""):
@@ -143,7 +144,7 @@ class Peer:
         return call
 
 
-def schnetpack(name, family, data, folder):
+def schnetpack(name, family, data, folder, repeats):
     """SchNet, PaiNN and SO3net against SchNetPack."""
     numbers, positions = data.numbers, data.positions[:BATCH]
     torch.manual_seed(0)
@@ -158,28 +159,29 @@ def schnetpack(name, family, data, folder):
         note = (
             f"{precision}, forces differ {np.abs(potential(positions).forces - expected).max():.0e}"
         )
-        told(
-            name, "ASE call",
-            least(ase_call(numbers, positions[0], flexcalc.Calculator(potential)), 40),
-            least(ase_call(numbers, positions[0], calculator), 20), note,
-        )  # fmt: skip
-        ours = least(lambda potential=potential: potential(positions), 12)
-        told(name, f"batch of {BATCH}, lists made", ours, least(lambda: peer(inputs)), precision)
-        listed = least(lambda: peer(peer.inputs(positions)), 3)
-        told(name, f"batch of {BATCH}, lists counted", ours, listed, precision)
+        own = ase_call(numbers, positions[0], flexcalc.Calculator(potential))
+        both = in_turn(own, ase_call(numbers, positions[0], calculator), repeats)
+        told(name, "ASE call", *both, note)
+        for what, call in {
+            "lists made": lambda: peer(inputs),
+            "lists counted": lambda: peer(peer.inputs(positions)),
+        }.items():
+            both = in_turn(lambda potential=potential: potential(positions), call, repeats)
+            told(name, f"batch of {BATCH}, {what}", *both, precision)
     energies, forces = (torch.tensor(a[:10], dtype=torch.float32) for a in data.labels())
     there = torch.tensor(positions[:10], dtype=torch.float32)
     flat = Flat(network)
     step, vector = plain_step(flat, 0.01, 0.99), flat.vector()
-    told(
-        name, "training step, 10 points",
-        least(lambda: step(vector, there, energies, forces)),
-        least(peer.step(peer.inputs(positions[:10]), energies, forces.reshape(-1, 3))),
-        "not compiled",
-    )  # fmt: skip
+    weights = torch.ones(len(there))
+    both = in_turn(
+        lambda: step(vector, there, energies, forces, weights),
+        peer.step(peer.inputs(positions[:10]), energies, forces.reshape(-1, 3)),
+        repeats,
+    )
+    told(name, "training step, 10 points", *both, "not compiled")
 
 
-def mace(name, family, data, folder):
+def mace(name, family, data, folder, repeats):
     """MACE against mace-torch's calculator, in float64."""
     from mace.calculators import MACECalculator
 
@@ -192,22 +194,23 @@ def mace(name, family, data, folder):
     calculator = MACECalculator(
         model_paths=str(folder / "random.model"), device="cpu", default_dtype="float64"
     )
-    ours = least(ase_call(numbers, positions[0], flexcalc.Calculator(potential)), 10)
     call = ase_call(numbers, positions[0], calculator)
-    told(name, "ASE call", ours, least(call, 10), "float64")
+    own = ase_call(numbers, positions[0], flexcalc.Calculator(potential))
+    told(name, "ASE call", *in_turn(own, call, repeats), "float64")
 
     def loop():
         for _ in range(BATCH):
             call()
 
-    told(name, f"batch of {BATCH}, a loop there", least(lambda: potential(positions), 3),
-         least(loop, 2), "float64")  # fmt: skip
+    both = in_turn(lambda: potential(positions), loop, repeats)
+    told(name, f"batch of {BATCH}, a loop there", *both, "float64")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("frames", type=Path)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--only", nargs="+", choices=FAMILIES, default=list(FAMILIES))
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -216,7 +219,7 @@ def main():
     for name in arguments.only:
         measure = mace if name == "mace" else schnetpack
         with tempfile.TemporaryDirectory() as folder:
-            measure(name, FAMILIES[name], data, Path(folder))
+            measure(name, FAMILIES[name], data, Path(folder), arguments.repeats)
 
 
 if __name__ == "__main__":

@@ -598,7 +598,7 @@ def learn(
     checks: int | None = None,
     random_share: float = 0.25,
     family: Family | str | Sequence[Family | str] = ...,
-    baseline: PotentialLike = 'auto',
+    baseline: PotentialLike | Sequence[PotentialLike] = ('auto',),
     committee: int = 4,
     sampler: PotentialLike | None = None,
     conformers: int = 10,
@@ -679,8 +679,10 @@ def learn(
         family: Model family to train, with its hyperparameters.
             One of 'sgdml', 'schnet', 'painn', 'bpnn', 'so3net', 'mace', 'gap', 'gap-study',
             'mixture'; its own options may stand here too.
-        baseline: Baseline for delta learning, such as xtb:GFN2-xTB. "auto" is GFN2-xTB for a
-            dft: reference and none otherwise; "none" is none.
+        baseline: Baseline for delta learning, such as xtb:GFN2-xTB. Of several, a sum with
+            weights that folds of the labels choose in every round; those that do not help are
+            left out. "auto" is GFN2-xTB for a dft: reference and none otherwise; "none" is
+            none.
         committee: Models of the committee whose spread estimates the uncertainty.
         sampler: Potential that the first geometries are sampled on; by default the reference,
             or GFN2-xTB for a dft: reference.

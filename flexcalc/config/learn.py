@@ -66,9 +66,10 @@ class Learn(RunsOnWorkers, OpensPotentials):
     model of the round, and from then on validation frames."""
     family: Annotated[tuple[Any, ...], FAMILY] = ("sgdml",)
     """Model family to train, with its hyperparameters."""
-    baseline: PotentialLike = "auto"
-    """Baseline for delta learning, such as xtb:GFN2-xTB. "auto" is GFN2-xTB for a dft: reference
-    and none otherwise; "none" is none."""
+    baseline: tuple[PotentialLike, ...] = ("auto",)
+    """Baseline for delta learning, such as xtb:GFN2-xTB. Of several, a sum with weights that folds
+    of the labels choose in every round; those that do not help are left out. "auto" is GFN2-xTB for
+    a dft: reference and none otherwise; "none" is none."""
     committee: Members = 4
     """Models of the committee whose spread estimates the uncertainty."""
     sampler: PotentialLike | None = None

@@ -31,6 +31,9 @@ PLACES = frozenset(
 )
 """Fields that hold files or addresses."""
 
+WORDS = {"baseline": ("auto", "none")}
+"""Words that fields may hold instead of a file or an address."""
+
 FILES_IN = {"scheduler": "tls"}
 """Fields that hold a table, and the table in it whose values are files."""
 
@@ -173,6 +176,8 @@ def located(option: Option, value: Any, folder: Path) -> Any:
         return value
     if isinstance(value, list | tuple):
         return [located(option, entry, folder) for entry in value]
+    if value in WORDS.get(option.name, ()):
+        return value
     if isinstance(value, Mapping):
         return {key: located(option, entry, folder) for key, entry in value.items()}
     return placed(str(value), folder) if isinstance(value, str | Path) and str(value) else value

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MODEL, LABELS, ROUNDS, EXPLORED = "model.flex", "labels.xyz", "rounds.json", "explored.xyz"
+BASELINES = "baselines.json"
 Quantity = Literal["errors", "calibration", "dihedrals"]
 Table = Literal["rounds", "frames"]
 
@@ -104,6 +105,8 @@ class LearnRound(Row):
     """Dynamics of the replicas that are not driven, each up to its end, in nanoseconds."""
     stops_per_ns: float | None = None
     """Of these, the ones that ended early, divided by that time."""
+    baseline: str | None = None
+    """The weighted sum of baselines of the model of the round, where there are several."""
     barrier_error_kcal_mol: float | None = None
     """Largest error of the energy of a labelled top of a band, above the lowest labelled geometry;
     None where no top was labelled."""
@@ -163,7 +166,7 @@ class Learning(Result, ActsAsModel):
     family: str = figure("family")
     """Name of the model family."""
     baseline: str | None = figure("baseline", default=None)
-    """Potential that the model is added to."""
+    """Potential that the final model is added to: of several, their weighted sum."""
     file: str = figure("model", key="model")
     """Folder of the model in the run folder."""
     labels: int = figure("labelled frames")

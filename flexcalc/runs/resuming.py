@@ -40,6 +40,8 @@ def _completed(before: Table, now: Table, config: Any) -> Table:
             complete[item.name] = _completed(known, now[item.name], value)
         elif isinstance(value, tuple) and isinstance(known, list) and isinstance(current, list):
             complete[item.name] = _all_completed(known, current, value)
+        elif isinstance(value, tuple) and [known] == current:
+            complete[item.name] = current  # an option that took one value, and now takes several
         elif item.name in now and item.name not in before and value == item.default:
             complete[item.name] = now[item.name]
     return complete

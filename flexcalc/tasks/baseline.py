@@ -60,6 +60,39 @@ class WeightRow(TypedDict):
 
 
 @dataclass(frozen=True, eq=False)
+class Combined:
+    """Any number of baselines with their weights.
+
+    Args:
+        baseline: their weighted sum; None where no weight is above zero.
+        weights: (baselines,), 0 for those that do not help.
+        rows: for each of several baselines.
+        said: a line about the weights; empty where there is one baseline, or none.
+    """
+
+    baseline: Baseline | None
+    weights: np.ndarray
+    rows: Sequence[WeightRow] = ()
+    said: str = ""
+
+    def subtracted_from(self, data: Dataset, evaluations: Sequence[Evaluation]) -> Dataset:
+        """The dataset with their weighted sum subtracted.
+
+        Args:
+            data: with its own labels.
+            evaluations: of each baseline at its geometries.
+        """
+        if self.baseline is None:
+            return data
+        kept = np.flatnonzero(self.weights)
+        total = Evaluation(
+            np.sum([self.weights[index] * evaluations[index].energies for index in kept], axis=0),
+            np.sum([self.weights[index] * evaluations[index].forces for index in kept], axis=0),
+        )
+        return _less(data, total, self.baseline)
+
+
+@dataclass(frozen=True, eq=False)
 class Differences:
     """Training data: labels minus the baseline's, for the frames that are needed.
 
@@ -211,35 +244,51 @@ def differences(
         for part in (parts.train, parts.validation, parts.rest)
     ]
     frames = data[needed]
-    if len(baselines) == 1:
-        rest = subtract(frames, baselines[0], checkpoints, progress)
-        return Differences(rest, Split(*inner), needed, baselines[0], data)
     found = []
     for index, one in enumerate(baselines):
-        steps, own = checkpoints.within(str(index)), share(index, len(baselines), progress)
-        found.append(evaluated(frames, one, steps, own))
+        several = len(baselines) > 1
+        steps = checkpoints.within(str(index)) if several else checkpoints
+        found.append(evaluated(frames, one, steps, share(index, len(baselines), progress)))
     train = inner[0]
-    weights = choose_weights(
-        _of_kernels(family),
-        frames[train],
-        [Evaluation(one.energies[train], one.forces[train]) for one in found],
-        np.random.default_rng(WEIGHTS_SEED),
-        progress,
-    )
+    labels = [Evaluation(one.energies[train], one.forces[train]) for one in found]
+    chosen = combine(baselines, frames[train], labels, family, progress)
+    told = chosen.rows, chosen.said
+    if chosen.baseline is None:
+        return Differences(data, parts, np.arange(len(data)), None, data, *told)
+    rest = chosen.subtracted_from(frames, found)
+    return Differences(rest, Split(*inner), needed, chosen.baseline, data, *told)
+
+
+def combine(
+    baselines: Sequence[Baseline],
+    train: Dataset,
+    evaluations: Sequence[Evaluation],
+    family: Family,
+    progress: Progress = silent,
+) -> Combined:
+    """Find the weights of several baselines; that of a single one is 1.
+
+    Args:
+        baselines: any number of them.
+        train: training points with their own labels, whose folds choose the weights.
+        evaluations: of each baseline for them.
+        family: whose models choose the weights, if it is one of kernels; else sGDML.
+        progress: called with the steps.
+
+    Raises:
+        InputError: several baselines, and fewer than two points or more than fit into memory.
+    """
+    if len(baselines) < 2:
+        return Combined(baselines[0] if baselines else None, np.ones(len(baselines)))
+    rng = np.random.default_rng(WEIGHTS_SEED)
+    weights = choose_weights(_of_kernels(family), train, evaluations, rng, progress)
     rows = [
         WeightRow(baseline=one.name, weight=float(weight), force_rmse_kcal_mol_A=alone)
         for one, weight, alone in zip(baselines, weights.values, weights.alone, strict=True)
     ]
     kept = np.flatnonzero(weights.values)
     both = _weighted([baselines[index] for index in kept], weights.values[kept])
-    said = _said(both, rows, weights)
-    if both is None:
-        return Differences(data, parts, np.arange(len(data)), None, data, rows, said)
-    sums = Evaluation(
-        np.sum([weights.values[index] * found[index].energies for index in kept], axis=0),
-        np.sum([weights.values[index] * found[index].forces for index in kept], axis=0),
-    )
-    return Differences(_less(frames, sums, both), Split(*inner), needed, both, data, rows, said)
+    return Combined(both, weights.values, rows, _said(both, rows, weights))
 
 
 def _of_kernels(family: Family) -> SharingFamily:

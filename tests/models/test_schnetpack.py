@@ -8,7 +8,11 @@ import pytest
 torch = pytest.importorskip("torch")
 schnetpack = pytest.importorskip("schnetpack")
 
-from flexcalc.models.networks.potential import NetworkPotential  # noqa: E402
+from flexcalc.models.networks.potential import (  # noqa: E402
+    LARGEST_BATCH,
+    NetworkPotential,
+    differentiated,
+)
 from flexcalc.models.schnetpack import PaiNN, SchNet, SO3Net  # noqa: E402
 
 NUMBERS = np.array([6, 6, 8, 1, 1, 1, 1, 1, 1])
@@ -26,6 +30,9 @@ FAMILIES = [
     PaiNN(**SMALL),
     PaiNN(**SMALL, radial_basis="bessel"),
     SO3Net(**SMALL),
+    SO3Net(**SMALL, angular_momentum=1),
+    SO3Net(**SMALL, angular_momentum=3, radial_basis="bessel"),
+    SO3Net(**SMALL, cutoff=2.0),
 ]
 
 
@@ -67,7 +74,7 @@ def theirs(network, positions):
 
 @pytest.mark.parametrize("family", FAMILIES, ids=repr)
 def test_all_pairs_give_what_schnetpack_gives(family):
-    """The same sums in another order, in float64; SO3net keeps constants in float32."""
+    """The same sums in another order, in float64; SO3net's constants are rounded to float32."""
     network, positions = built(family), torch.tensor(geometries(4, seed=1))
     previous = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
@@ -77,6 +84,47 @@ def test_all_pairs_give_what_schnetpack_gives(family):
         torch.set_default_dtype(previous)
     tolerance = 1e-6 if isinstance(family, SO3Net) else 1e-12
     assert torch.allclose(network(positions), expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.physics
+@pytest.mark.parametrize("degree", [1, 2, 3])
+def test_single_precision_so3net_gives_schnetpacks_energies_and_forces(degree):
+    """Both round in float32: 1e-5 of the largest force."""
+    network = built(SO3Net(**SMALL, angular_momentum=degree), torch.float32)
+    positions = torch.tensor(geometries(3, seed=8), dtype=torch.float32)
+    found, expected = (
+        differentiated(energy, positions)
+        for energy in (network, lambda moved: theirs(network, moved))
+    )
+    for ours, peer in zip(found, expected, strict=True):
+        assert float((ours - peer).abs().max()) < 1e-5 * max(1.0, float(peer.abs().max()))
+
+
+def test_constants_of_so3net_survive_single_precision():
+    network, positions = built(SO3Net(**SMALL), torch.float32), torch.tensor(geometries(2, seed=10))
+    other = SO3Net(**SMALL).build(NUMBERS, ETHANOL[None]).double()
+    other.load_state_dict(network.state_dict())
+    assert torch.equal(network.double()(positions), other(positions))
+
+
+def test_so3net_is_evaluated_in_parts_whose_size_does_not_grow_with_the_batch():
+    """A pair has nine filters of each feature, so a part has a ninth of the geometries."""
+    family = SO3Net(**SMALL)
+    potential = NetworkPotential(family, NUMBERS, built(family), 0.0, 1.0, {})
+    assert family.size(9) == potential.network.size == 9**3
+    rows, evaluate = [], potential._evaluate
+
+    def counted(positions):
+        rows.append(len(positions))
+        return evaluate(positions)
+
+    potential._evaluate = counted
+    positions = geometries(40, seed=9)
+    together = potential(positions)
+    assert sum(rows) == 40
+    assert max(rows) <= LARGEST_BATCH // 9**3
+    alone = [potential(row[None]) for row in positions]
+    assert np.abs(together.forces - np.concatenate([row.forces for row in alone])).max() < 1e-12
 
 
 def compiled(potential, positions):

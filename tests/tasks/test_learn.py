@@ -31,6 +31,7 @@ from flexcalc.store import FolderStore, Store
 from flexcalc.tasks.learn import bands, exploration, loop
 from flexcalc.tasks.learn import model as fitting
 from flexcalc.tasks.learn.bands import explore_bands
+from flexcalc.tasks.learn.baselines import Baselines
 from flexcalc.tasks.learn.exploration import DEVIATION, explore, first_geometries
 from flexcalc.tasks.learn.job import LearnJob, bends_within, prepared
 from flexcalc.tasks.stationary.minima import distinct_minima
@@ -276,7 +277,7 @@ class Doubtful(CheckedPotential):
 
 def job_of(numbers, sampler):
     options, start = Learn(reference="", starts=("",)), SimpleNamespace(numbers=numbers)
-    return LearnJob(options, "", [start], sampler, "", None, [], [])
+    return LearnJob(options, "", [start], sampler, "", Baselines([]), [], [])
 
 
 @pytest.fixture(scope="module")
@@ -387,7 +388,7 @@ def test_half_of_the_frames_on_the_way_are_kept_from_the_search_and_choose(monke
     monkeypatch.setattr(fitting, "_best_on_the_way", best)
     family = make_family("sgdml", {"sigma": 5.0, "symmetry": False})
     options = SimpleNamespace(family=(family,), committee=2, budget=200)
-    job = SimpleNamespace(baseline=None, options=options)
+    job = SimpleNamespace(baselines=Baselines([]), options=options)
     rng = np.random.default_rng(0)
     way = np.arange(5, 29)
     sets = Sets(data[np.arange(50)], data[np.arange(50, 60)])
@@ -650,7 +651,7 @@ def test_random_frames_have_figures_of_their_own_where_they_are_enough():
     chosen = [judged_frame(1, 1.0, 9.0, "unsure")] * 30
     going = loop._Loop(
         SimpleNamespace(
-            options=Learn(reference="", starts=("",)), level="", baseline=None, known=None
+            options=Learn(reference="", starts=("",)), level="", baselines=Baselines([]), known=None
         ),
         Store(),
     )

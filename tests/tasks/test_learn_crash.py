@@ -20,6 +20,7 @@ from flexcalc.results.crash import CrashedAt, CrashTested, crash_verdict
 from flexcalc.results.learning import Learning, verdict_of
 from flexcalc.store import FolderStore, Store
 from flexcalc.tasks.learn import crash
+from flexcalc.tasks.learn.baselines import Baselines
 from flexcalc.tasks.learn.job import LearnJob
 from tests.systems import GEOMETRY, WATER
 from tests.tasks.test_learn import SHORT, judged, water
@@ -35,7 +36,7 @@ OPTIONS = Learn(
 
 def job_of(options=OPTIONS):
     start = SimpleNamespace(numbers=np.array(WATER))
-    return LearnJob(options, "", [start], None, "", None, [], [])
+    return LearnJob(options, "", [start], None, "", Baselines([]), [], [])
 
 
 @pytest.fixture(scope="module")

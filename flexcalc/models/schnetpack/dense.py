@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import schnetpack.nn as snn
-    import schnetpack.properties as keys
+    import schnetpack.properties as keys  # noqa: F401 (of the evaluator)
     import schnetpack.representation as representations
 
 
@@ -58,6 +58,11 @@ class PairNetwork(nn.Module):
             "square": square.reshape(-1),
         }.items():
             self.register_buffer(name, torch.from_numpy(array.astype(np.int64)), persistent=False)
+
+    @property
+    def size(self) -> int:
+        """See `NetworkFamily.size`."""
+        return self.atoms**2
 
     def forward(self, positions: torch.Tensor) -> torch.Tensor:
         """Energies (batch,) of positions (batch, atoms, 3)."""
@@ -144,22 +149,141 @@ class PaiNNNetwork(PairNetwork):
 
 
 class SO3NetNetwork(PairNetwork):
-    """SO3net, by SchNetPack's own forward pass."""
+    """SO3net; see `schnetpack.representation.SO3net` for what is computed.
+
+    Features are (batch, features, atoms, harmonics), so that the sum over neighbours is a matrix
+    product. Products of harmonics are contracted with the Clebsch-Gordan coefficients after that
+    sum: then they are taken for each atom and not for each pair.
+    """
+
+    powers: torch.Tensor
+    harmonics: torch.Tensor
+    couplings: torch.Tensor
+    degrees: torch.Tensor
+    parity: torch.Tensor
+
+    def __init__(self, numbers: np.ndarray, representation: Any, output: nn.Module):
+        super().__init__(numbers, representation, output)
+        powers, harmonics = _harmonics(representation.sphharm)
+        product = representation.so3product
+        count = (int(representation.lmax) + 1) ** 2
+        couplings = torch.zeros(count, count, count, dtype=torch.float64)
+        where = (product.idx_in_1, product.idx_in_2, product.idx_out)
+        couplings[where] = product.clebsch_gordan.double()
+        degrees = representation.sphharm.lidx.clone()
+        # A pair seen from the other side: harmonics of odd degree change their sign.
+        after = torch.arange(self.atoms)[None] > torch.arange(self.atoms)[:, None]
+        odd = (degrees % 2 == 1)[:, None]
+        parity = 1.0 - 2.0 * (odd[None] & ~after[:, None]).double().reshape(self.atoms, count, -1)
+        for name, value in {
+            "powers": powers,
+            # As bits: a network that was in single precision for its training, and is then put
+            # into double, must give what it gives when it is read from its folder.
+            "harmonics": harmonics.view(torch.int64),
+            "couplings": couplings.reshape(count * count, count),
+            "degrees": degrees,
+            "parity": parity,
+        }.items():
+            self.register_buffer(name, value, persistent=False)
+
+    @property
+    def size(self) -> int:
+        """See `NetworkFamily.size`; a pair has as many filters as there are harmonics."""
+        return self.atoms**2 * len(self.degrees)
 
     def scalars(self, positions: torch.Tensor) -> torch.Tensor:
         """Features (batch, atoms, features) of the atoms."""
-        batch, atoms = len(positions), self.atoms
-        apart, _ = self.pairs(positions)
-        shift = (torch.arange(batch, device=positions.device) * atoms)[:, None]
-        ends = torch.stack([self.first, self.second])[:, None] + shift
-        inputs = {
-            keys.Z: self.numbers.repeat(batch),
-            keys.Rij: torch.cat([apart, -apart]).reshape(-1, 3),
-            keys.idx_i: ends.reshape(-1),
-            keys.idx_j: ends.flip(0).reshape(-1),
-        }
-        found = self.representation(inputs)["scalar_representation"]
-        return found.view(batch, atoms, -1)
+        model, batch, atoms = self.representation, len(positions), self.atoms
+        apart, distances = self.pairs(positions)
+        radial = model.radial_basis(distances)
+        fading = model.cutoff_fn(distances)[..., None]
+        shells = torch.cat([radial * fading, fading], dim=-1)
+        # (batch, functions, atoms * atoms), zero on the diagonal
+        shells = self.squared(shells).view(batch, atoms * atoms, -1).mT
+        around = self.squared(self._harmonics_of(apart / distances[..., None]))
+        around = around.mT * self.parity.to(positions.dtype)  # (batch, atoms, harmonics, atoms)
+        couplings = self.couplings.to(positions.dtype)
+        x = model.embedding(self.numbers).mT[None, :, :, None].expand(batch, -1, -1, -1)
+        for index, conv in enumerate(model.so3convs):
+            dx = self._convolved(conv, x, shells, around, couplings)
+            ddx = _mixed(model.mixings1[index], dx)
+            outer = (dx[..., :, None] * ddx[..., None, :]).flatten(-2)
+            dx = _mixed(model.mixings2[index], dx + outer @ couplings)
+            dx = _mixed(model.mixings3[index], self._gated(model.gatings[index], dx))
+            if not index:  # before the first block there are scalars alone
+                x = nn.functional.pad(x, (0, len(self.degrees) - 1))
+            x = x + dx
+        return x[..., 0].mT
+
+    def _harmonics_of(self, unit: torch.Tensor) -> torch.Tensor:
+        """Real spherical harmonics (batch, pairs, harmonics) of unit vectors."""
+        powers = [torch.ones_like(unit)]
+        for _ in range(int(self.representation.lmax)):
+            powers.append(powers[-1] * unit)
+        x, y, z = torch.stack(powers, dim=-1).unbind(2)
+        a, b, c = self.powers
+        monomials = x[..., a] * y[..., b] * z[..., c]
+        return monomials @ self.harmonics.view(torch.float64).to(unit.dtype)
+
+    def _convolved(
+        self,
+        conv: Any,
+        x: torch.Tensor,
+        shells: torch.Tensor,
+        around: torch.Tensor,
+        couplings: torch.Tensor,
+    ) -> torch.Tensor:
+        """Features after the convolution with the filters of a block."""
+        batch, atoms, count = len(x), self.atoms, len(self.degrees)
+        net = conv.filternet
+        weights = torch.cat([net.weight, net.bias[:, None]], dim=1)
+        # Rows of the weights are degree by degree; here the features come first.
+        weights = weights.view(-1, x.shape[1], weights.shape[1])
+        weights = weights.transpose(0, 1).reshape(-1, weights.shape[2])
+        filters = (weights @ shells).view(batch, x.shape[1], -1, atoms, atoms)
+        filters = filters.transpose(2, 3).index_select(3, self.degrees)
+        filters = (filters * around[:, None]).view(batch, -1, atoms * count, atoms)
+        summed = filters @ x  # (batch, features, atoms * harmonics, harmonics)
+        if x.shape[-1] == 1:  # scalars alone: the coefficients are a unit matrix
+            return summed.view(batch, -1, atoms, count)
+        return summed.view(batch, -1, atoms, count * count) @ couplings
+
+    def _gated(self, gating: Any, x: torch.Tensor) -> torch.Tensor:
+        """Features (batch, features, atoms, harmonics) after the gates."""
+        gates = torch.sigmoid(gating.scaling(x[..., 0].mT))  # (batch, atoms, degrees * features)
+        gates = gates.view(len(x), self.atoms, -1, x.shape[1]).permute(0, 3, 1, 2)
+        return x * gates.index_select(3, self.degrees)
+
+
+def _mixed(linear: nn.Linear, x: torch.Tensor) -> torch.Tensor:
+    """A linear map of the features of (batch, features, ...) without a bias."""
+    return (linear.weight @ x.flatten(2)).view(x.shape)
+
+
+def _harmonics(sphharm: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """The real spherical harmonics of SchNetPack as polynomials.
+
+    Returns:
+        powers of x, y and z (3, monomials), and the coefficients (monomials, harmonics).
+    """
+    top = int(sphharm.lmax)
+    across = {True: sphharm.cAm.double(), False: sphharm.cBm.double()}
+    found: dict[tuple[int, int, int], torch.Tensor] = {}
+    for column, (degree, order) in enumerate(
+        zip(sphharm.lidx.tolist(), sphharm.midx.tolist(), strict=True)
+    ):
+        m = abs(order)
+        flat = [((0, 0), 0.5**0.5)]
+        if m:
+            flat = [((p, m - p), float(across[order > 0][m - 1, p])) for p in range(m + 1)]
+        size = ((2 * degree + 1) / (2 * np.pi)) ** 0.5
+        for k in range((degree - m) // 2 + 1):
+            high = float(sphharm.cPi[degree, m, k].double())
+            for (a, b), low in flat:
+                powers = (a, b, degree - m - 2 * k)
+                row = found.setdefault(powers, torch.zeros((top + 1) ** 2, dtype=torch.float64))
+                row[column] += size * high * low
+    return torch.tensor(list(found)).T.contiguous(), torch.stack(list(found.values()))
 
 
 NETWORKS: dict[type[nn.Module], type[PairNetwork]] = {

@@ -107,6 +107,12 @@ class Evaluator(nn.Module):
         self.register_buffer("ends", torch.from_numpy(np.stack(ends)), persistent=False)
         self.dense = dense(numbers, model, energy)
 
+    @property
+    def size(self) -> int:
+        """Work for a geometry, in units of what a pair of atoms takes."""
+        harmonics = (int(getattr(self.model.representation, "lmax", 0)) + 1) ** 2
+        return self.atoms**2 * harmonics
+
     def forward(self, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Energies (batch,) and forces (batch, atoms, 3) of positions (batch, atoms, 3)."""
         inputs = self._inputs(positions)

@@ -129,3 +129,7 @@ class SO3Net(SchNetPackFamily):
     def own(self) -> Mapping[str, int | None]:
         """See `SchNetPackFamily.own`."""
         return {"lmax": self.angular_momentum}
+
+    def size(self, atoms: int) -> int:
+        """See `NetworkFamily.size`; a pair has as many filters as there are harmonics."""
+        return atoms**2 * (self.angular_momentum + 1) ** 2

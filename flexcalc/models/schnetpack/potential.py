@@ -99,7 +99,7 @@ class SchNetPackPotential(CheckedPotential):
 
         energy, length = self.energy[1], self.length[1]
         energies, forces = in_parts(
-            self.evaluator, positions / length, self.device, self.dtype, len(self.numbers) ** 2
+            self.evaluator, positions / length, self.device, self.dtype, self.evaluator.size
         )
         return Evaluation(energy * energies, energy / length * forces)
 

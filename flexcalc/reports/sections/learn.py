@@ -10,7 +10,7 @@ from flexcalc.display.numbers import NONE, counted, fixed, number
 from flexcalc.reports import facts, rows
 from flexcalc.reports.exports import columns_of
 from flexcalc.reports.folder import RunFolder
-from flexcalc.reports.sections import stationary
+from flexcalc.reports.sections import baselines, stationary
 from flexcalc.results.calibration import (
     PURPOSE,
     JudgedFrame,
@@ -29,6 +29,8 @@ from flexcalc.results.learning import (
 )
 
 TITLE = "Learning"
+BELOW = "baseline"
+"""Key of the weighted sum of baselines, which rounds on several of them have."""
 COLUMNS = {
     "round": "round",
     "labels": "labels",
@@ -44,6 +46,7 @@ COLUMNS = {
     "failed_replicas": "failed",
     "stops_per_ns": "early per ns",
     "barrier_error_kcal_mol": "barrier error",
+    BELOW: "baseline",
 }
 """Keys of the rounds and the heads of their columns."""
 RELIABILITY = {
@@ -73,14 +76,16 @@ def body(folder: RunFolder) -> str:
     drawing = curve(rounds)
     if drawing is None:
         parts.append(html.paragraph("No round is complete yet."))
-        return "".join(parts) + stationary.body(folder) + _crash(folder)
+        end = baselines.table(folder), stationary.body(folder), _crash(folder)
+        return "".join((*parts, *end))
     svg = drawing.svg("learn-curve", "Errors on random new frames against labels")
     caption = (
         "Errors of the model of each round on random frames of its own exploration, which it had "
         "not seen, against the number of labels it knew."
     )
     parts.append(html.figures(html.figure(svg, caption)))
-    cells = [[number(getattr(row, key)) for key in COLUMNS] for row in rounds]
+    shown = {key: head for key, head in COLUMNS.items() if key != BELOW or _weighted(rounds)}
+    cells = [[_cell(getattr(row, key)) for key in shown] for row in rounds]
     caption = (
         "Errors in kcal/mol and kcal/mol/Å. Error over deviation is the median over the frames of "
         "the round, and the rank correlation that of predicted and true force error. The confident "
@@ -91,8 +96,9 @@ def body(folder: RunFolder) -> str:
         "labelled in the round."
     )
     parts.append(
-        html.heading("By round") + html.table(tuple(COLUMNS.values()), cells, caption, dense=True)
+        html.heading("By round") + html.table(tuple(shown.values()), cells, caption, dense=True)
     )
+    parts.append(baselines.table(folder))
     drawn = html.figures(_calibration(folder, result), _dihedrals(folder, rounds))
     if drawn:
         parts.append(html.heading("Predicted errors and explored dihedrals") + drawn)
@@ -100,6 +106,16 @@ def body(folder: RunFolder) -> str:
     parts.append(stationary.body(folder))
     parts.append(_crash(folder))
     return "".join(parts)
+
+
+def _weighted(rounds: Sequence[LearnRound]) -> bool:
+    """Whether there are several baselines."""
+    return any(row.baseline for row in rounds)
+
+
+def _cell(value: float | str | None) -> str:
+    """A figure or a text."""
+    return value if isinstance(value, str) else number(value)
 
 
 def _calibration(folder: RunFolder, result: Learning) -> str:

@@ -25,7 +25,7 @@ from flexcalc.reports import facts
 from flexcalc.reports.exports import columns_of
 from flexcalc.reports.folder import RunFolder
 from flexcalc.reports.rows import column, dicts, listed
-from flexcalc.reports.sections import features
+from flexcalc.reports.sections import baselines, features
 from flexcalc.results.training import TrainedModel, Training
 
 TITLE = "Training"
@@ -55,7 +55,7 @@ def body(folder: RunFolder) -> str:
         parts.append(_comparison(result.fits))
     # The first family's tables have no name of their own: table.json, then table-gap.json.
     suffixes = ["", *sorted(path.stem[5:] for path in folder.path.glob("table-*.json"))]
-    parts.append(_baselines(folder))
+    parts.append(baselines.table(folder))
     folded = result.tuning_folds is not None
     drawn = [_pictures(folder, suffix, folder.value(SIGMA), folded) for suffix in suffixes]
     parts += drawn
@@ -89,23 +89,6 @@ def _comparison(trained: Sequence[TrainedModel]) -> str:
         "training with its search of hyperparameters, and of evaluating one geometry."
     )
     return html.table(head, rows, caption)
-
-
-def _baselines(folder: RunFolder) -> str:
-    """The weights of several baselines; nothing where there are fewer."""
-    rows = _rows(folder, "baselines.json")
-    if not rows:
-        return ""
-    folder.tables["baselines"] = columns_of(rows)
-    keys = ("weight", "force_rmse_kcal_mol_A")
-    cells = [
-        (str(row.get("baseline", NONE)), *(number(row.get(key)) for key in keys)) for row in rows
-    ]
-    caption = (
-        "Weights of the baselines, by folds of the training points, and the force RMSE in "
-        "kcal/mol/Å of a model on each of them alone. One of weight 0 does not help."
-    )
-    return html.table(("baseline", "weight", "force RMSE alone"), cells, caption)
 
 
 def _pictures(folder: RunFolder, suffix: str, sigma: float | None, folded: bool) -> str:

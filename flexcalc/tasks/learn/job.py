@@ -24,8 +24,9 @@ from flexcalc.potential import Potential, check_molecule
 from flexcalc.registry import name_of, open_potential
 from flexcalc.results.calibration import KNOWN, PURPOSE, RANDOM
 from flexcalc.store import Store
-from flexcalc.tasks.baseline import Baseline, open_baseline
+from flexcalc.tasks.baseline import open_baselines
 from flexcalc.tasks.label import cheap_surface, default_sampler, label
+from flexcalc.tasks.learn.baselines import Baselines
 from flexcalc.tasks.molecule import common_masses, electrons_of, following, source_of
 from flexcalc.tasks.motion import biased_coordinates
 from flexcalc.tasks.provenance import check_same_level
@@ -46,7 +47,7 @@ class LearnJob:
         starts: starts as they were given.
         sampler: potential that the first geometries are sampled on.
         sampler_name: its address, or the class of one that was given as an object.
-        baseline: potential that the model is added to, or None.
+        baselines: potentials whose weighted sum the model is added to; none, one or several.
         coordinates: that the user wants replicas driven along.
         bends: angles at atoms with two bonds within dihedrals that do not turn by themselves. A
             nitrogen of a double bond passes to its other side where it is straight.
@@ -59,7 +60,7 @@ class LearnJob:
     starts: list[Start]
     sampler: Potential
     sampler_name: str
-    baseline: Baseline | None
+    baselines: Baselines
     coordinates: list[Coordinate]
     bends: list[Coordinate]
     known: Dataset | None = None
@@ -193,12 +194,12 @@ def prepared(options: Learn) -> LearnJob:
     check_family(options.family[0], numbers)
     chosen = options.sampler or default_sampler(given, options.workers)
     sampler = open_potential(chosen, numbers, trust=options.trust)
-    baseline = open_baseline(_baseline(options), numbers, options.trust)
-    if baseline is not None:
-        check_baseline(baseline.potential, baseline.facts["baseline"])
+    baselines = open_baselines(_baselines(options), numbers, options.trust)
+    for one in baselines:
+        check_baseline(one.potential, one.facts["baseline"])
     coordinates = biased_coordinates(options.coordinate, trust=options.trust)
-    for one in coordinates:
-        one.check(len(numbers))
+    for named in coordinates:
+        named.check(len(numbers))
     options.worker_options.check()
     return LearnJob(
         options=options,
@@ -206,7 +207,7 @@ def prepared(options: Learn) -> LearnJob:
         starts=starts,
         sampler=sampler,
         sampler_name=name_of(chosen),
-        baseline=baseline,
+        baselines=Baselines(baselines),
         coordinates=coordinates,
         bends=bends_within(coordinates, numbers, _geometry(starts[0])) if coordinates else [],
         known=known,
@@ -272,10 +273,11 @@ def bends_within(
     return found
 
 
-def _baseline(options: Learn) -> PotentialLike | None:
+def _baselines(options: Learn) -> list[PotentialLike]:
     """What the option stands for."""
-    if not isinstance(options.baseline, str):
-        return options.baseline
-    if options.baseline == "auto":
-        return cheap_surface(options.reference)
-    return None if options.baseline == "none" else options.baseline
+    cheap = cheap_surface(options.reference)
+    words = {"auto": [] if cheap is None else [cheap], "none": []}
+    found: list[PotentialLike] = []
+    for one in options.baseline:
+        found += words.get(one, [one]) if isinstance(one, str) else [one]
+    return found

@@ -67,6 +67,7 @@ from flexcalc.tasks.learn.judgement import (
 )
 from flexcalc.tasks.learn.model import SEARCHED, fit_model
 from flexcalc.training.acquisition import choose_batch
+from flexcalc.training.checkpoints import Checkpoints
 from flexcalc.training.tuning import Sets
 from flexcalc.units import KCAL_MOL
 
@@ -106,7 +107,8 @@ def learn(options: Learn, store: Store) -> Learning:
         return Learning.from_dict(found, store)
     for note in job.notes:
         store.warn(note)
-    return _Loop(job, store).run()
+    kept = job.baselines.kept_in(Checkpoints(store.unfinished("baseline")))
+    return _Loop(replace(job, baselines=kept), store).run()
 
 
 @dataclass(frozen=True, eq=False)
@@ -404,6 +406,7 @@ class _Loop:
             unsure_replicas=ends.count(UNSURE),
             failed_replicas=len(ends) - ends.count("") - ends.count(UNSURE),
             barrier_error_kcal_mol=barrier_error(model, found, data, before.data),
+            baseline=_baseline_of(model) if len(self.job.baselines.opened) > 1 else None,
             **by_temperature(explored),
         )
 
@@ -446,7 +449,7 @@ class _Loop:
             store=self.store,
             reference=self.job.level,
             family=cast(Family, self.family).name,
-            baseline=None if self.job.baseline is None else self.job.baseline.name,
+            baseline=None if model is None else _baseline_of(model),
             file=MODEL,
             labels=len(labelled.data),
             known_labels=known,
@@ -473,6 +476,11 @@ class _Loop:
             complete_share=last.complete_replicas / self.options.replicas,
             trusted_up_to_K=trusted_up_to_K(last, crash) if reached else None,
         )
+
+
+def _baseline_of(model: TrainedPotential) -> str | None:
+    """What a model was added to."""
+    return model.facts.get("baseline")
 
 
 def _bare(data: Dataset) -> Dataset:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import numpy as np
 from numpy.random import Generator
 
@@ -11,8 +13,10 @@ from flexcalc.models.delta import DeltaModel
 from flexcalc.models.facts import ModelFacts
 from flexcalc.models.family import Family, TrainedPotential, errors, settled
 from flexcalc.models.frames import with_frames
+from flexcalc.progress import silent
+from flexcalc.results.learning import BASELINES
 from flexcalc.store import Store
-from flexcalc.tasks.baseline import subtract
+from flexcalc.tasks.baseline import Baseline, combine
 from flexcalc.tasks.learn.job import LearnJob
 from flexcalc.tasks.train import training_warnings
 from flexcalc.training.calibration import with_domain
@@ -51,10 +55,7 @@ def fit_model(
             Half of them, drawn at random, choose among hyperparameters that are about as good on
             the validation frames, by their energies, if these are `FEWEST_JUDGES` at least.
     """
-    train, validation = sets
-    if job.baseline is not None:
-        train = subtract(train, job.baseline)
-        validation = None if validation is None else subtract(validation, job.baseline)
+    below, train, validation = _differences(job, sets, store)
     steps = Checkpoints(store.unfinished("training"))
     with store.bar("train") as progress, training_warnings(store.warn):
         if family is None:
@@ -77,16 +78,36 @@ def fit_model(
         )
         with_domain(above, train, validation, rng)
     model: TrainedPotential = above
-    if job.baseline is not None:
+    if below is not None:
         facts: ModelFacts = {
             "training_sha256": sets.train.sha256(),
             "level": job.level,
-            **job.baseline.facts,
+            **below.facts,
         }
-        model = DeltaModel(job.baseline.potential, above, facts)
+        model = DeltaModel(below.potential, above, facts)
     with_bonding(model, sets.train)
     with_frames(model, sets.train, sets.validation)
     return model, family
+
+
+def _differences(
+    job: LearnJob, sets: Sets, store: Store
+) -> tuple[Baseline | None, Dataset, Dataset | None]:
+    """The baseline of the model, and the frames with its energies and forces subtracted.
+
+    Of several, folds of the training points choose a weighted sum, which the store keeps.
+    """
+    train, validation = sets
+    baselines, family = job.baselines, settled(job.options.family[0], job.options.budget)
+    with store.bar("baseline") if baselines.opened else nullcontext(silent) as progress:
+        known = baselines.evaluated(train, progress)
+        chosen = combine(baselines.opened, train, known, family, progress)
+        below = [] if validation is None else baselines.evaluated(validation, progress)
+    if chosen.rows:
+        store.put(BASELINES, list(chosen.rows))
+        store.say(chosen.said)
+    rest = None if validation is None else chosen.subtracted_from(validation, below)
+    return chosen.baseline, chosen.subtracted_from(train, known), rest
 
 
 def _best_on_the_way(found: Choice, way: Dataset) -> Family:
