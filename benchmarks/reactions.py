@@ -179,7 +179,7 @@ def published(interpolation: str, known: dict, file: Path) -> Reaction:
     charge, multiplicity = STATES.get(file.stem[:2], (0, 1))
     surface = registry.load(f"{MODEL}?charge={charge}&multiplicity={multiplicity}", guess)
     if "saddle" not in known:
-        found = flexcalc.saddle(surface, guess, refinement=CAREFUL, progress=False)
+        found = flexcalc.saddle(surface, guess, refinement=CAREFUL, steps=60, progress=False)
         if not found.first_order:
             raise RuntimeError("the guess leads to no saddle")
         known["saddle"] = found.to_dataset().positions[0].tolist()
@@ -233,7 +233,8 @@ def by_flexcalc(reaction: Reaction, follow: bool = True) -> Found:
         method=NEB(images=IMAGES, force_tolerance_eV_A=FORCE_EV_A),
     )  # fmt: skip
     saddle = found.saddle
-    spent = (found.evaluations.band or 0) + (saddle.evaluations.search or 0) + 6 * len(numbers)
+    # The first has what saddles have cost, with descents, that turned out not to join the ends.
+    spent = found.evaluations.total + (saddle.evaluations.search or 0) + 6 * len(numbers)
     right = saddle.first_order and (saddle.irc_start_is, saddle.irc_end_is) == ("start", "end")
     place = saddle.to_dataset().positions[0]
     return Found(spent, bool(saddle.converged), bool(right), saddle.barrier_kcal_mol, place)
