@@ -73,9 +73,9 @@ class Chain(ABC):
 
     images: Images = 11
     """Number of images, including both endpoints."""
-    interpolation: Interpolation = "idpp"
+    interpolation: Interpolation = "geodesic"
     """Interpolation of the initial path, unless a path is given: `linear`; `idpp`, which keeps
-    atoms apart; or `geodesic`, which also keeps bonds, for endpoints that differ a lot."""
+    atoms apart; or `geodesic`, which also keeps bonds."""
     climb: bool = True
     """Climbing image: let the highest image climb to the saddle."""
     climb_below_eV_A: Positive = 0.3
@@ -202,9 +202,10 @@ class Chain(ABC):
     def advice(self) -> str:
         """Suggestions for a path that does not converge."""
         other = "fire" if self.optimiser.kind == "lbfgs" else "lbfgs"
+        path = "idpp" if self.interpolation == "geodesic" else "geodesic"
         return (
             f"more --steps, --optimiser {other}, more --images, "
-            f"or a better initial path (--interpolation geodesic, or a scan)"
+            f"or a better initial path (--interpolation {path}, or a scan)"
         )
 
     def climber(self, state: PathState) -> int | None:
