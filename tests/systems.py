@@ -9,8 +9,9 @@ from scipy.spatial.transform import Rotation
 
 from flexcalc.dataset import Dataset
 from flexcalc.domain import Domain
+from flexcalc.errors import LabelError
 from flexcalc.geometry.coordinates import dihedral, distance
-from flexcalc.potential import CheckedPotential, Evaluation
+from flexcalc.potential import CheckedPotential, Evaluation, Potential
 from flexcalc.units import KCAL_MOL
 
 INPUTS = Path(__file__).parents[1] / "inputs"
@@ -27,6 +28,24 @@ def molecule(name: str) -> Atoms:
     atoms = read(INPUTS / f"{name}.xyz", index=-1)
     assert isinstance(atoms, Atoms)
     return atoms
+
+
+class Failing(CheckedPotential):
+    """A potential of which some calls fail, as a reference that does not converge.
+
+    Args:
+        inner: the potential.
+        calls: numbers of the calls that fail, from 1.
+    """
+
+    def __init__(self, inner: Potential, *calls: int):
+        self.inner, self.numbers, self.failing, self.calls = inner, inner.numbers, calls, 0
+
+    def evaluate(self, positions):
+        self.calls += 1
+        if self.calls in self.failing:
+            raise LabelError(f"call {self.calls}: not converged")
+        return self.inner(positions)
 
 
 class Springs(CheckedPotential):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from flexcalc.errors import LabelError
 from flexcalc.geometry.internals import Internals
 from flexcalc.methods.hessian import update_hessians
 from flexcalc.methods.saddle import (
@@ -137,6 +138,13 @@ class Walk:
             self._change_coordinates()
         self._propose()
 
+    def refuse(self) -> None:
+        """Take a shorter step, as `trial` cannot be evaluated; within `MIN_TRUST_A` it is lost."""
+        self.step += 1
+        self.lost = self._trust_A <= MIN_TRUST_A or self.step >= STEPS
+        self._trust_A = max(0.4 * self._longest_A, MIN_TRUST_A)
+        self._propose()
+
     def _propose(self) -> None:
         """Find the mode that is followed, and the next trial."""
         modes, moves = self._modes()
@@ -249,7 +257,20 @@ def follow(
     """
     observer()
     while going := [walk for walk in walks if not walk.finished]:
-        found = potential(np.stack([walk.trial for walk in going]))
-        for walk, energy, forces in zip(going, found.energies, found.forces, strict=True):
-            walk.tell(float(energy), forces)
+        _step(potential, going)
         observer()
+
+
+def _step(potential: Potential, walks: Sequence[Walk]) -> None:
+    """Tell walks of their trials; those where the potential cannot be evaluated are refused."""
+    try:
+        found = potential(np.stack([walk.trial for walk in walks]))
+    except LabelError:
+        if len(walks) == 1:
+            walks[0].refuse()
+        else:
+            for walk in walks:
+                _step(potential, [walk])
+        return
+    for walk, energy, forces in zip(walks, found.energies, found.forces, strict=True):
+        walk.tell(float(energy), forces)

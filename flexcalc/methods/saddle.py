@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.random import Generator
 
-from flexcalc.errors import ShapeError
+from flexcalc.errors import LabelError, ShapeError
 from flexcalc.fields import Natural, Positive
 from flexcalc.methods.hessian import free_of_motions, hessian, update_hessians
 from flexcalc.potential import Evaluation, Potential
@@ -149,12 +149,19 @@ class RFO:
     def step(self, potential: Potential, state: SaddleState, rng: Generator) -> SaddleState:
         """Try a move of every geometry that has not converged; one potential call for the batch.
 
-        A move whose energy the quadratic model has missed is taken back, and the next is shorter.
+        A move whose energy the quadratic model has missed is taken back, and the next is shorter,
+        as is one to where the potential cannot be evaluated.
         """
         batch = len(state.positions)
         moves, predicted = self._moves(state)
         tried = state.positions + moves.reshape(state.positions.shape)
-        found = potential(tried)
+        try:
+            found = potential(tried)
+        except LabelError:
+            if (state.trust_A <= MIN_TRUST_A).all():
+                raise
+            shorter = np.maximum(0.4 * _longest(moves.reshape(tried.shape)), MIN_TRUST_A)
+            return replace(state, step=state.step + 1, trust_A=shorter)
         misses = prediction_errors(found.energies - state.evaluation.energies, predicted)
         kept = (misses < REJECTED) | (state.trust_A <= MIN_TRUST_A)
         changes = (state.evaluation.forces - found.forces).reshape(batch, -1)

@@ -15,7 +15,7 @@ from flexcalc.methods.saddle import RFO
 from flexcalc.potential import Counted, Evaluation
 from flexcalc.units import KCAL_MOL
 from tests.methods.test_path_search import planar_barrier, pyramids
-from tests.systems import INPUTS
+from tests.systems import INPUTS, Failing
 
 METHOD = RFO(saddle_force_eV_A=0.001)
 
@@ -59,6 +59,35 @@ def test_glycines_saddle_is_found_from_any_stage_of_a_band(glycine, below_eV_A, 
     assert (walk.energy - state.evaluation.energies[0]) / KCAL_MOL == pytest.approx(2.037, abs=2e-3)
     curved = hessian(surface, walk.positions[None])[0]
     assert vibrations(walk.positions, curved, masses).imaginary() == 1
+
+
+@pytest.mark.physics
+def test_a_step_to_where_the_potential_fails_is_shortened(ammonia):
+    first = NEB(images=6).first(ammonia.numbers, pyramids()[0][None], pyramids()[1])
+    top = top_of(ammonia, first)
+    walk = Walk(ammonia.numbers, top, METHOD)
+    asked = walk.trial
+    surface = Failing(ammonia, 1)
+    follow(surface, [walk])
+    assert walk.converged
+    low = float(ammonia(np.stack(pyramids())).energies.min())
+    assert walk.energy - low == pytest.approx(planar_barrier(), abs=1e-5)
+    refused = Walk(ammonia.numbers, top, METHOD)
+    refused.refuse()
+    moves = [np.linalg.norm(trial - top.positions[1]) for trial in (refused.trial, asked)]
+    assert 0 < moves[0] < moves[1]
+
+
+def test_a_walk_is_lost_where_the_potential_fails_everywhere(ammonia):
+    """One beside it in the batch goes on."""
+    first = NEB(images=6).first(ammonia.numbers, pyramids()[0][None], pyramids()[1])
+    walks = [Walk(ammonia.numbers, top_of(ammonia, first), METHOD) for _ in range(2)]
+    steps = walks[0].trial[None]
+    follow(Failing(ammonia, *range(1, 200)), walks[:1])
+    assert walks[0].lost
+    assert not np.array_equal(walks[0].trial[None], steps)
+    follow(Failing(ammonia, 1, 2), walks[1:])
+    assert walks[1].converged
 
 
 @pytest.mark.physics

@@ -18,7 +18,7 @@ from flexcalc import files, registry
 from flexcalc.adapters.ase import Calculator
 from flexcalc.commands.face import run_command
 from flexcalc.config.paths import PathSearch
-from flexcalc.errors import InputError, ShapeError
+from flexcalc.errors import InputError, LabelError, ShapeError
 from flexcalc.geometry import align_consecutive, distances, is_degenerate
 from flexcalc.methods.iterate import iterate
 from flexcalc.methods.optimisers import FIRE, LBFGS
@@ -37,7 +37,7 @@ from flexcalc.methods.path.interpolation import interpolate_all
 from flexcalc.methods.relax import relax
 from flexcalc.parallel.turns import in_one_batch
 from flexcalc.units import KCAL_MOL
-from tests.systems import INPUTS
+from tests.systems import INPUTS, Failing
 
 
 def pyramids():
@@ -73,6 +73,20 @@ def test_the_inversion_barrier_is_the_planar_triangles(ammonia, optimiser, rng):
     assert state.barrier() == pytest.approx(planar_barrier(), abs=1e-7)
     gaps = np.diff(path_length(state.images))
     assert gaps.max() / gaps.min() < 1.2
+
+
+@pytest.mark.parametrize("optimiser", [LBFGS(), FIRE()])
+def test_a_step_to_where_the_potential_fails_is_tried_again_with_shorter_moves(
+    ammonia, optimiser, rng
+):
+    method = NEB(images=7, optimiser=optimiser, force_tolerance_eV_A=1e-4)
+    surface = Failing(ammonia, 3, 7, 8)
+    state = method.init(surface, interpolate(*pyramids(), 7, "linear"), rng)
+    state = iterate(method, surface, state, steps=2000, rng=rng)
+    assert method.converged(state)
+    assert state.barrier() == pytest.approx(planar_barrier(), abs=1e-7)
+    with pytest.raises(LabelError):
+        method.step(Failing(ammonia, 1, 2, 3, 4), state, rng)
 
 
 def test_a_band_takes_one_call_a_step_for_all_images(ammonia, rng):

@@ -10,7 +10,7 @@ from scipy.integrate import solve_ivp
 from test_path_search import pyramids
 from triangles import Triangle, curved_wells, muller_brown, ring, sides, triangles
 
-from flexcalc.errors import InputError, ShapeError
+from flexcalc.errors import InputError, LabelError, ShapeError
 from flexcalc.methods.hessian import (
     atomic_masses,
     hessian,
@@ -22,6 +22,7 @@ from flexcalc.methods.irc import IRC, steepest_descent
 from flexcalc.methods.iterate import iterate
 from flexcalc.methods.saddle import RFO, rational_steps
 from flexcalc.units import WAVENUMBER
+from tests.systems import Failing
 
 SADDLES = np.array(
     [[-0.822001558732732, 0.624312802814871], [0.212486582000662, 0.292988325107368]]
@@ -224,6 +225,27 @@ def test_a_move_that_the_model_misses_is_taken_back(rng):
     assert after.trust_A[0] < 0.5 * before.trust_A[0]
     assert not np.array_equal(after.positions[1], before.positions[1])
     assert after.evaluation.forces == pytest.approx(triangle(after.positions).forces, abs=1e-12)
+
+
+def test_a_move_to_where_the_potential_fails_is_taken_back_and_shortened(rng):
+    triangle, method = Triangle(curved_wells), RFO(saddle_force_eV_A=1e-4, hessian_every=0)
+    guess = triangles([[0.3, 0.4]])
+    plain = method.init(triangle, guess, rng)
+    step = np.abs(method.step(triangle, plain, rng).positions - guess).max()
+    surface = Failing(triangle, 3)  # after the guess and its Hessian
+    before = method.init(surface, guess, rng)
+    after = method.step(surface, before, rng)
+    assert np.array_equal(after.positions, guess)
+    assert after.trust_A[0] < before.trust_A[0]
+    assert 0 < np.abs(method.step(surface, after, rng).positions - guess).max() < step
+
+
+def test_a_potential_that_fails_everywhere_ends_the_search(rng):
+    surface = Failing(Triangle(curved_wells), *range(3, 100))
+    method = RFO(hessian_every=0)
+    state = method.init(surface, triangles([[0.3, 0.4]]), rng)
+    with pytest.raises(LabelError):
+        iterate(method, surface, state, steps=100, rng=rng)
 
 
 def test_a_saddle_of_one_atom_is_refused(rng):

@@ -15,7 +15,7 @@ from ase.calculators.calculator import Calculator, all_changes
 import flexcalc as fx
 from flexcalc.config import options
 from flexcalc.dataset import Dataset, Provenance
-from flexcalc.errors import ConfigError, InputError
+from flexcalc.errors import ConfigError, InputError, LabelError
 from flexcalc.potential import CheckedPotential
 from flexcalc.results.path import Path as PathResult
 from flexcalc.results.saddle import Saddle
@@ -254,6 +254,42 @@ def test_a_saddle_that_does_not_join_the_ends_sends_the_search_back_to_the_path(
     assert found.evaluations.band == plain.evaluations.band
     for name in ("path.xyz", "convergence.csv"):
         assert (here / "early" / name).read_bytes() == (here / "plain" / name).read_bytes()
+
+
+def test_an_early_saddle_that_fails_sends_the_search_back_to_the_path(here, monkeypatch):
+    """The saddle of the converged path is found all the same."""
+    import flexcalc.tasks.path.saddle as stage
+
+    calls, find = [], stage.find_saddle
+
+    def find_second(job, store):
+        calls.append(job)
+        job.counting("search")(job.guess.positions[None])
+        if len(calls) == 1:
+            raise LabelError("not converged")
+        return find(job, store)
+
+    monkeypatch.setattr(stage, "find_saddle", find_second)
+    asked = {"images": 5, "saddle": True, "progress": False}
+    found = fx.path(ADDRESS, UP, DOWN, output="early", **asked)
+    assert "no saddle is found, not converged" in (here / "early" / "log.txt").read_text()
+    assert len(calls) == 2
+    assert found.converged
+    assert not found.left_for_saddle
+    assert found.saddle.first_order
+    assert found.evaluations.search == 1
+
+
+def test_a_path_whose_descent_cannot_be_evaluated_is_kept_as_it_was_left(here, monkeypatch):
+    def failing(job, saddle, ends):
+        raise LabelError("not converged")
+
+    monkeypatch.setattr("flexcalc.tasks.path.saddle.path_of_descent", failing)
+    found = fx.path(ADDRESS, UP, DOWN, images=5, saddle=True, output="left", progress=False)
+    assert "kept as it was left" in (here / "left" / "log.txt").read_text()
+    assert found.left_for_saddle
+    assert found.saddle.first_order
+    assert len(found.energies) == 5
 
 
 # ---------------------------------------------------------------- saddles

@@ -5,12 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
 from numpy.random import Generator as Random
 
-from flexcalc.errors import InputError
+from flexcalc.errors import InputError, LabelError
 from flexcalc.fields import Images, Positive
 from flexcalc.geometry import align_neighbours
 from flexcalc.methods.optimisers import LBFGS, Memory, Optimiser, move_together
@@ -24,6 +24,9 @@ from flexcalc.methods.path.interpolation import (
 )
 from flexcalc.parallel.turns import do
 from flexcalc.potential import Evaluation, Potential
+
+SHORTER, SHORTENINGS = 0.25, 3
+"""Factor by which a step is shortened where the potential fails at an image, and how often."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,9 +73,9 @@ class Chain(ABC):
 
     images: Images = 11
     """Number of images, including both endpoints."""
-    interpolation: Interpolation = "idpp"
+    interpolation: Interpolation = "geodesic"
     """Interpolation of the initial path, unless a path is given: `linear`; `idpp`, which keeps
-    atoms apart; or `geodesic`, which also keeps bonds, for endpoints that differ a lot."""
+    atoms apart; or `geodesic`, which also keeps bonds."""
     climb: bool = True
     """Climbing image: let the highest image climb to the saddle."""
     climb_below_eV_A: Positive = 0.3
@@ -144,9 +147,18 @@ class Chain(ABC):
         return self._with_bands([state])[0]
 
     def step(self, potential: Potential, state: PathState, rng: Random) -> PathState:
-        """Move all inner images once, with one potential call."""
-        found: PathState = do(potential, self.steps_of_paths, state)
-        return found
+        """Move all inner images once, with one potential call.
+
+        Where the potential cannot be evaluated at an image, such as one where atoms meet, the step
+        is tried again from the same images with shorter moves.
+        """
+        for _ in range(SHORTENINGS):
+            try:
+                return cast(PathState, do(potential, self.steps_of_paths, state))
+            except LabelError:
+                memory = state.memory
+                state = replace(state, memory=replace(memory, timestep=SHORTER * memory.timestep))
+        return cast(PathState, do(potential, self.steps_of_paths, state))
 
     def steps_of_paths(
         self, states: Sequence[PathState]
@@ -190,9 +202,10 @@ class Chain(ABC):
     def advice(self) -> str:
         """Suggestions for a path that does not converge."""
         other = "fire" if self.optimiser.kind == "lbfgs" else "lbfgs"
+        path = "idpp" if self.interpolation == "geodesic" else "geodesic"
         return (
             f"more --steps, --optimiser {other}, more --images, "
-            f"or a better initial path (--interpolation geodesic, or a scan)"
+            f"or a better initial path (--interpolation {path}, or a scan)"
         )
 
     def climber(self, state: PathState) -> int | None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from flexcalc.errors import LabelError
 from flexcalc.geometry import align, align_consecutive
 from flexcalc.methods.path import Chain, path_length, respace
 from flexcalc.potential import Evaluation
@@ -65,16 +66,30 @@ def search_early(
         f"the path is left for its saddle after {state.step} steps, with a force of "
         f"{state.residual:.3f} eV/A"
     )
-    saddle = _find(job, store, found, begun.isotopes)
-    if saddle.first_order and (saddle.irc_start_is, saddle.irc_end_is) == ("start", "end"):
-        return searched, path_of_descent(job, saddle, found.images[[0, -1]]), saddle
-    store.say("the saddle does not join the ends: the search of the path goes on")
+    search_job = _saddle_job(job, found, begun.isotopes)
+    try:
+        saddle = find_saddle(search_job, store)
+    except LabelError as error:
+        store.say(f"no saddle is found, {error}: the search of the path goes on")
+    else:
+        if saddle.first_order and (saddle.irc_start_is, saddle.irc_end_is) == ("start", "end"):
+            return searched, _of_descent(job, saddle, found), saddle
+        store.say("the saddle does not join the ends: the search of the path goes on")
     for name in (*OF_SADDLE, *CHECKPOINTS):
         store.remove(name)
-    spent = saddle.evaluations or Evaluations(total=0)
+    spent = search_job.tally.found() or Evaluations(total=0)
     job.tally.include(spent)
     store.put(EARLY, spent.to_dict())
     return None
+
+
+def _of_descent(job: PathJob, saddle: Saddle, left: FoundPath) -> FoundPath:
+    """The path of the descent, or the path as it was left where an image cannot be evaluated."""
+    try:
+        return path_of_descent(job, saddle, left.images[[0, -1]])
+    except LabelError as error:
+        saddle.store.say(f"the path is kept as it was left for its saddle: {error}")
+        return left
 
 
 def path_of_descent(job: PathJob, saddle: Saddle, ends: np.ndarray) -> FoundPath:
@@ -127,16 +142,13 @@ def refine_saddle(job: PathJob, found: FoundPath, result: Path) -> Path:
     """Stage: keep what `flexcalc saddle` keeps, and return the path with its saddle."""
     if not job.options.saddle:
         return result
-    saddle = result.saddle or _find(job, result.store, found, result.isotopes)
+    saddle = result.saddle or find_saddle(_saddle_job(job, found, result.isotopes), result.store)
     degenerate = result.degenerate if saddle.degenerate is None else saddle.degenerate
     return replace(result, saddle=saddle, degenerate=degenerate)
 
 
-def _find(job: PathJob, store: Store, found: FoundPath, isotopes: str | None) -> Saddle:
-    """The saddle to which the highest image of a path leads."""
+def _saddle_job(job: PathJob, found: FoundPath, isotopes: str | None) -> SaddleJob:
+    """The search of the saddle to which the highest image of a path leads."""
     guess = guess_of(found.images, found.labels)
     guess = replace(guess, minima={"start": found.images[0], "end": found.images[-1]})
-    search = SaddleJob(
-        job.options, job.potential, job.reference, guess, isotopes, shared=job.shared
-    )
-    return find_saddle(search, store)
+    return SaddleJob(job.options, job.potential, job.reference, guess, isotopes, shared=job.shared)
