@@ -219,9 +219,14 @@ def judged(reaction: Reaction, evaluations: int, done: bool, guess: np.ndarray) 
         reaction.surface, ase.Atoms(ends[0].numbers, guess), *ends, hessian_every=0, steps=3,
         saddle_force_eV_A=FORCE_EV_A, progress=False,
     )  # fmt: skip
-    right = found.first_order and {found.irc_start_is, found.irc_end_is} == {"start", "end"}
     place = found.to_dataset().positions[0]
-    return Found(evaluations, done, bool(right), found.barrier_kcal_mol, place)
+    return Found(evaluations, done, _joins(found), found.barrier_kcal_mol, place)
+
+
+def _joins(saddle: flexcalc.Saddle) -> bool:
+    """Whether it is of first order and the descent leads to both ends, either way."""
+    both = {saddle.irc_start_is, saddle.irc_end_is} == {"start", "end"}
+    return bool(saddle.first_order) and both
 
 
 def by_flexcalc(reaction: Reaction, follow: bool = True) -> Found:
@@ -235,9 +240,8 @@ def by_flexcalc(reaction: Reaction, follow: bool = True) -> Found:
     saddle = found.saddle
     # The first has what saddles have cost, with descents, that turned out not to join the ends.
     spent = found.evaluations.total + (saddle.evaluations.search or 0) + 6 * len(numbers)
-    right = saddle.first_order and (saddle.irc_start_is, saddle.irc_end_is) == ("start", "end")
     place = saddle.to_dataset().positions[0]
-    return Found(spent, bool(saddle.converged), bool(right), saddle.barrier_kcal_mol, place)
+    return Found(spent, bool(saddle.converged), _joins(saddle), saddle.barrier_kcal_mol, place)
 
 
 def by_ase(reaction: Reaction, optimiser: type) -> Found:
