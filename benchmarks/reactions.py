@@ -223,7 +223,7 @@ def judged(reaction: Reaction, evaluations: int, done: bool, guess: np.ndarray) 
     return Found(evaluations, done, _joins(found), found.barrier_kcal_mol, place)
 
 
-def _joins(saddle: flexcalc.Saddle) -> bool:
+def _joins(saddle: Saddle) -> bool:
     """Whether it is of first order and the descent leads to both ends, either way."""
     both = {saddle.irc_start_is, saddle.irc_end_is} == {"start", "end"}
     return bool(saddle.first_order) and both
