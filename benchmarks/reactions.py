@@ -48,6 +48,7 @@ from flexcalc.methods.path import NEB, interpolate
 from flexcalc.methods.relax import relax
 from flexcalc.methods.saddle import RFO
 from flexcalc.potential import Counted, Potential
+from flexcalc.results.saddle import Saddle
 from flexcalc.tasks.saddle.endpoints import misfit
 
 IMAGES, FORCE_EV_A, STEPS = 9, 0.005, 300
