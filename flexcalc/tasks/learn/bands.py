@@ -25,8 +25,8 @@ from flexcalc.tasks.stationary.minima import distinct_minima, in_turns, search_p
 
 BANDS = "bands.xyz"
 TOP = "top"
-"""Tag of the images: whether one is the highest of its band, the ends included, or of its scan from
-one minimum to another. `SCAN` tells those of scans."""
+"""Tag of the images: whether one is the highest of its band, the ends included. `SCAN` tells those
+of scans."""
 CANDIDATES = 16
 """Labelled geometries that are relaxed on the model to find its minima."""
 PAIRS = 6
@@ -70,7 +70,6 @@ def explore_bands(
         pairs = _pairs(len(minima), rng)
         works = [partial(_searched, band, minima[one], minima[other]) for one, other in pairs]
         works += [partial(_searched, *scan, None) for scan in _scans(job, known, minima, rng)]
-        crossings = len(works)
         works += [partial(_searched, *scan) for scan in _crossings(job, minima, rng)]
         states = in_turns(model, works, progress)
     images, tops = [np.zeros((0, *known.positions.shape[1:]))], [np.zeros(0, bool)]
@@ -81,14 +80,11 @@ def explore_bands(
             tops.append(np.arange(1, len(energies) - 1) == energies.argmax())
     of_bands = sum(map(len, images))
     highest = known.labels()[0].min() + job.ceiling_eV(0.0)
-    for index, state in enumerate(states):
-        if isinstance(state, ScanState):
-            upper = _upper(state, highest)
-            energies = state.evaluation.energies[upper]
-            images.append(state.images[upper])
-            tops.append((energies == energies.max()) & (index >= crossings))
-    positions, top = np.concatenate(images), np.concatenate(tops)
+    images += [_upper(state, highest) for state in states if isinstance(state, ScanState)]
+    positions = np.concatenate(images)
     scan = np.arange(len(positions)) >= of_bands
+    top = np.zeros(len(positions), dtype=bool)
+    top[:of_bands] = np.concatenate(tops)
     kept = np.flatnonzero(whole(job.numbers, positions))
     deviation = np.zeros(0)
     if len(kept):
@@ -103,11 +99,10 @@ def explore_bands(
 
 
 def _upper(scan: ScanState, highest_eV: float) -> np.ndarray:
-    """Whether an image (images,) is in the upper half of its scan, where this ends at an energy:
-    what is near the ends of a scan is known."""
+    """The upper half of a scan, up to an energy: what is near its ends is known."""
     energies = scan.evaluation.energies
     top = min(float(energies.max()), highest_eV)
-    return energies >= (energies.min() + top) / 2
+    return scan.images[energies >= (energies.min() + top) / 2]
 
 
 def _searched(method: Any, start: np.ndarray, end: np.ndarray | None, model: Potential) -> Any:

@@ -344,7 +344,7 @@ class _Loop:
         others = others[: CANDIDATES * (others_count - on_bands - on_scans)]
         positions, purpose = frames.positions[random], np.full(tests, RANDOM)
         top = np.zeros(tests, bool)
-        on_the_way = [*self._of_bands(bands, on_bands), *_tops_first(scans, on_scans, SCAN)]
+        on_the_way = [*self._of_bands(bands, on_bands), (scans, on_scans, SCAN)]
         for some, many, why in (*on_the_way, (frames[others], count, UNSURE)):
             known = features(np.concatenate([labelled.data.positions, positions]))
             doubts = some.tags[DEVIATION]
@@ -360,9 +360,11 @@ class _Loop:
     def _of_bands(self, bands: Dataset, count: int) -> list[tuple[Dataset, int, str]]:
         """What so many geometries of the bands are chosen from: first the tops, if the error of
         barriers is a target."""
-        if self.options.barrier_target_kcal_mol is None:
+        if self.options.barrier_target_kcal_mol is None or TOP not in bands.tags:
             return [(bands, count, BAND)]
-        return _tops_first(bands, count, BAND)
+        top = bands.tags[TOP]
+        tops = min(count, int(top.sum()))
+        return [(bands[top], tops, BAND), (bands[~top], count - tops, BAND)]
 
     def _labels(self, number: int, chosen: Dataset, part: Store) -> tuple[Dataset, int]:
         """The labelled frames of a round, and the number of those that could not be labelled."""
@@ -486,10 +488,3 @@ def _baseline_of(model: TrainedPotential) -> str | None:
 def _bare(data: Dataset) -> Dataset:
     """Frames and labels without tags."""
     return Dataset(data.numbers, data.positions, *data.labels(), provenance=data.provenance)
-
-
-def _tops_first(images: Dataset, count: int, why: str) -> list[tuple[Dataset, int, str]]:
-    """What so many images are chosen from, first the highest ones of their paths, and for what."""
-    top = images.tags[TOP]
-    tops = min(count, int(top.sum()))
-    return [(images[top], tops, why), (images[~top], count - tops, why)]
