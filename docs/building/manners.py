@@ -48,8 +48,7 @@ def faults(pages: Iterable[Path], *, thorough: bool = True) -> Iterator[str]:
 
     Args:
         pages: HTML files.
-        thorough: ask all of it; otherwise the console, the network and axe-core in the light
-            scheme alone.
+        thorough: ask all of it; otherwise the console, the network and axe-core alone.
 
     Raises:
         FileNotFoundError: Chromium or axe-core is not there.
@@ -66,7 +65,8 @@ def faults(pages: Iterable[Path], *, thorough: bool = True) -> Iterator[str]:
 
 def faults_of_site(site: Path) -> list[str]:
     """What is wrong with the pages of a site: all of it with one page of each folder and with the
-    reports of the gallery, console, network and axe-core with the others, which look alike."""
+    reports of the gallery, console, network and axe-core, light and dark, with the others, which
+    look alike."""
     folders = [place for place in (site, *site.rglob("*")) if place.is_dir()]
     chosen = {page for folder in folders for page in sorted(folder.glob("*.html"))[:1]}
     chosen |= set((site / "gallery").glob("*.html"))
@@ -77,7 +77,7 @@ def faults_of_site(site: Path) -> list[str]:
 
 def _of_page(browser: Browser, page: Path, scripts: str, *, thorough: bool) -> Iterator[str]:
     """What is wrong with one page."""
-    for scheme in ("light", "dark") if thorough else ("light",):
+    for scheme in ("light", "dark"):
         browser.open(page, scheme=scheme)
         browser.evaluate(scripts)
         browser.evaluate("manners.unfold()")

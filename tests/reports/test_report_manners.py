@@ -45,3 +45,29 @@ def test_the_check_of_manners_finds_what_is_wrong(tmp_path):
         *("lost is not defined", "gone.png"),
     ):
         assert fault in found, found
+
+
+PALE = """<!DOCTYPE html><html lang="en"><head><title>Pale</title>
+<link rel="stylesheet" href="pale.css"></head>
+<body><main><h1>Pale</h1><p>words</p></main></body></html>"""
+DARK = """@media screen and (prefers-color-scheme: dark) {
+body { background: #111; color: #eee; } p { color: %s; } }"""
+
+
+@missing
+def test_what_is_pale_in_the_dark_alone_is_found_without_the_thorough_check(tmp_path):
+    page = tmp_path / "page.html"
+    page.write_text(PALE)
+    (tmp_path / "pale.css").write_text(DARK % "#333")
+    found = list(manners.faults([page], thorough=False))
+    assert len(found) == 1
+    assert "dark: color-contrast (serious" in found[0]
+
+
+@missing
+def test_the_check_does_not_ask_for_style_sheets_itself(tmp_path):
+    """Chromium refuses a script on disk that does, and says so on the console."""
+    page = tmp_path / "page.html"
+    page.write_text(PALE)
+    (tmp_path / "pale.css").write_text(DARK % "#eee")
+    assert list(manners.faults([page])) == []
