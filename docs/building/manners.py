@@ -30,6 +30,10 @@ MOST_CONTROLS = 400
 """Controls of a page that are reached with the Tab key; a page with more is not walked to its
 end."""
 
+MOST_IDLE = 3
+"""Tab keys in succession that lead to nothing new at the end of a page; on a busy machine one of
+them alone may come before the page has moved the focus."""
+
 
 def find_axe() -> Path | None:
     """axe-core's script: where `AXE_CORE` says, or in the repository; None where it is not."""
@@ -109,12 +113,14 @@ def _keyboard(browser: Browser) -> list[str]:
     """Walk through a page with the Tab key."""
     browser.evaluate("manners.beginKeyboard()")
     found: list[str] = []
+    idle = 0
     for _ in range(MOST_CONTROLS):
         browser.press("Tab")
         lines = browser.evaluate("manners.focused()")
-        if lines is None:
+        idle = idle + 1 if lines is None else 0
+        if idle == MOST_IDLE:
             return found + browser.evaluate("manners.missed()")
-        found += lines
+        found += lines or []
     return found
 
 
