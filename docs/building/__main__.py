@@ -61,6 +61,7 @@ def _mkdocs(work: Path, site: Path) -> None:
     settings.plugins.on_startup(command="build", dirty=False)
     build_site(settings)
     (site / "search" / "search_index.json").unlink(missing_ok=True)  # in search_index.js too
+    (site / "404.html").unlink(missing_ok=True)  # for servers: its links start at their root
     for page in site.rglob("*.html"):  # the theme's search has no name for those who do not see it
         named = page.read_text().replace('role="dialog">', 'role="dialog" aria-label="Search">')
         page.write_text(named)

@@ -66,7 +66,7 @@ def broken_links(site: Path) -> Iterator[str]:
     for file, page in pages.items():
         for link in dict.fromkeys([*page.links, *page.loaded]):
             split = urlsplit(link)
-            if split.scheme or split.netloc or file.name == "404.html":
+            if split.scheme or split.netloc:
                 continue
             target = (file.parent / unquote(split.path)).resolve() if split.path else file
             target = target / "index.html" if target.is_dir() else target

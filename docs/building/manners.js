@@ -102,8 +102,9 @@ var manners = (() => {
     return faults;
   }
 
+  // Without preload: it would ask for the style sheets again, which no page may do on disk.
   async function axe_() {
-    const found = await axe.run(document, { resultTypes: ["violations"], iframes: false });
+    const found = await axe.run(document, { resultTypes: ["violations"], iframes: false, preload: false });
     return found.violations.filter((one) => ["serious", "critical"].includes(one.impact)).map((one) =>
       `${one.id} (${one.impact}, ${one.nodes.length} times): ${one.help}, such as ${one.nodes[0].html.slice(0, 120)}: `
       + one.nodes[0].failureSummary.split("\n").slice(1).join(" ").trim().slice(0, 200));

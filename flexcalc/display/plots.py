@@ -87,6 +87,8 @@ def curves(
     for which in log:
         log_axis(axes, which)
     axes.set(xlabel=labels[0], ylabel=labels[1])
+    if "x" not in log and np.array_equal(x, np.round(x)):
+        axes.locator_params(axis="x", integer=True)
     if markers and len(x) <= 8:
         axes.set_xticks(x, [f"{value:g}" for value in x])
         axes.set_xticks([], minor=True)

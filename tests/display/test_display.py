@@ -274,6 +274,14 @@ def test_every_figure_is_drawn_on_axes_and_as_svg(name):
     assert f'id="{name}-title"' in svg
 
 
+@pytest.mark.parametrize("count", [3, 12, 400])
+def test_steps_are_counted_in_whole_numbers(count):
+    drawing = figures.convergence(np.arange(count, dtype=float), np.ones(count), "largest force")
+    ticks = drawing.on(Figure().add_subplot()).get_xticks()
+    assert len(ticks) > 1
+    np.testing.assert_array_equal(ticks, np.round(ticks))
+
+
 def test_a_map_of_dihedrals_has_the_first_one_on_its_horizontal_axis():
     explored = np.array([[101.0, -99.0], [102.0, -98.0], [-180.0, 180.0]])
     groups = {"random": np.array([[10.0, 20.0]])}
