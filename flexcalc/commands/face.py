@@ -134,7 +134,7 @@ def _carried_out(
 
     folder, target = _places(task.__name__, chosen, Path(output))
     with RunFolder(task.__name__, folder, echo=echo, progress=progress, target=target) as run:
-        result = task(chosen, run)
+        result = task(run.with_former_defaults(chosen), run)
         if result.stopped is not None:
             run.log(f"stopped: {result.stopped.message}")
             write_report(run.folder)

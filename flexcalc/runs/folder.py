@@ -23,6 +23,7 @@ from flexcalc.runs.resuming import (
     check_same,
     finished_results,
     input_hashes,
+    with_former_defaults,
 )
 from flexcalc.storage import atomic_write, copy_tree, naming, run_folder, write_json
 from flexcalc.store import UNFINISHED, FlexcalcWarning, FolderStore
@@ -70,6 +71,10 @@ class RunFolder(FolderStore):
     def finished(self) -> bool:
         """Whether the run was complete before it began."""
         return self._finished
+
+    def with_former_defaults(self, options: Any) -> Any:
+        """The options of a command in this folder; see `resuming.with_former_defaults`."""
+        return with_former_defaults(self.folder, options)
 
     def begin(
         self, options: Any, *, again: bool = False, overwrite: bool = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import Field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,34 @@ from flexcalc.registry import content_sha256
 from flexcalc.storage import read_json, read_text
 
 RESULTS, INPUTS = "results.json", "inputs.json"
+FORMER = {"interpolation": "idpp", "kernel": "molecule"}
+"""Defaults of earlier versions, of options that have others now."""
+
+
+def with_former_defaults(folder: Path, config: Any) -> Any:
+    """Options for a folder: those that have their default have a former one where its run has it.
+
+    So the same command goes on with a run of an earlier version, as it began.
+    """
+    try:
+        return _formerly(tomllib.loads(read_text(folder / "run.toml", LARGEST_FILE)), config)
+    except (OSError, ValueError, RecursionError, FileFormatError):
+        return config  # there is none, or `check_same` refuses it
+
+
+def _formerly(before: Table, config: Any) -> Any:
+    changes: dict[str, Any] = {}
+    for item in fields(config):
+        value, known = getattr(config, item.name), before.get(item.name)
+        if is_dataclass(value) and isinstance(known, dict):
+            changes[item.name] = _formerly(known, value)
+        elif isinstance(value, tuple) and isinstance(known, list) and all(map(is_dataclass, value)):
+            if len(value) == len(known) and all(isinstance(one, dict) for one in known):
+                pairs = zip(known, value, strict=True)
+                changes[item.name] = tuple(_formerly(one, other) for one, other in pairs)
+        elif item.name in FORMER and value == item.default and known in (None, FORMER[item.name]):
+            changes[item.name] = FORMER[item.name]
+    return replace(config, **changes)
 
 
 def finished_results(folder: Path, text: str, config: Any) -> Table | None:
@@ -42,9 +70,13 @@ def _completed(before: Table, now: Table, config: Any) -> Table:
             complete[item.name] = _all_completed(known, current, value)
         elif isinstance(value, tuple) and [known] == current:
             complete[item.name] = current  # an option that took one value, and now takes several
-        elif item.name in now and item.name not in before and value == item.default:
+        elif item.name in now and item.name not in before and value == _first_default(item):
             complete[item.name] = now[item.name]
     return complete
+
+
+def _first_default(item: Field[Any]) -> Any:
+    return FORMER.get(item.name, item.default)
 
 
 def _all_completed(before: list[Any], now: list[Any], configs: Sequence[Any]) -> list[Any]:
