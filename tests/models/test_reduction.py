@@ -44,7 +44,7 @@ def masked(model, feature):
 @pytest.mark.parametrize("energies", ["labelled", "fitted"])
 def test_importance_is_what_literal_masking_gives(descriptor, energies, ethanol, rng):
     """Ethanol with its six permutations, every feature; both ways round to about 1e-12."""
-    family = SGDML(sigma=10.0, descriptor=descriptor, energies=energies)
+    family = SGDML(sigma=10.0, kernel="molecule", descriptor=descriptor, energies=energies)
     model = family.fit(ethanol[:25], None, rng)
     positions = ethanol.positions[40:47]
     forces = model(positions).forces

@@ -147,8 +147,9 @@ class SGDML:
         """With the kernel that `auto` is for a number of training points; see `SettlingFamily`."""
         if self.kernel != "auto":
             return self
-        whole = self.descriptor == "extended" and self.features == "all" and not self.kept
-        return replace(self, kernel="bonds" if whole and points <= FEW_POINTS else "molecule")
+        whole = self.features == "all" and not self.kept and self.metric == "plain"
+        fit = whole and self.descriptor == "extended" and points <= FEW_POINTS
+        return replace(self, kernel="bonds" if fit else "molecule")
 
     def extend_grid(self, best: SGDML) -> SGDML | None:
         """The next sigma outwards of the grid that is tried by default; see `GrowingFamily`."""
