@@ -261,7 +261,7 @@ def domain_in(facts: ModelFacts) -> Domain:
         entry = facts["domain"]
         limit, unit = float(entry["limit"]), float(entry.get("unit", 1.0))
         knots = np.array([entry["distances"], entry["errors_eV_A"]], dtype=float)
-        int(entry["frames"])  # that it was calibrated with, for `info`
+        float(entry["frames"])  # that it was calibrated with, for `info`
     except (TypeError, ValueError, KeyError, AttributeError):
         raise FileFormatError(_BAD_DOMAIN) from None
     rising = bool((np.diff(knots, axis=1) >= 0).all())

@@ -21,16 +21,14 @@ def import_pyscf() -> None:
     Raises:
         ImportError: PySCF is not installed.
     """
-    if "pyscf" in sys.modules or VARIABLE in os.environ:
-        import pyscf
-
-        return
+    told = "pyscf" not in sys.modules and VARIABLE not in os.environ and _young()
+    if told:
+        os.environ[VARIABLE] = "Haswell"
     try:
-        if _young():
-            os.environ[VARIABLE] = "Haswell"
         import pyscf  # noqa: F401
     finally:
-        os.environ.pop(VARIABLE, None)  # libraries that are loaded later know the processor
+        if told:
+            del os.environ[VARIABLE]  # libraries that are loaded later know the processor
 
 
 def _young() -> bool:

@@ -359,6 +359,14 @@ def test_energies_on_the_way_choose_among_candidates_with_good_forces(ethanol, m
     assert fitting._best_on_the_way(found, ethanol) == "bad"
 
 
+def test_the_kernel_is_that_of_all_labels_and_not_of_the_budget_alone(ethanol):
+    job = job_of(ethanol.numbers, Doubtful(ethanol.numbers))
+    job = replace(job, options=replace(job.options, family=(make_family("sgdml", {}),), budget=150))
+    assert job.family.kernel == "bonds"
+    known = ethanol[np.arange(len(ethanol)).repeat(20)]
+    assert replace(job, known=known).family.kernel == "molecule"
+
+
 def test_half_of_the_frames_on_the_way_are_kept_from_the_search_and_choose(monkeypatch):
     seen = {}
     data = springs(60)
@@ -374,8 +382,8 @@ def test_half_of_the_frames_on_the_way_are_kept_from_the_search_and_choose(monke
     monkeypatch.setattr(fitting, "fit_best", search)
     monkeypatch.setattr(fitting, "_best_on_the_way", best)
     family = make_family("sgdml", {"sigma": 5.0, "symmetry": False})
-    options = SimpleNamespace(family=(family,), committee=2, budget=200)
-    job = SimpleNamespace(baselines=Baselines([]), options=options)
+    options = SimpleNamespace(committee=2)
+    job = SimpleNamespace(baselines=Baselines([]), options=options, family=family)
     rng = np.random.default_rng(0)
     way = np.arange(5, 29)
     sets = Sets(data[np.arange(50)], data[np.arange(50, 60)])

@@ -19,7 +19,7 @@ from flexcalc.geometry.torsions import Torsion, torsions
 from flexcalc.labelling.pool import sendable
 from flexcalc.methods.sampling import AsIs
 from flexcalc.models.delta import check_baseline
-from flexcalc.models.family import check_family
+from flexcalc.models.family import Family, check_family, settled
 from flexcalc.potential import Potential, check_molecule
 from flexcalc.registry import name_of, open_potential
 from flexcalc.results.calibration import KNOWN, PURPOSE, RANDOM
@@ -75,6 +75,12 @@ class LearnJob:
     def numbers(self) -> np.ndarray:
         """Atomic numbers (atoms,)."""
         return self.starts[0].numbers
+
+    @property
+    def family(self) -> Family:
+        """The model family, for as many labels as there will be."""
+        known = 0 if self.known is None else len(self.known)
+        return settled(self.options.family[0], self.options.budget + known)
 
     @property
     def along(self) -> list[Coordinate]:

@@ -11,7 +11,7 @@ from flexcalc.dataset import Dataset
 from flexcalc.models.bonding import with_bonding
 from flexcalc.models.delta import DeltaModel
 from flexcalc.models.facts import ModelFacts
-from flexcalc.models.family import Family, TrainedPotential, errors, settled
+from flexcalc.models.family import Family, TrainedPotential, errors
 from flexcalc.models.frames import with_frames
 from flexcalc.progress import silent
 from flexcalc.results.learning import BASELINES
@@ -63,8 +63,7 @@ def fit_model(
             judges = order[np.isin(order, [] if way is None else way)]
             judges = judges[: len(judges) // 2 if len(judges) >= 2 * FEWEST_JUDGES else 0]
             some = train[np.sort(order[~np.isin(order, judges)][:SEARCHED])]
-            open_family = settled(job.options.family[0], job.options.budget)
-            found = fit_best(open_family, some, validation, rng, progress, steps.within("search"))
+            found = fit_best(job.family, some, validation, rng, progress, steps.within("search"))
             family = found.family
             if len(judges) and len(found.trials) > 1:
                 family = _best_on_the_way(found, train[np.sort(judges)])
@@ -98,10 +97,10 @@ def _differences(
     Of several, folds of the training points choose a weighted sum, which the store keeps.
     """
     train, validation = sets
-    baselines, family = job.baselines, settled(job.options.family[0], job.options.budget)
+    baselines = job.baselines
     with store.bar("baseline") if baselines.opened else nullcontext(silent) as progress:
         known = baselines.evaluated(train, progress)
-        chosen = combine(baselines.opened, train, known, family, progress)
+        chosen = combine(baselines.opened, train, known, job.family, progress)
         below = [] if validation is None else baselines.evaluated(validation, progress)
     if chosen.rows:
         store.put(BASELINES, list(chosen.rows))
