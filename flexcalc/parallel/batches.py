@@ -80,7 +80,8 @@ class _BatchPool:
     ) -> Evaluation:
         """Evaluate the pieces of a batch here and in all workers that are ready."""
         batches = [positions[piece] for piece in pieces]
-        if not self._taken.acquire(blocking=False):
+        taken = self._taken
+        if not taken.acquire(blocking=False):
             return concatenate([potential.alone(batch) for batch in batches])
         begun, away = time.monotonic(), dict[_BatchWorker, slice]()
         try:
@@ -101,7 +102,7 @@ class _BatchPool:
             raise
         finally:
             self._grow(time.monotonic() - begun)
-            self._taken.release()
+            taken.release()
         return concatenate([part for part in parts if part is not None])
 
     def end(self) -> None:
@@ -109,6 +110,8 @@ class _BatchPool:
         for worker in self._workers or ():
             worker.end()
         self._workers, self._spent = None, 0.0
+        # An interrupt between taking the workers and the work with them leaves the lock locked.
+        self._taken = threading.Lock()
 
     def _there(self) -> list[_BatchWorker]:
         return [worker for worker in self._workers or () if worker.ready()]

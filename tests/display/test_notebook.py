@@ -93,23 +93,32 @@ def seen_before(processes):
 
 def interrupted(held, client, process, code):
     """Run a cell, interrupt it once it has processes of its own; the name of its error."""
-    message = client.execute(code)
+    # A cell that fails otherwise aborts the ones that come in the moment after it.
+    message = client.execute(code, stop_on_error=False)
     end = time.monotonic() + LONGEST_S
     # A library asks short-lived programs about the machine; a worker is there half a second later.
     while not any(at_work(one) for one in seen_before(children(process))):
         assert process.is_running()
+        assert (early := ended(client, message)) is None, early
         assert time.monotonic() < end, "no process was started"
     held.interrupt_kernel()
     while time.monotonic() < end:
-        try:
-            reply = client.get_shell_msg(timeout=5)
-        except Empty:
-            # Python drops an interrupt that comes while it frees an object; users press again.
-            held.interrupt_kernel()
-            continue
-        if reply["parent_header"].get("msg_id") == message:
-            return reply["content"].get("ename")
+        if (reply := ended(client, message, within_s=5)) is not None:
+            return reply.get("ename")
+        # Python drops an interrupt that comes while it frees an object; users press again.
+        held.interrupt_kernel()
     raise TimeoutError("the cell did not end")
+
+
+def ended(client, message, within_s=0.01):
+    """What a cell ended with; None if it still runs."""
+    reply = {"parent_header": {}}
+    try:
+        while reply["parent_header"].get("msg_id") != message:
+            reply = client.get_shell_msg(timeout=within_s)
+    except Empty:
+        return None
+    return reply["content"]
 
 
 def left(process):

@@ -135,6 +135,18 @@ def test_an_interrupt_leaves_nothing_behind_for_the_next_batch(workers, model, b
     assert_same(evaluate_in_pieces(model, batch, ROWS), expected)
 
 
+def test_an_interrupt_just_after_the_workers_were_taken_leaves_them_to_the_next_run(
+    workers, model, batch
+):
+    with pytest.raises(KeyboardInterrupt), batches.ended_by_interrupts():
+        workers._taken.acquire()
+        raise KeyboardInterrupt
+    deadline = time.monotonic() + 60
+    while len(workers._there()) < 2 and time.monotonic() < deadline:
+        evaluate_in_pieces(model, batch, ROWS)
+    assert len(workers._there()) == 2
+
+
 def test_two_threads_do_not_mix_their_batches(workers, model, batch):
     expected, found = alone(model, batch), []
 
