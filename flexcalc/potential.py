@@ -99,6 +99,8 @@ class CheckedPotential(ABC):
     """
 
     numbers: np.ndarray
+    expensive: bool = False
+    """Whether a resumed run must not evaluate a geometry again, see `tasks/remembered.py`."""
 
     def __call__(self, positions: ArrayLike) -> Evaluation:
         """Evaluate a batch.

@@ -103,6 +103,7 @@ class DFT(CheckedPotential):
     """
 
     takes: ClassVar[type] = DFTOptions
+    expensive = True
 
     def __init__(
         self,

@@ -39,6 +39,8 @@ class ASEPotential(CheckedPotential):
         AddressError: the module cannot be imported, or has no such class.
     """
 
+    expensive = True
+
     def __init__(self, numbers: ArrayLike, target: str, **keywords: Any):
         self.numbers = np.array(numbers, dtype=int)
         module, separator, name = target.rpartition(":")

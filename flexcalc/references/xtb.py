@@ -74,6 +74,7 @@ class XTB(CheckedPotential):
     """
 
     takes: ClassVar[type] = XTBOptions
+    expensive = True
 
     def __init__(
         self,

@@ -29,6 +29,7 @@ from flexcalc.tasks.coverage import warn_of
 from flexcalc.tasks.molecule import common_masses, following, isotopes_in
 from flexcalc.tasks.plausible import warned
 from flexcalc.tasks.provenance import labels_by
+from flexcalc.tasks.remembered import RELABELLED_LOG, remembered
 from flexcalc.tasks.starts import Start, frames_of, read_starts, start_geometries
 from flexcalc.tasks.stationary.compared import compare, minimum_name, saddle_name
 from flexcalc.tasks.stationary.minima import turn
@@ -77,6 +78,11 @@ def network(options: NetworkSearch, store: Store) -> Network:
     found = store.begin(job.options)
     if found is not None:
         return Network.from_dict(found, store)
+    job = replace(
+        job,
+        potential=remembered(job.potential, store),
+        reference=remembered(job.reference, store, RELABELLED_LOG),
+    )
     isotopes = isotopes_in(store, job.numbers, job.masses.tolist())
     points, evaluations = _searched(job, store)
     labels = _by_reference(job, points, store)

@@ -138,9 +138,13 @@ def test_an_interrupt_leaves_nothing_behind_for_the_next_batch(workers, model, b
 def test_an_interrupt_just_after_the_workers_were_taken_leaves_them_to_the_next_run(
     workers, model, batch
 ):
-    with pytest.raises(KeyboardInterrupt), batches.ended_by_interrupts():
+    @batches.ended_by_interrupts()
+    def interrupted():
         workers._taken.acquire()
         raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     deadline = time.monotonic() + 60
     while len(workers._there()) < 2 and time.monotonic() < deadline:
         evaluate_in_pieces(model, batch, ROWS)

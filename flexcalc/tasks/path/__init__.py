@@ -16,7 +16,7 @@ from flexcalc.results.paths import Paths
 from flexcalc.store import Store
 from flexcalc.tasks.coverage import warn_of
 from flexcalc.tasks.path.equivalents import write_equivalents
-from flexcalc.tasks.path.job import FoundPath, PathJob, open_job
+from flexcalc.tasks.path.job import FoundPath, Opened, PathJob, open_job
 from flexcalc.tasks.path.many import many_paths
 from flexcalc.tasks.path.relabel import relabel
 from flexcalc.tasks.path.saddle import is_left_early, refine_saddle, search_early
@@ -58,7 +58,7 @@ def path(options: PathSearch, store: Store) -> Path | Paths:
     if found is not None:
         return _with_symmetry(Path.from_dict(found, store), options)
     atom_map = job.fitting.said(store)
-    result = run(job, store)
+    result = run(job.on(Opened(job.potential, job.reference).remembered(store)), store)
     warn_of(store, result.coverage)
     return replace(result, atom_map=atom_map)
 

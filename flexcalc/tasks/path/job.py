@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -18,9 +18,11 @@ from flexcalc.masses import of_frames
 from flexcalc.methods.path import path_length
 from flexcalc.potential import Counted, Evaluation, Potential, check_molecule
 from flexcalc.registry import open_potential
+from flexcalc.store import Store
 from flexcalc.tasks.molecule import electrons_of, following, source_of, with_masses
 from flexcalc.tasks.ordering import Ordered, ordered
 from flexcalc.tasks.provenance import labels_by
+from flexcalc.tasks.remembered import RELABELLED_LOG, remembered
 from flexcalc.tasks.tally import Tally
 
 NO_TAGS: Mapping[str, Any] = MappingProxyType({})
@@ -56,6 +58,10 @@ class PathJob:
     def counting(self, phase: str) -> Counted:
         """The potential with its evaluations counted in a phase."""
         return self.tally.of(phase, self.shared or self.potential)
+
+    def on(self, opened: Opened) -> PathJob:
+        """The search on other potentials."""
+        return replace(self, potential=opened.potential, reference=opened.reference)
 
     @property
     def provenance(self) -> Provenance:
@@ -113,6 +119,12 @@ class Opened:
 
     potential: Potential
     reference: Potential | None
+
+    def remembered(self, store: Store) -> Opened:
+        """The same with their evaluations kept until the run is complete."""
+        return Opened(
+            remembered(self.potential, store), remembered(self.reference, store, RELABELLED_LOG)
+        )
 
 
 def open_potentials(options: PathSearch, numbers: np.ndarray) -> Opened:

@@ -60,7 +60,8 @@ def many_paths(options: PathSearch, store: Store, search: Search) -> Paths:
     known = store.begin(options)
     if known is not None:
         return Paths.from_dict(known, store)
-    found = search_paths(jobs, store, search)
+    kept = opened.remembered(store)
+    found = search_paths([job.on(kept) for job in jobs], store, search)
     rows = [
         {START: pair.numbers[0], END: pair.numbers[1]}
         | ({ERROR: str(path)} if isinstance(path, FlexcalcError) else path.to_dict())

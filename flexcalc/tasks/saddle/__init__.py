@@ -25,6 +25,7 @@ from flexcalc.tasks.molecule import (
     with_masses,
 )
 from flexcalc.tasks.ordering import ordered
+from flexcalc.tasks.remembered import RELABELLED_LOG, remembered
 from flexcalc.tasks.saddle.endpoints import Guess
 from flexcalc.tasks.saddle.search import (
     SaddleJob,
@@ -63,6 +64,8 @@ def saddle(options: SaddleSearch, store: Store) -> Saddle:
         return replace(known, symmetry_numbers=symmetry_numbers(options))
     atom_map = fitting.said(store)
     isotopes = isotopes_in(store, potential.numbers, options.descent.masses)
+    potential = remembered(potential, store)
+    reference = remembered(reference, store, RELABELLED_LOG)
     tally = Tally()
     begin = highest_image(tally.of("labels", potential), np.array(guess.positions))
     begin = replace(begin, minima={name: data.positions[-1] for name, data in minima.items()})

@@ -1,0 +1,83 @@
+"""Evaluations of a reference that a run keeps until it is complete.
+
+Between its checkpoints, a search repeats the work of an interrupted run: the relaxation of ends,
+steps to the saddle, a Hessian. With this it comes by the same way to the same geometries, and a
+reference that takes minutes for each of them is not asked twice.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+
+import numpy as np
+
+from flexcalc.errors import FileFormatError
+from flexcalc.potential import CheckedPotential, Evaluation, Potential
+from flexcalc.store import UNFINISHED, Store
+
+RELABELLED_LOG = "relabelled.log"
+"""Of the evaluations of the reference that a run is checked with."""
+
+
+class Remembered(CheckedPotential):
+    """A reference with the evaluations of an interrupted run.
+
+    Args:
+        reference: to evaluate new geometries.
+        store: of the run, in a folder.
+        name: of the log, a line for each geometry: positions, energy and forces as the base64 of
+            their doubles.
+
+    Raises:
+        FileFormatError: the log is damaged.
+    """
+
+    def __init__(self, reference: Potential, store: Store, name: str):
+        self.numbers, self.reference = reference.numbers, reference
+        part = store.within(UNFINISHED)
+        self._log = part.lines(name)
+        self._known: dict[bytes, np.ndarray] = {}
+        size = 3 * len(self.numbers)
+        for line in (part.get(name) or b"").splitlines():
+            try:
+                row = np.frombuffer(base64.b64decode(line, validate=True))
+            except (binascii.Error, ValueError):
+                row = np.zeros(0)
+            if len(row) != 2 * size + 1:
+                raise FileFormatError(
+                    f"{part.where(name)}: damaged; without it its geometries are evaluated again"
+                )
+            self._known[row[:size].tobytes()] = row[size:]
+
+    def evaluate(self, positions: np.ndarray) -> Evaluation:
+        """Energies and forces of positions (batch, atoms, 3); new ones are kept on disk."""
+        keys = [place.tobytes() for place in positions]
+        new = [row for row, key in enumerate(keys) if key not in self._known]
+        if new:
+            self._keep(positions[new])
+        rows = np.array([self._known[key] for key in keys]).reshape(len(keys), -1)
+        return Evaluation(rows[:, 0].copy(), rows[:, 1:].reshape(positions.shape))
+
+    def _keep(self, positions: np.ndarray) -> None:
+        found = self.reference(positions)
+        lines = []
+        for place, energy, forces in zip(positions, found.energies, found.forces, strict=True):
+            row = np.concatenate([place.ravel(), [energy], forces.ravel()])
+            self._known[place.tobytes()] = row[place.size :]
+            lines.append(base64.b64encode(row.tobytes()) + b"\n")
+        self._log.extend(lines)
+
+
+def remembered[P: Potential | None](
+    potential: P, store: Store, name: str = "evaluations.log"
+) -> P | Remembered:
+    """A potential whose evaluations are kept until the run is complete, if they are expensive.
+
+    Nothing is kept where the store is in memory.
+    """
+    if potential is None or not getattr(potential, "expensive", False):
+        return potential
+    if store.unfinished(name) is None:
+        return potential
+    return Remembered(potential, store, name)
