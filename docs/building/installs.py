@@ -83,7 +83,8 @@ flexcalc md own.flex inputs/ethanol.xyz --temperature-K 100 --steps 50 --output 
     "bpnn": f"{TRAIN} --family bpnn --epochs 2 --output bpnn.flex",
     "so3lr": "flexcalc label so3lr: inputs/ethanol.xyz --frames 2 --output so3lr",
     "mace": f"{TRAIN} --family mace --epochs 2 --output mace.flex",
-    "sgdml": f"{TRAIN} --output sgdml.flex\nflexcalc export sgdml.flex own.npz\n"
+    "sgdml": f"{TRAIN} --descriptor distances --output sgdml.flex\n"
+    "flexcalc export sgdml.flex own.npz\n"
     f'python -c "{PREDICT}"',
     "umbrella": f"flexcalc umbrella {EMT} inputs/ethanol.xyz --coordinate 'distance 0 1' "
     "--low 1.4 --high 1.6 --windows 3 --steps 600 --equilibration 100 --no-keep-bonds "

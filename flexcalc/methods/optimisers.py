@@ -120,12 +120,18 @@ class LBFGS:
             # Growing forces along the step only mean that the descent gets steeper.
             beyond = np.einsum("rac,rac->r", forces, positions - memory.positions) < 0
             back = beyond & (growth > 2.0) & (radius > 0.01 * self.step_A)
+            # A climbing image that runs up a wall meets ever larger forces along its steps.
+            lost = ~beyond & (growth > 2.0)
             factor = np.where(back, 0.25, np.where(beyond & (growth > 1.0), 0.7, 1.3))
+            factor = np.where(lost, 0.5, factor)
             radius = np.clip(radius * factor, 0.005 * self.step_A, self.step_A)
             keep = ~back[:, None, None]
             moves = np.concatenate([moves, keep * (positions - memory.positions)[None]])
             changes = np.concatenate([changes, keep * (memory.forces - forces)[None]])
-            moves, changes = moves[-self.history :], changes[-self.history :]
+            moves, changes = (
+                np.where(lost[:, None, None], 0.0, pairs[-self.history :])
+                for pairs in (moves, changes)
+            )
             positions = np.where(keep, positions, memory.positions)
             forces = np.where(keep, forces, memory.forces)
         step = limit(self._direction(forces, moves, changes), radius)

@@ -13,6 +13,7 @@ from flexcalc.models.gdml.bonds import BondContraction, are_closed, bond_centres
 from flexcalc.models.gdml.descriptor import extended
 from flexcalc.models.gdml.engine import engine
 from flexcalc.models.gdml.exact import full_matrix
+from flexcalc.models.gdml.exchange import write_npz
 from flexcalc.models.gdml.groups import close, parsed
 from flexcalc.models.gdml.iterative import Operator, matrix_columns
 from flexcalc.models.gdml.kernel import Kernel, prepare
@@ -223,3 +224,12 @@ def test_importances_are_of_a_kernel_of_the_molecule(frames):
     model = trained(frames)
     with pytest.raises(InputError, match="bonds"):
         importance(model, frames[1])
+
+
+@pytest.mark.inputs
+def test_the_sgdml_package_has_no_such_kernel(frames, tmp_path):
+    """Its file would open as a model of one kernel, with other forces."""
+    model = trained(frames, descriptor="distances")
+    with pytest.raises(InputError, match='kernel = "molecule"'):
+        write_npz(model, tmp_path / "out.npz")
+    assert not (tmp_path / "out.npz").exists()

@@ -119,13 +119,14 @@ def write_npz(potential: GDMLPotential, path: Path, *, overwrite: bool = True) -
         overwrite: replace another file too, not only an earlier copy of this model.
 
     Raises:
-        InputError: the model has another descriptor than all inverse distances, which is all
-            that sgdml knows; or another file is there.
+        InputError: the model has another descriptor than all inverse distances, or a kernel by
+            bonds, neither of which sgdml knows; or another file is there.
     """
-    if potential.descriptor.arrays():
+    if potential.descriptor.arrays() or potential.centres is not None:
         raise InputError(
-            f"{path}: the sgdml package knows all inverse distances only; train with "
-            'descriptor = "distances", metric = "plain" and all features to export'
+            f"{path}: the sgdml package knows one kernel of all inverse distances only; to export, "
+            'train with descriptor = "distances", kernel = "molecule", metric = "plain" and all '
+            "features"
         )
     order = potential.descriptor.relabelled(potential.permutations)
     group, size = order.shape
