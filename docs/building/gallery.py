@@ -17,6 +17,7 @@ REPORTS = {
     "ethanol-train": ("first-force-field", "a training: candidates of sigma, errors, symmetry"),
     "md": ("first-force-field", "dynamics of eight replicas"),
     "families": ("which-family", "three families on the same split"),
+    "benchmark-tiny": ("which-family", "families compared by a protocol, at its smallest"),
     "check": ("regions-and-errors", "errors by bins of a dihedral, parity, worst frames"),
     "path": ("barrier-and-half-life", "a path with the reference on its images"),
     "path-saddle": ("barrier-and-half-life", "saddle, reaction path, vibrations and rates"),

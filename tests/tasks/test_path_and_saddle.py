@@ -442,3 +442,12 @@ def test_methods_are_part_of_the_face_and_documented(name):
         assert f"    {option.name}: " in rest
         assert option.help.split()[0] in rest
     assert name == "Guards" or "Source" in rest
+
+
+def test_a_climbing_image_of_a_coarse_band_does_not_run_up_a_wall():
+    """L-BFGS kept what it had learned on the way up, and the top rose to 300 kcal/mol."""
+    inputs = Path(fx.__file__).parents[1] / "inputs"
+    ends = (inputs / f"glycine-{name}.xyz" for name in ("Ip", "IIIp"))
+    found = fx.path("xtb:GFN2-xTB", *map(str, ends), method=fx.NEB(images=7), progress=False)
+    assert found.converged
+    assert found.barrier_kcal_mol == pytest.approx(2.02, abs=0.05)
