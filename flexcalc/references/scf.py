@@ -5,7 +5,8 @@ Works on PySCF's and gpu4pyscf's mean-field objects alike.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +16,15 @@ from flexcalc.errors import LabelError
 
 LEVEL_SHIFT = 0.3
 """Level shift of the virtual orbitals at the second attempt, in hartree."""
+SMEARING = 0.01
+"""Width in hartree of the Fermi occupations whose density the second attempt starts from: where two
+orbitals nearly cross, as in azobenzene that is twisted by 90 degrees, integer occupations jump
+between them."""
+SHIFTED_CYCLES = 10
+"""Cycles of the second attempt if a third may follow, which is faster near the solution."""
+SETTLING, WINDOW, FALLING, SMALL = 20, 10, 0.3, 1e-3
+"""A plain SCF is given up, after `SETTLING` cycles, if the smallest orbital gradient of the last
+`WINDOW` is neither below `SMALL` nor below `FALLING` times the smallest one before."""
 
 
 @dataclass(frozen=True)
@@ -88,23 +98,60 @@ def converge(make: Callable[[], Any], plan: Plan, guess: Orbitals | None) -> Any
     Args:
         make: makes a fresh mean field.
         plan: how hard to try.
-        guess: where the first try starts; the others start afresh.
+        guess: where the first try starts; the second starts from a density with Fermi occupations.
 
     Raises:
         LabelError: no try converged.
     """
     mf = make()
-    mf.kernel(dm0=None if guess is None else _density(mf, guess))
+    if plan.tries > 1:
+        mf.callback = _GivesUp()
+    with suppress(_StalledError):
+        mf.kernel(dm0=None if guess is None else _density(mf, guess))
     if mf.converged or plan.tries == 1:
         return _checked(mf, plan)
     shifted = make()
     shifted.level_shift = LEVEL_SHIFT
-    shifted.kernel()
+    if plan.tries > 2:
+        shifted.max_cycle = min(plan.max_cycle, SHIFTED_CYCLES)
+    shifted.kernel(dm0=_smeared(make) if _is_pyscf(mf) else None)
     if shifted.converged or plan.tries == 2:
         return _checked(shifted, plan)
     second = make().newton()
     second.kernel(shifted.mo_coeff, shifted.mo_occ)
     return _checked(second.undo_soscf() if hasattr(second, "undo_soscf") else second, plan)
+
+
+class _StalledError(Exception):
+    """The orbital gradient of an SCF does not fall."""
+
+
+class _GivesUp:
+    """A callback that ends an SCF whose orbital gradient does not fall."""
+
+    def __init__(self) -> None:
+        self.norms: list[float] = []
+
+    def __call__(self, locals_: Mapping[str, Any]) -> None:
+        self.norms.append(float(locals_["norm_gorb"]))
+        before, last = self.norms[:-WINDOW], self.norms[-WINDOW:]
+        if len(self.norms) >= SETTLING and min(last) > max(SMALL, FALLING * min(before)):
+            raise _StalledError
+
+
+def _is_pyscf(mf: Any) -> bool:
+    """Whether a mean field is one of PySCF itself, not one on a GPU."""
+    return type(mf).__module__.startswith("pyscf.")
+
+
+def _smeared(make: Callable[[], Any]) -> Any:
+    """The density of an SCF with Fermi occupations."""
+    from pyscf.scf.addons import smearing
+
+    mf = smearing(make(), sigma=SMEARING, method="fermi", fix_spin=True)
+    mf.conv_tol = 1e-4
+    mf.kernel()
+    return mf.make_rdm1()
 
 
 def broken_symmetry(

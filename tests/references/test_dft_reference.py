@@ -3,6 +3,7 @@
 import copy
 import pickle
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -187,11 +188,11 @@ def test_an_unconverged_scf_gives_no_label():
 
 
 def test_second_order_scf_converges_where_the_first_tries_do_not():
-    """Four cycles are too few for DIIS on water and enough for Newton steps."""
+    """Three cycles are too few for DIIS on water and enough for Newton steps."""
     expected = quick()(water()[None])
     with pytest.raises(LabelError):
-        quick(max_cycle=4, tries=2)(water()[None])
-    found = quick(max_cycle=4)(water()[None])
+        quick(max_cycle=3, tries=2)(water()[None])
+    found = quick(max_cycle=3)(water()[None])
     assert found.energies[0] == pytest.approx(expected.energies[0], abs=1e-6)
     np.testing.assert_allclose(found.forces, expected.forces, atol=1e-4)
 
@@ -209,6 +210,46 @@ class Field:
     def newton(self) -> "Field":
         self.log.append("newton")
         return self
+
+
+@pytest.mark.parametrize(
+    ("norms", "cycles"),
+    [
+        ([0.8 * 0.5**n for n in range(40)], 40),  # converges
+        ([0.8 * 0.85**n for n in range(90)], 90),  # slowly
+        ([0.5, 0.1, *[0.3, 0.15] * 40], 20),  # jumps between two densities
+        ([0.5, 0.1, *[2e-4] * 60], 62),  # near the solution, second-order steps would not help
+    ],
+)
+def test_a_plain_scf_is_given_up_where_its_gradient_does_not_fall(norms, cycles):
+    gives_up, done = scf._GivesUp(), 0
+    with suppress(scf._StalledError):
+        for norm in norms:
+            done += 1
+            gives_up({"norm_gorb": norm})
+    assert done == cycles
+
+
+def test_the_second_try_starts_from_fermi_occupations():
+    """Of twisted ethylene, whose frontier orbitals cross at 90 degrees."""
+    turn, half = np.radians(86.0), 0.67
+    across = [(0, 0.92, 0), (0, -0.92, 0)]
+    other = [(0, 0.92 * np.cos(turn) * s, 0.92 * np.sin(turn) * s) for s in (1, -1)]
+    positions = np.array(
+        [(-half, 0, 0), (half, 0, 0)]
+        + [(-half - 0.56, y, z) for _, y, z in across]
+        + [(half + 0.56, y, z) for _, y, z in other]
+    )
+    potential = DFT(np.array([6, 6, 1, 1, 1, 1]), "PBE", "STO-3G")
+    density = scf._smeared(lambda: potential._mean_field(positions, unrestricted=False))
+    mf = potential._mean_field(positions, unrestricted=False)
+    overlap = mf.get_ovlp()
+    assert np.einsum("ij,ji", density, overlap) == pytest.approx(16.0, abs=1e-6)
+    occupations = np.linalg.eigvalsh(
+        np.linalg.cholesky(overlap).T @ density @ np.linalg.cholesky(overlap)
+    )
+    assert 0.05 < np.sort(occupations)[-8] < 1.95
+    assert np.isfinite(potential(positions[None]).energies).all()
 
 
 @pytest.mark.parametrize(
