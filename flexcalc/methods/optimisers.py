@@ -128,10 +128,9 @@ class LBFGS:
             keep = ~back[:, None, None]
             moves = np.concatenate([moves, keep * (positions - memory.positions)[None]])
             changes = np.concatenate([changes, keep * (memory.forces - forces)[None]])
-            moves, changes = (
-                np.where(lost[:, None, None], 0.0, pairs[-self.history :])
-                for pairs in (moves, changes)
-            )
+            moves, changes = moves[-self.history :], changes[-self.history :]
+            if lost.any():
+                moves, changes = (moves * ~lost[:, None, None], changes * ~lost[:, None, None])
             positions = np.where(keep, positions, memory.positions)
             forces = np.where(keep, forces, memory.forces)
         step = limit(self._direction(forces, moves, changes), radius)

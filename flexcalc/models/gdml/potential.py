@@ -126,7 +126,10 @@ class GDMLPotential(TrainedPotential):
         """Chunk size for a batch of `count` geometries: equal chunks for all cores."""
         fewest = min(MAX_CHUNK, max(MIN_CHUNK, round(MIN_WORK / self._work)))
         rounds = -(-count // (MAX_CHUNK * cores()))
-        return -(-count // max(1, min(rounds * cores(), count // fewest)))
+        chunks = max(1, min(rounds * cores(), count // fewest))
+        if chunks > cores():  # as many for each core
+            chunks += -chunks % cores()
+        return -(-count // chunks)
 
     def distance(self, positions: np.ndarray) -> np.ndarray | None:
         """Distances (batch,) of positions (batch, atoms, 3) to the nearest training point.
