@@ -25,7 +25,8 @@ from flexcalc.results.saddle import (
 from flexcalc.store import Store
 from flexcalc.tasks.path.job import FoundPath, PathJob
 from flexcalc.tasks.path.search import Beginning, Searched, search
-from flexcalc.tasks.saddle import SaddleJob, find_saddle, guess_of
+from flexcalc.tasks.saddle import SaddleJob, descent, find_saddle, guess_of
+from flexcalc.tasks.saddle.search import REFINEMENTS
 
 EARLY = "early.json"
 """What a saddle has cost that was found early and does not join the ends; where it is there, a
@@ -34,7 +35,11 @@ resumed run does not leave the path again."""
 OF_SADDLE = (SADDLE, DESCENT, MINIMA, MODE, VIBRATIONS, RATES, STATIONARY)
 """What a search of a saddle keeps."""
 
-CHECKPOINTS = ("saddle.checkpoint", "irc.checkpoint", "saddle.csv", "follow.csv")
+CHECKPOINTS = (
+    *(f"{name}.{kind}" for name in REFINEMENTS for kind in ("checkpoint", "csv")),
+    *descent.CHECKPOINTS,
+    "follow.csv",
+)
 """What it resumes from, apart from Hessians, which know their geometry."""
 
 

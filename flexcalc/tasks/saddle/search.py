@@ -15,7 +15,7 @@ from flexcalc.errors import LabelError, NonFiniteError
 from flexcalc.geometry import align_consecutive, is_degenerate
 from flexcalc.masses import atomic_masses, of_frames
 from flexcalc.methods.follow import STEPS, Top, Walk, follow
-from flexcalc.methods.hessian import Vibrations, hessian, vibrations
+from flexcalc.methods.hessian import Vibrations, vibrations
 from flexcalc.methods.iterate import Checkpoint, Recorder, Setup, StartedWith, run
 from flexcalc.methods.saddle import SaddleState
 from flexcalc.models.energies import training_energies
@@ -35,7 +35,7 @@ from flexcalc.store import Store
 from flexcalc.tasks.coverage import coverage_of_saddle, judged_by_reference, warn_of
 from flexcalc.tasks.plausible import warned
 from flexcalc.tasks.provenance import labels_by
-from flexcalc.tasks.saddle.descent import descend, labelled
+from flexcalc.tasks.saddle.descent import descend, kept_hessian, labelled
 from flexcalc.tasks.saddle.endpoints import Endpoint, Guess
 from flexcalc.tasks.saddle.rates import with_rates
 from flexcalc.tasks.tally import REFERENCE, Tally
@@ -43,6 +43,9 @@ from flexcalc.units import KCAL_MOL
 
 PUSHES = 3
 """How often a saddle of higher order is left along its second mode before that is accepted."""
+
+REFINEMENTS = ("saddle", *(f"saddle-{number}" for number in range(1, PUSHES + 1)))
+"""Names of the refinement of a guess, and of those after each push."""
 
 PUSH_A = 0.1
 """Longest move of an atom in such a push, in angstrom."""
@@ -160,7 +163,7 @@ def find_saddle(job: SaddleJob, store: Store) -> Saddle:
         endpoints = descend(job, store, refined.positions, refined.hessian)
         places |= {"start": endpoints[0].positions, "end": endpoints[1].positions}
         saddle = _with_barriers(saddle, job, endpoints, refined.energy)
-        points = _stationary_points(job, store, refined, endpoints)
+        points = _stationary_points(job, refined, endpoints)
         frequencies = {side: one.vibrations.frequencies_cm for side, one in points.items()}
         store.put(VIBRATIONS, {side: values.tolist() for side, values in frequencies.items()})
         if job.reference is not None:
@@ -231,10 +234,9 @@ def _first_order(job: SaddleJob, store: Store) -> Refined:
     if followed is not None:
         return followed
     positions, tangent = job.guess.positions, job.guess.tangent
-    for attempt in range(PUSHES + 1):
-        name = "saddle" if attempt == 0 else f"saddle-{attempt}"
+    for attempt, name in enumerate(REFINEMENTS):
         state = _refine(job, store, name, Guess(positions, tangent, {}))
-        curved = _hessian(job, store, name, state.positions[0])
+        curved = kept_hessian(job, store, name, state.positions[0])
         found = vibrations(state.positions[0], curved, job.masses)
         order = found.imaginary()
         if order < 2 or attempt == PUSHES or not job.options.refinement.converged(state):
@@ -272,7 +274,7 @@ def _followed(job: SaddleJob, store: Store) -> Refined | None:
     if walk.lost:
         store.say(f"the direction of the path is lost after {walk.step} steps")
         return None
-    curved = _hessian(job, store, "saddle", walk.positions)
+    curved = kept_hessian(job, store, "saddle", walk.positions)
     found = vibrations(walk.positions, curved, job.masses)
     if found.imaginary() != 1:
         store.say(
@@ -317,18 +319,6 @@ def _course_line(state: SaddleState) -> bytes:
     return (head + f"{state.step}," + ",".join(repr(float(v)) for v in values) + "\n").encode()
 
 
-def _hessian(job: SaddleJob, store: Store, name: str, positions: np.ndarray) -> np.ndarray:
-    """The Hessian of one geometry, kept as NAME.hessian; reused from there if it was computed."""
-    known, surface = store.arrays(f"{name}.hessian"), job.counting("hessians")
-    if known is not None and np.array_equal(known[0]["positions"], positions):
-        surface.geometries += 2 * positions.size
-        return known[0]["hessian"]
-    with store.bar(f"Hessian of {name}") as progress:
-        found = hessian(surface, positions[None], progress=progress)[0]
-    store.put_arrays(f"{name}.hessian", {"positions": positions, "hessian": found}, {})
-    return found
-
-
 def _with_barriers(
     saddle: Saddle, job: SaddleJob, endpoints: list[Endpoint], energy: float
 ) -> Saddle:
@@ -358,16 +348,18 @@ def _with_barriers(
         irc_start_is=start.name,
         irc_start_rmsd_A=start.rmsd_A,
         irc_start_mirrored=start.mirrored,
+        irc_start_split=start.split or None,
         barrier_back_kcal_mol=back,
         irc_end_is=end.name,
         irc_end_rmsd_A=end.rmsd_A,
         irc_end_mirrored=end.mirrored,
+        irc_end_split=end.split or None,
         degenerate=alike,
     )
 
 
 def _stationary_points(
-    job: SaddleJob, store: Store, refined: Refined, endpoints: list[Endpoint]
+    job: SaddleJob, refined: Refined, endpoints: list[Endpoint]
 ) -> dict[str, StationaryPoint]:
     """Start, saddle and end with their vibrations."""
     symmetry = symmetry_numbers(job.options)
@@ -377,8 +369,9 @@ def _stationary_points(
         )
     }
     for side, one in zip(("start", "end"), endpoints, strict=True):
-        curved = _hessian(job, store, side, one.positions)
-        modes = vibrations(one.positions, curved, job.masses)
+        if one.hessian is None:
+            raise ValueError("expected the Hessian of an end")
+        modes = vibrations(one.positions, one.hessian, job.masses)
         points[side] = StationaryPoint(one.energy, one.positions, modes, symmetry[side])
     return {side: points[side] for side in SIDES}
 
