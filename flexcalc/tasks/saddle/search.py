@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.random import Generator
 
 from flexcalc.analysis import plausibility
 from flexcalc.analysis.rates import StationaryPoint
@@ -17,7 +18,7 @@ from flexcalc.masses import atomic_masses, of_frames
 from flexcalc.methods.follow import STEPS, Top, Walk, follow
 from flexcalc.methods.hessian import Vibrations, vibrations
 from flexcalc.methods.iterate import Checkpoint, Recorder, Setup, StartedWith, run
-from flexcalc.methods.saddle import SaddleState
+from flexcalc.methods.saddle import RFO, SaddleState
 from flexcalc.models.energies import training_energies
 from flexcalc.potential import Counted, Evaluation, Potential, in_batches
 from flexcalc.registry import name_of
@@ -151,7 +152,19 @@ def find_saddle(job: SaddleJob, store: Store) -> Saddle:
 
     Every part that is finished is kept, and not repeated when a run is resumed.
     """
-    refined = _first_order(job, store)
+    return saddle_of(job, store, follow_top(job, store))
+
+
+def saddle_of(job: SaddleJob, store: Store, followed: Refined | None) -> Saddle:
+    """Follow the descent from a saddle to both minima, and compute rates.
+
+    Args:
+        job: with the guess.
+        store: keeps what is found.
+        followed: the stationary point to which the direction of a path leads; None to refine the
+            guess.
+    """
+    refined = _first_order(job, store, followed)
     store.put(SADDLE, labelled(job, refined.positions[None]))
     saddle = _of_refined(job, store, refined)
     places = {"saddle": refined.positions}
@@ -228,41 +241,58 @@ def _verdict(saddle: Saddle) -> str:
     return f"NO SADDLE OF FIRST ORDER: {order} imaginary frequencies in {where} eV/A; no rates"
 
 
-def _first_order(job: SaddleJob, store: Store) -> Refined:
-    """The refined guess, pushed off saddles of higher order."""
-    followed = _followed(job, store)
-    if followed is not None:
+def _first_order(job: SaddleJob, store: Store, followed: Refined | None) -> Refined:
+    """A refined guess, or where the direction of the path leads, pushed off saddles of higher
+    order."""
+    if followed is not None and followed.vibrations.imaginary() == 1:
         return followed
-    positions, tangent = job.guess.positions, job.guess.tangent
-    for attempt, name in enumerate(REFINEMENTS):
-        state = _refine(job, store, name, Guess(positions, tangent, {}))
-        curved = kept_hessian(job, store, name, state.positions[0])
-        found = vibrations(state.positions[0], curved, job.masses)
+    refined = followed or _refined(job, store, REFINEMENTS[0], job.guess)
+    for name in REFINEMENTS[1:]:
+        found = refined.vibrations
         order = found.imaginary()
-        if order < 2 or attempt == PUSHES or not job.options.refinement.converged(state):
+        if order < 2 or not job.options.refinement.converged(refined.state):
             break
         store.say(
             f"{order} imaginary frequencies, {found.frequencies_cm[1]:.0f} cm^-1 the second: "
             "pushed along it to go on"
         )
         away = found.modes[1] / np.sqrt((found.modes[1] ** 2).sum(axis=1)).max()
-        positions, tangent = state.positions[0] + PUSH_A * away, found.modes[0]
-    return Refined(state, curved, found)
+        guess = Guess(refined.positions + PUSH_A * away, found.modes[0], {})
+        refined = _refined(job, store, name, guess, refined.hessian)
+    return refined
 
 
-def _followed(job: SaddleJob, store: Store) -> Refined | None:
-    """The saddle of first order to which the direction of the path leads; None without one."""
+def _refined(
+    job: SaddleJob, store: Store, name: str, guess: Guess, curved: np.ndarray | None = None
+) -> Refined:
+    """One guess refined, with the Hessian there.
+
+    Args:
+        job: with the method.
+        store: keeps the course and the Hessian.
+        name: of both.
+        guess: where it starts.
+        curved: the Hessian near the guess (3 atoms, 3 atoms), which is computed if it is None.
+    """
+    state = _refine(job, store, name, guess, curved)
+    found = kept_hessian(job, store, name, state.positions[0])
+    return Refined(state, found, vibrations(state.positions[0], found, job.masses))
+
+
+def follow_top(job: SaddleJob, store: Store, steps: int = STEPS) -> Refined | None:
+    """The saddle to which the direction of the path leads in some steps; None without one."""
     top = job.guess.top
     if not job.options.follow or top is None:
         return None
-    walk, surface = Walk(job.numbers, top, job.options.refinement), job.counting("search")
+    walk = Walk(job.numbers, top, job.options.refinement, steps)
+    surface = job.counting("search")
     recorder = Recorder(store.lines("follow.csv"), 1, _walk_line)
     recorder.log.truncate(0)
     with store.bar("saddle") as progress:
 
         def watch() -> None:
             recorder(walk)
-            progress(walk.step, STEPS, f"force {walk.force:.3f} eV/A")
+            progress(walk.step, steps, f"force {walk.force:.3f} eV/A")
 
         try:
             follow(surface, [walk], watch)
@@ -276,11 +306,8 @@ def _followed(job: SaddleJob, store: Store) -> Refined | None:
         return None
     curved = kept_hessian(job, store, "saddle", walk.positions)
     found = vibrations(walk.positions, curved, job.masses)
-    if found.imaginary() != 1:
-        store.say(
-            f"the direction of the path leads to a point with {found.imaginary()} imaginary "
-            "frequencies"
-        )
+    if not found.imaginary():
+        store.say("the direction of the path leads to a minimum")
         return None
     labels = Evaluation(np.array([walk.energy]), walk.forces[None])
     state = job.options.refinement.at(walk.positions[None], labels, curved[None])
@@ -292,10 +319,31 @@ def _walk_line(walk: Walk) -> bytes:
     return (head + f"{walk.step},{walk.force!r},{walk.energy!r},{walk.curvature!r}\n").encode()
 
 
-def _refine(job: SaddleJob, store: Store, name: str, guess: Guess) -> SaddleState:
+@dataclass(frozen=True, eq=False)
+class StartedNear(StartedWith):
+    """A refinement that starts with a Hessian of a geometry near by.
+
+    Args:
+        hessians: (1, 3 atoms, 3 atoms) in eV/angstrom^2.
+    """
+
+    hessians: np.ndarray
+
+    def init(self, potential: Potential, positions: np.ndarray, rng: Generator) -> SaddleState:
+        """The first state of the method."""
+        method: RFO = self.method
+        return method.at(positions, potential(positions), self.hessians, self.more)
+
+
+def _refine(
+    job: SaddleJob, store: Store, name: str, guess: Guess, curved: np.ndarray | None
+) -> SaddleState:
     """Refine one guess, with its checkpoint NAME.checkpoint and its course NAME.csv."""
     method, steps, rng = job.options.refinement, job.options.steps, np.random.default_rng(0)
     tangents = None if guess.tangent is None else guess.tangent[None]
+    started = StartedWith(method, tangents)
+    if curved is not None:
+        started = StartedNear(method, tangents, curved[None])
     surface = job.counting("search")
     recorder = Recorder(store.lines(f"{name}.csv"), 1, _course_line)
     with store.bar(name) as progress:
@@ -304,7 +352,7 @@ def _refine(job: SaddleJob, store: Store, name: str, guess: Guess) -> SaddleStat
             progress(state.step, steps, f"force {state.largest_forces()[0]:.3f} eV/A")
 
         return run(
-            StartedWith(method, tangents),
+            started,
             Setup(surface, guess.positions[None]),
             SaddleState,
             steps=steps,
