@@ -376,6 +376,16 @@ def test_a_search_that_fails_with_few_images_begins_again_with_all(here):
     assert again.to_dict() == found.to_dict()
 
 
+def test_a_search_that_does_not_settle_with_few_images_begins_again_with_all(here, monkeypatch):
+    monkeypatch.setattr("flexcalc.tasks.path.saddle.FEW_PATH_STEPS", 1)
+    ends = UP, pyramid(-0.6)
+    found = fx.path(ADDRESS, *ends, output="out", follow_below_eV_A=0.05, **ADAPTIVE)
+    every = fx.path(ADDRESS, *ends, follow_below_eV_A=0.05, adaptive=False, **ADAPTIVE)
+    assert "has not settled in 1 steps: the search begins" in (here / "out/log.txt").read_text()
+    assert found.steps == every.steps
+    assert found.barrier_kcal_mol == every.barrier_kcal_mol
+
+
 def test_a_path_whose_descent_cannot_be_evaluated_is_kept_as_it_was_left(here, monkeypatch):
     def failing(job, saddle, ends):
         raise LabelError("not converged")

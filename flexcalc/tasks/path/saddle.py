@@ -53,6 +53,9 @@ again with all of them."""
 FEW_STEPS = 30
 """Evaluations after which the direction of a path that can have more images is lost."""
 
+FEW_PATH_STEPS = 60
+"""Maximum number of steps of a path with few images."""
+
 OF_SADDLE = (SADDLE, DESCENT, MINIMA, MODE, VIBRATIONS, RATES, STATIONARY)
 """What a search of a saddle keeps."""
 
@@ -128,21 +131,13 @@ def search_early(
     Returns:
         The path as it was left, the minimum-energy path through the saddle, and the saddle.
     """
+    _count_failed_beginning(job, store)
     known = store.get(EARLY)
     if known is not None:
         job.tally.include(Evaluations.from_dict(known, store))
         return None
-    _count_failed_beginning(job, store)
     while True:
-        first = _first(job, store, begun)
-        try:
-            searched = search(job, store, first, _stages(job, store, first))
-        except (LabelError, GuardError) as error:
-            if len(first) == len(begun.images):
-                raise
-            store.say(f"{error}: the search begins again with {len(begun.images)} images")
-            _begin_again(job, store)
-            continue
+        searched = _searched(job, store, begun)
         found = FoundPath(*aligned_with_labels(searched.state.images, searched.state.evaluation))
         attempt = _attempt(job, store, begun, searched, found)
         if attempt.saddle is not None:
@@ -157,6 +152,34 @@ def search_early(
     job.tally.include(attempt.spent)
     store.put(EARLY, attempt.spent.to_dict())
     return None
+
+
+def _searched(job: PathJob, store: Store, begun: Beginning) -> Searched:
+    """The path as its present stage leaves it.
+
+    Where it fails, diverges or does not settle with few images, the search begins again with all.
+
+    Raises:
+        LabelError, GuardError: it fails with all images.
+    """
+    first = _first(job, store, begun)
+    stages = _stages(job, store, first)
+    if len(first) == len(begun.images):
+        return search(job, store, first, stages)
+    few = stages[-1].images < len(begun.images)
+    most = min(job.options.steps, FEW_PATH_STEPS) if few else job.options.steps
+    try:
+        searched = search(job, store, first, stages, most)
+        why = "".join(searched.diverged)
+        if few and not why and searched.state.residual >= job.options.follow_below_eV_A:
+            why = f"the path has not settled in {most} steps"
+    except (LabelError, GuardError) as error:
+        why = str(error)
+    if not why:
+        return searched
+    store.say(f"{why}: the search begins again with {len(begun.images)} images")
+    _begin_again(job, store)
+    return _searched(job, store, begun)
 
 
 @dataclass(frozen=True, eq=False)

@@ -96,7 +96,13 @@ def begin_path(job: PathJob, store: Store) -> Beginning:
     return Beginning(first, degenerate, moved, strayed, isotopes)
 
 
-def search(job: PathJob, store: Store, first: np.ndarray, stages: Sequence[Stage] = ()) -> Searched:
+def search(
+    job: PathJob,
+    store: Store,
+    first: np.ndarray,
+    stages: Sequence[Stage] = (),
+    steps: int | None = None,
+) -> Searched:
     """Search a path from an initial one (images, atoms, 3); keeps convergence.csv.
 
     Args:
@@ -105,8 +111,9 @@ def search(job: PathJob, store: Store, first: np.ndarray, stages: Sequence[Stage
         first: in angstrom.
         stages: those before, and the one that is searched; without any, the path converges with
             the images that it has.
+        steps: maximum number of steps, by default that of the options.
     """
-    return Searched(*_iterate(job, store, first, stages))
+    return Searched(*_iterate(job, store, first, stages, steps or job.options.steps))
 
 
 def labelled_images(job: PathJob, searched: Searched) -> FoundPath:
@@ -173,7 +180,7 @@ def _implausible(job: PathJob, found: FoundPath, degenerate: bool) -> list[str]:
 
 
 def _iterate(
-    job: PathJob, store: Store, first: np.ndarray, stages: Sequence[Stage]
+    job: PathJob, store: Store, first: np.ndarray, stages: Sequence[Stage], steps: int
 ) -> tuple[State, list[str]]:
     """The path method's last state, from its checkpoint if there is one, and what to warn of.
 
@@ -194,13 +201,13 @@ def _iterate(
 
             def watch(state: State) -> None:
                 note = f"barrier {state.barrier() / KCAL_MOL:.2f} kcal/mol"
-                progress(state.step, options.steps, f"{note}, force {state.residual:.3f} eV/A")
+                progress(state.step, steps, f"{note}, force {state.residual:.3f} eV/A")
 
             state = run(
                 stages[-1] if stages else method,
                 setup,
                 method.state,
-                steps=options.steps,
+                steps=steps,
                 checkpoint=checkpoint,
                 observers=[watch],
             )
