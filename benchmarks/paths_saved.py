@@ -1,9 +1,10 @@
-"""What following a path's direction saves: evaluations of `path --saddle` with it and without.
+"""What following a path's direction saves, and few images: evaluations of `path --saddle`.
 
     python benchmarks/paths_saved.py
     python benchmarks/paths_saved.py glycine --json saved.json
 
-Both routes end with the Hessian of the saddle and the descent from it, to 0.005 eV/A. `glycine` is
+All routes end with the Hessian of the saddle and the descent from it, to 0.005 eV/A: without
+following, with all images, and with few images at first (the default). `glycine` is
 Ip to IIIp by a band of 11 images; `azobenzene` its inversion, from the scan of the shipped input. A
 row has the evaluations by phase, those up to the saddle with its Hessian (`to_saddle`), the barrier
 of the saddle, and whether it joins both ends by the descent from it.
@@ -41,17 +42,17 @@ def azobenzene(**options):
     )
 
 
-def row_of(name, search, follow):
+def row_of(name, search, **asked):
     """A row of the table."""
     begun = time.perf_counter()
-    found = search(saddle=True, follow=follow, saddle_force_eV_A=FORCE_EV_A, progress=False)
+    found = search(saddle=True, saddle_force_eV_A=FORCE_EV_A, progress=False, **asked)
     seconds, saddle = time.perf_counter() - begun, found.saddle
     parts = (found.evaluations, saddle.evaluations)
     counts = {phase: sum(getattr(part, phase) or 0 for part in parts) for phase in PHASES}
     hessian = 6 * len(saddle.atoms)
     return {
         "path": name,
-        "follow": follow,
+        **asked,
         **counts,
         "all": sum(part.total for part in parts),
         "to_saddle": counts["ends"] + counts["band"] + counts["search"] + hessian,
@@ -64,6 +65,12 @@ def row_of(name, search, follow):
     }
 
 
+ROUTES = (
+    {"follow": False, "adaptive": False},
+    {"follow": True, "adaptive": False},
+    {"follow": True, "adaptive": True},
+)
+
 SEARCHES = {"glycine": glycine, "azobenzene": azobenzene}
 
 
@@ -75,15 +82,16 @@ def main():
     arguments = parser.parse_args()
     rows = []
     for name in arguments.names or SEARCHES:
-        both = [row_of(name, SEARCHES[name], follow) for follow in (False, True)]
-        rows += both
-        for row in both:
+        routes = [row_of(name, SEARCHES[name], **route) for route in ROUTES]
+        rows += routes
+        for row in routes:
             print(json.dumps(row), flush=True)
-        for key in ("to_saddle", "all"):
-            before, after = (row[key] for row in both)
-            print(f"{name}: {key} {after} of {before} evaluations, {after / before:.0%}")
-        off = both[1]["barrier_kcal_mol"] - both[0]["barrier_kcal_mol"]
-        print(f"{name}: barriers differ by {off:+.4f} kcal/mol", flush=True)
+        for row in routes[1:]:
+            for key in ("to_saddle", "all"):
+                before, after = routes[0][key], row[key]
+                print(f"{name}: {key} {after} of {before} evaluations, {after / before:.0%}")
+            off = row["barrier_kcal_mol"] - routes[0]["barrier_kcal_mol"]
+            print(f"{name}: barriers differ by {off:+.4f} kcal/mol", flush=True)
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
 

@@ -14,8 +14,9 @@ a folder, such as pysisyphus/geom_library/baker_ts of github.com/eljost/pysisyph
 step, and the minima of its descent, whose atoms keep their order, are the ends.
 
 All methods start from the same initial path of 9 images to 0.005 eV/A: `flexcalc path --saddle`;
-the same with `--no-follow`; ase.mep's climbing band (improved tangent, k = 2 eV/A^2) with BFGS,
-FIRE and NEBOptimizer (ODE12r); Sella, if it is installed, from the highest image. Evaluations are
+the same with `--no-adaptive`, and with `--no-follow`; ase.mep's climbing band (improved tangent,
+k = 2 eV/A^2) with BFGS, FIRE and NEBOptimizer (ODE12r); Sella, if it is installed, from the highest
+image. Evaluations are
 those up to the saddle, without those that only judge it: it is right where it has one imaginary
 frequency and the descent from it, by flexcalc, leads to both ends. It is the published one where
 its geometry is (RMSD below 0.1 A). With --json, what is finished is read from there and not done
@@ -230,12 +231,12 @@ def _joins(saddle: Saddle) -> bool:
     return bool(saddle.first_order) and both
 
 
-def by_flexcalc(reaction: Reaction, follow: bool = True) -> Found:
+def by_flexcalc(reaction: Reaction, follow: bool = True, adaptive: bool = True) -> Found:
     """`flexcalc path --saddle`."""
     numbers = reaction.ends[0].numbers
     found = flexcalc.path(
         reaction.surface, flexcalc.Dataset(numbers, reaction.first), relax_ends=False, saddle=True,
-        follow=follow, saddle_force_eV_A=FORCE_EV_A, steps=STEPS, progress=False,
+        follow=follow, adaptive=adaptive, saddle_force_eV_A=FORCE_EV_A, steps=STEPS, progress=False,
         method=NEB(images=IMAGES, force_tolerance_eV_A=FORCE_EV_A),
     )  # fmt: skip
     saddle = found.saddle
@@ -272,6 +273,7 @@ def by_sella(reaction: Reaction) -> Found:
 
 METHODS = {
     "flexcalc": by_flexcalc,
+    "flexcalc --no-adaptive": partial(by_flexcalc, adaptive=False),
     "flexcalc --no-follow": partial(by_flexcalc, follow=False),
     "ase.mep BFGS": partial(by_ase, optimiser=BFGS),
     "ase.mep FIRE": partial(by_ase, optimiser=FIRE),

@@ -1024,6 +1024,7 @@ def path(
     equivalents: bool = False,
     saddle: bool = False,
     follow_below_eV_A: float = 0.5,
+    adaptive: bool = True,
     assist: PotentialLike | None = None,
     assist_rounds: int = 20,
     refine: int = 0,
@@ -1093,6 +1094,10 @@ def path(
         follow_below_eV_A: With `saddle` and `follow`: force perpendicular to the path below
             which a band or string is left for its saddle, in eV/angstrom. Where the saddle does
             not join the ends, the search of the path goes on until it converges.
+        adaptive: With `saddle` and `follow`: begin with 5 images, or as many as the bends of
+            the initial path need, and add some next to the highest where the direction to the
+            saddle is lost, up to the number of the initial path. Without it, all images are
+            there from the beginning.
         assist: With `saddle`: cheap potential, such as `xtb:GFN2-xTB`, for a search on an
             expensive `model`, such as DFT. The search is done on the cheap potential with a
             correction that is trained on the way. `model` labels only the saddle and minima of
@@ -1164,6 +1169,7 @@ def path(
     equivalents: bool = False,
     saddle: bool = False,
     follow_below_eV_A: float = 0.5,
+    adaptive: bool = True,
     assist: PotentialLike | None = None,
     assist_rounds: int = 20,
     refine: int = 0,
@@ -1233,6 +1239,10 @@ def path(
         follow_below_eV_A: With `saddle` and `follow`: force perpendicular to the path below
             which a band or string is left for its saddle, in eV/angstrom. Where the saddle does
             not join the ends, the search of the path goes on until it converges.
+        adaptive: With `saddle` and `follow`: begin with 5 images, or as many as the bends of
+            the initial path need, and add some next to the highest where the direction to the
+            saddle is lost, up to the number of the initial path. Without it, all images are
+            there from the beginning.
         assist: With `saddle`: cheap potential, such as `xtb:GFN2-xTB`, for a search on an
             expensive `model`, such as DFT. The search is done on the cheap potential with a
             correction that is trained on the way. `model` labels only the saddle and minima of

@@ -78,6 +78,10 @@ class PathSearch(SaddleAndRates, MapsAtoms, OpensPotentials):
     """With `saddle` and `follow`: force perpendicular to the path below which a band or string is
     left for its saddle, in eV/angstrom. Where the saddle does not join the ends, the search of the
     path goes on until it converges."""
+    adaptive: bool = True
+    """With `saddle` and `follow`: begin with 5 images, or as many as the bends of the initial path
+    need, and add some next to the highest where the direction to the saddle is lost, up to the
+    number of the initial path. Without it, all images are there from the beginning."""
     assist: PotentialLike | None = None
     """With `saddle`: cheap potential, such as `xtb:GFN2-xTB`, for a search on an expensive `model`,
     such as DFT. The search is done on the cheap potential with a correction that is trained on the

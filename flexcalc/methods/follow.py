@@ -38,7 +38,7 @@ TOO_HIGH_EV = 0.5
 """Energy above the top of the path, or below its higher end, at which the mode is lost."""
 
 STEPS = 60
-"""Evaluations after which the mode is lost."""
+"""Evaluations after which the mode is lost, by default."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +77,7 @@ class Walk:
         numbers: (atoms,) atomic numbers.
         top: where it starts.
         method: tolerance and trust radii.
+        steps: evaluations after which the mode is lost.
 
     Sources: Banerjee, Adams, Simons and Shepard, J. Phys. Chem. 89, 52 (1985),
     doi:10.1021/j100247a015, for the steps; Bofill, Int. J. Quantum Chem. 94, 324 (2003),
@@ -84,8 +85,8 @@ class Walk:
     49 (1996), for the coordinates.
     """
 
-    def __init__(self, numbers: np.ndarray, top: Top, method: RFO):
-        self.numbers, self.method, self._top = numbers, method, top
+    def __init__(self, numbers: np.ndarray, top: Top, method: RFO, steps: int = STEPS):
+        self.numbers, self.method, self._top, self._steps = numbers, method, top, steps
         self.positions, self.forces = top.positions[1], top.evaluation.forces[1]
         self.energy = float(top.evaluation.energies[1])
         self.step = 0
@@ -133,7 +134,7 @@ class Walk:
             self._trust_A = min(1.5 * self._trust_A, self.method.longest_trust_A)
         highest = float(self._top.evaluation.energies[1]) + TOO_HIGH_EV
         within = self._top.floor - TOO_HIGH_EV < self.energy < highest
-        self.lost = not within or self.step >= STEPS
+        self.lost = not within or self.step >= self._steps
         if self._coordinates.are_straight(self.positions):
             self._change_coordinates()
         self._propose()
@@ -141,7 +142,7 @@ class Walk:
     def refuse(self) -> None:
         """Take a shorter step, as `trial` cannot be evaluated; within `MIN_TRUST_A` it is lost."""
         self.step += 1
-        self.lost = self._trust_A <= MIN_TRUST_A or self.step >= STEPS
+        self.lost = self._trust_A <= MIN_TRUST_A or self.step >= self._steps
         self._trust_A = max(0.4 * self._longest_A, MIN_TRUST_A)
         self._propose()
 

@@ -73,6 +73,9 @@ class Saddle(MoleculeResult):
     """Root-mean-square distance of the atoms from the nearest given minimum, in angstrom."""
     irc_start_mirrored: bool | None = figure("", default=None)
     """Whether it is the mirror image of the given minimum."""
+    irc_start_split: bool | None = figure("splits on the side of the start", default=None)
+    """Whether the descent on this side came by another saddle, where it splits into two ways (for a
+    symmetric molecule they are equivalent); one of them was taken. None where it did not."""
     barrier_kcal_mol: float | None = figure(
         "saddle above the start", "kcal/mol", key="barrier_saddle_kcal_mol", default=None
     )
@@ -83,6 +86,9 @@ class Saddle(MoleculeResult):
     """Root-mean-square distance of the atoms from the nearest given minimum, in angstrom."""
     irc_end_mirrored: bool | None = figure("", default=None)
     """Whether it is the mirror image of the given minimum."""
+    irc_end_split: bool | None = figure("splits on the side of the end", default=None)
+    """Whether the descent on this side came by another saddle, where it splits into two ways (for a
+    symmetric molecule they are equivalent); one of them was taken. None where it did not."""
     barrier_back_kcal_mol: float | None = figure(
         "saddle above the end", "kcal/mol", key="barrier_saddle_back_kcal_mol", default=None
     )

@@ -16,7 +16,7 @@ from flexcalc.registry import content_sha256
 from flexcalc.storage import read_json, read_text
 
 RESULTS, INPUTS = "results.json", "inputs.json"
-FORMER = {"interpolation": "idpp", "kernel": "molecule"}
+FORMER = {"interpolation": "idpp", "kernel": "molecule", "adaptive": False}
 """Defaults of earlier versions, of options that have others now."""
 
 

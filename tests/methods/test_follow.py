@@ -10,7 +10,7 @@ from flexcalc import registry
 from flexcalc.methods.follow import Top, Walk, follow
 from flexcalc.methods.hessian import hessian, vibrations
 from flexcalc.methods.iterate import iterate
-from flexcalc.methods.path import NEB, UntilTop
+from flexcalc.methods.path import NEB, Stage
 from flexcalc.methods.saddle import RFO
 from flexcalc.potential import Counted, Evaluation
 from flexcalc.units import KCAL_MOL
@@ -49,7 +49,7 @@ def glycine():
 def test_glycines_saddle_is_found_from_any_stage_of_a_band(glycine, below_eV_A, rng):
     """2.037 kcal/mol above Ip: the same from 61 refined evaluations with exact Hessians."""
     surface, first, masses = glycine
-    method = UntilTop(NEB(images=9), below_eV_A)
+    method = Stage(NEB(images=9), 9, below_eV_A)
     state = iterate(method, surface, method.init(surface, first, rng), steps=50, rng=rng)
     assert not method.method.converged(state)
     walk = Walk(surface.numbers, Top.of(state.images, state.evaluation), METHOD)

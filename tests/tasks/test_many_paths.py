@@ -11,10 +11,21 @@ from ase import Atoms
 
 import flexcalc as fx
 from flexcalc.dataset import Dataset
-from flexcalc.errors import InputError
+from flexcalc.errors import InputError, LabelError
+from flexcalc.methods.optimisers import LBFGS
+from flexcalc.potential import CheckedPotential
 from flexcalc.results.paths import Paths
-from flexcalc.store import Store
-from tests.tasks.test_path_and_saddle import ADDRESS, DOWN, NUMBERS, UP, CountedSprings, pyramid
+from flexcalc.store import FlexcalcWarning, Store
+from tests.systems import Failing
+from tests.tasks.test_path_and_saddle import (
+    ADDRESS,
+    DOWN,
+    NUMBERS,
+    UP,
+    CountedSprings,
+    Springs,
+    pyramid,
+)
 
 STRETCHED = pyramid(-0.3)
 ASKED = {"images": 5, "saddle": True, "relax_ends": False, "progress": False}
@@ -125,6 +136,86 @@ def test_a_search_that_fails_does_not_end_the_others(monkeypatch):
     assert "1 FAILED" in found.summary()
     read = Paths.from_dict(found.to_dict(), Store())
     assert read.failed_count == 1
+
+
+class Unconvergeable(Springs):
+    """A calculator that fails at every geometry."""
+
+    def calculate(self, *given, **named):
+        raise RuntimeError("SCF not converged")
+
+
+class Unconverged(CheckedPotential):
+    """The springs, as a reference that does not converge where N-H bonds are longer than 1.25 A."""
+
+    def __init__(self):
+        self.springs = fx.load(Springs(), UP)
+        self.numbers = self.springs.numbers
+
+    def evaluate(self, positions):
+        bonds = np.linalg.norm(positions[:, 1:] - positions[:, :1], axis=-1)
+        if bonds.max() > 1.25:
+            raise LabelError("SCF not converged")
+        return self.springs(positions)
+
+
+@pytest.mark.parametrize("saddle", [False, True])
+def test_a_pair_whose_reference_fails_ends_alone(here, saddle):
+    asked = {**ASKED, "saddle": saddle}
+    ends = {"starts": [UP, UP, UP], "ends": [DOWN, pyramid(1.5), STRETCHED]}
+    with pytest.warns(FlexcalcWarning, match=r"path 1, 1 to 1, failed: SCF not converged"):
+        found = fx.path(Unconverged(), output="out", **ends, **asked)
+    assert found.errors == {1: "SCF not converged"}
+    for number in (0, 2):
+        alone = fx.path(Unconverged(), UP, ends["ends"][number], **asked)
+        assert figures(found[number]) == figures(alone)
+    kept = json.loads((here / "out/results.json").read_text())
+    assert kept["paths_failed"] == 1
+    assert kept["warnings"] == ["path 1, 1 to 1, failed: SCF not converged"]
+    assert list(found.to_frame()["error"].dropna()) == ["SCF not converged"]
+    page = (here / "out/report.html").read_text()
+    assert "Path 1, 1 to 1, failed: SCF not converged" in page
+    assert "<td>failed</td>" in page
+
+
+def test_a_search_of_which_all_fail_ends_with_the_error(here, run, capsys):
+    fx.write("far.xyz", Dataset.from_atoms([pyramid(1.5), pyramid(1.6)]))
+    fx.write("up.xyz", Dataset.from_atoms([UP, UP]))
+    address = f"ase:{__file__}:Unconvergeable"
+    words = ["path", address, "--starts", "up.xyz", "--ends", "far.xyz", "--no-relax-ends"]
+    assert run(*words, "--images", "5", "-o", "out") == 1
+    shown = capsys.readouterr()
+    assert shown.err.endswith("SCF not converged\n")
+    assert "path 0, 0 to 0, failed" in shown.out
+    assert "path 1, 1 to 1, failed" in shown.out
+    assert not (here / "out/results.json").exists()
+
+
+def test_a_step_of_a_batch_is_shortened_for_the_path_whose_label_fails():
+    """The first step of both fails, and then that of the second path alone."""
+    ends = {"starts": [UP, UP], "ends": [DOWN, STRETCHED]}
+    # Long steps, which the largest move bounds.
+    optimiser = LBFGS(stiffness_eV_A2=0.5)
+    method = fx.NEB(images=5, interpolation="linear", optimiser=optimiser)
+    asked = {"method": method, "relax_ends": False, "progress": False}
+    springs = fx.load(Springs(), UP)
+    found = fx.path(Failing(springs, 2, 4), **ends, **asked)
+    plain = fx.path(springs, **ends, **asked)
+    assert found.failed_count == 0
+    assert figures(found[0]) == figures(plain[0])
+    assert found[1].converged
+    assert found[1].steps != plain[1].steps
+    assert found[1].barrier_kcal_mol == pytest.approx(plain[1].barrier_kcal_mol, abs=0.05)
+
+
+def test_a_search_that_was_cut_off_after_a_failure_gives_the_same(here):
+    ends = {"starts": [UP, UP, UP], "ends": [DOWN, pyramid(1.5), STRETCHED], "output": "out"}
+    made = fx.path(Unconverged(), **ends, **ASKED)
+    for name in ("results.json", "paths.json", "path-2/figures.json"):
+        os.remove(f"out/{name}")
+    again = fx.path(Unconverged(), **ends, **ASKED)
+    assert again.to_dict() == made.to_dict()
+    assert again.rows == made.rows
 
 
 @pytest.mark.inputs

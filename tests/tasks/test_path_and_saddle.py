@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from flexcalc.potential import CheckedPotential
 from flexcalc.results.path import Path as PathResult
 from flexcalc.results.saddle import Saddle
 from flexcalc.store import Store
+from tests.systems import Failing
 
 NUMBERS = np.array([7, 1, 1, 1])
 SOURCE = Path(__file__)
@@ -265,11 +267,14 @@ def test_an_early_saddle_that_fails_sends_the_search_back_to_the_path(here, monk
     def find_second(job, store):
         calls.append(job)
         job.counting("search")(job.guess.positions[None])
-        if len(calls) == 1:
-            raise LabelError("not converged")
         return find(job, store)
 
+    def fail_first(job, store, followed):
+        calls.append(job)
+        raise LabelError("not converged")
+
     monkeypatch.setattr(stage, "find_saddle", find_second)
+    monkeypatch.setattr(stage, "saddle_of", fail_first)
     asked = {"images": 5, "saddle": True, "progress": False}
     found = fx.path(ADDRESS, UP, DOWN, output="early", **asked)
     assert "no saddle is found, not converged" in (here / "early" / "log.txt").read_text()
@@ -277,7 +282,108 @@ def test_an_early_saddle_that_fails_sends_the_search_back_to_the_path(here, monk
     assert found.converged
     assert not found.left_for_saddle
     assert found.saddle.first_order
-    assert found.evaluations.search == 1
+    # What the early attempt has cost is counted with the path.
+    assert found.evaluations.search >= 1
+    assert found.saddle.evaluations.search == 1
+
+
+ADAPTIVE = {"images": 11, "saddle": True, "relax_ends": False, "progress": False}
+
+
+def test_an_adaptive_path_needs_fewer_evaluations_for_the_same_saddle():
+    few = fx.path(ADDRESS, UP, DOWN, **ADAPTIVE)
+    every = fx.path(ADDRESS, UP, DOWN, adaptive=False, **ADAPTIVE)
+    assert few.left_for_saddle
+    assert few.image_count == every.image_count == 11
+    assert few.evaluations.band < every.evaluations.band
+    assert few.saddle.barrier_kcal_mol == pytest.approx(every.saddle.barrier_kcal_mol, abs=1e-3)
+
+
+def lost_with_few_images(monkeypatch, most):
+    """The direction of a path is lost where it has no more images than that."""
+    import flexcalc.tasks.path.saddle as stage
+
+    follow, counts = stage.follow_top, []
+
+    def lost(job, store, steps):
+        found = follow(job, store, steps)
+        counts.append(len(store.get("attempts.json") or ()))
+        return None if len(counts) <= most else found
+
+    monkeypatch.setattr(stage, "follow_top", lost)
+    return counts
+
+
+def test_a_path_whose_direction_is_lost_gets_more_images(here, monkeypatch):
+    lost_with_few_images(monkeypatch, 2)
+    surface = CountedSprings()
+    found = fx.path(surface, UP, DOWN, output="out", **ADAPTIVE)
+    assert found.left_for_saddle
+    assert found.saddle.first_order
+    rows = json.loads((here / "out/attempts.json").read_text())
+    assert [row["images"] for row in rows] == [7, 9]
+    assert found.all_evaluations.total == surface.geometries
+    log = (here / "out/log.txt").read_text()
+    for count in (5, 7, 9):
+        assert f"with {count} images and a force" in log
+
+
+def test_an_adaptive_path_that_was_cut_off_gives_the_same_bytes(here, monkeypatch):
+    """Cut after the second attempt, when the band has the images of the third."""
+    lost_with_few_images(monkeypatch, 2)
+    made = fx.path(ADDRESS, UP, DOWN, output="out", **ADAPTIVE)
+    shutil.copytree("out", "cut")
+    for name in ("results.json", "path.xyz", "irc.xyz", "irc.checkpoint", "minima.xyz"):
+        os.remove(f"cut/{name}")
+    lost_with_few_images(monkeypatch, 0)
+    again = fx.path(ADDRESS, UP, DOWN, output="cut", **ADAPTIVE)
+    assert again.to_dict() == made.to_dict()
+    for name in ("path.xyz", "irc.xyz", "convergence.csv", "attempts.json"):
+        assert (here / "out" / name).read_bytes() == (here / "cut" / name).read_bytes(), name
+
+
+def test_an_adaptive_path_without_its_saddle_converges_with_all_images(here, monkeypatch):
+    monkeypatch.setattr("flexcalc.tasks.saddle.endpoints.SAME_A", 1e-9)
+    surface = CountedSprings()
+    found = fx.path(surface, UP, DOWN, output="out", **ADAPTIVE)
+    assert found.converged
+    assert not found.left_for_saddle
+    assert found.image_count == 11
+    assert found.all_evaluations.total == surface.geometries
+    rows = json.loads((here / "out/attempts.json").read_text())
+    assert [row["images"] for row in rows] == [11]
+    shutil.copytree("out", "cut")
+    for name in ("results.json", "path.xyz", "saddle.xyz", "irc.checkpoint"):
+        os.remove(f"cut/{name}")
+    again = fx.path(surface, UP, DOWN, output="cut", **ADAPTIVE)
+    assert again.to_dict() == found.to_dict()
+    assert (here / "out/path.xyz").read_bytes() == (here / "cut/path.xyz").read_bytes()
+
+
+def test_a_search_that_fails_with_few_images_begins_again_with_all(here):
+    """A step of the band with 5 images fails, however short it is."""
+    counted = CountedSprings()
+    found = fx.path(Failing(counted, 2, 3, 4, 5), UP, DOWN, output="out", **ADAPTIVE)
+    every = fx.path(Springs(), UP, DOWN, adaptive=False, **ADAPTIVE)
+    assert "begins again with 11 images" in (here / "out/log.txt").read_text()
+    assert found.left_for_saddle
+    assert found.steps == every.steps
+    assert found.barrier_kcal_mol == pytest.approx(every.barrier_kcal_mol, abs=1e-9)
+    assert found.evaluations.band == every.evaluations.band + 5
+    assert found.all_evaluations.total == counted.geometries
+    os.remove("out/results.json")
+    again = fx.path(Failing(counted), UP, DOWN, output="out", **ADAPTIVE)
+    assert again.to_dict() == found.to_dict()
+
+
+def test_a_search_that_does_not_settle_with_few_images_begins_again_with_all(here, monkeypatch):
+    monkeypatch.setattr("flexcalc.tasks.path.saddle.FEW_PATH_STEPS", 1)
+    ends = UP, pyramid(-0.6)
+    found = fx.path(ADDRESS, *ends, output="out", follow_below_eV_A=0.05, **ADAPTIVE)
+    every = fx.path(ADDRESS, *ends, follow_below_eV_A=0.05, adaptive=False, **ADAPTIVE)
+    assert "has not settled in 1 steps: the search begins" in (here / "out/log.txt").read_text()
+    assert found.steps == every.steps
+    assert found.barrier_kcal_mol == every.barrier_kcal_mol
 
 
 def test_a_path_whose_descent_cannot_be_evaluated_is_kept_as_it_was_left(here, monkeypatch):

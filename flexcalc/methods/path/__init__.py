@@ -4,7 +4,6 @@ driven coordinates."""
 from flexcalc.methods.path.chain import (
     Chain,
     PathState,
-    UntilTop,
     improved_tangents,
     neighbour_steps,
 )
@@ -19,12 +18,15 @@ from flexcalc.methods.path.interpolation import (
 )
 from flexcalc.methods.path.neb import NEB
 from flexcalc.methods.path.scan import Scan, ScanState
+from flexcalc.methods.path.stages import FEWEST_IMAGES, MORE_IMAGES, Stage, with_few_images
 from flexcalc.methods.path.string import String
 
 PathMethod = NEB | String | Scan
 
 __all__ = [
     "DIVERGED",
+    "FEWEST_IMAGES",
+    "MORE_IMAGES",
     "NEB",
     "Chain",
     "DivergenceGuard",
@@ -34,12 +36,13 @@ __all__ = [
     "PathState",
     "Scan",
     "ScanState",
+    "Stage",
     "String",
-    "UntilTop",
     "improved_tangents",
     "interpolate",
     "match_endpoints",
     "neighbour_steps",
     "path_length",
     "respace",
+    "with_few_images",
 ]

@@ -12,7 +12,7 @@ from numpy.random import Generator as Random
 
 from flexcalc.errors import InputError, LabelError
 from flexcalc.fields import Images, Positive
-from flexcalc.geometry import align_neighbours
+from flexcalc.geometry import align, align_consecutive, align_neighbours
 from flexcalc.methods.optimisers import LBFGS, Memory, Optimiser, move_together
 from flexcalc.methods.path.interpolation import (
     Ends,
@@ -21,6 +21,7 @@ from flexcalc.methods.path.interpolation import (
     interpolate_all,
     lengths,
     match_endpoints,
+    path_length,
 )
 from flexcalc.parallel.turns import do
 from flexcalc.potential import Evaluation, Potential
@@ -152,13 +153,14 @@ class Chain(ABC):
         Where the potential cannot be evaluated at an image, such as one where atoms meet, the step
         is tried again from the same images with shorter moves.
         """
+        task = StepsOf(self, len(state.images))
         for _ in range(SHORTENINGS):
             try:
-                return cast(PathState, do(potential, self.steps_of_paths, state))
+                return cast(PathState, do(potential, task, state))
             except LabelError:
                 memory = state.memory
                 state = replace(state, memory=replace(memory, timestep=SHORTER * memory.timestep))
-        return cast(PathState, do(potential, self.steps_of_paths, state))
+        return cast(PathState, do(potential, task, state))
 
     def steps_of_paths(
         self, states: Sequence[PathState]
@@ -191,6 +193,43 @@ class Chain(ABC):
                 )
             )
         return self._with_bands(new)
+
+    def with_more(self, potential: Potential, state: PathState, count: int) -> PathState:
+        """A path with up to `count` images: some of its segments have a new one in their middle.
+
+        First the two segments next to the highest image, then the longest ones. New images are on
+        the cubic spline through the others; the step counts as one.
+        """
+        from scipy.interpolate import CubicSpline
+
+        aligned = align_consecutive(state.images) if self.align else state.images
+        knots = path_length(aligned, aligned=False)
+        steps = np.diff(knots)
+        top = int(np.argmax(state.evaluation.energies))
+        near = np.isin(np.arange(len(steps)), (top - 1, top))
+        order = np.lexsort((-steps, ~near))
+        chosen = np.sort(order[: max(count - len(knots), 0)])
+        middles = CubicSpline(knots, aligned)((knots[chosen] + knots[chosen + 1]) / 2)
+        if self.align:
+            middles = np.stack(
+                [
+                    align(middle[None], state.images[k])[0]
+                    for k, middle in zip(chosen, middles, strict=True)
+                ]
+            )
+        found, old = potential(middles), state.evaluation
+        images = np.insert(state.images, chosen + 1, middles, axis=0)
+        grown = replace(
+            state,
+            step=state.step + 1,
+            images=images,
+            evaluation=Evaluation(
+                np.insert(old.energies, chosen + 1, found.energies),
+                np.insert(old.forces, chosen + 1, found.forces, axis=0),
+            ),
+            memory=self.optimiser.start(self._rows(images[1:-1])),
+        )
+        return self._with_bands([grown])[0]
 
     def converged(self, state: PathState) -> bool:
         """Whether the path has converged, including the climbing image if there is one."""
@@ -282,31 +321,23 @@ class Chain(ABC):
         return images.reshape(1, -1, 3) if self.rows == "path" else images
 
 
-@dataclass(frozen=True, eq=False)
-class UntilTop:
-    """A chain that is left once its highest image is near the barrier.
+@dataclass(frozen=True)
+class StepsOf:
+    """The task (`parallel.turns`) of a step of paths with one number of images.
 
     Args:
-        method: the chain.
-        below_eV_A: force perpendicular to the path that is small enough, in eV/angstrom.
+        method: of all.
+        images: of each.
     """
 
     method: Chain
-    below_eV_A: float
+    images: int
 
-    def init(self, potential: Potential, positions: np.ndarray, rng: Random) -> PathState:
-        """See `Chain.init`."""
-        return self.method.init(potential, positions, rng)
-
-    def step(self, potential: Potential, state: PathState, rng: Random) -> PathState:
-        """See `Chain.step`."""
-        return self.method.step(potential, state, rng)
-
-    def converged(self, state: PathState) -> bool:
-        """Whether the path can be left: its highest image is no end, and its force is small."""
-        top = int(np.argmax(state.evaluation.energies))
-        inside = 0 < top < len(state.images) - 1
-        return self.method.converged(state) or (inside and state.residual < self.below_eV_A)
+    def __call__(
+        self, states: Sequence[PathState]
+    ) -> Generator[np.ndarray, Evaluation, list[PathState]]:
+        """See `Chain.steps_of_paths`."""
+        return self.method.steps_of_paths(states)
 
 
 def neighbour_steps(images: np.ndarray, aligned: bool = True) -> tuple[np.ndarray, np.ndarray]:

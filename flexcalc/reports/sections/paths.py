@@ -32,7 +32,7 @@ def body(folder: RunFolder) -> str:
     result = facts.typed(Paths, folder)
     rows = dicts(folder.json(PATHS))
     failed = [
-        f"Path {count}, {row.get(START)} to {row.get(END)}: {row[ERROR]}"
+        f"Path {count}, {row.get(START)} to {row.get(END)}, failed: {row[ERROR]}"
         for count, row in enumerate(rows)
         if ERROR in row
     ]
@@ -54,9 +54,9 @@ def _profiles(folder: RunFolder, rows: list[Mapping[str, Any]]) -> str:
 
 
 def _table(rows: list[Mapping[str, Any]]) -> str:
-    cells = [_row(count, row) for count, row in enumerate(rows) if ERROR not in row]
-    if not cells:
+    if not rows:
         return ""
+    cells = [_row(count, row) for count, row in enumerate(rows)]
     head = ("path", "from", "to", "barrier", "back", "reaction energy", "converged",
             "saddle, cm⁻¹", "joins", "evaluations")  # fmt: skip
     caption = (
@@ -67,6 +67,9 @@ def _table(rows: list[Mapping[str, Any]]) -> str:
 
 
 def _row(count: int, row: Mapping[str, Any]) -> tuple[str, ...]:
+    if ERROR in row:
+        ends = number(row.get(START)), number(row.get(END))
+        return (str(count), *ends, NONE, NONE, NONE, "failed", NONE, NONE, NONE)
     path = Path.from_damaged(row, Store())
     saddle, spent = path.saddle, path.all_evaluations
     joins = NONE

@@ -35,7 +35,9 @@ def body(folder: RunFolder) -> str:
     if result.first_order is False:
         parts.append(html.notes([_complaint(result)]))
     parts.append(facts.coverage_note(result.coverage))
-    parts += [_connected(result), _mode(folder), _descent(folder), _frequencies(folder)]
+    split = {"start": result.irc_start_split, "end": result.irc_end_split}
+    parts += [_connected(result), _split([side for side, yes in split.items() if yes])]
+    parts += [_mode(folder), _descent(folder), _frequencies(folder)]
     parts.append(_rates(folder, result))
     return "".join(parts)
 
@@ -85,6 +87,19 @@ def _connected(result: Saddle) -> str:
     head = ("descent", "leads to", "RMSD, Å", "barrier from there, kcal/mol")
     caption = "Relaxed ends of the descent, compared with the given geometries."
     return html.table(head, rows, caption)
+
+
+def _split(on: list[str]) -> str:
+    """On which sides the way down has come by another saddle."""
+    if not on:
+        return ""
+    return html.notes(
+        [
+            f"On the side of the {' and of the '.join(on)} the path downhill comes by another "
+            "saddle and splits there into two ways, which are equivalent in a symmetric molecule. "
+            "One of them is shown."
+        ]
+    )
 
 
 def _mode(folder: RunFolder) -> str:

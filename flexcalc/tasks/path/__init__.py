@@ -19,7 +19,12 @@ from flexcalc.tasks.path.equivalents import write_equivalents
 from flexcalc.tasks.path.job import FoundPath, Opened, PathJob, open_job
 from flexcalc.tasks.path.many import many_paths
 from flexcalc.tasks.path.relabel import relabel
-from flexcalc.tasks.path.saddle import is_left_early, refine_saddle, search_early
+from flexcalc.tasks.path.saddle import (
+    is_left_early,
+    refine_saddle,
+    search_early,
+    stages_to_converge,
+)
 from flexcalc.tasks.path.search import begin_path, keep_path, labelled_images, search
 from flexcalc.tasks.saddle import symmetry_numbers
 
@@ -76,7 +81,7 @@ def _search(job: PathJob, store: Store) -> Path:
     begun = begin_path(job, store)
     early = search_early(job, store, begun) if is_left_early(job) else None
     if early is None:
-        searched = search(job, store, begun.images)
+        searched = search(job, store, *stages_to_converge(job, store, begun))
         found = labelled_images(job, searched)
         result = keep_path(job, store, begun, searched, found, left=False)
     else:

@@ -48,8 +48,11 @@ class Pair:
 def many_paths(options: PathSearch, store: Store, search: Search) -> Paths:
     """Search all paths that the options ask for; keeps each in a part of the store of its own.
 
+    A search that fails, as where its reference does not converge, ends alone, with a warning.
+
     Raises:
         InputError: the geometries do not go together, or an option is for one path alone.
+        FlexcalcError: all searches fail; it is the error of the first.
     """
     pairs = read_pairs(options)
     first = pairs[0].start
@@ -62,6 +65,15 @@ def many_paths(options: PathSearch, store: Store, search: Search) -> Paths:
         return Paths.from_dict(known, store)
     kept = opened.remembered(store)
     found = search_paths([job.on(kept) for job in jobs], store, search)
+    failed = {number: one for number, one in enumerate(found) if isinstance(one, FlexcalcError)}
+    warnings = tuple(
+        f"path {number}, {' to '.join(map(str, pairs[number].numbers))}, failed: {error}"
+        for number, error in failed.items()
+    )
+    for text in warnings:
+        store.warn(text)
+    if len(failed) == len(found):
+        raise failed[0]
     rows = [
         {START: pair.numbers[0], END: pair.numbers[1]}
         | ({ERROR: str(path)} if isinstance(path, FlexcalcError) else path.to_dict())
@@ -72,10 +84,11 @@ def many_paths(options: PathSearch, store: Store, search: Search) -> Paths:
     return Paths(
         store=store,
         model=name_of(options.model),
+        warnings=warnings,
         isotopes=next((path.isotopes for path in paths), None),
         path_count=len(found),
         converged_count=sum(path.converged for path in paths),
-        failed_count=len(found) - len(paths),
+        failed_count=len(failed),
         evaluations=added(
             path.all_evaluations if isinstance(path, Path) else job.tally.found()
             for job, path in zip(jobs, found, strict=True)

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from flexcalc.errors import LabelError
+from flexcalc.errors import GuardError, LabelError
 from flexcalc.geometry import align, align_consecutive
-from flexcalc.methods.path import Chain, path_length, respace
+from flexcalc.methods.follow import STEPS
+from flexcalc.methods.iterate import STOPPED_FILE
+from flexcalc.methods.path import (
+    MORE_IMAGES,
+    Chain,
+    Stage,
+    path_length,
+    respace,
+    with_few_images,
+)
 from flexcalc.potential import Evaluation
 from flexcalc.results.evaluations import Evaluations
 from flexcalc.results.path import Path
@@ -22,19 +31,39 @@ from flexcalc.results.saddle import (
     VIBRATIONS,
     Saddle,
 )
+from flexcalc.storage import JSON
 from flexcalc.store import Store
 from flexcalc.tasks.path.job import FoundPath, PathJob
-from flexcalc.tasks.path.search import Beginning, Searched, search
-from flexcalc.tasks.saddle import SaddleJob, find_saddle, guess_of
+from flexcalc.tasks.path.search import PATH_CHECKPOINT, Beginning, Searched, search
+from flexcalc.tasks.saddle import SaddleJob, descent, find_saddle, guess_of
+from flexcalc.tasks.saddle.search import REFINEMENTS, follow_top, saddle_of
 
 EARLY = "early.json"
 """What a saddle has cost that was found early and does not join the ends; where it is there, a
 resumed run does not leave the path again."""
 
+FAILED = "attempts.json"
+"""Attempts with few images that failed: what was spent by then, and the number of images for the
+next."""
+
+AGAIN = "again.json"
+"""What a search that began with few images has cost, where it could not go on; the search has begun
+again with all of them."""
+
+FEW_STEPS = 30
+"""Evaluations after which the direction of a path that can have more images is lost."""
+
+FEW_PATH_STEPS = 60
+"""Maximum number of steps of a path with few images."""
+
 OF_SADDLE = (SADDLE, DESCENT, MINIMA, MODE, VIBRATIONS, RATES, STATIONARY)
 """What a search of a saddle keeps."""
 
-CHECKPOINTS = ("saddle.checkpoint", "irc.checkpoint", "saddle.csv", "follow.csv")
+CHECKPOINTS = (
+    *(f"{name}.{kind}" for name in REFINEMENTS for kind in ("checkpoint", "csv")),
+    *descent.CHECKPOINTS,
+    "follow.csv",
+)
 """What it resumes from, apart from Hessians, which know their geometry."""
 
 
@@ -45,42 +74,167 @@ def is_left_early(job: PathJob) -> bool:
     return options.saddle and options.follow and climbs
 
 
+def _begin_again(job: PathJob, store: Store) -> None:
+    """Remove what a search with few images has left, apart from what it has cost."""
+    surface = job.counting("band")
+    store.put(AGAIN, Evaluations(total=surface.geometries, band=surface.geometries).to_dict())
+    surface.geometries = 0
+    for name in (FAILED, PATH_CHECKPOINT, STOPPED_FILE):
+        store.remove(name)
+    _count_failed_beginning(job, store)
+
+
+def _count_failed_beginning(job: PathJob, store: Store) -> None:
+    """Count what a search with few images has cost, if there was one that failed."""
+    known = store.get(AGAIN)
+    if known is not None:
+        job.tally.include(Evaluations.from_dict(known, store))
+
+
+def _first(job: PathJob, store: Store, begun: Beginning) -> np.ndarray:
+    """The images (images, atoms, 3) with which the search begins."""
+    method = job.options.method
+    if not (isinstance(method, Chain) and is_left_early(job) and job.options.adaptive):
+        return begun.images
+    if store.get(AGAIN) is not None:
+        return begun.images
+    return with_few_images(begun.images, method.align)
+
+
+def _stages(job: PathJob, store: Store, first: np.ndarray) -> list[Stage]:
+    """The stage with the initial path, and those after each attempt that failed."""
+    method, below = job.options.method, job.options.follow_below_eV_A
+    if not isinstance(method, Chain):
+        return []
+    counts = [len(first), *(row["images"] for row in store.get(FAILED) or ())]
+    return [Stage(method, count, below) for count in counts]
+
+
+def stages_to_converge(
+    job: PathJob, store: Store, begun: Beginning
+) -> tuple[np.ndarray, list[Stage]]:
+    """The initial path of a search, and its stages up to that of the path that converges."""
+    first, method = _first(job, store, begun), job.options.method
+    if not (isinstance(method, Chain) and is_left_early(job)):
+        return first, []
+    return first, [*_stages(job, store, first), Stage(method, len(begun.images))]
+
+
 def search_early(
     job: PathJob, store: Store, begun: Beginning
 ) -> tuple[Searched, FoundPath, Saddle] | None:
     """Leave the path early for its saddle; None where that does not join the ends of the path.
 
+    With `adaptive` the path has few images at first, and gets more next to the highest where the
+    direction of that is lost on the way to the saddle.
+
     Returns:
         The path as it was left, the minimum-energy path through the saddle, and the saddle.
     """
+    _count_failed_beginning(job, store)
     known = store.get(EARLY)
     if known is not None:
         job.tally.include(Evaluations.from_dict(known, store))
         return None
-    searched = search(job, store, begun.images, job.options.follow_below_eV_A)
-    state = searched.state
-    found = FoundPath(*aligned_with_labels(state.images, state.evaluation))
-    if not 0 < int(found.labels.energies.argmax()) < len(found.images) - 1:
-        return None
-    store.say(
-        f"the path is left for its saddle after {state.step} steps, with a force of "
-        f"{state.residual:.3f} eV/A"
-    )
-    search_job = _saddle_job(job, found, begun.isotopes)
+    while True:
+        searched = _searched(job, store, begun)
+        found = FoundPath(*aligned_with_labels(searched.state.images, searched.state.evaluation))
+        attempt = _attempt(job, store, begun, searched, found)
+        if attempt.saddle is not None:
+            return searched, _of_descent(job, attempt.saddle, found), attempt.saddle
+        for name in (*OF_SADDLE, *CHECKPOINTS):
+            store.remove(name)
+        if not attempt.images:
+            break
+        store.say(f"the path goes on with {attempt.images} images")
+        row = {"images": attempt.images, **attempt.spent.to_dict()}
+        store.put(FAILED, [*_failed(store, len(found.images)), row])
+    job.tally.include(attempt.spent)
+    store.put(EARLY, attempt.spent.to_dict())
+    return None
+
+
+def _searched(job: PathJob, store: Store, begun: Beginning) -> Searched:
+    """The path as its present stage leaves it.
+
+    Where it fails, diverges or does not settle with few images, the search begins again with all.
+
+    Raises:
+        LabelError, GuardError: it fails with all images.
+    """
+    first = _first(job, store, begun)
+    stages = _stages(job, store, first)
+    if len(first) == len(begun.images):
+        return search(job, store, first, stages)
+    few = stages[-1].images < len(begun.images)
+    most = min(job.options.steps, FEW_PATH_STEPS) if few else job.options.steps
     try:
-        saddle = find_saddle(search_job, store)
+        searched = search(job, store, first, stages, most)
+        why = "".join(searched.diverged)
+        if few and not why and searched.state.residual >= job.options.follow_below_eV_A:
+            why = f"the path has not settled in {most} steps"
+    except (LabelError, GuardError) as error:
+        why = str(error)
+    if not why:
+        return searched
+    store.say(f"{why}: the search begins again with {len(begun.images)} images")
+    _begin_again(job, store)
+    return _searched(job, store, begun)
+
+
+@dataclass(frozen=True, eq=False)
+class Attempt:
+    """An attempt to find the saddle of a path that has not converged.
+
+    Args:
+        saddle: that joins the ends of the path; None without one.
+        spent: on this attempt and those before it.
+        images: number of images for the next attempt, 0 for none.
+    """
+
+    saddle: Saddle | None
+    spent: Evaluations
+    images: int = 0
+
+
+def _attempt(
+    job: PathJob, store: Store, begun: Beginning, searched: Searched, found: FoundPath
+) -> Attempt:
+    """Follow the direction of a path from its highest image to the saddle, and the descent.
+
+    Where the direction is lost, a few more images are next; where the saddle does not join the
+    ends, all of them.
+    """
+    state, count, every = searched.state, len(found.images), len(begun.images)
+    search_job = _saddle_job(job, found, begun.isotopes)
+    for row in _failed(store, count)[-1:]:
+        search_job.tally.include(Evaluations.from_dict(row, store))
+    if state.step >= job.options.steps:
+        every = count
+    more = min(count + MORE_IMAGES, every)
+    if not 0 < int(found.labels.energies.argmax()) < count - 1:
+        return Attempt(None, search_job.tally.found(), more if more > count else 0)
+    store.say(
+        f"the path is left for its saddle after {state.step} steps, with {count} images and a "
+        f"force of {state.residual:.3f} eV/A"
+    )
+    followed = follow_top(search_job, store, FEW_STEPS if more > count else STEPS)
+    if followed is None and more > count:
+        return Attempt(None, search_job.tally.found(), more)
+    try:
+        saddle = saddle_of(search_job, store, followed)
     except LabelError as error:
         store.say(f"no saddle is found, {error}: the search of the path goes on")
     else:
         if saddle.first_order and (saddle.irc_start_is, saddle.irc_end_is) == ("start", "end"):
-            return searched, _of_descent(job, saddle, found), saddle
+            return Attempt(saddle, search_job.tally.found())
         store.say("the saddle does not join the ends: the search of the path goes on")
-    for name in (*OF_SADDLE, *CHECKPOINTS):
-        store.remove(name)
-    spent = search_job.tally.found() or Evaluations(total=0)
-    job.tally.include(spent)
-    store.put(EARLY, spent.to_dict())
-    return None
+    return Attempt(None, search_job.tally.found(), every if every > count else 0)
+
+
+def _failed(store: Store, images: int) -> list[dict[str, JSON]]:
+    """What is kept of the attempts before that with some images."""
+    return [row for row in store.get(FAILED) or () if row["images"] <= images]
 
 
 def _of_descent(job: PathJob, saddle: Saddle, left: FoundPath) -> FoundPath:

@@ -20,7 +20,7 @@ from flexcalc.methods.path import (
     Ends,
     PathState,
     ScanState,
-    UntilTop,
+    Stage,
     match_endpoints,
     path_length,
 )
@@ -38,6 +38,8 @@ from flexcalc.tasks.plausible import warned
 from flexcalc.units import KCAL_MOL
 
 State = PathState | ScanState
+
+PATH_CHECKPOINT = "path.checkpoint"
 
 MOST_MOVED_A = 0.5
 """Largest move of an atom to the ends of a path from those of a path that was found before."""
@@ -95,17 +97,23 @@ def begin_path(job: PathJob, store: Store) -> Beginning:
 
 
 def search(
-    job: PathJob, store: Store, first: np.ndarray, below_eV_A: float | None = None
+    job: PathJob,
+    store: Store,
+    first: np.ndarray,
+    stages: Sequence[Stage] = (),
+    steps: int | None = None,
 ) -> Searched:
     """Search a path from an initial one (images, atoms, 3); keeps convergence.csv.
 
     Args:
         job: with the method.
-        store: keeps the checkpoint too.
+        store: keeps the checkpoint too, from which a stage goes on.
         first: in angstrom.
-        below_eV_A: force at which the path is left, see `UntilTop`; None to converge it.
+        stages: those before, and the one that is searched; without any, the path converges with
+            the images that it has.
+        steps: maximum number of steps, by default that of the options.
     """
-    return Searched(*_iterate(job, store, first, below_eV_A))
+    return Searched(*_iterate(job, store, first, stages, steps or job.options.steps))
 
 
 def labelled_images(job: PathJob, searched: Searched) -> FoundPath:
@@ -172,7 +180,7 @@ def _implausible(job: PathJob, found: FoundPath, degenerate: bool) -> list[str]:
 
 
 def _iterate(
-    job: PathJob, store: Store, first: np.ndarray, below_eV_A: float | None
+    job: PathJob, store: Store, first: np.ndarray, stages: Sequence[Stage], steps: int
 ) -> tuple[State, list[str]]:
     """The path method's last state, from its checkpoint if there is one, and what to warn of.
 
@@ -184,7 +192,7 @@ def _iterate(
     options, method, surface = job.options, _method(job), job.counting("band")
     recorder = Recorder(store.lines(CONVERGENCE), 1, _convergence_line)
     checkpoint = Checkpoint(
-        store, "path.checkpoint", np.random.default_rng(options.seed), [recorder], counted=surface
+        store, PATH_CHECKPOINT, np.random.default_rng(options.seed), [recorder], counted=surface
     )
     guard = DivergenceGuard(len(job.potential.numbers))
     setup = Setup(surface, first, [guard])
@@ -193,13 +201,13 @@ def _iterate(
 
             def watch(state: State) -> None:
                 note = f"barrier {state.barrier() / KCAL_MOL:.2f} kcal/mol"
-                progress(state.step, options.steps, f"{note}, force {state.residual:.3f} eV/A")
+                progress(state.step, steps, f"{note}, force {state.residual:.3f} eV/A")
 
             state = run(
-                method if below_eV_A is None else UntilTop(method, below_eV_A),
+                stages[-1] if stages else method,
                 setup,
                 method.state,
-                steps=options.steps,
+                steps=steps,
                 checkpoint=checkpoint,
                 observers=[watch],
             )
@@ -208,7 +216,7 @@ def _iterate(
     except GuardError as error:
         if error.reason != DIVERGED or not recorder.log.size:
             raise
-        state = _best(job, store, first)
+        state = _best(job, store, first, stages)
         guard.check_last(state)
         return state, [
             f"{error}; the path of step {state.step}, which had the smallest force, is kept, and "
@@ -216,14 +224,16 @@ def _iterate(
         ]
 
 
-def _best(job: PathJob, store: Store, first: np.ndarray) -> State:
+def _best(job: PathJob, store: Store, first: np.ndarray, stages: Sequence[Stage]) -> State:
     """The state of a search with the smallest force, which is found again from its start."""
     blocks = csv_blocks(store.stream(CONVERGENCE))
     forces = np.concatenate([block["force_eV_A"] for block in blocks])
     method, rng = _method(job), np.random.default_rng(job.options.seed)
     surface = job.counting("band")
     state = method.init(surface, first, rng)
-    return iterate(method, surface, state, steps=int(forces.argmin()), rng=rng)
+    for stage in stages or (method,):
+        state = iterate(stage, surface, state, steps=int(forces.argmin()), rng=rng)
+    return state
 
 
 def _method(job: PathJob) -> Any:

@@ -49,6 +49,8 @@ class Endpoint:
         name: of the given minimum that it is, or OTHER.
         rmsd_A: root-mean-square distance from the nearest given one, None where none is given.
         mirrored: whether it is the mirror image of that one.
+        hessian: there (3 atoms, 3 atoms) in eV/angstrom^2; None where it is not computed.
+        split: whether the descent came by another saddle, from which two ways lead down.
     """
 
     positions: np.ndarray
@@ -56,6 +58,8 @@ class Endpoint:
     name: str
     rmsd_A: float | None
     mirrored: bool
+    hessian: np.ndarray | None = None
+    split: bool = False
 
     def describe(self) -> str:
         """Description for messages."""

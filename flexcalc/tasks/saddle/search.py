@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.random import Generator
 
 from flexcalc.analysis import plausibility
 from flexcalc.analysis.rates import StationaryPoint
@@ -15,9 +16,9 @@ from flexcalc.errors import LabelError, NonFiniteError
 from flexcalc.geometry import align_consecutive, is_degenerate
 from flexcalc.masses import atomic_masses, of_frames
 from flexcalc.methods.follow import STEPS, Top, Walk, follow
-from flexcalc.methods.hessian import Vibrations, hessian, vibrations
+from flexcalc.methods.hessian import Vibrations, vibrations
 from flexcalc.methods.iterate import Checkpoint, Recorder, Setup, StartedWith, run
-from flexcalc.methods.saddle import SaddleState
+from flexcalc.methods.saddle import RFO, SaddleState
 from flexcalc.models.energies import training_energies
 from flexcalc.potential import Counted, Evaluation, Potential, in_batches
 from flexcalc.registry import name_of
@@ -35,7 +36,7 @@ from flexcalc.store import Store
 from flexcalc.tasks.coverage import coverage_of_saddle, judged_by_reference, warn_of
 from flexcalc.tasks.plausible import warned
 from flexcalc.tasks.provenance import labels_by
-from flexcalc.tasks.saddle.descent import descend, labelled
+from flexcalc.tasks.saddle.descent import descend, kept_hessian, labelled
 from flexcalc.tasks.saddle.endpoints import Endpoint, Guess
 from flexcalc.tasks.saddle.rates import with_rates
 from flexcalc.tasks.tally import REFERENCE, Tally
@@ -43,6 +44,9 @@ from flexcalc.units import KCAL_MOL
 
 PUSHES = 3
 """How often a saddle of higher order is left along its second mode before that is accepted."""
+
+REFINEMENTS = ("saddle", *(f"saddle-{number}" for number in range(1, PUSHES + 1)))
+"""Names of the refinement of a guess, and of those after each push."""
 
 PUSH_A = 0.1
 """Longest move of an atom in such a push, in angstrom."""
@@ -148,7 +152,19 @@ def find_saddle(job: SaddleJob, store: Store) -> Saddle:
 
     Every part that is finished is kept, and not repeated when a run is resumed.
     """
-    refined = _first_order(job, store)
+    return saddle_of(job, store, follow_top(job, store))
+
+
+def saddle_of(job: SaddleJob, store: Store, followed: Refined | None) -> Saddle:
+    """Follow the descent from a saddle to both minima, and compute rates.
+
+    Args:
+        job: with the guess.
+        store: keeps what is found.
+        followed: the stationary point to which the direction of a path leads; None to refine the
+            guess.
+    """
+    refined = _first_order(job, store, followed)
     store.put(SADDLE, labelled(job, refined.positions[None]))
     saddle = _of_refined(job, store, refined)
     places = {"saddle": refined.positions}
@@ -160,7 +176,7 @@ def find_saddle(job: SaddleJob, store: Store) -> Saddle:
         endpoints = descend(job, store, refined.positions, refined.hessian)
         places |= {"start": endpoints[0].positions, "end": endpoints[1].positions}
         saddle = _with_barriers(saddle, job, endpoints, refined.energy)
-        points = _stationary_points(job, store, refined, endpoints)
+        points = _stationary_points(job, refined, endpoints)
         frequencies = {side: one.vibrations.frequencies_cm for side, one in points.items()}
         store.put(VIBRATIONS, {side: values.tolist() for side, values in frequencies.items()})
         if job.reference is not None:
@@ -225,42 +241,58 @@ def _verdict(saddle: Saddle) -> str:
     return f"NO SADDLE OF FIRST ORDER: {order} imaginary frequencies in {where} eV/A; no rates"
 
 
-def _first_order(job: SaddleJob, store: Store) -> Refined:
-    """The refined guess, pushed off saddles of higher order."""
-    followed = _followed(job, store)
-    if followed is not None:
+def _first_order(job: SaddleJob, store: Store, followed: Refined | None) -> Refined:
+    """A refined guess, or where the direction of the path leads, pushed off saddles of higher
+    order."""
+    if followed is not None and followed.vibrations.imaginary() == 1:
         return followed
-    positions, tangent = job.guess.positions, job.guess.tangent
-    for attempt in range(PUSHES + 1):
-        name = "saddle" if attempt == 0 else f"saddle-{attempt}"
-        state = _refine(job, store, name, Guess(positions, tangent, {}))
-        curved = _hessian(job, store, name, state.positions[0])
-        found = vibrations(state.positions[0], curved, job.masses)
+    refined = followed or _refined(job, store, REFINEMENTS[0], job.guess)
+    for name in REFINEMENTS[1:]:
+        found = refined.vibrations
         order = found.imaginary()
-        if order < 2 or attempt == PUSHES or not job.options.refinement.converged(state):
+        if order < 2 or not job.options.refinement.converged(refined.state):
             break
         store.say(
             f"{order} imaginary frequencies, {found.frequencies_cm[1]:.0f} cm^-1 the second: "
             "pushed along it to go on"
         )
         away = found.modes[1] / np.sqrt((found.modes[1] ** 2).sum(axis=1)).max()
-        positions, tangent = state.positions[0] + PUSH_A * away, found.modes[0]
-    return Refined(state, curved, found)
+        guess = Guess(refined.positions + PUSH_A * away, found.modes[0], {})
+        refined = _refined(job, store, name, guess, refined.hessian)
+    return refined
 
 
-def _followed(job: SaddleJob, store: Store) -> Refined | None:
-    """The saddle of first order to which the direction of the path leads; None without one."""
+def _refined(
+    job: SaddleJob, store: Store, name: str, guess: Guess, curved: np.ndarray | None = None
+) -> Refined:
+    """One guess refined, with the Hessian there.
+
+    Args:
+        job: with the method.
+        store: keeps the course and the Hessian.
+        name: of both.
+        guess: where it starts.
+        curved: the Hessian near the guess (3 atoms, 3 atoms), which is computed if it is None.
+    """
+    state = _refine(job, store, name, guess, curved)
+    found = kept_hessian(job, store, name, state.positions[0])
+    return Refined(state, found, vibrations(state.positions[0], found, job.masses))
+
+
+def follow_top(job: SaddleJob, store: Store, steps: int = STEPS) -> Refined | None:
+    """The saddle to which the direction of the path leads in some steps; None without one."""
     top = job.guess.top
     if not job.options.follow or top is None:
         return None
-    walk, surface = Walk(job.numbers, top, job.options.refinement), job.counting("search")
+    walk = Walk(job.numbers, top, job.options.refinement, steps)
+    surface = job.counting("search")
     recorder = Recorder(store.lines("follow.csv"), 1, _walk_line)
     recorder.log.truncate(0)
     with store.bar("saddle") as progress:
 
         def watch() -> None:
             recorder(walk)
-            progress(walk.step, STEPS, f"force {walk.force:.3f} eV/A")
+            progress(walk.step, steps, f"force {walk.force:.3f} eV/A")
 
         try:
             follow(surface, [walk], watch)
@@ -272,13 +304,10 @@ def _followed(job: SaddleJob, store: Store) -> Refined | None:
     if walk.lost:
         store.say(f"the direction of the path is lost after {walk.step} steps")
         return None
-    curved = _hessian(job, store, "saddle", walk.positions)
+    curved = kept_hessian(job, store, "saddle", walk.positions)
     found = vibrations(walk.positions, curved, job.masses)
-    if found.imaginary() != 1:
-        store.say(
-            f"the direction of the path leads to a point with {found.imaginary()} imaginary "
-            "frequencies"
-        )
+    if not found.imaginary():
+        store.say("the direction of the path leads to a minimum")
         return None
     labels = Evaluation(np.array([walk.energy]), walk.forces[None])
     state = job.options.refinement.at(walk.positions[None], labels, curved[None])
@@ -290,10 +319,31 @@ def _walk_line(walk: Walk) -> bytes:
     return (head + f"{walk.step},{walk.force!r},{walk.energy!r},{walk.curvature!r}\n").encode()
 
 
-def _refine(job: SaddleJob, store: Store, name: str, guess: Guess) -> SaddleState:
+@dataclass(frozen=True, eq=False)
+class StartedNear(StartedWith):
+    """A refinement that starts with a Hessian of a geometry near by.
+
+    Args:
+        hessians: (1, 3 atoms, 3 atoms) in eV/angstrom^2.
+    """
+
+    hessians: np.ndarray
+
+    def init(self, potential: Potential, positions: np.ndarray, rng: Generator) -> SaddleState:
+        """The first state of the method."""
+        method: RFO = self.method
+        return method.at(positions, potential(positions), self.hessians, self.more)
+
+
+def _refine(
+    job: SaddleJob, store: Store, name: str, guess: Guess, curved: np.ndarray | None
+) -> SaddleState:
     """Refine one guess, with its checkpoint NAME.checkpoint and its course NAME.csv."""
     method, steps, rng = job.options.refinement, job.options.steps, np.random.default_rng(0)
     tangents = None if guess.tangent is None else guess.tangent[None]
+    started = StartedWith(method, tangents)
+    if curved is not None:
+        started = StartedNear(method, tangents, curved[None])
     surface = job.counting("search")
     recorder = Recorder(store.lines(f"{name}.csv"), 1, _course_line)
     with store.bar(name) as progress:
@@ -302,7 +352,7 @@ def _refine(job: SaddleJob, store: Store, name: str, guess: Guess) -> SaddleStat
             progress(state.step, steps, f"force {state.largest_forces()[0]:.3f} eV/A")
 
         return run(
-            StartedWith(method, tangents),
+            started,
             Setup(surface, guess.positions[None]),
             SaddleState,
             steps=steps,
@@ -315,18 +365,6 @@ def _course_line(state: SaddleState) -> bytes:
     head = "step,force_eV_A,energy_eV,curvature_eV_A2\n" if state.step == 0 else ""
     values = (state.largest_forces()[0], state.evaluation.energies[0], state.curvatures[0])
     return (head + f"{state.step}," + ",".join(repr(float(v)) for v in values) + "\n").encode()
-
-
-def _hessian(job: SaddleJob, store: Store, name: str, positions: np.ndarray) -> np.ndarray:
-    """The Hessian of one geometry, kept as NAME.hessian; reused from there if it was computed."""
-    known, surface = store.arrays(f"{name}.hessian"), job.counting("hessians")
-    if known is not None and np.array_equal(known[0]["positions"], positions):
-        surface.geometries += 2 * positions.size
-        return known[0]["hessian"]
-    with store.bar(f"Hessian of {name}") as progress:
-        found = hessian(surface, positions[None], progress=progress)[0]
-    store.put_arrays(f"{name}.hessian", {"positions": positions, "hessian": found}, {})
-    return found
 
 
 def _with_barriers(
@@ -358,16 +396,18 @@ def _with_barriers(
         irc_start_is=start.name,
         irc_start_rmsd_A=start.rmsd_A,
         irc_start_mirrored=start.mirrored,
+        irc_start_split=start.split or None,
         barrier_back_kcal_mol=back,
         irc_end_is=end.name,
         irc_end_rmsd_A=end.rmsd_A,
         irc_end_mirrored=end.mirrored,
+        irc_end_split=end.split or None,
         degenerate=alike,
     )
 
 
 def _stationary_points(
-    job: SaddleJob, store: Store, refined: Refined, endpoints: list[Endpoint]
+    job: SaddleJob, refined: Refined, endpoints: list[Endpoint]
 ) -> dict[str, StationaryPoint]:
     """Start, saddle and end with their vibrations."""
     symmetry = symmetry_numbers(job.options)
@@ -377,8 +417,9 @@ def _stationary_points(
         )
     }
     for side, one in zip(("start", "end"), endpoints, strict=True):
-        curved = _hessian(job, store, side, one.positions)
-        modes = vibrations(one.positions, curved, job.masses)
+        if one.hessian is None:
+            raise ValueError("expected the Hessian of an end")
+        modes = vibrations(one.positions, one.hessian, job.masses)
         points[side] = StationaryPoint(one.energy, one.positions, modes, symmetry[side])
     return {side: points[side] for side in SIDES}
 
