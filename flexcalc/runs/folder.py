@@ -200,7 +200,7 @@ class RunFolder(FolderStore):
         entries = list(self.folder.glob("*")) if self.folder in self._new else []
         if all(_is_no_work(entry) for entry in entries):
             for entry in entries:
-                entry.unlink()
+                self.remove(entry.name)
             for place in self._new:
                 if place.is_dir():
                     place.rmdir()
@@ -220,5 +220,10 @@ class _Part(FolderStore):
 
 
 def _is_no_work(entry: Path) -> bool:
-    """Whether a file of a run folder exists before any work is done."""
+    """Whether a file of a run folder exists before any work is done.
+
+    Evaluations are kept for a run that goes on, which one with bad input does not.
+    """
+    if entry.name == UNFINISHED:
+        return all(one.suffix == ".log" for one in entry.iterdir())
     return entry.is_file() and (entry.name in OWN_FILES or entry.stat().st_size == 0)

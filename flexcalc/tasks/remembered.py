@@ -35,20 +35,27 @@ class Remembered(CheckedPotential):
 
     def __init__(self, reference: Potential, store: Store, name: str):
         self.numbers, self.reference = reference.numbers, reference
-        part = store.within(UNFINISHED)
-        self._log = part.lines(name)
+        self._part, self._name = store.within(UNFINISHED), name
         self._known: dict[bytes, np.ndarray] = {}
         size = 3 * len(self.numbers)
-        for line in (part.get(name) or b"").splitlines():
+        for line in self._lines():
             try:
                 row = np.frombuffer(base64.b64decode(line, validate=True))
             except (binascii.Error, ValueError):
                 row = np.zeros(0)
             if len(row) != 2 * size + 1:
                 raise FileFormatError(
-                    f"{part.where(name)}: damaged; without it its geometries are evaluated again"
+                    f"{self._part.where(name)}: damaged; without it its geometries are evaluated "
+                    "again"
                 )
             self._known[row[:size].tobytes()] = row[size:]
+
+    def _lines(self) -> list[bytes]:
+        """Those of the log; none is made as long as nothing has been evaluated."""
+        if self._part.get(self._name) is None:
+            return []
+        self._part.lines(self._name)  # removes a line that was cut off
+        return bytes(self._part.get(self._name)).splitlines()
 
     def evaluate(self, positions: np.ndarray) -> Evaluation:
         """Energies and forces of positions (batch, atoms, 3); new ones are kept on disk."""
@@ -66,7 +73,7 @@ class Remembered(CheckedPotential):
             row = np.concatenate([place.ravel(), [energy], forces.ravel()])
             self._known[place.tobytes()] = row[place.size :]
             lines.append(base64.b64encode(row.tobytes()) + b"\n")
-        self._log.extend(lines)
+        self._part.lines(self._name).extend(lines)
 
 
 def remembered[P: Potential | None](
