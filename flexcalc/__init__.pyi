@@ -1095,9 +1095,9 @@ def path(
             which a band or string is left for its saddle, in eV/angstrom. Where the saddle does
             not join the ends, the search of the path goes on until it converges.
         adaptive: With `saddle` and `follow`: begin with 5 images, or as many as the bends of
-            the initial path need, and add some next to the highest where the direction to the
-            saddle is lost, up to the number of the initial path. Without it, all images are
-            there from the beginning.
+            the initial path need, and add two next to the highest where the direction to the
+            saddle is lost. If no saddle joins the ends then, the search begins again with all
+            images, as without this option.
         assist: With `saddle`: cheap potential, such as `xtb:GFN2-xTB`, for a search on an
             expensive `model`, such as DFT. The search is done on the cheap potential with a
             correction that is trained on the way. `model` labels only the saddle and minima of
@@ -1240,9 +1240,9 @@ def path(
             which a band or string is left for its saddle, in eV/angstrom. Where the saddle does
             not join the ends, the search of the path goes on until it converges.
         adaptive: With `saddle` and `follow`: begin with 5 images, or as many as the bends of
-            the initial path need, and add some next to the highest where the direction to the
-            saddle is lost, up to the number of the initial path. Without it, all images are
-            there from the beginning.
+            the initial path need, and add two next to the highest where the direction to the
+            saddle is lost. If no saddle joins the ends then, the search begins again with all
+            images, as without this option.
         assist: With `saddle`: cheap potential, such as `xtb:GFN2-xTB`, for a search on an
             expensive `model`, such as DFT. The search is done on the cheap potential with a
             correction that is trained on the way. `model` labels only the saddle and minima of

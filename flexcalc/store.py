@@ -34,6 +34,7 @@ from flexcalc.storage import (
     open_regular,
     read_file,
     read_json,
+    remove_checkpoint,
     save_checkpoint,
     whole_lines,
     write_json,
@@ -333,13 +334,13 @@ class FolderStore(Store):
         return str(self.folder / name)
 
     def remove(self, name: str) -> None:
-        """Remove a file or a folder, if it exists."""
+        """Remove a file or a folder, if it exists; of a checkpoint the previous one too."""
         self._close_log(name)
         path = self.folder / name
         if path.is_dir():
             shutil.rmtree(path)
         else:
-            path.unlink(missing_ok=True)
+            remove_checkpoint(path)
 
     def copy_from(self, other: Store, name: str) -> None:
         """Copy a file of another folder byte by byte; remove it where it is not there."""

@@ -350,3 +350,15 @@ def test_a_file_hash_is_that_of_its_content(tmp_path):
     # FIPS 180-2, appendix B.1
     expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert storage.sha256_file(tmp_path / "file") == expected
+
+
+@pytest.mark.data
+def test_a_checkpoint_that_is_removed_leaves_no_previous_one(tmp_path):
+    from flexcalc.store import FolderStore
+
+    store = FolderStore(tmp_path)
+    for value in (1.0, 2.0):
+        store.put_arrays("one.checkpoint", {"x": np.array([value])}, {})
+    store.remove("one.checkpoint")
+    assert store.arrays("one.checkpoint") is None
+    assert list(tmp_path.iterdir()) == []

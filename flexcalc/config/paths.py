@@ -80,8 +80,8 @@ class PathSearch(SaddleAndRates, MapsAtoms, OpensPotentials):
     path goes on until it converges."""
     adaptive: bool = True
     """With `saddle` and `follow`: begin with 5 images, or as many as the bends of the initial path
-    need, and add some next to the highest where the direction to the saddle is lost, up to the
-    number of the initial path. Without it, all images are there from the beginning."""
+    need, and add two next to the highest where the direction to the saddle is lost. If no saddle
+    joins the ends then, the search begins again with all images, as without this option."""
     assist: PotentialLike | None = None
     """With `saddle`: cheap potential, such as `xtb:GFN2-xTB`, for a search on an expensive `model`,
     such as DFT. The search is done on the cheap potential with a correction that is trained on the

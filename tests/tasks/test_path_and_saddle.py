@@ -299,59 +299,68 @@ def test_an_adaptive_path_needs_fewer_evaluations_for_the_same_saddle():
     assert few.saddle.barrier_kcal_mol == pytest.approx(every.saddle.barrier_kcal_mol, abs=1e-3)
 
 
-def lost_with_few_images(monkeypatch, most):
-    """The direction of a path is lost where it has no more images than that."""
+def lose(monkeypatch, times):
+    """Lose the direction of a path some times."""
     import flexcalc.tasks.path.saddle as stage
 
-    follow, counts = stage.follow_top, []
+    follow, calls = stage.follow_top, []
 
     def lost(job, store, steps):
+        calls.append(steps)
         found = follow(job, store, steps)
-        counts.append(len(store.get("attempts.json") or ()))
-        return None if len(counts) <= most else found
+        return None if len(calls) <= times else found
 
     monkeypatch.setattr(stage, "follow_top", lost)
-    return counts
 
 
 def test_a_path_whose_direction_is_lost_gets_more_images(here, monkeypatch):
-    lost_with_few_images(monkeypatch, 2)
+    lose(monkeypatch, 1)
     surface = CountedSprings()
     found = fx.path(surface, UP, DOWN, output="out", **ADAPTIVE)
     assert found.left_for_saddle
     assert found.saddle.first_order
     rows = json.loads((here / "out/attempts.json").read_text())
-    assert [row["images"] for row in rows] == [7, 9]
+    assert [row["images"] for row in rows] == [7]
     assert found.all_evaluations.total == surface.geometries
     log = (here / "out/log.txt").read_text()
-    for count in (5, 7, 9):
+    for count in (5, 7):
         assert f"with {count} images and a force" in log
 
 
 def test_an_adaptive_path_that_was_cut_off_gives_the_same_bytes(here, monkeypatch):
-    """Cut after the second attempt, when the band has the images of the third."""
-    lost_with_few_images(monkeypatch, 2)
+    """Cut in the second attempt, when the band has more images."""
+    lose(monkeypatch, 1)
     made = fx.path(ADDRESS, UP, DOWN, output="out", **ADAPTIVE)
     shutil.copytree("out", "cut")
     for name in ("results.json", "path.xyz", "irc.xyz", "irc.checkpoint", "minima.xyz"):
         os.remove(f"cut/{name}")
-    lost_with_few_images(monkeypatch, 0)
+    lose(monkeypatch, 0)
     again = fx.path(ADDRESS, UP, DOWN, output="cut", **ADAPTIVE)
     assert again.to_dict() == made.to_dict()
     for name in ("path.xyz", "irc.xyz", "convergence.csv", "attempts.json"):
         assert (here / "out" / name).read_bytes() == (here / "cut" / name).read_bytes(), name
 
 
-def test_an_adaptive_path_without_its_saddle_converges_with_all_images(here, monkeypatch):
-    monkeypatch.setattr("flexcalc.tasks.saddle.endpoints.SAME_A", 1e-9)
+@pytest.mark.parametrize("times", [0, 2])
+def test_an_adaptive_path_without_its_saddle_begins_again_with_all_images(here, monkeypatch, times):
+    """Its saddle does not join the ends, or the direction is lost twice."""
+    if times:
+        lose(monkeypatch, times)
+    else:
+        monkeypatch.setattr("flexcalc.tasks.saddle.endpoints.SAME_A", 1e-9)
+    every = fx.path(ADDRESS, UP, DOWN, adaptive=False, **ADAPTIVE)
+    if times:
+        lose(monkeypatch, times)
     surface = CountedSprings()
     found = fx.path(surface, UP, DOWN, output="out", **ADAPTIVE)
-    assert found.converged
-    assert not found.left_for_saddle
+    assert "begins again with all images" in (here / "out/log.txt").read_text()
     assert found.image_count == 11
     assert found.all_evaluations.total == surface.geometries
-    rows = json.loads((here / "out/attempts.json").read_text())
-    assert [row["images"] for row in rows] == [11]
+    assert found.all_evaluations.total > every.all_evaluations.total
+    if not times:
+        assert found.converged
+        assert found.steps == every.steps
+        assert np.array_equal(found.energies, every.energies)
     shutil.copytree("out", "cut")
     for name in ("results.json", "path.xyz", "saddle.xyz", "irc.checkpoint"):
         os.remove(f"cut/{name}")
@@ -365,7 +374,7 @@ def test_a_search_that_fails_with_few_images_begins_again_with_all(here):
     counted = CountedSprings()
     found = fx.path(Failing(counted, 2, 3, 4, 5), UP, DOWN, output="out", **ADAPTIVE)
     every = fx.path(Springs(), UP, DOWN, adaptive=False, **ADAPTIVE)
-    assert "begins again with 11 images" in (here / "out/log.txt").read_text()
+    assert "begins again with all images" in (here / "out/log.txt").read_text()
     assert found.left_for_saddle
     assert found.steps == every.steps
     assert found.barrier_kcal_mol == pytest.approx(every.barrier_kcal_mol, abs=1e-9)

@@ -19,7 +19,7 @@ from flexcalc.methods.path import (
     with_few_images,
 )
 from flexcalc.potential import Evaluation
-from flexcalc.results.evaluations import Evaluations
+from flexcalc.results.evaluations import Evaluations, added
 from flexcalc.results.path import Path
 from flexcalc.results.saddle import (
     DESCENT,
@@ -31,7 +31,6 @@ from flexcalc.results.saddle import (
     VIBRATIONS,
     Saddle,
 )
-from flexcalc.storage import JSON
 from flexcalc.store import Store
 from flexcalc.tasks.path.job import FoundPath, PathJob
 from flexcalc.tasks.path.search import PATH_CHECKPOINT, Beginning, Searched, search
@@ -43,12 +42,12 @@ EARLY = "early.json"
 resumed run does not leave the path again."""
 
 FAILED = "attempts.json"
-"""Attempts with few images that failed: what was spent by then, and the number of images for the
-next."""
+"""The attempt with few images that failed, if more images come next: their number, and what was
+spent on the way to the saddle."""
 
 AGAIN = "again.json"
-"""What a search that began with few images has cost, where it could not go on; the search has begun
-again with all of them."""
+"""What a search with few images has cost that found no saddle; the search has begun again with all
+of them."""
 
 FEW_STEPS = 30
 """Evaluations after which the direction of a path that can have more images is lost."""
@@ -74,10 +73,19 @@ def is_left_early(job: PathJob) -> bool:
     return options.saddle and options.follow and climbs
 
 
-def _begin_again(job: PathJob, store: Store) -> None:
-    """Remove what a search with few images has left, apart from what it has cost."""
+def _begin_again(job: PathJob, store: Store, why: str, spent: Evaluations | None = None) -> None:
+    """Remove what a search with few images has left, apart from what it has cost.
+
+    Args:
+        job: of the search.
+        store: of which the path and its attempts are removed.
+        why: for the message.
+        spent: on the way from the path to the saddle.
+    """
+    store.say(f"{why}: the search begins again with all images")
     surface = job.counting("band")
-    store.put(AGAIN, Evaluations(total=surface.geometries, band=surface.geometries).to_dict())
+    path = Evaluations(total=surface.geometries, band=surface.geometries)
+    store.put(AGAIN, (added([path, spent]) or path).to_dict())
     surface.geometries = 0
     for name in (FAILED, PATH_CHECKPOINT, STOPPED_FILE):
         store.remove(name)
@@ -102,7 +110,7 @@ def _first(job: PathJob, store: Store, begun: Beginning) -> np.ndarray:
 
 
 def _stages(job: PathJob, store: Store, first: np.ndarray) -> list[Stage]:
-    """The stage with the initial path, and those after each attempt that failed."""
+    """The stage with the initial path, and that after an attempt that failed."""
     method, below = job.options.method, job.options.follow_below_eV_A
     if not isinstance(method, Chain):
         return []
@@ -125,8 +133,9 @@ def search_early(
 ) -> tuple[Searched, FoundPath, Saddle] | None:
     """Leave the path early for its saddle; None where that does not join the ends of the path.
 
-    With `adaptive` the path has few images at first, and gets more next to the highest where the
-    direction of that is lost on the way to the saddle.
+    With `adaptive` the path has few images at first, and gets some more next to the highest where
+    the direction of that is lost on the way to the saddle. If there is still no saddle that joins
+    the ends, the search begins again with all images.
 
     Returns:
         The path as it was left, the minimum-energy path through the saddle, and the saddle.
@@ -144,11 +153,13 @@ def search_early(
             return searched, _of_descent(job, attempt.saddle, found), attempt.saddle
         for name in (*OF_SADDLE, *CHECKPOINTS):
             store.remove(name)
-        if not attempt.images:
+        if len(found.images) == len(begun.images):
             break
-        store.say(f"the path goes on with {attempt.images} images")
-        row = {"images": attempt.images, **attempt.spent.to_dict()}
-        store.put(FAILED, [*_failed(store, len(found.images)), row])
+        if attempt.images:
+            store.say(f"the path goes on with {attempt.images} images")
+            store.put(FAILED, [{"images": attempt.images, **attempt.spent.to_dict()}])
+        else:
+            _begin_again(job, store, "no saddle is found with few images", attempt.spent)
     job.tally.include(attempt.spent)
     store.put(EARLY, attempt.spent.to_dict())
     return None
@@ -166,19 +177,17 @@ def _searched(job: PathJob, store: Store, begun: Beginning) -> Searched:
     stages = _stages(job, store, first)
     if len(first) == len(begun.images):
         return search(job, store, first, stages)
-    few = stages[-1].images < len(begun.images)
-    most = min(job.options.steps, FEW_PATH_STEPS) if few else job.options.steps
+    most = min(job.options.steps, FEW_PATH_STEPS)
     try:
         searched = search(job, store, first, stages, most)
         why = "".join(searched.diverged)
-        if few and not why and searched.state.residual >= job.options.follow_below_eV_A:
+        if not why and searched.state.residual >= job.options.follow_below_eV_A:
             why = f"the path has not settled in {most} steps"
     except (LabelError, GuardError) as error:
         why = str(error)
     if not why:
         return searched
-    store.say(f"{why}: the search begins again with {len(begun.images)} images")
-    _begin_again(job, store)
+    _begin_again(job, store, why)
     return _searched(job, store, begun)
 
 
@@ -189,7 +198,7 @@ class Attempt:
     Args:
         saddle: that joins the ends of the path; None without one.
         spent: on this attempt and those before it.
-        images: number of images for the next attempt, 0 for none.
+        images: number of images for the next attempt of this path, 0 for none.
     """
 
     saddle: Saddle | None
@@ -202,24 +211,25 @@ def _attempt(
 ) -> Attempt:
     """Follow the direction of a path from its highest image to the saddle, and the descent.
 
-    Where the direction is lost, a few more images are next; where the saddle does not join the
-    ends, all of them.
+    Where the direction is lost, or the highest image is an end, some more images are next, once.
     """
     state, count, every = searched.state, len(found.images), len(begun.images)
     search_job = _saddle_job(job, found, begun.isotopes)
-    for row in _failed(store, count)[-1:]:
-        search_job.tally.include(Evaluations.from_dict(row, store))
-    if state.step >= job.options.steps:
-        every = count
-    more = min(count + MORE_IMAGES, every)
+    more = count + MORE_IMAGES
+    for row in store.get(FAILED) or ():
+        if row["images"] <= count:
+            search_job.tally.include(Evaluations.from_dict(row, store))
+            more = 0
+    if more >= every:
+        more = 0
     if not 0 < int(found.labels.energies.argmax()) < count - 1:
-        return Attempt(None, search_job.tally.found(), more if more > count else 0)
+        return Attempt(None, search_job.tally.found(), more)
     store.say(
         f"the path is left for its saddle after {state.step} steps, with {count} images and a "
         f"force of {state.residual:.3f} eV/A"
     )
-    followed = follow_top(search_job, store, FEW_STEPS if more > count else STEPS)
-    if followed is None and more > count:
+    followed = follow_top(search_job, store, STEPS if count == every else FEW_STEPS)
+    if followed is None and count < every:
         return Attempt(None, search_job.tally.found(), more)
     try:
         saddle = saddle_of(search_job, store, followed)
@@ -229,12 +239,7 @@ def _attempt(
         if saddle.first_order and (saddle.irc_start_is, saddle.irc_end_is) == ("start", "end"):
             return Attempt(saddle, search_job.tally.found())
         store.say("the saddle does not join the ends: the search of the path goes on")
-    return Attempt(None, search_job.tally.found(), every if every > count else 0)
-
-
-def _failed(store: Store, images: int) -> list[dict[str, JSON]]:
-    """What is kept of the attempts before that with some images."""
-    return [row for row in store.get(FAILED) or () if row["images"] <= images]
+    return Attempt(None, search_job.tally.found())
 
 
 def _of_descent(job: PathJob, saddle: Saddle, left: FoundPath) -> FoundPath:
