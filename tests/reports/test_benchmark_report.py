@@ -113,6 +113,15 @@ def test_a_stage_alone_gives_its_own_chapters_and_no_others(stage, folder, blank
     assert chapters(page) == STAGES[stage]
 
 
+@pytest.mark.parametrize(("ended", "said"), [(True, False), (False, True)])
+def test_a_stage_that_nobody_asked_for_is_not_awaited(ended, said, folder, blank):
+    (folder / "withheld.json").unlink()
+    if not ended:
+        (folder / "findings.json").unlink()
+    page = Page(write_report(folder).read_text())
+    assert ("Not there yet: withheld regions" in page.text) == said
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_missing_stage_takes_only_its_own_chapters_away(stage, folder, blank):
     (folder / f"{stage}.json").unlink()
