@@ -196,7 +196,7 @@ def table(files: list[Path]) -> str:
         cells = [column["extras"].get(extra, "not tried").replace("|", "/") for column in columns]
         lines.append(f"| {f'`{extra}`' if extra else 'none'} | {' | '.join(cells)} |")
     machines = ", ".join(dict.fromkeys(column["machine"] for column in columns))
-    dates = " to ".join(dict.fromkeys(column["date"] for column in columns))
+    dates = " to ".join(sorted({column["date"] for column in columns}))
     wheels = ", ".join(dict.fromkeys(column["wheel"] for column in columns))
     untried = ", ".join(f"`{extra}`" for extra in extras if extra not in known)
     below = f"`{wheels}`, {machines}, {dates}." + (f" Not tried yet: {untried}." * bool(untried))
