@@ -64,7 +64,7 @@ BENCHMARKS = {
     f"benchmark-{molecule}{size}.toml"
     for molecule in ("glycine", "azobenzene")
     for size in ("", "-small")
-}
+} | {"benchmark-glycine-tiny.toml"}
 LEARNINGS = {
     f"learn-{name}.toml"
     for name in ("glycine-dft", "alanine-dipeptide", "azobenzene", "azobenzene-dft")
@@ -265,7 +265,7 @@ def test_a_benchmark_goes_through_all_its_stages(here, name):
     few += ["--equilibration-fs", "0", "--replicas", "1", "--steps", "1", "--naive-steps", "0"]
     few += ["--sizes", "3", "--folds", "2", "--cutoff-points", "3", "--budgets", "4"]
     few += ["--validation-points", "2", "--workers", "1", "--only", "sGDML", "--no-relax-minima"]
-    small = "small" in name
+    small = "small" in name or "tiny" in name
     few += [] if small else ["--stages", "minima", "--stages", "paths"]
     main(["benchmark", f"inputs/{name}", *few, "--output", output])
     results = json.loads((here / output / "results.json").read_text())
