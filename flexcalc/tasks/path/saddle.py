@@ -49,6 +49,9 @@ AGAIN = "again.json"
 """What a search with few images has cost that found no saddle; the search has begun again with all
 of them."""
 
+GAP_EV = 0.05
+"""Energy of an image above the saddle at which a descent has a gap that images cut through."""
+
 FEW_STEPS = 30
 """Evaluations after which the direction of a path that can have more images is lost."""
 
@@ -150,7 +153,7 @@ def search_early(
         found = FoundPath(*aligned_with_labels(searched.state.images, searched.state.evaluation))
         attempt = _attempt(job, store, begun, searched, found)
         if attempt.saddle is not None:
-            return searched, _of_descent(job, attempt.saddle, found), attempt.saddle
+            return searched, attempt.path or found, attempt.saddle
         for name in (*OF_SADDLE, *CHECKPOINTS):
             store.remove(name)
         if len(found.images) == len(begun.images):
@@ -199,11 +202,13 @@ class Attempt:
         saddle: that joins the ends of the path; None without one.
         spent: on this attempt and those before it.
         images: number of images for the next attempt of this path, 0 for none.
+        path: of the descent from the saddle.
     """
 
     saddle: Saddle | None
     spent: Evaluations
     images: int = 0
+    path: FoundPath | None = None
 
 
 def _attempt(
@@ -237,7 +242,12 @@ def _attempt(
         store.say(f"no saddle is found, {error}: the search of the path goes on")
     else:
         if saddle.first_order and (saddle.irc_start_is, saddle.irc_end_is) == ("start", "end"):
-            return Attempt(saddle, search_job.tally.found())
+            path = _of_descent(job, saddle, found)
+            top = float(saddle.to_dataset().labels()[0][0])
+            if path is found or path.labels.energies.max() < top + GAP_EV:
+                return Attempt(saddle, search_job.tally.found(), path=path)
+            store.say("the descent stops too far from a minimum: the search of the path goes on")
+            return Attempt(None, search_job.tally.found())
         store.say("the saddle does not join the ends: the search of the path goes on")
     return Attempt(None, search_job.tally.found())
 
