@@ -20,6 +20,8 @@ from flexcalc.methods.hessian import (
 from flexcalc.potential import Evaluation, Potential
 from flexcalc.units import WAVENUMBER
 
+EARLIEST = 8
+"""Steps before which small forces are not those of a minimum."""
 MIN_STEP = 0.01
 """A row has reached a minimum when its step is below this fraction of `arc_step`."""
 
@@ -142,7 +144,9 @@ class IRC:
         moves, lengths, bent = self._moves(state, masses)
         forces = np.sqrt((state.evaluation.forces**2).sum(axis=2)).max(axis=1)
         # Near the saddle forces are small too, but the curvature along the path is negative.
-        arrived = state.done | ((forces < self.arc_force_eV_A) & (bent > 0))
+        # Next to a soft saddle it is not known well enough to tell.
+        small = (forces < self.arc_force_eV_A) & (bent > 0) & (state.step >= EARLIEST)
+        arrived = state.done | small
         tried = np.where(arrived[:, None, None], state.positions, state.positions + moves)
         found = self._evaluated(potential, state, tried, arrived)
         flat = (len(tried), -1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ase import Atoms
@@ -18,7 +20,7 @@ from flexcalc.methods.hessian import (
     update_hessians,
     vibrations,
 )
-from flexcalc.methods.irc import IRC, steepest_descent
+from flexcalc.methods.irc import EARLIEST, IRC, steepest_descent
 from flexcalc.methods.iterate import iterate
 from flexcalc.methods.saddle import RFO, rational_steps
 from flexcalc.units import WAVENUMBER
@@ -278,6 +280,17 @@ def test_the_ways_down_end_in_the_minima_that_the_saddle_joins(rng):
         gaps = np.linalg.norm(found[:, None] - MINIMA[None], axis=-1)
         assert sorted(gaps.argmin(axis=1)) == [one, other]
         assert gaps.min(axis=1).max() < 5e-3
+
+
+@pytest.mark.parametrize(("step", "done"), [(1, False), (EARLIEST, True)])
+def test_small_forces_next_to_a_soft_saddle_are_no_minimum(step, done, rng):
+    """A descent of glycine stopped at once, and its path was drawn straight to the minimum."""
+    surface = Triangle(curved_wells)
+    method = IRC(arc_force_eV_A=10.0)
+    state = method.init(surface, triangles([[0.0, 0.0]]), rng)
+    hard = np.repeat(np.eye(9)[None], len(state.positions), axis=0)
+    state = method.step(surface, replace(state, hessians=hard, step=step), rng)
+    assert state.done.all() == done
 
 
 @pytest.mark.physics
