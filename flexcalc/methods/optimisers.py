@@ -92,7 +92,8 @@ class LBFGS:
 
     Forces on a band are not a gradient, so no energy can judge a step. Instead, pairs of step and
     force change without positive curvature are skipped; steps are shortened while forces that point
-    backwards grow; and a step is reverted if these forces more than double.
+    backwards grow; and a step is reverted if these forces more than double. Where forces along the
+    step more than double, the history is forgotten.
 
     Source: Nocedal, Math. Comput. 35, 773 (1980), doi:10.1090/S0025-5718-1980-0572855-7.
     """

@@ -74,7 +74,6 @@ class XTB(CheckedPotential):
     """
 
     takes: ClassVar[type] = XTBOptions
-    expensive = True
 
     def __init__(
         self,

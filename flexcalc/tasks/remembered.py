@@ -59,21 +59,19 @@ class Remembered(CheckedPotential):
 
     def evaluate(self, positions: np.ndarray) -> Evaluation:
         """Energies and forces of positions (batch, atoms, 3); new ones are kept on disk."""
-        keys = [place.tobytes() for place in positions]
-        new = [row for row, key in enumerate(keys) if key not in self._known]
-        if new:
-            self._keep(positions[new])
-        rows = np.array([self._known[key] for key in keys]).reshape(len(keys), -1)
+        for place in positions:
+            if place.tobytes() not in self._known:
+                self._keep(place)
+        rows = np.array([self._known[place.tobytes()] for place in positions])
+        rows = rows.reshape(len(positions), 1 + 3 * len(self.numbers))
         return Evaluation(rows[:, 0].copy(), rows[:, 1:].reshape(positions.shape))
 
-    def _keep(self, positions: np.ndarray) -> None:
-        found = self.reference(positions)
-        lines = []
-        for place, energy, forces in zip(positions, found.energies, found.forces, strict=True):
-            row = np.concatenate([place.ravel(), [energy], forces.ravel()])
-            self._known[place.tobytes()] = row[place.size :]
-            lines.append(base64.b64encode(row.tobytes()) + b"\n")
-        self._part.lines(self._name).extend(lines)
+    def _keep(self, place: np.ndarray) -> None:
+        """Evaluate a geometry (atoms, 3): each on its own, or a batch would be lost half-way."""
+        found = self.reference(place[None])
+        row = np.concatenate([place.ravel(), found.energies, found.forces.ravel()])
+        self._known[place.tobytes()] = row[place.size :]
+        self._part.lines(self._name).extend([base64.b64encode(row.tobytes()) + b"\n"])
 
 
 def remembered[P: Potential | None](
