@@ -79,6 +79,7 @@ def options(tmp_path_factory):
         "sampler": SHORT["reference"],
         "baseline": addresses,
         "crash_test_ns": 0.0,
+        "seed": 1,
         "trust": True,
     }
 
@@ -98,8 +99,7 @@ def test_the_weights_of_the_sum_are_found_and_told(whole):
     assert weights == pytest.approx([0.7, 0.0, 0.5], abs=0.1)
     assert found.baseline == found.model.facts["baseline"]
     assert "own.py:first" in found.baseline
-    # A dozen labels cannot tell a hundredth from nothing.
-    assert "own.py:useless" not in found.baseline or weights[1] < 0.03
+    assert "own.py:useless" not in found.baseline
     # Each round chose weights of its own.
     assert all(row.baseline for row in found.rounds)
     for row in found.rounds:
