@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 from flexcalc.errors import NonFiniteError, ShapeError
 from flexcalc.models.gdml import GDMLPotential
 from flexcalc.models.gdml.descriptor import InverseDistances
-from flexcalc.models.gdml.potential import Expansion
+from flexcalc.models.gdml.potential import MAX_CHUNK, Expansion
 
 
 def distorted(model, ethanol, rng, count):
@@ -188,3 +188,16 @@ def test_one_training_point_is_enough_for_a_model(rng):
     assert np.allclose(energies, 0.0, atol=1e-15)
     expected = -5 / (3 * 2.0**2) * np.array([[1.0, -2.0, 0.5]])
     assert np.allclose(slope, expected, rtol=1e-7)
+
+
+@pytest.mark.parametrize("cores", [1, 2, 3, 4])
+def test_cores_get_as_many_chunks_each(model, cores, monkeypatch):
+    """Of 189 geometries two cores had three chunks and two."""
+    monkeypatch.setattr("flexcalc.models.gdml.potential.cores", lambda: cores)
+    for work in (1e3, 1e5, 1e7):
+        monkeypatch.setattr(model, "_work", work)
+        for count in (1, 7, 64, 65, 189, 600):
+            rows = model._rows(count)
+            chunks = -(-count // rows)
+            assert rows < 2 * MAX_CHUNK
+            assert chunks <= cores or chunks % cores == 0 or rows == 1

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import doctest
+import importlib
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ import flexcalc as fx
 from flexcalc.config import options
 from flexcalc.dataset import Dataset, Provenance
 from flexcalc.errors import ConfigError, InputError, LabelError
-from flexcalc.potential import CheckedPotential
+from flexcalc.potential import CheckedPotential, Evaluation
 from flexcalc.results.path import Path as PathResult
 from flexcalc.results.saddle import Saddle
 from flexcalc.store import Store
@@ -566,3 +568,24 @@ def test_a_climbing_image_of_a_coarse_band_does_not_run_up_a_wall():
     found = fx.path("xtb:GFN2-xTB", *map(str, ends), method=fx.NEB(images=7), progress=False)
     assert found.converged
     assert found.barrier_kcal_mol == pytest.approx(2.02, abs=0.05)
+
+
+def test_a_descent_with_a_gap_that_images_cut_through_is_no_path(monkeypatch):
+    """A descent that stops at once; straight from there to the minimum it is high."""
+    task = importlib.import_module("flexcalc.tasks.path.saddle")
+    inner, seen = task.path_of_descent, []
+
+    def cut(job, saddle, ends):
+        found = inner(job, saddle, ends)
+        energies = found.labels.energies.copy()
+        energies[1] += 2 * task.GAP_EV + energies.max() - energies[1]
+        seen.append(energies)
+        return replace(found, labels=Evaluation(energies, found.labels.forces))
+
+    expected = fx.path(ADDRESS, UP, DOWN, saddle=True, progress=False)
+    monkeypatch.setattr(task, "path_of_descent", cut)
+    found = fx.path(ADDRESS, UP, DOWN, saddle=True, progress=False)
+    assert seen
+    assert found.converged
+    assert found.barrier_kcal_mol == pytest.approx(expected.barrier_kcal_mol, abs=0.01)
+    assert found.barrier_kcal_mol == pytest.approx(found.saddle.barrier_kcal_mol, abs=0.01)
