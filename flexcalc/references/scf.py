@@ -27,6 +27,11 @@ SETTLING, WINDOW, FALLING, SMALL = 20, 10, 0.3, 1e-3
 `WINDOW` is neither below `SMALL` nor below `FALLING` times the smallest one before."""
 
 
+ROUGH, CORRECTIONS = 1e-6, 6
+"""Of an SCF on a coarse grid: change of the energy in hartree at its first convergence, and how
+often at most the difference of both grids is computed."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """Convergence settings.
@@ -104,10 +109,80 @@ def converge(make: Callable[[], Any], plan: Plan, guess: Orbitals | None) -> Any
         LabelError: no try converged.
     """
     mf = make()
-    if plan.tries > 1:
-        mf.callback = _GivesUp()
-    with suppress(_StalledError):
-        mf.kernel(dm0=None if guess is None else _density(mf, guess))
+    if _has_coarse_grid(mf):
+        with suppress(LabelError):
+            return two_grids(mf, plan, guess)
+    return _tried(make, plan, guess, mf)
+
+
+def two_grids(mf: Any, plan: Plan, guess: Orbitals | None) -> Any:
+    """Converge restricted Kohn-Sham orbitals for few evaluations on the grid of integration.
+
+    The SCF runs on a coarse grid, to whose Fock matrix the difference of both grids at the last
+    density is added as a constant, until the orbitals are those of the fine grid. That difference
+    hardly depends on the density, so that three evaluations on the fine grid do where a plain SCF
+    takes a dozen, and where orbitals nearly cross all the cycles that look for the right ones are
+    on the coarse grid. (Defect correction, as in multigrid methods: Brandt, Math. Comput. 31, 333,
+    1977.)
+
+    Args:
+        mf: of PySCF, as it was made.
+        plan: how hard to try on the coarse grid.
+        guess: where that one starts.
+
+    Returns:
+        `mf`, converged.
+
+    Raises:
+        LabelError: the SCF on the coarse grid does not converge, or not to that of the fine one.
+    """
+    core, change = mf.get_hcore(), np.zeros(())
+
+    def coarse(tolerance: float) -> Any:
+        rough = mf.copy()
+        for name in ("grids", "nlcgrids"):
+            grid = type(getattr(mf, name))(mf.mol)
+            grid.level = 0
+            setattr(rough, name, grid)
+        total = core + change
+        rough.get_hcore, rough.conv_tol = lambda *_: total, tolerance
+        return rough
+
+    rough, plain = _tried(lambda: coarse(ROUGH), plan, guess), True
+    for _ in range(CORRECTIONS):
+        density = rough.make_rdm1()
+        field = mf.get_veff(dm=density)
+        fock = mf.get_fock(h1e=core, vhf=field, dm=density)
+        # A quarter of PySCF's tolerance, which takes one more step where its own is met.
+        gradient = np.linalg.norm(mf.get_grad(rough.mo_coeff, rough.mo_occ, fock))
+        if gradient < np.sqrt(mf.conv_tol) / 4:
+            return _taken(mf, rough, fock, mf.energy_tot(density, core, field))
+        change = np.asarray(field) - np.asarray(rough.get_veff(dm=density))
+        last, tight = rough, mf.conv_tol / 100
+        if plain:
+            rough = _plain(coarse(tight), plan, orbitals(last))
+            plain = rough.converged
+        if not plain:
+            rough = _checked(_second_order(coarse(tight), last), plan)
+    raise LabelError("the SCF on a coarse grid does not lead to that on the fine one")
+
+
+def _taken(mf: Any, rough: Any, fock: np.ndarray, energy: float) -> Any:
+    """A mean field with the orbitals of another, canonical as far as that leaves the density."""
+    filled = rough.mo_occ > 0
+    mf.mo_coeff, mf.mo_occ = rough.mo_coeff.copy(), rough.mo_occ
+    mf.mo_energy = np.zeros(len(filled))
+    for part in (filled, ~filled):
+        block = rough.mo_coeff[:, part]
+        mf.mo_energy[part], turn = np.linalg.eigh(block.T @ fock @ block)
+        mf.mo_coeff[:, part] = block @ turn
+    mf.e_tot, mf.converged = energy, True
+    return mf
+
+
+def _tried(make: Callable[[], Any], plan: Plan, guess: Orbitals | None, first: Any = None) -> Any:
+    """The first that converges of a plain SCF, one with a level shift and a second-order one."""
+    mf = _plain(first or make(), plan, guess)
     if mf.converged or plan.tries == 1:
         return _checked(mf, plan)
     shifted = make()
@@ -117,9 +192,35 @@ def converge(make: Callable[[], Any], plan: Plan, guess: Orbitals | None) -> Any
     shifted.kernel(dm0=_smeared(make) if _is_pyscf(mf) else None)
     if shifted.converged or plan.tries == 2:
         return _checked(shifted, plan)
-    second = make().newton()
-    second.kernel(shifted.mo_coeff, shifted.mo_occ)
-    return _checked(second.undo_soscf() if hasattr(second, "undo_soscf") else second, plan)
+    return _checked(_second_order(make(), shifted), plan)
+
+
+def _plain(mf: Any, plan: Plan, guess: Orbitals | None) -> Any:
+    """Run an SCF, given up where its gradient does not fall if there is another try."""
+    if plan.tries > 1:
+        mf.callback = _GivesUp()
+    with suppress(_StalledError):
+        mf.kernel(dm0=None if guess is None else _density(mf, guess))
+    return mf
+
+
+def _second_order(mf: Any, start: Any) -> Any:
+    """Run a second-order SCF from the orbitals of another mean field."""
+    second = mf.newton()
+    second.kernel(start.mo_coeff, start.mo_occ)
+    return second.undo_soscf() if hasattr(second, "undo_soscf") else second
+
+
+def _has_coarse_grid(mf: Any) -> bool:
+    """Whether the method is a restricted Kohn-Sham one of PySCF on a finer grid than the coarsest.
+
+    gpu4pyscf is not tried: what an SCF costs there is not known here.
+    """
+    if not _is_pyscf(mf):
+        return False
+    from pyscf.dft.rks import RKS
+
+    return isinstance(mf, RKS) and mf.mol.spin == 0 and mf.grids.level > 0
 
 
 class _StalledError(Exception):

@@ -20,9 +20,9 @@ from tests.systems import WATER
 pyscf = pytest.importorskip("pyscf")
 
 
-def quick(numbers=WATER, dispersion=None, **options):
+def quick(numbers=WATER, dispersion=None, grid=1, **options):
     """A functional that takes no time."""
-    return DFT(numbers, "PBE", "STO-3G", dispersion, DFTOptions(grid=1, **options))
+    return DFT(numbers, "PBE", "STO-3G", dispersion, DFTOptions(grid=grid, **options))
 
 
 def water(seed: int = 0) -> np.ndarray:
@@ -189,10 +189,10 @@ def test_an_unconverged_scf_gives_no_label():
 
 def test_second_order_scf_converges_where_the_first_tries_do_not():
     """Three cycles are too few for DIIS on water and enough for Newton steps."""
-    expected = quick()(water()[None])
+    expected = quick(grid=0)(water()[None])
     with pytest.raises(LabelError):
-        quick(max_cycle=3, tries=2)(water()[None])
-    found = quick(max_cycle=3)(water()[None])
+        quick(grid=0, max_cycle=3, tries=2)(water()[None])
+    found = quick(grid=0, max_cycle=3)(water()[None])
     assert found.energies[0] == pytest.approx(expected.energies[0], abs=1e-6)
     np.testing.assert_allclose(found.forces, expected.forces, atol=1e-4)
 
@@ -228,6 +228,43 @@ def test_a_plain_scf_is_given_up_where_its_gradient_does_not_fall(norms, cycles)
             done += 1
             gives_up({"norm_gorb": norm})
     assert done == cycles
+
+
+@pytest.mark.parametrize("functional", ["PBE", "B3LYP", "wB97X-V", "TPSS"])
+def test_two_grids_give_the_label_of_one(functional, monkeypatch):
+    """To the tolerance of the SCF, with its orbital energies and for a few fine evaluations."""
+    from pyscf.dft.rks import RKS
+
+    levels, plain = [], RKS.get_veff
+
+    def counted(mf, *args, **options):
+        levels.append(mf.grids.level)
+        return plain(mf, *args, **options)
+
+    monkeypatch.setattr(RKS, "get_veff", counted)
+    potential = DFT([8, 1, 1], functional, "STO-3G")
+    found = potential(water()[None])
+    assert levels.count(3) <= 5 < levels.count(0)
+    orbitals = potential._converged(water()).mo_energy
+    levels.clear()
+    monkeypatch.setattr(scf, "_has_coarse_grid", lambda mf: False)
+    other = DFT([8, 1, 1], functional, "STO-3G")
+    expected = other(water()[None])
+    assert set(levels) == {3}
+    assert found.energies[0] == pytest.approx(expected.energies[0], abs=1e-8)
+    np.testing.assert_allclose(found.forces, expected.forces, atol=5e-5)
+    np.testing.assert_allclose(orbitals, other._converged(water()).mo_energy, atol=1e-5)
+
+
+def test_where_the_coarse_grid_fails_the_fine_one_is_used_alone(monkeypatch):
+    expected = quick()(water()[None])
+
+    def fails(*_):
+        raise LabelError("no orbitals")
+
+    monkeypatch.setattr(scf, "two_grids", fails)
+    found = quick()(water()[None])
+    assert found.energies[0] == pytest.approx(expected.energies[0], abs=1e-8)
 
 
 def test_the_second_try_starts_from_fermi_occupations():
