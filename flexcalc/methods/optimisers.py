@@ -127,11 +127,10 @@ class LBFGS:
             factor = np.where(lost, 0.5, factor)
             radius = np.clip(radius * factor, 0.005 * self.step_A, self.step_A)
             keep = ~back[:, None, None]
-            moves = np.concatenate([moves, keep * (positions - memory.positions)[None]])
-            changes = np.concatenate([changes, keep * (memory.forces - forces)[None]])
-            moves, changes = moves[-self.history :], changes[-self.history :]
+            moves = self._with_latest(moves, keep * (positions - memory.positions))
+            changes = self._with_latest(changes, keep * (memory.forces - forces))
             if lost.any():
-                moves, changes = (moves * ~lost[:, None, None], changes * ~lost[:, None, None])
+                moves[:, lost] = changes[:, lost] = 0.0
             positions = np.where(keep, positions, memory.positions)
             forces = np.where(keep, forces, memory.forces)
         step = limit(self._direction(forces, moves, changes), radius)
@@ -144,6 +143,12 @@ class LBFGS:
             timestep=radius,
         )
         return positions + step, memory
+
+    def _with_latest(self, history: np.ndarray, latest: np.ndarray) -> np.ndarray:
+        """A history (history, rows, atoms, 3) with the latest entry, without those that are too
+        old; those of a row are next to each other in memory, as `_direction` needs them."""
+        recent = history[max(len(history) + 1 - self.history, 0) :].swapaxes(0, 1)
+        return np.concatenate([recent, latest[:, None]], axis=1).swapaxes(0, 1)
 
     def _direction(self, forces: np.ndarray, moves: np.ndarray, changes: np.ndarray) -> np.ndarray:
         """Inverse Hessian times forces for all rows; pairs of negative curvature are skipped.
@@ -163,7 +168,8 @@ class LBFGS:
         force, s, y = map(np.ascontiguousarray, (force, s, y))
         along, size = np.vecdot(s, y), np.vecdot(y, y)
         usable = along > 1e-10 * size
-        s, y = s * usable[:, :, None], y * usable[:, :, None]
+        if not usable.all():
+            s, y = s * usable[:, :, None], y * usable[:, :, None]
         latest = np.arange(rows), pairs - 1 - np.argmax(usable[:, ::-1], axis=1)
         ratio = along[latest] / np.maximum(size[latest], 1e-300)
         scale = np.where(usable[latest], ratio, 1.0 / self.stiffness_eV_A2)
@@ -277,13 +283,17 @@ def _joined(memories: Sequence[Memory]) -> Memory:
         return memories[0]
     longest = max(len(one.moves) for one in memories)
 
-    def filled(history: np.ndarray) -> np.ndarray:
-        blank = np.zeros((longest - len(history), *history.shape[1:]))
-        return np.concatenate([blank, history]) if len(blank) else history
+    def of_all(histories: list[np.ndarray]) -> np.ndarray:
+        joined = []
+        for history in histories:
+            blank = np.zeros((longest - len(history), *history.shape[1:]))
+            filled = np.concatenate([blank, history]) if len(blank) else history
+            joined.append(filled.swapaxes(0, 1))
+        return np.concatenate(joined).swapaxes(0, 1)  # those of a row next to each other
 
     return Memory(
-        moves=np.concatenate([filled(one.moves) for one in memories], axis=1),
-        changes=np.concatenate([filled(one.changes) for one in memories], axis=1),
+        moves=of_all([one.moves for one in memories]),
+        changes=of_all([one.changes for one in memories]),
         **{
             name: np.concatenate([getattr(one, name) for one in memories])
             for name in ("positions", "forces", "velocity", "timestep", "mixing", "downhill")

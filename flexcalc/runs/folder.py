@@ -207,16 +207,19 @@ class RunFolder(FolderStore):
 
 
 class _Part(FolderStore):
-    """A folder within a run folder; its messages go to the log of the run."""
+    """A folder within a run folder, or within a part; its messages go to the log of the run."""
 
-    def __init__(self, run: RunFolder, folder: Path):
-        super().__init__(folder, progress=run.progress)
-        self._run = run
-        self.say, self.warn = run.say, run.warn  # type: ignore[method-assign]
+    def __init__(self, outer: RunFolder | _Part, folder: Path):
+        super().__init__(folder, progress=outer.progress)
+        self._outer = outer
+        self.say, self.warn = outer.say, outer.warn  # type: ignore[method-assign]
+
+    def _inner(self, part: str) -> FolderStore:
+        return _Part(self, self.folder / part)
 
     def bar(self, title: str) -> AbstractContextManager[Progress]:
         """The progress bar of the run, unless this part shows none."""
-        return self._run.bar(title) if self.progress else super().bar(title)
+        return self._outer.bar(title) if self.progress else super().bar(title)
 
 
 def _is_no_work(entry: Path) -> bool:

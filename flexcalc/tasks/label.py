@@ -238,5 +238,6 @@ def _geometries(work: _Work, store: Store, starts: Dataset) -> Dataset:
             parts.append(sample_dynamics(how, work.sampler, starts, rng, place))
     geometries = concatenate_unlabelled(parts)
     store.put(GEOMETRIES, geometries)
-    store.say(f"sampled {len(geometries)} geometries; start geometries: {len(starts)}")
+    if not all(isinstance(how, AsIs) for how in options.samples):
+        store.say(f"sampled {len(geometries)} geometries; start geometries: {len(starts)}")
     return geometries
