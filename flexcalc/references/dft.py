@@ -47,7 +47,8 @@ class DFTOptions:
         multiplicity: 2S + 1.
         spin: "restricted" (open shells restricted too), "unrestricted", or "broken-symmetry":
             a singlet from a guess that mixes the frontier orbitals, for diradicals such as a
-            double bond twisted by 90 degrees; where that is not lower, the restricted label.
+            double bond twisted by 90 degrees, where restricted labels fail; where it is not
+            lower, the restricted label.
         density_fit: fit the Coulomb and exchange integrals.
         grid: PySCF's level of the integration grid, 0 to 9.
         grid_response: let the grid move with the atoms in the gradient.
@@ -161,7 +162,8 @@ class DFT(CheckedPotential):
         """Energies and forces of each row, in order.
 
         Raises:
-            LabelError: the SCF of a row did not converge, or the row cannot be computed.
+            LabelError: the SCF of a row did not converge, or to closed shells that are not the
+                lowest orbitals, or the row cannot be computed.
         """
         from pyscf import lib
 
@@ -218,6 +220,8 @@ class DFT(CheckedPotential):
         else:
             unrestricted = self.spin == "unrestricted"
             mf = scf.converge(lambda: self._mean_field(positions, unrestricted), plan, guess)
+            if not unrestricted and not self.unpaired:
+                scf.check_filling(mf)
             memory = scf.orbitals(mf)
         self._memory = memory.at(positions)
         return mf

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from flexcalc.errors import LabelError
+from flexcalc.units import HARTREE
 
 LEVEL_SHIFT = 0.3
 """Level shift of the virtual orbitals at the second attempt, in hartree."""
@@ -22,6 +23,8 @@ orbitals nearly cross, as in azobenzene that is twisted by 90 degrees, integer o
 between them."""
 SHIFTED_CYCLES = 10
 """Cycles of the second attempt if a third may follow, which is faster near the solution."""
+UNFILLED = 1e-4
+"""Energy in hartree by which an empty orbital may be below a filled one."""
 SETTLING, WINDOW, FALLING, SMALL = 20, 10, 0.3, 1e-3
 """A plain SCF is given up, after `SETTLING` cycles, if the smallest orbital gradient of the last
 `WINDOW` is neither below `SMALL` nor below `FALLING` times the smallest one before."""
@@ -115,6 +118,26 @@ def converge(make: Callable[[], Any], plan: Plan, guess: Orbitals | None) -> Any
     return _tried(make, plan, guess, mf)
 
 
+def check_filling(mf: Any) -> None:
+    """Refuse an SCF whose electrons do not fill the lowest orbitals.
+
+    Where two orbitals cross, as at a twisted double bond, there is one closed shell with either of
+    them filled, and none with the lowest: labels would jump between both.
+
+    Args:
+        mf: restricted, closed shell, converged.
+
+    Raises:
+        LabelError: an empty orbital is below a filled one.
+    """
+    below = _crossing(mf)
+    if below > UNFILLED:
+        raise LabelError(
+            f"the SCF leaves an orbital empty that is {below * HARTREE:.2g} eV below a filled one, "
+            "as where a bond is twisted or stretched; spin=broken-symmetry has labels there"
+        )
+
+
 def two_grids(mf: Any, plan: Plan, guess: Orbitals | None) -> Any:
     """Converge restricted Kohn-Sham orbitals for few evaluations on the grid of integration.
 
@@ -192,7 +215,31 @@ def _tried(make: Callable[[], Any], plan: Plan, guess: Orbitals | None, first: A
     shifted.kernel(dm0=_smeared(make) if _is_pyscf(mf) else None)
     if shifted.converged or plan.tries == 2:
         return _checked(shifted, plan)
-    return _checked(_second_order(make(), shifted), plan)
+    return _refilled(_checked(_second_order(make(), shifted), plan), make)
+
+
+def _refilled(mf: Any, make: Callable[[], Any]) -> Any:
+    """A mean field, or the lower one in which its highest filled orbital and the lowest empty one
+    have changed places, where that one is below: second-order steps keep what was filled first."""
+    if not _crossing(mf) > 0:
+        return mf
+    swapped = mf.copy()
+    filled = mf.mo_occ > 0
+    highest = np.flatnonzero(filled)[np.argmax(mf.mo_energy[filled])]
+    lowest = np.flatnonzero(~filled)[np.argmin(mf.mo_energy[~filled])]
+    swapped.mo_coeff = mf.mo_coeff.copy()
+    swapped.mo_coeff[:, [highest, lowest]] = mf.mo_coeff[:, [lowest, highest]]
+    other = _second_order(make(), swapped)
+    return other if other.converged and other.e_tot < mf.e_tot else mf
+
+
+def _crossing(mf: Any) -> float:
+    """Energy in hartree of the highest filled orbital above the lowest empty one; negative as a
+    rule, and minus infinity where the method has orbitals of two spins or none that is empty."""
+    energies, filled = on_host(getattr(mf, "mo_energy", None)), on_host(mf.mo_occ) > 0
+    if np.ndim(energies) != 1 or filled.ndim != 1 or filled.all():
+        return -np.inf
+    return float(energies[filled].max() - energies[~filled].min())
 
 
 def _plain(mf: Any, plan: Plan, guess: Orbitals | None) -> Any:

@@ -289,6 +289,37 @@ def test_the_second_try_starts_from_fermi_occupations():
     assert np.isfinite(potential(positions[None]).energies).all()
 
 
+def diazene(turn: float) -> np.ndarray:
+    """(4, 3) of HNNH, twisted; near a right angle its frontier orbitals cross."""
+    first, second = (-0.4, 0.95, 0.0), (1.65, 0.95 * np.cos(turn), 0.95 * np.sin(turn))
+    return np.array([first, (0.0, 0.0, 0.0), (1.25, 0.0, 0.0), second])
+
+
+DIAZENE = [1, 7, 7, 1]
+
+
+@pytest.mark.parametrize("degrees", [75, 90, 100])
+def test_where_orbitals_cross_only_broken_symmetry_has_a_label(degrees):
+    """There are two closed shells, and in either an empty orbital is below a filled one."""
+    positions = diazene(np.radians(degrees))[None]
+    with pytest.raises(LabelError, match=r"empty that is .* eV below .*; spin=broken-symmetry"):
+        quick(DIAZENE)(positions)
+    assert np.isfinite(quick(DIAZENE, spin="broken-symmetry")(positions).energies).all()
+
+
+@pytest.mark.parametrize("degrees", [70, 75, 80, 90])
+def test_of_two_closed_shells_the_lower_one_is_found(degrees, monkeypatch):
+    monkeypatch.setattr(scf, "check_filling", lambda mf: None)
+    potential = quick(DIAZENE)
+    mf = potential._converged(diazene(np.radians(degrees)))
+    swapped = mf.mo_coeff.copy()
+    swapped[:, [7, 8]] = mf.mo_coeff[:, [8, 7]]
+    other = potential._mean_field(diazene(np.radians(degrees)), unrestricted=False).newton()
+    other.kernel(swapped, mf.mo_occ)
+    assert other.converged
+    assert mf.e_tot < other.e_tot + 1e-6
+
+
 @pytest.mark.parametrize(
     ("good", "expected"),
     [
