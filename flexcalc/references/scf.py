@@ -325,8 +325,10 @@ def broken_symmetry(
     Raises:
         LabelError: no try of the unrestricted one converged.
     """
-    closed = make_restricted()
-    closed.kernel(dm0=None if guess is None else _density(closed, guess))
+    try:
+        closed = converge(make_restricted, plan, guess)
+    except LabelError:  # its last orbitals do as well to be mixed
+        closed = _plain(make_restricted(), replace(plan, tries=1), guess)
     start = orbitals(closed)
     opened = converge(make_unrestricted, plan, _mixed(closed, start))
     if closed.converged and closed.e_tot < opened.e_tot:
