@@ -23,16 +23,14 @@ orbitals nearly cross, as in azobenzene that is twisted by 90 degrees, integer o
 between them."""
 SHIFTED_CYCLES = 10
 """Cycles of the second attempt if a third may follow, which is faster near the solution."""
+ROUGH, CORRECTIONS = 1e-6, 6
+"""Of an SCF on a coarse grid: change of the energy in hartree at its first convergence, and how
+often at most the difference of both grids is computed."""
 UNFILLED = 1e-4
 """Energy in hartree by which an empty orbital may be below a filled one."""
 SETTLING, WINDOW, FALLING, SMALL = 20, 10, 0.3, 1e-3
 """A plain SCF is given up, after `SETTLING` cycles, if the smallest orbital gradient of the last
 `WINDOW` is neither below `SMALL` nor below `FALLING` times the smallest one before."""
-
-
-ROUGH, CORRECTIONS = 1e-6, 6
-"""Of an SCF on a coarse grid: change of the energy in hartree at its first convergence, and how
-often at most the difference of both grids is computed."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +128,8 @@ def check_filling(mf: Any) -> None:
     Raises:
         LabelError: an empty orbital is below a filled one.
     """
-    below = _crossing(mf)
+    highest, lowest = _frontier(mf)
+    below = float(mf.mo_energy[highest] - mf.mo_energy[lowest])
     if below > UNFILLED:
         raise LabelError(
             f"the SCF leaves an orbital empty that is {below * HARTREE:.2g} eV below a filled one, "
@@ -160,14 +159,14 @@ def two_grids(mf: Any, plan: Plan, guess: Orbitals | None) -> Any:
         LabelError: the SCF on the coarse grid does not converge, or not to that of the fine one.
     """
     core, change = mf.get_hcore(), np.zeros(())
+    bare = mf.copy()
+    for name in ("grids", "nlcgrids"):
+        grid = type(getattr(mf, name))(mf.mol)
+        grid.level = 0
+        setattr(bare, name, grid)
 
     def coarse(tolerance: float) -> Any:
-        rough = mf.copy()
-        for name in ("grids", "nlcgrids"):
-            grid = type(getattr(mf, name))(mf.mol)
-            grid.level = 0
-            setattr(rough, name, grid)
-        total = core + change
+        rough, total = bare.copy(), core + change
         rough.get_hcore, rough.conv_tol = lambda *_: total, tolerance
         return rough
 
@@ -220,26 +219,29 @@ def _tried(make: Callable[[], Any], plan: Plan, guess: Orbitals | None, first: A
 
 def _refilled(mf: Any, make: Callable[[], Any]) -> Any:
     """A mean field, or the lower one in which its highest filled orbital and the lowest empty one
-    have changed places, where that one is below: second-order steps keep what was filled first."""
-    if not _crossing(mf) > 0:
+    have changed places, where that one is below: second-order steps keep what was filled first.
+
+    Of orbitals of two spins, what was found.
+    """
+    if np.ndim(mf.mo_energy) > 1:
+        return mf
+    highest, lowest = _frontier(mf)
+    if mf.mo_energy[highest] <= mf.mo_energy[lowest]:
         return mf
     swapped = mf.copy()
-    filled = mf.mo_occ > 0
-    highest = np.flatnonzero(filled)[np.argmax(mf.mo_energy[filled])]
-    lowest = np.flatnonzero(~filled)[np.argmin(mf.mo_energy[~filled])]
     swapped.mo_coeff = mf.mo_coeff.copy()
     swapped.mo_coeff[:, [highest, lowest]] = mf.mo_coeff[:, [lowest, highest]]
     other = _second_order(make(), swapped)
     return other if other.converged and other.e_tot < mf.e_tot else mf
 
 
-def _crossing(mf: Any) -> float:
-    """Energy in hartree of the highest filled orbital above the lowest empty one; negative as a
-    rule, and minus infinity where the method has orbitals of two spins or none that is empty."""
-    energies, filled = on_host(getattr(mf, "mo_energy", None)), on_host(mf.mo_occ) > 0
-    if np.ndim(energies) != 1 or filled.ndim != 1 or filled.all():
-        return -np.inf
-    return float(energies[filled].max() - energies[~filled].min())
+def _frontier(mf: Any) -> tuple[int, int]:
+    """Indices of the highest filled and of the lowest empty orbital of a restricted mean field;
+    twice the highest where none is empty."""
+    energies, filled = on_host(mf.mo_energy), on_host(mf.mo_occ) > 0
+    highest = int(np.argmax(np.where(filled, energies, -np.inf)))
+    lowest = highest if filled.all() else int(np.argmin(np.where(filled, np.inf, energies)))
+    return highest, lowest
 
 
 def _plain(mf: Any, plan: Plan, guess: Orbitals | None) -> Any:

@@ -24,7 +24,8 @@ def test_a_part_logs_its_progress_and_says_what_it_finds(tmp_path, capsys, monke
         inner = inner.within(name)
     with inner.bar("label") as told:
         told(1, 30, "of a molecule")
-        time.sleep(0.05)
+        time.sleep(0.01)
+        told(1, 30, "of a molecule")
     inner.say("labelled")
     inner.warn("of little use")
     printed, log = capsys.readouterr().out, (tmp_path / "run" / "log.txt").read_text()
@@ -35,7 +36,7 @@ def test_a_part_logs_its_progress_and_says_what_it_finds(tmp_path, capsys, monke
     assert not list((tmp_path / "run" / parts[0]).rglob("log.txt"))
 
 
-def test_a_part_that_shows_no_progress_has_none_within(tmp_path, capsys):
+def test_a_part_that_shows_no_progress_has_none_within(tmp_path):
     run = RunFolder("learn", tmp_path / "run", echo=say, progress=True)
     quiet = run.within("round-1")
     quiet.progress = False
