@@ -47,8 +47,8 @@ class DFTOptions:
         multiplicity: 2S + 1.
         spin: "restricted" (open shells restricted too), "unrestricted", or "broken-symmetry":
             a singlet from a guess that mixes the frontier orbitals, for diradicals such as a
-            double bond twisted by 90 degrees, where restricted labels fail; where it is not
-            lower, the restricted label.
+            double bond twisted by 90 degrees, where restricted labels fail; the restricted label
+            where that one is stable against it, or lower.
         density_fit: fit the Coulomb and exchange integrals.
         grid: PySCF's level of the integration grid, 0 to 9.
         grid_response: let the grid move with the atoms in the gradient.

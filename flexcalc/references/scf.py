@@ -26,6 +26,8 @@ SHIFTED_CYCLES = 10
 ROUGH, CORRECTIONS = 1e-6, 6
 """Of an SCF on a coarse grid: change of the energy in hartree at its first convergence, and how
 often at most the difference of both grids is computed."""
+STABLE = 1e-5
+"""Symmetry breaks if the lowest eigenvalue of the Hessian is this far below zero, in hartree."""
 UNFILLED = 1e-4
 """Energy in hartree by which an empty orbital may be below a filled one."""
 SETTLING, WINDOW, FALLING, SMALL = 20, 10, 0.3, 1e-3
@@ -138,7 +140,7 @@ def check_filling(mf: Any) -> None:
 
 
 def two_grids(mf: Any, plan: Plan, guess: Orbitals | None) -> Any:
-    """Converge restricted Kohn-Sham orbitals for few evaluations on the grid of integration.
+    """Converge Kohn-Sham orbitals for few evaluations on the grid of integration.
 
     The SCF runs on a coarse grid, to whose Fock matrix the difference of both grids at the last
     density is added as a constant, until the orbitals are those of the fine grid. That difference
@@ -159,15 +161,11 @@ def two_grids(mf: Any, plan: Plan, guess: Orbitals | None) -> Any:
         LabelError: the SCF on the coarse grid does not converge, or not to that of the fine one.
     """
     core, change = mf.get_hcore(), np.zeros(())
-    bare = mf.copy()
-    for name in ("grids", "nlcgrids"):
-        grid = type(getattr(mf, name))(mf.mol)
-        grid.level = 0
-        setattr(bare, name, grid)
+    bare = _on_coarse_grid(mf)
 
     def coarse(tolerance: float) -> Any:
-        rough, total = bare.copy(), core + change
-        rough.get_hcore, rough.conv_tol = lambda *_: total, tolerance
+        rough = bare.copy()
+        rough.get_veff, rough.conv_tol = _with_constant(bare, change), tolerance
         return rough
 
     rough, plain = _tried(lambda: coarse(ROUGH), plan, guess), True
@@ -179,7 +177,7 @@ def two_grids(mf: Any, plan: Plan, guess: Orbitals | None) -> Any:
         gradient = np.linalg.norm(mf.get_grad(rough.mo_coeff, rough.mo_occ, fock))
         if gradient < np.sqrt(mf.conv_tol) / 4:
             return _taken(mf, rough, fock, mf.energy_tot(density, core, field))
-        change = np.asarray(field) - np.asarray(rough.get_veff(dm=density))
+        change = np.asarray(field) - np.asarray(bare.get_veff(dm=density))
         last, tight = rough, mf.conv_tol / 100
         if plain:
             rough = _plain(coarse(tight), plan, orbitals(last))
@@ -189,15 +187,38 @@ def two_grids(mf: Any, plan: Plan, guess: Orbitals | None) -> Any:
     raise LabelError("the SCF on a coarse grid does not lead to that on the fine one")
 
 
+def _on_coarse_grid(mf: Any) -> Any:
+    """A copy of a Kohn-Sham mean field that integrates on PySCF's coarsest grid."""
+    copy = mf.copy()
+    for name in ("grids", "nlcgrids"):
+        grid = type(getattr(mf, name))(mf.mol)
+        grid.level = 0
+        setattr(copy, name, grid)
+    return copy
+
+
+def _with_constant(mf: Any, change: np.ndarray) -> Callable[..., Any]:
+    """The function of a Kohn-Sham mean field that makes the potential of the electrons, with a
+    constant matrix in it, and the energy that belongs to it."""
+    from pyscf.lib import tag_array
+
+    def get_veff(mol: Any = None, dm: Any = None, *rest: Any, **named: Any) -> Any:
+        field = mf.get_veff(mol, dm, *rest, **named)
+        energy = field.exc + (change * np.asarray(dm)).sum()
+        return tag_array(np.asarray(field) + change, **{**vars(field), "exc": energy})
+
+    return get_veff
+
+
 def _taken(mf: Any, rough: Any, fock: np.ndarray, energy: float) -> Any:
     """A mean field with the orbitals of another, canonical as far as that leaves the density."""
-    filled = rough.mo_occ > 0
-    mf.mo_coeff, mf.mo_occ = rough.mo_coeff.copy(), rough.mo_occ
-    mf.mo_energy = np.zeros(len(filled))
-    for part in (filled, ~filled):
-        block = rough.mo_coeff[:, part]
-        mf.mo_energy[part], turn = np.linalg.eigh(block.T @ fock @ block)
-        mf.mo_coeff[:, part] = block @ turn
+    mf.mo_coeff, mf.mo_energy = rough.mo_coeff.copy(), np.zeros(rough.mo_occ.shape)
+    mf.mo_occ = rough.mo_occ
+    for spin in np.ndindex(mf.mo_occ.shape[:-1]):
+        for part in (mf.mo_occ[spin] > 0, mf.mo_occ[spin] == 0):
+            block = mf.mo_coeff[spin][:, part]
+            mf.mo_energy[spin][part], turn = np.linalg.eigh(block.T @ fock[spin] @ block)
+            mf.mo_coeff[spin][:, part] = block @ turn
     mf.e_tot, mf.converged = energy, True
     return mf
 
@@ -261,15 +282,19 @@ def _second_order(mf: Any, start: Any) -> Any:
 
 
 def _has_coarse_grid(mf: Any) -> bool:
-    """Whether the method is a restricted Kohn-Sham one of PySCF on a finer grid than the coarsest.
+    """Whether the method is a Kohn-Sham one of PySCF on a finer grid than the coarsest.
+
+    Of open shells the unrestricted ones.
 
     gpu4pyscf is not tried: what an SCF costs there is not known here.
     """
     if not _is_pyscf(mf):
         return False
     from pyscf.dft.rks import RKS
+    from pyscf.dft.uks import UKS
 
-    return isinstance(mf, RKS) and mf.mol.spin == 0 and mf.grids.level > 0
+    closed = isinstance(mf, RKS) and mf.mol.spin == 0
+    return (closed or isinstance(mf, UKS)) and mf.grids.level > 0
 
 
 class _StalledError(Exception):
@@ -310,7 +335,7 @@ def broken_symmetry(
     plan: Plan,
     guess: Orbitals | None,
 ) -> tuple[Any, Orbitals]:
-    """The lower of the restricted and the broken-symmetry singlet.
+    """The restricted singlet where it keeps its symmetry, else the lower of it and the broken one.
 
     Every geometry breaks the symmetry of its own restricted orbitals, so that the result
     does not depend on whether the geometry before had broken it.
@@ -332,10 +357,50 @@ def broken_symmetry(
     except LabelError:  # its last orbitals do as well to be mixed
         closed = _plain(make_restricted(), replace(plan, tries=1), guess)
     start = orbitals(closed)
+    if closed.converged and _is_pyscf(closed) and keeps_symmetry(closed):
+        return closed, start
     opened = converge(make_unrestricted, plan, _mixed(closed, start))
     if closed.converged and closed.e_tot < opened.e_tot:
         return closed, start
     return opened, start
+
+
+def keeps_symmetry(mf: Any) -> bool:
+    """Whether a closed shell is a minimum among all singlets and triplets of two sets of orbitals.
+
+    The lowest eigenvalue of the Hessian of the energy with respect to rotations of the orbitals of
+    one spin against those of the other is computed, on PySCF's coarsest grid.
+
+    Source: Seeger, Pople, J. Chem. Phys. 66, 3045 (1977); Bauernschmitt, Ahlrichs, J. Chem. Phys.
+    104, 9047 (1996), for density functionals.
+
+    Args:
+        mf: of PySCF; restricted, closed shell, converged.
+    """
+    from pyscf.lib import davidson1
+
+    rough = _on_coarse_grid(mf) if hasattr(mf, "grids") else mf
+    filled, empty = (mf.mo_coeff[:, mf.mo_occ == count] for count in (2, 0))
+    gaps = mf.mo_energy[mf.mo_occ == 0][:, None] - mf.mo_energy[mf.mo_occ == 2]
+    if not gaps.size:
+        return True
+    response = rough.gen_response(singlet=False, hermi=1)
+
+    def products(rotations: list[np.ndarray]) -> list[np.ndarray]:
+        turns = np.reshape(rotations, (-1, *gaps.shape))
+        half = 2 * empty @ turns @ filled.T
+        fields = response(half + half.transpose(0, 2, 1))
+        return list((gaps * turns + empty.T @ fields @ filled).reshape(len(turns), -1))
+
+    def shrunk(residual: np.ndarray, value: float, _: np.ndarray) -> np.ndarray:
+        below = gaps.ravel() - value
+        return residual / np.where(abs(below) < SMALL, SMALL, below)
+
+    lowest = np.zeros(gaps.size)
+    lowest[np.argmin(gaps)] = 1.0
+    even = 1.0 / np.maximum(gaps.ravel(), UNFILLED)
+    _, values, _ = davidson1(products, [lowest, even], shrunk, tol=STABLE / 10, nroots=1, verbose=0)
+    return bool(values[0] > -STABLE)
 
 
 def _mixed(mf: Any, closed: Orbitals) -> Orbitals:

@@ -257,6 +257,21 @@ def test_two_grids_give_the_label_of_one(functional, monkeypatch):
     np.testing.assert_allclose(orbitals, other._converged(water()).mo_energy, atol=1e-5)
 
 
+@pytest.mark.parametrize("spin", ["unrestricted", "broken-symmetry"])
+def test_two_grids_give_the_label_of_one_for_orbitals_of_two_spins(spin, monkeypatch):
+    """Of the cation of water, and of twisted HNNH."""
+    if spin == "unrestricted":
+        numbers, positions, charged = [8, 1, 1], water()[None], {"charge": 1, "multiplicity": 2}
+    else:
+        numbers, positions, charged = DIAZENE, diazene(np.radians(80))[None], {}
+    options = DFTOptions(spin=spin, **charged)
+    found = DFT(numbers, "PBE", "STO-3G", options=options)(positions)
+    monkeypatch.setattr(scf, "_has_coarse_grid", lambda mf: False)
+    expected = DFT(numbers, "PBE", "STO-3G", options=options)(positions)
+    assert found.energies[0] == pytest.approx(expected.energies[0], abs=1e-8)
+    np.testing.assert_allclose(found.forces, expected.forces, atol=5e-5)
+
+
 def test_where_the_coarse_grid_fails_the_fine_one_is_used_alone(monkeypatch):
     expected, asked = quick()(water()[None]), []
 
@@ -369,6 +384,25 @@ def test_a_bonded_molecule_has_no_broken_symmetry_to_find():
     restricted = DFT([1, 1], "HF", "STO-3G")(hydrogen(0.74))
     broken = DFT([1, 1], "HF", "STO-3G", options=DFTOptions(spin="broken-symmetry"))(hydrogen(0.74))
     assert broken.energies[0] == pytest.approx(restricted.energies[0], abs=1e-6)
+
+
+@pytest.mark.parametrize("functional", ["HF", "PBE", "B3LYP"])
+@pytest.mark.parametrize("degrees", [0, 45, 60])
+def test_symmetry_breaks_where_the_hessian_of_pyscf_has_a_negative_eigenvalue(functional, degrees):
+    from pyscf.scf.stability import rhf_external
+
+    potential = DFT(DIAZENE, functional, "STO-3G")
+    mf = potential._converged(diazene(np.radians(degrees)))
+    assert scf.keeps_symmetry(mf) == rhf_external(mf, with_symmetry=False, return_status=True)[1]
+
+
+@pytest.mark.parametrize(("degrees", "kept"), [(0, True), (60, False)])
+def test_a_closed_shell_that_keeps_its_symmetry_is_the_label(degrees, kept, monkeypatch):
+    """Without another SCF."""
+    asked, plain = [], scf._mixed
+    monkeypatch.setattr(scf, "_mixed", lambda *given: asked.append(given) or plain(*given))
+    quick(DIAZENE, spin="broken-symmetry")(diazene(np.radians(degrees))[None])
+    assert bool(asked) != kept
 
 
 def test_broken_symmetry_does_not_depend_on_where_the_bond_was_before():
