@@ -9,7 +9,8 @@ from functools import partial
 import numpy as np
 
 from flexcalc import files
-from flexcalc.analysis.accuracy import Accuracy, Binning, Region, accuracy
+from flexcalc.analysis.accuracy import Binning, accuracy
+from flexcalc.analysis.accuracy_record import Accuracy, Region
 from flexcalc.benchmarking.job import BenchmarkJob, Fit
 from flexcalc.benchmarking.paths import above_first
 from flexcalc.benchmarking.record import page_of, read_or_make, read_or_make_rows

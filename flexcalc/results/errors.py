@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, get_args
 
 import numpy as np
 
-from flexcalc.analysis.accuracy import (
+from flexcalc.analysis.accuracy_record import (
     ENERGY,
     FORCE,
     Accuracy,
@@ -19,7 +19,7 @@ from flexcalc.analysis.accuracy import (
     key_of,
     sound_numbers,
 )
-from flexcalc.analysis.accuracy import Errors as QuantityErrors
+from flexcalc.analysis.accuracy_record import Errors as QuantityErrors
 from flexcalc.dataset import Dataset
 from flexcalc.display import figures
 from flexcalc.display.drawing import Drawing

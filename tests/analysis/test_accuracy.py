@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from flexcalc.analysis import slips
-from flexcalc.analysis.accuracy import Accuracy, Binning, Tag, accuracy
+from flexcalc.analysis.accuracy import Binning, Tag, accuracy
+from flexcalc.analysis.accuracy_record import Accuracy
 from flexcalc.dataset import Dataset
 from flexcalc.errors import FileFormatError, ShapeError
 from flexcalc.geometry import Coordinate

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from flexcalc.analysis.accuracy import QUANTITIES, Part, Region, Regions, badness
-from flexcalc.analysis.accuracy import Errors as QuantityErrors
+from flexcalc.analysis.accuracy_record import QUANTITIES, Part, Region, Regions, badness
+from flexcalc.analysis.accuracy_record import Errors as QuantityErrors
 from flexcalc.display import figures, html, molecule
 from flexcalc.display.numbers import NONE, between, counted, number
 from flexcalc.reports import facts
