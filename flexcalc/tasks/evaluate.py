@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from flexcalc.geometry import Coordinate
 from flexcalc.geometry.fingerprint import fingerprints, first_alike, repeats, tolerance
 from flexcalc.geometry.named import LINEAR_DEGREES
 from flexcalc.models.frames import Use, use_of
-from flexcalc.potential import Evaluation, distances_of, in_batches
+from flexcalc.potential import Evaluation, Potential, distances_of, in_batches
 from flexcalc.registry import name_of, open_potential
 from flexcalc.results.domain_errors import DomainErrors
 from flexcalc.results.errors import (
@@ -34,9 +35,36 @@ from flexcalc.results.errors import (
 )
 from flexcalc.store import Store
 from flexcalc.tasks.molecule import electrons_of, following, source_of
-from flexcalc.tasks.ordering import ordered
+from flexcalc.tasks.ordering import Ordered, ordered
 from flexcalc.tasks.provenance import check_not_its_own, warn_of_model_labels
 from flexcalc.units import KCAL_MOL
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluateJob:
+    """An evaluation with everything opened and checked.
+
+    Args:
+        options: as given, with the electrons of the dataset.
+        data: frames to compare with.
+        source: where they come from.
+        regions: what errors are given by.
+        potentials: one for each model.
+        fittings: the frames in the order of atoms of each potential.
+        uses: what the frames were in the training of each potential; None where that is unknown.
+        notes: warnings about coordinates that have no value in some frames.
+        repeated: number of frames that are there before.
+    """
+
+    options: Evaluate
+    data: Dataset
+    source: str
+    regions: Sequence[Coordinate | Tag]
+    potentials: Sequence[Potential]
+    fittings: Sequence[Ordered]
+    uses: Sequence[Use | None]
+    notes: Sequence[str]
+    repeated: int
 
 
 def evaluate(options: Evaluate, store: Store) -> Errors:
@@ -48,6 +76,32 @@ def evaluate(options: Evaluate, store: Store) -> Errors:
     Raises:
         InputError: a potential, the dataset or a coordinate cannot be used; nothing is written.
     """
+    job = prepared(options)
+    found = store.begin(job.options)
+    if found is not None:
+        return Errors.from_dict(found, store)
+    maps = [fitting.said(store) for fitting in job.fittings]
+    for note in job.notes:
+        store.warn(note)
+    warn_of_model_labels(job.data, store, "errors are differences between models")
+    if job.repeated:
+        store.warn(repeated_text(job.repeated, len(job.data)))
+    models: list[Errors] = []
+    for index, atom_map in enumerate(maps):
+        models.append(replace(_measured(job, index, store), atom_map=atom_map))
+        _tell(store, models[-1], alone=len(maps) == 1)
+    if len(models) > 1:
+        store.table(*_compared(models))
+    store.put(ERRORS, [one.table() for one in models])
+    return joined(models)
+
+
+def prepared(options: Evaluate) -> EvaluateJob:
+    """Read the frames, open the potentials, and check everything.
+
+    Raises:
+        InputError: something cannot be used.
+    """
     data, source = options.read(options.dataset), source_of(options.dataset)
     options = following(options, electrons_of(data))
     if data.energies is None and data.forces is None:
@@ -57,7 +111,7 @@ def evaluate(options: Evaluate, store: Store) -> Errors:
     coordinates = [one for one in regions if isinstance(one, Coordinate)]
     for coordinate in coordinates:
         coordinate.values(data.positions[:1])
-    undefined = _undefined(coordinates, data.positions)
+    notes = _undefined(coordinates, data.positions)
     potentials = [
         open_potential(model, data.numbers, trust=options.trust) for model in options.models
     ]
@@ -66,56 +120,51 @@ def evaluate(options: Evaluate, store: Store) -> Errors:
     ]
     check_not_its_own(data, source, options.models, potentials)
     prints = fingerprints(data.numbers, data.positions)
-    uses = [use_of(potential, prints) for potential in potentials]
-    repeated = repeats(first_alike(prints, tolerance(data.numbers)))
-    found = store.begin(options)
-    if found is not None:
-        return Errors.from_dict(found, store)
-    maps = [fitting.said(store) for fitting in fittings]
-    for note in undefined:
-        store.warn(note)
-    warn_of_model_labels(data, store, "errors are differences between models")
-    if repeated:
-        store.warn(repeated_text(repeated, len(data)))
-    models: list[Errors] = []
-    for index, potential in enumerate(potentials):
-        own = fittings[index].data
-        with store.bar(f"evaluate {index + 1}/{len(potentials)}") as progress:
-            evaluation = in_batches(potential, own.positions, progress)
-        # Coordinates count atoms as the model does; so do the labels that it is judged by.
-        measured = accuracy(
-            own,
-            evaluation,
-            rng=np.random.default_rng(options.seed),
-            by=Binning(regions, options.bins),
-            worst=options.worst,
-        )
-        use = uses[index]
-        distances = distances_of(potential, own.positions, evaluation.energies)
-        store.put(PARITY.format(index), _parity(own, evaluation, distances))
-        if index == 0:
-            store.put(WORST, own[np.array(measured.worst)])
-        models.append(
-            Errors(
-                store=store,
-                dataset=source,
-                model=name_of(options.models[index]),
-                accuracy=measured,
-                atom_map=maps[index],
-                index=index,
-                level=None if data.provenance.level == "unknown" else data.provenance.level,
-                repeated_frames=repeated,
-                trained_on=None if use is None else int(use.training.sum()),
-                validated_on=None if use is None else int(use.validation.sum()),
-                by_use={} if use is None else _by_use(own, evaluation, use, options.seed),
-                domain=_by_domain(domain_of(potential), own, evaluation, distances),
-            )
-        )
-        _tell(store, models[-1], alone=len(potentials) == 1)
-    if len(models) > 1:
-        store.table(*_compared(models))
-    store.put(ERRORS, [one.table() for one in models])
-    return joined(models)
+    return EvaluateJob(
+        options=options,
+        data=data,
+        source=source,
+        regions=regions,
+        potentials=potentials,
+        fittings=fittings,
+        uses=[use_of(potential, prints) for potential in potentials],
+        notes=notes,
+        repeated=repeats(first_alike(prints, tolerance(data.numbers))),
+    )
+
+
+def _measured(job: EvaluateJob, index: int, store: Store) -> Errors:
+    """Errors of one of the potentials, whose predictions are kept."""
+    options, potential, use = job.options, job.potentials[index], job.uses[index]
+    # Coordinates count atoms as the model does; so do the labels that it is judged by.
+    own = job.fittings[index].data
+    with store.bar(f"evaluate {index + 1}/{len(job.potentials)}") as progress:
+        evaluation = in_batches(potential, own.positions, progress)
+    measured = accuracy(
+        own,
+        evaluation,
+        rng=np.random.default_rng(options.seed),
+        by=Binning(job.regions, options.bins),
+        worst=options.worst,
+    )
+    distances = distances_of(potential, own.positions, evaluation.energies)
+    store.put(PARITY.format(index), _parity(own, evaluation, distances))
+    if index == 0:
+        store.put(WORST, own[np.array(measured.worst)])
+    level = job.data.provenance.level
+    return Errors(
+        store=store,
+        dataset=job.source,
+        model=name_of(options.models[index]),
+        accuracy=measured,
+        index=index,
+        level=None if level == "unknown" else level,
+        repeated_frames=job.repeated,
+        trained_on=None if use is None else int(use.training.sum()),
+        validated_on=None if use is None else int(use.validation.sum()),
+        by_use={} if use is None else _by_use(own, evaluation, use, options.seed),
+        domain=_by_domain(domain_of(potential), own, evaluation, distances),
+    )
 
 
 def _by_use(data: Dataset, evaluation: Evaluation, use: Use, seed: int) -> dict[str, UsedErrors]:
