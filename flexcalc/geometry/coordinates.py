@@ -40,12 +40,12 @@ def angle(positions: np.ndarray, i: int, j: int, k: int) -> tuple[np.ndarray, np
     """
     first, first_length = _unit(positions[:, i] - positions[:, j])
     second, second_length = _unit(positions[:, k] - positions[:, j])
-    normal = np.cross(first, second)
+    normal = _cross(first, second)
     axis, sine = _unit(normal)
     # atan2 keeps full precision where the arc cosine loses half of the digits.
     values = np.arctan2(sine, np.einsum("bx,bx->b", first, second))
-    from_first = np.cross(first, axis) * _inverse(first_length)
-    from_second = np.cross(axis, second) * _inverse(second_length)
+    from_first = _cross(first, axis) * _inverse(first_length)
+    from_second = _cross(axis, second) * _inverse(second_length)
     return values, _spread(positions, {i: from_first, j: -from_first - from_second, k: from_second})
 
 
@@ -74,9 +74,9 @@ def dihedral(
     F = positions[:, i] - positions[:, j]
     G = positions[:, j] - positions[:, k]
     H = positions[:, l] - positions[:, k]
-    A, B = np.cross(F, G), np.cross(H, G)
+    A, B = _cross(F, G), _cross(H, G)
     G_unit, G_length = _unit(G)
-    sine = np.einsum("bx,bx->b", np.cross(B, A), G_unit)
+    sine = np.einsum("bx,bx->b", _cross(B, A), G_unit)
     values = np.arctan2(sine, np.einsum("bx,bx->b", A, B))
     A_scaled = A * _inverse(np.einsum("bx,bx->b", A, A))
     B_scaled = B * _inverse(np.einsum("bx,bx->b", B, B))
@@ -140,6 +140,14 @@ def coordination(
     ends[i, np.arange(len(pairs))] = 1
     ends[j, np.arange(len(pairs))] = -1
     return counts.sum(axis=1), np.einsum("ap,bpx->bax", ends, pull)
+
+
+def _cross(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Cross products (batch, 3); those of NumPy take several times as long for small batches."""
+    forth, back = [1, 2, 0], [2, 0, 1]
+    # `take` keeps rows together in memory, so that a row alone has the digits that it has here.
+    left = first.take(forth, axis=1) * second.take(back, axis=1)
+    return left - first.take(back, axis=1) * second.take(forth, axis=1)
 
 
 def _unit(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

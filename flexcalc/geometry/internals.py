@@ -43,6 +43,21 @@ BACK_STEPS, BACK_A = 25, 1e-6
 
 
 @dataclass(frozen=True, eq=False)
+class Place:
+    """Internal coordinates at a geometry.
+
+    Args:
+        values: (coordinates,) in angstrom and radians.
+        modes: (coordinates, modes), their combinations that are not redundant.
+        moves: (3 atoms, modes) moves of the atoms along each, the inverse of their derivatives.
+    """
+
+    values: np.ndarray
+    modes: np.ndarray
+    moves: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
 class Internals:
     """A set of internal coordinates; angles are in radians.
 
@@ -108,14 +123,14 @@ class Internals:
 
     def jacobian(self, positions: np.ndarray) -> np.ndarray:
         """Derivatives (coordinates, 3 atoms) of the values at positions (atoms, 3)."""
-        _, terms = self._terms(positions)
-        spread = np.zeros((len(self.constants), *positions.shape))
-        start = 0
-        for atoms, gradients in terms:
-            rows = np.arange(start, start + len(atoms))
-            np.add.at(spread, (rows[:, None], atoms), gradients)
-            start += len(atoms)
-        return spread.reshape(len(spread), -1)
+        return self._linearised(positions)[1]
+
+    def at(self, positions: np.ndarray) -> Place:
+        """The coordinates at positions (atoms, 3)."""
+        values, jacobian = self._linearised(positions)
+        left, sizes, right = np.linalg.svd(jacobian, full_matrices=False)
+        kept = sizes**2 > SMALLEST * sizes[0] ** 2
+        return Place(values, left[:, kept], right[kept].T / sizes[kept])
 
     def change(self, after: np.ndarray, before: np.ndarray) -> np.ndarray:
         """Differences of values, torsions by the shorter way round."""
@@ -123,13 +138,6 @@ class Internals:
         turn = slice(len(self.stretches) + len(self.bends), None)
         found[..., turn] = (found[..., turn] + np.pi) % (2 * np.pi) - np.pi
         return found
-
-    def basis(self, jacobian: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The combinations (coordinates, modes) that are not redundant, and the inverse
-        (3 atoms, modes) of their derivatives: moves of the atoms along each."""
-        left, sizes, right = np.linalg.svd(jacobian, full_matrices=False)
-        kept = sizes**2 > SMALLEST * sizes[0] ** 2
-        return left[:, kept], right[kept].T / sizes[kept]
 
     def are_straight(self, positions: np.ndarray) -> bool:
         """Whether a bend of the coordinates has become linear at positions (atoms, 3)."""
@@ -143,15 +151,26 @@ class Internals:
         aim = self.values(positions[None])[0] + step
         place, size = positions, np.inf
         for _ in range(BACK_STEPS):
-            modes, moves = self.basis(self.jacobian(place))
-            left = modes.T @ self.change(aim, self.values(place[None])[0])
-            move = (moves @ left).reshape(place.shape)
+            here = self.at(place)
+            left = here.modes.T @ self.change(aim, here.values)
+            move = (here.moves @ left).reshape(place.shape)
             place, before, size = place + move, size, float(np.abs(move).max())
             if size < BACK_A:
                 return place
             if size > 2 * before:
                 return None
         return place if size < 1e-3 else None
+
+    def _linearised(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Values (coordinates,) at positions (atoms, 3), and their derivatives."""
+        values, terms = self._terms(positions)
+        spread = np.zeros((len(values), *positions.shape))
+        start = 0
+        for atoms, gradients in terms:
+            rows = np.arange(start, start + len(atoms))
+            spread[rows[:, None], atoms] = gradients  # the atoms of a term differ
+            start += len(atoms)
+        return values, spread.reshape(len(spread), -1)
 
     def _terms(self, positions: np.ndarray) -> tuple[np.ndarray, list]:
         """Values (coordinates,), and of each kind its atoms and gradients."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from flexcalc.errors import LabelError
-from flexcalc.geometry.internals import Internals
+from flexcalc.geometry.internals import Internals, Place
 from flexcalc.methods.hessian import update_hessians
 from flexcalc.methods.saddle import (
     BAD,
@@ -97,8 +97,9 @@ class Walk:
         """Along the mode that is followed, in eV/angstrom^2 or eV/rad^2; negative at a saddle."""
         self._trust_A = min(method.trust_A, method.longest_trust_A)
         self._coordinates = Internals.of(numbers, self.positions)
+        self._here = self._coordinates.at(self.positions)
         self._hessian, self._mode = self._first_hessian()
-        self.lost = self._modes()[0].shape[1] < 3 * len(numbers) - 6
+        self.lost = self._here.modes.shape[1] < 3 * len(numbers) - 6
         self._propose()
 
     @property
@@ -119,15 +120,13 @@ class Walk:
     def tell(self, energy: float, forces: np.ndarray) -> None:
         """Take the energy in eV and the forces (atoms, 3) in eV/angstrom of `trial`."""
         self.step += 1
-        before = self._coordinates.values(self.positions[None])[0]
-        after = self._coordinates.values(self.trial[None])[0]
-        move = self._coordinates.change(after, before)
-        gradients = [self._gradient(*one) for one in ((self.positions, self.forces),
-                                                      (self.trial, forces))]  # fmt: skip
-        self._update(move, gradients[1] - gradients[0])
+        here, there = self._here, self._coordinates.at(self.trial)
+        move = self._coordinates.change(there.values, here.values)
+        self._update(move, gradient(there, forces) - gradient(here, self.forces))
         miss = prediction_errors(np.array([energy - self.energy]), self._predicted[None])[0]
         if miss < REJECTED or self._trust_A <= MIN_TRUST_A:
             self.positions, self.energy, self.forces = self.trial, energy, forces
+            self._here = there
         if miss > BAD:
             self._trust_A = max(0.4 * self._longest_A, MIN_TRUST_A)
         elif miss < GOOD and self._longest_A > 0.8 * self._trust_A:
@@ -148,17 +147,17 @@ class Walk:
 
     def _propose(self) -> None:
         """Find the mode that is followed, and the next trial."""
-        modes, moves = self._modes()
-        values, vectors = np.linalg.eigh(modes.T @ self._hessian @ modes)
-        directions = modes @ vectors
+        here = self._here
+        values, vectors = np.linalg.eigh(here.modes.T @ self._hessian @ here.modes)
+        directions = here.modes @ vectors
         overlaps = np.abs(directions.T @ self._mode)
         climbed = int(np.argmax(overlaps + ((values < 0) & (overlaps > LIKE))))
         self._mode, self.curvature = directions[:, climbed], float(values[climbed])
         if self.finished:
             return
-        slopes = directions.T @ self._gradient(self.positions, self.forces)
+        slopes = directions.T @ gradient(here, self.forces)
         for _ in range(2):
-            step = self._within_trust(values, slopes, climbed, moves @ vectors)
+            step = self._within_trust(values, slopes, climbed, here.moves @ vectors)
             trial = self._coordinates.moved(self.positions, directions @ step)
             if trial is not None:
                 break
@@ -196,17 +195,9 @@ class Walk:
             low, high = (middle, high) if step(middle)[1] > self._trust_A else (low, middle)
         return step(high)[0]
 
-    def _modes(self) -> tuple[np.ndarray, np.ndarray]:
-        return self._coordinates.basis(self._coordinates.jacobian(self.positions))
-
-    def _gradient(self, positions: np.ndarray, forces: np.ndarray) -> np.ndarray:
-        """Gradient (coordinates,) in the coordinates that are not redundant."""
-        modes, moves = self._coordinates.basis(self._coordinates.jacobian(positions))
-        return -modes @ (moves.T @ forces.ravel())
-
     def _update(self, move: np.ndarray, change: np.ndarray) -> None:
         """Update the Hessian from a move (coordinates,) and the change of the gradient."""
-        modes, _ = self._modes()
+        modes = self._here.modes
         old = modes.T @ self._hessian @ modes
         new = update_hessians(old[None], (modes.T @ move)[None], (modes.T @ change)[None])[0]
         self._hessian = self._hessian + modes @ (new - old) @ modes.T
@@ -217,8 +208,8 @@ class Walk:
         It is then updated with the changes of the gradient to both neighbours.
         """
         top, coordinates = self._top, self._coordinates
-        values = coordinates.values(top.positions)
-        steps = [coordinates.change(values[k], values[1]) for k in (0, 2)]
+        places = [coordinates.at(place) for place in top.positions]
+        steps = [coordinates.change(places[k].values, places[1].values) for k in (0, 2)]
         behind, ahead = (float(np.linalg.norm(step)) for step in steps)
         along = steps[1] / ahead - steps[0] / behind
         along /= np.linalg.norm(along)
@@ -227,23 +218,27 @@ class Walk:
         across = np.eye(len(along)) - np.outer(along, along)
         self._hessian = across @ np.diag(coordinates.constants) @ across
         self._hessian += min(float(bend), MIN_CURVATURE) * np.outer(along, along)
-        gradients = [
-            self._gradient(*one) for one in zip(top.positions, top.evaluation.forces, strict=True)
-        ]
+        gradients = list(map(gradient, places, top.evaluation.forces))
         for k, step in zip((0, 2), steps, strict=True):
             self._update(step, gradients[k] - gradients[1])
         return self._hessian, along
 
     def _change_coordinates(self) -> None:
         """Take new coordinates where a bend has become linear; the Hessian comes along."""
-        jacobian, (modes, moves) = self._coordinates.jacobian(self.positions), self._modes()
+        old, jacobian = self._here, self._coordinates.jacobian(self.positions)
         cartesian = jacobian.T @ self._hessian @ jacobian
-        direction = moves @ (modes.T @ self._mode)
+        direction = old.moves @ (old.modes.T @ self._mode)
         self._coordinates = Internals.of(self.numbers, self.positions)
-        modes, moves = self._modes()
+        self._here = self._coordinates.at(self.positions)
+        modes, moves = self._here.modes, self._here.moves
         self._hessian = modes @ (moves.T @ cartesian @ moves) @ modes.T
         mode = self._coordinates.jacobian(self.positions) @ direction
         self._mode = mode / np.linalg.norm(mode)
+
+
+def gradient(place: Place, forces: np.ndarray) -> np.ndarray:
+    """Gradient (coordinates,) of forces (atoms, 3), in the coordinates that are not redundant."""
+    return -place.modes @ (place.moves.T @ forces.ravel())
 
 
 def follow(

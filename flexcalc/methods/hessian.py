@@ -74,9 +74,8 @@ def rigid_motions(positions: np.ndarray, masses: np.ndarray) -> np.ndarray:
     """
     root = np.sqrt(masses)[:, None]
     arms = positions - masses @ positions / masses.sum()
-    rotations = [root * np.cross(axis, arms) for axis in np.eye(3)]
-    shifts = [root * axis for axis in np.eye(3)]
-    motions = np.array([*shifts, *rotations]).reshape(6, -1)
+    axes = np.eye(3)[:, None]
+    motions = np.concatenate([root * axes, root * np.cross(axes, arms)]).reshape(6, -1)
     motions[:3] /= np.sqrt(masses.sum())
     # A linear molecule is invariant under rotation about one principal axis of inertia.
     _, sizes, axes = np.linalg.svd(motions[3:], full_matrices=False)

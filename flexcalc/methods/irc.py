@@ -31,6 +31,10 @@ FIRST_DROP_EV = 5e-4
 force that is left at the saddle would else lead back over it."""
 
 
+FARTHEST = 12.0
+"""Logarithm of the parameter of a descent where it has reached its minimum."""
+ITERATIONS, SAME = 60, 1e-13
+"""Of the search for the parameter of a step: as many at most, and the change that ends them."""
 MOST_FIRST_STEPS = 5
 """The first step is no longer than this multiple of `arc_step`."""
 
@@ -212,8 +216,8 @@ def steepest_descent(values: np.ndarray, slopes: np.ndarray, lengths: np.ndarray
     """Steps (rows, modes) along the steepest descent of quadratic surfaces.
 
     Along each mode the descent from 0 is (exp(-value t) - 1) slope / value. Its distance from the
-    start grows with t, so that t is found by bisection. If the minimum is nearer than that, the
-    step ends there.
+    start grows with t, which is found by Newton's method for the logarithms of both, within bounds
+    that close in. If the minimum is nearer than the length, the step ends there.
 
     Args:
         values: (rows, modes) second derivatives.
@@ -223,16 +227,30 @@ def steepest_descent(values: np.ndarray, slopes: np.ndarray, lengths: np.ndarray
     Source: Page and McIver (1988), equation 16.
     """
 
-    def at(log_t: np.ndarray) -> np.ndarray:
+    def at(log_t: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Steps, their lengths, and the derivatives of the squares of these by log t, halved."""
         t = np.exp(log_t)[:, None]
         flat = np.abs(values * t) < 1e-8
         # The exponent is capped against overflow; such steps exceed any length anyway.
         decay = np.expm1(np.minimum(-values * t, 200.0))
-        return slopes * np.where(flat, -t, decay / np.where(flat, 1.0, values))
+        steps = slopes * np.where(flat, -t, decay / np.where(flat, 1.0, values))
+        squares = (steps**2).sum(axis=1)
+        return steps, np.sqrt(squares), -(steps * slopes * t * (decay + 1.0)).sum(axis=1)
 
-    low, high = np.full(len(values), -30.0), np.full(len(values), 12.0)
-    for _ in range(100):
-        middle = (low + high) / 2
-        far = np.sqrt((at(middle) ** 2).sum(axis=1)) > lengths
-        low, high = np.where(far, low, middle), np.where(far, middle, high)
-    return at(low)
+    low, high = np.full(len(values), -30.0), np.full(len(values), FARTHEST)
+    near = at(high)[1] <= lengths
+    # Of a straight line.
+    straight = np.log(lengths / np.maximum(np.sqrt((slopes**2).sum(axis=1)), 1e-300))
+    log_t = np.where(near, high, np.clip(straight, low, high))
+    for _ in range(ITERATIONS):
+        _, found, growth = at(log_t)
+        low, high = np.where(found > lengths, low, log_t), np.where(found > lengths, log_t, high)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            guess = log_t - np.log(found / lengths) * found**2 / growth
+        # Where exponents are capped the growth is not that of the lengths.
+        within = (guess > low) & (guess < high) & (found < 1e6 * lengths)
+        trial = np.where(near, FARTHEST, np.where(within, guess, (low + high) / 2))
+        moved, log_t = np.abs(trial - log_t).max(initial=0.0), trial
+        if moved < SAME:
+            break
+    return at(log_t)[0]

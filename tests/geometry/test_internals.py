@@ -49,7 +49,8 @@ def test_the_jacobian_is_the_finite_difference_of_the_values(name, rng):
 def test_the_coordinates_span_all_but_translation_and_rotation(name):
     atoms = MOLECULES[name]
     coordinates = Internals.of(atoms.numbers, atoms.positions)
-    modes, moves = coordinates.basis(coordinates.jacobian(atoms.positions))
+    place = coordinates.at(atoms.positions)
+    modes, moves = place.modes, place.moves
     assert modes.shape[1] == 3 * len(atoms) - 6
     # Moves along the modes change the values by the modes.
     assert coordinates.jacobian(atoms.positions) @ moves == pytest.approx(modes, abs=1e-9)
