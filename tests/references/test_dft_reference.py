@@ -257,17 +257,20 @@ def test_two_grids_give_the_label_of_one(functional, monkeypatch):
     np.testing.assert_allclose(orbitals, other._converged(water()).mo_energy, atol=1e-5)
 
 
-@pytest.mark.parametrize("spin", ["unrestricted", "broken-symmetry"])
-def test_two_grids_give_the_label_of_one_for_orbitals_of_two_spins(spin, monkeypatch):
+@pytest.mark.parametrize(
+    ("spin", "functional"),
+    [("unrestricted", "B3LYP"), ("unrestricted", "wB97X-V"), ("broken-symmetry", "PBE")],
+)
+def test_two_grids_give_the_label_of_one_for_orbitals_of_two_spins(spin, functional, monkeypatch):
     """Of the cation of water, and of twisted HNNH."""
     if spin == "unrestricted":
         numbers, positions, charged = [8, 1, 1], water()[None], {"charge": 1, "multiplicity": 2}
     else:
         numbers, positions, charged = DIAZENE, diazene(np.radians(80))[None], {}
     options = DFTOptions(spin=spin, **charged)
-    found = DFT(numbers, "PBE", "STO-3G", options=options)(positions)
+    found = DFT(numbers, functional, "STO-3G", options=options)(positions)
     monkeypatch.setattr(scf, "_has_coarse_grid", lambda mf: False)
-    expected = DFT(numbers, "PBE", "STO-3G", options=options)(positions)
+    expected = DFT(numbers, functional, "STO-3G", options=options)(positions)
     assert found.energies[0] == pytest.approx(expected.energies[0], abs=1e-8)
     np.testing.assert_allclose(found.forces, expected.forces, atol=5e-5)
 
