@@ -338,7 +338,9 @@ def broken_symmetry(
     """The restricted singlet where it keeps its symmetry, else the lower of it and the broken one.
 
     Every geometry breaks the symmetry of its own restricted orbitals, so that the result
-    does not depend on whether the geometry before had broken it.
+    does not depend on whether the geometry before had broken it. Where there is a coarse grid they
+    are those on it: where frontier orbitals cross, those of the fine grid take several times as
+    long as the broken ones.
 
     Args:
         make_restricted: makes a fresh restricted mean field.
@@ -352,6 +354,15 @@ def broken_symmetry(
     Raises:
         LabelError: no try of the unrestricted one converged.
     """
+    mf = make_restricted()
+    if _has_coarse_grid(mf):
+        with suppress(LabelError):
+            rough = _tried(_on_coarse_grid(mf).copy, plan, guess)
+            guess = orbitals(rough)
+            if not keeps_symmetry(rough):
+                opened = converge(make_unrestricted, plan, _mixed(rough, guess))
+                if opened.e_tot < mf.energy_tot(rough.make_rdm1()):
+                    return opened, guess
     try:
         closed = converge(make_restricted, plan, guess)
     except LabelError:  # its last orbitals do as well to be mixed

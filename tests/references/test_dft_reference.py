@@ -408,6 +408,20 @@ def test_a_closed_shell_that_keeps_its_symmetry_is_the_label(degrees, kept, monk
     assert bool(asked) != kept
 
 
+@pytest.mark.parametrize(("degrees", "kind"), [(0, "RKS"), (60, "UKS"), (90, "UKS")])
+def test_of_a_geometry_one_scf_is_on_the_fine_grid(degrees, kind, monkeypatch):
+    """That of the label: closed shells whose symmetry breaks are on the coarse grid alone."""
+    kinds, plain = [], scf.converge
+
+    def noted(make, *given):
+        kinds.append(type(make()).__name__)
+        return plain(make, *given)
+
+    monkeypatch.setattr(scf, "converge", noted)
+    quick(DIAZENE, spin="broken-symmetry")(diazene(np.radians(degrees))[None])
+    assert [one[-3:] for one in kinds] == [kind]
+
+
 def test_broken_symmetry_does_not_depend_on_where_the_bond_was_before():
     """From a bonded neighbour, whose orbitals are not broken, and from none."""
     warm = DFT([1, 1], "PBE", "STO-3G", options=DFTOptions(spin="broken-symmetry", grid=1))
