@@ -21,12 +21,23 @@ from pathlib import Path
 import numpy as np
 from fewest import MACE
 
-from flexcalc.display import plots
+from flexcalc.display.palette import LIGHT, series
+from flexcalc.display.svg import house_style, log_axis
 
 ERRORS = ("energy_mae_meV", "force_mae_meV_A")
 NONE, GFN2, COMBINED, STUDENT = "no baseline", "GFN2-xTB", "combined", "student"
 PUBLISHED = "MACE, published"
 KINDS = (NONE, GFN2, COMBINED, STUDENT, PUBLISHED)
+LEGENDS = {
+    NONE: "no baseline",
+    GFN2: "on GFN2-xTB",
+    COMBINED: "on several baselines",
+    STUDENT: "student of the latter",
+    PUBLISHED: "MACE, published",
+}
+MARKERS = {NONE: "o", GFN2: "s", COMBINED: "D", STUDENT: "^", PUBLISHED: "*"}
+WHAT = ("energies", "forces")
+AXES = ("energy MAE / meV", "force MAE / meV Å⁻¹")
 
 
 def kind_of(baselines):
@@ -76,39 +87,70 @@ def table(found):
         yield f"| {molecule} | {name} | " + " | ".join(cells) + " |"
 
 
+def lines_of(found, molecule, error):
+    """kind -> points -> lowest of the mean errors of a kind, and their spread over the splits."""
+    lines = defaultdict(dict)
+    for (name, kind, _, _), sizes in found.items():
+        if name != molecule:
+            continue
+        for points, rows in sizes.items():
+            values = np.array(rows)[:, error]
+            new = float(values.mean()), float(values.std())
+            lines[kind][points] = min(new, lines[kind].get(points, new))
+    return lines
+
+
 def draw(found, molecules, picture):
-    """A panel of force errors for each molecule."""
+    """A row of panels for each molecule: errors of energies and of forces."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    columns = min(len(molecules), 2)
-    rows = -(-len(molecules) // columns)
-    figure, panels = plt.subplots(
-        rows, columns, figsize=(4.4 * columns, 3.4 * rows), squeeze=False, layout="constrained"
+    with house_style():
+        figure, panels = plt.subplots(
+            len(molecules),
+            2,
+            figsize=(8.6, 0.5 + 3.4 * len(molecules)),
+            squeeze=False,
+            layout="constrained",
+            facecolor=LIGHT["card"],
+        )
+        for row, molecule in zip(panels, molecules, strict=True):
+            for error, (panel, label) in enumerate(zip(row, AXES, strict=True)):
+                draw_panel(panel, lines_of(found, molecule, error), label)
+                panel.set_title(f"{molecule}: {WHAT[error]}", loc="left", color=LIGHT["ink"])
+        handles, names = panels.flat[0].get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside upper center", ncols=len(names))
+        figure.savefig(picture, dpi=120)
+
+
+def draw_panel(panel, lines, label):
+    """The lines of one molecule and one error, with a bar for the spread over the splits."""
+    sizes = sorted({points for line in lines.values() for points in line})
+    for index, kind in enumerate(KINDS):
+        if kind not in lines:
+            continue
+        points = sorted(lines[kind])
+        means, spreads = np.array([lines[kind][one] for one in points]).T
+        style = {"color": series(index), "marker": MARKERS[kind], "label": LEGENDS[kind]}
+        if kind == PUBLISHED:
+            style |= {"linestyle": "", "markersize": 11, "markeredgewidth": 0}
+        if kind == STUDENT:
+            style |= {"linestyle": (0, (3, 2))}
+        panel.plot(points, means, **style)
+        panel.errorbar(points, means, spreads, fmt="none", ecolor=series(index), elinewidth=1.2)
+    panel.set(xlabel="number of labels", ylabel=label)
+    for which in "xy":
+        log_axis(panel, which)
+    low, high = panel.get_ylim()
+    steps = [step * 10.0**power for power in range(-3, 5) for step in (1, 2, 5)]
+    panel.set_ylim(
+        max(step for step in steps if step <= low), min(step for step in steps if step >= high)
     )
-    for panel in panels.flat[len(molecules) :]:
-        panel.remove()
-    for panel, molecule in zip(panels.flat, molecules, strict=False):
-        mine = {key: value for key, value in found.items() if key[0] == molecule}
-        sizes = np.array(sorted({points for value in mine.values() for points in value}))
-        lines = {}
-        for kind in KINDS:
-            some = [value for key, value in mine.items() if key[1] == kind]
-            # Panels have the same lines, so that one legend is enough.
-            lines[kind] = np.array(
-                [
-                    min([np.mean(one[n], axis=0)[1] for one in some if n in one], default=np.nan)
-                    for n in sizes
-                ]
-            )
-        plots.curves(sizes, lines, ("labels", "force MAE / meV Å⁻¹"), log="xy").on(panel)
-        panel.set_title(molecule)
-        panel.get_legend().remove()
-    handles, names = panels.flat[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper center", ncols=len(KINDS), frameon=False)
-    figure.savefig(picture, dpi=150)
+    panel.set_xticks(sizes, [f"{points}" for points in sizes])
+    panel.set_xticks([], minor=True)
+    panel.grid(visible=False, axis="x")
 
 
 def main():

@@ -78,8 +78,9 @@ class Train(LabelledFrames, OpensPotentials):
     """Teacher of a student, such as a model on a baseline: it labels further geometries, and the
     model that is trained on them and on the dataset does without it."""
     teacher_points: Count | None = None
-    """Number of geometries that the teacher labels for the training; by default 1000, or fewer of a
-    molecule of more than 10 atoms (395 of azobenzene)."""
+    """Number of geometries that the teacher labels for the training; by default 1000, or 60 for
+    each atom of a molecule of more than 16 (1440 of azobenzene), and fewer of one of more than
+    24."""
     teacher_temperature_K: Positive | None = None
     """Temperature in kelvin of the dynamics that visits those geometries; by default that of the
     training points, estimated from the spread of their energies."""

@@ -46,13 +46,15 @@ from flexcalc.training.acquisition import choose_batch
 from flexcalc.training.calibration import with_domain_of_student
 from flexcalc.training.checkpoints import Checkpoints
 from flexcalc.training.clusters import pair_distances
-from flexcalc.training.tuning import FORCE, fit_best
+from flexcalc.training.crossvalidation import AS_GOOD_SHARE
+from flexcalc.training.tuning import FORCE, best_row, fit_best
 from flexcalc.units import KB
 
 TEACHER, LABELS, JUDGES = "teacher", "labels.xyz", "judges.xyz"
 """Part of the store, and what it keeps: labels to train on, and those that judge."""
-MOST_POINTS, ROWS = 1000, 26_500
-"""Labels by default: as many, or fewer of a large molecule, whose kernel matrix has these rows."""
+USUAL_POINTS, POINTS_PER_ATOM, ROWS = 1000, 60, 100_000
+"""Labels by default: as many, or these for each atom of a molecule of more than 16, where a kernel
+of the molecule learns more slowly; fewer where its matrix would have more than these rows."""
 FIRST_SHARE = 5
 """One label in so many comes from the teacher's own dynamics, the others from the student's."""
 JUDGES_COUNT = 100
@@ -70,7 +72,8 @@ USUAL_K, COLDEST_K, HOTTEST_K = 500.0, 100.0, 1500.0
 FEWEST = 10
 """Frames from which a temperature is estimated."""
 SEARCHED = 200
-"""Points with which hyperparameters are chosen at most: the best ones hardly depend on them."""
+"""Points with which hyperparameters are chosen at most: the best ones hardly depend on them; 100
+points of azobenzene choose 30 for sigma where 20 is better."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -258,8 +261,7 @@ class _Lesson:
         self.true, self.progress = true, progress
         self.steps = Checkpoints(store.unfinished(TEACHER))
         self.kept = labels_by(teacher.name, teacher.potential)
-        unknowns = max(3 * len(true.numbers) - 5, 1)
-        self.count = options.teacher_points or max(1, min(MOST_POINTS, ROWS // unknowns))
+        self.count = options.teacher_points or usual_points(len(true.numbers))
         self.first_count = max(1, self.count // FIRST_SHARE)
         self.family = settled(options.family[0], len(true) + self.count)
         own = self._own()
@@ -341,7 +343,9 @@ class _Lesson:
         some = data[np.sort(rng.permutation(len(data))[:SEARCHED])]
         steps = self.steps.within("search")
         judged = replace(judges, tags={}, provenance=self.true.provenance)
-        self.found = fit_best(family, some, judged, rng, self.progress, steps).family
+        trials = fit_best(family, some, judged, rng, self.progress, steps).trials
+        best = best_row([trial.errors for trial in trials], AS_GOOD_SHARE)
+        self.found = trials[best].family
         return self.found
 
     def _together(self, labels: Dataset) -> Dataset:
@@ -406,6 +410,12 @@ class _Lesson:
             forces,
             provenance=self.kept,
         )
+
+
+def usual_points(atoms: int) -> int:
+    """Labels of the teacher by default, of a molecule with this number of atoms."""
+    rows = max(3 * atoms - 5, 1)  # of the kernel matrix, for each label
+    return max(min(max(USUAL_POINTS, POINTS_PER_ATOM * atoms), ROWS // rows), 1)
 
 
 def _of_kernels(family: Family) -> bool:

@@ -190,6 +190,15 @@ def front(kernel, **changes):
     return solver.Solver(kernel, solver.Setting(kind="iterative", engine=PROCESSOR, **changes))
 
 
+def test_the_first_preconditioner_has_a_tenth_of_the_columns_and_not_too_many():
+    setting = solver.Setting(engine=PROCESSOR)
+    assert [setting.drawn(rows) for rows in (5, 300, 100_000)] == [1, 30, solver.MOST_COLUMNS]
+    assert replace(setting, columns=7000).drawn(100_000) == 7000
+    assert replace(setting, columns=7000).drawn(300) == 300
+    # Half a matrix of 100,000 rows is 40 gigabytes.
+    assert setting.iterative_bytes(1490, 67, 480) < 6e9
+
+
 def test_a_stall_restarts_with_more_columns(toy, rng, drawn, monkeypatch):
     """And from where it is; the solution meets the tolerance in the end."""
     monkeypatch.setattr(iterative, "LOOK_BACK", 8)

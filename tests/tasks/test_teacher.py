@@ -165,6 +165,36 @@ def test_the_hyperparameters_are_chosen_by_labels_of_the_teacher(few):
     assert committee(springs(3).positions).deviation is not None
 
 
+def test_force_errors_choose_the_hyperparameters_unless_they_are_nearly_equal(few, monkeypatch):
+    """Of nearly equal force errors, the lower energy error; errors are those of a good teacher."""
+    rows = {
+        2.0: {"force_rmse_kcal_mol_A": 0.60, "energy_rmse_kcal_mol": 0.1},
+        5.0: {"force_rmse_kcal_mol_A": 0.55, "energy_rmse_kcal_mol": 0.3},
+        9.0: {"force_rmse_kcal_mol_A": 0.555, "energy_rmse_kcal_mol": 0.2},
+    }
+    real = teaching.fit_best
+
+    def scripted(*arguments):
+        choice = real(*arguments)
+        trials = [replace(one, errors=rows[one.family.sigma]) for one in choice.trials]
+        return replace(choice, trials=trials)
+
+    monkeypatch.setattr(teaching, "fit_best", scripted)
+    options = {"teacher": Springs(), "teacher_points": 30, "points": 12, "validation_points": 0}
+    student = flexcalc.train(springs(12), sigmas=tuple(rows), symmetry=False, **options)
+    assert student.hyperparameters["sigma"] == 9.0
+
+
+def test_larger_molecules_have_more_labels_as_long_as_their_matrix_is_not_too_large():
+    ethanol, azobenzene = teaching.usual_points(9), teaching.usual_points(24)
+    assert (ethanol, azobenzene) == (1000, 1440)
+    counts = [teaching.usual_points(atoms) for atoms in range(2, 300)]
+    assert counts[:15] == [1000] * 15
+    rows = np.array([3 * atoms - 5 for atoms in range(2, 300)])
+    assert (rows * counts <= teaching.ROWS).all()
+    assert min(counts) >= 1
+
+
 def test_a_training_that_was_interrupted_gives_the_same_student(few, tmp_path, monkeypatch):
     """Stopped in the dynamics of the teacher, in that of the first student, and in the labels."""
     monkeypatch.setattr(

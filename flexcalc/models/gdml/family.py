@@ -116,7 +116,8 @@ class SGDML:
     """Linear solver: `exact` stores half the kernel matrix, `iterative` some of its columns; `auto`
     is exact up to 30,000 rows (450 points of azobenzene), on a GPU always, if memory allows."""
     columns: Count | None = None
-    """Columns of the preconditioner of the iterative solver; a tenth of the matrix by default."""
+    """Columns of the preconditioner of the iterative solver; by default a tenth of the matrix, at
+    most 4000."""
     tolerance: Fraction = 1e-4
     """Residual, relative to the labels, at which the iterative solver stops."""
     device: Literal["cpu", "cuda", "auto"] = "cpu"

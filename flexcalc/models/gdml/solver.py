@@ -30,8 +30,10 @@ Kind = Literal["auto", "exact", "iterative"]
 SQUARES, SQUARES_ON_GPU = 2, 5
 """Matrices of half the points that the exact solver holds: on a GPU one more, see
 `exact.HalvesOnGPU`, and two in the making."""
-COLUMNS = 0.1
-"""Share of the matrix's columns in the first preconditioner."""
+COLUMNS, MOST_COLUMNS = 0.1, 4000
+"""Share of the matrix's columns in the first preconditioner, and their maximum number: the time to
+make it grows with the square of that number, and the memory of 1500 points of azobenzene is 4
+instead of 10 gigabytes."""
 QUICK = 30_000
 """Rows of a matrix that a processor factorises within minutes; here the iterative solver takes a
 third of the exact one's time for the same errors, and less of it with more rows."""
@@ -55,7 +57,7 @@ class Setting:
 
     Args:
         kind: solver; "auto" is exact if that is fast and memory suffices.
-        columns: of the preconditioner, or None for COLUMNS of the rows.
+        columns: of the preconditioner, or None for COLUMNS of the rows, at most MOST_COLUMNS.
         tolerance: relative residual at which the iterative solver stops.
         engine: device and array library.
         folder: for checkpoints, or None.
@@ -95,7 +97,7 @@ class Setting:
 
     def drawn(self, rows: int) -> int:
         """Columns of the first preconditioner."""
-        return min(rows, self.columns or max(1, int(COLUMNS * rows)))
+        return min(rows, self.columns or max(1, min(int(COLUMNS * rows), MOST_COLUMNS)))
 
     def iterative_bytes(self, points: int, unknowns: int, size: int) -> int:
         """Memory that the iterative solver takes; see `exact_bytes`."""
