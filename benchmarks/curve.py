@@ -32,7 +32,7 @@ LEGENDS = {
     NONE: "no baseline",
     GFN2: "on GFN2-xTB",
     COMBINED: "on several baselines",
-    STUDENT: "student of the latter",
+    STUDENT: "student",
     PUBLISHED: "MACE, published",
 }
 MARKERS = {NONE: "o", GFN2: "s", COMBINED: "D", STUDENT: "^", PUBLISHED: "*"}
