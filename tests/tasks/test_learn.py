@@ -23,6 +23,7 @@ from flexcalc.files import write as files_write
 from flexcalc.geometry import Coordinate
 from flexcalc.geometry.torsions import torsions
 from flexcalc.potential import CheckedPotential, Evaluation
+from flexcalc.progress import silent
 from flexcalc.registry import make_family
 from flexcalc.reports import write_report
 from flexcalc.results.calibration import PURPOSE, RANDOM, SCAN, JudgedFrame
@@ -35,7 +36,8 @@ from flexcalc.tasks.learn.baselines import Baselines
 from flexcalc.tasks.learn.exploration import DEVIATION, explore, first_geometries
 from flexcalc.tasks.learn.job import LearnJob, bends_within, prepared
 from flexcalc.tasks.stationary.minima import distinct_minima
-from flexcalc.training.tuning import FORCE, Sets
+from flexcalc.training.checkpoints import NO_CHECKPOINTS
+from flexcalc.training.tuning import Sets
 from flexcalc.units import KB, KCAL_MOL
 from tests.systems import GEOMETRY, INPUTS, WATER, springs
 
@@ -341,22 +343,52 @@ def test_the_upper_half_of_a_scan_is_asked_for():
     assert bands._upper(scan, 4.0).tolist() == [2, 3, 4]
 
 
-def test_energies_on_the_way_choose_among_candidates_with_good_forces(ethanol, monkeypatch):
-    energies, forces = ethanol.labels()
-    off = 0.1 * np.arange(len(energies))
+class Folding:
+    """A family whose candidates are off by so much in energies and forces; keeps its frames."""
 
-    def trial(name, force_rmse, share):
-        wrong = Evaluation(energies + share * off, forces)
-        return SimpleNamespace(family=name, errors={FORCE: force_rmse}, potential=lambda x: wrong)
+    name = "folding"
+    folds_at_once = True
 
-    found = SimpleNamespace(
-        trials=[trial("smooth", 1.0, 1.0), trial("narrow", 1.2, 0.1), trial("bad", 1.3, 0.0)]
-    )
-    assert fitting._best_on_the_way(found, ethanol) == "narrow"
+    def __init__(self, off, high=()):
+        self.off, self.high = off, list(high)
+        self.seen = None
+
+    def candidates(self):
+        return tuple(self.off)
+
+    def session(self, data, others, rng, progress):
+        self.seen = data
+        return self
+
+    def fit(self, *_):
+        raise AssertionError("nothing is to be trained")
+
+    load = fit
+
+    def left_out(self, candidate, parts, others=()):
+        assert sorted(np.concatenate(parts).tolist()) == list(range(len(self.seen)))
+        energies, forces = self.seen.labels()
+        energy, force = self.off[candidate]
+        off = np.full(len(energies), energy)
+        off[self.high] = 100.0 if candidate == "narrow" else 0.0
+        return [Evaluation(energies + off, forces + force)]
+
+
+def test_energies_left_out_choose_among_candidates_with_good_forces(monkeypatch):
+    data = springs(60)
+    off = {"smooth": (1.0, 1.0), "narrow": (0.1, 1.2), "bad": (0.0, 1.3)}
+
+    def choose(family):
+        rng = np.random.default_rng(0)
+        return fitting._chosen_by_folds(family, data, rng, silent, NO_CHECKPOINTS)
+
+    assert choose(Folding(off)) == "narrow"
+    # A few frames that are far off, which the smooth one gets right, do not count.
+    assert choose(Folding(off, high=[3, 7])) == "narrow"
     monkeypatch.setattr(fitting, "LEEWAY", 0.1)
-    assert fitting._best_on_the_way(found, ethanol) == "smooth"
-    monkeypatch.setattr(fitting, "LEEWAY", 0.3)
-    assert fitting._best_on_the_way(found, ethanol) == "bad"
+    assert choose(Folding(off)) == "smooth"
+    monkeypatch.setattr(fitting, "LEEWAY", 0.4)
+    assert choose(Folding(off)) == "bad"
 
 
 def test_the_kernel_is_that_of_all_labels_and_not_of_the_budget_alone(ethanol):
@@ -367,39 +399,38 @@ def test_the_kernel_is_that_of_all_labels_and_not_of_the_budget_alone(ethanol):
     assert replace(job, known=known).family.kernel == "molecule"
 
 
-def test_half_of_the_frames_on_the_way_are_kept_from_the_search_and_choose(monkeypatch):
-    seen = {}
+def test_all_frames_choose_by_folds_and_random_ones_where_there_are_none(monkeypatch):
     data = springs(60)
+    sets = Sets(data[np.arange(50)], data[np.arange(50, 60)])
+    seen = {}
 
     def search(family, train, validation, rng, progress, checkpoints):
-        seen["train"] = train
-        return SimpleNamespace(family=family, trials=[family, family])
+        seen["sets"] = Sets(train, validation)
+        return SimpleNamespace(family="by the random ones")
 
-    def best(found, way):
-        seen["way"] = way
-        return found.family
-
-    monkeypatch.setattr(fitting, "fit_best", search)
-    monkeypatch.setattr(fitting, "_best_on_the_way", best)
-    family = make_family("sgdml", {"sigma": 5.0, "symmetry": False})
-    options = SimpleNamespace(committee=2)
-    job = SimpleNamespace(baselines=Baselines([]), options=options, family=family)
-    rng = np.random.default_rng(0)
-    way = np.arange(5, 29)
-    sets = Sets(data[np.arange(50)], data[np.arange(50, 60)])
-    fitting.fit_model(job, sets, Store(), rng, way=way)
-    assert (len(seen["train"]), len(seen["way"])) == (50 - 12, 12)
+    def chosen(family):
+        rng = np.random.default_rng(0)
+        return fitting._chosen(SimpleNamespace(family=family), sets, rng, silent, NO_CHECKPOINTS)
 
     def rows(part):
         gaps = np.abs(part.positions[:, None] - data.positions).max(axis=(2, 3))
         assert (gaps.min(axis=1) == 0).all()
         return set(gaps.argmin(axis=1).tolist())
 
-    assert rows(seen["way"]) <= set(way.tolist())
-    assert not rows(seen["way"]) & rows(seen["train"])
-    seen.clear()
-    fitting.fit_model(job, sets, Store(), rng, way=way[: 2 * fitting.FEWEST_JUDGES - 1])
-    assert "way" not in seen
+    monkeypatch.setattr(fitting, "fit_best", search)
+    family = Folding({"smooth": (1.0, 1.0), "narrow": (0.1, 1.2)})
+    assert chosen(family) == "narrow"
+    assert rows(family.seen) == set(range(60))
+    monkeypatch.setattr(fitting, "SEARCHED", 20)
+    chosen(family)
+    assert len(rows(family.seen)) == 20
+    assert not seen
+
+    monkeypatch.setattr(family, "left_out", lambda *_: None)
+    assert chosen(family) == "by the random ones"
+    assert len(rows(seen["sets"].train)) == 20
+    assert rows(seen["sets"].validation) == set(range(50, 60))
+    assert chosen(Folding({"alone": (1.0, 1.0)})) == "alone"
 
 
 def test_minima_on_both_sides_of_a_named_bond_are_crossed_by_rotation_and_by_inversion():
@@ -744,10 +775,9 @@ def test_a_report_is_written_of_a_learning_whose_exploration_is_damaged(explored
 def test_hyperparameters_are_chosen_again_where_the_training_set_has_grown(monkeypatch):
     real, seen = loop.fit_model, []
 
-    def spy(job, sets, store, rng, family=None, way=None):
+    def spy(job, sets, store, rng, family=None):
         seen.append((len(sets.train), family is None))
-        assert way is None  # no coordinate is named
-        return real(job, sets, store, rng, family, way)
+        return real(job, sets, store, rng, family)
 
     monkeypatch.setattr(loop, "fit_model", spy)
     fx.learn(water(), **SHORT | {"budget": 38, "checks": 0, "random_share": 0.25})

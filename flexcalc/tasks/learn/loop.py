@@ -130,14 +130,6 @@ class _Labelled:
         validation = self.data[np.flatnonzero(random)]
         return Sets(_bare(self.data[np.flatnonzero(~random)]), _bare(validation))
 
-    def way(self, highest_eV: float) -> np.ndarray:
-        """Rows of the training frames of `sets` that are images of bands and scans, up to an
-        energy above the lowest."""
-        train = self.data[np.flatnonzero(self.data.tags[PURPOSE] != RANDOM)]
-        energies = train.labels()[0]
-        low = energies <= self.data.labels()[0].min() + highest_eV
-        return np.flatnonzero(np.isin(train.tags[PURPOSE], (BAND, SCAN)) & low)
-
     @property
     def everything(self) -> Sets:
         """All frames to train on, and none to choose by."""
@@ -158,7 +150,7 @@ class _Loop:
         self.frames: list[JudgedFrame] = []
         self.family: Family | None = None
         self.chosen_with = 0
-        """Training points with which the hyperparameters of the family were chosen."""
+        """Frames with which the hyperparameters of the family were chosen."""
         self.ahead: Explored | None = None
         """What the model of the last round has explored for the next one, with `overlap`."""
 
@@ -222,8 +214,7 @@ class _Loop:
         """A round: its labels are added to those before, and its row to the rows."""
         part = self.store.within(round_name(number))
         row, kept = part.get(ROW), part.get(CALIBRATION)
-        way = before.way(float(self.job.ceiling_eV(0.0))) if self.job.along else None
-        model = self._model(number, before.sets, part, way)
+        model = self._model(number, before.sets, part)
         if self.ahead is None:
             explored = self._explored(number, model, before, part)
         else:
@@ -251,21 +242,19 @@ class _Loop:
         self.frames += frames
         return after
 
-    def _model(
-        self, number: int, sets: Sets, part: Store, way: np.ndarray | None = None
-    ) -> TrainedPotential:
+    def _model(self, number: int, sets: Sets, part: Store) -> TrainedPotential:
         """The model of a round, or the final one, which is read if it was trained before.
 
-        Validation frames choose hyperparameters again where the training set has grown enough,
-        together with frames on the way over barriers along the user's coordinates.
+        Hyperparameters are chosen again where the training set has grown enough.
         """
         place = part.place(MODEL)
         if not place.exists():
-            points = min(len(sets.train), SEARCHED)
+            judged = 0 if sets.validation is None else len(sets.validation)
+            points = min(len(sets.train) + judged, SEARCHED)
             grown = sets.validation is not None and points >= GROWN * self.chosen_with
             if self.family is None or grown:
                 self.family, self.chosen_with = None, points
-            model, family = self._fitted(sets, part, number, self.family, way)
+            model, family = self._fitted(sets, part, number, self.family)
             hyperparameters = asdict(cast(Any, family))
             part.put(FAMILY, [family.name, hyperparameters, self.chosen_with])
             model.save(place)
@@ -279,10 +268,9 @@ class _Loop:
         part: Store,
         number: int,
         family: Family | None = None,
-        way: np.ndarray | None = None,
     ) -> tuple[TrainedPotential, Family]:
         rng = np.random.default_rng([self.options.seed, number, 2])
-        found = fit_model(self.job, sets, part, rng, family, way)
+        found = fit_model(self.job, sets, part, rng, family)
         part.remove(f"{UNFINISHED}/training")
         return found
 

@@ -7,13 +7,14 @@ from contextlib import nullcontext
 import numpy as np
 from numpy.random import Generator
 
-from flexcalc.dataset import Dataset
+from flexcalc.dataset import Dataset, concatenate
 from flexcalc.models.bonding import with_bonding
 from flexcalc.models.delta import DeltaModel
 from flexcalc.models.facts import ModelFacts
-from flexcalc.models.family import Family, TrainedPotential, errors
+from flexcalc.models.family import Family, FoldingFamily, FoldingSession, TrainedPotential
 from flexcalc.models.frames import with_frames
-from flexcalc.progress import silent
+from flexcalc.potential import Evaluation
+from flexcalc.progress import Progress, silent
 from flexcalc.results.learning import BASELINES
 from flexcalc.store import Store
 from flexcalc.tasks.baseline import Baseline, combine
@@ -22,51 +23,38 @@ from flexcalc.tasks.train import training_warnings
 from flexcalc.training.calibration import with_domain
 from flexcalc.training.checkpoints import Checkpoints
 from flexcalc.training.committee import fit_committee
-from flexcalc.training.tuning import ENERGY, FORCE, Choice, Sets, fit_best
+from flexcalc.training.crossvalidation import FOLDS, folds, order_of
+from flexcalc.training.tuning import Sets, fit_best
+from flexcalc.units import KCAL_MOL
 
 SEARCHED = 150
-"""Training points, drawn at random, with which hyperparameters are chosen at most: the best ones
+"""Labelled frames, drawn at random, with which hyperparameters are chosen at most: the best ones
 hardly depend on their number, and a kernel model takes the third power of it."""
+FORCE, ENERGY = "typical_force_error_kcal_mol_A", "typical_energy_error_kcal_mol"
 LEEWAY = 0.25
-"""Share by which the force RMSE may exceed the lowest where energies on the way over barriers
-choose hyperparameters: the length scale that is best for hot frames blurs a narrow barrier."""
-FEWEST_JUDGES = 10
-"""Frames on the way that choose at least; fewer are trained on in the search too."""
+"""Share by which the typical force error may exceed the lowest where energies choose
+hyperparameters: the length scale that is best for forces blurs narrow barriers."""
 
 
 def fit_model(
-    job: LearnJob,
-    sets: Sets,
-    store: Store,
-    rng: Generator,
-    family: Family | None = None,
-    way: np.ndarray | None = None,
+    job: LearnJob, sets: Sets, store: Store, rng: Generator, family: Family | None = None
 ) -> tuple[TrainedPotential, Family]:
     """Train a committee, and return it with the family whose hyperparameters it has.
 
     Args:
         job: of the learning.
-        sets: frames to train on, and frames that choose the hyperparameters.
+        sets: frames to train on, and frames drawn at random from the exploration.
         store: keeps the checkpoints.
         rng: seeds the training.
-        family: with hyperparameters already chosen; by default validation frames choose them, for
-            models of at most `SEARCHED` training points.
-        way: training frames on the way over barriers that the user asks for, (rows,) of `train`.
-            Half of them, drawn at random, choose among hyperparameters that are about as good on
-            the validation frames, by their energies, if these are `FEWEST_JUDGES` at least.
+        family: with hyperparameters already chosen. By default at most `SEARCHED` frames choose
+            them: by folds of them all, see `_chosen_by_folds`, or the random ones alone, for a
+            family that has to be trained for each fold.
     """
     below, train, validation = _differences(job, sets, store)
     steps = Checkpoints(store.unfinished("training"))
     with store.bar("train") as progress, training_warnings(store.warn):
         if family is None:
-            order = rng.permutation(len(train))
-            judges = order[np.isin(order, [] if way is None else way)]
-            judges = judges[: len(judges) // 2 if len(judges) >= 2 * FEWEST_JUDGES else 0]
-            some = train[np.sort(order[~np.isin(order, judges)][:SEARCHED])]
-            found = fit_best(job.family, some, validation, rng, progress, steps.within("search"))
-            family = found.family
-            if len(judges) and len(found.trials) > 1:
-                family = _best_on_the_way(found, train[np.sort(judges)])
+            family = _chosen(job, Sets(train, validation), rng, progress, steps.within("search"))
         above = fit_committee(
             family,
             Sets(train, validation if validation is not None else train[:0]),
@@ -109,8 +97,58 @@ def _differences(
     return chosen.baseline, chosen.subtracted_from(train, known), rest
 
 
-def _best_on_the_way(found: Choice, way: Dataset) -> Family:
-    """Of the candidates with almost the lowest force RMSE the one with the best energies."""
-    bound = (1 + LEEWAY) * min(trial.errors[FORCE] for trial in found.trials)
-    good = [trial for trial in found.trials if trial.errors[FORCE] <= bound]
-    return min(good, key=lambda one: errors(one.potential(way.positions), way)[ENERGY]).family
+def _chosen(
+    job: LearnJob, sets: Sets, rng: Generator, progress: Progress, checkpoints: Checkpoints
+) -> Family:
+    """The candidate with the best hyperparameters, see `fit_model`."""
+    family, (train, validation) = job.family, sets
+    if len(family.candidates()) == 1:
+        return family.candidates()[0]
+    if isinstance(family, FoldingFamily) and family.folds_at_once:
+        data = train if validation is None else concatenate(train, validation)
+        some = data[np.sort(rng.permutation(len(data))[:SEARCHED])]
+        found = _chosen_by_folds(family, some, rng, progress, checkpoints)
+        if found is not None:
+            return found
+    some = train[np.sort(rng.permutation(len(train))[:SEARCHED])]
+    return fit_best(family, some, validation, rng, progress, checkpoints).family
+
+
+def _chosen_by_folds(
+    family: FoldingFamily,
+    data: Dataset,
+    rng: Generator,
+    progress: Progress,
+    checkpoints: Checkpoints,
+) -> Family | None:
+    """The candidate with the best energies of frames left out, among those with good forces.
+
+    Medians over the frames count: in a root mean square a few high frames would decide, for which
+    the smoothest model is best. None where candidates have to be trained for each fold.
+    """
+    session = family.session(data, None, rng, progress)
+    if not isinstance(session, FoldingSession):
+        return None
+    parts = folds(order_of(data), min(FOLDS, len(data)), rng)
+    labels, candidates = Evaluation(*data.labels()), family.candidates()
+    rows = []
+    for number, candidate in enumerate(candidates):
+        step = f"left-out-{number:03d}"
+        row = checkpoints.load(step)
+        if row is None:
+            said = session.left_out(candidate, parts)
+            if said is None:
+                return None
+            row = {FORCE: _typical(said[0].forces, labels.forces)}
+            row[ENERGY] = _typical(said[0].energies, labels.energies)
+            checkpoints.save(step, row)
+        rows.append(row)
+    bound = (1 + LEEWAY) * min(row[FORCE] for row in rows)
+    good = [number for number, row in enumerate(rows) if row[FORCE] <= bound]
+    return candidates[min(good, key=lambda number: rows[number][ENERGY])]
+
+
+def _typical(found: np.ndarray, labels: np.ndarray) -> float:
+    """Median over the frames of the errors, of each frame in the root mean square, kcal/mol(/A)."""
+    off = (found - labels).reshape(len(labels), -1)
+    return float(np.median(np.sqrt((off**2).mean(axis=1)))) / KCAL_MOL
