@@ -1080,7 +1080,7 @@ def path(
             end differ by such a permutation alone (a degenerate rearrangement).
         starts: First geometries of several paths, in place of `start` and `end`: all frames of
             the files. The paths are searched in one batch, which each leaves when it is
-            finished.
+            finished, or, on a kernel model, in a batch for each core.
         ends: Last geometries of these paths, one for each first geometry; by default there are
             paths between all pairs of `starts`.
         method: Path method.
@@ -1225,7 +1225,7 @@ def path(
             end differ by such a permutation alone (a degenerate rearrangement).
         starts: First geometries of several paths, in place of `start` and `end`: all frames of
             the files. The paths are searched in one batch, which each leaves when it is
-            finished.
+            finished, or, on a kernel model, in a batch for each core.
         ends: Last geometries of these paths, one for each first geometry; by default there are
             paths between all pairs of `starts`.
         method: Path method.

@@ -101,6 +101,9 @@ class CheckedPotential(ABC):
     numbers: np.ndarray
     expensive: bool = False
     """Whether a resumed run must not evaluate a geometry again, see `tasks/remembered.py`."""
+    single_core: bool = False
+    """Whether batches are evaluated by NumPy alone, a part on each core, so that several processes
+    with batches of their own are as fast; it can be sent to them by pickle."""
 
     def __call__(self, positions: ArrayLike) -> Evaluation:
         """Evaluate a batch.

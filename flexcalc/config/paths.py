@@ -59,7 +59,8 @@ class PathSearch(SaddleAndRates, MapsAtoms, OpensPotentials):
     by such a permutation alone (a degenerate rearrangement)."""
     starts: tuple[GeometryLike, ...] = ()
     """First geometries of several paths, in place of `start` and `end`: all frames of the files.
-    The paths are searched in one batch, which each leaves when it is finished."""
+    The paths are searched in one batch, which each leaves when it is finished, or, on a kernel
+    model, in a batch for each core."""
     ends: tuple[GeometryLike, ...] = ()
     """Last geometries of these paths, one for each first geometry; by default there are paths
     between all pairs of `starts`."""

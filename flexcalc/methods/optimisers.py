@@ -24,8 +24,8 @@ class Memory:
     Args:
         moves: (history, rows, atoms, 3) last steps in angstrom.
         changes: (history, rows, atoms, 3) last changes of the force in eV/angstrom.
-        positions: (rows, atoms, 3) before the last move, in angstrom.
-        forces: (rows, atoms, 3) before the last move, in eV/angstrom.
+        positions: (rows, atoms, 3) before the last move, in angstrom; empty before the first.
+        forces: (rows, atoms, 3) before the last move, in eV/angstrom; empty before the first.
         velocity: (rows, atoms, 3), of FIRE.
         timestep: (rows,), of FIRE; for L-BFGS the trust radius, the maximum move in angstrom.
         mixing: (rows,), of FIRE.
@@ -44,11 +44,12 @@ class Memory:
     def of_rows(self, rows: slice | np.ndarray, known: int | None = None) -> Memory:
         """The memory of some rows; with `known`, of no more than the last steps."""
         begin = 0 if known is None else len(self.moves) - known
+        moved = rows if len(self.positions) else slice(0)
         return Memory(
             moves=self.moves[begin:, rows],
             changes=self.changes[begin:, rows],
-            positions=self.positions[rows],
-            forces=self.forces[rows],
+            positions=self.positions[moved],
+            forces=self.forces[moved],
             velocity=self.velocity[rows],
             timestep=self.timestep[rows],
             mixing=self.mixing[rows],

@@ -111,6 +111,6 @@ def relax_each(
         if not going.all():
             kept = np.repeat(going, rows)
             left, positions, forces = left[going], positions[kept], forces[kept]
-            memory = memory.of_rows(kept if len(memory.positions) else np.flatnonzero(kept))
+            memory = memory.of_rows(kept)
         positions, memory = optimiser.move(positions, forces, memory)
     return found

@@ -70,6 +70,11 @@ class Committee(TrainedPotential):
             deviation=np.sqrt(squares / (len(parts) - 1)),
         )
 
+    @property
+    def single_core(self) -> bool:  # type: ignore[override]
+        """See `CheckedPotential`."""
+        return all(getattr(member, "single_core", False) for member in self.members)
+
     def distance(self, positions: np.ndarray) -> np.ndarray | None:
         """Its own (batch,), or the largest distance that a member knows."""
         own = super().distance(positions)

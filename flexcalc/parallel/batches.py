@@ -1,4 +1,4 @@
-"""Worker processes that evaluate parts of a batch, which threads cannot speed up for small arrays.
+"""Worker processes for parts of a batch, or of a work, which threads cannot speed up.
 
 A kernel's evaluation of some geometries is hundreds of NumPy calls of some ten microseconds. With
 threads each of them waits for Python's global lock, so that two threads are slower than one.
@@ -8,6 +8,9 @@ cut by the number of cores, as sGDML does, differ in the last bits between machi
 
 The workers start when distributable work has taken `PATIENCE` seconds. Until they are ready, this
 process does all the work. They end with this process, even if it is killed.
+
+A work of many small steps, such as a search of paths, is cut as a whole: each of its shares is one
+process's from start to end (`do_shares`), which then evaluates all its batches itself.
 """
 
 from __future__ import annotations
@@ -20,11 +23,13 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from multiprocessing import Pipe
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -37,8 +42,16 @@ PATIENCE = 1.0
 """Seconds of distributable work before the worker processes start."""
 BUSY_WAIT_S = 2e-3
 """Seconds to busy-wait before blocking, because waking up costs a tenth of most pieces."""
+LONGEST_WAIT_S = 1.0
+"""Seconds to wait for the workers at once."""
+SHARE, TOLD, DONE, LOST = "share", "told", "done", "lost"
+"""Kinds of messages about a share: here it is, it tells, it returns, it has failed."""
 GONE = (OSError, EOFError)
 """Exceptions of a pipe whose other end is closed."""
+
+
+Tell = Callable[[Any], None]
+"""Takes what a share of a work tells."""
 
 
 class Sharable(Protocol):
@@ -63,6 +76,21 @@ def evaluate_in_pieces(potential: Sharable, positions: np.ndarray, rows: int) ->
             return potential.alone(positions)
         pieces = [slice(start, start + rows) for start in range(0, len(positions), rows)]
         return _batch_pool(os.getpid()).evaluate(potential, positions, pieces)
+
+
+def do_shares[T](shares: Sequence[Callable[[Tell], T]], told: Tell) -> list[T]:
+    """Do the shares of a work, each in one process: this one, or a worker that is ready.
+
+    What a share returns must not depend on the process that does it. A share is done again from its
+    beginning, here, if its worker ends or its error cannot be sent.
+
+    Args:
+        shares: called with `tell`, by which they tell this process what `told` takes; often, since
+            this process looks for its workers then. They are sent by pickle; where that fails, all
+            are done here.
+        told: called with what the shares tell, in the order of its coming.
+    """
+    return _batch_pool(os.getpid()).do_shares(shares, told)
 
 
 class _BatchPool:
@@ -105,6 +133,52 @@ class _BatchPool:
             taken.release()
         return concatenate([part for part in parts if part is not None])
 
+    def do_shares[T](self, shares: Sequence[Callable[[Tell], T]], told: Tell) -> list[T]:
+        """See the function `do_shares`."""
+        sendable = _pickled(shares) if len(shares) > 1 and cores() > 1 else None
+        if sendable is None or not self._taken.acquire(blocking=False):
+            return [share(told) for share in shares]
+        taken, left, found = self._taken, deque(range(len(shares))), dict[int, T]()
+        away: dict[_BatchWorker, int] = {}
+
+        def look(wait_s: float = 0.0) -> None:
+            """Give shares to the workers that are ready, and take what those at work have sent."""
+            for worker in self._there():
+                if left and worker not in away and worker.give_share(sendable[left[-1]]):
+                    away[worker] = left.pop()
+            while away and (ready := wait([worker.pipe for worker in away], wait_s)):
+                wait_s = 0.0
+                for worker in [one for one in away if one.pipe in ready]:
+                    kind, content = worker.take_message()
+                    if kind == TOLD:
+                        told(content)
+                        continue
+                    number = away.pop(worker)
+                    if kind == DONE:
+                        found[number] = content
+                    else:
+                        left.append(number)
+
+        def tell(message: Any) -> None:
+            told(message)
+            look()
+
+        try:
+            self._start()
+            look()
+            while left or away:
+                if left:
+                    number = left.popleft()
+                    found[number] = shares[number](tell)
+                else:
+                    look(LONGEST_WAIT_S)
+        finally:
+            # Those that are still at work have been left by an error or an interrupt.
+            for worker in away:
+                worker.end()
+            taken.release()
+        return [found[number] for number in range(len(shares))]
+
     def end(self) -> None:
         """End all workers; they start again after `PATIENCE` seconds of work."""
         for worker in self._workers or ():
@@ -123,10 +197,22 @@ class _BatchPool:
             return
         self._spent += seconds
         if self._spent > PATIENCE:
-            self._workers = []
-            with contextlib.suppress(OSError):  # no more processes available
-                for _ in range(cores() - 1):
-                    self._workers.append(_BatchWorker())
+            self._start()
+
+    def _start(self) -> None:
+        """Start the workers that there are not."""
+        self._workers = [worker for worker in self._workers or () if not worker.gone]
+        with contextlib.suppress(OSError):  # no more processes available
+            while len(self._workers) < cores() - 1:
+                self._workers.append(_BatchWorker())
+
+
+def _pickled(shares: Sequence[Any]) -> list[bytes] | None:
+    """The pickles of shares; None if there is one that cannot be sent."""
+    try:
+        return [bytes(ForkingPickler.dumps(share)) for share in shares]
+    except Exception:  # pickling raises whatever it likes
+        return None
 
 
 @cache
@@ -195,6 +281,25 @@ class _BatchWorker:
             self.end()
             return None
 
+    def give_share(self, pickled: bytes) -> bool:
+        """Send it a share of a work; False if it has ended."""
+        try:
+            self.pipe.send((SHARE, cores()))
+            self.pipe.send_bytes(pickled)
+        except GONE:
+            self.end()
+            return False
+        return True
+
+    def take_message(self) -> tuple[str, Any]:
+        """What its share tells or returns; `LOST` if it has ended or failed."""
+        try:
+            kind, content = self.pipe.recv()
+        except GONE:
+            self.end()
+            return LOST, None
+        return kind, content
+
     def end(self) -> None:
         """Close the pipe, which ends the process; kill it after a second."""
         if self.gone:
@@ -229,7 +334,11 @@ def _serve(pipe: Connection) -> None:
     models: dict[int, Sharable] = {}
     pipe.send(None)
     while True:
-        key, model, alive, batches = _received(pipe)
+        message = _received(pipe)
+        if message[0] == SHARE:
+            _serve_share(pipe, message[1])
+            continue
+        key, model, alive, batches = message
         if model is not None:
             models = {one: models[one] for one in alive if one in models}
             models[key] = model
@@ -240,6 +349,23 @@ def _serve(pipe: Connection) -> None:
         pipe.send(found)
 
 
+def _serve_share(pipe: Connection, count: int) -> None:
+    """Do a share; batches are cut as in the parent, which has so many cores."""
+    os.environ[THREAD_VARIABLES[0]] = str(count)
+    with _batch_pool(os.getpid())._taken:  # it evaluates all itself
+        try:
+            found = pipe.recv()(lambda message: pipe.send((TOLD, message)))
+            answer = ForkingPickler.dumps((DONE, found))
+        except GONE:
+            raise
+        except Exception:
+            answer = ForkingPickler.dumps((LOST, None))  # the parent does it again
+    pipe.send_bytes(answer)
+
+
 if __name__ == "__main__":
+    # That of the module which potentials import, which has the lock that they look at.
+    from flexcalc.parallel.batches import _serve as serve
+
     with contextlib.suppress(*GONE):
-        _serve(Connection(int(sys.argv[1])))
+        serve(Connection(int(sys.argv[1])))

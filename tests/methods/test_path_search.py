@@ -389,6 +389,7 @@ def test_initial_paths_in_one_batch_are_those_of_each_pair(kind, rng):
     last, _ = match_endpoints(start.numbers, start.positions, end.positions)
     pairs = [(start.positions, last), (last, start.positions)]
     pairs.append((start.positions, start.positions + rng.normal(scale=0.1, size=last.shape)))
+    pairs.append((start.positions, start.positions + rng.normal(scale=1e-7, size=last.shape)))
     starts, ends = (np.stack(one) for one in zip(*pairs, strict=True))
     together = interpolate_all(starts, ends, 7, kind, start.numbers)
     for pair, path in zip(pairs, together, strict=True):

@@ -168,6 +168,103 @@ def test_two_threads_do_not_mix_their_batches(workers, model, batch):
         assert_same(one, expected)
 
 
+class Squares:
+    """A share of a work that tells as it goes; what goes wrong is chosen by the arguments."""
+
+    def __init__(self, numbers, *, here=None, fails="", model=None, batch=None):
+        self.numbers, self.here, self.fails = numbers, here, fails
+        self.model, self.batch = model, batch
+
+    def __call__(self, tell):
+        away = os.getpid() != self.here
+        if self.fails == "everywhere" or (self.fails == "away" and away):
+            raise ZeroDivisionError
+        for number in self.numbers:
+            tell((number, os.getpid()))
+            if self.fails == "killed" and away:
+                os.kill(os.getpid(), signal.SIGKILL)
+            while self.fails == "endless" and away:
+                time.sleep(0.01)
+                tell((number, os.getpid()))
+            time.sleep(0.02)
+        found = [number**2 for number in self.numbers]
+        if self.model is None:
+            return found
+        for _ in range(3):
+            energies = self.model(self.batch).energies
+        return [*found, *energies, len(batches._batch_pool(os.getpid())._workers or ())]
+
+
+def work(**more):
+    return [Squares(range(one, one + 8), here=os.getpid(), **more) for one in range(0, 24, 8)]
+
+
+SQUARES = [[number**2 for number in range(one, one + 8)] for one in range(0, 24, 8)]
+
+
+def test_shares_of_a_work_are_done_by_processes_that_tell(workers):
+    told = []
+    assert batches.do_shares(work(), told.append) == SQUARES
+    assert sorted(number for number, _ in told) == list(range(24))
+    by = {number // 8: process for number, process in told}
+    assert by[0] == os.getpid()
+    assert len(set(by.values())) == 3
+    assert not workers._taken.locked()
+
+
+@pytest.mark.parametrize("fails", ["away", "killed"])
+def test_a_share_that_fails_in_a_worker_is_done_here(workers, fails):
+    told = []
+    assert batches.do_shares(work(fails=fails), told.append) == SQUARES
+    assert len({process for _, process in told if process == os.getpid()}) == 1
+    assert not workers._taken.locked()
+
+
+def test_an_error_of_a_share_comes_out_and_leaves_no_worker_at_it(workers, model, batch):
+    with pytest.raises(ZeroDivisionError):
+        batches.do_shares(work(fails="everywhere"), lambda _: None)
+
+    def told(message):
+        if message[1] != os.getpid():
+            raise KeyboardInterrupt
+
+    workers._start()
+    deadline = time.monotonic() + 60
+    while len(workers._there()) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    with pytest.raises(KeyboardInterrupt):
+        batches.do_shares(work(fails="endless"), told)
+    assert not workers._taken.locked()
+    assert_same(evaluate_in_pieces(model, batch, ROWS), alone(model, batch))
+
+
+def test_shares_that_cannot_be_sent_or_have_one_core_are_done_here(workers, monkeypatch):
+    told = []
+    shares = [*work(), lambda tell: tell((24, os.getpid()))]
+    assert batches.do_shares(shares, told.append) == [*SQUARES, None]
+    assert {process for _, process in told} == {os.getpid()}
+    monkeypatch.setattr(batches, "cores", lambda: 1)
+    assert batches.do_shares(work(), told.append) == SQUARES
+    assert {process for _, process in told} == {os.getpid()}
+
+
+def test_batches_within_a_share_are_cut_alike_and_evaluated_by_its_process(
+    workers, model, batch, monkeypatch
+):
+    from flexcalc.models.gdml import potential
+
+    monkeypatch.setattr(potential, "cores", lambda: 3)
+    big = np.tile(batch, (20, 1, 1))
+    here = model(big).energies
+    for _ in range(3):
+        found = batches.do_shares(work(model=model, batch=big), lambda _: None)
+    for squares, one in zip(SQUARES, found, strict=True):
+        assert one[:8] == squares
+        assert np.array_equal(one[8:-1], here)
+    # Those of this process, and none in the workers.
+    assert [one[-1] for one in found] == [2, 0, 0]
+
+
 RUN = """
 import os, sys, time
 import numpy as np

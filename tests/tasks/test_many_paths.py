@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
+import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from ase import Atoms
 
 import flexcalc as fx
+from flexcalc.config.paths import PathSearch
 from flexcalc.dataset import Dataset
-from flexcalc.errors import InputError, LabelError
+from flexcalc.errors import FlexcalcError, InputError, LabelError
 from flexcalc.methods.optimisers import LBFGS
+from flexcalc.parallel.batches import do_shares
 from flexcalc.potential import CheckedPotential
 from flexcalc.results.paths import Paths
-from flexcalc.store import FlexcalcWarning, Store
+from flexcalc.store import FlexcalcWarning, FolderStore, Store
+from flexcalc.tasks import path as task
+from flexcalc.tasks.path import many
+from flexcalc.tasks.path.job import open_job
 from tests.systems import Failing
 from tests.tasks.test_path_and_saddle import (
     ADDRESS,
@@ -234,3 +242,90 @@ def test_several_paths_that_cannot_be_are_refused(here):
             fx.path(ADDRESS, output="out", progress=False, **options)
     assert os.listdir(here) == []
     assert len(NUMBERS) == 4
+
+
+@pytest.fixture
+def bent(water_shelf):
+    """A model of water, and four geometries of it: four degrees of bending."""
+    model = fx.load(water_shelf / "water.flex")
+    angles = np.radians([95.0, 104.0, 110.0, 118.0])
+    places = [[[0, 0, 0], [0.96, 0, 0], [0.96 * np.cos(a), 0.96 * np.sin(a), 0]] for a in angles]
+    return model, [Atoms(model.numbers, place) for place in places]
+
+
+def test_paths_of_a_kernel_are_searched_in_a_batch_for_each_core(bent, here, monkeypatch):
+    model, starts = bent
+    asked = {**ASKED, "starts": starts, "steps": 10, "saddle": False}
+    whole = fx.path(model, **asked)
+    assert list(whole.errors) == [3, 5]  # their ends are too near to each other
+    shares = []
+
+    def seen(given, told):
+        shares.extend(given)
+        return do_shares(given, told)
+
+    monkeypatch.setattr(many, "do_shares", seen)
+    monkeypatch.setattr(many, "cores", lambda: 2)
+    fx.path(model, **asked)
+    monkeypatch.setattr(many, "FEWEST_IN_A_BATCH", 2)
+    halves = fx.path(model, **asked)
+    kept = fx.path(model, **asked, output="out")
+    assert [sorted(share.jobs) for share in shares] == [
+        *[list(range(6))],
+        *[[0, 2, 4], [1, 3, 5]] * 2,
+    ]
+    for found in (halves, kept):
+        assert found.errors == whole.errors
+        for number in (0, 1, 2, 4):
+            one, other = found[number], whole[number]
+            assert one.steps == other.steps
+            assert one.barrier_kcal_mol == pytest.approx(other.barrier_kcal_mol, abs=1e-8)
+            there = other.to_dataset().positions
+            assert np.allclose(one.to_dataset().positions, there, atol=1e-9)
+    assert "path 4: barrier on the model" in (here / "out/log.txt").read_text()
+    assert (here / "out/path-4/path.xyz").exists()
+
+
+def test_paths_of_other_potentials_are_one_batch(monkeypatch):
+    monkeypatch.setattr(many, "cores", lambda: 2)
+    monkeypatch.setattr(many, "FEWEST_IN_A_BATCH", 1)
+    surface = CountedSprings()
+    jobs = [(number, SimpleNamespace(potential=surface, reference=None)) for number in range(8)]
+    assert many._shared_out(jobs) == [jobs]
+
+
+def frame_of(atoms):
+    return Dataset.from_atoms([atoms])
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_a_share_of_paths_can_be_sent_to_another_process(bent, here, folder):
+    model, starts = bent
+    ends = [starts[1], starts[0]]  # the second search fails
+    asked = {"model": model, "method": fx.NEB(images=5), "relax_ends": False, "steps": 10}
+    jobs = {
+        number: open_job(PathSearch(**asked, start=frame_of(starts[0]), end=frame_of(end)))
+        for number, end in ((3, ends[0]), (7, ends[1]))
+    }
+    share = many._Share(jobs, here / "out" if folder else None, task._search)
+    pickled, told = pickle.dumps(share), []
+    made = share(told.append)
+    if folder:
+        shutil.rmtree(here / "out")
+    again = []
+    sent = pickle.loads(pickled)(again.append)
+    sent = pickle.loads(pickle.dumps(sent))
+    assert [repr(one) for one in again] == [repr(one) for one in told]
+    assert any("path 3: barrier on the model" in repr(one) for one in told)
+    store = FolderStore(here / "out") if folder else Store()
+    for number in (3, 7):
+        one, other = (
+            found[number].path(jobs[number], store.within(f"path-{number}"))
+            for found in (made, sent)
+        )
+        if number == 7:
+            assert isinstance(one, FlexcalcError)
+            assert str(one) == str(other)
+        else:
+            assert one.to_dict() == other.to_dict()
+            assert len(other.to_dataset()) == 5

@@ -108,6 +108,11 @@ class GDMLPotential(TrainedPotential):
             slopes, None if self.energies is None else self.energies * self.scale
         )
 
+    @property
+    def single_core(self) -> bool:  # type: ignore[override]
+        """See `CheckedPotential`."""
+        return self._contraction.engine.device is None
+
     def evaluate(self, positions: np.ndarray) -> Evaluation:
         """Energies and forces of positions (batch, atoms, 3)."""
         if self._contraction.engine.device is None:

@@ -1,4 +1,4 @@
-"""Several paths in one batch of the potential, each with its own stages and its own convergence."""
+"""Several paths at once, in batches of the potential, each with its own stages and convergence."""
 
 from __future__ import annotations
 
@@ -6,23 +6,29 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations
+from pathlib import Path as FilePath
+from typing import Any, cast
 
 from flexcalc import files
 from flexcalc.config.paths import PathSearch
 from flexcalc.dataset import Dataset
 from flexcalc.errors import FlexcalcError, InputError
 from flexcalc.fields import GeometryLike
+from flexcalc.parallel.batches import do_shares
 from flexcalc.parallel.turns import in_one_batch
 from flexcalc.potential import Potential, check_molecule
 from flexcalc.registry import name_of
-from flexcalc.results.evaluations import added
+from flexcalc.results.evaluations import Evaluations, added
 from flexcalc.results.path import Path
 from flexcalc.results.paths import END, ERROR, PATHS, START, Paths, path_name
-from flexcalc.store import FlexcalcWarning, Store
+from flexcalc.store import FlexcalcWarning, FolderStore, Store
 from flexcalc.tasks.coverage import warn_of
 from flexcalc.tasks.molecule import electrons_of, following, source_of
 from flexcalc.tasks.path.job import PathJob, open_job, open_potentials
+from flexcalc.threads import cores
 
+FEWEST_IN_A_BATCH = 4
+"""Paths of a batch at least, where there is one for each core."""
 FIGURES = "figures.json"
 """The figures of a path that is finished, which a resumed run reads."""
 
@@ -99,35 +105,166 @@ def many_paths(options: PathSearch, store: Store, search: Search) -> Paths:
 def search_paths(
     jobs: Sequence[PathJob], store: Store, search: Search
 ) -> list[Path | FlexcalcError]:
-    """Search paths of one molecule on one potential, in one batch.
+    """Search paths of one molecule on one potential, in one batch, or one for each core.
 
     Every phase of every path, from the relaxation of its ends to the descent from its saddle, asks
-    for its geometries together with the other paths; a path that is finished leaves the batch.
+    for its geometries together with the other paths of the batch; a path that is finished leaves
+    it.
 
     Args:
         jobs: the searches, opened with the same potential.
         store: keeps each path in a part of its own, and reads those that are finished.
-        search: of one path.
+        search: of one path, a function of a module.
 
     Returns:
         The paths, or the errors of flexcalc's that their searches ended with.
     """
+    folder = store.folder if isinstance(store, FolderStore) else None
+    shares = [_Share(dict(some), folder, search) for some in _shared_out(list(enumerate(jobs)))]
+    ended = dict.fromkeys(range(len(shares)), 0)
+    with store.bar("paths") as progress:
 
-    def work(number: int, shared: Potential) -> Path:
-        inner = _part(store, number)
+        def told(message: _Said | _Warned | _Ended) -> None:
+            match message:
+                case _Said(line):
+                    store.say(line)
+                case _Warned(text, category):
+                    store.warn(text, category)
+                case _Ended(first, count):
+                    ended[first] = count
+                    done = sum(ended.values())
+                    progress(done, len(jobs), f"{len(jobs) - done} searches go on")
+
+        found = do_shares(shares, told)
+    every = {number: one for share in found for number, one in share.items()}
+    return [
+        every[number].path(job, store.within(path_name(number))) for number, job in enumerate(jobs)
+    ]
+
+
+def _shared_out(jobs: list[tuple[int, PathJob]]) -> list[list[tuple[int, PathJob]]]:
+    """The jobs of each batch: one for each core where a batch is as fast on one of them.
+
+    A network or a reference has its own threads or processes; of a kernel's model each core
+    evaluates small batches as well as large ones.
+    """
+    first = jobs[0][1]
+    apart = getattr(first.potential, "single_core", False) and first.reference is None
+    count = max(1, min(cores(), len(jobs) // FEWEST_IN_A_BATCH)) if apart else 1
+    return [jobs[number::count] for number in range(count)]
+
+
+@dataclass(frozen=True)
+class _Said:
+    """A line of a share."""
+
+    line: str
+
+
+@dataclass(frozen=True)
+class _Warned:
+    """A warning of a share."""
+
+    text: str
+    category: type[Warning]
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """How many searches of a share, which has the number `first` among them, have ended."""
+
+    first: int
+    count: int
+
+
+_Message = _Said | _Warned | _Ended
+_Tell = Callable[[_Message], None]
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """What a share knows of a path, as it is sent to the process that asked for it.
+
+    Args:
+        figures: of the path; None where its search has failed,
+        error: that ended it,
+        spent: and the evaluations until then.
+        kept: what its store holds, if that is in memory.
+    """
+
+    figures: dict[str, Any] | None
+    error: FlexcalcError | None
+    spent: Evaluations | None
+    kept: dict[str, Any]
+
+    def path(self, job: PathJob, store: Store) -> Path | FlexcalcError:
+        """The path, kept in the store of its own, or the error."""
+        store.kept.update(self.kept)
+        if self.figures is not None:
+            return Path.from_dict(self.figures, store)
+        job.tally.include(self.spent)
+        return cast(FlexcalcError, self.error)
+
+
+@dataclass(frozen=True, eq=False)
+class _Share:
+    """The searches of one batch.
+
+    Args:
+        jobs: by the number of the path.
+        folder: that keeps them; None for memory.
+        search: of one path.
+    """
+
+    jobs: dict[int, PathJob]
+    folder: FilePath | None
+    search: Search
+
+    def __call__(self, tell: _Tell) -> dict[int, _Found]:
+        """Search the paths; returns what is known of each."""
+        with _store_of(self.folder, tell) as store:
+            inners = {number: _part(store, number) for number in self.jobs}
+            works = [partial(self._found, number, inners[number]) for number in self.jobs]
+            first = min(self.jobs)
+
+            def progress(done: int, total: int, note: str = "") -> None:
+                tell(_Ended(first, done))
+
+            potential = self.jobs[first].potential
+            found = in_one_batch(potential, works, progress)
+            return {
+                number: self._sent(number, one, inners[number])
+                for number, one in zip(self.jobs, found, strict=True)
+            }
+
+    def _found(self, number: int, inner: Store, shared: Potential) -> dict[str, Any]:
+        """The figures of a path, which is searched unless it is finished."""
         known = inner.get(FIGURES)
         if known is not None:
-            return Path.from_dict(known, inner)
-        job = jobs[number]
+            return dict(known)
+        job = self.jobs[number]
         atom_map = job.fitting.said(inner)
-        found = replace(search(replace(job, shared=shared), inner), atom_map=atom_map)
-        warn_of(inner, found.coverage)
-        inner.put(FIGURES, found.to_dict())
-        return found
+        path = replace(self.search(replace(job, shared=shared), inner), atom_map=atom_map)
+        warn_of(inner, path.coverage)
+        figures = dict(path.to_dict())
+        inner.put(FIGURES, figures)
+        return figures
 
-    with store.bar("paths") as progress:
-        works = [partial(work, number) for number in range(len(jobs))]
-        return in_one_batch(jobs[0].potential, works, progress)
+    def _sent(self, number: int, found: dict[str, Any] | FlexcalcError, inner: Store) -> _Found:
+        kept = {} if self.folder else _content(inner)
+        if isinstance(found, FlexcalcError):
+            return _Found(None, found, self.jobs[number].tally.found(), kept)
+        return _Found(found, None, None, kept)
+
+
+def _store_of(folder: FilePath | None, tell: _Tell) -> Store:
+    """The store of a share, whose lines and warnings are told."""
+    store = Store() if folder is None else FolderStore(folder)
+
+    def warn(text: str, category: type[Warning] = FlexcalcWarning) -> None:
+        tell(_Warned(text, category))
+
+    return _saying(store, lambda line: tell(_Said(line)), warn)
 
 
 def _part(store: Store, number: int) -> Store:
@@ -135,14 +272,33 @@ def _part(store: Store, number: int) -> Store:
     inner = store.within(path_name(number))
     inner.progress = False
 
-    def say(line: str) -> None:
-        store.say(f"path {number}: {line}")
-
     def warn(text: str, category: type[Warning] = FlexcalcWarning) -> None:
         store.warn(f"path {number}: {text}", category)
 
-    inner.say, inner.warn = say, warn  # type: ignore[method-assign]
-    return inner
+    return _saying(inner, lambda line: store.say(f"path {number}: {line}"), warn)
+
+
+def _saying(store: Store, say: Callable[[str], None], warn: Callable[..., None]) -> Store:
+    """A store that says its lines and warnings so, as its parts do."""
+    outer, parts = store.within, dict[str, Store]()
+
+    def within(part: str) -> Store:
+        if part not in parts:
+            parts[part] = _saying(outer(part), say, warn)
+        return parts[part]
+
+    vars(store).update(say=say, warn=warn, within=within)
+    return store
+
+
+def _content(store: Store) -> dict[str, Any]:
+    """What a store in memory keeps, its parts in stores that say nothing."""
+    kept = dict(store.kept)
+    for name, one in kept.items():
+        if isinstance(one, Store):
+            kept[name] = Store(progress=one.progress)
+            kept[name].kept = _content(one)
+    return kept
 
 
 def read_pairs(options: PathSearch) -> list[Pair]:
