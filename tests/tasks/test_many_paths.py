@@ -124,18 +124,21 @@ def test_a_resumed_run_does_not_repeat_paths_that_are_finished(here):
     assert surface.geometries - spent < made[1].all_evaluations.total
 
 
-def test_a_search_that_fails_does_not_end_the_others(monkeypatch):
-    import flexcalc.tasks.path as task
+@pytest.mark.parametrize("where", ["begin_path", "keep_path"])
+def test_a_search_that_fails_does_not_end_the_others(where, monkeypatch):
+    search, surface = getattr(task, where), CountedSprings()
 
-    search = task.begin_path
-
-    def failing(job, store):
+    def failing(job, *rest, **named):
         if np.abs(job.end.positions[-1] - STRETCHED.positions).max() < 1e-9:
             raise InputError("this one is refused")
-        return search(job, store)
+        return search(job, *rest, **named)
 
-    monkeypatch.setattr(task, "begin_path", failing)
-    found = fx.path(ADDRESS, starts=[UP, UP], ends=[DOWN, STRETCHED], **ASKED)
+    monkeypatch.setattr(task, where, failing)
+    asked = {**ASKED, "saddle": False}
+    found = fx.path(surface, starts=[UP, UP], ends=[DOWN, STRETCHED], **asked)
+    # What the one that failed has cost is counted, once.
+    assert found.evaluations.total == surface.geometries
+    assert (found.evaluations.total == found[0].all_evaluations.total) == (where == "begin_path")
     assert found.failed_count == 1
     assert found.errors == {1: "this one is refused"}
     assert found[0].converged

@@ -25,6 +25,7 @@ from flexcalc.store import FlexcalcWarning, FolderStore, Store
 from flexcalc.tasks.coverage import warn_of
 from flexcalc.tasks.molecule import electrons_of, following, source_of
 from flexcalc.tasks.path.job import PathJob, open_job, open_potentials
+from flexcalc.tasks.tally import Tally
 from flexcalc.threads import cores
 
 FEWEST_IN_A_BATCH = 4
@@ -224,25 +225,25 @@ class _Share:
         """Search the paths; returns what is known of each."""
         with _store_of(self.folder, tell) as store:
             inners = {number: _part(store, number) for number in self.jobs}
-            works = [partial(self._found, number, inners[number]) for number in self.jobs]
-            first = min(self.jobs)
+            # Counted apart in any process: `_Found.path` adds what a failed search has spent.
+            jobs = {number: replace(job, tally=Tally()) for number, job in self.jobs.items()}
+            works = [partial(self._figures, jobs[number], inners[number]) for number in jobs]
+            first = min(jobs)
 
             def progress(done: int, total: int, note: str = "") -> None:
                 tell(_Ended(first, done))
 
-            potential = self.jobs[first].potential
-            found = in_one_batch(potential, works, progress)
+            found = in_one_batch(jobs[first].potential, works, progress)
             return {
-                number: self._sent(number, one, inners[number])
-                for number, one in zip(self.jobs, found, strict=True)
+                number: self._found(jobs[number], one, inners[number])
+                for number, one in zip(jobs, found, strict=True)
             }
 
-    def _found(self, number: int, inner: Store, shared: Potential) -> dict[str, Any]:
+    def _figures(self, job: PathJob, inner: Store, shared: Potential) -> dict[str, Any]:
         """The figures of a path, which is searched unless it is finished."""
         known = inner.get(FIGURES)
         if known is not None:
             return dict(known)
-        job = self.jobs[number]
         atom_map = job.fitting.said(inner)
         path = replace(self.search(replace(job, shared=shared), inner), atom_map=atom_map)
         warn_of(inner, path.coverage)
@@ -250,10 +251,10 @@ class _Share:
         inner.put(FIGURES, figures)
         return figures
 
-    def _sent(self, number: int, found: dict[str, Any] | FlexcalcError, inner: Store) -> _Found:
+    def _found(self, job: PathJob, found: dict[str, Any] | FlexcalcError, inner: Store) -> _Found:
         kept = {} if self.folder else _content(inner)
         if isinstance(found, FlexcalcError):
-            return _Found(None, found, self.jobs[number].tally.found(), kept)
+            return _Found(None, found, job.tally.found(), kept)
         return _Found(found, None, None, kept)
 
 
