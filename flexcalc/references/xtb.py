@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar, Literal, get_args
@@ -16,6 +15,7 @@ from flexcalc.fields import Count, Positive
 from flexcalc.potential import CheckedPotential, Evaluation
 from flexcalc.query import choice, read_options
 from flexcalc.references.electrons import check_electrons, failed
+from flexcalc.threads import cores, each
 from flexcalc.units import BOHR, HARTREE, KB
 
 Method = Literal["GFN2-xTB", "GFN1-xTB", "IPEA1-xTB"]
@@ -36,8 +36,8 @@ class XTBOptions:
             time than at the packages' own 1.
         temperature_K: electronic temperature of the Fermi occupation.
         max_iterations: iterations allowed for self-consistency.
-        threads: rows of a batch computed at once. The result does not depend on it, not by a
-            bit; leave 1 where several worker processes share the machine.
+        threads: rows of a batch computed at once, by default as many as there are cores for this
+            process. The result does not depend on it, not by a bit.
         backend: "tblite", or "xtb-python" where that package is installed.
     """
 
@@ -46,7 +46,7 @@ class XTBOptions:
     accuracy: Positive = 1e-4
     temperature_K: Positive = 300.0
     max_iterations: Count = 250
-    threads: Count = 1
+    threads: Count | None = None
     backend: Backend = "tblite"
 
 
@@ -113,7 +113,7 @@ class XTB(CheckedPotential):
             LabelError: the charges of a row did not converge, or the row cannot be computed.
         """
         self._require_backend()
-        parts = max(1, min(self.options.threads, len(positions)))
+        parts = max(1, min(self.options.threads or cores(), len(positions)))
         chunks = [range(part, len(positions), parts) for part in range(parts)]
         energies = np.zeros(len(positions))
         forces = np.zeros(positions.shape)
@@ -128,8 +128,7 @@ class XTB(CheckedPotential):
         else:
             # The library releases the GIL, and each row has its own calculator, so threads run in
             # parallel.
-            with ThreadPoolExecutor(parts) as pool:
-                list(pool.map(work, chunks))
+            each(work, chunks)
         return Evaluation(energies, forces)
 
     def _row(self, row: int, positions: np.ndarray) -> tuple[float, np.ndarray]:

@@ -13,6 +13,7 @@ from ase import Atoms, units
 from ase.build import molecule
 
 from flexcalc.errors import AddressError, InputError, LabelError, MissingExtraError
+from flexcalc.references import xtb
 from flexcalc.references.xtb import XTB, XTBOptions
 
 pytest.importorskip("tblite")
@@ -91,10 +92,22 @@ def test_labels_do_not_depend_on_what_was_computed_before(ethanol):
 
 def test_threads_give_the_bytes_of_one_thread(ethanol):
     positions = shaken(ethanol, 24, by=0.15)
-    alone = XTB(ethanol.numbers)(positions)
-    together = XTB(ethanol.numbers, options=XTBOptions(threads=4))(positions)
-    np.testing.assert_array_equal(alone.energies, together.energies)
-    np.testing.assert_array_equal(alone.forces, together.forces)
+    alone = XTB(ethanol.numbers, options=XTBOptions(threads=1))(positions)
+    for threads in (4, None):
+        together = XTB(ethanol.numbers, options=XTBOptions(threads=threads))(positions)
+        np.testing.assert_array_equal(alone.energies, together.energies)
+        np.testing.assert_array_equal(alone.forces, together.forces)
+
+
+def test_a_batch_takes_all_cores_and_a_single_geometry_one(ethanol, monkeypatch):
+    seen = []
+    monkeypatch.setattr(xtb, "cores", lambda: 3)
+    monkeypatch.setattr(xtb, "each", lambda work, rows: seen.append([list(one) for one in rows]))
+    XTB(ethanol.numbers).evaluate(shaken(ethanol, 7))
+    assert seen == [[[0, 3, 6], [1, 4], [2, 5]]]
+    XTB(ethanol.numbers)(shaken(ethanol, 1))
+    XTB(ethanol.numbers, options=XTBOptions(threads=1))(shaken(ethanol, 2))
+    assert len(seen) == 1
 
 
 def test_a_copy_in_a_spawned_process_gives_the_same_label(ethanol):
