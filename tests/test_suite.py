@@ -12,7 +12,7 @@ from tests.conftest import COLLECTED as COUNT
 TESTS = Path(__file__).parent
 MODULES = sorted(TESTS.rglob("test_*.py"))
 
-COLLECTED = 6653
+COLLECTED = 6686
 """Number of tests that the whole suite collects, the long ones included. It grows with the suite;
 lower it only in a commit that says which tests went, and why."""
 
