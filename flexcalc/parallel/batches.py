@@ -138,7 +138,8 @@ class _BatchPool:
         sendable = _pickled(shares) if len(shares) > 1 and cores() > 1 else None
         if sendable is None or not self._taken.acquire(blocking=False):
             return [share(told) for share in shares]
-        taken, left, found = self._taken, deque(range(len(shares))), dict[int, T]()
+        taken, found = self._taken, dict[int, T]()
+        left, lost = deque(range(len(shares))), deque[int]()
         away: dict[_BatchWorker, int] = {}
 
         def look(wait_s: float = 0.0) -> None:
@@ -157,7 +158,7 @@ class _BatchPool:
                     if kind == DONE:
                         found[number] = content
                     else:
-                        left.append(number)
+                        lost.append(number)
 
         def tell(message: Any) -> None:
             told(message)
@@ -166,9 +167,9 @@ class _BatchPool:
         try:
             self._start()
             look()
-            while left or away:
-                if left:
-                    number = left.popleft()
+            while left or lost or away:
+                if left or lost:
+                    number = (left or lost).popleft()
                     found[number] = shares[number](tell)
                 else:
                     look(LONGEST_WAIT_S)

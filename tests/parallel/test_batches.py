@@ -216,7 +216,10 @@ def test_shares_of_a_work_are_done_by_processes_that_tell(workers):
 def test_a_share_that_fails_in_a_worker_is_done_here(workers, fails):
     told = []
     assert batches.do_shares(work(fails=fails), told.append) == SQUARES
-    assert len({process for _, process in told if process == os.getpid()}) == 1
+    # Here, not in the next worker.
+    away = [number // 8 for number, process in told if process != os.getpid()]
+    assert len(away) == len(set(away)) <= 2
+    assert {number for number, process in told if process == os.getpid()} == set(range(24))
     assert not workers._taken.locked()
 
 
