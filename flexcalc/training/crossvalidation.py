@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import NamedTuple, TypedDict
 
 import numpy as np
@@ -20,6 +21,7 @@ from flexcalc.models.family import (
     announce,
     errors,
 )
+from flexcalc.potential import Evaluation
 from flexcalc.progress import Progress, part, silent
 from flexcalc.training.calibration import with_domain_of_folds
 from flexcalc.training.checkpoints import NO_CHECKPOINTS, Checkpoints
@@ -199,6 +201,49 @@ class FoldSearch(NamedTuple):
     at_edge: bool
 
 
+def judge_by_folds[R](
+    family: Family,
+    data: Dataset,
+    parts: Sequence[np.ndarray],
+    judge: Callable[[Evaluation, Dataset], R],
+    rng: Generator,
+    progress: Progress = silent,
+    checkpoints: Checkpoints = NO_CHECKPOINTS,
+) -> Callable[[Family], R | None]:
+    """A judge of a family's candidates, one after the other, by what they say of frames left out.
+
+    Args:
+        family: of the candidates.
+        data: labelled frames.
+        parts: indices of the frames of each fold, from `folds`.
+        judge: what to say of the predictions for all frames; in terms of JSON.
+        rng, progress, checkpoints: see `choose_by_folds`.
+
+    Returns:
+        What gives the judgement of the next candidate, or None where candidates have to be trained
+        for each fold.
+    """
+    session = (
+        family.session(data, None, rng, progress) if isinstance(family, SharingFamily) else None
+    )
+    numbers = count()
+
+    def judged(candidate: Family) -> R | None:
+        if not isinstance(session, FoldingSession):
+            return None
+        step = f"left-out-{next(numbers):03d}"
+        row: R | None = checkpoints.load(step)
+        if row is None:
+            said = session.left_out(candidate, parts)
+            if said is None:
+                return None
+            row = judge(said[0], data)
+            checkpoints.save(step, row)
+        return row
+
+    return judged
+
+
 def choose_by_folds(
     family: Family,
     train: Dataset,
@@ -221,21 +266,12 @@ def choose_by_folds(
     Returns:
         The choice; None for a family that has to be trained for each fold.
     """
-    if not isinstance(family, SharingFamily):
-        return None
-    session = family.session(train, None, rng, progress)
-    if not isinstance(session, FoldingSession):
-        return None
+    judged = judge_by_folds(family, train, parts, errors, rng, progress, checkpoints)
     search: Search[Judged] = Search(family, share=AS_GOOD_SHARE)
     while (candidate := search.ask()) is not None:
-        step = f"left-out-{len(search.trials):03d}"
-        row = checkpoints.load(step)
+        row = judged(candidate)
         if row is None:
-            said = session.left_out(candidate, parts)
-            if said is None:
-                return None
-            row = errors(said[0], train)
-            checkpoints.save(step, row)
+            return None
         search.tell(Judged(candidate, search.hyperparameters(candidate), errors_in(row)))
     best = search.trials[search.best]
     rows = [trial.row for trial in search.trials]

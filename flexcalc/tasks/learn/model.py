@@ -11,7 +11,7 @@ from flexcalc.dataset import Dataset, concatenate
 from flexcalc.models.bonding import with_bonding
 from flexcalc.models.delta import DeltaModel
 from flexcalc.models.facts import ModelFacts
-from flexcalc.models.family import Family, FoldingFamily, FoldingSession, TrainedPotential
+from flexcalc.models.family import Family, FoldingFamily, TrainedPotential
 from flexcalc.models.frames import with_frames
 from flexcalc.potential import Evaluation
 from flexcalc.progress import Progress, silent
@@ -23,7 +23,7 @@ from flexcalc.tasks.train import training_warnings
 from flexcalc.training.calibration import with_domain
 from flexcalc.training.checkpoints import Checkpoints
 from flexcalc.training.committee import fit_committee
-from flexcalc.training.crossvalidation import FOLDS, folds, order_of
+from flexcalc.training.crossvalidation import FOLDS, folds, judge_by_folds, order_of
 from flexcalc.training.tuning import Sets, fit_best
 from flexcalc.units import KCAL_MOL
 
@@ -126,26 +126,23 @@ def _chosen_by_folds(
     Medians over the frames count: in a root mean square a few high frames would decide, for which
     the smoothest model is best. None where candidates have to be trained for each fold.
     """
-    session = family.session(data, None, rng, progress)
-    if not isinstance(session, FoldingSession):
-        return None
+    candidates = family.candidates()
     parts = folds(order_of(data), min(FOLDS, len(data)), rng)
-    labels, candidates = Evaluation(*data.labels()), family.candidates()
-    rows = []
-    for number, candidate in enumerate(candidates):
-        step = f"left-out-{number:03d}"
-        row = checkpoints.load(step)
+    judged = judge_by_folds(family, data, parts, _typical_errors, rng, progress, checkpoints)
+    rows: list[dict[str, float]] = []
+    for candidate in candidates:
+        row = judged(candidate)
         if row is None:
-            said = session.left_out(candidate, parts)
-            if said is None:
-                return None
-            row = {FORCE: _typical(said[0].forces, labels.forces)}
-            row[ENERGY] = _typical(said[0].energies, labels.energies)
-            checkpoints.save(step, row)
+            return None
         rows.append(row)
     bound = (1 + LEEWAY) * min(row[FORCE] for row in rows)
     good = [number for number, row in enumerate(rows) if row[FORCE] <= bound]
     return candidates[min(good, key=lambda number: rows[number][ENERGY])]
+
+
+def _typical_errors(found: Evaluation, data: Dataset) -> dict[str, float]:
+    energies, forces = data.labels()
+    return {FORCE: _typical(found.forces, forces), ENERGY: _typical(found.energies, energies)}
 
 
 def _typical(found: np.ndarray, labels: np.ndarray) -> float:
